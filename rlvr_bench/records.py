@@ -1,0 +1,207 @@
+"""Frozen records that travel between stages. Each stage reads the record before it and writes its own.
+
+A prompt carries no answer; a verifier sees neither model nor k; a scorer sees arrays, never text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "ERROR_KINDS",
+    "STATUSES",
+    "Draw",
+    "DrawRequest",
+    "EngineInfo",
+    "Estimate",
+    "Outcomes",
+    "Problem",
+    "Prompt",
+    "Rollout",
+    "SamplingParameters",
+    "Scorecard",
+    "Status",
+    "TokenArrays",
+    "Verdict",
+]
+
+Status = Literal["correct", "wrong", "no_answer", "error"]
+STATUSES: tuple[Status, ...] = ("correct", "wrong", "no_answer", "error")
+ERROR_KINDS = ("timeout", "crash", "limit", "memory", "exception")
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One problem of a task: what is asked and what counts as right.
+
+    ``answer`` is the gold answer as text; ``data`` holds what else a verifier needs (unit tests, puzzle numbers);
+    ``tier`` is a difficulty label and ``cluster`` groups problems that are not independent (same source, same template).
+    """
+
+    id: str
+    question: str
+    answer: str
+    tier: str = ""
+    cluster: str = ""
+    data: dict[str, Any] = {}
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sampler sends: ``messages`` through the model's chat template where it has one, else ``text`` as it stands."""
+
+    problem_id: str
+    text: str
+    messages: tuple[dict[str, str], ...] = ()
+
+
+class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """How tokens are drawn. ``top_k`` = 0 means no limit; ``max_tokens`` counts response tokens."""
+
+    temperature: float = 0.6
+    top_p: float = 0.95
+    top_k: int = 0
+    max_tokens: int = 2048
+
+
+class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One draw batch: rollouts ``start`` to ``start + n - 1`` of one problem, drawn from one random stream ``seed``."""
+
+    prompt: Prompt
+    start: int
+    n: int
+    seed: int
+
+
+class TokenArrays(msgspec.Struct, frozen=True, kw_only=True):
+    """Per-token arrays of one rollout, each of shape (n_tokens,)."""
+
+    ids: npt.NDArray[np.int32]
+    logprob: npt.NDArray[np.float32]
+    entropy: npt.NDArray[np.float32]
+    nucleus: npt.NDArray[np.int32]
+
+
+class Rollout(msgspec.Struct, frozen=True, kw_only=True):
+    """One sampled response.
+
+    ``index`` counts rollouts of a problem in submission order, from 0. ``n_tokens`` includes the end token.
+    ``finish_reason`` is ``stop`` (the model ended) or ``length`` (cut at max_tokens). Token statistics are those of the
+    model's own distribution (temperature 1, before top-p), in nats: ``logprob_sum`` over the sampled tokens,
+    ``entropy_mean`` and ``branching_mean`` (mean size of the 0.95 nucleus) over tokens. None where not measured.
+    """
+
+    problem_id: str
+    index: int
+    text: str
+    n_tokens: int
+    finish_reason: Literal["stop", "length"]
+    logprob_sum: float | None = None
+    entropy_mean: float | None = None
+    branching_mean: float | None = None
+    tokens: TokenArrays | None = None
+
+
+class Draw(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished draw batch: its request and its ``request.n`` rollouts, in index order."""
+
+    request: DrawRequest
+    rollouts: tuple[Rollout, ...]
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What an opened sampler says of itself; goes into the manifest.
+
+    ``token_stats`` is ``exact`` (over the full vocabulary) or ``none``; ``chat_template`` the SHA-256 of the template
+    that was applied, or None where prompts are sent as raw text.
+    """
+
+    engine: str
+    version: str
+    model: str
+    weights: str
+    context_tokens: int | None
+    chat_template: str | None
+    token_stats: Literal["exact", "none"]
+    dtype: str
+    device: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verifier decided about one response.
+
+    ``answer`` is the extracted answer (None where there is none), ``kind`` the error kind or the reason for a wrong
+    answer, ``seconds`` the time the decision took (0 for a cached one).
+    """
+
+    status: Status
+    answer: str | None = None
+    kind: str | None = None
+    seconds: float = 0.0
+
+
+class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """A graded run as flat arrays over R rollouts of P problems, sorted by problem, then by index: all a scorer sees.
+
+    ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES; ``answer`` (R,) numbers the distinct
+    extracted answers of a problem, -1 for none; ``text`` (R,) numbers the distinct responses of a problem; ``truncated``
+    (R,) is True where the response was cut. Token statistics (R,) are NaN where they were not measured.
+    """
+
+    problem_ids: tuple[str, ...]
+    tiers: tuple[str, ...]
+    clusters: tuple[str, ...]
+    problem: npt.NDArray[np.int32]
+    index: npt.NDArray[np.int32]
+    status: npt.NDArray[np.int8]
+    answer: npt.NDArray[np.int32]
+    text: npt.NDArray[np.int32]
+    n_tokens: npt.NDArray[np.int32]
+    truncated: npt.NDArray[np.bool_]
+    logprob_sum: npt.NDArray[np.float64]
+    entropy_mean: npt.NDArray[np.float64]
+    branching_mean: npt.NDArray[np.float64]
+
+    @property
+    def n_samples(self) -> npt.NDArray[np.int64]:
+        """Rollouts per problem, shape (P,)."""
+        return np.bincount(self.problem, minlength=len(self.problem_ids))
+
+    @property
+    def n_correct(self) -> npt.NDArray[np.int64]:
+        """Correct rollouts per problem, shape (P,)."""
+        return np.bincount(self.problem[self.status == 0], minlength=len(self.problem_ids))
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One number with its interval: ``value`` in [``low``, ``high``] at confidence ``level``, and how it was computed."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    method: str = ""
+    n_problems: int = 0
+    n_samples: int = 0
+    k: int | None = None
+    group: str | None = None
+    note: str | None = None
+
+
+class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read."""
+
+    schema: int
+    run: dict[str, Any]
+    problems: list[dict[str, Any]]
+    estimates: list[Estimate]
+    quality: dict[str, float | None]
+
+
+class Scorer(Protocol):
+    """A scorer turns outcomes into estimates; it sees arrays, never text."""
+
+    def __call__(self, outcomes: Outcomes, /) -> list[Estimate]: ...

@@ -1,0 +1,50 @@
+"""What every sampler is: it takes draw requests as they come and gives back finished draws, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
+
+__all__ = ["Sampler", "SamplerOptions"]
+
+
+class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How to open a sampler.
+
+    ``model`` is a local directory, a hub id or a server's URL; ``chat_template`` is ``auto`` (use the model's where it
+    has one and the prompt has messages) or ``none``; ``token_stats`` is ``off``, ``summary`` (per rollout) or ``full``
+    (per-token arrays kept too); ``engine_args`` go to the engine as they stand.
+    """
+
+    model: str
+    sampling: SamplingParameters
+    seed: int = 0
+    chat_template: Literal["auto", "none"] = "auto"
+    token_stats: Literal["off", "summary", "full"] = "summary"
+    engine_args: Mapping[str, Any] = {}
+
+
+class Sampler(Protocol):
+    """An opened engine with one checkpoint.
+
+    ``draw`` pulls requests lazily, so that the number in flight is bounded by the sampler and the caller may decide the
+    next request late; it yields each draw as soon as it is finished. What is drawn depends on ``request.seed`` alone,
+    never on what else is in flight.
+    """
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Length of the prompt in tokens, as the model will see it."""
+        ...
+
+    def draw(self, requests: Iterable[DrawRequest]) -> Iterator[Draw]: ...
+
+    def close(self) -> None:
+        """Free the engine and its memory; a closed sampler draws no more."""
+        ...
