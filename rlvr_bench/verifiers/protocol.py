@@ -1,0 +1,47 @@
+"""What every verifier is: a cheap extraction that runs on every rollout, and a decision that runs once per distinct answer.
+
+Extraction runs in the driver and must be linear in the text. The decision runs in a killable worker, may hang or crash
+there, and is cached by (verifier, version, options, gold answer, key): so it must depend on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from rlvr_bench.records import Problem, Verdict
+
+__all__ = ["Extraction", "Verifier"]
+
+
+class Extraction(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer a policy took from a response, or None; ``candidates`` counts the places it could have come from."""
+
+    answer: str | None
+    candidates: int = 0
+    unfinished_thought: bool = False
+
+
+class Verifier(Protocol):
+    """``name``, ``version`` and ``options`` identify the verdicts: change the version whenever a verdict could change."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+    def extract(self, response: str) -> Extraction: ...
+
+    def key(self, answer: str) -> str:
+        """Answers with equal keys get equal verdicts: a lossless normal form, used to verify each only once."""
+        ...
+
+    def verify(self, answer: str, problem: Problem) -> Verdict:
+        """Decide one extracted answer; called in a worker."""
+        ...
