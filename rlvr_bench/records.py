@@ -90,7 +90,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     ``index`` counts rollouts of a problem in submission order, from 0. ``n_tokens`` includes the end token.
     ``finish_reason`` is ``stop`` (the model ended) or ``length`` (cut at max_tokens). Token statistics are those of the
     model's own distribution (temperature 1, before top-p), in nats: ``logprob_sum`` over the sampled tokens,
-    ``entropy_mean`` and ``branching_mean`` (mean size of the 0.95 nucleus) over tokens. None where not measured.
+    ``entropy_mean`` and ``branching_mean`` (mean size of the 0.95 nucleus) over tokens, ``entropy_profile`` the mean
+    entropy in 20 bins of relative position (None for a bin without tokens) and ``high_entropy_share`` the share of tokens
+    above the high-entropy threshold. None where not measured.
     """
 
     problem_id: str
@@ -101,6 +103,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     logprob_sum: float | None = None
     entropy_mean: float | None = None
     branching_mean: float | None = None
+    entropy_profile: tuple[float | None, ...] | None = None
+    high_entropy_share: float | None = None
     tokens: TokenArrays | None = None
 
 
@@ -145,9 +149,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """A graded run as flat arrays over R rollouts of P problems, sorted by problem, then by index: all a scorer sees.
 
-    ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES; ``answer`` (R,) numbers the distinct
-    extracted answers of a problem, -1 for none; ``text`` (R,) numbers the distinct responses of a problem; ``truncated``
-    (R,) is True where the response was cut. Token statistics (R,) are NaN where they were not measured.
+    ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES. Within a problem, rollouts with equal
+    ``answer`` (R,) have the same extracted answer (-1: none), with equal ``text`` (R,) the same response. ``candidates``
+    (R,) counts the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token
+    statistics, (R,) and ``entropy_profile`` (R, 20), are NaN where they were not measured.
     """
 
     problem_ids: tuple[str, ...]
@@ -158,11 +163,14 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     status: npt.NDArray[np.int8]
     answer: npt.NDArray[np.int32]
     text: npt.NDArray[np.int32]
+    candidates: npt.NDArray[np.int32]
     n_tokens: npt.NDArray[np.int32]
     truncated: npt.NDArray[np.bool_]
     logprob_sum: npt.NDArray[np.float64]
     entropy_mean: npt.NDArray[np.float64]
     branching_mean: npt.NDArray[np.float64]
+    high_entropy_share: npt.NDArray[np.float64]
+    entropy_profile: npt.NDArray[np.float32]
 
     @property
     def n_samples(self) -> npt.NDArray[np.int64]:

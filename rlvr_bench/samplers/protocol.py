@@ -21,8 +21,6 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    sampling: SamplingParameters
-    seed: int = 0
     chat_template: Literal["auto", "none"] = "auto"
     token_stats: Literal["off", "summary", "full"] = "summary"
     engine_args: Mapping[str, Any] = {}
@@ -43,7 +41,7 @@ class Sampler(Protocol):
         """Length of the prompt in tokens, as the model will see it."""
         ...
 
-    def draw(self, requests: Iterable[DrawRequest]) -> Iterator[Draw]: ...
+    def draw(self, requests: Iterable[DrawRequest], sampling: SamplingParameters) -> Iterator[Draw]: ...
 
     def close(self) -> None:
         """Free the engine and its memory; a closed sampler draws no more."""

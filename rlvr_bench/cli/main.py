@@ -1,0 +1,282 @@
+"""Every verb of ``rlvr-bench``. Each is a thin skin over the public function of the same name.
+
+Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from rlvr_bench.errors import BadArgument, RlvrBenchError
+
+if TYPE_CHECKING:
+    from rlvr_bench.pipeline import SampleOptions
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="rlvr-bench",
+    help="Measure what language-model checkpoints can reach at any sampling budget.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+tasks_app = typer.Typer(help="The problems a checkpoint can be evaluated on.", no_args_is_help=True, rich_markup_mode=None)
+zoo_app = typer.Typer(help="Tiny real checkpoints that ship with the package.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(tasks_app, name="tasks")
+app.add_typer(zoo_app, name="zoo")
+
+Model = Annotated[str, typer.Option("--model", "-m", help="Folder, hub id (owner/name), zoo:NAME, or fake[:RATE].")]
+TaskName = Annotated[str, typer.Option("--task", "-t", help="Task name, or path of your own: ./my_task.py.")]
+N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
+Engine = Annotated[str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers or fake.")]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many problems.")]
+Out = Annotated[Path, typer.Option(help="Folder of runs; this one goes to OUT/<model>/<task>.")]
+Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
+Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
+TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
+TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
+MaxTokens = Annotated[int | None, typer.Option(help="Tokens per response. Default: the task's, cut to the context.")]
+PromptName = Annotated[str | None, typer.Option("--prompt", help="Prompt template instead of the task's own.")]
+ChatTemplate = Annotated[Literal["auto", "none"], typer.Option(help="auto: the model's own where it has one.")]
+TokenStats = Annotated[Literal["off", "summary", "full"], typer.Option(help="Entropy and branching per rollout, or per token.")]
+DrawBatch = Annotated[int, typer.Option(help="Rollouts of one problem drawn as one request.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl instead of the hub.")]
+EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
+Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: half the cores.")]
+Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may take.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder: runs/<model>/<task>.")]
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    task: TaskName,
+    n: N = 64,
+    engine: Engine = "auto",
+    limit: Limit = None,
+    out: Out = Path("runs"),
+    seed: Seed = 0,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: MaxTokens = None,
+    prompt: PromptName = None,
+    chat_template: ChatTemplate = "auto",
+    token_stats: TokenStats = "summary",
+    draw_batch: DrawBatch = 16,
+    data_dir: DataDir = None,
+    engine_arg: EngineArg = None,
+    workers: Workers = None,
+    timeout: Timeout = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Sample, grade and score a checkpoint on a task; run it again to resume or to top up."""
+    from rlvr_bench import pipeline
+    from rlvr_bench.cli.show import show_scorecard
+
+    options = _sample_options(locals())
+    with _bars() as bars:
+        run, scorecard = pipeline.evaluate(model, task, options, _grade_options(workers, timeout), bars)
+    _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
+
+
+@app.command()
+def sample(
+    model: Model,
+    task: TaskName,
+    n: N = 64,
+    engine: Engine = "auto",
+    limit: Limit = None,
+    out: Out = Path("runs"),
+    seed: Seed = 0,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: MaxTokens = None,
+    prompt: PromptName = None,
+    chat_template: ChatTemplate = "auto",
+    token_stats: TokenStats = "summary",
+    draw_batch: DrawBatch = 16,
+    data_dir: DataDir = None,
+    engine_arg: EngineArg = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw rollouts only: what is missing for n of each problem."""
+    from rlvr_bench import pipeline
+
+    options = _sample_options(locals())
+    with _bars() as bars:
+        run = pipeline.sample(model, task, options, bars)
+    _result(as_json, {"run": str(run)}, lambda console: console.print(f"{run}", highlight=False, soft_wrap=True))
+
+
+@app.command()
+def grade(run: RunPath, workers: Workers = None, timeout: Timeout = 5.0, as_json: AsJson = False) -> None:
+    """Verify a run's rollouts; after a verifier upgrade, verify again and list the verdicts that changed."""
+    from rlvr_bench import pipeline
+    from rlvr_bench.cli.show import show_grading
+
+    with _bars() as bars:
+        grading, flips = pipeline.grade(run, _grade_options(workers, timeout), bars)
+    _result(as_json, {"grading": grading, "flips": flips}, lambda console: show_grading(console, grading, flips))
+
+
+@app.command()
+def score(run: RunPath, as_json: AsJson = False) -> None:
+    """Turn a graded run into scorecard.json and print it."""
+    from rlvr_bench import pipeline
+    from rlvr_bench.cli.show import show_scorecard
+
+    scorecard = pipeline.score(run)
+    _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
+
+
+@tasks_app.command("list")
+def tasks_list(as_json: AsJson = False) -> None:
+    """All shipped tasks."""
+    from rlvr_bench.cli.show import show_table
+    from rlvr_bench.task import list_tasks, read_task
+
+    tasks = [read_task(name)[0] for name in list_tasks()]
+    rows = [[task.name, str(task.source.rows or "?"), task.summary] for task in tasks]
+    payload = [{"name": task.name, "problems": task.source.rows, "summary": task.summary} for task in tasks]
+    _result(as_json, payload, lambda console: show_table(console, "", ["task", "problems", "what it is"], rows))
+
+
+@tasks_app.command("show")
+def tasks_show(
+    name: Annotated[str, typer.Argument(help="Task name or path.")], data_dir: DataDir = None, as_json: AsJson = False
+) -> None:
+    """One task: source, prompt, verifier, recommended sampling, and its first problem."""
+    from rlvr_bench.cli.show import show_table
+    from rlvr_bench.task import describe, load_task
+
+    card = describe(load_task(name, data_dir))
+    rows = [[key, str(value)] for key, value in card.items()]
+    _result(as_json, card, lambda console: show_table(console, "", ["", ""], rows))
+
+
+@tasks_app.command("validate")
+def tasks_validate(
+    name: Annotated[str, typer.Argument(help="Task name or path.")],
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a task: content as pinned, verifier accepts every gold answer, every case gets its verdict."""
+    from rlvr_bench.cli.show import show_table
+    from rlvr_bench.task import load_task, validate
+
+    loaded = load_task(name, data_dir)
+    found = validate(loaded, workers=_grade_options(workers, 5.0).workers)
+    rows = [[item.where, item.message] for item in found]
+    payload = {"task": loaded.task.name, "problems": len(loaded.problems), "wrong": [vars(item) for item in found]}
+    title = f"{loaded.task.name}: {len(loaded.problems)} problems, {len(loaded.task.cases)} cases, "
+    title += f"{len(found)} wrong" if found else "all right"
+    if as_json:
+        _result(as_json, payload, _nothing)
+    else:
+        Console().print(title, highlight=False)
+        if found:
+            show_table(Console(), "", ["where", "what is wrong"], rows)
+    if found:
+        raise typer.Exit(2)
+
+
+@zoo_app.command("list")
+def zoo_list(as_json: AsJson = False) -> None:
+    """The shipped checkpoints with their recipe and headline numbers."""
+    from rlvr_bench.cli.show import show_table
+    from rlvr_bench.zoo.checkpoints import headline, list_checkpoints
+
+    cards = {name: headline(name) for name in list_checkpoints()}
+    rows = [[f"zoo:{name}", str(card.get("summary", ""))] for name, card in cards.items()]
+    _result(as_json, cards, lambda console: show_table(console, "", ["checkpoint", "what it is"], rows))
+
+
+@zoo_app.command("train")
+def zoo_train(
+    name: Annotated[str, typer.Argument(help="Recipe name.")],
+    out: Annotated[Path, typer.Option(help="Folder the checkpoint is written to.")],
+    seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
+) -> None:
+    """Train a checkpoint from its recipe."""
+    from rlvr_bench.zoo.train import train
+
+    train(name, out, seed=seed)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: user errors end in one line and exit status 2, Ctrl-C in how to resume and 130."""
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False, show_level=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("rlvr_bench").setLevel(logging.INFO)
+    try:
+        app(args=argv, standalone_mode=True)
+    except RlvrBenchError as error:
+        sys.stderr.write(f"rlvr-bench: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nrlvr-bench: stopped. What was drawn is kept: the same command goes on from there.\n")
+        sys.exit(130)
+
+
+def _sample_options(given: dict[str, Any]) -> SampleOptions:
+    """Sampling options from a verb's arguments, by name."""
+    import dataclasses
+
+    from rlvr_bench.pipeline import SampleOptions
+
+    names = {field.name for field in dataclasses.fields(SampleOptions)}
+    fields = {name: value for name, value in given.items() if name in names}
+    return SampleOptions(**fields, engine_args=_engine_args(given["engine_arg"] or []))
+
+
+def _engine_args(pairs: list[str]) -> dict[str, Any]:
+    args: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise BadArgument("--engine-arg", pair, "must read NAME=VALUE")
+        try:
+            args[name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            args[name.replace("-", "_")] = value
+    return args
+
+
+def _grade_options(workers: int | None, timeout: float) -> Any:
+    from rlvr_bench.pipeline import GradeOptions
+
+    return GradeOptions(timeout_s=timeout) if workers is None else GradeOptions(workers=workers, timeout_s=timeout)
+
+
+def _bars() -> Any:
+    from rlvr_bench.cli.progress import Bars
+
+    return Bars(Console(stderr=True))
+
+
+def _result(as_json: bool, payload: object, show: Callable[[Console], None]) -> None:
+    if as_json:
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(payload), indent=1).decode() + "\n")
+    else:
+        show(Console())
+
+
+def _nothing(_: Console) -> None:
+    """For results that are printed elsewhere."""

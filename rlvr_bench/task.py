@@ -1,0 +1,190 @@
+"""A task is one Python file that holds ``TASK``: problems, prompt, verifier, and cases that show what counts as right."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rlvr_bench.datasets import Source, check_problems
+from rlvr_bench.errors import TaskError, UnknownName
+from rlvr_bench.prompts import PromptTemplate, open_prompt
+from rlvr_bench.records import Problem, SamplingParameters, Status, Verdict
+from rlvr_bench.verifiers import VerifierPool, open_verifier
+from rlvr_bench.verifiers.function import FunctionVerifier
+from rlvr_bench.verifiers.protocol import Verifier
+
+__all__ = ["Case", "LoadedTask", "Task", "TaskProblem", "list_tasks", "load_task", "validate"]
+
+UserVerifier = Callable[[str, Problem], Verdict]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A response and the verdict it must get; ``problem`` is a problem id, empty for the first problem."""
+
+    response: str
+    status: Status
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is asked and what counts as right. Neither n nor k belongs here.
+
+    ``verifier`` is a name of the verifier table with its ``options``, or a function ``(response, problem) -> Verdict``
+    defined in the task file. ``gold`` is a response that states the gold answer, with ``{answer}`` in it: the verifier must
+    accept it for every problem. ``sampling`` is what the task recommends, ``answer_space`` the number of answers a guesser
+    would choose from where it is small (AIME: 1000). Raise ``version`` whenever scores would change.
+    """
+
+    name: str
+    version: str
+    summary: str
+    source: Source
+    prompt: str = "qwen-boxed"
+    verifier: str | UserVerifier = "math"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    gold: str = "\\boxed{{answer}}"
+    cases: tuple[Case, ...] = ()
+    sampling: SamplingParameters | None = None
+    answer_space: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedTask:
+    """A task with its problems, checked against what it pins."""
+
+    task: Task
+    file: Path
+    problems: tuple[Problem, ...]
+    digest: str
+
+    @property
+    def template(self) -> PromptTemplate:
+        return open_prompt(self.task.prompt)
+
+    def open_verifier(self) -> Verifier:
+        return task_verifier(self.task, self.file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskProblem:
+    """Something ``validate`` found: which problem or case, and what is wrong with it."""
+
+    where: str
+    message: str
+
+
+def task_folder() -> Path:
+    """The shipped tasks: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_tasks"
+    return installed if installed.is_dir() else package.parent / "tasks"
+
+
+def list_tasks() -> list[str]:
+    """Names of the shipped tasks, sorted."""
+    return sorted(file.stem for file in task_folder().glob("*.py") if not file.stem.startswith("_"))
+
+
+def read_task(name: str) -> tuple[Task, Path]:
+    """A shipped task by name, or a user's own by path (``./my_task.py``), without its problems.
+
+    Raises UnknownName, or TaskError where the file does not hold a task.
+    """
+    file = Path(name)
+    if not (name.endswith(".py") or "/" in name):
+        file = task_folder() / f"{name}.py"
+        if not file.is_file():
+            raise UnknownName("task", name, list_tasks(), "Your own task: --task ./my_task.py")
+    if not file.is_file():
+        raise TaskError(f"{file}: no such task file")
+    task = getattr(_import_file(file), "TASK", None)
+    if not isinstance(task, Task):
+        raise TaskError(f"{file}: defines no TASK = Task(...)")
+    if task.name != file.stem:
+        raise TaskError(f"{file}: the task is named {task.name!r}, the file {file.stem!r}; give both one name")
+    return task, file.resolve()
+
+
+def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
+    """A task with its problems. Raises UnknownName, TaskError or DataError, each naming what is wrong and where."""
+    task, file = read_task(name)
+    problems = task.source.load(task.name, data_dir)
+    digest = check_problems(task.name, task.source, problems)
+    return LoadedTask(task=task, file=file, problems=tuple(problems), digest=digest)
+
+
+def task_verifier(task: Task, file: Path) -> Verifier:
+    """The task's verifier, opened with its options."""
+    if isinstance(task.verifier, str):
+        return open_verifier(task.verifier, **task.options)
+    return FunctionVerifier(str(file), task.verifier.__name__, version=task.version)
+
+
+def gold_response(task: Task, problem: Problem) -> str:
+    """A response that states the gold answer."""
+    return task.gold.replace("{answer}", problem.answer)
+
+
+def validate(loaded: LoadedTask, workers: int = 1) -> list[TaskProblem]:
+    """Check a task: the verifier accepts every gold answer, every case gets its verdict, the prompt asks the question.
+
+    Returns what is wrong, an empty list where nothing is.
+    """
+    verifier = loaded.open_verifier()
+    by_id = {problem.id: problem for problem in loaded.problems}
+    checks: dict[str, tuple[str, Problem, Status]] = {
+        f"gold answer of {problem.id}": (gold_response(loaded.task, problem), problem, "correct")
+        for problem in loaded.problems
+    }
+    found = _prompt_problems(loaded)
+    for number, case in enumerate(loaded.task.cases, 1):
+        if case.problem and case.problem not in by_id:
+            found.append(TaskProblem(where=f"case {number}", message=f"no problem with id {case.problem!r}"))
+            continue
+        checks[f"case {number}"] = (case.response, by_id.get(case.problem, loaded.problems[0]), case.status)
+    return found + _verdict_problems(verifier, checks, workers)
+
+
+def _prompt_problems(loaded: LoadedTask) -> list[TaskProblem]:
+    problem = loaded.problems[0]
+    if problem.question in loaded.template.render(problem).text:
+        return []
+    return [TaskProblem(where=f"prompt {loaded.template.name}", message="does not contain the question")]
+
+
+def _verdict_problems(
+    verifier: Verifier, checks: dict[str, tuple[str, Problem, Status]], workers: int
+) -> list[TaskProblem]:
+    answers = {where: verifier.extract(response).answer for where, (response, _, _) in checks.items()}
+    verdicts = {where: Verdict(status="no_answer") for where, answer in answers.items() if answer is None}
+    items = [(where, answer, checks[where][1]) for where, answer in answers.items() if answer is not None]
+    with VerifierPool(verifier, workers=workers) as pool:
+        verdicts.update(pool.verify(items))
+    found = []
+    for where, (_, _, expected) in checks.items():
+        verdict = verdicts[where]
+        if verdict.status != expected:
+            kind = f" ({verdict.kind})" if verdict.kind else ""
+            found.append(TaskProblem(where=where, message=f"expected {expected}, got {verdict.status}{kind}"))
+    return found
+
+
+def _import_file(file: Path) -> ModuleType:
+    name = f"rlvr_bench_task_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise TaskError(f"{file}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise TaskError(f"{file}: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,57 @@
+"""What the built-in verifiers share: options as dataclass fields, and extraction by a named policy."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rlvr_bench.errors import VerifierError
+from rlvr_bench.records import Problem, Verdict
+from rlvr_bench.verifiers.extraction import open_policy
+from rlvr_bench.verifiers.protocol import Extraction
+
+__all__ = ["PolicyVerifier", "check_option"]
+
+_open_policy = functools.lru_cache(maxsize=64)(open_policy)
+
+
+def check_option(verifier: str, option: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Raise VerifierError unless ``value`` is one of ``allowed``."""
+    if value not in allowed:
+        listed = ", ".join(repr(choice) for choice in allowed)
+        raise VerifierError(f"verifier {verifier!r}: option {option}={value!r} is not one of {listed}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PolicyVerifier:
+    """A verifier whose options are its dataclass fields and whose answers are taken by ``policy`` (see `extraction`).
+
+    Raises VerifierError when ``policy`` names no extraction policy.
+    """
+
+    policy: str = "boxed"
+
+    name: ClassVar[str] = ""
+    version: ClassVar[str] = "1"
+    warm_before_fork: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _open_policy(self.policy)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def warm_up(self) -> None:
+        """Import and warm what `verify` needs; called once in the process the workers are forked from."""
+
+    def extract(self, response: str) -> Extraction:
+        return _open_policy(self.policy)(response)
+
+    def key(self, answer: str) -> str:
+        return answer
+
+    def verify(self, answer: str, problem: Problem) -> Verdict:
+        raise NotImplementedError

@@ -1,0 +1,109 @@
+"""Verifiers that need no mathematics: equal strings, equal integers, equal letters, a pattern."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+from typing import ClassVar
+
+from rlvr_bench.errors import VerifierError
+from rlvr_bench.records import Problem, Verdict
+from rlvr_bench.verifiers.base import PolicyVerifier
+
+__all__ = ["ChoiceVerifier", "ExactVerifier", "IntegerVerifier", "RegexVerifier", "read_integer"]
+
+# Longer answers are not integers anyone was asked for; int() is quadratic in the digits.
+_MAX_DIGITS = 1000
+
+
+def _judge(right: bool, answer: str, kind: str | None = None) -> Verdict:
+    return Verdict(status="correct" if right else "wrong", answer=answer, kind=None if right else kind)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExactVerifier(PolicyVerifier):
+    """Right if the strings are equal after Unicode NFKC and collapsing white space; ``ignore_case`` folds case too."""
+
+    name: ClassVar[str] = "exact"
+    ignore_case: bool = False
+
+    def key(self, answer: str) -> str:
+        folded = " ".join(unicodedata.normalize("NFKC", answer).split())
+        return folded.casefold() if self.ignore_case else folded
+
+    def verify(self, answer: str, problem: Problem) -> Verdict:
+        return _judge(self.key(answer) == self.key(problem.answer), answer)
+
+
+_INTEGER_FRAME = re.compile(
+    r"(?:\\text|\\mathrm|\\mathbf|\\textbf)\s*\{\s*([^{}]*?)\s*\}|\\\((.*)\\\)|\$+([^$]*)\$+|\*\*(.*)\*\*", re.DOTALL
+)
+_INTEGER = re.compile(r"\s*(?:\\?\$|[€£¥])?\s*([+\-−]?)\s*(\d{1,3}(?:(?:,|\\,|\{,\}|\\!|,\\!)\d{3})+|\d+)(?:\.0*)?\s*")
+
+
+def read_integer(text: str) -> int | None:
+    r"""The integer a text writes, or None: ``073``, ``1,234``, ``1\,234``, ``27.0``, ``$12``, ``\text{5}``; exactly."""
+    stripped = text.strip()
+    framed = _INTEGER_FRAME.fullmatch(stripped) if len(stripped) < 2 * _MAX_DIGITS else None
+    if framed:
+        stripped = next((group for group in framed.groups() if group is not None), "")
+    match = _INTEGER.fullmatch(stripped)
+    if match is None:
+        return None
+    digits = re.sub(r"\D", "", match.group(2))
+    if len(digits) > _MAX_DIGITS:
+        return None
+    return -int(digits) if match.group(1) in ("-", "−") else int(digits)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IntegerVerifier(PolicyVerifier):
+    """Right if both are the same integer (AIME, GSM8K); anything that is not one is wrong, of kind ``not_an_integer``."""
+
+    name: ClassVar[str] = "integer"
+
+    def key(self, answer: str) -> str:
+        value = read_integer(answer)
+        return answer if value is None else str(value)
+
+    def verify(self, answer: str, problem: Problem) -> Verdict:
+        gold, value = read_integer(problem.answer), read_integer(answer)
+        if gold is None:
+            raise VerifierError(f"problem {problem.id!r}: the answer {problem.answer!r} is not an integer")
+        return _judge(value == gold, answer, kind="not_an_integer" if value is None else None)
+
+
+_LETTER = re.compile(r"[^A-Za-z]*(?:text(?:bf|rm)?|mathrm|mathbf)?[^A-Za-z]*([A-Za-z])(?:[^A-Za-z].*)?", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChoiceVerifier(PolicyVerifier):
+    """Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``."""
+
+    name: ClassVar[str] = "choice"
+    policy: str = "choice"
+
+    def key(self, answer: str) -> str:
+        letter = _LETTER.fullmatch(answer.strip())
+        return letter.group(1).upper() if letter else answer.strip()
+
+    def verify(self, answer: str, problem: Problem) -> Verdict:
+        return _judge(self.key(answer) == self.key(problem.answer), answer)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RegexVerifier(PolicyVerifier):
+    """Right if the whole answer matches ``pattern``, or the problem's answer read as a pattern where that is empty."""
+
+    name: ClassVar[str] = "regex"
+    pattern: str = ""
+    ignore_case: bool = False
+
+    def verify(self, answer: str, problem: Problem) -> Verdict:
+        pattern = self.pattern or problem.answer
+        try:
+            compiled = re.compile(pattern, re.IGNORECASE if self.ignore_case else 0)
+        except re.error as error:
+            raise VerifierError(f"problem {problem.id!r}: {pattern!r} is not a regular expression: {error}") from error
+        return _judge(compiled.fullmatch(answer) is not None, answer)

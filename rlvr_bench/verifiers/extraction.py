@@ -1,0 +1,209 @@
+"""Taking the answer out of a response: once, by one explicit policy per task.
+
+A policy is a string: ``boxed``, ``gsm8k``, ``choice``, ``tagged:NAME``, ``regex:PATTERN``, ``auto`` or ``whole``. All but
+``regex:`` (whose pattern is the user's) take time linear in the text, whatever a model wrote, because they run in the
+driver over every rollout. Every policy reads only what follows the last ``</think>``; a thought that was opened and not
+closed is no answer, however many boxes it holds (math-verify accepts those).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from rlvr_bench.errors import VerifierError
+from rlvr_bench.verifiers.protocol import Extraction
+
+__all__ = ["POLICIES", "after_thought", "open_policy"]
+
+Policy = Callable[[str], Extraction]
+
+_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+_BOXES = ("\\boxed", "\\fbox")
+# A backslash pair is one token: \{ and \} are printed braces, not grouping ones.
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_SPACES = re.compile(r"\s*")
+
+
+def after_thought(response: str) -> str | None:
+    """The part of a response that answers: after the last ``</think>``; None while a thought is still open."""
+    close = response.rfind(_THINK_CLOSE)
+    if response.find(_THINK_OPEN, close + 1) >= 0:
+        return None
+    return response if close < 0 else response[close + len(_THINK_CLOSE) :]
+
+
+def _closing_brace(text: str, start: int, end: int) -> int:
+    """The index of the brace that closes the one at ``start``, or -1 if it is not closed before ``end``."""
+    depth = 0
+    for token in _BRACE.finditer(text, start, end):
+        symbol = token.group()
+        if symbol == "{":
+            depth += 1
+        elif symbol == "}":
+            depth -= 1
+            if depth == 0:
+                return token.start()
+    return -1
+
+
+def last_boxed(text: str) -> str | None:
+    r"""The content of the last balanced, non-empty ``\boxed{}`` (or ``\fbox{}``), or None.
+
+    Scans from the end. A box that is not closed before the end also keeps every earlier box from closing after it, so each
+    stretch of text is read once: linear even on a flood of unclosed boxes. An empty box is a quoted instruction ("put
+    your answer in \boxed{}"), not an answer.
+    """
+    end = limit = len(text)
+    while True:
+        at = max(text.rfind(_BOXES[0], 0, end), text.rfind(_BOXES[1], 0, end))
+        if at < 0:
+            return None
+        name = _BOXES[0] if text.startswith(_BOXES[0], at) else _BOXES[1]
+        spaces = _SPACES.match(text, at + len(name), limit)
+        brace = spaces.end() if spaces else at + len(name)
+        if brace < limit and text[brace] == "{":
+            close = _closing_brace(text, brace, limit)
+            content = text[brace + 1 : close].strip() if close >= 0 else ""
+            if content:
+                return content
+            if close < 0:
+                limit = at
+        end = at
+
+
+def _boxed(text: str) -> Extraction:
+    candidates = text.count(_BOXES[0]) + text.count(_BOXES[1])
+    return Extraction(answer=last_boxed(text) if candidates else None, candidates=candidates)
+
+
+def _gsm8k(text: str) -> Extraction:
+    """What follows the last ``####``, up to the end of its line: GSM8K's own answer mark."""
+    at = text.rfind("####")
+    if at < 0:
+        return Extraction(answer=None)
+    lines = text[at + 4 : at + 4 + 1000].strip().splitlines()
+    answer = lines[0].strip().removesuffix(".").strip() if lines else ""
+    return Extraction(answer=answer or None, candidates=text.count("####"))
+
+
+# "The answer is (C)", "Answer: C", "ANSWER: **C**"; the letter must end there, so that "the answer is A number" is not A.
+_STATED_CHOICE = re.compile(
+    r"(?i:answer|choice|option)(?i:\s+is|\s*[:=])\s*(?:\\text(?:bf)?)?[*_$({\[\\ ]{0,6}([A-J])(?![A-Za-z0-9'’])(?! [a-z])"
+)
+_BARE_CHOICE = re.compile(r"[*_$({\[\\ ]{0,6}(?:text(?:bf)?\{)?\(?([A-J])[*_$)}\].: ]{0,8}")
+_LINE_CHOICE = re.compile(r"\(?([A-J])[).:](?=\s|$)")
+
+
+def _choice(text: str) -> Extraction:
+    """A letter A to J: boxed, else stated ("answer is C", the last time it is said), else alone on the last line."""
+    boxed = last_boxed(text)
+    if boxed is not None:
+        bare = (
+            _BARE_CHOICE.fullmatch(boxed)
+            or _LINE_CHOICE.match(boxed)
+            or re.match(r"\\text(?:bf)?\{\(?([A-J])\b", boxed)
+        )
+        return Extraction(answer=bare.group(1) if bare else boxed, candidates=_boxed(text).candidates)
+    stated = _STATED_CHOICE.findall(text)
+    if stated:
+        return Extraction(answer=stated[-1], candidates=len(stated))
+    tail = text.rstrip()[-200:].rpartition("\n")[2].strip()
+    alone = _BARE_CHOICE.fullmatch(tail) or _LINE_CHOICE.match(tail)
+    return Extraction(answer=alone.group(1) if alone else None, candidates=1 if alone else 0)
+
+
+def _tagged(tag: str) -> Policy:
+    """The content of the last ``<tag>...</tag>``."""
+    start, stop = f"<{tag}>", f"</{tag}>"
+
+    def extract(text: str) -> Extraction:
+        close = text.rfind(stop)
+        open_ = text.rfind(start, 0, close) if close >= 0 else -1
+        if open_ < 0:
+            return Extraction(answer=None)
+        return Extraction(answer=text[open_ + len(start) : close].strip() or None, candidates=text.count(stop))
+
+    return extract
+
+
+def _matched(pattern: str) -> Policy:
+    """The last match of a regular expression: its group ``answer``, else its first group, else all of it."""
+    try:
+        compiled = re.compile(pattern, re.MULTILINE)
+    except re.error as error:
+        raise VerifierError(f"extraction policy 'regex:{pattern}' is not a regular expression: {error}") from error
+    group: int | str = "answer" if "answer" in compiled.groupindex else min(compiled.groups, 1)
+
+    def extract(text: str) -> Extraction:
+        last, count = None, 0
+        for last in compiled.finditer(text):  # noqa: B007  the last one is used below
+            count += 1
+        answer = last.group(group) if last else None
+        return Extraction(answer=(answer or "").strip() or None, candidates=count)
+
+    return extract
+
+
+# A stated final answer ends at its line; the amount read is bounded, so a flood of "answer is" stays linear.
+_STATED = re.compile(r"(?i)(?:final\s+answer|answer|result|solution)(?:\s+is|\s*:)[ \t]*:?[ \t]*([^\n]{1,300})")
+_MATH_SPAN = re.compile(r"\$\$([^$]{1,500})\$\$|\$([^$\n]{1,500})\$|\\\(([^\n]{1,500}?)\\\)|\\\[([^$]{1,500}?)\\\]")
+_LAST_NUMBER = re.compile(r"-?(?:\d[\d,]*\.?\d*|\.\d+)(?:/\d+|%|\s*\\?%)?")
+_TAIL_CHARS = 4000
+
+
+def _clean_statement(statement: str) -> str:
+    """The mathematics of a stated answer: its only math span if there is one, else the text without emphasis and full stop."""
+    spans = [next(filter(None, groups), "") for groups in _MATH_SPAN.findall(statement)]
+    if len(spans) == 1:
+        return spans[0].strip()
+    return statement.strip().strip("*_ ").removesuffix(".").strip("*_ ").strip()
+
+
+def _auto(text: str) -> Extraction:
+    """Boxed, else the last stated final answer, else the last expression, else the whole string."""
+    boxed = _boxed(text)
+    if boxed.answer is not None:
+        return boxed
+    tail = text[-_TAIL_CHARS:]
+    stated = _STATED.findall(tail)
+    if stated and _clean_statement(stated[-1]):
+        return Extraction(answer=_clean_statement(stated[-1]), candidates=len(stated))
+    whole = text.strip()
+    spans = [next(filter(None, groups), "").strip() for groups in _MATH_SPAN.findall(tail)]
+    if spans:
+        return Extraction(answer=spans[-1] or None, candidates=len(spans))
+    numbers = _LAST_NUMBER.findall(tail) if len(whole.split(None, 8)) > 8 else []
+    if numbers:
+        return Extraction(answer=numbers[-1].rstrip(",."), candidates=len(numbers))
+    return Extraction(answer=whole or None, candidates=1 if whole else 0)
+
+
+def _whole(text: str) -> Extraction:
+    stripped = text.strip()
+    return Extraction(answer=stripped or None, candidates=1 if stripped else 0)
+
+
+POLICIES: dict[str, Policy] = {"auto": _auto, "boxed": _boxed, "choice": _choice, "gsm8k": _gsm8k, "whole": _whole}
+_PARAMETRIC: dict[str, Callable[[str], Policy]] = {"regex": _matched, "tagged": _tagged}
+
+
+def open_policy(spec: str) -> Policy:
+    """The extraction a policy string names; ``regex:PATTERN`` and ``tagged:NAME`` take a parameter.
+
+    Raises VerifierError, listing the policies there are, for any other name.
+    """
+    name, colon, parameter = spec.partition(":")
+    if colon and parameter and name in _PARAMETRIC:
+        take = _PARAMETRIC[name](parameter)
+    elif spec in POLICIES:
+        take = POLICIES[spec]
+    else:
+        known = ", ".join([*sorted(POLICIES), "regex:PATTERN", "tagged:NAME"])
+        raise VerifierError(f"unknown extraction policy {spec!r}. Known: {known}.")
+
+    def extract(response: str) -> Extraction:
+        text = after_thought(response)
+        return Extraction(answer=None, unfinished_thought=True) if text is None else take(text)
+
+    return extract

@@ -1,0 +1,123 @@
+"""A user's own function as a verifier, imported again by name in each worker."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from rlvr_bench.errors import VerifierError
+from rlvr_bench.records import Problem, Verdict
+from rlvr_bench.verifiers.base import PolicyVerifier
+from rlvr_bench.verifiers.protocol import Extraction
+
+__all__ = ["FunctionVerifier"]
+
+VerifyFunction = Callable[[str, Problem], Verdict | bool]
+
+
+@functools.lru_cache(maxsize=32)
+def _load(target: str) -> VerifyFunction:
+    source, _, attribute = target.rpartition(":")
+    try:
+        module = _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+        function: VerifyFunction = functools.reduce(getattr, attribute.split("."), module)  # type: ignore[arg-type,assignment]
+    except (ImportError, AttributeError, OSError) as error:
+        raise VerifierError(f"cannot load the verifier function {target!r}: {error}") from error
+    if not callable(function):
+        raise VerifierError(f"{target!r} is not a function of (response, problem)")
+    return function
+
+
+def _load_file(path: Path) -> object:
+    name = f"rlvr_bench_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ImportError(f"no Python file at {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _importable(module: str) -> bool:
+    """Whether a fresh interpreter with our search path would find the module."""
+    try:
+        found = importlib.machinery.PathFinder.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return False
+    return found is not None
+
+
+class FunctionVerifier:
+    """Wraps ``function(response, problem) -> Verdict`` (or bool), named ``package.module:attribute`` or ``file.py:attribute``.
+
+    The function gets the whole response (or what ``policy`` extracts) and is loaded in the workers, never in the caller.
+    ``version`` is part of what identifies cached verdicts: change it when the function changes.
+    Raises VerifierError for a target that has no such form.
+    """
+
+    name: ClassVar[str] = "function"
+    warm_before_fork: ClassVar[bool] = False  # a user's module may start threads, which do not survive a fork
+
+    def __init__(self, function: str, policy: str = "whole", version: str = "1") -> None:
+        source, colon, attribute = function.rpartition(":")
+        if not (colon and source and attribute.replace(".", "").isidentifier()):
+            raise VerifierError(
+                f"verifier function {function!r} must be 'package.module:function' or 'file.py:function'"
+            )
+        self._target, self._version = function, version
+        self._taking = PolicyVerifier(policy=policy)
+
+    @classmethod
+    def of(cls, function: VerifyFunction, policy: str = "whole", version: str = "1") -> Self:
+        """Wrap a function object by where it is defined; raises VerifierError if it cannot be imported from there."""
+        module, name = inspect.getmodule(function), getattr(function, "__qualname__", "<lambda>")
+        if module is None or "<" in name:
+            raise VerifierError(f"verifier function {name} must be defined at the top level of a module or file")
+        if module.__name__ == "__main__":
+            raise VerifierError(
+                f"verifier function {name} is defined in the running script: move it to a module of its own"
+            )
+        file = getattr(module, "__file__", None)
+        # A module that a worker finds by name is named; one loaded by path (a task file) is named by its path.
+        if file and not _importable(module.__name__):
+            return cls(f"{Path(file).resolve()}:{name}", policy, version)
+        return cls(f"{module.__name__}:{name}", policy, version)
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return {"function": self._target, "policy": self._taking.policy}
+
+    def warm_up(self) -> None:
+        """Load the function, so that its imports are not charged to the first item."""
+        _load(self._target)
+
+    def extract(self, response: str) -> Extraction:
+        return self._taking.extract(response)
+
+    def key(self, answer: str) -> str:
+        return answer
+
+    def verify(self, answer: str, problem: Problem) -> Verdict:
+        verdict = _load(self._target)(answer, problem)
+        if isinstance(verdict, bool):
+            return Verdict(status="correct" if verdict else "wrong")
+        return verdict

@@ -1,0 +1,71 @@
+r"""Limits on what is given to a symbolic parser: past them an answer is an ``error`` of kind ``limit``, not a hang.
+
+The figures follow inspect_ai's table for its math scorer, widened where real answers need it. What they stop was
+measured: ``\boxed{1E1000000}`` (15 characters) hangs sympy inside C where no signal handler reaches it; 200 nested
+fractions, 2,000 parentheses or a million digits keep ANTLR busy for minutes; ``9^{9^{9}}`` fills the memory.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["breaks_limits"]
+
+_MAX_CHARS = 4096
+_MAX_NESTING = 24
+_MAX_COMMANDS = 400
+_MAX_DIGITS = 1200
+_MAX_EXPONENT_DIGITS = 5
+_MAX_POWER_TOWER = 3
+
+_OPENERS, _CLOSERS = frozenset("([{"), frozenset(")]}")
+_DIGIT_RUN = re.compile(r"\d{%d}" % (_MAX_DIGITS + 1))
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_E_NOTATION = re.compile(r"\d\.?[eE][+\-]?\d{%d}" % (_MAX_EXPONENT_DIGITS - 1))
+_BIG_EXPONENT = re.compile(r"\^\s*(?:\{\s*)?[+\-(]*\d{%d}" % _MAX_EXPONENT_DIGITS)
+_BIG_FACTORIAL = re.compile(r"\d{5}[)}\]\s]*!|![)}\]\s]*!")
+_BIG_BOUND = re.compile(r"\\(?:sum|prod)(?![A-Za-z]).{0,80}?\^\s*(?:\{[^{}]*?\d{4}|\d{4}|\{[^{}]*\^)")
+_BIG_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{?\s*(?:\d{5}|\d+\s*\^)")
+
+
+def _nesting(text: str) -> int:
+    depth = deepest = 0
+    for symbol in text:
+        if symbol in _OPENERS:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif symbol in _CLOSERS:
+            depth -= 1
+    return deepest
+
+
+def _tower(text: str) -> int:
+    """The deepest stack of exponents: braces that open right after ``^`` and are still open, and bare chains ``2^3^4``."""
+    deepest, stack, previous = 0, [], ""
+    for symbol in text:
+        if symbol == "{":
+            stack.append(previous == "^")
+        elif symbol == "}" and stack:
+            stack.pop()
+        elif symbol == "^":
+            deepest = max(deepest, 1 + sum(stack))
+        if not symbol.isspace():
+            previous = symbol
+    chain = max((run.count("^") for run in re.findall(r"(?:\^\(*[\w.]+\)*)+", text)), default=0)
+    return max(deepest, chain)
+
+
+def breaks_limits(text: str) -> str | None:
+    """The name of the first limit that ``text`` breaks, or None: linear in its length."""
+    if len(text) > _MAX_CHARS:
+        return "length"
+    checks = (
+        ("nesting", _nesting(text) > _MAX_NESTING),
+        ("commands", len(_COMMAND.findall(text)) > _MAX_COMMANDS),
+        ("digits", bool(_DIGIT_RUN.search(text))),
+        ("exponent", bool(_E_NOTATION.search(text) or _BIG_EXPONENT.search(text))),
+        ("tower", _tower(text) >= _MAX_POWER_TOWER),
+        ("factorial", bool(_BIG_FACTORIAL.search(text))),
+        ("bounds", bool(_BIG_BOUND.search(text) or _BIG_BINOMIAL.search(text))),
+    )
+    return next((name for name, broken in checks if broken), None)

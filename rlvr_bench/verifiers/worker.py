@@ -1,0 +1,252 @@
+"""The far side of isolation: a fork server that has the verifier warm, and the workers it forks to decide items.
+
+Why not `multiprocessing`: its fork server imports the user's ``__main__`` into every worker, so an unguarded script would
+start itself again; and it hands out no per-item attribution when a worker dies. Here the server is a fresh interpreter
+(no threads, nothing of the caller's memory) that imports this module, unpickles the verifier, warms it up once and forks.
+
+On the wire: frames of a 4-byte length and a payload. Down: pickles (the caller is trusted). Up: MessagePack of
+`Reply`, so that a worker in which anything may have happened cannot make its parent run code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import pickle
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from rlvr_bench.records import Problem, Status, Verdict
+
+__all__ = ["Limits", "Reply", "receive_frame", "serve"]
+
+FRAME = struct.Struct("!I")
+MEMORY_EXIT = 77  # a worker that has no memory left even to say so
+_PR_SET_PDEATHSIG = 1
+_REARM_S = 0.25  # the soft deadline fires again, in case a bare `except:` swallowed it
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker may use: CPU seconds per item, address space, items and resident memory before it is replaced."""
+
+    timeout_s: float
+    memory_bytes: int
+    max_items: int
+    recycle_bytes: int
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker says of one item; ``retire`` means that it ends now and wants a successor."""
+
+    status: Status
+    kind: str | None
+    answer: str | None
+    seconds: float
+    retire: bool = False
+
+
+class CpuTimeout(BaseException):
+    """The soft deadline; not an Exception, so that `except Exception` in a verifier does not swallow it."""
+
+
+def receive_exactly(connection: socket.socket, size: int) -> bytes:
+    """Read ``size`` bytes; raises EOFError when the other side is gone."""
+    parts = bytearray()
+    while len(parts) < size:
+        part = connection.recv(min(size - len(parts), 1 << 20))
+        if not part:
+            raise EOFError
+        parts += part
+    return bytes(parts)
+
+
+def receive_frame(connection: socket.socket) -> bytes:
+    """Read one frame; raises EOFError when the other side is gone."""
+    (size,) = FRAME.unpack(receive_exactly(connection, FRAME.size))
+    return receive_exactly(connection, size)
+
+
+def send_frame(connection: socket.socket, payload: bytes) -> None:
+    """Write one frame."""
+    connection.sendall(FRAME.pack(len(payload)) + payload)
+
+
+# ---------------------------------------------------------------------------------------------------- the fork server
+
+
+def serve(control_fd: int) -> None:
+    """Run the fork server on an inherited socket until its parent is gone, then end every worker."""
+    control = socket.socket(fileno=control_fd)
+    children: set[int] = set()
+    try:
+        verifier, limits, problem = _prepare(control)
+        send_frame(control, problem.encode())
+        if not problem:
+            _serve_requests(control, verifier, limits, children)
+    except (EOFError, ConnectionError):
+        pass
+    finally:
+        for pid in children:
+            kill_group(pid)
+    os._exit(0)
+
+
+def _prepare(control: socket.socket) -> tuple[Any, Limits, str]:
+    """Unpickle the verifier and warm it up; the third item says what went wrong, or is empty."""
+    try:
+        verifier, limits = pickle.loads(receive_frame(control))  # noqa: S301  from our own parent
+        if getattr(verifier, "warm_before_fork", False):
+            verifier.warm_up()
+    except (EOFError, ConnectionError):
+        raise
+    except BaseException as error:  # noqa: BLE001  a user's module may raise anything; it is reported to the parent
+        return None, Limits(timeout_s=1, memory_bytes=0, max_items=1, recycle_bytes=0), _describe(error)
+    gc.collect()
+    gc.freeze()
+    return verifier, limits, ""
+
+
+def _serve_requests(control: socket.socket, verifier: Any, limits: Limits, children: set[int]) -> None:
+    while True:
+        command, descriptors, _, _ = socket.recv_fds(control, 5, 1)
+        if not command:
+            return
+        operation, argument = command[:1], int.from_bytes(command[1:5], "big")
+        if operation == b"s":
+            connection = socket.socket(fileno=descriptors[0])
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                _work_and_exit(connection, verifier, limits)
+            connection.close()
+            children.add(pid)
+            control.sendall(pid.to_bytes(4, "big"))
+        else:
+            # The pid is a zombie at worst until here, so it cannot have been handed to another process.
+            kill_group(argument)
+            _, status = os.waitpid(argument, 0)
+            children.discard(argument)
+            control.sendall(status.to_bytes(4, "big"))
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL a worker and whatever it started in its process group."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+
+
+# ---------------------------------------------------------------------------------------------------- one worker
+
+
+def _work_and_exit(connection: socket.socket, verifier: Any, limits: Limits) -> None:
+    code = 1
+    try:
+        _confine(limits)
+        _work(connection, verifier, limits)
+        code = 0
+    except MemoryError:
+        code = MEMORY_EXIT
+    except (EOFError, ConnectionError):
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _confine(limits: Limits) -> None:
+    """Own process group, death with the server, no core files, bounded address space, the soft-deadline handler."""
+    os.setpgid(0, 0)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    signal.signal(signal.SIGPROF, _raise_timeout)
+
+
+def _raise_timeout(_signal: int, _frame: FrameType | None) -> None:
+    raise CpuTimeout
+
+
+def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
+    try:
+        verifier.warm_up()
+        send_frame(connection, b"")
+    except BaseException as error:  # noqa: BLE001  a user's module may raise anything; it is reported to the parent
+        send_frame(connection, _describe(error).encode())
+        return
+    for served in range(1, limits.max_items + 1):
+        answer, problem = pickle.loads(receive_frame(connection))  # noqa: S301  from our own parent
+        reply = decide(verifier, answer, problem, limits.timeout_s)
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        worn = served == limits.max_items or resident > limits.recycle_bytes or reply.kind == "memory"
+        send_frame(connection, _encode(msgspec.structs.replace(reply, retire=worn)))
+        if worn:
+            return
+
+
+def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Reply:
+    """One verdict under the CPU deadlines; whatever the verifier does short of killing its process becomes a reply."""
+    started = time.perf_counter()
+    verdict: Verdict
+    try:
+        _set_deadlines(timeout_s)
+        try:
+            verdict = verifier.verify(answer, problem)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        if not isinstance(verdict, Verdict):
+            verdict = Verdict(status="error", kind="exception")
+    except CpuTimeout:
+        verdict = Verdict(status="error", kind="timeout")
+    except MemoryError:
+        verdict = Verdict(status="error", kind="memory")
+    except RecursionError:
+        verdict = Verdict(status="error", kind="limit")
+    except BaseException:  # noqa: BLE001  SystemExit and the like from a verifier must cost one item only
+        verdict = Verdict(status="error", kind="exception")
+    signal.setitimer(signal.ITIMER_PROF, 0)  # again: the deadline may have fired inside the `finally` above
+    return Reply(verdict.status, verdict.kind, verdict.answer, time.perf_counter() - started)
+
+
+def _set_deadlines(timeout_s: float) -> None:
+    """CPU time, not wall time: a busy machine must not change a verdict.
+
+    ITIMER_PROF interrupts Python code; RLIMIT_CPU kills a loop inside C that never returns to the interpreter
+    (``int(Decimal('1E1000000'))``, which signal handlers cannot stop).
+    """
+    used = time.process_time()
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(used + 1.5 * timeout_s) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    signal.setitimer(signal.ITIMER_PROF, timeout_s, _REARM_S)
+
+
+def _encode(reply: Reply) -> bytes:
+    try:
+        return msgspec.msgpack.encode(reply)
+    except (UnicodeEncodeError, TypeError):  # lone surrogates, or a Verdict with fields of the wrong type
+        kind, answer = (None if text is None else _plain(text) for text in (reply.kind, reply.answer))
+        return msgspec.msgpack.encode(Reply(reply.status, kind, answer, reply.seconds, reply.retire))
+
+
+def _plain(text: object) -> str:
+    return str(text).encode(errors="replace").decode()
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:2000]
+
+
+def bootstrap(control_fd: int, search_path: list[str]) -> list[str]:
+    """The arguments that start `serve` in a fresh interpreter with the caller's module search path."""
+    code = f"import sys; sys.path[:] = {search_path!r}; from {__name__} import serve; serve({control_fd})"
+    return [sys.executable, "-c", code]

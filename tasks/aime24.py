@@ -1,0 +1,36 @@
+"""AIME 2024: 30 competition problems, integer answers from 000 to 999."""
+
+from rlvr_bench.datasets import HubDataset, Row
+from rlvr_bench.records import Problem, SamplingParameters
+from rlvr_bench.task import Case, Task
+
+
+def to_problem(row: Row) -> Problem:
+    return Problem(
+        id=f"aime24-{row.text('id')}",
+        question=row.text("problem"),
+        answer=str(int(row.text("answer"))),  # "025" and 25 are one answer
+    )
+
+
+TASK = Task(
+    name="aime24",
+    version="1",
+    summary="AIME 2024, both papers: 30 problems, integer answers from 0 to 999.",
+    source=HubDataset(
+        path="HuggingFaceH4/aime_2024",
+        split="train",
+        to_problem=to_problem,
+        rows=30,
+        sha256="",
+    ),
+    verifier="integer",
+    answer_space=1000,
+    sampling=SamplingParameters(max_tokens=16384),
+    cases=(
+        Case("So the walk takes $\\boxed{204}$ minutes.", "correct", "aime24-60"),
+        Case("\\boxed{0204}", "correct", "aime24-60"),
+        Case("\\boxed{205}", "wrong", "aime24-60"),
+        Case("The answer is 204.", "no_answer", "aime24-60"),
+    ),
+)

@@ -1,0 +1,36 @@
+"""Double countdown: arithmetic puzzles with two targets, the task of the zoo checkpoints.
+
+Procedural, so that problems can be kept out of any training set; hard to guess, so that pass@256 says something about a
+model. Rules and generator: rlvr_bench/countdown.py.
+"""
+
+from rlvr_bench.countdown import HELD_OUT_SEED, held_out, prompt_text, response_text
+from rlvr_bench.datasets import Generated
+from rlvr_bench.records import Problem, SamplingParameters
+from rlvr_bench.task import Case, Task
+
+
+def problems() -> list[Problem]:
+    return [
+        Problem(
+            id=item.id,
+            question=prompt_text(item.puzzle),
+            answer=response_text(item.solution),  # one solution of many: the verifier checks the rules, not this text
+            tier=item.tier,
+            data={"numbers": list(item.puzzle.numbers), "targets": list(item.puzzle.targets)},
+        )
+        for item in held_out(300)
+    ]
+
+
+TASK = Task(
+    name="double_countdown",
+    version="1",
+    summary="Make two targets from four to six numbers: 300 held-out puzzles in three difficulty tiers.",
+    source=Generated(generate=problems, rows=300, sha256="", seed=HELD_OUT_SEED),
+    prompt="raw",
+    verifier="countdown",
+    gold="{answer}",
+    sampling=SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=32),
+    cases=(),
+)

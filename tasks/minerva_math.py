@@ -1,0 +1,31 @@
+"""Minerva's OCW courses: 272 undergraduate science problems, numeric and symbolic answers."""
+
+from rlvr_bench.datasets import HubDataset, Row
+from rlvr_bench.records import Problem, SamplingParameters
+from rlvr_bench.task import Case, Task
+from rlvr_bench.verifiers.extraction import last_boxed
+
+
+def to_problem(row: Row) -> Problem:
+    answer = row.text("answer", "solution")
+    return Problem(
+        id=f"minerva-{row.number - 1}",
+        question=row.text("problem", "question"),
+        answer=last_boxed(answer) or answer,
+    )
+
+
+TASK = Task(
+    name="minerva_math",
+    version="1",
+    summary="Minerva OCW: 272 undergraduate problems from MIT courses, numeric and symbolic answers.",
+    source=HubDataset(
+        path="math-ai/minervamath",
+        split="test",
+        to_problem=to_problem,
+        rows=272,
+        sha256="",
+    ),
+    sampling=SamplingParameters(max_tokens=16384),
+    cases=(),
+)

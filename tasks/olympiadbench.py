@@ -1,0 +1,35 @@
+"""OlympiadBench, the open-ended English maths problems without images (OE_TO_maths_en_COMP): 675 problems."""
+
+from rlvr_bench.datasets import HubDataset, Row
+from rlvr_bench.errors import DataError
+from rlvr_bench.records import Problem, SamplingParameters
+from rlvr_bench.task import Case, Task
+
+
+def to_problem(row: Row) -> Problem:
+    answers = row.get("final_answer")
+    if not isinstance(answers, list) or len(answers) != 1:
+        raise DataError(f"{row.where}: field 'final_answer' should be a list of one text, got {answers!r:.80}")
+    return Problem(
+        id=f"olympiad-{row.text('id')}",
+        question=row.text("question"),
+        answer=answers[0].replace("$", "").strip(),  # several values stand in one text: "$-1$,$2$,$-2$"
+        tier=row.text("subfield"),
+    )
+
+
+TASK = Task(
+    name="olympiadbench",
+    version="1",
+    summary="OlympiadBench, text-only English maths with final answers: 675 problems.",
+    source=HubDataset(
+        path="Hothan/OlympiadBench",
+        config="OE_TO_maths_en_COMP",
+        split="train",
+        to_problem=to_problem,
+        rows=675,
+        sha256="",
+    ),
+    sampling=SamplingParameters(max_tokens=16384),
+    cases=(),
+)
