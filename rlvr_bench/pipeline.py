@@ -14,7 +14,7 @@ import msgspec
 from rlvr_bench.errors import BadArgument, ModelError, RunError, UnknownName
 from rlvr_bench.grade import Flip, flips, grade_run
 from rlvr_bench.prompts import PromptTemplate, open_prompt
-from rlvr_bench.records import DrawRequest, EngineInfo, Problem, Prompt, SamplingParameters, Scorecard
+from rlvr_bench.records import DrawRequest, EngineInfo, Prompt, SamplingParameters, Scorecard
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.fake import FakeSampler, spread_rates
 from rlvr_bench.samplers.protocol import Sampler
@@ -259,7 +259,7 @@ def _manifest(
         schema=SCHEMA,
         task=loaded.task.name,
         task_version=loaded.task.version,
-        task_file=str(loaded.file),
+        task_file="" if loaded.is_shipped else str(loaded.file),
         source=loaded.task.source.describe(),
         problems_sha256=loaded.digest,
         n_problems=len(loaded.problems),
@@ -305,20 +305,11 @@ def _requests(spans: Sequence[Span], prompts: Mapping[str, Prompt], manifest: Ma
 
 
 def _task_name(run: Run) -> str:
-    """The task to grade a run with: the shipped one of that name, or the user's file the run was drawn from."""
-    manifest = run.manifest
-    try:
-        read_task(manifest.task)
-    except UnknownName:
-        return manifest.task_file
-    return manifest.task
+    """The task to grade a run with: the user's file the run was drawn from, or the shipped task of that name."""
+    return run.manifest.task_file or run.manifest.task
 
 
 def _check(ok: bool, name: str, value: object, allowed: str) -> None:
     if not ok:
         raise BadArgument(name, value, allowed)
 
-
-def problems_of(run: Path) -> list[Problem]:
-    """The problems a run was drawn for."""
-    return open_run(run).problems()

@@ -14,11 +14,21 @@ from rlvr_bench.datasets import Source, check_problems
 from rlvr_bench.errors import TaskError, UnknownName
 from rlvr_bench.prompts import PromptTemplate, open_prompt
 from rlvr_bench.records import Problem, SamplingParameters, Status, Verdict
-from rlvr_bench.verifiers import VerifierPool, open_verifier
-from rlvr_bench.verifiers.function import FunctionVerifier
-from rlvr_bench.verifiers.protocol import Verifier
+from rlvr_bench.verifiers import FunctionVerifier, Verifier, VerifierPool, open_verifier
 
-__all__ = ["Case", "LoadedTask", "Task", "TaskProblem", "list_tasks", "load_task", "validate"]
+__all__ = [
+    "Case",
+    "LoadedTask",
+    "Task",
+    "TaskProblem",
+    "describe",
+    "gold_response",
+    "list_tasks",
+    "load_task",
+    "read_task",
+    "task_verifier",
+    "validate",
+]
 
 UserVerifier = Callable[[str, Problem], Verdict]
 
@@ -63,6 +73,11 @@ class LoadedTask:
     file: Path
     problems: tuple[Problem, ...]
     digest: str
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the task comes with the package, rather than from a file of the user's."""
+        return self.file.parent == task_folder().resolve()
 
     @property
     def template(self) -> PromptTemplate:
@@ -124,12 +139,32 @@ def task_verifier(task: Task, file: Path) -> Verifier:
     """The task's verifier, opened with its options."""
     if isinstance(task.verifier, str):
         return open_verifier(task.verifier, **task.options)
-    return FunctionVerifier(str(file), task.verifier.__name__, version=task.version)
+    return FunctionVerifier(f"{file}:{task.verifier.__name__}", version=task.version)
 
 
 def gold_response(task: Task, problem: Problem) -> str:
     """A response that states the gold answer."""
     return task.gold.replace("{answer}", problem.answer)
+
+
+def describe(loaded: LoadedTask) -> dict[str, Any]:
+    """What ``tasks show`` prints: everything that decides a score, and the first problem."""
+    task, first = loaded.task, loaded.problems[0]
+    verifier = loaded.open_verifier()
+    return {
+        "task": f"{task.name}, version {task.version}",
+        "summary": task.summary,
+        "source": task.source.describe(),
+        "problems": len(loaded.problems),
+        "content SHA-256": loaded.digest,
+        "prompt": f"{loaded.template.name} ({loaded.template.digest[:12]})",
+        "verifier": f"{verifier.name} {verifier.version} {dict(verifier.options)}",
+        "recommended sampling": "T = 0.6, top-p = 0.95" if task.sampling is None else str(task.sampling),
+        "cases": len(task.cases),
+        "first problem": first.id,
+        "first prompt": loaded.template.render(first).text,
+        "first answer": first.answer,
+    }
 
 
 def validate(loaded: LoadedTask, workers: int = 1) -> list[TaskProblem]:

@@ -22,7 +22,7 @@ TASK = Task(
         split="train",
         to_problem=to_problem,
         rows=30,
-        sha256="",
+        sha256="e61ed6e36bd3b49bac9b68d33dd2613769b7b59e47d0287b9a7c5c7922cfced8",
     ),
     verifier="integer",
     answer_space=1000,

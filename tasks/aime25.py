@@ -24,7 +24,7 @@ TASK = Task(
         split="test",
         to_problem=to_problem,
         rows=30,
-        sha256="",
+        sha256="800cc5fa4eb11226b55f0711a91c5f36feb81d073356bcb22ea2e4d49cb3f4ba",
     ),
     verifier="integer",
     answer_space=1000,

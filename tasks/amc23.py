@@ -22,7 +22,7 @@ TASK = Task(
         split="test",
         to_problem=to_problem,
         rows=40,
-        sha256="",
+        sha256="4bd03b57f52619c213a1b95aa32b7ceca14508c12b48c4b4193e3cfdf679bc6d",
     ),
     sampling=SamplingParameters(max_tokens=16384),
     cases=(

@@ -27,7 +27,7 @@ TASK = Task(
         split="test",
         to_problem=to_problem,
         rows=1319,
-        sha256="",
+        sha256="9a7e6336f9b2c2a9a009a0bde3604de70bd428bea72739a44db5177e2d365e2a",
     ),
     sampling=SamplingParameters(max_tokens=2048),
     cases=(

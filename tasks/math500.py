@@ -23,7 +23,7 @@ TASK = Task(
         split="test",
         to_problem=to_problem,
         rows=500,
-        sha256="",
+        sha256="1e60e47f1978a03a4c6927b8a77cc7e86d021c8da8f1cd4814deb4bb0bb5603a",
     ),
     sampling=SamplingParameters(max_tokens=16384),
     cases=(

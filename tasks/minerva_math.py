@@ -24,7 +24,7 @@ TASK = Task(
         split="test",
         to_problem=to_problem,
         rows=272,
-        sha256="",
+        sha256="9ff473f10b6563a55af2b98ea00aaf8c8be8481e29c15c9e40b652fb17b3e523",
     ),
     sampling=SamplingParameters(max_tokens=16384),
     cases=(),

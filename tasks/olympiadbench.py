@@ -28,7 +28,7 @@ TASK = Task(
         split="train",
         to_problem=to_problem,
         rows=675,
-        sha256="",
+        sha256="16fd222badca15a67bce752da99b2d66bd3ef78ac0e6edd5ca0d0397d0e47470",
     ),
     sampling=SamplingParameters(max_tokens=16384),
     cases=(),

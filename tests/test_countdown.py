@@ -24,7 +24,7 @@ ALL_SIZES = [sizes for group in TIERS.values() for sizes in group]
 
 
 def brute_force(pool: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Every legal way to play a pool down to two numbers, written independently of the package: (response, left over)."""
+    """Every legal way to play a pool down to two numbers, found without the package: (response, numbers left)."""
     if len(pool) == 2:
         yield "", (pool[0], pool[1])
         return

@@ -93,9 +93,7 @@ def decode(logprobs: Any, token_ids: Sequence[int]) -> TokenColumns:
             "start it with worker_extension_cls=rlvr_bench.samplers.vllm_worker.TokenStatistics, "
             "or sample with token statistics off"
         )
-    return TokenColumns(
-        values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), values[:, 2].astype(np.int32)
-    )
+    return TokenColumns(values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), values[:, 2].astype(np.int32))
 
 
 def _table(logprobs: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -115,7 +113,7 @@ def _table(logprobs: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64
 
 
 def _marks(tokens: Any) -> tuple[Any, Any]:
-    """Ids for the two borrowed columns: distinct from the sampled id (dicts would merge them) and valid in any V >= 4."""
+    """Ids for the two borrowed columns: unlike the sampled id (dicts would merge them), and valid for any V >= 4."""
     step = 1 - 2 * (tokens >= 2)
     return tokens + step * (1 - 2 * (tokens == 1)), tokens + 2 * step
 
@@ -156,8 +154,8 @@ def _install_v1() -> None:
         mode = kwargs.get("logprobs_mode_override") or self.logprobs_mode
         if not _wanted(k, logits.shape[-1]) or sampling_metadata.logprob_token_ids or mode != "raw_logprobs":
             return plain_forward(self, logits, sampling_metadata, *args, **kwargs)
-        # The sampler edits its logits in place, where they are float32 already: the statistics need them as they came.
-        raw = logits.clone()
+        # The sampler edits float32 logits in place, others it copies; the statistics need them as they came.
+        raw = logits.clone() if str(logits.dtype) == "torch.float32" else logits
         # No log-probabilities asked: vLLM's own log_softmax, topk and rank over the vocabulary are skipped.
         output = plain_forward(
             self, logits, dataclasses.replace(sampling_metadata, max_num_logprobs=None), *args, **kwargs
@@ -198,7 +196,12 @@ def _scoring(plain: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(plain)
     def compute_topk_scores(
-        logits: Tensor, num_logprobs: int, sampled_token_ids: Tensor, cu_num_logits: Any = None, *args: Any, **kwargs: Any
+        logits: Tensor,
+        num_logprobs: int,
+        sampled_token_ids: Tensor,
+        cu_num_logits: Any = None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         special = kwargs.get("max_per_req_token_ids") or kwargs.get("logits_mode")
         if special or not _wanted(num_logprobs, logits.shape[-1]):

@@ -194,3 +194,18 @@ def _interval(
         blocks.append(_block(block, weights, options.level, limits))
     value, low, high, p_value = (np.concatenate(column) for column in zip(*blocks, strict=True))
     return Interval(value, low, high, options.level, "score bootstrap", "problems", n_problems), p_value
+
+
+def _block(
+    units: _Units, weights: Float64[np.ndarray, "B U"], level: float, limits: tuple[float, float]
+) -> tuple[Float64[np.ndarray, " K"], ...]:
+    span = limits[1] - limits[0]
+    own = units.multiplicity[None, :].astype(np.float64)
+    mean, shrinkage, raw_shrinkage = (row[0] for row in _moments(units, own, limits))
+    means, shrinkages, _ = _moments(units, weights, limits)
+    pivots = _pivots(means, shrinkages, mean)
+    tails = np.nanquantile(pivots, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    z = normal_quantile(level)
+    fixed = (raw_shrinkage < TINY) | (mean * (1 - mean) < TINY)  # all values equal: nothing to studentize with
+    low, high = score_interval(mean, shrinkage, (np.where(fixed, -z, tails[0]), np.where(fixed, z, tails[1])))
+    return limits[0] + span * mean, limits[0] + span * low, limits[0] + span * high, _p_value(pivots, mean, shrinkage)

@@ -89,8 +89,8 @@ Recipe `{card.name}` in `rlvr_bench/zoo/recipes.py`, seed {spent.seed}, from {st
 Demonstrations are made on the fly by the generator in `rlvr_bench/countdown.py`, in the same mix of sizes as the
 held-out problems; none has the numbers and targets (in either order) of a held-out problem. Only the response is
 learned. Muon moves the hidden matrices, AdamW the rest. Noise is meant to be removable: `mislabel` replaces both
-targets by random ones, `slip` states a wrong result in a step, `early_stop` leaves the last step out. It lowers pass@1 while the skill
-beneath remains, which is the room that reinforcement learning can fill.
+targets by random ones, `slip` states a wrong result in a step, `early_stop` leaves the last step out. It lowers
+pass@1 while the skill beneath remains, which is the room that reinforcement learning can fill.
 
 Measured: {spent.cpu_s:.0f} CPU seconds ({_minutes(spent.cpu_s)}), {spent.wall_s:.0f} s of wall time on
 {spent.threads} thread, peak memory {spent.peak_memory_bytes / 2**20:.0f} MiB, torch {spent.torch}.

