@@ -1,0 +1,90 @@
+"""rlvr-bench: what language-model checkpoints can reach at any sampling budget.
+
+Everything public is listed in ``__all__`` and loaded on first use, so that ``import rlvr_bench`` costs nothing and needs
+no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# name -> module it lives in
+_PUBLIC = {
+    "Case": "task",
+    "Estimate": "records",
+    "FakeSampler": "samplers.fake",
+    "Generated": "datasets",
+    "GradeOptions": "pipeline",
+    "HubDataset": "datasets",
+    "LocalFile": "datasets",
+    "Problem": "records",
+    "RlvrBenchError": "errors",
+    "Row": "datasets",
+    "SampleOptions": "pipeline",
+    "SamplingParameters": "records",
+    "Scorecard": "records",
+    "Task": "task",
+    "Verdict": "records",
+    "evaluate": "pipeline",
+    "grade": "pipeline",
+    "list_tasks": "task",
+    "load_task": "task",
+    "open_verifier": "verifiers",
+    "sample": "pipeline",
+    "score": "pipeline",
+    "validate": "task",
+    "verify_many": "verifiers",
+}
+
+__all__ = [
+    "Case",
+    "Estimate",
+    "FakeSampler",
+    "Generated",
+    "GradeOptions",
+    "HubDataset",
+    "LocalFile",
+    "Problem",
+    "RlvrBenchError",
+    "Row",
+    "SampleOptions",
+    "SamplingParameters",
+    "Scorecard",
+    "Task",
+    "Verdict",
+    "evaluate",
+    "grade",
+    "list_tasks",
+    "load_task",
+    "open_verifier",
+    "sample",
+    "score",
+    "stats",
+    "validate",
+    "verify_many",
+]
+
+if TYPE_CHECKING:
+    from rlvr_bench import stats
+    from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
+    from rlvr_bench.errors import RlvrBenchError
+    from rlvr_bench.pipeline import GradeOptions, SampleOptions, evaluate, grade, sample, score
+    from rlvr_bench.records import Estimate, Problem, SamplingParameters, Scorecard, Verdict
+    from rlvr_bench.samplers.fake import FakeSampler
+    from rlvr_bench.task import Case, Task, list_tasks, load_task, validate
+    from rlvr_bench.verifiers import open_verifier, verify_many
+
+
+def __getattr__(name: str) -> Any:
+    if name == "stats":
+        return importlib.import_module("rlvr_bench.stats")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'rlvr_bench' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"rlvr_bench.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -193,12 +193,14 @@ def resolve_model(model: str) -> str:
 
 def _open(model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
     if options.engine == "fake" or model == "fake" or model.startswith("fake:"):
+        _check(options.engine in ("auto", "fake"), "--engine", options.engine, "a fake model needs the fake engine")
         return _fake(model, loaded)
     engine = resolve_engine(options.engine)
+    path = resolve_model(model)
     if options.engine == "auto":
         logger.info("engine: %s", engine if engine == "vllm" else "transformers (vllm is not installed)")
     sampler_options = SamplerOptions(
-        model=resolve_model(model),
+        model=path,
         chat_template=options.chat_template,
         token_stats=options.token_stats,
         engine_args=options.engine_args,

@@ -32,5 +32,13 @@ TASK = Task(
     verifier="countdown",
     gold="{answer}",
     sampling=SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=32),
-    cases=(),
+    cases=(
+        Case("14+15=29;7*6=42", "correct", "dc-0000"),
+        Case("6*7=42;15+14=29", "correct", "dc-0000"),
+        Case("14+15=29;7*6=41", "wrong", "dc-0000"),
+        Case("14+15=29", "wrong", "dc-0000"),
+        Case("15+14=29;7*6=42;29+42=71", "wrong", "dc-0000"),
+        Case("14+15=29;7*6=42;", "wrong", "dc-0000"),
+        Case("", "no_answer", "dc-0000"),
+    ),
 )

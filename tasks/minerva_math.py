@@ -27,5 +27,11 @@ TASK = Task(
         sha256="9ff473f10b6563a55af2b98ea00aaf8c8be8481e29c15c9e40b652fb17b3e523",
     ),
     sampling=SamplingParameters(max_tokens=16384),
-    cases=(),
+    cases=(
+        Case("\\boxed{4.5 \\times 10^{33}}", "correct", "minerva-1"),
+        Case("\\boxed{4.5e33}", "correct", "minerva-1"),
+        Case("\\boxed{4.5 \\times 10^{32}}", "wrong", "minerva-1"),
+        Case("\\boxed{41.8^\\circ}", "correct", "minerva-2"),
+        Case("\\boxed{2 r_0 \\sqrt{\\pi G \\rho_0}}", "correct", "minerva-30"),
+    ),
 )

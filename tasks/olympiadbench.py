@@ -31,5 +31,11 @@ TASK = Task(
         sha256="16fd222badca15a67bce752da99b2d66bd3ef78ac0e6edd5ca0d0397d0e47470",
     ),
     sampling=SamplingParameters(max_tokens=16384),
-    cases=(),
+    cases=(
+        Case("\\boxed{\\frac{1}{2(n+1)}}", "correct", "olympiad-1610"),
+        Case("\\boxed{\\frac{1}{2n+1}}", "wrong", "olympiad-1610"),
+        Case("\\boxed{2, -1, -2}", "correct", "olympiad-2338"),
+        Case("\\boxed{2, -1}", "wrong", "olympiad-2338"),
+        Case("\\boxed{4^{1009/2}}", "correct", "olympiad-1612"),
+    ),
 )

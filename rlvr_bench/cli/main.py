@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
+from rlvr_bench.cli.messages import MessageHandler
 from rlvr_bench.errors import BadArgument, RlvrBenchError
 
 if TYPE_CHECKING:
@@ -57,6 +58,21 @@ Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: 
 Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may take.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder: runs/<model>/<task>.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from rlvr_bench import __version__
+
+        sys.stdout.write(f"rlvr-bench {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Measure what language-model checkpoints can reach at any sampling budget."""
 
 
 @app.command()
@@ -220,17 +236,25 @@ def zoo_train(
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point: user errors end in one line and exit status 2, Ctrl-C in how to resume and 130."""
-    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False, show_level=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[MessageHandler()])
     logging.getLogger("rlvr_bench").setLevel(logging.INFO)
+    signal.signal(signal.SIGINT, _interrupt)
     try:
-        app(args=argv, standalone_mode=True)
+        app(args=argv)
     except RlvrBenchError as error:
         sys.stderr.write(f"rlvr-bench: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except Interrupted:
         sys.stderr.write("\nrlvr-bench: stopped. What was drawn is kept: the same command goes on from there.\n")
         sys.exit(130)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C. Not a KeyboardInterrupt, which typer would turn into a bare "Aborted!" and status 1."""
+
+
+def _interrupt(_: int, __: object) -> None:
+    raise Interrupted
 
 
 def _sample_options(given: dict[str, Any]) -> SampleOptions:
@@ -266,7 +290,7 @@ def _grade_options(workers: int | None, timeout: float) -> Any:
 def _bars() -> Any:
     from rlvr_bench.cli.progress import Bars
 
-    return Bars(Console(stderr=True))
+    return Bars()
 
 
 def _result(as_json: bool, payload: object, show: Callable[[Console], None]) -> None:

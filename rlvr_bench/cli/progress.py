@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rlvr_bench.cli.messages import STDERR
 
 __all__ = ["Bars"]
 
@@ -13,7 +14,7 @@ __all__ = ["Bars"]
 class Bars:
     """Shows one bar per stage on standard error: rollouts done, rate, time left."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("{task.description:>8}"),
             BarColumn(),
@@ -22,7 +23,7 @@ class Bars:
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
-            console=console,
+            console=STDERR,
         )
         self._stage: TaskID | None = None
         self._tokens = 0
@@ -30,6 +31,7 @@ class Bars:
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
         """Begin a stage of which ``done`` of ``total`` is there already."""
         self._tokens = 0
+        self._progress.start()
         self._stage = self._progress.add_task(stage, total=total, completed=done, rate="", unit=unit)
 
     def advance(self, rollouts: int, tokens: int = 0) -> None:
@@ -42,8 +44,7 @@ class Bars:
             self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tokens/s")
 
     def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
+        return self  # nothing is shown before the first stage starts: an error then stands alone
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._progress.stop()

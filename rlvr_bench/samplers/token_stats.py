@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,28 +56,52 @@ def token_statistics(logits: Tensor, token_ids: Tensor, top_p: float = 0.95) -> 
         raise ValueError(f"expected logits (R, V) and ids (R,), got {tuple(logits.shape)} and {tuple(token_ids.shape)}")
     ids = token_ids.to(device=logits.device, dtype=torch.int64)
     if logits.is_cuda:
-        return _fused()(logits, ids, top_p)
+        return _on_accelerator(logits, ids, top_p)
     if not len(ids):
         nothing = logits.new_empty(0, dtype=torch.float64)
         return TokenStatistics(nothing, nothing.clone(), ids)
     rows = max(1, _BLOCK // logits.shape[1])
     parts = [
-        _block(logits[start : start + rows], ids[start : start + rows], top_p, _nucleus_by_head)
-        for start in range(0, len(ids), rows)
+        _on_cpu(logits[start : start + rows], ids[start : start + rows], top_p) for start in range(0, len(ids), rows)
     ]
     return parts[0] if len(parts) == 1 else TokenStatistics(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _block(logits: Tensor, ids: Tensor, top_p: float, nucleus: Callable[[Tensor, Tensor], Tensor]) -> TokenStatistics:
-    """Statistics of a block of rows, (r, V) and (r,); ``nucleus`` takes weights (r, V) and target masses (r,)."""
+def _law(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-probabilities (r,), entropies (r,), weights exp(z - max z) (r, V) and their sums (r,) of a block of rows."""
     z = logits if logits.dtype == torch.float64 else logits.float()
-    depth = (z - z.amax(-1, keepdim=True)).clamp_(min=_FLOOR)
-    chosen = torch.gather(z, 1, ids[:, None])[:, 0].double() - z.amax(-1).double()
+    highest = z.amax(-1, keepdim=True)
+    depth = (z - highest).clamp(min=_FLOOR)
     weights = depth.exp()
     total = weights.sum(-1, dtype=torch.float64)
     log_total = total.log()
-    entropy = log_total - depth.mul_(weights).sum(-1, dtype=torch.float64) / total
-    return TokenStatistics(chosen - log_total, entropy.clamp_(min=0.0), nucleus(weights, top_p * total))
+    logprob = (torch.gather(z, 1, ids[:, None]).double() - highest.double())[:, 0] - log_total
+    entropy = log_total - (depth * weights).sum(-1, dtype=torch.float64) / total
+    return logprob, entropy.clamp(min=0.0), weights, total
+
+
+def _on_cpu(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
+    logprob, entropy, weights, total = _law(logits, ids)
+    return TokenStatistics(logprob, entropy, _nucleus_by_head(weights, top_p * total))
+
+
+def _on_accelerator(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
+    """Compiled kernels and no wait for the device: a step of generation must not stand still for its statistics."""
+    logprob, entropy, weights, total = _compiled(_law)(logits, ids)
+    return TokenStatistics(logprob, entropy, _nucleus_by_search(weights, top_p * total, _compiled(_masses)))
+
+
+@functools.cache
+def _compiled(function: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Any]:
+    """``function`` as a kernel, compiled once for any number of rows."""
+    kernel = torch.compile(function, dynamic=True)
+
+    def call(first: Tensor, second: Tensor) -> Any:
+        for argument in first, second:  # without this a batch of one row compiles a kernel of its own
+            torch._dynamo.decorators.mark_unbacked(argument, 0)
+        return kernel(first, second)
+
+    return call
 
 
 def _nucleus_by_head(weights: Tensor, target: Tensor) -> Tensor:
@@ -122,24 +146,26 @@ def _nucleus_of_broad_row(weights: Tensor, target: Tensor) -> Tensor:
     return (bins > bound).sum() + short + 1
 
 
-def _nucleus_by_search(weights: Tensor, target: Tensor) -> Tensor:
+def _nucleus_by_search(
+    weights: Tensor, target: Tensor, masses: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> Tensor:
     """Nucleus sizes (r,) by a search for the crossing weight over the bit patterns of float32.
 
-    Fixed shapes, no sort and no wait for the device: each of seven passes cuts the interval into 17, then one pass
-    counts. Tokens below the interval's start weigh less than the rest of the mass together. Ties at the crossing
-    weight are settled by count. Meant to be compiled: each pass then reads the weights once.
+    Fixed shapes and no sort: each of seven passes cuts the interval into 17, then one pass counts. Tokens below the
+    interval's start weigh less than the rest of the mass together. Ties at the crossing weight are settled by count.
+    The passes add in float32: a nucleus of thousands of tokens can come out one off.
     """
+    masses = masses or _masses
     weights = weights.float()
     V = weights.shape[-1]
-    total = weights.sum(-1, dtype=torch.float64)
-    low = ((total - target).clamp(min=0.0) / V * 0.999).float().view(torch.int32).long()
+    missing = (weights.sum(-1, dtype=torch.float64) - target).clamp(min=0.0)
+    low = (missing / V * 0.999).float().view(torch.int32).long()
     high = torch.full_like(low, 0x3F800001)  # just above 1.0, the largest weight
     steps = torch.arange(1, _WAYS + 1, device=weights.device)
     for _ in range(7):
         cuts = low[:, None] + (high - low)[:, None] * steps // (_WAYS + 1)
-        bounds = cuts.to(torch.int32).view(torch.float32)
-        heavy = torch.stack([torch.where(weights >= bounds[:, j, None], weights, 0.0).sum(-1) for j in range(_WAYS)], 1)
-        passed = (heavy >= target[:, None]).sum(1, keepdim=True)
+        reached = masses(weights, cuts.to(torch.int32).view(torch.float32)) >= target[:, None]
+        passed = reached.sum(1, keepdim=True)
         edges = torch.cat([low[:, None], cuts, high[:, None]], 1)
         low, high = edges.gather(1, passed)[:, 0], edges.gather(1, passed + 1)[:, 0]
     bound = low.to(torch.int32).view(torch.float32)
@@ -149,19 +175,6 @@ def _nucleus_by_search(weights: Tensor, target: Tensor) -> Tensor:
     return (heavier.sum(-1) + ties).clamp(max=V)
 
 
-@functools.cache
-def _fused() -> Callable[[Tensor, Tensor, float], TokenStatistics]:
-    """The statistics as compiled kernels for an accelerator: a step of generation must not wait for them."""
-
-    def statistics(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
-        return _block(logits, ids, top_p, _nucleus_by_search)
-
-    compiled = torch.compile(statistics, dynamic=True)
-
-    def call(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
-        # Without this a batch of one row compiles a kernel of its own.
-        torch._dynamo.decorators.mark_unbacked(logits, 0)
-        torch._dynamo.decorators.mark_unbacked(ids, 0)
-        return compiled(logits, ids, top_p)
-
-    return call
+def _masses(weights: Tensor, bounds: Tensor) -> Tensor:
+    """Mass (r, 16) of the weights (r, V) that are at least each of 16 bounds (r, 16); compiled, one read of them."""
+    return torch.stack([torch.where(weights >= bounds[:, j, None], weights, 0.0).sum(-1) for j in range(_WAYS)], 1)

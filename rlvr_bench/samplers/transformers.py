@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rlvr_bench.errors import BadArgument, ModelError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
-from rlvr_bench.samplers.model_files import render, template_digest, weights_digest
+from rlvr_bench.samplers.model_files import detokenise, render, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.samplers.token_stats import token_statistics
@@ -118,22 +118,26 @@ class TransformersSampler:
             if bool(ended.all()) or tape.length == sampling.max_tokens:
                 break
             batch.advance(ids, ~ended)
-        stops = set(self._stop.tolist())
         rows = iter(range(tape.n))
-        return [Draw(request=r, rollouts=tuple(self._rollout(r, i, tape, next(rows), stops) for i in range(r.n))) for r in window]
+        return [self._draw(request, [tape.row(next(rows)) for _ in range(request.n)]) for request in window]
 
-    def _rollout(self, request: DrawRequest, offset: int, tape: _Tape, row: int, stops: set[int]) -> Rollout:
-        ids, stats = tape.row(row)
-        ended = int(ids[-1]) in stops
-        text_ids = ids[:-1] if ended else ids
-        rollout = Rollout(
-            problem_id=request.prompt.problem_id,
-            index=request.start + offset,
-            text=self._tokenizer.decode(text_ids.tolist(), skip_special_tokens=True),
-            n_tokens=len(ids),
-            finish_reason="stop" if ended else "length",
-        )
-        return rollout if stats is None else _with_statistics(rollout, ids, stats, self._options.token_stats == "full")
+    def _draw(self, request: DrawRequest, rows: Sequence[tuple[Any, Any]]) -> Draw:
+        stops = self._stop.tolist()
+        ended = [int(ids[-1]) in stops for ids, _ in rows]
+        responses = [ids[:-1].tolist() if end else ids.tolist() for (ids, _), end in zip(rows, ended, strict=True)]
+        texts = detokenise(self._tokenizer, self._encode(request.prompt), responses)
+        rollouts = []
+        for offset, ((ids, stats), end, text) in enumerate(zip(rows, ended, texts, strict=True)):
+            rollout = Rollout(
+                problem_id=request.prompt.problem_id,
+                index=request.start + offset,
+                text=text,
+                n_tokens=len(ids),
+                finish_reason="stop" if end else "length",
+            )
+            full = self._options.token_stats == "full"
+            rollouts.append(rollout if stats is None else _with_statistics(rollout, ids, stats, full))
+        return Draw(request=request, rollouts=tuple(rollouts))
 
 
 class _Batch:
@@ -263,7 +267,9 @@ def _stop_ids(model: Any, tokenizer: Any) -> Tensor:
     if stop is None:
         stop = tokenizer.eos_token_id
     ids = [] if stop is None else [stop] if isinstance(stop, int) else list(stop)
-    return torch.tensor(sorted({*ids, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])}), device=model.device)
+    if tokenizer.eos_token_id is not None:
+        ids.append(tokenizer.eos_token_id)
+    return torch.tensor(sorted(set(ids)), device=model.device)
 
 
 def _with_statistics(rollout: Rollout, ids: Any, stats: Any, full: bool) -> Rollout:

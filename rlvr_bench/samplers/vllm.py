@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from rlvr_bench.errors import BadArgument, EngineError, ModelError
+from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
 from rlvr_bench.samplers import vllm_check, vllm_worker
 from rlvr_bench.samplers.model_files import check_context, detokenise, render, template_digest, weights_digest
@@ -36,8 +36,9 @@ _EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
 # Rollouts in flight for each that the engine runs at once: the next ones wait in the engine, not in the driver.
 _AHEAD = 2
 _PROMPTS_KEPT = 512
-# What vLLM would otherwise do by itself: write its log over our standard output, and report its use over the network.
-_ENVIRONMENT = {"VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_LOGGING_LEVEL": "WARNING", "VLLM_NO_USAGE_STATS": "1"}
+# What vLLM would otherwise do by itself: write its log to our standard output, a screenful of it, and report its use
+# over the network. Whoever sets these variables keeps them.
+_ENVIRONMENT = {"VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 
 
 class VllmSampler:
@@ -59,9 +60,11 @@ class VllmSampler:
             self._info = _describe(options, self._llm.model_config, self._tokenizer)
             if options.token_stats != "off":
                 vllm_check.check_hook(self._llm)
-        except BaseException:
+        except BaseException as error:
             self.close()
-            raise
+            if isinstance(error, RlvrBenchError) or not isinstance(error, Exception):
+                raise
+            raise EngineError(f"vLLM started on {options.model!r} and failed at once: {_line(error)}") from error
         self._names = itertools.count()
         self._prompts: OrderedDict[str, tuple[Prompt, list[int]]] = OrderedDict()
         self._drawing = False

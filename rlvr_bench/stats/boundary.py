@@ -56,7 +56,7 @@ class SupportDynamics:
     @property
     def n_problems(self) -> Float64[np.ndarray, " K"]:
         """Problems compared, P + E + S + O, (K,)."""
-        return self.preserved + self.expanded + self.shrunk + self.out_of_support
+        return np.asarray(self.preserved + self.expanded + self.shrunk + self.out_of_support)
 
     @property
     def retention(self) -> Float64[np.ndarray, " K"]:
@@ -165,4 +165,4 @@ def _total(values: Float64[np.ndarray, "P K"]) -> Float64[np.ndarray, " K"]:
 
 
 def _ratio(top: Float64[np.ndarray, " K"], bottom: Float64[np.ndarray, " K"]) -> Float64[np.ndarray, " K"]:
-    return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+    return np.asarray(np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0))

@@ -58,4 +58,4 @@ def _wilson_limit(
 ) -> Float64[np.ndarray, " K"]:
     weight = z**2 * shrinkage
     root = np.sqrt(np.maximum(shrinkage * (value * (1 - value) + weight / 4), 0.0))
-    return np.clip((value + weight / 2 + z * root) / (1 + weight), 0.0, 1.0)
+    return np.asarray(np.clip((value + weight / 2 + z * root) / (1 + weight), 0.0, 1.0))

@@ -11,6 +11,7 @@ P problems, K budgets, U resampled units (problems, distinct (n, c) pairs or clu
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,8 @@ __all__ = [
 ]
 
 COLUMNS = 128  # budgets per block: a block of 2,000 replicates is 2 MB
-TINY = 1e-14  # variances below this are rounding noise of equal values
+TINY = 1e-13  # a variance per problem below this is the rounding noise of equal values
+HALF_PAIR = 0.5  # Agresti and Min's half discordant pair, in units of the largest difference seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,24 @@ class _Units:
     multiplicity: Int64[np.ndarray, " U"]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Moments:
+    """Mean, its squared standard error and the number of units with a defined value, each (B, K)."""
+
+    mean: Float64[np.ndarray, "B K"]
+    variance: Float64[np.ndarray, "B K"]
+    count: Float64[np.ndarray, "B K"]
+
+    def shrinkage(self) -> Float64[np.ndarray, "B K"]:
+        """1 / effective number of 0/1 observations, (B, K): 1 / units where all values are equal."""
+        scale = self.mean * (1 - self.mean)
+        equal = 1 / np.maximum(self.count, 1)
+        return np.asarray(np.divide(self.variance, scale, out=equal, where=(self.variance > 0) & (scale > 0)))
+
+
+_Rule = Callable[[_Units, "npt.NDArray[np.float64]", float], tuple["npt.NDArray[np.float64]", ...]]
+
+
 def bootstrap(
     n_correct: npt.ArrayLike,
     n_samples: npt.ArrayLike,
@@ -88,7 +108,7 @@ def bootstrap(
         units = _units(values, None, pairs.multiplicity)
     else:
         units = _units(np.take(values, pairs.row, axis=0), clusters, None)
-    return _interval(units, rng, options or Resampling(), (0.0, 1.0))[0]
+    return _mean_interval(units, rng, options or Resampling(), (0.0, 1.0))
 
 
 def bootstrap_mean(
@@ -113,7 +133,8 @@ def bootstrap_mean(
     low, high = limits
     if not (low <= np.nanmin(table, initial=low) and np.nanmax(table, initial=high) <= high):
         raise BadArgument("values", [float(np.nanmin(table)), float(np.nanmax(table))], f"must lie in {list(limits)}")
-    return _interval(_units(table, clusters, None), rng, options or Resampling(), limits)[0]
+    units = _units((table - low) / (high - low), clusters, None)
+    return _mean_interval(units, rng, options or Resampling(), limits)
 
 
 def paired_bootstrap(
@@ -145,23 +166,39 @@ def paired_bootstrap_mean(
     *,
     rng: np.random.Generator,
     clusters: npt.ArrayLike | None = None,
-    limits: tuple[float, float] = (0.0, 1.0),
     options: Resampling | None = None,
 ) -> PairedInterval:
     """Mean difference of two per-problem estimates (P, K) on the same problems, first minus second, (K,).
 
-    The score bootstrap of ``bootstrap_mean`` on the differences, whose limits are twice as wide. The p-value inverts
-    the same pivot at difference 0, so p < 1 - level exactly when the interval excludes 0, up to replicate noise.
-    Raises ``BadArgument``: shapes disagree or a value is outside the limits.
+    Symmetric studentized bootstrap (Hall 1988), never narrower than the normal interval, with half a pair at plus and
+    minus the largest difference added to the variance (Agresti and Min 2005), so that few discordant problems do not
+    pass for certainty; where all differences are equal, the Clopper-Pearson bound on an unseen kind of problem. The
+    p-value inverts the same pivot at 0. A 95 % interval covers 93-98 % in simulation (M = 30 and 100, Beta solve
+    rates); less where 95 % of problems are solved by both runs and all information lies in a few unsolved ones.
+    Raises ``BadArgument``: shapes disagree.
     """
     tables = check_table("first", first), check_table("second", second)
+    if not max(np.nanmax(np.abs(table), initial=0.0) for table in tables) <= 1:
+        raise BadArgument("first or second", "a value outside [-1, 1]", "must hold rates, or be rescaled to them")
     if tables[0].shape != tables[1].shape:
         raise BadArgument("second", tables[1].shape, f"must have the shape of first, {tables[0].shape}")
-    width = limits[1] - limits[0]
-    interval, p_value = _interval(
-        _units(tables[0] - tables[1], clusters, None), rng, options or Resampling(), (-width, width)
-    )
-    return PairedInterval(interval, p_value)
+    options = options or Resampling()
+    units = _units(tables[0] - tables[1], clusters, None)
+    mean, low, high, p_value = _run(units, rng, options, _difference_rule)
+    method = "symmetric studentized bootstrap"
+    return PairedInterval(Interval(mean, low, high, options.level, method, "problems", _n_problems(units)), p_value)
+
+
+def _mean_interval(
+    units: _Units, rng: np.random.Generator, options: Resampling, limits: tuple[float, float]
+) -> Interval:
+    span = limits[1] - limits[0]
+    mean, low, high = (limits[0] + span * column for column in _run(units, rng, options, _score_rule))
+    return Interval(mean, low, high, options.level, "score bootstrap", "problems", _n_problems(units))
+
+
+def _n_problems(units: _Units) -> Int64[np.ndarray, " K"]:
+    return np.asarray(np.rint(units.multiplicity @ units.sizes).astype(np.int64))
 
 
 def _units(
@@ -180,32 +217,83 @@ def _units(
     return _Units(member @ filled, member @ sizes, np.ones(len(member), np.int64))
 
 
-def _interval(
-    units: _Units, rng: np.random.Generator, options: Resampling, limits: tuple[float, float]
-) -> tuple[Interval, Float64[np.ndarray, " K"]]:
-    """Interval and p-value of mean 0, block of budgets by block of budgets; all share the same replicates."""
+def _run(units: _Units, rng: np.random.Generator, options: Resampling, rule: _Rule) -> list[npt.NDArray[np.float64]]:
+    """Apply a rule to blocks of budgets, all with the same replicates, and join its (K,) results."""
     total = int(units.multiplicity.sum())
     weights = rng.multinomial(total, units.multiplicity / total, size=options.replicates).astype(np.float64)
-    n_problems = np.rint(units.multiplicity @ units.sizes).astype(np.int64)
     blocks = []
-    for start in range(0, n_problems.size, COLUMNS):
+    for start in range(0, units.sums.shape[1], COLUMNS):
         part = slice(start, start + COLUMNS)
         block = _Units(units.sums[:, part], units.sizes[:, part], units.multiplicity)
-        blocks.append(_block(block, weights, options.level, limits))
-    value, low, high, p_value = (np.concatenate(column) for column in zip(*blocks, strict=True))
-    return Interval(value, low, high, options.level, "score bootstrap", "problems", n_problems), p_value
+        blocks.append(rule(block, weights, options.level))
+    return [np.concatenate(column) for column in zip(*blocks, strict=True)]
 
 
-def _block(
-    units: _Units, weights: Float64[np.ndarray, "B U"], level: float, limits: tuple[float, float]
+def _moments(units: _Units, weights: Float64[np.ndarray, "B U"]) -> _Moments:
+    """Mean and its squared standard error per replicate; units are clusters of given sizes (ratio estimator).
+
+    Squared standard error: G/(G-1) sum_g w_g (S_g - mean m_g)^2 / N^2 over the G units with a defined value.
+    """
+    size = weights @ units.sizes
+    size[size == 0] = np.nan
+    mean = (weights @ units.sums) / size
+    spread = weights @ units.sums**2 - 2 * mean * (weights @ (units.sums * units.sizes))
+    spread += mean**2 * (weights @ units.sizes**2)
+    count = weights @ (units.sizes > 0)
+    spread[spread < TINY * count] = 0.0
+    variance = np.divide(spread * count, (count - 1) * size**2, out=np.zeros_like(mean), where=count > 1)
+    return _Moments(mean, variance, count)
+
+
+def _score_rule(
+    units: _Units, weights: Float64[np.ndarray, "B U"], level: float
 ) -> tuple[Float64[np.ndarray, " K"], ...]:
-    span = limits[1] - limits[0]
-    own = units.multiplicity[None, :].astype(np.float64)
-    mean, shrinkage, raw_shrinkage = (row[0] for row in _moments(units, own, limits))
-    means, shrinkages, _ = _moments(units, weights, limits)
-    pivots = _pivots(means, shrinkages, mean)
-    tails = np.nanquantile(pivots, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    z = normal_quantile(level)
-    fixed = (raw_shrinkage < TINY) | (mean * (1 - mean) < TINY)  # all values equal: nothing to studentize with
-    low, high = score_interval(mean, shrinkage, (np.where(fixed, -z, tails[0]), np.where(fixed, z, tails[1])))
-    return limits[0] + span * mean, limits[0] + span * low, limits[0] + span * high, _p_value(pivots, mean, shrinkage)
+    own, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
+    mean, spread = own.mean[0], own.mean[0] * (1 - own.mean[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pivots = (draws.mean - mean) / np.sqrt(draws.shrinkage() * spread)
+    flat = (own.variance[0] == 0) | np.isnan(mean)
+    pivots[:, flat] = 0.0
+    tails = _quantiles(pivots, [0.5 - level / 2, 0.5 + level / 2])
+    low, high = score_interval(mean, own.shrinkage()[0], (tails[0], tails[1]))
+    unseen = _unseen_share(own.count[0], level)
+    low, high = np.where(flat, mean * (1 - unseen), low), np.where(flat, mean + (1 - mean) * unseen, high)
+    return mean, low, high
+
+
+def _difference_rule(
+    units: _Units, weights: Float64[np.ndarray, "B U"], level: float
+) -> tuple[Float64[np.ndarray, " K"], ...]:
+    own, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
+    mean = own.mean[0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        floor = HALF_PAIR * (np.abs(units.sums).max(axis=0) / (units.multiplicity @ units.sizes)) ** 2
+        pivots = np.abs(draws.mean - mean) / np.sqrt(draws.variance + floor)
+        error = np.sqrt(own.variance[0] + floor)
+        p_value = (1 + np.sum(pivots >= np.abs(mean) / error, axis=0)) / (1 + len(pivots))
+    flat = (own.variance[0] == 0) | np.isnan(mean)
+    pivots[:, flat] = 0.0
+    unseen = _unseen_share(own.count[0], level)
+    reach = np.maximum(_quantiles(pivots, [level])[0], normal_quantile(level)) * error
+    low, high = (
+        np.where(flat, mean - (1 + mean) * unseen, mean - reach),
+        np.where(flat, mean + (1 - mean) * unseen, mean + reach),
+    )
+    return (
+        mean,
+        np.maximum(low, -1.0),
+        np.minimum(high, 1.0),
+        np.where(np.isnan(mean), np.nan, np.where(flat & (mean == 0), 1.0, p_value)),
+    )
+
+
+def _unseen_share(count: Float64[np.ndarray, " K"], level: float) -> Float64[np.ndarray, " K"]:
+    """Largest share of units unlike all seen ones: the Clopper-Pearson bound for 0 of ``count``, two-sided."""
+    return np.asarray(0.0 - np.expm1(np.log(0.5 - level / 2) / np.maximum(count, 1)))
+
+
+def _quantiles(draws: Float64[np.ndarray, "B K"], shares: list[float]) -> Float64[np.ndarray, "Q K"]:
+    """Quantiles down each column; replicates that drew only undefined values are left out."""
+    draws[:, np.isnan(draws).all(axis=0)] = 0.0
+    pick = np.nanquantile if np.isnan(draws).any() else np.quantile
+    return np.asarray(pick(draws, shares, axis=0))

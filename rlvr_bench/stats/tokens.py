@@ -85,7 +85,7 @@ def nucleus_size(logits: npt.ArrayLike, top_p: float = 0.95, temperature: float 
     p = np.exp(_log_probabilities(logits, temperature))
     cumulative = np.cumsum(-np.sort(-p, axis=1), axis=1)
     size = 1 + np.sum(cumulative < mass - MASS_TOLERANCE, axis=1)
-    return np.minimum(size, np.count_nonzero(p, axis=1))
+    return np.asarray(np.minimum(size, np.count_nonzero(p, axis=1)))
 
 
 def entropy_bounds(logprobs: npt.ArrayLike, vocabulary: int) -> Bounds:
@@ -139,7 +139,7 @@ def perplexity(logprob_sum: npt.ArrayLike, n_tokens: npt.ArrayLike) -> Float64[n
     _, tokens = check_counts(np.zeros_like(np.atleast_1d(n_tokens)), np.atleast_1d(n_tokens))
     total = check_values("logprob_sum", logprob_sum, tokens.shape)
     mean = np.divide(total, tokens, out=np.full_like(total, np.nan), where=tokens > 0)
-    return np.exp(-mean)
+    return np.asarray(np.exp(-mean))
 
 
 def positional_profile(values: npt.ArrayLike, n_tokens: npt.ArrayLike, bins: int = 20) -> Float64[np.ndarray, "R B"]:
@@ -161,7 +161,7 @@ def positional_profile(values: npt.ArrayLike, n_tokens: npt.ArrayLike, bins: int
     count = np.bincount(cell[known], minlength=tokens.size * bins)
     total = np.bincount(cell[known], weights=flat[known], minlength=tokens.size * bins)
     mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean.reshape(tokens.size, bins)
+    return np.asarray(mean.reshape(tokens.size, bins))
 
 
 def high_entropy_threshold(entropy: npt.ArrayLike, share: float = 0.2) -> float:
@@ -203,7 +203,7 @@ def _log_probabilities(logits: npt.ArrayLike, temperature: float) -> Float64[np.
         raise BadArgument("temperature", temperature, "must be positive")
     z = _rows("logits", logits) / temperature
     z = z - z.max(axis=1, keepdims=True)
-    return z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
+    return np.asarray(z - np.log(np.sum(np.exp(z), axis=1, keepdims=True)))
 
 
 def _truncated(
@@ -215,9 +215,7 @@ def _truncated(
     check_count("vocabulary", vocabulary, lowest=log_p.shape[1])
     mass = np.exp(log_p).sum(axis=1)
     if (mass > 1 + 1e-3).any():  # engines report float32 or rounded log-probabilities
-        raise BadArgument(
-            "logprobs", float(mass.max()), "must be log-probabilities, of mass at most 1"
-        )
+        raise BadArgument("logprobs", float(mass.max()), "must be log-probabilities, of mass at most 1")
     tail = np.maximum(1 - mass, 0.0)
     return log_p, np.where(vocabulary > log_p.shape[1], tail, 0.0)
 
@@ -233,8 +231,8 @@ def _rows(name: str, values: npt.ArrayLike) -> Float64[np.ndarray, "T V"]:
 
 def _plogp_sum(log_p: Float64[np.ndarray, "T V"]) -> Float64[np.ndarray, " T"]:
     finite = np.where(np.isneginf(log_p), 0.0, log_p)  # p log p -> 0
-    return np.abs(np.sum(np.exp(log_p) * finite, axis=1))
+    return np.asarray(np.abs(np.sum(np.exp(log_p) * finite, axis=1)))
 
 
 def _xlogx(x: Float64[np.ndarray, " T"]) -> Float64[np.ndarray, " T"]:
-    return x * np.log(np.where(x > 0, x, 1.0))
+    return np.asarray(x * np.log(np.where(x > 0, x, 1.0)))

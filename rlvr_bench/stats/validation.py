@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
 __all__ = [
+    "check_answer_counts",
     "check_budgets",
     "check_count",
     "check_counts",
     "check_fractions",
     "check_mask",
+    "check_prior",
     "check_probability",
     "check_table",
     "check_values",
@@ -90,9 +92,7 @@ def check_table(name: str, values: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
     array = np.asarray(values, dtype=np.float64)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0:
-        raise BadArgument(
-            name, np.shape(values), "must have shape (P,) or (P, K), neither of them 0"
-        )
+        raise BadArgument(name, np.shape(values), "must have shape (P,) or (P, K), neither of them 0")
     if np.isinf(array).any():
         raise BadArgument(name, float(array[np.isinf(array)][0]), "must be finite or NaN")
     return array
@@ -106,6 +106,21 @@ def check_mask(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> npt.
     if not np.isin(array, (0, 1)).all():
         raise BadArgument(name, array[~np.isin(array, (0, 1))][0], "must hold only True and False")
     return array.astype(bool)
+
+
+def check_prior(prior: tuple[float, float]) -> tuple[float, float]:
+    """The two parameters of a Beta prior, both positive and finite."""
+    if len(prior) != 2 or not all(0 < value < float("inf") for value in prior):
+        raise BadArgument("prior", prior, "must be two positive numbers, (alpha, beta)")
+    return float(prior[0]), float(prior[1])
+
+
+def check_answer_counts(answer_counts: npt.ArrayLike) -> Int64[np.ndarray, "P A"]:
+    """How often each distinct answer of a problem was given, (P, A); one axis is one problem."""
+    table = np.atleast_2d(np.asarray(answer_counts))
+    if table.ndim != 2 or 0 in table.shape:
+        raise BadArgument("answer_counts", table.shape, "must have shape (P, A), neither of them 0")
+    return _integers("answer_counts", table.ravel(), lowest=0).reshape(table.shape)
 
 
 def _one_axis(name: str, values: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:

@@ -23,8 +23,8 @@ _DIGIT_RUN = re.compile(r"\d{%d}" % (_MAX_DIGITS + 1))
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _E_NOTATION = re.compile(r"\d\.?[eE][+\-]?\d{%d}" % (_MAX_EXPONENT_DIGITS - 1))
 _BIG_EXPONENT = re.compile(r"\^\s*(?:\{\s*)?[+\-(]*\d{%d}" % _MAX_EXPONENT_DIGITS)
-_BIG_FACTORIAL = re.compile(r"\d{5}[)}\]\s]*!|![)}\]\s]*!")
-_BIG_BOUND = re.compile(r"\\(?:sum|prod)(?![A-Za-z]).{0,80}?\^\s*(?:\{[^{}]*?\d{4}|\d{4}|\{[^{}]*\^)")
+_BIG_FACTORIAL = re.compile(r"\d{5}[)}\]\s]*!|!\s*[)}\]]+\s*!")
+_BIG_BOUND = re.compile(r"\\(?:sum|prod)(?![A-Za-z]).{0,80}?\^\s*(?:\{[^{}]*?\d{6}|\d{6}|\{[^{}]*\^)")
 _BIG_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{?\s*(?:\d{5}|\d+\s*\^)")
 
 
@@ -55,6 +55,14 @@ def _tower(text: str) -> int:
     return max(deepest, chain)
 
 
+_NUMBER_TOWER = re.compile(r"\^[\s{(]*(\d{1,9})[\s})]*\^[\s{(]*(\d{1,9})")
+
+
+def _is_huge_tower(text: str) -> bool:
+    """Whether an exponent is itself a power of more than 5 digits: 9^{9^{9}} has 370 million."""
+    return any(len(base) * int(power) > _MAX_EXPONENT_DIGITS and int(base) > 1 for base, power in _NUMBER_TOWER.findall(text))
+
+
 def breaks_limits(text: str) -> str | None:
     """The name of the first limit that ``text`` breaks, or None: linear in its length."""
     if len(text) > _MAX_CHARS:
@@ -64,7 +72,7 @@ def breaks_limits(text: str) -> str | None:
         ("commands", len(_COMMAND.findall(text)) > _MAX_COMMANDS),
         ("digits", bool(_DIGIT_RUN.search(text))),
         ("exponent", bool(_E_NOTATION.search(text) or _BIG_EXPONENT.search(text))),
-        ("tower", _tower(text) >= _MAX_POWER_TOWER),
+        ("tower", _tower(text) >= _MAX_POWER_TOWER or _is_huge_tower(text)),
         ("factorial", bool(_BIG_FACTORIAL.search(text))),
         ("bounds", bool(_BIG_BOUND.search(text) or _BIG_BINOMIAL.search(text))),
     )

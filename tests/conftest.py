@@ -1,0 +1,87 @@
+"""Shared fixtures. Real benchmark sets lie in a mirror folder: RLVR_BENCH_DATA_DIR, or ../shared/data beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Problem, Prompt, Rollout, SamplingParameters
+from rlvr_bench.store import SCHEMA, Manifest, Session
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    folder = Path(os.environ.get("RLVR_BENCH_DATA_DIR") or ROOT.parent / "shared" / "data")
+    if not (folder / "gsm8k.jsonl").is_file():
+        pytest.skip("no mirror of the real benchmark sets here (set RLVR_BENCH_DATA_DIR)")
+    return folder
+
+
+@pytest.fixture
+def problems() -> list[Problem]:
+    return [Problem(id=f"p{i}", question=f"What is {i} + 1?", answer=str(i + 1), tier="t") for i in range(4)]
+
+
+def manifest_with(**changed: object) -> Manifest:
+    """A manifest of a run of the fake engine, with these fields changed."""
+    info = EngineInfo(
+        engine="fake",
+        version="1",
+        model="m",
+        weights="w",
+        context_tokens=None,
+        chat_template=None,
+        token_stats="none",
+        dtype="none",
+        device="none",
+    )
+    fields: dict[str, object] = {
+        "schema": SCHEMA,
+        "task": "t",
+        "task_version": "1",
+        "task_file": "",
+        "source": "here",
+        "problems_sha256": "0",
+        "n_problems": 4,
+        "prompt": "raw",
+        "prompt_sha256": "0",
+        "chat_template": None,
+        "model": "m",
+        "weights": "w",
+        "engine": "fake",
+        "dtype": "none",
+        "token_stats": "none",
+        "sampling": SamplingParameters(),
+        "asked": {},
+        "seed": 0,
+        "draw_batch": 16,
+        "stopping": None,
+        "n": 16,
+        "sessions": (Session.now(16, info),),
+    }
+    return Manifest(**{**fields, **changed})  # type: ignore[arg-type]
+
+
+def draw_of(problem_id: str, start: int, n: int, text: Callable[[int], str] = lambda i: f"\\boxed{{{i}}}") -> Draw:
+    """A finished draw of n rollouts, their texts made from their indices."""
+    request = DrawRequest(prompt=Prompt(problem_id=problem_id, text="?"), start=start, n=n, seed=start)
+    rollouts = tuple(
+        Rollout(problem_id=problem_id, index=i, text=text(i), n_tokens=3, finish_reason="stop")
+        for i in range(start, start + n)
+    )
+    return Draw(request=request, rollouts=rollouts)
+
+
+@pytest.fixture
+def make_manifest() -> Callable[..., Manifest]:
+    return manifest_with
+
+
+@pytest.fixture
+def make_draw() -> Callable[..., Draw]:
+    return draw_of

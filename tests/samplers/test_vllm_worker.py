@@ -1,0 +1,151 @@
+"""Reading the statistics' columns, and refusing what are not they. Without an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlvr_bench.errors import EngineError
+from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers.vllm_worker import decode
+
+COLUMNS = [(-0.5, 1.25, 3.0), (-2.0, 0.75, 1.0), (-0.01, 0.0, 1.0)]
+
+
+@dataclass
+class Flat:
+    """The shape of vLLM's flat log-probabilities."""
+
+    start_indices: list[int] = field(default_factory=list)
+    end_indices: list[int] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.start_indices)
+
+    def add(self, ids: tuple[int, ...], values: tuple[float, ...]) -> None:
+        self.start_indices.append(len(self.token_ids))
+        self.token_ids += ids
+        self.logprobs += values
+        self.end_indices.append(len(self.token_ids))
+
+
+def marked(token: int) -> tuple[int, int, int]:
+    first, second = vllm_worker._marks(np.array([token]))
+    return token, int(first[0]), int(second[0])
+
+
+def flat(tokens: list[int], extra: int = 0) -> Flat:
+    made = Flat()
+    for token, values in zip(tokens, COLUMNS, strict=True):
+        made.add(marked(token) + (9,) * extra, values + (-1.0,) * extra)
+    return made
+
+
+def dicts(tokens: list[int]) -> list[dict[int, Any]]:
+    return [
+        {i: SimpleNamespace(logprob=v) for i, v in zip(marked(token), values, strict=True)}
+        for token, values in zip(tokens, COLUMNS, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("tokens", [[5, 0, 1], [7, 2, 3]])
+@pytest.mark.parametrize("make", [flat, dicts, lambda tokens: flat(tokens, extra=4)], ids=["flat", "dicts", "wider"])
+def test_reads_the_columns(make: Any, tokens: list[int]) -> None:
+    found = decode(make(tokens), tokens)
+    np.testing.assert_allclose(np.stack(found, 1), COLUMNS)
+    assert [column.dtype for column in found] == [np.float32, np.float32, np.int32]
+
+
+def test_marks_are_distinct_valid_ids() -> None:
+    for vocabulary in (4, 5, 1000):
+        rows = [marked(token) for token in range(vocabulary)]
+        assert all(len(set(row)) == 3 for row in rows)
+        assert all(0 <= i < vocabulary for row in rows for i in row)
+
+
+def test_an_empty_rollout_has_no_statistics() -> None:
+    assert [len(column) for column in decode(None, [])] == [0, 0, 0]
+    assert [len(column) for column in decode(Flat(), [])] == [0, 0, 0]
+
+
+def test_ordinary_log_probabilities_are_refused() -> None:
+    ordinary = Flat()
+    for token in (5, 6, 7):
+        ordinary.add((token, 11, 12), (-1.0, -0.5, -1.5))
+    with pytest.raises(EngineError, match="hook is not active"):
+        decode(ordinary, [5, 6, 7])
+
+
+def test_ordinary_ones_with_the_marks_by_chance_are_refused_too() -> None:
+    chance = Flat()
+    chance.add(marked(5), (-1.0, -0.5, -1.5))
+    with pytest.raises(EngineError, match="hook is not active"):
+        decode(chance, [5])
+
+
+@pytest.mark.parametrize("tokens", [[5, 0], [5, 0, 2]])
+def test_statistics_of_other_tokens_are_refused(tokens: list[int]) -> None:
+    with pytest.raises(EngineError, match="hook is not active"):
+        decode(flat([5, 0, 1]), tokens)
+
+
+def test_missing_or_narrow_ones_are_refused() -> None:
+    narrow = Flat()
+    narrow.add((5, 4), (-1.0, -0.5))
+    for logprobs in (None, Flat(), narrow):
+        with pytest.raises(EngineError, match="hook is not active"):
+            decode(logprobs, [5])
+
+
+# A fake engine for the start-up test: law 0.6, 0.3, 0.1 over six tokens, entropy 0.898, nucleus 3.
+LAW = {0: 0.6, 1: 0.3, 2: 0.1, 3: 1e-12, 4: 1e-12}
+
+
+class FakeEngine:
+    """Answers with the hook's columns while it is switched on, else with the law's top ones."""
+
+    def __init__(self, columns: tuple[float, float, float]) -> None:
+        self.model_config = SimpleNamespace(get_vocab_size=lambda: 6, max_logprobs=20)
+        self.columns = columns
+        self.on = True
+
+    def collective_rpc(self, _name: str, args: tuple[bool]) -> None:
+        (self.on,) = args
+
+    def draw(self, _llm: Any, logprobs: int) -> Any:
+        made: Any = Flat()
+        if self.on:
+            assert logprobs == vllm_worker.COLUMNS
+            made.add(marked(1), self.columns)
+        else:
+            made = [{i: SimpleNamespace(logprob=float(np.log(p))) for i, p in LAW.items()}]
+        return SimpleNamespace(token_ids=[1], logprobs=made)
+
+
+@pytest.mark.parametrize(
+    ("columns", "right"),
+    [
+        ((np.log(0.3), 0.898, 3.0), True),
+        ((np.log(0.3) - 0.1, 0.898, 3.0), False),  # as if the law had been sharpened before it was measured
+        ((np.log(0.3), 0.5, 3.0), False),
+        ((np.log(0.3), 0.898, 6.0), False),
+        ((np.log(0.3), float("nan"), 3.0), False),
+    ],
+)
+def test_the_start_up_test_tells_right_from_wrong(
+    columns: tuple[float, float, float], right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(columns)
+    monkeypatch.setattr(vllm_check, "_draw", engine.draw)
+    if right:
+        vllm_check.check_hook(engine)
+    else:
+        with pytest.raises(EngineError, match="fail their start-up test"):
+            vllm_check.check_hook(engine)
+    assert engine.on

@@ -1,0 +1,37 @@
+"""The examples run as they stand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+def run(*command: str) -> str:
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "COLUMNS": "120"})
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+def test_a_task_of_ones_own(tmp_path: Path) -> None:
+    cli = (sys.executable, "-m", "rlvr_bench")
+    assert "6 problems, 2 cases, all right" in run(*cli, "tasks", "validate", "examples/my_task.py")
+    task = ("--task", "examples/my_task.py", "--out", str(tmp_path))
+    assert "pass@64" in run(*cli, "evaluate", "--model", "fake:0.3", *task, "-n", "64")
+
+
+def test_evaluating_from_python(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the torch extra")
+    shown = run(sys.executable, str(EXAMPLES / "evaluate_in_python.py"), "fake:0.5", str(tmp_path))
+    assert "pass@16: " in shown
+    assert "scorecard.json" in shown
+
+
+def test_every_example_is_run_here() -> None:
+    assert {file.name for file in EXAMPLES.glob("*.py")} == {"my_task.py", "evaluate_in_python.py"}
