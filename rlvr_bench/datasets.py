@@ -109,7 +109,7 @@ class HubDataset:
             ) from error
         try:
             table = datasets.load_dataset(self.path, self.config, split=self.split, revision=self.revision)
-        except Exception as error:  # noqa: BLE001  the hub client raises dozens of kinds; all mean "not to be had"
+        except Exception as error:
             raise DataError(f"cannot load {self.describe()} from the hub ({_first_line(error)}). {mend}") from error
         for number, values in enumerate(table, 1):
             yield Row(f"{self.path} {self.split}, row {number}", number, values)

@@ -43,7 +43,8 @@ def grade_run(
     done, decided = _known(verdicts, verifier)
     before = len(decided)
     problems = {problem.id: problem for problem in run.problems()}
-    with VerifierPool(verifier, workers=workers, timeout_s=timeout_s) as pool:
+    pool: VerifierPool[Key] = VerifierPool(verifier, workers=workers, timeout_s=timeout_s)
+    with pool:
         for table in run.rollouts.read(_COLUMNS):
             rows = list(_ungraded(table, done, problems))
             verdicts.append(_decide(rows, verifier, pool, decided, problems))
@@ -100,7 +101,7 @@ def _ungraded(
 def _decide(
     rows: list[tuple[str, int, int, str]],
     verifier: Verifier,
-    pool: VerifierPool,
+    pool: VerifierPool[Key],
     decided: dict[Key, Verdict],
     problems: dict[str, Problem],
 ) -> list[VerdictRow]:

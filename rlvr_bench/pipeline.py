@@ -74,7 +74,9 @@ class SampleOptions:
         """Raises BadArgument naming the option."""
         _check(self.n >= 1, "-n", self.n, "must be at least 1")
         _check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
-        _check(self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more")
+        _check(
+            self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more"
+        )
         _check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must lie in (0, 1]")
         _check(self.top_k is None or self.top_k >= 0, "--top-k", self.top_k, "must be 0 (no limit) or more")
         _check(self.max_tokens is None or self.max_tokens >= 1, "--max-tokens", self.max_tokens, "must be at least 1")
@@ -138,7 +140,9 @@ def sample(model: str, task: str, options: SampleOptions | None = None, progress
     return folder
 
 
-def grade(run: Path, options: GradeOptions | None = None, progress: Progress | None = None) -> tuple[Grading, list[Flip]]:
+def grade(
+    run: Path, options: GradeOptions | None = None, progress: Progress | None = None
+) -> tuple[Grading, list[Flip]]:
     """Verify every rollout of a run that has no verdict of the task's verifier as it is now.
 
     Returns the grading, and the rollouts whose status differs from the grading before it (after a verifier upgrade).
@@ -314,4 +318,3 @@ def _task_name(run: Run) -> str:
 def _check(ok: bool, name: str, value: object, allowed: str) -> None:
     if not ok:
         raise BadArgument(name, value, allowed)
-

@@ -200,7 +200,8 @@ def _verdict_problems(
     answers = {where: verifier.extract(response).answer for where, (response, _, _) in checks.items()}
     verdicts = {where: Verdict(status="no_answer") for where, answer in answers.items() if answer is None}
     items = [(where, answer, checks[where][1]) for where, answer in answers.items() if answer is not None]
-    with VerifierPool(verifier, workers=workers) as pool:
+    pool: VerifierPool[str] = VerifierPool(verifier, workers=workers)
+    with pool:
         verdicts.update(pool.verify(items))
     found = []
     for where, (_, _, expected) in checks.items():

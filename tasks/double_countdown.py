@@ -27,7 +27,12 @@ TASK = Task(
     name="double_countdown",
     version="1",
     summary="Make two targets from four to six numbers: 300 held-out puzzles in three difficulty tiers.",
-    source=Generated(generate=problems, rows=300, sha256="122ea8dd1dc8b73211a7b8d3cd5cda10b2d15710cb7688679312e6c1f5a05e33", seed=HELD_OUT_SEED),
+    source=Generated(
+        generate=problems,
+        rows=300,
+        sha256="122ea8dd1dc8b73211a7b8d3cd5cda10b2d15710cb7688679312e6c1f5a05e33",
+        seed=HELD_OUT_SEED,
+    ),
     prompt="raw",
     verifier="countdown",
     gold="{answer}",

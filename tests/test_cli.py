@@ -62,11 +62,20 @@ def test_topping_up_draws_only_the_rest(tmp_path: Path) -> None:
 
 
 BAD_INPUT = [
-    (("evaluate", "--model", "fake", "--task", "double_countdwn"), "unknown task 'double_countdwn'. Did you mean 'double_cou"),
-    (("evaluate", "--model", "zoo:bse", "--task", "double_countdown"), "unknown zoo checkpoint 'bse'. Did you mean 'base'?"),
+    (
+        ("evaluate", "--model", "fake", "--task", "double_countdwn"),
+        "unknown task 'double_countdwn'. Did you mean 'double_cou",
+    ),
+    (
+        ("evaluate", "--model", "zoo:bse", "--task", "double_countdown"),
+        "unknown zoo checkpoint 'bse'. Did you mean 'base'?",
+    ),
     (("evaluate", "--model", "./nowhere", "--task", "double_countdown"), "./nowhere: no such folder"),
     (("evaluate", "--model", "/", "--task", "double_countdown"), "no config.json in it"),
-    (("evaluate", "--model", "zoo:base", "--task", "double_countdown", "--engine", "vlm"), "unknown engine 'vlm'. Did you mean"),
+    (
+        ("evaluate", "--model", "zoo:base", "--task", "double_countdown", "--engine", "vlm"),
+        "unknown engine 'vlm'. Did you mean",
+    ),
     (("evaluate", "--model", "fake:x", "--task", "double_countdown"), "unknown fake model"),
     ((*EVALUATE, "-n", "0"), "-n is 0: must be at least 1"),
     ((*EVALUATE, "--top-p", "1.5"), "--top-p is 1.5: must lie in (0, 1]"),
@@ -84,7 +93,9 @@ BAD_INPUT = [
 ]
 
 
-@pytest.mark.parametrize(("args", "message"), BAD_INPUT, ids=lambda value: " ".join(value)[-40:] if isinstance(value, tuple) else "")
+@pytest.mark.parametrize(
+    ("args", "message"), BAD_INPUT, ids=lambda value: " ".join(value)[-40:] if isinstance(value, tuple) else ""
+)
 def test_bad_input_is_one_clear_line_and_status_2_and_writes_nothing(
     tmp_path: Path, args: tuple[str, ...], message: str
 ) -> None:
@@ -128,7 +139,9 @@ def test_ctrl_c_keeps_what_was_drawn_and_says_how_to_go_on(tmp_path: Path) -> No
 
 def test_tasks_are_listed_shown_and_validated() -> None:
     listed = json.loads(run("tasks", "list", "--json").stdout)
-    assert {"name": "gsm8k", "problems": 1319} == {key: next(t for t in listed if t["name"] == "gsm8k")[key] for key in ("name", "problems")}
+    assert {
+        key: next(t for t in listed if t["name"] == "gsm8k")[key] for key in ("name", "problems")
+    } == {"name": "gsm8k", "problems": 1319}
     assert "double_countdown" in run("tasks", "list").stdout
     shown = json.loads(run("tasks", "show", "double_countdown", "--json").stdout)
     assert shown["problems"] == 300

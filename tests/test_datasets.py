@@ -35,10 +35,14 @@ def load(tmp_path: Path, content: str) -> list[Problem]:
 
 def test_reads_the_same_problems_from_jsonl_csv_and_parquet(tmp_path: Path) -> None:
     rows = [{"id": "a", "question": "1 + 1?", "answer": "2"}, {"id": "b", "question": "é, \n?", "answer": "3"}]
-    (tmp_path / "x.jsonl").write_text('{"id":"a","question":"1 + 1?","answer":2.0}\n\n{"id":"b","problem":"é, \\n?","answer":"3"}\n')
+    (tmp_path / "x.jsonl").write_text(
+        '{"id":"a","question":"1 + 1?","answer":2.0}\n\n{"id":"b","problem":"é, \\n?","answer":"3"}\n'
+    )
     (tmp_path / "x.csv").write_text('id,question,answer\na,1 + 1?,2\nb,"é, \n?",3\n')
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
-    found = [LocalFile(file=tmp_path / f"x.{e}", to_problem=to_problem).load("x", None) for e in ("jsonl", "csv", "parquet")]
+    found = [
+        LocalFile(file=tmp_path / f"x.{e}", to_problem=to_problem).load("x", None) for e in ("jsonl", "csv", "parquet")
+    ]
     assert found[0] == [problem("a", "1 + 1?", "2"), problem("b", "é, \n?", "3")]
     assert found[1] == found[2]
     assert found[1][0] == found[0][0]
@@ -50,7 +54,10 @@ def test_reads_the_same_problems_from_jsonl_csv_and_parquet(tmp_path: Path) -> N
         ("", "no rows"),
         ('{"id": "a"', "x.jsonl, line 1: not JSON"),
         ('{"id":"a","question":"q","answer":"1"}\n[1]\n', "x.jsonl, line 2: expected a JSON object, got list"),
-        ('\n{"id":"a","question":"q"}\n', "x.jsonl, line 2: field 'answer' is missing or empty; fields here: id, question"),
+        (
+            '\n{"id":"a","question":"q"}\n',
+            "x.jsonl, line 2: field 'answer' is missing or empty; fields here: id, question",
+        ),
         ('{"id":"a","question":"","answer":"1"}', "field 'question' or 'problem' is missing or empty"),
         ('{"id":"a","question":["q"],"answer":"1"}', "field 'question' is list, expected text"),
         ('{"id":true,"question":"q","answer":"1"}', "field 'id' is bool, expected text"),
@@ -131,12 +138,12 @@ def test_a_hub_that_cannot_be_reached_says_how_to_mirror(monkeypatch: pytest.Mon
 
 def test_the_hub_path_maps_rows_and_drops_those_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
-    rows = [{"id": "a", "question": "q", "answer": 1.0}, {"id": "skip", "question": "q", "answer": "1"}]
+    rows = [{"id": "a", "question": "q", "answer": "1"}, {"id": "skip", "question": "q", "answer": "1"}]
     asked: list[object] = []
 
     def load_dataset(path: str, config: str | None, *, split: str, revision: str | None) -> object:
         asked.extend((path, config, split, revision))
-        return datasets.Dataset.from_list([{**row, "answer": str(row["answer"])} for row in rows])
+        return datasets.Dataset.from_list(rows)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)

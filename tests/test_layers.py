@@ -31,7 +31,13 @@ FORBIDDEN = {"zoo": {"samplers", "store", "grade", "scorers"}}
 # Which files may import a heavy library, at whatever depth.
 OWNERS = {
     "vllm": {"samplers/vllm.py", "samplers/vllm_worker.py"},
-    "transformers": {"samplers/transformers.py", "samplers/vllm.py", "zoo/export.py", "zoo/publish.py", "zoo/tokenizer.py"},
+    "transformers": {
+        "samplers/transformers.py",
+        "samplers/vllm.py",
+        "zoo/export.py",
+        "zoo/publish.py",
+        "zoo/tokenizer.py",
+    },
     "math_verify": {"verifiers/math.py"},
     "datasets": {"datasets.py"},
 }

@@ -17,7 +17,9 @@ PINNED = {
 
 @pytest.mark.parametrize("name", sorted(PROMPTS))
 def test_a_prompt_asks_the_question_literally_and_carries_no_answer(name: str) -> None:
-    problem = Problem(id="p", question="Let $f(x)=\\frac{1}{x}$ and {question} {braces}.", answer="SECRET", data={"x": "SECRET"})
+    problem = Problem(
+        id="p", question="Let $f(x)=\\frac{1}{x}$ and {question} {braces}.", answer="SECRET", data={"x": "SECRET"}
+    )
     prompt = open_prompt(name).render(problem)
     assert problem.question in prompt.text
     assert "SECRET" not in repr(prompt)
@@ -37,4 +39,3 @@ def test_raw_is_the_question_alone() -> None:
 def test_an_unknown_prompt_lists_those_there_are() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'qwen-boxed'"):
         open_prompt("qwen-box")
-

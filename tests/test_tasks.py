@@ -16,9 +16,16 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_listed_tasks_are_the_files() -> None:
     assert list_tasks() == sorted(file.stem for file in (ROOT / "tasks").glob("*.py"))
-    assert {"double_countdown", "gsm8k", "math500", "aime24", "aime25", "amc23", "minerva_math", "olympiadbench"} <= set(
-        list_tasks()
-    )
+    assert {
+        "double_countdown",
+        "gsm8k",
+        "math500",
+        "aime24",
+        "aime25",
+        "amc23",
+        "minerva_math",
+        "olympiadbench",
+    } <= set(list_tasks())
 
 
 @pytest.mark.parametrize("name", list_tasks())

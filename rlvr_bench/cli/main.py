@@ -32,15 +32,21 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-tasks_app = typer.Typer(help="The problems a checkpoint can be evaluated on.", no_args_is_help=True, rich_markup_mode=None)
-zoo_app = typer.Typer(help="Tiny real checkpoints that ship with the package.", no_args_is_help=True, rich_markup_mode=None)
+tasks_app = typer.Typer(
+    help="The problems a checkpoint can be evaluated on.", no_args_is_help=True, rich_markup_mode=None
+)
+zoo_app = typer.Typer(
+    help="Tiny real checkpoints that ship with the package.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(zoo_app, name="zoo")
 
 Model = Annotated[str, typer.Option("--model", "-m", help="Folder, hub id (owner/name), zoo:NAME, or fake[:RATE].")]
 TaskName = Annotated[str, typer.Option("--task", "-t", help="Task name, or path of your own: ./my_task.py.")]
 N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
-Engine = Annotated[str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers or fake.")]
+Engine = Annotated[
+    str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers or fake.")
+]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many problems.")]
 Out = Annotated[Path, typer.Option(help="Folder of runs; this one goes to OUT/<model>/<task>.")]
 Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
@@ -50,7 +56,9 @@ TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
 MaxTokens = Annotated[int | None, typer.Option(help="Tokens per response. Default: the task's, cut to the context.")]
 PromptName = Annotated[str | None, typer.Option("--prompt", help="Prompt template instead of the task's own.")]
 ChatTemplate = Annotated[Literal["auto", "none"], typer.Option(help="auto: the model's own where it has one.")]
-TokenStats = Annotated[Literal["off", "summary", "full"], typer.Option(help="Entropy and branching per rollout, or per token.")]
+TokenStats = Annotated[
+    Literal["off", "summary", "full"], typer.Option(help="Entropy and branching per rollout, or per token.")
+]
 DrawBatch = Annotated[int, typer.Option(help="Rollouts of one problem drawn as one request.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl instead of the hub.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
@@ -70,7 +78,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
     """Measure what language-model checkpoints can reach at any sampling budget."""
 
@@ -215,10 +225,10 @@ def tasks_validate(
 def zoo_list(as_json: AsJson = False) -> None:
     """The shipped checkpoints with their recipe and headline numbers."""
     from rlvr_bench.cli.show import show_table
-    from rlvr_bench.zoo.checkpoints import headline, list_checkpoints
+    from rlvr_bench.zoo.checkpoints import checkpoint_path, headline, list_checkpoints, read_card
 
-    cards = {name: headline(name) for name in list_checkpoints()}
-    rows = [[f"zoo:{name}", str(card.get("summary", ""))] for name, card in cards.items()]
+    cards = {name: read_card(checkpoint_path(name)) for name in list_checkpoints()}
+    rows = [[f"zoo:{name}", headline(name)] for name in cards]
     _result(as_json, cards, lambda console: show_table(console, "", ["checkpoint", "what it is"], rows))
 
 

@@ -37,12 +37,16 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     rows = [_estimate_row(f"pass@{e.k}", e, as_rate=True) for e in _shown_curve(scorecard.estimates)]
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", "what it says"], rows)
-    quality = ", ".join(f"{name.replace('_', ' ')} {value:.1%}" for name, value in scorecard.quality.items() if value is not None)
+    quality = ", ".join(
+        f"{name.replace('_', ' ')} {value:.1%}" for name, value in scorecard.quality.items() if value is not None
+    )
     console.print(f"quality: {quality}", highlight=False)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
-    console.print(f"files: {folder}/scorecard.json, manifest.json, rollouts/, verdicts/", highlight=False, soft_wrap=True)
+    console.print(
+        f"files: {folder}/scorecard.json, manifest.json, rollouts/, verdicts/", highlight=False, soft_wrap=True
+    )
 
 
 def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:

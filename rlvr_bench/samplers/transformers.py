@@ -143,6 +143,8 @@ class TransformersSampler:
 class _Batch:
     """Rows being generated: their KV cache, mask, and the logits of each one's next token."""
 
+    logits: Tensor
+
     def __init__(self, model: Any, prompts: Sequence[tuple[list[int], int]]) -> None:
         self._model = model
         device = model.device
@@ -150,7 +152,9 @@ class _Batch:
         width = max(map(len, distinct))
         padded = torch.zeros(len(distinct), width, dtype=torch.int64)
         mask = torch.zeros(len(distinct), width, dtype=torch.int64)
-        for i, ids in enumerate(distinct):  # padding stands on the left, so that every row's next token is in one column
+        for i, ids in enumerate(
+            distinct
+        ):  # padding stands on the left, so that every row's next token is in one column
             padded[i, width - len(ids) :] = torch.tensor(ids)
             mask[i, width - len(ids) :] = 1
         self._mask = mask.to(device)

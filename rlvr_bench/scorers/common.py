@@ -44,7 +44,9 @@ def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.ND
     size = len(outcomes.problem_ids)
     sums = np.bincount(outcomes.problem[valid], weights=numbers[valid], minlength=size)
     counts = np.bincount(outcomes.problem[valid], minlength=size)
-    return np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
+    means = np.full(size, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
 
 
 def mean_estimate(name: str, means: npt.NDArray[np.float64], *, floor: float, group: str | None = None) -> Estimate:

@@ -29,7 +29,7 @@ def make_scorecard(manifest: Manifest, grading: Grading, outcomes: Outcomes) -> 
         **msgspec.to_builtins(manifest),
         "grading": msgspec.to_builtins(grading),
         "n_problems_drawn": len(drawn),
-        "n_min": int(drawn.min(initial=0)) if len(drawn) else 0,
+        "n_min": int(drawn.min()) if len(drawn) else 0,
         "n_max": int(drawn.max(initial=0)),
     }
     return Scorecard(

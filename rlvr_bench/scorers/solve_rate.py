@@ -49,4 +49,3 @@ def _left_out(few: int, problems: int, k: int) -> str | None:
     if not few:
         return None
     return f"{few} of {problems} problems have fewer than {k} rollouts and are left out"
-

@@ -127,4 +127,6 @@ def write_atomically(file: Path, content: bytes) -> None:
             os.close(folder)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {file}: {error.strerror or error}. What was written before is kept.") from error
+        raise StorageError(
+            f"cannot write {file}: {error.strerror or error}. What was written before is kept."
+        ) from error

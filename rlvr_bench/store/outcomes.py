@@ -11,8 +11,8 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.records import STATUSES, Outcomes
 from rlvr_bench.samplers.summary import PROFILE_BINS
 from rlvr_bench.store.run import Run
-from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
 from rlvr_bench.store.shards import ShardFolder
+from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
 
 __all__ = ["read_outcomes"]
 
@@ -78,12 +78,12 @@ def _matching(rollouts: pa.Table, verdicts: pa.Table, run: Run) -> pa.Table:
 def _numbered(values: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     """Number the distinct values in order of first appearance; -1 for null."""
     codes = pc.fill_null(values.combine_chunks().dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
-    return codes.astype(np.int32)
+    return np.asarray(codes, dtype=np.int32)
 
 
 def _codes(status: pa.ChunkedArray) -> npt.NDArray[np.int8]:
     found = pc.index_in(status.cast(pa.string()), value_set=pa.array(STATUSES))
-    return found.to_numpy().astype(np.int8)
+    return np.asarray(found.to_numpy(), dtype=np.int8)
 
 
 def _profiles(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
@@ -97,8 +97,8 @@ def _profiles(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
 
 
 def _int(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
-    return column.to_numpy().astype(np.int32)
+    return np.asarray(column.to_numpy(), dtype=np.int32)
 
 
 def _float(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    return column.to_numpy().astype(np.float64)
+    return np.asarray(column.to_numpy(), dtype=np.float64)

@@ -91,5 +91,7 @@ def _whole_content(file: Path) -> bytes:
     except OSError as error:
         raise StorageError(f"cannot read {file}: {error.strerror or error}") from error
     if _digest(content) != _named_digest(file):
-        raise RunError(f"{file} is damaged (checksum). Run the same evaluate or sample again: it redraws what was lost.")
+        raise RunError(
+            f"{file} is damaged (checksum). Run the same evaluate or sample again: it redraws what was lost."
+        )
     return content

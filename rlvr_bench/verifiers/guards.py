@@ -25,7 +25,9 @@ _UNIT_NAMES = {
 _UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split()}
 _POWER_WORDS = {"square": "^2", "sq": "^2", "squared": "^2", "cubic": "^3", "cu": "^3", "cubed": "^3"}
 _FRAMED_UNIT = re.compile(r"\s*\\(?:text|mathrm|mbox|textrm|textbf|operatorname)\{([^{}]*)\}(?:\^\{?([23])\}?)?$")
-_BARE_UNIT = re.compile(r"(?<=[\d})])\s*((?:(?:square|sq|cubic|cu)\.?\s+)?[A-Za-z]{2,}(?:/[A-Za-z]+)?|(?<=\s)[mgshl](?:/s)?)(?:\^\{?([23])\}?)?$")
+_BARE_UNIT = re.compile(
+    r"(?<=[\d})])\s*((?:(?:square|sq|cubic|cu)\.?\s+)?[A-Za-z]{2,}(?:/[A-Za-z]+)?|(?<=\s)[mgshl](?:/s)?)(?:\^\{?([23])\}?)?$"
+)
 
 
 def _canonical_unit(words: str, power: str | None) -> str | None:
@@ -59,7 +61,9 @@ def split_unit(text: str) -> tuple[str, str | None]:
     return text, None
 
 
-_ATTACHED_LETTER = re.compile(r"(?:\d|(?<![A-Za-z])[A-Za-z])[tdcol]$|(?:[-+*/=(]|\\cdot|\\times)\s*[a-zA-Z]$|(?:^|[^A-Za-z\\])[A-Za-z] [a-z]$")
+_ATTACHED_LETTER = re.compile(
+    r"(?:\d|(?<![A-Za-z])[A-Za-z])[tdcol]$|(?:[-+*/=(]|\\cdot|\\times)\s*[a-zA-Z]$|(?:^|[^A-Za-z\\])[A-Za-z] [a-z]$"
+)
 
 
 def is_algebraic_tail(text: str) -> bool:
@@ -139,7 +143,9 @@ def reject_by_shape(gold: str, answer: str) -> str | None:
     A set is not a tuple; two numbers side by side are not their sum (math-verify reads "5 6" as 11); and an equation in
     several terms is not its right-hand side (it takes 5 for x + y = 5).
     """
-    if (_BRACED_SET.fullmatch(gold) and _TUPLE.fullmatch(answer)) or (_TUPLE.fullmatch(gold) and _BRACED_SET.fullmatch(answer)):
+    if (_BRACED_SET.fullmatch(gold) and _TUPLE.fullmatch(answer)) or (
+        _TUPLE.fullmatch(gold) and _BRACED_SET.fullmatch(answer)
+    ):
         return "set_or_tuple"
     if _JUXTAPOSED.search(answer) and not _JUXTAPOSED.search(gold):
         return "juxtaposed"

@@ -86,9 +86,13 @@ class _Server:
     def spawn(self) -> tuple[int, socket.socket]:
         """Fork a worker; its pid and our end of its socket."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self._control, [b"s\0\0\0\0"], [theirs.fileno()])
-        pid = int.from_bytes(far.receive_exactly(self._control, 4), "big")
+        try:
+            with theirs:
+                socket.send_fds(self._control, [b"s\0\0\0\0"], [theirs.fileno()])
+            pid = int.from_bytes(far.receive_exactly(self._control, 4), "big")
+        except BaseException:
+            ours.close()
+            raise
         ours.setblocking(False)
         return pid, ours
 

@@ -17,6 +17,7 @@ _MAX_COMMANDS = 400
 _MAX_DIGITS = 1200
 _MAX_EXPONENT_DIGITS = 5
 _MAX_POWER_TOWER = 3
+_MAX_ITEMS = 400
 
 _OPENERS, _CLOSERS = frozenset("([{"), frozenset(")]}")
 _DIGIT_RUN = re.compile(r"\d{%d}" % (_MAX_DIGITS + 1))
@@ -60,7 +61,9 @@ _NUMBER_TOWER = re.compile(r"\^[\s{(]*(\d{1,9})[\s})]*\^[\s{(]*(\d{1,9})")
 
 def _is_huge_tower(text: str) -> bool:
     """Whether an exponent is itself a power of more than 5 digits: 9^{9^{9}} has 370 million."""
-    return any(len(base) * int(power) > _MAX_EXPONENT_DIGITS and int(base) > 1 for base, power in _NUMBER_TOWER.findall(text))
+    return any(
+        len(base) * int(power) > _MAX_EXPONENT_DIGITS and int(base) > 1 for base, power in _NUMBER_TOWER.findall(text)
+    )
 
 
 def breaks_limits(text: str) -> str | None:
@@ -70,6 +73,7 @@ def breaks_limits(text: str) -> str | None:
     checks = (
         ("nesting", _nesting(text) > _MAX_NESTING),
         ("commands", len(_COMMAND.findall(text)) > _MAX_COMMANDS),
+        ("items", text.count(",") + text.count("=") + text.count("/") > _MAX_ITEMS),
         ("digits", bool(_DIGIT_RUN.search(text))),
         ("exponent", bool(_E_NOTATION.search(text) or _BIG_EXPONENT.search(text))),
         ("tower", _tower(text) >= _MAX_POWER_TOWER or _is_huge_tower(text)),

@@ -48,7 +48,15 @@ def _engine() -> Any:
 
     for name in ("math_verify", "math_verify.parser", "math_verify.grader", "latex2sympy2_extended"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # it logs at warning level for every odd answer
-    unevaluated = (sympy.Integral, sympy.Sum, sympy.Product, sympy.Derivative, sympy.Limit, AppliedUndef, sympy.MatrixBase)
+    unevaluated = (
+        sympy.Integral,
+        sympy.Sum,
+        sympy.Product,
+        sympy.Derivative,
+        sympy.Limit,
+        AppliedUndef,
+        sympy.MatrixBase,
+    )
     return {
         "parse": math_verify.parse,
         "verify": math_verify.verify,
@@ -73,7 +81,9 @@ def _parse(answer: str) -> list[Any]:
     """What math-verify makes of an answer: [expression, text], [text] or []. Cached: a gold is parsed once per worker."""
     engine = _engine()
     config = (_config(not guards.is_algebraic_tail(answer)), engine["parser"].ExprExtractionConfig())
-    parsed: list[Any] = _strictly(engine["parse"], "\\boxed{" + answer + "}", extraction_config=config, parsing_timeout=None)
+    parsed: list[Any] = _strictly(
+        engine["parse"], "\\boxed{" + answer + "}", extraction_config=config, parsing_timeout=None
+    )
     return parsed
 
 
@@ -116,7 +126,9 @@ def _values(expression: Any, precision: int) -> list[Any] | None:
     for offset in _POINTS:
         # A symbol's value depends on its name only, so that x means the same on both sides.
         point = {
-            symbol: sympy.I if symbol.name == "i" else sympy.Rational(zlib.crc32(symbol.name.encode()) % 9973, 9973) + offset
+            symbol: sympy.I
+            if symbol.name == "i"
+            else sympy.Rational(zlib.crc32(symbol.name.encode()) % 9973, 9973) + offset
             for symbol in symbols
         }
         value = expression.subs(point).evalf(precision)

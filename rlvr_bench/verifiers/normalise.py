@@ -78,10 +78,14 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
 _EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1", re.DOTALL)
 _COLOR = re.compile(r"\\(?:textcolor|color)\s*\{[^{}]*\}\s*\{([^{}]*)\}|\\color\s*\{[^{}]*\}")
 _UNDERLINE = re.compile(r"\\(?:underline|uline)\s*\{([^{}]*)\}")
-_WIDE_SPACE = re.compile(r"(?<!\\)\\(?:quad|qquad|enspace|hfill)(?![A-Za-z])|\\hspace\*?\{[^{}]*\}|(?<!\\)\\[;:, ]|(?<!\\)~|&nbsp;")
+_WIDE_SPACE = re.compile(
+    r"(?<!\\)\\(?:quad|qquad|enspace|hfill)(?![A-Za-z])|\\hspace\*?\{[^{}]*\}|(?<!\\)\\[;:, ]|(?<!\\)~|&nbsp;"
+)
 _DIGIT_GAP = re.compile(r"(?<=\d)(?:\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))")
 _END = re.compile(r"(?:\\\\|\\|[\s,;:]|(?<![.\s])\.(?!\d))+$")
-_TEXT_FRAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox|operatorname|bm|boldsymbol)\s*\{([^{}]*)\}")
+_TEXT_FRAME = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox|operatorname|bm|boldsymbol)\s*\{([^{}]*)\}"
+)
 _RM_E = re.compile(r"\\(?:mathrm|text|rm|operatorname|mathit)\s*\{\s*(e|i)\s*\}")
 _LEADING_EQUALS = re.compile(r"^\s*(?:=|\\approx|\\sim|~)\s*(?=[-+\d\\(])")
 
@@ -117,17 +121,25 @@ def _strip_end(text: str) -> str:
 
 _CURRENCY = re.compile(r"(?:\\\$|\$|€|£|¥|₹|\\pounds|\\euro|\\texteuro(?:\{\})?|USD|US\s?\$)\s*(?=[-\d.])")
 _CURRENCY_END = re.compile(r"(?<=\d)\s*(?:\\\$|\$|€|£|¥|₹)\s*$")
-_E_NOTATION = re.compile(r"(?<![A-Za-z\\_^{\d.])(\d+\.?\d*|\.\d+)\s?(?:\\?e|E)\s?([+\-]?)\{?(\d{1,4})\}?(?![\d.A-Za-z^])")
+_E_NOTATION = re.compile(
+    r"(?<![A-Za-z\\_^{\d.])(\d+\.?\d*|\.\d+)\s?(?:\\?e|E)\s?([+\-]?)\{?(\d{1,4})\}?(?![\d.A-Za-z^])"
+)
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _SLASH_MIXED = re.compile(r"([-+]?)\s*(\d+)(?:\s+|-| and )(\d+)\s*/\s*(\d+)")
 _OVER = re.compile(r"\{([^{}]*?)\\over(?![A-Za-z])([^{}]*?)\}")
 _OVER_WHOLE = re.compile(r"([^{}]*?)\\over(?![A-Za-z])([^{}]*)")
-_DEGREE = r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?:s)?(?![A-Za-z])|\s*\\?(?:text|mathrm)?\s*\{?\s*\b(?:degrees?|deg)\b\s*\}?)"
-_TRIG_DEGREES = re.compile(r"(\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\^\s*\{?\d\}?)?)\s*[({]?\s*(\d+(?:\.\d+)?)\s*" + _DEGREE + r"\s*[)}]?")
+_DEGREE = (
+    r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?:s)?(?![A-Za-z])|\s*\\?(?:text|mathrm)?\s*\{?\s*\b(?:degrees?|deg)\b\s*\}?)"
+)
+_TRIG_DEGREES = re.compile(
+    r"(\\(?:sin|cos|tan|cot|sec|csc)\s*(?:\^\s*\{?\d\}?)?)\s*[({]?\s*(\d+(?:\.\d+)?)\s*" + _DEGREE + r"\s*[)}]?"
+)
 _DEGREES = re.compile(r"(?<=[\d})\w])\s*" + _DEGREE)
 _TEMPERATURE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{\s*)?[CF]\b")
 _PLAIN_ROOT = re.compile(r"(?:\\|(?<![A-Za-z\\]))sqrt\s*\(([^()]*)\)")
-_PERCENT_WORD = re.compile(r"(?<=[\d}])\s*(?:\\(?:text|mathrm)\s*\{\s*(?:percent|per cent|pct|\\?%)\s*\}|(?:percent|per cent|pct)\b|%)")
+_PERCENT_WORD = re.compile(
+    r"(?<=[\d}])\s*(?:\\(?:text|mathrm)\s*\{\s*(?:percent|per cent|pct|\\?%)\s*\}|(?:percent|per cent|pct)\b|%)"
+)
 
 
 def _e_notation(match: re.Match[str]) -> str:
@@ -161,7 +173,10 @@ def _degrees(text: str) -> str:
     return text if _TEMPERATURE.search(text) else _DEGREES.sub("", text)
 
 
-_EMPTY_SET = re.compile(r"(?:there (?:is|are) )?no (?:real )?solutions?(?: exist)?|none exist|\\varnothing|\\\{\s*\\\}|\{\\\s*\}", re.IGNORECASE)
+_EMPTY_SET = re.compile(
+    r"(?:there (?:is|are) )?no (?:real )?solutions?(?: exist)?|none exist|\\varnothing|\\\{\s*\\\}|\{\\\s*\}",
+    re.IGNORECASE,
+)
 _ANGLES = re.compile(r"\\langle\s*([^<>]*?,[^<>]*?)\\rangle")
 
 

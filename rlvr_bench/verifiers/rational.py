@@ -122,4 +122,8 @@ def numbers_agree(gold: PlainNumber, value: PlainNumber, percent: str = "either"
     if percent != "sign" and _close(scaled[0], scaled[1], rounded=True):
         return True
     # A bare 0.5 and 0.5% are a hundredfold apart and both plausible; a bare 12.5 can only mean 12.5%.
-    return percent != "value" and (gold.is_percent or abs(gold.value) >= 1) and _close(gold.value, value.value, rounded=rounded)
+    return (
+        percent != "value"
+        and (gold.is_percent or abs(gold.value) >= 1)
+        and _close(gold.value, value.value, rounded=rounded)
+    )

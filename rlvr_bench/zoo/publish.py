@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ numbers left are the two targets. A tier says how many numbers made the targets:
 def _training(card: Card) -> str:
     phases = "\n".join(_phase_line(phase) for phase in card.recipe["phases"])
     spent = card.training
+    note = f"\n{textwrap.fill(card.recipe['note'], 120)}\n" if card.recipe["note"] else ""
     start = f"`zoo:{card.recipe['start']}`" if card.recipe["start"] else "random weights"
     return f"""## Training
 
@@ -91,7 +93,7 @@ held-out problems; none has the numbers and targets (in either order) of a held-
 learned. Muon moves the hidden matrices, AdamW the rest. Noise is meant to be removable: `mislabel` replaces both
 targets by random ones, `slip` states a wrong result in a step, `early_stop` leaves the last step out. It lowers
 pass@1 while the skill beneath remains, which is the room that reinforcement learning can fill.
-
+{note}
 Measured: {spent.cpu_s:.0f} CPU seconds ({_minutes(spent.cpu_s)}), {spent.wall_s:.0f} s of wall time on
 {spent.threads} thread, peak memory {spent.peak_memory_bytes / 2**20:.0f} MiB, torch {spent.torch}.
 The loss is in `{LOG}`. Rebuild with

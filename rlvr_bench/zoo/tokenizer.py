@@ -40,7 +40,7 @@ def save_tokenizer(directory: Path, context: int) -> None:
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-    tokenizer = Tokenizer(models.WordLevel(_IDS, unk_token="<unk>"))  # noqa: S106 - a token's name, not a secret
+    tokenizer = Tokenizer(models.WordLevel(_IDS, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_SPLIT), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", BOS)])

@@ -150,7 +150,9 @@ def test_another_name_for_the_same_weights_is_the_same_run(
     assert open_run(tmp_path).manifest.n == 99
 
 
-def _try_to_write(path: Path, manifest: Manifest, problems: list[Problem], answer: multiprocessing.SimpleQueue[object]) -> None:
+def _try_to_write(
+    path: Path, manifest: Manifest, problems: list[Problem], answer: multiprocessing.SimpleQueue[object]
+) -> None:
     try:
         RunWriter(path, manifest, problems)
     except RunLocked as error:
@@ -192,10 +194,10 @@ def test_a_full_disk_stops_with_one_line_and_keeps_what_was_written(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(StorageError, match="No space left on device. What was written before is kept"), writer:
-        monkeypatch.setattr(os, "fsync", full)
-        writer.add(make_draw("p1", 0, 16))
-        writer.flush()
+    monkeypatch.setattr(os, "fsync", full)
+    writer.add(make_draw("p1", 0, 16))
+    with pytest.raises(StorageError, match="No space left on device. What was written before is kept"):
+        writer.__exit__(None, None, None)
     monkeypatch.undo()
     assert indices(tmp_path) == {"p0": list(range(16))}
     assert not list(tmp_path.rglob("*.tmp"))

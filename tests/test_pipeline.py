@@ -1,0 +1,197 @@
+"""Stages joined: what is drawn, resumed and reported is exactly what was asked, and errors come before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlvr_bench import pipeline
+from rlvr_bench.errors import BadArgument, DataError, RunError, StorageError
+from rlvr_bench.pipeline import GradeOptions, SampleOptions
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters, Scorecard
+from rlvr_bench.samplers.fake import FakeSampler
+from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.samplers.seeds import draw_seed
+from rlvr_bench.store import open_run
+
+TASK = "double_countdown"
+
+
+def options(tmp_path: Path, **changed: object) -> SampleOptions:
+    return SampleOptions(**{"n": 16, "limit": 20, "out": tmp_path, **changed})  # type: ignore[arg-type]
+
+
+def estimates(scorecard: Scorecard, name: str) -> dict[int | None, float | None]:
+    return {e.k: e.value for e in scorecard.estimates if e.name == name and e.group is None}
+
+
+def test_a_known_solve_rate_is_found(tmp_path: Path) -> None:
+    """300 problems at p = 0.1, n = 64: pass@k must be 1 - 0.9^k within its interval's reach."""
+    _, scorecard = pipeline.evaluate("fake:0.1", TASK, options(tmp_path, n=64, limit=None))
+    for k, value in estimates(scorecard, "pass@k").items():
+        assert k is not None
+        assert value is not None
+        truth = 1 - 0.9**k
+        assert abs(value - truth) < 5 * max(np.sqrt(truth * (1 - truth) / 300), 1e-3)
+    found = next(e for e in scorecard.estimates if e.name == "pass@k" and e.k == 1)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 0.1 < found.high
+    assert found.n_problems == 300
+
+
+def test_topped_up_resumed_and_straight_runs_hold_the_same_rollouts(tmp_path: Path) -> None:
+    straight = pipeline.sample("fake", TASK, options(tmp_path / "a", n=64))
+    for n in (16, 32, 64):
+        stepped = pipeline.sample("fake", TASK, options(tmp_path / "b", n=n))
+    assert rows(straight) == rows(stepped)
+
+
+def rows(run: Path) -> set[tuple[str, int, str, int]]:
+    found = [row for table in open_run(run).rollouts.read() for row in table.to_pylist()]
+    keyed = {(row["problem_id"], row["index"], row["text"], row["draw_seed"]) for row in found}
+    assert len(keyed) == len(found)
+    return keyed
+
+
+def test_no_rollout_stream_is_used_twice(tmp_path: Path) -> None:
+    """n = 64, then 72, then 256: every (seed + place in its draw) is distinct, also between the children of an engine."""
+    for n in (64, 72, 256):
+        run = pipeline.sample("fake", TASK, options(tmp_path, n=n))
+    streams = [
+        row["draw_seed"] + row["index"] - row["draw_start"]
+        for table in open_run(run).rollouts.read(["draw_seed", "index", "draw_start"])
+        for row in table.to_pylist()
+    ]
+    assert len(streams) == 256 * 20
+    assert len(set(streams)) == len(streams)
+
+
+def test_seeds_depend_on_run_task_problem_and_place() -> None:
+    seeds = {draw_seed(r, t, p, s) for r in (0, 1) for t in ("a", "b") for p in ("x", "y") for s in (0, 16)}
+    assert len(seeds) == 16
+    assert all(0 <= seed < 2**62 for seed in seeds)
+    assert draw_seed(0, "a", "x", 0) == draw_seed(0, "a", "x", 0)
+
+
+class Failing(FakeSampler):
+    """Dies after some draws, like a machine that loses power between them."""
+
+    def __init__(self, inner: Sampler, after: int) -> None:
+        self._inner, self._after = inner, after
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._inner.info
+
+    def draw(self, requests: Iterable[DrawRequest], sampling: SamplingParameters) -> Iterator[Draw]:
+        for number, draw in enumerate(self._inner.draw(requests, sampling)):
+            if number == self._after:
+                raise RuntimeError("the machine died")
+            yield draw
+
+
+def test_a_run_that_dies_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = pipeline.sample("fake", TASK, options(tmp_path / "a", n=48))
+    honest = pipeline._fake
+    for after in (0, 7, 31):
+        monkeypatch.setattr(pipeline, "_fake", lambda model, loaded, k=after: Failing(honest(model, loaded), k))
+        with pytest.raises(RuntimeError, match="died"):
+            pipeline.sample("fake", TASK, options(tmp_path / "b", n=48))
+    monkeypatch.undo()
+    assert rows(pipeline.sample("fake", TASK, options(tmp_path / "b", n=48))) == rows(straight)
+
+
+class Short(FakeSampler):
+    """A model with a context of 40 tokens and prompts of a token per character."""
+
+    @property
+    def info(self) -> EngineInfo:
+        import msgspec
+
+        return msgspec.structs.replace(super().info, context_tokens=40)
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        return len(prompt.text)
+
+
+def test_max_tokens_are_cut_to_the_context_unless_they_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "FakeSampler", Short)
+    run = pipeline.sample("fake", TASK, options(tmp_path, limit=3))
+    longest = max(len(problem.question) for problem in open_run(run).problems())
+    assert open_run(run).manifest.sampling.max_tokens == min(32, 40 - longest)
+    with pytest.raises(
+        BadArgument, match=r"--max-tokens is 39: the model's context of 40 leaves \d+ after the longest"
+    ):
+        pipeline.sample("fake", TASK, options(tmp_path / "other", limit=3, max_tokens=39))
+    assert not (tmp_path / "other").exists()
+
+
+def test_asked_and_resolved_sampling_are_both_in_the_manifest(tmp_path: Path) -> None:
+    run = pipeline.sample("fake", TASK, options(tmp_path, temperature=0.5))
+    manifest = open_run(run).manifest
+    assert manifest.asked == {"temperature": 0.5}
+    assert manifest.sampling == SamplingParameters(temperature=0.5, top_p=1.0, max_tokens=32)  # the rest: the task's
+
+
+def test_nothing_is_written_before_the_input_is_known_to_be_good(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        pipeline.evaluate("fake", "gsm8k", options(tmp_path, data_dir=tmp_path / "none"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_partly_graded_run_is_not_scored(tmp_path: Path) -> None:
+    run, _ = pipeline.evaluate("fake", TASK, options(tmp_path))
+    pipeline.sample("fake", TASK, options(tmp_path, n=32))
+    with pytest.raises(RunError, match=r"320 rollouts have no verdict. Run `rlvr-bench grade"):
+        pipeline.score(run)
+    grading, flips = pipeline.grade(run, GradeOptions(workers=1))
+    assert (grading.rollouts, flips) == (640, [])
+    assert pipeline.score(run).run["n_min"] == 32
+
+
+def test_a_verifier_that_changed_grades_again_and_lists_the_flips(tmp_path: Path) -> None:
+    task = tmp_path / "mine.py"
+    source = """
+from rlvr_bench import Case, Generated, Problem, Task, Verdict
+def judge(response, problem):
+    return Verdict(status="correct" if response == {accepted!r} else "wrong")
+TASK = Task(name="mine", version="{version}", summary="s", prompt="raw", verifier=judge, gold="{{answer}}",
+    source=Generated(generate=lambda: [Problem(id="a", question="?", answer="yes")], rows=1, sha256=None))
+"""
+    task.write_text(source.format(accepted="yes", version="1"))
+    run, first = pipeline.evaluate("fake:1", str(task), options(tmp_path / "runs", n=8))
+    assert estimates(first, "pass@k")[1] == 1.0
+    task.write_text(source.format(accepted="no", version="2"))
+    _, flips = pipeline.grade(run, GradeOptions(workers=1))
+    assert flips == [("a", i, "correct", "wrong") for i in range(8)]
+    assert estimates(pipeline.score(run), "pass@k")[1] == 0.0
+
+
+def test_a_redrawn_rollout_loses_its_old_verdict(tmp_path: Path) -> None:
+    """A damaged shard is redrawn; where the text differs this time, the verdict of the lost text must not stick to it."""
+    run, _ = pipeline.evaluate("fake:0.5", TASK, options(tmp_path))
+    shard = open_run(run).rollouts.files()[0]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    manifest = json.loads((run / "manifest.json").read_text())
+    pipeline.sample("fake:0.5", TASK, options(tmp_path))
+    assert json.loads((run / "manifest.json").read_text())["seed"] == manifest["seed"]
+    truth = pipeline.evaluate("fake:0.5", TASK, options(tmp_path))[1]
+    assert truth.problems == pipeline.evaluate("fake:0.5", TASK, options(tmp_path / "fresh"))[1].problems
+
+
+def test_unreadable_shards_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = pipeline.evaluate("fake", TASK, options(tmp_path))
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        pipeline.score(run)
