@@ -92,7 +92,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     model's own distribution (temperature 1, before top-p), in nats: ``logprob_sum`` over the sampled tokens,
     ``entropy_mean`` and ``branching_mean`` (mean size of the 0.95 nucleus) over tokens, ``entropy_profile`` the mean
     entropy in 20 bins of relative position (None for a bin without tokens) and ``high_entropy_share`` the share of tokens
-    above the high-entropy threshold. None where not measured.
+    above the high-entropy threshold. Where an endpoint gives only truncated logprobs, the exact fields are None and
+    ``entropy_low/high`` and ``branching_low/high`` hold rigorous bounds of the two means. None where not measured.
     """
 
     problem_id: str
@@ -105,6 +106,10 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     branching_mean: float | None = None
     entropy_profile: tuple[float | None, ...] | None = None
     high_entropy_share: float | None = None
+    entropy_low: float | None = None
+    entropy_high: float | None = None
+    branching_low: float | None = None
+    branching_high: float | None = None
     tokens: TokenArrays | None = None
 
 
@@ -118,7 +123,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What an opened sampler says of itself; goes into the manifest.
 
-    ``token_stats`` is ``exact`` (over the full vocabulary) or ``none``; ``chat_template`` the SHA-256 of the template
+    ``token_stats`` is ``exact`` (over the full vocabulary), ``bounds`` (from truncated logprobs) or ``none``; ``chat_template`` the SHA-256 of the template
     that was applied, or None where prompts are sent as raw text.
     """
 
@@ -128,7 +133,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     weights: str
     context_tokens: int | None
     chat_template: str | None
-    token_stats: Literal["exact", "none"]
+    token_stats: Literal["exact", "bounds", "none"]
     dtype: str
     device: str
 

@@ -30,7 +30,7 @@ LAYERS = (
 FORBIDDEN = {"zoo": {"samplers", "store", "grade", "scorers"}}
 # Which files may import a heavy library, at whatever depth.
 OWNERS = {
-    "vllm": {"samplers/vllm.py", "samplers/vllm_worker.py"},
+    "vllm": {"samplers/vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},
     "transformers": {
         "samplers/transformers.py",
         "samplers/vllm.py",

@@ -54,12 +54,13 @@ def last_boxed(text: str) -> str | None:
     stretch of text is read once: linear even on a flood of unclosed boxes. An empty box is a quoted instruction ("put
     your answer in \boxed{}"), not an answer.
     """
-    end = limit = len(text)
+    limit = len(text)
+    nearest = {name: text.rfind(name) for name in _BOXES}  # each kind is looked for only past the one last used
     while True:
-        at = max(text.rfind(_BOXES[0], 0, end), text.rfind(_BOXES[1], 0, end))
+        name = max(nearest, key=nearest.__getitem__)
+        at = nearest[name]
         if at < 0:
             return None
-        name = _BOXES[0] if text.startswith(_BOXES[0], at) else _BOXES[1]
         spaces = _SPACES.match(text, at + len(name), limit)
         brace = spaces.end() if spaces else at + len(name)
         if brace < limit and text[brace] == "{":
@@ -69,7 +70,7 @@ def last_boxed(text: str) -> str | None:
                 return content
             if close < 0:
                 limit = at
-        end = at
+        nearest[name] = text.rfind(name, 0, at)
 
 
 def _boxed(text: str) -> Extraction:

@@ -11,13 +11,12 @@ import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import beartype
 import jaxtyping
 import numpy.typing as npt
-import pytest
 
 import rlvr_bench.stats as package
 
@@ -30,17 +29,17 @@ def checked(function: types.FunctionType, module: types.ModuleType) -> Callable[
     return typing.cast("Callable[..., Any]", jaxtyping.jaxtyped(function, typechecker=beartype.beartype))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def check_shapes() -> Iterator[None]:
-    modules = [importlib.import_module(f"{package.__name__}.{info.name}") for info in pkgutil.iter_modules(package.__path__)]
+def check_shapes() -> None:
+    names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(name) for name in names]
     wrapped: dict[types.FunctionType, Callable[..., Any]] = {}
     for module in modules:
-        for function in vars(module).values():
-            if inspect.isfunction(function) and function.__module__ == module.__name__:
-                wrapped[function] = checked(function, module)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in [*modules, package]:
-            for name, value in list(vars(module).items()):
-                if inspect.isfunction(value) and value in wrapped:
-                    patch.setattr(module, name, wrapped[value])
-        yield
+        own = [value for value in vars(module).values() if inspect.isfunction(value)]
+        wrapped |= {function: checked(function, module) for function in own if function.__module__ == module.__name__}
+    for module in [*modules, package]:
+        for name, value in list(vars(module).items()):
+            if inspect.isfunction(value) and value in wrapped:
+                setattr(module, name, wrapped[value])
+
+
+check_shapes()  # while tests are collected: before their modules import a function by name
