@@ -94,9 +94,8 @@ def compare(arms: Arms, n: int, rounds: int) -> None:
     for name, values in rates.items():
         against = rates["plain"] if name == "plain again" else base
         ratios = sorted(v / b for v, b in zip(values, against, strict=True))
-        print(
-            f"{name:15} {statistics.median(values):8.0f} {statistics.median(ratios):6.3f}  {ratios[0]:.2f} to {ratios[-1]:.2f}"
-        )
+        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+        print(f"{name:15} {statistics.median(values):8.0f} {statistics.median(ratios):6.3f}  {spread}")
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:

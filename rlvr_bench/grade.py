@@ -1,12 +1,14 @@
 """Runs a task's verifier over a run's rollouts: extraction on each, a decision once per distinct answer, verdicts beside.
 
-Grading streams shard by shard: memory holds one shard of texts and the distinct answers seen, whatever the run's size.
+Grading streams: memory holds one shard of texts and the distinct answers seen, whatever the run's size.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +20,114 @@ from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts, current_gra
 from rlvr_bench.verifiers import VerifierPool
 from rlvr_bench.verifiers.protocol import Verifier
 
-__all__ = ["Flip", "flips", "grade_run"]
+__all__ = ["Flip", "Grader", "Ungraded", "flips", "grade_run"]
 
 Key = tuple[str, str]  # (problem id, the answer's lossless normal form)
 Flip = tuple[str, int, str, str]  # (problem id, index, status before, status now)
 _COLUMNS = ["problem_id", "index", "text_hash", "text"]
+
+
+class Ungraded(NamedTuple):
+    """A stored response that has no verdict yet."""
+
+    problem_id: str
+    index: int
+    text_hash: int
+    text: str
+
+
+class Grader:
+    """Verdicts for one run by one verifier: remembers what was decided, decides the rest in worker processes."""
+
+    def __init__(self, run: Run, verifier: Verifier, *, workers: int = 1, timeout_s: float = 5.0) -> None:
+        """Read what earlier gradings by this verifier left. Raises StorageError, RunError."""
+        self.verdicts = Verdicts(run, verifier.name, verifier.version, verifier.options)
+        self.verdicts.shards.set_aside_damaged()
+        self._run, self._verifier = run, verifier
+        self._problems: dict[str, Problem] = {problem.id: problem for problem in run.problems()}
+        self._done: dict[str, npt.NDArray[np.int64]] = {}  # text hash of the graded rollout at each index, 0 for none
+        self._right: dict[str, npt.NDArray[np.bool_]] = {}
+        self._decided: dict[Key, Verdict] = {}
+        self._new_decisions = 0
+        self._began = time.monotonic()
+        self._pool: VerifierPool[Key] = VerifierPool(verifier, workers=workers, timeout_s=timeout_s)
+        for row in self.verdicts.rows():
+            self._remember(row)
+
+    def __enter__(self) -> Self:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._pool.__exit__(*error)
+
+    def missing(self) -> Iterator[list[Ungraded]]:
+        """Stored rollouts without a verdict, a shard at a time."""
+        for table in self._run.rollouts.read(_COLUMNS):
+            yield self._without_verdict(table)
+
+    def grade(self, rows: list[Ungraded]) -> list[VerdictRow]:
+        """Decide these responses and store their verdicts as one shard."""
+        extracted = [self._verifier.extract(row.text) for row in rows]
+        keys: list[Key | None] = []
+        wanted: dict[Key, str] = {}
+        for row, extraction in zip(rows, extracted, strict=True):
+            key = None if extraction.answer is None else (row.problem_id, self._verifier.key(extraction.answer))
+            keys.append(key)
+            if key is not None and extraction.answer is not None and key not in self._decided:
+                wanted.setdefault(key, extraction.answer)
+        self._decide(wanted)
+        graded = []
+        for row, key, extraction in zip(rows, keys, extracted, strict=True):
+            verdict = self._decided[key] if key is not None else _no_answer(extraction.unfinished_thought)
+            graded.append(VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates))
+        self.verdicts.append(graded)
+        for graded_row in graded:
+            self._mark(graded_row)
+        return graded
+
+    def correct(self, drawn: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, int]:
+        """Correct rollouts per problem among those drawn (a boolean per index)."""
+        counts = {}
+        for name, mask in drawn.items():
+            right = self._right.get(name, np.zeros(0, dtype=bool))[: len(mask)]
+            counts[name] = int((right & mask[: len(right)]).sum())
+        return counts
+
+    def publish(self) -> Grading:
+        """Put these verdicts in force."""
+        previous = current_grading(self._run)
+        distinct = self._new_decisions
+        if previous and previous.folder == self.verdicts.folder:
+            distinct += previous.distinct
+        return self.verdicts.publish(distinct, time.monotonic() - self._began)
+
+    def _decide(self, wanted: dict[Key, str]) -> None:
+        self._new_decisions += len(wanted)
+        self._decided.update(self._pool.verify((key, answer, self._problems[key[0]]) for key, answer in wanted.items()))
+
+    def _remember(self, row: VerdictRow) -> None:
+        """A decision that ended in an error is not reused for new rollouts: it is tried again."""
+        self._mark(row)
+        if row.verdict.answer is not None and row.verdict.status != "error":
+            self._decided[row.problem_id, self._verifier.key(row.verdict.answer)] = row.verdict
+
+    def _mark(self, row: VerdictRow) -> None:
+        have, right = self._done.get(row.problem_id), self._right.get(row.problem_id)
+        if have is None or right is None or len(have) <= row.index:
+            more = max(64, 2 * row.index + 1) - (0 if have is None else len(have))
+            have = np.append(have if have is not None else np.zeros(0, dtype=np.int64), np.zeros(more, dtype=np.int64))
+            right = np.append(right if right is not None else np.zeros(0, dtype=bool), np.zeros(more, dtype=bool))
+            self._done[row.problem_id], self._right[row.problem_id] = have, right
+        have[row.index], right[row.index] = row.text_hash, row.verdict.status == "correct"
+
+    def _without_verdict(self, table: pa.Table) -> list[Ungraded]:
+        rows = map(Ungraded, *(table[name].to_pylist() for name in _COLUMNS))
+        return [row for row in rows if row.problem_id in self._problems and not self._is_graded(row)]
+
+    def _is_graded(self, row: Ungraded) -> bool:
+        have = self._done.get(row.problem_id)
+        return have is not None and row.index < len(have) and bool(have[row.index] == row.text_hash)
 
 
 def grade_run(
@@ -37,23 +142,11 @@ def grade_run(
 
     ``progress`` is called with the number of rollouts graded since the last call. Raises StorageError, VerifierError.
     """
-    began = time.monotonic()
-    verdicts = Verdicts(run, verifier.name, verifier.version, verifier.options)
-    verdicts.shards.set_aside_damaged()
-    done, decided = _known(verdicts, verifier)
-    before = len(decided)
-    problems = {problem.id: problem for problem in run.problems()}
-    pool: VerifierPool[Key] = VerifierPool(verifier, workers=workers, timeout_s=timeout_s)
-    with pool:
-        for table in run.rollouts.read(_COLUMNS):
-            rows = list(_ungraded(table, done, problems))
-            verdicts.append(_decide(rows, verifier, pool, decided, problems))
-            progress(table.num_rows)
-    previous = current_grading(run)
-    distinct = len(decided) - before
-    if previous and previous.folder == verdicts.folder:
-        distinct += previous.distinct
-    return verdicts.publish(distinct, time.monotonic() - began)
+    with Grader(run, verifier, workers=workers, timeout_s=timeout_s) as grader:
+        for rows in grader.missing():
+            grader.grade(rows)
+            progress(len(rows))
+        return grader.publish()
 
 
 def flips(run: Run, before: Grading, now: Grading) -> Iterator[Flip]:
@@ -65,60 +158,6 @@ def flips(run: Run, before: Grading, now: Grading) -> Iterator[Flip]:
         was = statuses.get((row.problem_id, row.index, row.text_hash))
         if was is not None and was != row.verdict.status:
             yield row.problem_id, row.index, was, row.verdict.status
-
-
-def _known(verdicts: Verdicts, verifier: Verifier) -> tuple[dict[str, npt.NDArray[np.int64]], dict[Key, Verdict]]:
-    """What earlier gradings left: the text hash graded at each index, and the decisions to reuse.
-
-    A decision that ended in an error is not reused for new rollouts: it is tried again.
-    """
-    done: dict[str, npt.NDArray[np.int64]] = {}
-    decided: dict[Key, Verdict] = {}
-    for row in verdicts.rows():
-        have = done.get(row.problem_id)
-        if have is None or len(have) <= row.index:
-            grown = np.zeros(max(64, 2 * row.index + 1), dtype=np.int64)
-            if have is not None:
-                grown[: len(have)] = have
-            have = done[row.problem_id] = grown
-        have[row.index] = row.text_hash
-        if row.verdict.answer is not None and row.verdict.status != "error":
-            decided[row.problem_id, verifier.key(row.verdict.answer)] = row.verdict
-    return done, decided
-
-
-def _ungraded(
-    table: pa.Table, done: dict[str, npt.NDArray[np.int64]], problems: dict[str, Problem]
-) -> Iterator[tuple[str, int, int, str]]:
-    columns = [table[name].to_pylist() for name in _COLUMNS]
-    for problem_id, index, text_hash, text in zip(*columns, strict=True):
-        have = done.get(problem_id)
-        graded = have is not None and index < len(have) and have[index] == text_hash
-        if problem_id in problems and not graded:
-            yield problem_id, index, text_hash, text
-
-
-def _decide(
-    rows: list[tuple[str, int, int, str]],
-    verifier: Verifier,
-    pool: VerifierPool[Key],
-    decided: dict[Key, Verdict],
-    problems: dict[str, Problem],
-) -> list[VerdictRow]:
-    extracted = [verifier.extract(text) for *_, text in rows]
-    keys: list[Key | None] = []
-    wanted: dict[Key, str] = {}
-    for (problem_id, *_), extraction in zip(rows, extracted, strict=True):
-        key = None if extraction.answer is None else (problem_id, verifier.key(extraction.answer))
-        keys.append(key)
-        if key is not None and extraction.answer is not None and key not in decided:
-            wanted.setdefault(key, extraction.answer)
-    decided.update(pool.verify((key, answer, problems[key[0]]) for key, answer in wanted.items()))
-    found = []
-    for (problem_id, index, text_hash, _), key, extraction in zip(rows, keys, extracted, strict=True):
-        verdict = decided[key] if key is not None else _no_answer(extraction.unfinished_thought)
-        found.append(VerdictRow(problem_id, index, text_hash, verdict, extraction.candidates))
-    return found
 
 
 def _no_answer(unfinished: bool) -> Verdict:

@@ -11,12 +11,13 @@ import pytest
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, DataError, RunError, StorageError
-from rlvr_bench.pipeline import GradeOptions, SampleOptions
+from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters, Scorecard
 from rlvr_bench.samplers.fake import FakeSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store import open_run
+from rlvr_bench.task import load_task
 
 TASK = "double_countdown"
 
@@ -88,7 +89,7 @@ class Failing(FakeSampler):
     def info(self) -> EngineInfo:
         return self._inner.info
 
-    def draw(self, requests: Iterable[DrawRequest], sampling: SamplingParameters) -> Iterator[Draw]:
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         for number, draw in enumerate(self._inner.draw(requests, sampling)):
             if number == self._after:
                 raise RuntimeError("the machine died")
@@ -97,9 +98,9 @@ class Failing(FakeSampler):
 
 def test_a_run_that_dies_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight = pipeline.sample("fake", TASK, options(tmp_path / "a", n=48))
-    honest = pipeline._fake
+    honest = models.open_fake
     for after in (0, 7, 31):
-        monkeypatch.setattr(pipeline, "_fake", lambda model, loaded, k=after: Failing(honest(model, loaded), k))
+        monkeypatch.setattr(models, "open_fake", lambda model, loaded, k=after: Failing(honest(model, loaded), k))
         with pytest.raises(RuntimeError, match="died"):
             pipeline.sample("fake", TASK, options(tmp_path / "b", n=48))
     monkeypatch.undo()
@@ -122,9 +123,9 @@ class Short(FakeSampler):
 def test_max_tokens_are_cut_to_the_context_unless_they_were_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "FakeSampler", Short)
+    monkeypatch.setattr(models, "FakeSampler", Short)
     run = pipeline.sample("fake", TASK, options(tmp_path, limit=3))
-    longest = max(len(problem.question) for problem in open_run(run).problems())
+    longest = max(len(problem.question) for problem in load_task(TASK).problems)  # whatever the limit
     assert open_run(run).manifest.sampling.max_tokens == min(32, 40 - longest)
     with pytest.raises(
         BadArgument, match=r"--max-tokens is 39: the model's context of 40 leaves \d+ after the longest"

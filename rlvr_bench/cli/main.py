@@ -60,6 +60,7 @@ TokenStats = Annotated[
     Literal["off", "summary", "full"], typer.Option(help="Entropy and branching per rollout, or per token.")
 ]
 DrawBatch = Annotated[int, typer.Option(help="Rollouts of one problem drawn as one request.")]
+StopAfter = Annotated[int | None, typer.Option(help="End a problem after the draw batch of its R-th correct rollout.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl instead of the hub.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
 Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: half the cores.")]
@@ -102,6 +103,7 @@ def evaluate(
     chat_template: ChatTemplate = "auto",
     token_stats: TokenStats = "summary",
     draw_batch: DrawBatch = 16,
+    stop_after: StopAfter = None,
     data_dir: DataDir = None,
     engine_arg: EngineArg = None,
     workers: Workers = None,
@@ -135,6 +137,7 @@ def sample(
     chat_template: ChatTemplate = "auto",
     token_stats: TokenStats = "summary",
     draw_batch: DrawBatch = 16,
+    stop_after: StopAfter = None,
     data_dir: DataDir = None,
     engine_arg: EngineArg = None,
     as_json: AsJson = False,
@@ -255,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.stderr.write(f"rlvr-bench: {error}\n")
         sys.exit(2)
     except Interrupted:
-        sys.stderr.write("\nrlvr-bench: stopped. What was drawn is kept: the same command goes on from there.\n")
+        sys.stderr.write("rlvr-bench: stopped. What was drawn is kept: the same command goes on from there.\n")
         sys.exit(130)
 
 

@@ -20,6 +20,7 @@ class Bars:
             BarColumn(),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
             TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
@@ -32,7 +33,7 @@ class Bars:
         """Begin a stage of which ``done`` of ``total`` is there already."""
         self._tokens = 0
         self._progress.start()
-        self._stage = self._progress.add_task(stage, total=total, completed=done, rate="", unit=unit)
+        self._stage = self._progress.add_task(stage, total=total, completed=done, rate="", note="", unit=unit)
 
     def advance(self, rollouts: int, tokens: int = 0) -> None:
         if self._stage is None:
@@ -42,6 +43,11 @@ class Bars:
         elapsed = self._progress.tasks[self._stage].elapsed
         if self._tokens and elapsed:
             self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tokens/s")
+
+    def verified(self, rollouts: int, solved: int) -> None:
+        """Rollouts verified and problems solved while sampling goes on."""
+        if self._stage is not None:
+            self._progress.update(self._stage, note=f"verified {rollouts:,}, solved {solved:,}")
 
     def __enter__(self) -> Bars:
         return self  # nothing is shown before the first stage starts: an error then stands alone

@@ -55,9 +55,11 @@ class FakeSampler:
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(prompt.text.split())
 
-    def draw(self, requests: Iterable[DrawRequest], sampling: SamplingParameters) -> Iterator[Draw]:
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         """One draw per request, in order; the outcome of a rollout depends on its seed and place alone."""
         for request in requests:
+            if request is None:
+                continue
             rng = random.Random(request.seed)
             rollouts = [self._rollout(request, request.start + i, rng) for i in range(request.n)]
             yield Draw(request=request, rollouts=tuple(rollouts))

@@ -30,7 +30,8 @@ class Sampler(Protocol):
     """An opened engine with one checkpoint.
 
     ``draw`` pulls requests lazily, so that the number in flight is bounded by the sampler and the caller may decide the
-    next request late; it yields each draw as soon as it is finished. What is drawn depends on ``request.seed`` alone,
+    next request late: None among the requests means that there is none before more draws have come back (and is given
+    only while some are out). It yields each draw as soon as it is finished. What is drawn depends on ``request.seed`` alone,
     never on what else is in flight.
     """
 
@@ -41,7 +42,7 @@ class Sampler(Protocol):
         """Length of the prompt in tokens, as the model will see it."""
         ...
 
-    def draw(self, requests: Iterable[DrawRequest], sampling: SamplingParameters) -> Iterator[Draw]: ...
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]: ...
 
     def close(self) -> None:
         """Free the engine and its memory; a closed sampler draws no more."""

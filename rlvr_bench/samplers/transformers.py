@@ -76,10 +76,12 @@ class TransformersSampler:
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(self._encode(prompt))
 
-    def draw(self, requests: Iterable[DrawRequest], sampling: SamplingParameters) -> Iterator[Draw]:
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         """Draws in the order of their requests, a window at a time."""
         waiting = iter(requests)
         for first in waiting:
+            if first is None:
+                continue
             rows = self._window_rows(first, sampling)
             window = [first]
             while sum(request.n for request in window) < rows and (request := next(waiting, None)) is not None:

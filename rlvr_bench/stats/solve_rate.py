@@ -94,7 +94,7 @@ def pass_at_k_variance(
     pairs = distinct_counts(c, n)
     once, twice = log_failure(pairs, budgets), log_failure(pairs, 2 * budgets)
     with np.errstate(invalid="ignore"):
-        gap = np.where(np.isneginf(once), 0.0, twice - 2 * once)
+        gap = np.where(np.isneginf(once) & ~np.isnan(twice), 0.0, twice - 2 * once)
     return np.take(np.abs(np.exp(2 * once) * np.expm1(np.minimum(gap, 0.0))), pairs.row, axis=0)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cover_at_tau", "cover_at_tau_posterior", "g_pass_at_k", "max_at_k", "mg_pass_at_k"]
 
-ROUNDING = 1e-9  # tau * k is rounded up to a count: 0.1 * 30 must be 3, not 4
+ROUNDING = 1e-9  # tau * k is rounded up to a count: 0.07 * 100 must be 7, not 8
 
 
 def g_pass_at_k(
@@ -35,7 +35,7 @@ def g_pass_at_k(
     n = 10,000. Raises ``BadArgument``: as ``pass_at_k``, or tau is outside (0, 1].
     """
     share = float(check_fractions("tau", tau)[0])
-    return _per_size(n_correct, n_samples, ks, lambda n, k: _at_least(n, k, max(math.ceil(share * k - ROUNDING), 1)))
+    return _per_size(n_correct, n_samples, ks, lambda n, k: _at_least(n, k, max(math.ceil(share * k * (1 - ROUNDING)), 1)))
 
 
 def mg_pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
@@ -62,7 +62,7 @@ def cover_at_tau(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, taus: npt.A
     """
     c, n = check_counts(n_correct, n_samples)
     threshold = n[:, None] * check_fractions("taus", taus)
-    reached = (c[:, None] >= threshold - ROUNDING * n[:, None]).astype(np.float64)
+    reached = (c[:, None] >= threshold * (1 - ROUNDING)).astype(np.float64)
     return np.where(n[:, None] > 0, reached, np.nan)
 
 

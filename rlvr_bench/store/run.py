@@ -21,7 +21,7 @@ from rlvr_bench.records import Draw, Problem, Rollout
 from rlvr_bench.store.manifest import Manifest, read_manifest, write_atomically
 from rlvr_bench.store.shards import ShardFolder
 
-__all__ = ["ROLLOUT_SCHEMA", "Run", "RunWriter", "Span", "open_run", "run_folder", "text_hash"]
+__all__ = ["ROLLOUT_SCHEMA", "Run", "RunWriter", "Span", "open_run", "run_folder", "stored_text", "text_hash"]
 
 ROLLOUT_SCHEMA = pa.schema(
     [
@@ -60,6 +60,11 @@ class Span(msgspec.Struct, frozen=True):
     problem_id: str
     start: int
     n: int
+
+
+def stored_text(text: str) -> str:
+    """A response as it goes to disk: a lone surrogate is not UTF-8, and is kept readable as \\udXXX."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def text_hash(text: str) -> int:
@@ -142,6 +147,11 @@ class RunWriter:
         """Rollouts on disk or waiting to be written, of these problems, with an index below n."""
         return sum(int(self._drawn[name][:n].sum()) for name in problem_ids if name in self._drawn)
 
+    @property
+    def drawn(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Rollout indices on disk or waiting to be written, one boolean array per problem."""
+        return self._drawn
+
     def add(self, draw: Draw) -> None:
         """Take a finished draw; it is on disk within seconds, at the latest when the writer closes."""
         if not self._waiting:
@@ -198,8 +208,7 @@ def rollout_table(draws: Sequence[Draw]) -> pa.Table:
 
 
 def _row(draw: Draw, rollout: Rollout) -> dict[str, object]:
-    # A lone surrogate is not UTF-8: it is kept readable as \udXXX rather than lost or fatal.
-    text = rollout.text.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = stored_text(rollout.text)
     tokens = rollout.tokens
     return {
         "problem_id": rollout.problem_id,

@@ -76,8 +76,8 @@ _ALL = (
             "The first phase is mislabelled to keep arithmetic honest: a model that sees only clean "
             "demonstrations learns that the last result is the target, and tends to write false sums to reach "
             "it (in one run without this phase, 45% of the rollouts of the final model had a false sum). The "
-            "noise of the last phase was chosen among three settings by results on the problems below, which "
-            "are therefore slightly flattered."
+            "recipe was chosen among five by results on the problems below, which are therefore slightly "
+            "flattered."
         ),
     ),
 )

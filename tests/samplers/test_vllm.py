@@ -36,7 +36,12 @@ STOPS = list(range(2, 42))  # a generation config may name many; a fiftieth of t
 PLAIN = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=48)
 WINDOW = 32
 TEMPLATE = "{% for m in messages %}<s> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}w50 w51{% endif %}"
-ENGINE_ARGS = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": WINDOW // 2}
+ENGINE_ARGS = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_num_seqs": WINDOW // 2,
+    "max_num_batched_tokens": CONTEXT,  # as many prompts as fit are read in one step: long ones must wait for the next
+}
 
 
 def require_vllm() -> None:
@@ -216,6 +221,12 @@ def test_a_seed_means_the_same_alone_and_in_company(engine: Any) -> None:
     assert sum(a == b for a, b in zip(tokens(alone), tokens(among), strict=True)) >= 11
 
 
+def test_long_prompts_wait_for_room_in_a_step(engine: Any) -> None:
+    """Read in pieces, a prompt of a request with a seed would end a CPU engine."""
+    asked = [request(f"p{i}", n=2, words=150) for i in range(6)]
+    assert len(list(engine.draw(asked, SamplingParameters(temperature=1.0, max_tokens=4)))) == 6
+
+
 def test_two_batches_of_one_problem_are_other_streams(engine: Any) -> None:
     draws = list(engine.draw([request("p5", n=16), request("p5", n=16, start=16)], PLAIN))
     assert len({tuple(ids) for draw in draws for ids in tokens(draw)}) == 32
@@ -336,6 +347,15 @@ def test_what_does_not_fit_is_refused_by_name(engine: Any) -> None:
     assert len(list(engine.draw([request("p1", n=1, words=3)], long))) == 1
     with pytest.raises(BadArgument, match="problem p2, takes 7 of the model's 256 tokens"):
         list(engine.draw([request("p2", n=1, words=4)], long))
+
+
+def test_what_vllm_refuses_is_a_bad_argument(engine: Any) -> None:
+    with pytest.raises(BadArgument, match=r"problem p1 .* top_p must be in"):
+        list(engine.draw([request("p1")], SamplingParameters(top_p=1.5)))
+    empty = msgspec.structs.replace(request("p1"), prompt=Prompt(problem_id="empty", text=""))
+    with pytest.raises(BadArgument, match="problem empty"):
+        list(engine.draw([empty], PLAIN))
+    assert len(list(engine.draw([request("p1")], PLAIN))) == 1
 
 
 def test_greedy_is_drawn_once(engine: Any, reference: Any) -> None:

@@ -20,13 +20,16 @@ import numpy.typing as npt
 
 import rlvr_bench.stats as package
 
-NAMES = {"npt": npt, "Callable": Callable} | {name: getattr(jaxtyping, name) for name in ("Bool", "Float64", "Int64")}
+ARRAYS = types.SimpleNamespace(ArrayLike=object, NDArray=npt.NDArray)  # what "array-like" allows, the code checks
+NAMES = {"npt": ARRAYS, "Callable": Callable} | {
+    name: getattr(jaxtyping, name) for name in ("Bool", "Float64", "Int64")
+}
 
 
 def checked(function: types.FunctionType, module: types.ModuleType) -> Callable[..., Any]:
     hints = typing.get_type_hints(function, globalns={**NAMES, **vars(module)})
     function.__annotations__ = hints
-    return typing.cast("Callable[..., Any]", jaxtyping.jaxtyped(function, typechecker=beartype.beartype))
+    return jaxtyping.jaxtyped(function, typechecker=beartype.beartype)
 
 
 def check_shapes() -> None:

@@ -1,0 +1,137 @@
+"""The only place where stages meet: sample, grade, score, and evaluate, which is the three in a row."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from rlvr_bench.errors import RunError
+from rlvr_bench.grade import Flip, Grader, flips, grade_run
+from rlvr_bench.pipeline.drawing import Drawing, LiveGrader, Plan
+from rlvr_bench.pipeline.models import open_model
+from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
+from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
+from rlvr_bench.prompts import open_prompt
+from rlvr_bench.records import Scorecard
+from rlvr_bench.scorers.scorecard import make_scorecard
+from rlvr_bench.store import RunWriter, open_run, run_folder
+from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.outcomes import read_outcomes
+from rlvr_bench.store.run import Run
+from rlvr_bench.store.verdicts import Grading, current_grading
+from rlvr_bench.task import LoadedTask, load_task, read_task, task_verifier
+
+__all__ = ["GradeOptions", "Progress", "SampleOptions", "evaluate", "grade", "sample", "score"]
+
+
+def evaluate(
+    model: str,
+    task: str,
+    options: SampleOptions | None = None,
+    grading: GradeOptions | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, Scorecard]:
+    """Sample, grade and score one checkpoint on one task. Returns the run folder and its scorecard.
+
+    Raises the errors of ``sample``, ``grade`` and ``score``.
+    """
+    run = sample(model, task, options, progress, grading or GradeOptions())
+    grade(run, grading, progress)
+    return run, score(run)
+
+
+def sample(
+    model: str,
+    task: str,
+    options: SampleOptions | None = None,
+    progress: Progress | None = None,
+    grading: GradeOptions | None = None,
+) -> Path:
+    """Draw what is missing for n rollouts of each problem; returns the run folder.
+
+    With ``grading``, and always under a stopping rule, rollouts are verified while others are still being drawn.
+
+    Raises an RlvrBenchError before anything is written where the input is bad, RunMismatch and RunLocked where the run
+    on disk does not agree or is in use, StorageError where the disk refuses (what was drawn before is kept).
+    """
+    options, progress = options or SampleOptions(), progress or Silent()
+    loaded = load_task(task, options.data_dir)
+    template = open_prompt(options.prompt or loaded.task.prompt)
+    sampler = open_model(model, loaded, options)
+    try:
+        prompts = {problem.id: template.render(problem) for problem in loaded.problems}
+        sampling = resolve_sampling(loaded.task, options, sampler, prompts)
+        manifest = make_manifest(model, loaded, template, options, sampling, sampler.info)
+        chosen = loaded.problems[: options.limit]
+        with RunWriter(run_folder(options.out, model, loaded.task.name), manifest, chosen) as writer:
+            asked = {problem.id: prompts[problem.id] for problem in chosen}
+            done = writer.n_drawn(asked, options.n)
+            spans = list(writer.missing(asked, options.n, options.draw_batch))
+            progress.start("sample", options.n * len(asked), done)
+            if spans:
+                with _graded_alongside(writer, loaded, options, grading) as (live, correct):
+                    plan = Plan(spans, stop_after=options.stop_after, correct=correct, drawn=writer.drawn)
+                    Drawing(writer, asked, plan, live, progress).run(sampler)
+    finally:
+        sampler.close()
+    return writer.path
+
+
+@contextlib.contextmanager
+def _graded_alongside(
+    writer: RunWriter, loaded: LoadedTask, options: SampleOptions, grading: GradeOptions | None
+) -> Iterator[tuple[LiveGrader | None, dict[str, int]]]:
+    """A grader for what is drawn from now on, and the correct rollouts so far; nothing where none is wanted."""
+    if grading is None and options.stop_after is None:
+        yield None, {}
+        return
+    grading = grading or GradeOptions()
+    grader = Grader(writer.run, loaded.open_verifier(), workers=grading.workers, timeout_s=grading.timeout_s)
+    with LiveGrader(grader) as live:
+        yield live, grader.correct(writer.drawn)
+
+
+def grade(
+    run: Path, options: GradeOptions | None = None, progress: Progress | None = None
+) -> tuple[Grading, list[Flip]]:
+    """Verify every rollout of a run that has no verdict of the task's verifier as it is now.
+
+    Returns the grading, and the rollouts whose status differs from the grading before it (after a verifier upgrade).
+    Raises RunError where the folder is no run or the task is not the one the run was drawn for.
+    """
+    options, progress = options or GradeOptions(), progress or Silent()
+    opened = open_run(run)
+    task, file = read_task(_task_name(opened))
+    before = current_grading(opened)
+    total = sum(int(drawn.sum()) for drawn in opened.drawn().values())
+    progress.start("verify", total, 0)
+    verifier = task_verifier(task, file)
+    now = grade_run(
+        opened, verifier, workers=options.workers, timeout_s=options.timeout_s, progress=lambda n: progress.advance(n)
+    )
+    changed = before is not None and before.folder != now.folder
+    return now, list(flips(opened, before, now)) if changed and before else []
+
+
+def score(run: Path) -> Scorecard:
+    """Turn a graded run into a scorecard, written to ``scorecard.json`` in the run folder.
+
+    Raises RunError where the folder is no run or is not graded to the end.
+    """
+    opened = open_run(run)
+    outcomes = read_outcomes(opened)
+    grading = current_grading(opened)
+    if grading is None:
+        raise RunError(f"{run}: not graded yet. Run `rlvr-bench grade {run}` first.")
+    scorecard = make_scorecard(opened.manifest, grading, outcomes)
+    content = msgspec.json.format(msgspec.json.encode(scorecard), indent=1)
+    write_atomically(run / "scorecard.json", content + b"\n")
+    return scorecard
+
+
+def _task_name(run: Run) -> str:
+    """The task to grade a run with: the user's file the run was drawn from, or the shipped task of that name."""
+    return run.manifest.task_file or run.manifest.task

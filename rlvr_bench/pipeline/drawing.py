@@ -1,0 +1,237 @@
+"""Drawing what a run still lacks, with verification running alongside.
+
+One thread feeds the sampler and the store, another grades what has been drawn. Without a stopping rule the requests go
+out in a fixed order. With one, a problem's next draw batch is asked for only when all its earlier ones have verdicts: the
+decision depends on that problem's own rollouts in submission order, which is what keeps pass@k unbiased.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench.grade import Grader, Ungraded
+from rlvr_bench.pipeline.options import Progress
+from rlvr_bench.records import Draw, DrawRequest, Prompt
+from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.samplers.seeds import draw_seed
+from rlvr_bench.store import Manifest, RunWriter
+from rlvr_bench.store.run import Span, stored_text, text_hash
+
+__all__ = ["Drawing", "Graded", "LiveGrader", "Plan"]
+
+
+class Graded(NamedTuple):
+    """What became of a draw: rollouts verified, and how many are correct."""
+
+    problem_id: str
+    rollouts: int
+    correct: int
+
+
+class LiveGrader:
+    """Grades draws in a thread of its own while the sampler goes on drawing.
+
+    Verdicts may reach the disk before their rollouts do: should those be lost, a verdict is kept only for a redrawn
+    rollout with the very same text.
+    """
+
+    _BATCH = 4096  # rollouts graded together at most: one shard of verdicts
+
+    def __init__(self, grader: Grader) -> None:
+        self._grader = grader
+        self._drawn: queue.SimpleQueue[Draw | None] = queue.SimpleQueue()
+        self._graded: queue.SimpleQueue[Graded | BaseException] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="verify", daemon=True)
+
+    def submit(self, draw: Draw) -> None:
+        """Hand over a finished draw."""
+        self._drawn.put(draw)
+
+    def finished(self, *, wait: bool) -> Iterator[Graded]:
+        """What has been graded since the last call; with ``wait``, at least one. Raises what the grading raised."""
+        while True:
+            try:
+                item = self._graded.get(block=wait)
+            except queue.Empty:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            wait = False
+
+    def __enter__(self) -> Self:
+        self._grader.__enter__()
+        for rows in self._grader.missing():  # what an earlier sitting drew and did not get to
+            if rows:
+                self._grader.grade(rows)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is not None:  # leave what is waiting: it is on disk and will be graded by whoever comes next
+            self._drain()
+        self._drawn.put(None)
+        self._thread.join()
+        self._grader.__exit__(kind, error, None)
+
+    def _work(self) -> None:
+        try:
+            while (draws := self._take()) is not None:
+                rows = self._grader.grade([row for draw in draws for row in _rows(draw)])
+                correct: dict[str, list[int]] = {}
+                for row in rows:
+                    count = correct.setdefault(row.problem_id, [0, 0])
+                    count[0] += 1
+                    count[1] += row.verdict.status == "correct"
+                for name, (n, c) in correct.items():
+                    self._graded.put(Graded(name, n, c))
+        except Exception as error:  # noqa: BLE001  handed to the thread that draws, which raises it
+            self._graded.put(error)
+
+    def _take(self) -> list[Draw] | None:
+        """Everything that waits, up to a batch; None when the sampler is done."""
+        draws, rollouts = [], 0
+        item = self._drawn.get()
+        while item is not None:
+            draws.append(item)
+            rollouts += len(item.rollouts)
+            if rollouts >= self._BATCH or self._drawn.empty():
+                return draws
+            item = self._drawn.get()
+        if draws:
+            self._drawn.put(None)
+            return draws
+        return None
+
+    def _drain(self) -> None:
+        while not self._drawn.empty():
+            self._drawn.get_nowait()
+
+
+class Plan:
+    """Which spans to ask for next. Without a stopping rule: all of them, in order.
+
+    With ``stop_after`` R, a problem is left alone once R of its verified rollouts are correct, and has one draw batch
+    outstanding at most. Gaps below what a problem has drawn already (a damaged shard) are filled in any case.
+    """
+
+    def __init__(
+        self,
+        spans: Sequence[Span],
+        *,
+        stop_after: int | None = None,
+        correct: Mapping[str, int] | None = None,
+        drawn: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    ) -> None:
+        self._stop_after = stop_after
+        self._correct = dict(correct or {})
+        self._drawn_to = {name: int(mask.nonzero()[0].max(initial=-1)) + 1 for name, mask in (drawn or {}).items()}
+        self._later: dict[str, deque[Span]] = {}
+        self._ready: deque[Span] = deque()
+        self._unverified = 0
+        if stop_after is None:
+            self._ready.extend(spans)
+            return
+        for span in spans:
+            self._later.setdefault(span.problem_id, deque()).append(span)
+        for name in self._later:
+            self._release(name)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether verdicts that are still to come could make more spans ready."""
+        return self._unverified > 0
+
+    @property
+    def solved(self) -> int:
+        """Problems with a verified correct rollout."""
+        return sum(count > 0 for count in self._correct.values())
+
+    def next(self) -> Span | None:
+        """The next span to ask for, None where none is ready."""
+        if not self._ready:
+            return None
+        self._unverified += self._stop_after is not None
+        return self._ready.popleft()
+
+    def verified(self, graded: Graded) -> int:
+        """Take in the verdicts of a draw; returns how many rollouts of its problem will now never be drawn."""
+        self._correct[graded.problem_id] = self._correct.get(graded.problem_id, 0) + graded.correct
+        if self._stop_after is None:
+            return 0
+        self._unverified -= 1
+        return self._release(graded.problem_id)
+
+    def _release(self, name: str) -> int:
+        """Make a problem's next span ready, or drop what it has left; returns the number of rollouts dropped."""
+        spans = self._later[name]
+        open_ended = self._correct.get(name, 0) < (self._stop_after or 0)
+        if spans and (open_ended or spans[0].start < self._drawn_to.get(name, 0)):
+            self._ready.append(spans.popleft())
+            return 0
+        spared = sum(span.n for span in spans)
+        spans.clear()
+        return spared
+
+
+class Drawing:
+    """One sitting: pulls spans from the plan, draws them, stores them, and has them graded alongside."""
+
+    def __init__(
+        self, writer: RunWriter, prompts: Mapping[str, Prompt], plan: Plan, live: LiveGrader | None, progress: Progress
+    ) -> None:
+        self._writer, self._prompts, self._plan = writer, prompts, plan
+        self._live, self._progress = live, progress
+        self._in_flight = 0
+        self._verified = 0
+
+    def run(self, sampler: Sampler) -> None:
+        """Draw until the plan is empty. Raises what sampler, store and grading raise; what was drawn is kept."""
+        manifest = self._writer.run.manifest
+        for draw in sampler.draw(self._requests(manifest), manifest.sampling):
+            self._in_flight -= 1
+            self._writer.add(draw)
+            if self._live is not None:
+                self._live.submit(draw)
+            self._progress.advance(len(draw.rollouts), sum(rollout.n_tokens for rollout in draw.rollouts))
+            self._take_verdicts(wait=False)
+
+    def _requests(self, manifest: Manifest) -> Iterator[DrawRequest | None]:
+        """None means that nothing can be asked for before more draws have come back."""
+        while True:
+            span = self._plan.next()
+            if span is not None:
+                self._in_flight += 1
+                seed = draw_seed(manifest.seed, manifest.task, span.problem_id, span.start)
+                yield DrawRequest(prompt=self._prompts[span.problem_id], start=span.start, n=span.n, seed=seed)
+            elif not self._plan.waiting:
+                return
+            elif self._in_flight:
+                yield None
+                self._take_verdicts(wait=False)
+            else:
+                self._take_verdicts(wait=True)
+
+    def _take_verdicts(self, *, wait: bool) -> None:
+        if self._live is None:
+            return
+        spared = 0
+        for graded in self._live.finished(wait=wait):
+            self._verified += graded.rollouts
+            spared += self._plan.verified(graded)
+        self._progress.advance(spared)
+        self._progress.verified(self._verified, self._plan.solved)
+
+
+def _rows(draw: Draw) -> Iterator[Ungraded]:
+    for rollout in draw.rollouts:
+        text = stored_text(rollout.text)
+        yield Ungraded(rollout.problem_id, rollout.index, text_hash(text), text)

@@ -1,0 +1,67 @@
+"""What ``--model`` names: a checkpoint of the zoo, a folder, a hub id, or the fake model; and what it draws with."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from rlvr_bench.errors import ModelError, UnknownName
+from rlvr_bench.pipeline.options import SampleOptions, check
+from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
+from rlvr_bench.samplers.fake import FakeSampler, spread_rates
+from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.task import LoadedTask, gold_response
+from rlvr_bench.zoo.checkpoints import checkpoint_path
+
+__all__ = ["open_model", "resolve_model"]
+
+logger = logging.getLogger(__name__)
+
+
+def resolve_model(model: str) -> str:
+    """``zoo:NAME`` becomes its folder; a local folder must hold a checkpoint; anything else is taken for a hub id.
+
+    Raises UnknownName, ModelError.
+    """
+    if model.startswith("zoo:"):
+        return str(checkpoint_path(model.removeprefix("zoo:")))
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"{model}: no config.json in it, so not a Hugging Face checkpoint")
+        return str(path)
+    if path.is_file() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise ModelError(f"{model}: no such folder. --model takes a folder, a hub id (owner/name) or zoo:NAME")
+    return model
+
+
+def open_model(model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
+    """Load a checkpoint into the engine asked for. Raises UnknownName, ModelError, EngineError, BadArgument."""
+    if options.engine == "fake" or model == "fake" or model.startswith("fake:"):
+        check(options.engine in ("auto", "fake"), "--engine", options.engine, "a fake model needs the fake engine")
+        return open_fake(model, loaded)
+    engine = resolve_engine(options.engine)
+    path = resolve_model(model)
+    if options.engine == "auto":
+        logger.info("engine: %s", engine if engine == "vllm" else "transformers (vllm is not installed)")
+    sampler_options = SamplerOptions(
+        model=path,
+        chat_template=options.chat_template,
+        token_stats=options.token_stats,
+        engine_args=options.engine_args,
+    )
+    return open_sampler(engine, sampler_options)
+
+
+def open_fake(model: str, loaded: LoadedTask) -> Sampler:
+    """``fake`` solves each problem at a rate hashed from its id, ``fake:0.25`` each at that rate."""
+    right = {problem.id: gold_response(loaded.task, problem) for problem in loaded.problems}
+    rate = model.removeprefix("fake").removeprefix(":")
+    if not model.startswith("fake") or not rate:
+        return FakeSampler(spread_rates(loaded.problems), right)
+    try:
+        value = float(rate)
+    except ValueError:
+        raise UnknownName("fake model", model, ["fake", "fake:0.25"]) from None
+    check(0 <= value <= 1, "--model fake:RATE", rate, "the solve rate must lie in [0, 1]")
+    return FakeSampler(dict.fromkeys(right, value), right)

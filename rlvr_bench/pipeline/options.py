@@ -1,0 +1,105 @@
+"""What the stages take: how to draw, how to grade, and whom to tell about progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from rlvr_bench.errors import BadArgument
+
+__all__ = ["GradeOptions", "Progress", "SampleOptions", "Silent", "check"]
+
+DEFAULT_N = 64
+DEFAULT_DRAW_BATCH = 16
+
+
+class Progress(Protocol):
+    """Told how far a stage is; the command line shows it as a bar."""
+
+    def start(self, stage: str, total: int, done: int) -> None: ...
+
+    def advance(self, rollouts: int, tokens: int = 0) -> None: ...
+
+    def verified(self, rollouts: int, solved: int) -> None:
+        """While sampling: rollouts verified and problems solved so far."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, stage: str, total: int, done: int) -> None: ...
+
+    def advance(self, rollouts: int, tokens: int = 0) -> None: ...
+
+    def verified(self, rollouts: int, solved: int) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """How to draw. None means: what the task recommends, else the field's convention (T = 0.6, top-p = 0.95).
+
+    ``stop_after`` R ends a problem after the draw batch that brings its R-th correct rollout; pass@k is then estimated
+    with the unbiased estimator for that rule.
+    """
+
+    n: int = DEFAULT_N
+    engine: str = "auto"
+    out: Path = Path("runs")
+    limit: int | None = None
+    seed: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    prompt: str | None = None
+    chat_template: Literal["auto", "none"] = "auto"
+    token_stats: Literal["off", "summary", "full"] = "summary"
+    draw_batch: int = DEFAULT_DRAW_BATCH
+    stop_after: int | None = None
+    data_dir: Path | None = None
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(self.n >= 1, "-n", self.n, "must be at least 1")
+        check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
+        check(self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more")
+        check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must lie in (0, 1]")
+        check(self.top_k is None or self.top_k >= 0, "--top-k", self.top_k, "must be 0 (no limit) or more")
+        check(self.max_tokens is None or self.max_tokens >= 1, "--max-tokens", self.max_tokens, "must be at least 1")
+        check(self.draw_batch >= 1, "--draw-batch", self.draw_batch, "must be at least 1")
+        check(self.stop_after is None or self.stop_after >= 1, "--stop-after", self.stop_after, "must be at least 1")
+        check(
+            self.stop_after is None or self.n % self.draw_batch == 0,
+            "-n",
+            self.n,
+            f"with --stop-after it must be a multiple of the draw batch ({self.draw_batch})",
+        )
+
+    def asked(self) -> dict[str, Any]:
+        """The sampling parameters the user passed."""
+        names = ("temperature", "top_p", "top_k", "max_tokens")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeOptions:
+    """How to grade: verifier processes, and CPU seconds one decision may take."""
+
+    workers: int = max(1, (os.cpu_count() or 2) // 2)
+    timeout_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(self.workers >= 1, "--workers", self.workers, "must be at least 1")
+        check(self.timeout_s > 0, "--timeout", self.timeout_s, "must be above 0 seconds")
+
+
+def check(ok: bool, name: str, value: object, allowed: str) -> None:
+    """Raise BadArgument unless ``ok``."""
+    if not ok:
+        raise BadArgument(name, value, allowed)

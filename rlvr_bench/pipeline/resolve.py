@@ -1,0 +1,80 @@
+"""From what was asked to what will be done: sampling parameters, and the manifest that records both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.pipeline.options import SampleOptions, check
+from rlvr_bench.prompts import PromptTemplate
+from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters
+from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.store import SCHEMA, Manifest, Session, StoppingRule
+from rlvr_bench.task import LoadedTask, Task
+
+__all__ = ["make_manifest", "resolve_sampling"]
+
+
+def resolve_sampling(
+    task: Task, options: SampleOptions, sampler: Sampler, prompts: Mapping[str, Prompt]
+) -> SamplingParameters:
+    """What the user passed, else what the task recommends, else the convention; max_tokens cut to the model's context.
+
+    The longest prompt of the whole task decides, so that ``--limit`` changes nothing. Raises BadArgument where max_tokens was passed and does not fit, or a prompt alone does not.
+    """
+    recommended = task.sampling or SamplingParameters()
+    sampling = msgspec.structs.replace(recommended, **options.asked())
+    context = sampler.info.context_tokens
+    if context is None:
+        return sampling
+    lengths = {name: sampler.prompt_tokens(prompt) for name, prompt in prompts.items()}
+    longest = max(lengths, key=lambda name: lengths[name])
+    room = context - lengths[longest]
+    check(
+        room >= 1, "prompt", f"{longest} ({lengths[longest]} tokens)", f"longer than the model's context of {context}"
+    )
+    if options.max_tokens is not None and options.max_tokens > room:
+        raise BadArgument(
+            "--max-tokens",
+            options.max_tokens,
+            f"the model's context of {context} leaves {room} after the longest prompt ({longest})",
+        )
+    return msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, room))
+
+
+def make_manifest(
+    model: str,
+    loaded: LoadedTask,
+    template: PromptTemplate,
+    options: SampleOptions,
+    sampling: SamplingParameters,
+    info: EngineInfo,
+) -> Manifest:
+    return Manifest(
+        schema=SCHEMA,
+        task=loaded.task.name,
+        task_version=loaded.task.version,
+        task_file="" if loaded.is_shipped else str(loaded.file),
+        source=loaded.task.source.describe(),
+        problems_sha256=loaded.digest,
+        n_problems=len(loaded.problems),
+        prompt=template.name,
+        prompt_sha256=template.digest,
+        chat_template=info.chat_template,
+        model=model,
+        weights=info.weights,
+        engine=info.engine,
+        dtype=info.dtype,
+        token_stats=options.token_stats if info.token_stats == "exact" else info.token_stats,
+        sampling=sampling,
+        asked=options.asked(),
+        seed=options.seed,
+        draw_batch=options.draw_batch,
+        stopping=None
+        if options.stop_after is None
+        else StoppingRule(stop_after=options.stop_after, batch=options.draw_batch),
+        n=options.n,
+        sessions=(Session.now(options.n, info),),
+    )

@@ -1,0 +1,212 @@
+"""What runs inside the sandbox, in the same process as a model's code: it executes requests and never learns an expected value.
+
+Only the standard library: this file's text is handed to a bare interpreter, it is not imported there. Everything it
+answers is untrusted, because the code it runs can reach every object here. That is harmless: all a forger can send is a
+return value or an output, and what these should be is known only to the grader outside.
+
+Frames: 4-byte length, JSON. Values that JSON lacks travel as one-key objects; anything that is not plain data stays here and
+travels as a reference number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import signal
+import struct
+import sys
+import time
+from typing import Any, BinaryIO
+
+FRAME = struct.Struct("!I")
+_PLAIN = (type(None), bool, int, float, str)
+_CONTAINERS = {"t": tuple, "l": list, "s": set, "f": frozenset}
+
+
+def encode(value: Any, keep: Any) -> Any:
+    """A value as JSON data; ``keep(object)`` numbers what cannot travel. Subclasses lose their class: no foreign __eq__ crosses."""
+    for plain in _PLAIN:
+        if isinstance(value, plain):
+            return plain(value) if plain is not type(None) else None
+    for tag, kind in _CONTAINERS.items():
+        if isinstance(value, kind):
+            return {tag: [encode(item, keep) for item in kind.__iter__(value)]}
+    if isinstance(value, dict):
+        return {"d": [[encode(key, keep), encode(item, keep)] for key, item in dict.items(value)]}
+    if isinstance(value, (bytes, bytearray)):
+        return {"b": bytes(value).hex()}
+    if isinstance(value, complex):
+        return {"c": [value.real, value.imag]}
+    return {"r": keep(value)}
+
+
+def decode(data: Any, look_up: Any) -> Any:
+    """The value of JSON data; ``look_up(number)`` finds what did not travel. Raises ValueError for anything else."""
+    if isinstance(data, _PLAIN):
+        return data
+    ((tag, content),) = data.items()
+    if tag in _CONTAINERS:
+        return _CONTAINERS[tag](decode(item, look_up) for item in content)
+    if tag == "d":
+        return {decode(key, look_up): decode(item, look_up) for key, item in content}
+    if tag == "b":
+        return bytes.fromhex(content)
+    if tag == "c":
+        return complex(*content)
+    if tag == "r":
+        return look_up(content)
+    raise ValueError(f"unknown tag {tag!r}")
+
+
+def read_exactly(stream: BinaryIO, size: int) -> bytes:
+    """``size`` bytes of a stream; raises EOFError when it ends before."""
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+class _Kept:
+    """Objects that stay on this side, by number."""
+
+    def __init__(self) -> None:
+        self.objects: list[Any] = []
+
+    def keep(self, value: Any) -> int:
+        self.objects.append(value)
+        return len(self.objects) - 1
+
+    def look_up(self, number: int) -> Any:
+        return self.objects[number]
+
+
+def _confine(limits: dict[str, Any]) -> None:
+    """Give up root, then every limit as a hard one, which cannot be raised again."""
+    if os.getuid() == 0 and limits["uid"]:
+        os.setgroups([])
+        os.setgid(limits["uid"])
+        os.setuid(limits["uid"])  # RLIMIT_NPROC does not bind uid 0
+    cpu = int(limits["cpu_s"]) + 1
+    for which, soft, hard in (
+        (resource.RLIMIT_CPU, cpu, cpu + 1),
+        (resource.RLIMIT_AS, limits["memory_bytes"], limits["memory_bytes"]),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"]),
+        (resource.RLIMIT_NOFILE, 64, 64),
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_NPROC, limits["processes"], limits["processes"]),
+    ):
+        resource.setrlimit(which, (soft, hard))
+    sys.set_int_max_str_digits(50_000)
+
+
+def _load(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+    exec(compile(request["code"], "sample.py", "exec"), scope)  # noqa: S102  this is what the sandbox is for
+    return {"names": sorted(name for name, value in scope.items() if callable(value))}
+
+
+def _call(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+    target = kept.look_up(request["on"]) if "on" in request else None
+    for name in request["path"]:
+        if target is None:
+            target = scope[name]
+        else:
+            target = (target() if isinstance(target, type) and request.get("instantiate") else target).__getattribute__(name)
+    arguments = [decode(argument, kept.look_up) for argument in request["args"]]
+    named = {name: decode(argument, kept.look_up) for name, argument in request["named"].items()}
+    value = target(*arguments, **named)
+    if hasattr(value, "__next__"):
+        value = list(value)
+    return {"value": encode(value, kept.keep), "args": [encode(argument, kept.keep) for argument in arguments]}
+
+
+def _attribute(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+    target = kept.look_up(request["on"])
+    if "set" in request:
+        setattr(target, request["name"], decode(request["set"], kept.look_up))
+        return {}
+    return {"value": encode(getattr(target, request["name"]), kept.keep)}
+
+
+def _run(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+    """Run a program in a child process: input on its stdin, what it prints captured up to a limit."""
+    read_end, write_end = os.pipe()
+    with open("/tmp/input", "wb") as file:  # noqa: S108, PTH123  the sandbox's own scratch folder
+        file.write(request["input"].encode("utf-8", "surrogateescape"))
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        os.dup2(os.open("/tmp/input", os.O_RDONLY), 0)  # noqa: S108
+        os.dup2(write_end, 1)
+        os.closerange(3, 64)
+        _run_program(request["code"])
+    os.close(write_end)
+    output, ended = _drain(read_end, request["output_bytes"], time.monotonic() + request["wall_s"])
+    os.close(read_end)
+    if not ended:
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return {"stdout": output.decode("utf-8", "replace"), "status": os.waitstatus_to_exitcode(status), "ended": ended}
+
+
+def _run_program(code: str) -> None:
+    status = 1
+    try:
+        sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115, PTH123
+        scope = {"__name__": "__main__", "__builtins__": __builtins__}
+        try:
+            exec(compile(code, "sample.py", "exec"), scope)  # noqa: S102
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        sys.stdout.flush()
+    finally:
+        os._exit(status & 255)
+
+
+def _drain(descriptor: int, most: int, deadline: float) -> tuple[bytes, bool]:
+    """What comes out of a pipe until it closes; False if that took too long or was too much."""
+    output = bytearray()
+    while len(output) <= most:
+        patience = deadline - time.monotonic()
+        if patience <= 0 or not select.select([descriptor], [], [], patience)[0]:
+            return bytes(output), False
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            return bytes(output), True
+        output += part
+    return bytes(output[:most]), False
+
+
+OPERATIONS = {"load": _load, "call": _call, "attribute": _attribute, "run": _run}
+
+
+def main(limits: dict[str, Any]) -> None:
+    """Serve requests until the grader hangs up."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    _confine(limits)
+    scope: dict[str, Any] = {"__name__": "sample", "__builtins__": __builtins__}
+    kept = _Kept()
+    while True:
+        try:
+            request = json.loads(read_exactly(requests, FRAME.unpack(read_exactly(requests, FRAME.size))[0]))
+        except EOFError:
+            return
+        try:
+            reply = OPERATIONS[request["op"]](request, scope, kept)
+        except BaseException as error:  # noqa: BLE001  whatever the sample raised, SystemExit included, is its result
+            reply = {"raised": type(error).__name__, "text": str(error)[:500]}
+        body = json.dumps(reply).encode()
+        replies.write(FRAME.pack(len(body)) + body)
+        replies.flush()
+
+
+if __name__ == "__main__" and len(sys.argv) > 1:
+    main(json.loads(sys.argv[1]))
