@@ -61,10 +61,11 @@ class Grader:
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._pool.__exit__(*error)
 
-    def missing(self) -> Iterator[list[Ungraded]]:
-        """Stored rollouts without a verdict, a shard at a time."""
+    def missing(self, progress: Callable[[int], None] = lambda rollouts: None) -> Iterator[list[Ungraded]]:
+        """Stored rollouts without a verdict, a shard at a time; ``progress`` is told of every rollout passed."""
         for table in self._run.rollouts.read(_COLUMNS):
             yield self._without_verdict(table)
+            progress(table.num_rows)
 
     def grade(self, rows: list[Ungraded]) -> list[VerdictRow]:
         """Decide these responses and store their verdicts as one shard."""
@@ -143,9 +144,8 @@ def grade_run(
     ``progress`` is called with the number of rollouts graded since the last call. Raises StorageError, VerifierError.
     """
     with Grader(run, verifier, workers=workers, timeout_s=timeout_s) as grader:
-        for rows in grader.missing():
+        for rows in grader.missing(progress):
             grader.grade(rows)
-            progress(len(rows))
         return grader.publish()
 
 

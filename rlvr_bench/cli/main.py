@@ -238,13 +238,22 @@ def zoo_list(as_json: AsJson = False) -> None:
 @zoo_app.command("train")
 def zoo_train(
     name: Annotated[str, typer.Argument(help="Recipe name.")],
-    out: Annotated[Path, typer.Option(help="Folder the checkpoint is written to.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint. Default: checkpoints/NAME.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
-    """Train a checkpoint from its recipe."""
+    """Train a checkpoint from its recipe, here on the CPU; evaluate takes the folder as --model."""
+    from rlvr_bench.samplers import resolve_engine
+    from rlvr_bench.zoo.recipes import recipe
+
+    steps = recipe(name).steps
+    resolve_engine("transformers")  # says what to install where torch is missing
     from rlvr_bench.zoo.train import train
 
-    train(name, out, seed=seed)
+    with _bars() as bars:
+        bars.start("train", steps, 0, unit="steps")
+        folder = train(name, out or Path("checkpoints") / name, seed, lambda _: bars.advance(1))
+    _result(as_json, {"checkpoint": str(folder)}, lambda console: console.print(f"{folder}", soft_wrap=True))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rlvr_bench.cli.messages import STDERR
 
@@ -16,14 +16,12 @@ class Bars:
 
     def __init__(self) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:>8}"),
-            BarColumn(),
+            TextColumn("{task.description:>6}"),
+            BarColumn(bar_width=20),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("eta"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=STDERR,
         )
         self._stage: TaskID | None = None
@@ -42,12 +40,12 @@ class Bars:
         self._progress.advance(self._stage, rollouts)
         elapsed = self._progress.tasks[self._stage].elapsed
         if self._tokens and elapsed:
-            self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tokens/s")
+            self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tok/s")
 
     def verified(self, rollouts: int, solved: int) -> None:
-        """Rollouts verified and problems solved while sampling goes on."""
+        """Problems solved so far, while sampling goes on; verification is seldom far behind."""
         if self._stage is not None:
-            self._progress.update(self._stage, note=f"verified {rollouts:,}, solved {solved:,}")
+            self._progress.update(self._stage, note=f"solved {solved:,}")
 
     def __enter__(self) -> Bars:
         return self  # nothing is shown before the first stage starts: an error then stands alone

@@ -29,18 +29,15 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     run = scorecard.run
     sampling = run["sampling"]
     console.print(
-        f"\n[bold]{run['model']}[/] on [bold]{run['task']}[/]: {run['n_problems_drawn']} problems, "
+        f"[bold]{run['model']}[/] on [bold]{run['task']}[/]: {run['n_problems_drawn']} problems, "
         f"{_span(run['n_min'], run['n_max'])} rollouts each, T={sampling['temperature']:g} "
         f"top-p={sampling['top_p']:g}, engine {run['engine']}",
         highlight=False,
     )
     rows = [_estimate_row(f"pass@{e.k}", e, as_rate=True) for e in _shown_curve(scorecard.estimates)]
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
-    show_table(console, "", ["", "value", "95% interval", "what it says"], rows)
-    quality = ", ".join(
-        f"{name.replace('_', ' ')} {value:.1%}" for name, value in scorecard.quality.items() if value is not None
-    )
-    console.print(f"quality: {quality}", highlight=False)
+    show_table(console, "", ["", "value", "95% interval", ""], rows)
+    console.print(f"quality: {_quality(scorecard.quality)}", highlight=False)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
@@ -63,9 +60,9 @@ def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
 
 
 _SINGLE = {
-    "unsolved": "problems with no correct rollout",
-    "token_entropy": "nats per token: 0 is a policy that never varies",
-    "branching_factor": "tokens in the 0.95 nucleus, on average: 1 is no choice",
+    "unsolved": "problems without a correct rollout",
+    "token_entropy": "nats; 0: the policy never varies",
+    "branching_factor": "tokens holding 95 %; 1: no choice",
 }
 
 
@@ -89,13 +86,23 @@ def _estimate_row(label: str, estimate: Estimate, *, as_rate: bool) -> list[str]
     if as_rate:
         value = f"{estimate.value:.1%}"
         interval = "" if estimate.low is None else f"{estimate.low:.1%} to {estimate.high:.1%}"
-        meaning = "solved by one rollout" if estimate.k == 1 else f"solved by at least one of {estimate.k:,}"
+        meaning = "solved by one rollout" if estimate.k == 1 else f"solved by one of {estimate.k:,}"
         return [label, value, interval, meaning]
     whole = estimate.name == "unsolved"
     value = f"{estimate.value:.0f} of {estimate.n_problems}" if whole else f"{estimate.value:.3f}"
     digits = 0 if whole else 3
     interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
     return [label, value, interval, ""]
+
+
+def _quality(rates: dict[str, float | None]) -> str:
+    """Rates as percent, lengths as tokens."""
+    parts = []
+    for name, value in rates.items():
+        if value is not None:
+            shown = f"{value:.1f}" if name == "tokens_per_response" else f"{value:.1%}"
+            parts.append(f"{name.removesuffix('_rate').replace('_', ' ')} {shown}")
+    return ", ".join(parts)
 
 
 def _span(low: int, high: int) -> str:

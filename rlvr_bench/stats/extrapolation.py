@@ -16,8 +16,8 @@ from scipy.special import betaln, expit, log_expit
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.stats.intervals import Interval, normal_quantile
 from rlvr_bench.stats.posterior import LOG_BOUNDS, check_fittable, log_failure_moment
-from rlvr_bench.stats.solve_rate import DistinctCounts, distinct_counts, log_failure
-from rlvr_bench.stats.validation import check_budgets, check_counts, check_probability
+from rlvr_bench.stats.solve_rate import DistinctCounts, mean_pass_at_k
+from rlvr_bench.stats.validation import check_budgets, check_probability
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -114,13 +114,8 @@ def fit_power_law(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.Ar
     nothing about error; the tail exponent of ``extrapolate_pass_at_k`` is the better estimate (arXiv 2510.05197).
     Problems with n < k are left out of that k. Raises ``BadArgument``: as ``pass_at_k``, or fewer than two usable k.
     """
-    c, n = check_counts(n_correct, n_samples)
-    budgets, pairs = check_budgets(ks), distinct_counts(c, n)
-    table = -np.expm1(log_failure(pairs, budgets))
-    known = ~np.isnan(table)
-    problems = pairs.multiplicity @ known
-    total = pairs.multiplicity @ np.where(known, table, 0.0)
-    mean = np.divide(total, problems, out=np.zeros(budgets.size), where=problems > 0)
+    budgets = check_budgets(ks)
+    mean = mean_pass_at_k(n_correct, n_samples, budgets)
     usable = (mean > 0) & (mean < 1)
     if np.unique(budgets[usable]).size < 2:
         raise BadArgument("ks", budgets.tolist(), "must hold at least two budgets with a mean pass@k between 0 and 1")

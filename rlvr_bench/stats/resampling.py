@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.stats.intervals import Interval, normal_quantile, score_interval
-from rlvr_bench.stats.solve_rate import distinct_counts, log_failure
+from rlvr_bench.stats.solve_rate import distinct_counts, pass_of_pairs
 from rlvr_bench.stats.validation import check_budgets, check_count, check_counts, check_probability, check_table
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def bootstrap(
     """
     c, n = check_counts(n_correct, n_samples)
     pairs = distinct_counts(c, n)
-    values = 0.0 - np.expm1(log_failure(pairs, check_budgets(ks)))
+    values = pass_of_pairs(pairs, check_budgets(ks))
     if clusters is None:  # problems with the same (n, c) are interchangeable: resample how often each pair occurs
         units = _units(values, None, pairs.multiplicity)
     else:
@@ -159,7 +159,7 @@ def paired_bootstrap(
     tables = []
     for run in (first, second):
         pairs = distinct_counts(*check_counts(*run))
-        tables.append(np.take(0.0 - np.expm1(log_failure(pairs, budgets)), pairs.row, axis=0))
+        tables.append(np.take(pass_of_pairs(pairs, budgets), pairs.row, axis=0))
     return paired_bootstrap_mean(tables[0], tables[1], rng=rng, clusters=clusters, options=options)
 
 

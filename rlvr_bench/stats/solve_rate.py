@@ -7,6 +7,7 @@ once per pair and gathered. A budget above n has no unbiased estimate: such entr
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,12 +24,15 @@ __all__ = [
     "distinct_counts",
     "failure_at_k",
     "log_failure",
+    "mean_pass_at_k",
     "pass_at_k",
     "pass_at_k_variance",
     "pass_hat_k",
+    "pass_of_pairs",
 ]
 
 CHUNK_ELEMENTS = 2**19  # temporaries of 4 MB
+NEGLIGIBLE = -42.0  # a failure probability of 1e-18 does not show in 1 - failure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +60,22 @@ def pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayL
     """
     c, n = check_counts(n_correct, n_samples)
     pairs = distinct_counts(c, n)
-    return np.take(0.0 - np.expm1(log_failure(pairs, check_budgets(ks))), pairs.row, axis=0)
+    return np.take(pass_of_pairs(pairs, check_budgets(ks)), pairs.row, axis=0)
+
+
+def mean_pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, " K"]:
+    """Mean over problems of ``pass_at_k``, (K,), without the (P, K) table: a million problems take little memory.
+
+    Problems with n < k are left out of that k; NaN where none is left. Arguments and errors as in ``pass_at_k``.
+    """
+    c, n = check_counts(n_correct, n_samples)
+    pairs, budgets = distinct_counts(c, n), check_budgets(ks)
+    table = pass_of_pairs(pairs, budgets)
+    if budgets.max() > pairs.n_samples[0]:  # sorted by n
+        np.nan_to_num(table, copy=False)
+    below = np.concatenate([[0], np.cumsum(pairs.multiplicity)])[np.searchsorted(pairs.n_samples, budgets)]
+    total = pairs.multiplicity.astype(np.float64) @ table
+    return np.asarray(np.divide(total, n.size - below, out=np.full(budgets.shape, np.nan), where=below < n.size))
 
 
 def failure_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
@@ -106,7 +125,7 @@ def auc_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLi
     budgets = check_budgets(ks)
     c, n = check_counts(n_correct, n_samples)
     pairs = distinct_counts(c, n)
-    curve = 0.0 - np.expm1(log_failure(pairs, np.arange(1, budgets.max() + 1)))
+    curve = pass_of_pairs(pairs, np.arange(1, budgets.max() + 1))
     inside = np.cumsum(curve, axis=1) - (curve[:, :1] + curve) / 2  # ends count half
     area = np.where(budgets == 1, curve[:, :1], inside[:, budgets - 1] / np.maximum(budgets - 1, 1))
     return np.take(np.where(budgets > pairs.n_samples[:, None], np.nan, area), pairs.row, axis=0)
@@ -127,33 +146,51 @@ def distinct_counts(n_correct: Int64[np.ndarray, " P"], n_samples: Int64[np.ndar
     return DistinctCounts(distinct // base, distinct % base, row, multiplicity)
 
 
-def log_failure(pairs: DistinctCounts, ks: Int64[np.ndarray, " K"]) -> Float64[np.ndarray, "U K"]:
+def pass_of_pairs(pairs: DistinctCounts, ks: Int64[np.ndarray, " K"]) -> Float64[np.ndarray, "U K"]:
+    """``pass_at_k`` of each distinct pair, (U, K)."""
+    table = log_failure(pairs, ks, NEGLIGIBLE)
+    return np.asarray(np.subtract(0.0, np.expm1(table, out=table), out=table))
+
+
+def log_failure(
+    pairs: DistinctCounts, ks: Int64[np.ndarray, " K"], floor: float = -np.inf
+) -> Float64[np.ndarray, "U K"]:
     """Logarithm of C(n-c, k) / C(n, k) per distinct pair and budget: -inf where n - c < k <= n, NaN where k > n.
 
     Both products are exact, prod_{j<k} (1 - c/(n-j)) and prod_{j<c} (1 - k/(n-j)); one running sum gives the first
-    for every k, or the second for every c. The cheaper one is taken for the pairs that share an n.
+    for every k, or the second for every c. The cheaper one is taken for the pairs that share an n. Entries below
+    ``floor`` may be given as -inf, which saves most of the work for curves over all k.
     """
     result = np.empty((pairs.n_samples.size, ks.size))
     sizes, starts = np.unique(pairs.n_samples, return_index=True)
     for n, start, stop in zip(sizes.tolist(), starts, [*starts[1:], pairs.n_samples.size], strict=True):
-        c = pairs.n_correct[start:stop]
-        reach = min(n, int(ks.max()))
-        by_correct = int(c.max()) * ks.size <= c.size * reach
-        fill = _log_failure_by_correct if by_correct else _log_failure_by_budget
-        fill(n, c, ks, result[start:stop])
+        c, out = pairs.n_correct[start:stop], result[start:stop]
+        if int(c.max()) * ks.size <= c.size * min(n, int(ks.max())):
+            _log_failure_by_correct(n, c, ks, out)
+        else:
+            _log_failure_by_budget(n, c, ks, floor, out)
+        out[:, ks > n] = np.nan
     return result
 
 
 def _log_failure_by_budget(
-    n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray, " K"], out: Float64[np.ndarray, "U K"]
+    n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray, " K"], floor: float, out: Float64[np.ndarray, "U K"]
 ) -> None:
-    reach = min(n, int(ks.max()))
-    step = max(1, CHUNK_ELEMENTS // max(reach, 1))
-    remaining = n - np.arange(reach, dtype=np.float64)
-    for first in range(0, c.size, step):
-        rows = slice(first, first + step)
-        running = _running_log(c[rows, None] / remaining)
-        out[rows] = np.where(ks <= n, running[:, np.minimum(ks, reach)], np.nan)
+    """Running sums over j < k, for blocks of rows with similar c, as far as the sum can stay above the floor."""
+    remaining = n - np.arange(min(n, int(ks.max())), dtype=np.float64)
+    out.fill(-np.inf)
+    first = 0
+    while first < c.size:
+        lowest = int(c[first])
+        reach = remaining.size
+        if 0 < lowest < n and math.isfinite(floor):  # the sum over k terms is at most k log(1 - c/n)
+            reach = min(reach, math.ceil(floor / math.log1p(-lowest / n)))
+        similar = int(np.searchsorted(c, 2 * lowest + 1, side="right"))
+        stop = min(similar, first + max(1, CHUNK_ELEMENTS // reach))
+        running = _running_log(c[first:stop, None] / remaining[:reach])
+        inside = np.flatnonzero(ks <= reach)
+        out[first:stop, inside] = running[:, ks[inside]]
+        first = stop
 
 
 def _log_failure_by_correct(
@@ -163,15 +200,13 @@ def _log_failure_by_correct(
     step = max(1, CHUNK_ELEMENTS // max(remaining.size, 1))
     for first in range(0, ks.size, step):
         columns = slice(first, first + step)
-        k = ks[columns, None]
-        running = _running_log(k / remaining)
-        out[:, columns] = np.where(k <= n, running[:, c], np.nan).T
+        out[:, columns] = _running_log(ks[columns, None] / remaining)[:, c].T
 
 
 def _running_log(ratio: Float64[np.ndarray, "A B"]) -> Float64[np.ndarray, "A B1"]:
     """Running sums of log(1 - ratio) along the last axis, with a leading 0; ratios above 1 count as 1."""
     result = np.zeros((ratio.shape[0], ratio.shape[1] + 1))
     with np.errstate(divide="ignore"):
-        np.log1p(np.negative(np.minimum(ratio, 1.0, out=ratio), out=ratio), out=ratio)
+        np.log1p(-np.minimum(ratio, 1.0), out=ratio)
     np.cumsum(ratio, axis=1, out=result[:, 1:])
     return result

@@ -35,7 +35,9 @@ def g_pass_at_k(
     n = 10,000. Raises ``BadArgument``: as ``pass_at_k``, or tau is outside (0, 1].
     """
     share = float(check_fractions("tau", tau)[0])
-    return _per_size(n_correct, n_samples, ks, lambda n, k: _at_least(n, k, max(math.ceil(share * k * (1 - ROUNDING)), 1)))
+    return _per_size(
+        n_correct, n_samples, ks, lambda n, k: _at_least(n, k, max(math.ceil(share * k * (1 - ROUNDING)), 1))
+    )
 
 
 def mg_pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:

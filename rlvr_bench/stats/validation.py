@@ -104,7 +104,7 @@ def check_mask(name: str, values: npt.ArrayLike, shape: tuple[int, ...]) -> npt.
     if array.shape != shape:
         raise BadArgument(name, array.shape, f"must have shape {shape}")
     if not np.isin(array, (0, 1)).all():
-        raise BadArgument(name, array[~np.isin(array, (0, 1))][0], "must hold only True and False")
+        raise BadArgument(name, array[~np.isin(array, (0, 1))][0].item(), "must hold only True and False")
     return array.astype(bool)
 
 

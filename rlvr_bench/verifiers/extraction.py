@@ -1,6 +1,6 @@
 """Taking the answer out of a response: once, by one explicit policy per task.
 
-A policy is a string: ``boxed``, ``gsm8k``, ``choice``, ``tagged:NAME``, ``regex:PATTERN``, ``auto`` or ``whole``. All but
+A policy is a string: ``boxed``, ``gsm8k``, ``choice``, ``code``, ``tagged:NAME``, ``regex:PATTERN``, ``auto`` or ``whole``. All but
 ``regex:`` (whose pattern is the user's) take time linear in the text, whatever a model wrote, because they run in the
 driver over every rollout. Every policy reads only what follows the last ``</think>``; a thought that was opened and not
 closed is no answer, however many boxes it holds (math-verify accepts those).
@@ -185,7 +185,36 @@ def _whole(text: str) -> Extraction:
     return Extraction(answer=stripped or None, candidates=1 if stripped else 0)
 
 
-POLICIES: dict[str, Policy] = {"auto": _auto, "boxed": _boxed, "choice": _choice, "gsm8k": _gsm8k, "whole": _whole}
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([A-Za-z0-9_+-]*)[^\n]*\n", re.MULTILINE)
+
+
+def _code(text: str) -> Extraction:
+    """The last fenced block marked python (else the last block of no language), else all of a response without fences.
+
+    A block that is not closed was cut off; it counts, and will fail its tests if anything is missing.
+    """
+    fences = list(_FENCE.finditer(text + "\n"))
+    if not fences:
+        stripped = text.strip("\n").rstrip()
+        return Extraction(answer=stripped if stripped.strip() else None, candidates=1 if stripped.strip() else 0)
+    opening: re.Match[str] | None = None
+    blocks: list[tuple[str, str]] = []
+    for fence in fences:
+        if opening is None:
+            opening = fence
+        elif not fence[1]:
+            blocks.append((opening[1].lower(), text[opening.end() : fence.start()]))
+            opening = None
+    if opening is not None:
+        blocks.append((opening[1].lower(), text[opening.end() :]))
+    for wanted in (("python", "python3", "py"), ("",)):
+        for language, block in reversed(blocks):
+            if language in wanted and block.strip():
+                return Extraction(answer=block.rstrip(), candidates=len(blocks))
+    return Extraction(answer=None, candidates=len(blocks))
+
+
+POLICIES: dict[str, Policy] = {"auto": _auto, "boxed": _boxed, "choice": _choice, "code": _code, "gsm8k": _gsm8k, "whole": _whole}
 _PARAMETRIC: dict[str, Callable[[str], Policy]] = {"regex": _matched, "tagged": _tagged}
 
 

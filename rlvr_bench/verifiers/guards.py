@@ -25,6 +25,7 @@ _UNIT_NAMES = {
 _UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split()}
 _POWER_WORDS = {"square": "^2", "sq": "^2", "squared": "^2", "cubic": "^3", "cu": "^3", "cubed": "^3"}
 _FRAMED_UNIT = re.compile(r"\s*\\(?:text|mathrm|mbox|textrm|textbf|operatorname)\{([^{}]*)\}(?:\^\{?([23])\}?)?$")
+_COMPOUND_UNIT = re.compile(r"(?<=[\d})])\s*((?:(?:\\(?:text|mathrm)\{[^{}]*\}|/|\\cdot|\\times)\s*(?:\^\{?-?\d\}?)?\s*){2,12})$")
 _BARE_UNIT = re.compile(
     r"(?<=[\d})])\s*((?:(?:square|sq|cubic|cu)\.?\s+)?[A-Za-z]{2,}(?:/[A-Za-z]+)?|(?<=\s)[mgshl](?:/s)?)(?:\^\{?([23])\}?)?$"
 )
@@ -51,6 +52,11 @@ def _canonical_unit(words: str, power: str | None) -> str | None:
 
 def split_unit(text: str) -> tuple[str, str | None]:
     """An answer without the known unit it ends in, and that unit in one spelling; the answer as it is, and None."""
+    compound = _COMPOUND_UNIT.search(text[-120:])
+    if compound:
+        parts = re.findall(r"\{\s*~?\s*([^{}]*?)\s*\}", compound[1])
+        if parts and _canonical_unit(parts[0], None):
+            return text[: len(text) - len(compound[0])].rstrip(), re.sub(r"\\(?:text|mathrm)|[\s{}~]", "", compound[1])
     for pattern in (_FRAMED_UNIT, _BARE_UNIT):
         match = pattern.search(text[-80:])
         if match:
@@ -96,12 +102,15 @@ def _based_value(digits: str, base: str) -> int | None:
 
 _FRAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|boldsymbol|bm)\{([^{}]*)\}")
 _CHOICE = re.compile(r"[({\[]*([A-J])[)}\]]*")
+_CHOICE_LETTERS = re.compile(r"\(([A-J])\)")
+_WORDS = re.compile(r"^(?:the )?(?:(?:correct |final )?answer|choice|option)(?: is)?\s*:?\s*", re.IGNORECASE)
+_CHOICE_WORDS = re.compile(r"^(?:the )?(?:(?:correct |final )?answer|choice|option)(?: is)?\s*:?\s*", re.IGNORECASE)
 _LABELLED_CHOICE = re.compile(r"[({\[]*([A-J])(?:[)}\]]+[.:]?|[.:])(?:\s+|(?=\\|\$|\d)).*", re.DOTALL)
 
 
 def plain_text(text: str) -> str:
     """Text without font commands, braces and spaces."""
-    return re.sub(r"[\s{}~$]|\\[ ,;!]", "", _FRAME.sub(r"\1", text))
+    return re.sub(r"[\s{}~$]|(?<!\\)\\[ ,;!]", "", _FRAME.sub(r"\1", text))
 
 
 def compare_choices(gold: str, answer: str) -> bool | None:
@@ -109,17 +118,18 @@ def compare_choices(gold: str, answer: str) -> bool | None:
     ours = _CHOICE.fullmatch(plain_text(gold))
     if ours is None:
         return None
-    bare = _FRAME.sub(r"\1", answer).strip()
-    theirs = _CHOICE.fullmatch(plain_text(answer)) or _LABELLED_CHOICE.fullmatch(bare)
+    bare = _CHOICE_WORDS.sub("", _FRAME.sub(r"\1", answer).strip())
+    theirs = _CHOICE.fullmatch(plain_text(bare)) or _LABELLED_CHOICE.fullmatch(bare)
     return ours[1] == theirs[1] if theirs else None
 
 
+_LETTERS = re.compile(r"\(([A-J])\)")
 _WORDS = re.compile(r"[^\W\d_]{3,}")
 
 
 def compare_texts(gold: str, answer: str) -> bool | None:
     """True where the texts without font commands are equal (without regard to case if they are words); else None."""
-    ours, theirs = plain_text(gold), plain_text(answer)
+    ours, theirs = (_LETTERS.sub(r"\1", plain_text(text)) for text in (gold, answer))
     if not ours:
         return None
     if ours == theirs:
@@ -132,6 +142,7 @@ def compare_texts(gold: str, answer: str) -> bool | None:
 
 _BRACED_SET = re.compile(r"\\\{.*\\\}", re.DOTALL)
 _TUPLE = re.compile(r"\((?:[^()]|\([^()]*\))*,(?:[^()]|\([^()]*\))*\)", re.DOTALL)
+_LIST = re.compile(r"[(\[](?:[^()\[\]]|\([^()]*\))*,(?:[^()\[\]]|\([^()]*\))*[)\]]", re.DOTALL)
 _JUXTAPOSED = re.compile(r"\d\s+\d|\d\s*\\(?:ldots|dots|cdots)")
 _RELATION = re.compile(r"(?<![\\<>!])=|[<>]|\\(?:leq?|geq?|lt|gt|in|neq?|approx)(?![A-Za-z])")
 _SUM_SIDE = re.compile(r"[^=<>,;]*[A-Za-z)}\d][-+][^=<>,;]*=[^=<>,;]*")
@@ -170,8 +181,8 @@ def vector_as_tuple(text: str) -> str | None:
 def align_vectors(gold: str, answer: str) -> tuple[str, str]:
     """Both sides as tuples where one is a vector and the other a tuple; unchanged otherwise."""
     ours, theirs = vector_as_tuple(gold), vector_as_tuple(answer)
-    if ours and _TUPLE.fullmatch(answer):
-        return ours, answer
-    if theirs and _TUPLE.fullmatch(gold):
-        return gold, theirs
+    if ours and not theirs and _LIST.fullmatch(answer):
+        return ours, f"({answer[1:-1]})"
+    if theirs and not ours and _LIST.fullmatch(gold):
+        return f"({gold[1:-1]})", theirs
     return gold, answer

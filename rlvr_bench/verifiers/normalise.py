@@ -75,6 +75,7 @@ def _to_latex(text: str) -> str:
 # -------------------------------------------------------------------------------------------------------- decoration
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
+_INNER_BOX = re.compile(r"\\(?:boxed|fbox)\{([^{}]*)\}")
 _EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1", re.DOTALL)
 _COLOR = re.compile(r"\\(?:textcolor|color)\s*\{[^{}]*\}\s*\{([^{}]*)\}|\\color\s*\{[^{}]*\}")
 _UNDERLINE = re.compile(r"\\(?:underline|uline)\s*\{([^{}]*)\}")
@@ -97,6 +98,7 @@ def unwrap(text: str) -> str:
         fence = _MATH_FENCE.fullmatch(text.strip())
         if fence:
             text = next(group for group in fence.groups()[1:] if group is not None)
+        text = _INNER_BOX.sub(r"\1", text) if "boxed" in text else text
         box = _BOX.fullmatch(text.strip())
         if box and box.group(1).count("{") == box.group(1).count("}"):
             text = box.group(1)
@@ -125,7 +127,7 @@ _E_NOTATION = re.compile(
     r"(?<![A-Za-z\\_^{\d.])(\d+\.?\d*|\.\d+)\s?(?:\\?e|E)\s?([+\-]?)\{?(\d{1,4})\}?(?![\d.A-Za-z^])"
 )
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
-_SLASH_MIXED = re.compile(r"([-+]?)\s*(\d+)(?:\s+|-| and )(\d+)\s*/\s*(\d+)")
+_SLASH_MIXED = re.compile(r"([-+]?)\s*(\d+)\s+(\d+)\s*/\s*(\d+)")
 _OVER = re.compile(r"\{([^{}]*?)\\over(?![A-Za-z])([^{}]*?)\}")
 _OVER_WHOLE = re.compile(r"([^{}]*?)\\over(?![A-Za-z])([^{}]*)")
 _DEGREE = (
@@ -180,12 +182,83 @@ _EMPTY_SET = re.compile(
 _ANGLES = re.compile(r"\\langle\s*([^<>]*?,[^<>]*?)\\rangle")
 
 
+_ALL_REALS = re.compile(r"(?:the set of )?(?:all )?real(?:s| numbers?)", re.IGNORECASE)
+_INFINITY = re.compile(r"([-+]?)(?:positive )?infinity", re.IGNORECASE)
+_NUMBER_WORDS = {
+    word: str(number)
+    for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+}
+_MULTIPLES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_MULTIPLE = re.compile(r"(-?[\d,]*\.?\d+)\s*(thousand|million|billion|trillion)", re.IGNORECASE)
+_COUNTED = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)\s+(?:square )?(?:points?|integers?|units?|people|dollars?|cents?|ways|pairs?|solutions?|numbers?|triangles?|integers?|times|cookies|books?)")
+_ORDINAL = re.compile(r"(\d+)\s*(?:\^\s*\{?\s*(?:\\(?:text|mathrm)\{)?\s*(?:st|nd|rd|th)\s*\}?\}?|(?:st|nd|rd|th))")
+_ARTICLE = re.compile(r"(?:an?|the) ([a-z]{3,}(?: [a-z]+)*)", re.IGNORECASE)
+
+
 def _words(text: str) -> str:
-    """Words that stand for mathematics: no solution, all real numbers, infinity."""
+    """Words that stand for mathematics, where they are the whole answer: no solution, all real numbers, 1.5 million, two."""
     bare = _TEXT_FRAME.sub(r"\1", text).strip().strip("{}").strip()
     if _EMPTY_SET.fullmatch(bare) or _EMPTY_SET.fullmatch(text):
         return "\\emptyset"
-    return text
+    if _ALL_REALS.fullmatch(bare):
+        return "\\mathbb{R}"
+    infinity = _INFINITY.fullmatch(bare)
+    if infinity:
+        return infinity[1] + "\\infty"
+    if bare.lower() in _NUMBER_WORDS:
+        return _NUMBER_WORDS[bare.lower()]
+    multiple = _MULTIPLE.fullmatch(bare)
+    if multiple:
+        return f"{multiple[1]} \\times 10^{{{_MULTIPLES[multiple[2].lower()]}}}"
+    for pattern in (_COUNTED, _ORDINAL):
+        counted = pattern.fullmatch(bare)
+        if counted:
+            return counted[1]
+    article = _ARTICLE.fullmatch(bare)
+    return article[1] if article else text
+
+
+_RELATIONS = {"<=": "\\le ", ">=": "\\ge ", "=<": "\\le ", "=>": "\\ge ", "!=": "\\ne ", "\\not=": "\\ne ", "\\not =": "\\ne "}
+_RELATION = re.compile("|".join(map(re.escape, _RELATIONS)))
+_REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot)\{(\d{1,12})\}(?!\d)")
+_LOG_E, _LG = re.compile(r"\\log_\{?e\}?(?![A-Za-z])"), re.compile(r"\\lg(?![A-Za-z])")
+_GEOMETRY = re.compile(r"\\(?:angle|triangle|overline|overrightarrow|widehat)(?![A-Za-z])\s*\{?\s*([A-Z]{1,4})\s*\}?")
+_HALF_LINE = re.compile(r"([a-zA-Z])\s*(<|>|\\leq?(?![A-Za-z])|\\geq?(?![A-Za-z]))\s*([^<>,=]+?)")
+_OR = re.compile(r"\s*,?\s*(?:\\text\{\s*or\s*\}|\bor\b|\\vee|\\lor)\s*")
+
+
+def _repeating(match: re.Match[str]) -> str:
+    """0.3\\overline{6} as the fraction that it is."""
+    whole, fixed, period = match.groups()
+    bottom = (10 ** len(period) - 1) * 10 ** len(fixed)
+    top = int((whole or "0") + fixed + period) - int((whole or "0") + fixed)
+    return f"\\frac{{{top}}}{{{bottom}}}"
+
+
+def _union(text: str) -> str:
+    r"""``x < 1 or x > 2`` as the union of intervals; anything else as it is."""
+    parts = _OR.split(text)
+    matches = [_HALF_LINE.fullmatch(part.strip()) for part in parts]
+    if len(parts) < 2 or not all(matches) or len({match[1] for match in matches if match}) > 1:
+        return text
+    intervals = []
+    for match in filter(None, matches):
+        closed = "e" in match[2]
+        if match[2].startswith((">", "\\g")):
+            intervals.append(f"{'[' if closed else '('}{match[3]},\\infty)")
+        else:
+            intervals.append(f"(-\\infty,{match[3]}{']' if closed else ')'}")
+    return "\\cup".join(intervals)
+
+
+def _notations(text: str) -> str:
+    """Notations that math-verify's grammar lacks: <=, repeating decimals, log base e, named geometric objects."""
+    text = _RELATION.sub(lambda relation: _RELATIONS[relation.group()], text)
+    if "\\" in text:
+        text = _LG.sub(r"\\log_{10}", _LOG_E.sub(r"\\ln", _REPEATING.sub(_repeating, text)))
+        named = _GEOMETRY.fullmatch(text)
+        text = named[1] if named else text
+    return _union(text)
 
 
 def normalise(answer: str) -> str:
@@ -199,4 +272,4 @@ def normalise(answer: str) -> str:
     text = _degrees(_numbers(text))
     text = _WIDE_SPACE.sub(" ", text) if "\\" in text or "~" in text else text
     text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
-    return lossless(unwrap(_words(text)))
+    return lossless(unwrap(_notations(_words(text))))

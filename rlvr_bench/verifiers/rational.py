@@ -94,19 +94,22 @@ def read_number(text: str) -> PlainNumber | None:
     return _read_decimal(text) or _read_ratio(text) or _read_scientific(text)
 
 
-def _close(gold: Fraction, value: Fraction, *, rounded: bool) -> bool:
-    """Equality as math-verify means it: exact, or to 6 decimals where either was written as a decimal.
+def _close(gold: PlainNumber, value: PlainNumber, shift: tuple[int, int] = (0, 0)) -> bool:
+    """Equality as math-verify means it: exact, or to 6 decimals where one was written as a decimal and neither as an integer.
 
-    Rounding to 6 decimals makes every two numbers below 5e-7 equal, so small ones must also agree to 6 digits.
+    Rounding to 6 decimals makes every two numbers below 5e-7 equal, so small ones must also agree to 6 digits. ``shift`` divides
+    each side by that power of ten first.
     """
-    if gold == value:
+    ours, theirs = gold.value / 10 ** shift[0], value.value / 10 ** shift[1]
+    if ours == theirs:
         return True
-    largest = max(abs(gold), abs(value))
-    if not rounded or abs(gold - value) > Fraction(1, 10**6):
+    is_whole = any(not side.is_decimal and side.value.denominator == 1 for side in (gold, value)) and shift == (0, 0)
+    if is_whole or not (gold.is_decimal or value.is_decimal) or abs(ours - theirs) > Fraction(1, 10**6):
         return False
+    largest = max(abs(ours), abs(theirs))
     if largest < Fraction(1, 1000):
-        return abs(gold - value) <= largest / 10**6
-    return round(gold, 6) == round(value, 6)
+        return abs(ours - theirs) <= largest / 10**6
+    return round(ours, 6) == round(theirs, 6)
 
 
 def numbers_agree(gold: PlainNumber, value: PlainNumber, percent: str = "either") -> bool:
@@ -115,15 +118,9 @@ def numbers_agree(gold: PlainNumber, value: PlainNumber, percent: str = "either"
     ``percent`` says what a percent sign on one side only means: ``either`` (25% is 25 and 0.25, math-verify's rule),
     ``value`` (25% is 0.25 only), ``sign`` (25% is 25 only).
     """
-    rounded = gold.is_decimal or value.is_decimal
     if gold.is_percent == value.is_percent:
-        return _close(gold.value, value.value, rounded=rounded)
-    scaled = [number.value / 100 if number.is_percent else number.value for number in (gold, value)]
-    if percent != "sign" and _close(scaled[0], scaled[1], rounded=True):
+        return _close(gold, value)
+    if percent != "sign" and _close(gold, value, (2 * gold.is_percent, 2 * value.is_percent)):
         return True
     # A bare 0.5 and 0.5% are a hundredfold apart and both plausible; a bare 12.5 can only mean 12.5%.
-    return (
-        percent != "value"
-        and (gold.is_percent or abs(gold.value) >= 1)
-        and _close(gold.value, value.value, rounded=rounded)
-    )
+    return percent != "value" and (gold.is_percent or abs(gold.value) >= 1) and _close(gold, value)

@@ -87,6 +87,8 @@ def _bubblewrap(bwrap: str, limits: SandboxLimits) -> list[str]:
             command += ["--ro-bind", str(path), str(path)]
     for prefix in prefixes:
         if not prefix.is_relative_to("/usr"):
+            for folder in reversed(prefix.parents[:-1]):  # bwrap would copy a parent's mode, and /root is closed to the guest
+                command += ["--perms", "0755", "--dir", str(folder)]
             command += ["--ro-bind", str(prefix), str(prefix)]
     for device in ("null", "zero", "urandom", "random"):  # not --dev, whose /dev/shm has no size limit
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
@@ -154,7 +156,7 @@ class Sandbox:
         limits = self._limits
         root = os.getuid() == 0
         spoken = {
-            "uid": _guest_uid() if root else 0,
+            "uid": _guest_uid() if root and self._bwrap else 0,
             "cpu_s": limits.cpu_s,
             "memory_bytes": limits.memory_bytes,
             "file_bytes": limits.file_bytes,
@@ -247,7 +249,7 @@ class Sandbox:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)
         code = self._process.returncode
-        return "timeout" if code in (128 + signal.SIGXCPU, -signal.SIGXCPU, 128 + signal.SIGKILL) else "crashed"
+        return "timeout" if code in (128 + signal.SIGXCPU, -signal.SIGXCPU) else "crashed"
 
 
 @functools.lru_cache(maxsize=1)

@@ -138,14 +138,25 @@ def measure(tally: Tally) -> Measured:
 
 
 def _interval(tally: Tally, k: int, tier: str | None = None) -> Interval:
-    """Mean pass@k over problems and its normal 95 % interval, clipped to [0, 1].
+    """Mean pass@k over problems with a 95 % interval: normal, or Wilson's where every problem has the same value.
 
     The spread over problems holds both the sampling of problems and that of rollouts.
     """
     pairs = zip(tally.correct, tally.tiers, strict=True)
     values = [pass_at_k(tally.n, c, k) for c, t in pairs if tier is None or t == tier]
-    half = _Z95 * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     centre = mean(values)
-    return Interval(
-        value=round(centre, 4), low=round(max(0.0, centre - half), 4), high=round(min(1.0, centre + half), 4)
-    )
+    low, high = _bounds(values) if len(set(values)) > 1 else _wilson(centre, len(values))
+    return Interval(value=round(centre, 4), low=round(max(0.0, low), 4), high=round(min(1.0, high), 4))
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float]:
+    half = _Z95 * stdev(values) / math.sqrt(len(values))
+    return mean(values) - half, mean(values) + half
+
+
+def _wilson(rate: float, n: int) -> tuple[float, float]:
+    """Wilson's score interval (1927), which keeps its width at rates of 0 and 1."""
+    squared = _Z95**2
+    centre = (rate + squared / (2 * n)) / (1 + squared / n)
+    half = _Z95 / (1 + squared / n) * math.sqrt(rate * (1 - rate) / n + squared / (4 * n * n))
+    return centre - half, centre + half

@@ -50,7 +50,7 @@ def render_card(card: Card) -> str:
     if card.measured is None or card.guess is None:
         raise ValueError(f"{card.name} was not measured yet")
     sections = (
-        _introduction(card),
+        _introduction(card, card.measured),
         _training(card),
         _results(card.name, card.measured, card.guess),
         _behaviour(card.measured),
@@ -59,15 +59,15 @@ def render_card(card: Card) -> str:
     return "\n".join(sections)
 
 
-def _introduction(card: Card) -> str:
+def _introduction(card: Card, measured: Measured) -> str:
     return f"""# zoo:{card.name}
 
 {card.summary}
 
 A Llama with {card.parameters:,} parameters (3 layers of width 128, 4 query heads, 1 key-value head, tied embeddings,
-bfloat16), trained from scratch on the puzzle "double countdown" and on nothing else. It exists to try out methods and
-measurements of exploration on a laptop: it loads in transformers and vLLM, and 256 rollouts of 300 problems take about
-{_minutes(card.measured.cpu_s if card.measured else 0.0)} of one CPU core.
+bfloat16), trained on the puzzle "double countdown" and on nothing else. It exists to try out methods and measurements
+of exploration on a laptop, and is in the format that transformers and vLLM read. With the package's own sampler, this
+card's rollouts took {_minutes(measured.cpu_s)} of one CPU core.
 
     prompt    12,10,4,12,13,15>37,34:
     response  4*13=52;52-15=37;10+12=22;22+12=34
@@ -95,7 +95,7 @@ targets by random ones, `slip` states a wrong result in a step, `early_stop` lea
 pass@1 while the skill beneath remains, which is the room that reinforcement learning can fill.
 {note}
 Measured: {spent.cpu_s:.0f} CPU seconds ({_minutes(spent.cpu_s)}), {spent.wall_s:.0f} s of wall time on
-{spent.threads} thread, peak memory {spent.peak_memory_bytes / 2**20:.0f} MiB, torch {spent.torch}.
+{spent.threads} thread of a shared machine, peak memory {spent.peak_memory_bytes / 2**20:.0f} MiB, torch {spent.torch}.
 The loss is in `{LOG}`. Rebuild with
 `python -c "from rlvr_bench.zoo.publish import publish; publish('{card.name}')"`.
 """
@@ -120,9 +120,10 @@ def _results(name: str, measured: Measured, guess: Measured) -> str:
     )
     return f"""## Results
 
-{measured.n_problems} held-out problems, n = {measured.n_samples} rollouts each, temperature 1, top_p 1, unbiased
-pass@k. Intervals are 95 %, normal, over problems; they hold the sampling of problems and of rollouts, not of training
-seeds (one seed). The guesser makes random legal steps, told the sizes of the groups and blind to the targets.
+{measured.n_problems} held-out problems, n = {measured.n_samples} rollouts each, temperature 1, top_p 1; unbiased pass@k.
+Intervals are 95 %, over problems (normal; Wilson's where all problems agree); they hold the sampling of problems and of
+rollouts, not of training seeds (one seed). The guesser makes random legal steps; it is told the sizes of the groups and
+never sees the targets.
 
 | all problems | zoo:{name} | guessing |
 |---|---|---|

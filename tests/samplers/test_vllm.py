@@ -203,6 +203,25 @@ def test_draws_come_as_they_finish_and_few_are_in_flight(engine: Any) -> None:
     assert max(ahead) <= 3 * WINDOW // 8
 
 
+def test_the_next_request_may_wait_for_a_draw(engine: Any) -> None:
+    """None among the requests: ask again when a draw is back."""
+    back: list[Draw] = []
+    asked_in_vain = 0
+
+    def asked() -> Iterator[DrawRequest | None]:
+        nonlocal asked_in_vain
+        for i in range(3):
+            yield request(f"p{i}", n=2)
+            while len(back) <= i:
+                asked_in_vain += 1
+                yield None
+
+    for draw in engine.draw(asked(), PLAIN):
+        back.append(draw)
+    assert [draw.request.prompt.problem_id for draw in back] == ["p0", "p1", "p2"]
+    assert asked_in_vain == 3
+
+
 def test_leaving_early_takes_the_rest_back(engine: Any) -> None:
     iterator = engine.draw((request(f"p{i}", n=8) for i in range(50)), PLAIN)
     next(iterator)
@@ -351,7 +370,7 @@ def test_what_does_not_fit_is_refused_by_name(engine: Any) -> None:
 
 def test_what_vllm_refuses_is_a_bad_argument(engine: Any) -> None:
     with pytest.raises(BadArgument, match=r"problem p1 .* top_p must be in"):
-        list(engine.draw([request("p1")], SamplingParameters(top_p=1.5)))
+        list(engine.draw([request("p1")], SamplingParameters(top_p=1.5, max_tokens=4)))
     empty = msgspec.structs.replace(request("p1"), prompt=Prompt(problem_id="empty", text=""))
     with pytest.raises(BadArgument, match="problem empty"):
         list(engine.draw([empty], PLAIN))

@@ -14,12 +14,13 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-import beartype
 import jaxtyping
 import numpy.typing as npt
+from beartype import BeartypeConf, beartype
 
 import rlvr_bench.stats as package
 
+CHECKER = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as everywhere in Python
 ARRAYS = types.SimpleNamespace(ArrayLike=object, NDArray=npt.NDArray)  # what "array-like" allows, the code checks
 NAMES = {"npt": ARRAYS, "Callable": Callable} | {
     name: getattr(jaxtyping, name) for name in ("Bool", "Float64", "Int64")
@@ -29,7 +30,7 @@ NAMES = {"npt": ARRAYS, "Callable": Callable} | {
 def checked(function: types.FunctionType, module: types.ModuleType) -> Callable[..., Any]:
     hints = typing.get_type_hints(function, globalns={**NAMES, **vars(module)})
     function.__annotations__ = hints
-    return jaxtyping.jaxtyped(function, typechecker=beartype.beartype)
+    return jaxtyping.jaxtyped(function, typechecker=CHECKER)
 
 
 def check_shapes() -> None:

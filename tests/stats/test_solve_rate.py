@@ -12,7 +12,7 @@ import scorio.eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlvr_bench.stats import auc_at_k, failure_at_k, pass_at_k, pass_at_k_variance, pass_hat_k
+from rlvr_bench.stats import auc_at_k, failure_at_k, mean_pass_at_k, pass_at_k, pass_at_k_variance, pass_hat_k
 from tests.stats.reference import PYTHIA_COUNTS, PYTHIA_PASS_AT_K, binomial_weights, rho
 
 SIZES = range(1, 13)
@@ -129,6 +129,13 @@ def test_area_under_the_curve() -> None:
 def test_unequal_sizes_and_no_rollouts() -> None:
     got = pass_at_k([1, 2, 0], [2, 8, 0], [1, 4])
     assert got == pytest.approx(np.array([[0.5, np.nan], [0.25, float(rho(8, 2, 4))], [np.nan, np.nan]]), nan_ok=True)
+
+
+def test_mean_leaves_out_problems_that_are_too_small() -> None:
+    n, c, ks = np.array([2, 8, 0, 8]), np.array([1, 2, 0, 8]), [1, 2, 4, 9]
+    table = pass_at_k(c, n, ks)
+    expected = [table[[0, 1, 3], 0].mean(), table[[0, 1, 3], 1].mean(), table[[1, 3], 2].mean(), np.nan]
+    assert mean_pass_at_k(c, n, ks) == pytest.approx(expected, nan_ok=True)
 
 
 def test_many_large_distinct_sizes() -> None:

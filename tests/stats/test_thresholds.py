@@ -59,9 +59,9 @@ def test_g_pass_ends_are_pass_at_k_and_pass_hat_k() -> None:
 
 
 def test_tau_times_k_is_not_rounded_up_by_floating_point() -> None:
-    assert math.ceil(0.1 * 30) == 4  # the trap
-    assert g_pass_at_k(3, 30, 30, 0.1)[0, 0] == 1.0
-    assert g_pass_at_k(2, 30, 30, 0.1)[0, 0] == 0.0
+    assert math.ceil(0.07 * 100) == 8  # the trap
+    assert g_pass_at_k(7, 100, 100, 0.07)[0, 0] == 1.0
+    assert g_pass_at_k(6, 100, 100, 0.07)[0, 0] == 0.0
 
 
 FIXTURES = [  # n, c, k, G-Pass at tau = .25 .5 .75 1, mG-Pass
@@ -141,7 +141,7 @@ def test_cover_on_pythia() -> None:
 
 
 def test_cover_edges() -> None:
-    assert cover_at_tau([3, 1, 0], [30, 10, 0], 0.1)[:2].tolist() == [[1.0], [1.0]]  # 0.1 * 30 is above 3 in floats
+    assert cover_at_tau([7, 6], 100, 0.07)[:, 0].tolist() == [1.0, 0.0]  # 0.07 * 100 is above 7 in floats
     assert np.isnan(cover_at_tau(0, 0, 0.5)[0, 0])
     assert cover_at_tau([0], [8], [1e-9]).item() == 0.0
 
@@ -175,6 +175,7 @@ def test_max_at_k_lists_all_subsets(n: int) -> None:
 def test_max_at_k_of_zeros_and_ones_is_pass_at_k() -> None:
     rewards = np.array([[0, 1, 1, 0, 1], [1, 1, 0, 1, np.nan]])
     assert max_at_k(rewards, [1, 2, 5]) == pytest.approx(pass_at_k([3, 3], [5, 4], [1, 2, 5]), nan_ok=True, abs=1e-14)
-    table = np.random.default_rng(3).normal(size=(6, 9))
-    expected = scorio.eval.max_at_k(table, 4)
-    assert max_at_k(table, 4).mean() == pytest.approx(expected, abs=1e-12)
+    rng = np.random.default_rng(3)
+    values, kinds = np.array([-1.5, 0.25, 3.0, 7.5]), rng.integers(0, 4, (6, 9))
+    expected = scorio.eval.max_at_k(kinds, 4, values)
+    assert max_at_k(values[kinds], 4).mean() == pytest.approx(expected, abs=1e-12)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,14 @@ from rlvr_bench.zoo import checkpoints
 from rlvr_bench.zoo.export import load
 from rlvr_bench.zoo.model import TinyLlama
 from rlvr_bench.zoo.recipes import Noise, Recipe, Supervised
-from rlvr_bench.zoo.train import train_recipe
+from rlvr_bench.zoo.train import single_thread, train_recipe
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Tests that run side by side must not fight for cores."""
+    with single_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

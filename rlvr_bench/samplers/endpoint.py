@@ -1,0 +1,225 @@
+"""An OpenAI-compatible server as a sampler: ``--model http://host:8000/v1#model``.
+
+With our worker extension in the server (``vllm serve MODEL --worker-extension-cls
+rlvr_bench.samplers.vllm_worker.TokenStatistics``) token statistics are exact, else they are rigorous bounds from
+truncated log-probabilities, and said to be. Each draw batch is one request with the server's own ``n``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+
+from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
+from rlvr_bench.samplers.endpoint_client import Address, Client, Failed, Settings
+from rlvr_bench.samplers.endpoint_replies import Choice, columns, mean_bounds, positions
+from rlvr_bench.samplers.endpoint_server import Server
+from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.summary import summarise
+
+__all__ = ["EndpointSampler"]
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class EndpointSampler:
+    """Implements ``Sampler`` with a server of any kind behind it.
+
+    Engine arguments: those of ``Settings``. A request that finally fails is reported and left out, the others go on; in
+    the end an error tells how many, and the same command draws them again.
+    """
+
+    def __init__(self, options: SamplerOptions) -> None:
+        """Connect, and learn what the server can do. Raises EngineError, BadArgument, UnknownName, each one line."""
+        self._options = options
+        self._settings = Settings.read(options.engine_args)
+        self._address = Address.read(options.model)
+        self._client = Client(self._address, self._settings)
+        self._server = Server(
+            self._client,
+            self._address,
+            chat=options.chat_template == "auto",
+            measure=options.token_stats != "off" and self._settings.logprobs == "auto",
+        )
+        self._closed = self._cut_short = False
+        try:
+            self._call(self._server.connect)
+            self._info = _describe(self._server, self._address)
+            if options.token_stats == "full" and self._info.token_stats != "exact":
+                raise BadArgument(
+                    "token_stats", "full", f"needs the worker extension, and {self._address.base} runs without it"
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Length of the prompt as the server counts it.
+
+        Raises EngineError where the server does not; ``info.context_tokens`` is None then.
+        """
+        if not self._server.tokenizes:
+            raise EngineError(f"{self._address.base} does not count tokens: it has no /tokenize of vLLM's kind")
+        return len(self._call(self._server.prompt_ids, prompt))
+
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
+        """Draws in order of completion; leaving the iterator early drops what is under way.
+
+        Raises EngineError where requests failed, once the others are done; at once where the server refuses access or
+        has failed more requests in a row than it gets at a time. Raises BadArgument where greedy draws are asked twice.
+        """
+        if self._closed:
+            raise EngineError("this sampler is closed: open another one")
+        waiting, at_once = iter(requests), self._settings.concurrency
+        failures = _Failures(self._client, at_once)
+        under_way: dict[Future[list[Choice]], DrawRequest] = {}
+        try:
+            while True:
+                while len(under_way) < at_once and (request := next(waiting, None)) is not None:
+                    under_way[self._begin(request, sampling)] = request
+                if not under_way:
+                    break
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    draw = self._finish(under_way.pop(future), future, sampling, failures)
+                    if draw is not None:
+                        yield draw
+        finally:
+            self._client.cancel(under_way)
+        failures.tell()
+
+    def close(self) -> None:
+        """Close every connection; a closed sampler draws no more."""
+        self._closed = True
+        self._client.close()
+
+    def _call(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run a coroutine function of the server, its failures explained to the user."""
+        try:
+            return self._client.call(work, *args)
+        except Failed as error:
+            failure = error
+        raise self._client.explain(failure)
+
+    def _begin(self, request: DrawRequest, sampling: SamplingParameters) -> Future[list[Choice]]:
+        if sampling.temperature == 0 and request.n > 1:
+            raise BadArgument("temperature", 0, f"{request.n} greedy draws of one problem are identical; draw n=1")
+        return self._client.start(self._server.respond, request.prompt, sampling, request.n, request.seed)
+
+    def _finish(
+        self, request: DrawRequest, future: Future[list[Choice]], sampling: SamplingParameters, failures: _Failures
+    ) -> Draw | None:
+        """The draw, or None where it failed."""
+        try:
+            choices = future.result()
+            rollouts = tuple(self._rollout(request, i, choice) for i, choice in enumerate(choices))
+        except Failed as error:
+            failure = error
+        else:
+            self._check_length(rollouts, sampling)
+            failures.done()
+            return Draw(request=request, rollouts=rollouts)
+        failures.add(request, failure)
+        return None
+
+    def _rollout(self, request: DrawRequest, offset: int, choice: Choice) -> Rollout:
+        if choice.n_tokens is None:
+            raise Failed("does not say how many tokens a response has")
+        rollout = Rollout(
+            problem_id=request.prompt.problem_id,
+            index=request.start + offset,
+            text=choice.text,
+            n_tokens=choice.n_tokens,
+            finish_reason=choice.finish,
+        )
+        if self._info.token_stats == "exact":
+            return _with_statistics(rollout, choice, self._options.token_stats == "full")
+        if self._info.token_stats == "bounds" and (found := positions(choice.logprobs)) is not None:
+            bounds = mean_bounds(found, choice.n_tokens, self._server.main.top, self._settings.vocab_size)
+            return msgspec.structs.replace(rollout, **bounds._asdict())
+        return rollout
+
+    def _check_length(self, rollouts: Iterable[Rollout], sampling: SamplingParameters) -> None:
+        """Say once that a server cuts responses where nobody asked it to: they count as truncated."""
+        cut = next((r for r in rollouts if r.finish_reason == "length" and r.n_tokens < sampling.max_tokens), None)
+        if cut is not None and not self._cut_short:
+            self._cut_short = True
+            log.warning(
+                "the server cut a response at %d tokens of %d asked: its context or a limit of its own is smaller",
+                cut.n_tokens,
+                sampling.max_tokens,
+            )
+
+
+class _Failures:
+    """Requests that finally failed: each a warning, all together an error in the end."""
+
+    def __init__(self, client: Client, patience: int) -> None:
+        self._client, self._patience = client, patience
+        self._failed = self._succeeded = self._in_a_row = 0
+        self._last = ""
+
+    def done(self) -> None:
+        self._succeeded += 1
+        self._in_a_row = 0
+
+    def add(self, request: DrawRequest, failure: Failed) -> None:
+        """Report one. Raises EngineError where going on makes no sense."""
+        self._failed += 1
+        self._in_a_row += 1
+        self._last = str(failure)
+        if failure.status in (401, 403):
+            raise self._client.explain(failure)
+        last = request.start + request.n - 1
+        log.warning("problem %s, rollouts %d to %d: %s", request.prompt.problem_id, request.start, last, failure)
+        if self._in_a_row > self._patience:
+            self.tell(f"; the last {self._in_a_row} in a row, so that the rest was not tried")
+
+    def tell(self, more: str = "") -> None:
+        """Raises EngineError where there were any."""
+        if self._failed:
+            raise EngineError(
+                f"{self._failed} of {self._failed + self._succeeded} requests failed{more} (last: {self._last}). "
+                "The others are kept; the same command draws these again"
+            )
+
+
+def _with_statistics(rollout: Rollout, choice: Choice, full: bool) -> Rollout:
+    """Raises Failed where the worker extension's columns are not in the answer."""
+    found = columns(choice)
+    fields: dict[str, Any] = msgspec.structs.asdict(summarise(*found))
+    if full:
+        fields["tokens"] = TokenArrays(ids=np.array(choice.ids, dtype=np.int32), **found._asdict())
+    return msgspec.structs.replace(rollout, **fields)
+
+
+def _describe(server: Server, address: Address) -> EngineInfo:
+    """What the server says of itself and its model, for the manifest.
+
+    The weights are known by name alone. ``root``, the path or hub id behind a served name, tells checkpoints apart that
+    were served under one name. ``created`` does not: vLLM puts the time of the question there.
+    """
+    root, context = server.card.get("root"), server.card.get("max_model_len")
+    stats: Literal["exact", "bounds", "none"] = "bounds" if server.main.top else "none"
+    return EngineInfo(
+        engine="endpoint",
+        version=server.version,
+        model=f"{address.base}#{server.model}",
+        weights=f"endpoint:{server.model}" + (f" ({root})" if root and root != server.model else ""),
+        context_tokens=int(context) if server.tokenizes and isinstance(context, int) else None,
+        chat_template="server" if server.templated else None,
+        token_stats="exact" if server.main.exact else stats,
+        dtype="server",
+        device="server",
+    )

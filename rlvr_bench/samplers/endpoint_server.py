@@ -1,0 +1,340 @@
+"""What a server is and can do, learned from a few one-line requests before anything is drawn.
+
+Servers share a protocol and differ in its corners: how many responses a request may ask for, whether large seeds are
+taken, what they tell of their tokens, and of which law. What they would fill in by themselves (vLLM takes top-k from
+the model's generation config, llama.cpp has one of its own) is spelled out where they let us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from rlvr_bench.errors import BadArgument, EngineError, UnknownName
+from rlvr_bench.records import Prompt, SamplingParameters
+from rlvr_bench.samplers.endpoint_client import Address, Client, Failed
+from rlvr_bench.samplers.endpoint_replies import Choice, columns, positions, read_choices
+from rlvr_bench.samplers.vllm_worker import COLUMNS
+
+__all__ = ["Dialect", "Server", "learn"]
+
+log = logging.getLogger(__name__)
+
+Route = Literal["completions", "chat"]
+_PATHS: dict[Route, str] = {"completions": "/completions", "chat": "/chat/completions"}
+
+_TOP = 20  # as many as vLLM's and OpenAI's servers give
+_SEED_BITS = 62  # leaves room for + i in a signed 64-bit seed; see ``seeds.draw_seed``
+_PROMPTS_KEPT = 4096
+_LISTED = 20
+_MANY = 4
+_PROBE = Prompt(
+    problem_id="probe", text="Name a few numbers:", messages=({"role": "user", "content": "Name a few numbers."},)
+)
+# Hot and cut, so that the model's own law and the law that is sampled cannot be taken for each other.
+_HOT = SamplingParameters(temperature=2.0, top_p=0.9, max_tokens=8)
+_PLAIN = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=1)
+# Two requests for one law differ by the order of low-precision sums; another temperature moves it much further.
+_SAME_LAW = 0.1
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server takes on one route, and whether its token statistics are exact."""
+
+    route: Route
+    limit: str = "max_tokens"
+    explicit: bool = True
+    ids: bool = True
+    top: int = _TOP
+    many: bool = True
+    seed_bits: int = _SEED_BITS
+    exact: bool = False
+
+    def body(self, sampling: SamplingParameters, n: int, seed: int) -> dict[str, Any]:
+        """A request without its model and prompt."""
+        body: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            self.limit: sampling.max_tokens,
+        }
+        if n > 1:
+            body["n"] = n
+        if self.seed_bits:
+            body["seed"] = (
+                seed if self.seed_bits == _SEED_BITS else child_seed(seed, 0) >> (_SEED_BITS - self.seed_bits)
+            )
+        if self.explicit:  # -1: no limit, as vLLM, SGLang and llama.cpp have it
+            body |= {"top_k": sampling.top_k or -1, "min_p": 0.0, "repetition_penalty": 1.0}
+        elif sampling.top_k:
+            body["top_k"] = sampling.top_k
+        if self.ids:
+            body |= {"return_token_ids": True, "return_tokens_as_token_ids": True}
+        if self.top:
+            body |= {"logprobs": True, "top_logprobs": self.top} if self.route == "chat" else {"logprobs": self.top}
+        return body
+
+
+def child_seed(seed: int, i: int) -> int:
+    """A stream of its own for response i of a request that has to be sent one response at a time."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:8], "big") >> (64 - _SEED_BITS)
+
+
+class Server:
+    """One model behind one address. All coroutines belong to the client's event loop."""
+
+    def __init__(self, client: Client, address: Address, *, chat: bool, measure: bool) -> None:
+        """Nothing is asked yet: ``connect`` does."""
+        self._client, self._address = client, address
+        self._measure = measure
+        self._dialects: dict[Route, Dialect] = {}
+        self._learning = asyncio.Lock()
+        self._prompts: OrderedDict[str, tuple[Prompt, list[int]]] = OrderedDict()
+        self.card: dict[str, Any] = {}
+        self.version = "unknown"
+        self.tokenizes = False
+        self.templated = chat
+        self.main: Dialect
+
+    @property
+    def model(self) -> str:
+        """The model's name at this server."""
+        return str(self.card["id"])
+
+    async def connect(self) -> None:
+        """Find the model and learn what the server can do. Raises Failed, EngineError, BadArgument, UnknownName."""
+        self.card = await _find_model(self._client, self._address)
+        owner = str(self.card.get("owned_by") or "")
+        version = await _or_none(self._client.get(f"{self._address.root}/version", retries=0))
+        self.version = f"{owner} {(version or {}).get('version') or ''}".strip() or "unknown"
+        self.tokenizes = await _or_none(self._tokenize({"prompt": _PROBE.text})) is not None
+        if self.templated:
+            self.templated = await self._has_template()
+        self.main = await self._dialect("chat" if self.templated and not self.tokenizes else "completions")
+
+    async def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt as the model sees it. Raises Failed where the server does not tell."""
+        kept = self._prompts.get(prompt.problem_id)
+        if kept is None or kept[0] != prompt:
+            kept = prompt, await self._tokenize(self._content(prompt))
+            self._prompts[prompt.problem_id] = kept
+            if len(self._prompts) > _PROMPTS_KEPT:
+                self._prompts.popitem(last=False)
+        return kept[1]
+
+    async def respond(self, prompt: Prompt, sampling: SamplingParameters, n: int, seed: int) -> list[Choice]:
+        """Ask for n responses to a prompt. Raises Failed.
+
+        Where a server gives fewer than it was asked for, the rest is asked one at a time, each from a seed of its own.
+        """
+        content = self._content(prompt)
+        if "messages" in content and self.tokenizes:  # the same tokens on a route that tells more of the answer
+            content = {"prompt": await self.prompt_ids(prompt)}
+        dialect = await self._dialect("chat" if "messages" in content else "completions")
+        choices = await self._ask(dialect, content, sampling, n if dialect.many else 1, seed)
+        missing = range(len(choices), n)
+        single = msgspec.structs.replace(dialect, many=False)
+        asked = (self._ask(single, content, sampling, 1, child_seed(seed, i)) for i in missing)
+        for more in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(more, BaseException):
+                raise more
+            choices += more[:1]
+        return choices[:n]
+
+    def _content(self, prompt: Prompt) -> dict[str, Any]:
+        if self.templated and prompt.messages:
+            return {"messages": list(prompt.messages)}
+        return {"prompt": prompt.text}
+
+    async def _ask(
+        self, dialect: Dialect, content: dict[str, Any], sampling: SamplingParameters, n: int, seed: int
+    ) -> list[Choice]:
+        body = {"model": self.model, **content, **dialect.body(sampling, n, seed)}
+        return await self._client.post(f"{self._address.base}{_PATHS[dialect.route]}", body, read_choices)
+
+    async def _tokenize(self, content: dict[str, Any]) -> list[int]:
+        body = {"model": self.model, **content}
+        return await self._client.post(f"{self._address.root}/tokenize", body, _read_tokens, retries=1)
+
+    async def _has_template(self) -> bool:
+        """Whether messages can be sent: a base model's server has no template to put them in."""
+        if self.tokenizes:
+            found = await _or_none(self._tokenize(self._content(_PROBE))) is not None
+        else:
+            found = await _or_none(self._dialect("chat")) is not None
+        if not found:
+            log.info("%s has no chat template: prompts go as raw text", self.model)
+        return found
+
+    async def _dialect(self, route: Route) -> Dialect:
+        async with self._learning:
+            if route not in self._dialects:
+
+                async def ask(dialect: Dialect, sampling: SamplingParameters, n: int) -> list[Choice]:
+                    chat = {"messages": list(_PROBE.messages)}
+                    content = chat if route == "chat" else {"prompt": _PROBE.text}
+                    return await self._ask(dialect, content, sampling, n, child_seed(0, n))
+
+                self._dialects[route] = await learn(ask, route, self._measure)
+        return self._dialects[route]
+
+
+# ------------------------------------------------------------------------------------------- getting acquainted
+async def _find_model(client: Client, address: Address) -> dict[str, Any]:
+    """What /models says of the model that is meant."""
+    base, failure = address.base, None
+    listing: Any = {}
+    for retries in (0, None):  # a server that is not there is told at once, one that is still loading is waited for
+        try:
+            listing = await client.get(f"{base}/models", retries=retries)
+        except Failed as error:
+            failure = error
+            if failure.status is None or not failure.transient:
+                break
+        else:
+            failure = None
+            break
+    if failure is not None and failure.status is None:
+        raise EngineError(f"cannot reach {base}: {failure}; is the server running?")
+    if failure is not None and failure.status != 404:
+        raise failure
+    cards = [card for card in listing.get("data") or () if isinstance(card, dict) and card.get("id")]
+    return _choose(cards, address.model, base)
+
+
+def _choose(cards: Sequence[dict[str, Any]], wanted: str | None, base: str) -> dict[str, Any]:
+    names = [str(card["id"]) for card in cards]
+    if wanted is not None:
+        if cards and wanted not in names:
+            raise UnknownName("model", wanted, names[:_LISTED], f"(at {base})")
+        return next((card for card in cards if card["id"] == wanted), {"id": wanted})
+    if not cards:
+        raise EngineError(f"{base} lists no models: the URL usually ends in /v1; or name a model as {base}#MODEL")
+    if len(cards) > 1:
+        listed = ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)
+        raise BadArgument("--model", base, f"it serves several models; name one as {base}#MODEL: {listed}")
+    return cards[0]
+
+
+def _read_tokens(reply: Any) -> list[int]:
+    """Read the answer of vLLM's /tokenize; others have an endpoint of that name and mean something else."""
+    tokens = reply.get("tokens")
+    if not isinstance(tokens, list) or not tokens or reply.get("count") != len(tokens):
+        raise Failed("does not count tokens")
+    return [int(token) for token in tokens]
+
+
+async def _or_none(work: Awaitable[Any]) -> Any:
+    """The result, or None where the server has no such thing. Raises Failed where it refuses access or cannot answer."""
+    try:
+        return await work
+    except Failed as failure:
+        if failure.status in (401, 403) or (failure.status is None and failure.transient):
+            raise
+        return None
+
+
+# ------------------------------------------------------------------------------------------- learning a dialect
+Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
+
+_EXTRAS: tuple[tuple[dict[str, Any], ...], ...] = (
+    ({"explicit": True},),
+    ({"ids": True},),
+    ({"top": _TOP}, {"top": 5}),
+    ({"many": True},),
+    ({"seed_bits": _SEED_BITS}, {"seed_bits": 31}),
+)
+
+
+async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
+    """What a server takes on a route, from requests of a few tokens.
+
+    Raises Failed where it takes none at all, EngineError where its exact statistics are those of another law.
+    """
+    if measure and route == "completions":
+        exact = Dialect(route=route, top=COLUMNS, exact=True)
+        choices = await _or_none(ask(exact, _HOT, _MANY))
+        if choices and _has_columns(choices):
+            await _check_law(ask, exact, choices)
+            return exact
+    dialect, choices = await _richest(ask, Dialect(route=route, top=_TOP if measure else 0))
+    if len(choices) > 1 and any(choice.n_tokens is None for choice in choices):
+        log.info("the server counts the tokens of a whole request only: each response is asked for by itself")
+        dialect = msgspec.structs.replace(dialect, many=False)
+    # Four equal answers to a hot request: this server gives all responses of a request one random stream.
+    elif len({choice.text for choice in choices}) == 1:
+        dialect = msgspec.structs.replace(dialect, many=False)
+    if not dialect.top or not await _tells_the_law(ask, dialect, choices):
+        return msgspec.structs.replace(dialect, top=0)
+    listed = [len(position.listed) for choice in choices for position in positions(choice.logprobs) or ()]
+    return msgspec.structs.replace(dialect, top=min([dialect.top, *listed]))  # some give fewer than they are asked for
+
+
+async def _richest(ask: Ask, wanted: Dialect) -> tuple[Dialect, list[Choice]]:
+    """Everything at once, which most servers take; else one thing after another on top of what must be."""
+    if (choices := await _or_none(ask(wanted, _HOT, _MANY))) is not None:
+        return wanted, choices
+    found = msgspec.structs.replace(wanted, explicit=False, ids=False, top=0, many=False, seed_bits=0)
+    renamed = msgspec.structs.replace(found, limit="max_completion_tokens")
+    if (choices := await _or_none(ask(renamed, _HOT, 1))) is not None:
+        found = renamed
+    if (again := await _or_none(ask(msgspec.structs.replace(found, limit="max_tokens"), _HOT, 1))) is not None:
+        found, choices = msgspec.structs.replace(found, limit="max_tokens"), again
+    if choices is None:
+        choices = await ask(found, _HOT, 1)  # raises what the server has to say
+    for alternatives in _EXTRAS:
+        for change in alternatives:
+            if "top" in change and not wanted.top:
+                continue
+            richer = msgspec.structs.replace(found, **change)
+            answer = await _or_none(ask(richer, _HOT, _MANY if richer.many else 1))
+            if answer is not None:
+                found, choices = richer, answer
+                break
+    return found, choices
+
+
+def _has_columns(choices: Sequence[Choice]) -> bool:
+    try:
+        return sum(len(columns(choice).entropy) for choice in choices) > 0
+    except Failed:
+        return False
+
+
+async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
+    """The first token's entropy must not depend on how it is sampled."""
+    (plain, *_) = await ask(dialect, _PLAIN, 1)
+    first, second = float(columns(hot[0]).entropy[0]), float(columns(plain).entropy[0])
+    if abs(first - second) > _SAME_LAW:
+        raise EngineError(
+            f"this server measures the law it samples from, not the model's own (entropy {first:.3f} when hot, "
+            f"{second:.3f} when not): start it with --logprobs-mode raw_logprobs, or sample with token statistics off"
+        )
+
+
+async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> bool:
+    """Whether log-probabilities come, and are those of the model's own law: at temperature 1, before top-p."""
+    (plain, *_) = await ask(dialect, _PLAIN, 1)
+    laws = [_first_law(choice) for choice in (hot[0], plain)]
+    if laws[0] is None or laws[1] is None:
+        log.warning("the server gives no log-probabilities: token statistics are not measured")
+        return False
+    length = min(5, *map(len, laws))
+    if float(np.median(np.abs(laws[0][:length] - laws[1][:length]))) > _SAME_LAW:
+        log.warning("the server's log-probabilities follow the temperature: token statistics are not measured")
+        return False
+    return True
+
+
+def _first_law(choice: Choice) -> Any:
+    """The listed log-probabilities of a response's first token, largest first; None where there are none."""
+    found = positions(choice.logprobs)
+    if not found or not found[0].listed:
+        return None
+    return np.maximum(np.sort(found[0].listed)[::-1], -50.0)
