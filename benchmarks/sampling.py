@@ -114,13 +114,14 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--max-model-len", type=int, default=1024)
     parser.add_argument("--temperature", type=float, default=0.6)
     parser.add_argument("--top-p", type=float, default=0.95)
     parser.add_argument("--eager", action="store_true")
     parser.add_argument("--memory", action="store_true", help="also peak memory of the driver at n=16 and n=1024")
     args = parser.parse_args()
-    engine_args = {"max_model_len": args.max_model_len, "enforce_eager": args.eager}
+    engine_args = {"dtype": args.dtype, "max_model_len": args.max_model_len, "enforce_eager": args.eager}
     sampler = VllmSampler(SamplerOptions(model=args.model, engine_args=engine_args))
     sampling = SamplingParameters(temperature=args.temperature, top_p=args.top_p, max_tokens=args.max_tokens)
     print(

@@ -5,7 +5,7 @@ A prompt carries no answer; a verifier sees neither model nor k; a scorer sees a
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "SamplingParameters",
     "Scorecard",
     "Status",
+    "StoppingRule",
     "TokenArrays",
     "Verdict",
 ]
@@ -64,6 +65,13 @@ class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True):
     top_p: float = 0.95
     top_k: int = 0
     max_tokens: int = 2048
+
+
+class StoppingRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A problem stops after the draw batch that brings its ``stop_after``-th correct rollout, or at n."""
+
+    stop_after: int
+    batch: int
 
 
 class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +165,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES. Within a problem, rollouts with equal
     ``answer`` (R,) have the same extracted answer (-1: none), with equal ``text`` (R,) the same response. ``candidates``
     (R,) counts the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token
-    statistics, (R,) and ``entropy_profile`` (R, 20), are NaN where they were not measured.
+    statistics, (R,) and ``entropy_profile`` (R, 20), are NaN where they were not measured. ``stopping`` is the rule the
+    rollouts were drawn under, None for a fixed number; ``asked`` the largest n asked for.
     """
 
     problem_ids: tuple[str, ...]
@@ -176,6 +185,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     branching_mean: npt.NDArray[np.float64]
     high_entropy_share: npt.NDArray[np.float64]
     entropy_profile: npt.NDArray[np.float32]
+    asked: int
+    stopping: StoppingRule | None = None
 
     @property
     def n_samples(self) -> npt.NDArray[np.int64]:
@@ -186,6 +197,14 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     def n_correct(self) -> npt.NDArray[np.int64]:
         """Correct rollouts per problem, shape (P,)."""
         return np.bincount(self.problem[self.status == 0], minlength=len(self.problem_ids))
+
+    def first(self, m: int) -> Outcomes:
+        """The first ``m`` rollouts of each problem only, in submission order: a subset that no stopping rule chose."""
+        keep = self.index < m
+        columns = {
+            name: value[keep] for name, value in msgspec.structs.asdict(self).items() if isinstance(value, np.ndarray)
+        }
+        return msgspec.structs.replace(self, **columns, asked=min(m, self.asked), stopping=None)
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -212,9 +231,3 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[dict[str, Any]]
     estimates: list[Estimate]
     quality: dict[str, float | None]
-
-
-class Scorer(Protocol):
-    """A scorer turns outcomes into estimates; it sees arrays, never text."""
-
-    def __call__(self, outcomes: Outcomes, /) -> list[Estimate]: ...

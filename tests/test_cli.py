@@ -29,7 +29,7 @@ def test_evaluate_prints_the_curve_the_boundary_and_where_the_files_are(tmp_path
     for k in (1, 4, 16, 64):
         assert re.search(rf"pass@{k} +\d+\.\d% +\d+\.\d% to \d+\.\d%", shown.stdout)
     assert re.search(r"unsolved in 64 +\d+ of 50 +\d+ to \d+", shown.stdout)
-    assert "truncation rate 0.0%" in shown.stdout
+    assert "truncation 0.0%" in shown.stdout
     assert f"{tmp_path}/fake/double_countdown/scorecard.json" in shown.stdout
     assert "3,200/3,200 rollouts" in shown.stderr
 

@@ -41,8 +41,13 @@ zoo_app = typer.Typer(
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(zoo_app, name="zoo")
 
-Model = Annotated[str, typer.Option("--model", "-m", help="Folder, hub id (owner/name), zoo:NAME, or fake[:RATE].")]
-TaskName = Annotated[str, typer.Option("--task", "-t", help="Task name, or path of your own: ./my_task.py.")]
+MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, or fake[:RATE]."
+TASK_HELP = "Task name, or path of your own: ./my_task.py."
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+TaskName = Annotated[str, typer.Option("--task", "-t", help=TASK_HELP)]
+Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
+TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be drawn, load and write nothing.")]
 N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
 Engine = Annotated[
     str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers or fake.")
@@ -88,8 +93,8 @@ def common(
 
 @app.command()
 def evaluate(
-    model: Model,
-    task: TaskName,
+    model: Models,
+    task: TaskNames,
     n: N = 64,
     engine: Engine = "auto",
     limit: Limit = None,
@@ -108,16 +113,32 @@ def evaluate(
     engine_arg: EngineArg = None,
     workers: Workers = None,
     timeout: Timeout = 5.0,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sample, grade and score a checkpoint on a task; run it again to resume or to top up."""
-    from rlvr_bench import pipeline
-    from rlvr_bench.cli.show import show_scorecard
+    """Sample, grade and score checkpoints on tasks; run it again to resume or to top up."""
+    from rlvr_bench.cli.show import show_forecasts
+    from rlvr_bench.pipeline.forecast import forecast
+    from rlvr_bench.pipeline.series import evaluate_all, expand_models
 
     options = _sample_options(locals())
+    if dry_run:
+        forecasts = [forecast(name, each, options) for name in expand_models(model) for each in task]
+        _result(as_json, forecasts, lambda console: show_forecasts(console, forecasts))
+        return
     with _bars() as bars:
-        run, scorecard = pipeline.evaluate(model, task, options, _grade_options(workers, timeout), bars)
-    _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
+        report = _nothing if as_json else _reporter(bars)
+        results = evaluate_all(model, task, options, _grade_options(workers, timeout), bars, report)
+    errors = [result.error for result in results if result.error is not None]
+    if as_json:
+        cards = [result.scorecard or result for result in results]
+        _result(True, cards[0] if len(cards) == 1 and not errors else cards, _nothing)
+    for result in results:
+        if result.error is not None:
+            where = "" if len(results) == 1 else f"{result.model} on {result.task}: "
+            sys.stderr.write(f"rlvr-bench: {where}{result.error}\n")
+    if errors:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -324,5 +345,17 @@ def _result(as_json: bool, payload: object, show: Callable[[Console], None]) -> 
         show(Console())
 
 
-def _nothing(_: Console) -> None:
+def _reporter(bars: Any) -> Callable[[Any], None]:
+    """Prints each scorecard as it comes; errors are printed together at the end."""
+    from rlvr_bench.cli.show import show_scorecard
+
+    def report(result: Any) -> None:
+        bars.pause()
+        if result.scorecard is not None:
+            show_scorecard(Console(), result.scorecard, result.run)
+
+    return report
+
+
+def _nothing(_: object) -> None:
     """For results that are printed elsewhere."""

@@ -15,7 +15,12 @@ class Bars:
     """Shows one bar per stage on standard error: rollouts done, rate, time left."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
+        self._progress = self._fresh()
+        self._stage: TaskID | None = None
+        self._tokens = 0
+
+    def _fresh(self) -> Progress:
+        return Progress(
             TextColumn("{task.description:>6}"),
             BarColumn(bar_width=20),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
@@ -24,8 +29,12 @@ class Bars:
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=STDERR,
         )
-        self._stage: TaskID | None = None
-        self._tokens = 0
+
+    def pause(self) -> None:
+        """Leave the bars as they are and go on below: a result is about to be printed."""
+        if self._stage is not None:
+            self._progress.stop()
+            self._progress, self._stage = self._fresh(), None
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
         """Begin a stage of which ``done`` of ``total`` is there already."""

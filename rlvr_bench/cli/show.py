@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
+from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate, Scorecard
 
-__all__ = ["show_grading", "show_scorecard", "show_table"]
+__all__ = ["show_forecasts", "show_grading", "show_scorecard", "show_table"]
 
 
 def show_table(console: Console, title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -59,6 +61,23 @@ def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
         show_table(console, f"{len(flips)} verdicts changed", ["problem", "rollout", "before", "now"], rows)
 
 
+def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
+    """What ``--dry-run`` prints; tokens and disk are upper bounds."""
+    rows = [
+        [
+            str(item.run),
+            f"{item.problems:,}",
+            f"{item.rollouts:,}",
+            f"{item.drawn:,}",
+            f"{item.tokens:,}",
+            decimal(item.disk_bytes),
+        ]
+        for item in forecasts
+    ]
+    columns = ["run", "problems", "rollouts", "drawn", "tokens at most", "disk at most"]
+    show_table(console, "nothing loaded or written (dry run)", columns, rows)
+
+
 _SINGLE = {
     "unsolved": "problems without a correct rollout",
     "token_entropy": "nats; 0: the policy never varies",
@@ -100,7 +119,7 @@ def _quality(rates: dict[str, float | None]) -> str:
     parts = []
     for name, value in rates.items():
         if value is not None:
-            shown = f"{value:.1f}" if name == "tokens_per_response" else f"{value:.1%}"
+            shown = f"{value:.1f}" if name in ("tokens_per_response", "effective_n") else f"{value:.1%}"
             parts.append(f"{name.removesuffix('_rate').replace('_', ' ')} {shown}")
     return ", ".join(parts)
 

@@ -8,13 +8,17 @@ one request with the engine's own ``n``: its prompt is read once. Child i of a r
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import inspect
 import itertools
 import logging
 import os
+import shutil
+import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -237,7 +241,7 @@ def _check_arguments(options: SamplerOptions) -> None:
 
 
 def _start(options: SamplerOptions) -> Any:
-    for name, value in _ENVIRONMENT.items():
+    for name, value in {**_ENVIRONMENT, "VLLM_RPC_BASE_PATH": _socket_folder()}.items():
         os.environ.setdefault(name, value)
     try:
         vllm = importlib.import_module("vllm")
@@ -259,6 +263,14 @@ def _start(options: SamplerOptions) -> Any:
             f"vLLM did not start on {options.model!r}: {_line(error)} (its own messages are above; "
             "VLLM_LOGGING_LEVEL=INFO shows more)"
         ) from error
+
+
+@functools.cache
+def _socket_folder() -> str:
+    """Where this process and its engines meet; vLLM never removes its sockets, so they get a folder that goes."""
+    folder = tempfile.mkdtemp(prefix="rlvr-bench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _defaults() -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from rlvr_bench.records import Scorer
 from rlvr_bench.scorers.boundary import boundary
 from rlvr_bench.scorers.entropy import entropy
 from rlvr_bench.scorers.quality import quality_rates
 from rlvr_bench.scorers.solve_rate import default_ks, pass_at_k
 
-__all__ = ["SCORERS", "boundary", "default_ks", "entropy", "pass_at_k", "quality_rates"]
-
-SCORERS: tuple[Scorer, ...] = (pass_at_k, boundary, entropy)
+__all__ = ["boundary", "default_ks", "entropy", "pass_at_k", "quality_rates"]

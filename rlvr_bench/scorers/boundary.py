@@ -21,7 +21,8 @@ def boundary(outcomes: Outcomes) -> list[Estimate]:
     drawn = n > 0
     if not drawn.any():
         return []
-    fewest = int(n[drawn].min())
+    # Under a stopping rule the problems that stopped early are solved: those that are not were drawn to the end.
+    fewest = outcomes.asked if outcomes.stopping else int(n[drawn].min())
     unsolved = (c[drawn] == 0).astype(np.float64)
     found = stats.bootstrap_mean(unsolved[:, None], rng=fresh_rng(), clusters=clusters_of(outcomes, drawn))
     size = int(drawn.sum())

@@ -15,7 +15,8 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
     """Rates in [0, 1], each a mean over problems of the share of rollouts; ``tokens_per_response`` in tokens.
 
     ``duplicate_rate`` is the share of rollouts that repeat an earlier rollout of their problem to the letter;
-    ``several_answers_rate`` the share that stated more than one answer, of which the policy took one.
+    ``effective_n`` the mean number of distinct responses to a problem; ``several_answers_rate`` the share that stated
+    more than one answer, of which the policy took one.
     """
     values: dict[str, npt.NDArray[np.generic]] = {
         "truncation_rate": outcomes.truncated,
@@ -25,8 +26,11 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
         "several_answers_rate": outcomes.candidates > 1,
         "tokens_per_response": outcomes.n_tokens,
     }
+    sizes = np.bincount(outcomes.problem[~duplicates(outcomes)], minlength=len(outcomes.problem_ids))
+    distinct = sizes[outcomes.n_samples > 0]
     means = {name: problem_means(outcomes, value) for name, value in values.items()}
-    return {name: None if np.isnan(mean).all() else optional(float(np.nanmean(mean))) for name, mean in means.items()}
+    rates = {name: None if np.isnan(mean).all() else optional(float(np.nanmean(mean))) for name, mean in means.items()}
+    return {**rates, "effective_n": float(distinct.mean()) if len(distinct) else None}
 
 
 def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from rlvr_bench.records import STATUSES, Estimate, Outcomes, Scorecard
-from rlvr_bench.scorers import SCORERS
+from rlvr_bench.scorers import boundary, entropy, pass_at_k
 from rlvr_bench.scorers.common import optional, problem_means
 from rlvr_bench.scorers.quality import duplicates, quality_rates
 from rlvr_bench.store.manifest import Manifest
@@ -21,9 +21,9 @@ SCORECARD_SCHEMA = 1
 
 def make_scorecard(manifest: Manifest, grading: Grading, outcomes: Outcomes) -> Scorecard:
     """Score one graded run. Per-problem n and c are kept, so that k stays free for whoever reads the scorecard."""
-    estimates: list[Estimate] = []
-    for scorer in SCORERS:
-        estimates += scorer(outcomes)
+    # A stopping rule looks at verdicts: what it kept is no fair sample of responses, its first batch is.
+    fair = outcomes if outcomes.stopping is None else outcomes.first(outcomes.stopping.batch)
+    estimates: list[Estimate] = [*pass_at_k(outcomes), *boundary(outcomes), *entropy(fair)]
     drawn = outcomes.n_samples[outcomes.n_samples > 0]
     run: dict[str, Any] = {
         **msgspec.to_builtins(manifest),
@@ -37,7 +37,7 @@ def make_scorecard(manifest: Manifest, grading: Grading, outcomes: Outcomes) -> 
         run=run,
         problems=_per_problem(outcomes),
         estimates=estimates,
-        quality=quality_rates(outcomes),
+        quality=quality_rates(fair),
     )
 
 

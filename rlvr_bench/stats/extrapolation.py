@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import betaln, expit, log_expit
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.stats.fitting import minimise, slopes
 from rlvr_bench.stats.intervals import Interval, normal_quantile
 from rlvr_bench.stats.posterior import LOG_BOUNDS, check_fittable, log_failure_moment
 from rlvr_bench.stats.solve_rate import DistinctCounts, mean_pass_at_k
@@ -27,6 +28,8 @@ __all__ = ["Extrapolation", "PowerLaw", "SolveRateModel", "extrapolate_pass_at_k
 
 SolveRateModel = Literal["beta", "scaled-beta", "zero-inflated-beta"]
 STEP, REACH = 0.02, 40.0  # of the logit grid for scaled Beta: finer than the likelihood of 10,000 rollouts
+EDGE = 1e-3
+WIDEST = 8.0  # log of its largest parameter: a Beta distribution with more is narrower than the grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _scaled(pairs: DistinctCounts, ks: npt.NDArray[np.int64]) -> _Family:
     of_failure = _log_binomial_grid(np.zeros_like(ks), ks, scale)
     return _Family(
         start=np.log([0.5, 3.5]),
-        bounds=[LOG_BOUNDS] * 2,
+        bounds=[(LOG_BOUNDS[0], WIDEST)] * 2,
         log_likelihood=lambda t: _log_mean(of_counts, log_density(t)),
         log_failure=lambda t: _log_mean(of_failure, log_density(t)),
         names=lambda t: {"alpha": float(np.exp(t[0])), "beta": float(np.exp(t[1])), "scale": scale},
@@ -219,41 +222,29 @@ def _log_mean(log_values: npt.NDArray[np.float64], log_weights: npt.NDArray[np.f
 
 
 def _fit(family: _Family, share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    from scipy.optimize import minimize  # slow to import, and only fits need it
-
-    def loss(t: npt.NDArray[np.float64]) -> float:
-        return -float(share @ family.log_likelihood(t))
-
-    options = {"ftol": 1e-13, "gtol": 1e-8}
-    fit = minimize(loss, family.start, method="L-BFGS-B", jac="3-point", bounds=family.bounds, options=options)
-    return np.asarray(fit.x)
+    return minimise(lambda t: -float(share @ family.log_likelihood(t)), family.start, family.bounds)
 
 
 def _log_odds_with_error(
     family: _Family, at: npt.NDArray[np.float64], multiplicity: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """log(pass / fail) at each budget (K,) and its standard error from the sandwich H^-1 J H^-1 of the fit."""
+    """log(pass / fail) at each budget (K,) and its standard error: the sandwich H^-1 J H^-1, or -H^-1 if larger."""
 
     def log_odds(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        log_fail = family.log_failure(t)
+        log_fail = np.minimum(family.log_failure(t), -np.finfo(np.float64).tiny)  # rounding can reach 0
         return np.asarray(np.log(-np.expm1(log_fail)) - log_fail)
 
     def scores(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return _slopes(family.log_likelihood, t)
+        return slopes(family.log_likelihood, t)
 
     per_pair = scores(at)
     meat = (per_pair * multiplicity[:, None]).T @ per_pair
-    curvature = _slopes(lambda t: multiplicity @ scores(t), at)
-    bread = np.linalg.pinv((curvature + curvature.T) / 2, rcond=1e-8)
-    gradient = _slopes(log_odds, at)
-    variance = np.einsum("kd,de,ke->k", gradient, bread @ meat @ bread, gradient)
+    curvature = slopes(lambda t: multiplicity @ scores(t), at)
+    low, high = np.array(family.bounds).T
+    free = (at > low + EDGE) & (at < high - EDGE)  # a parameter on its bound counts as known
+    bread = np.zeros_like(curvature)
+    bread[np.ix_(free, free)] = np.linalg.pinv((curvature + curvature.T)[np.ix_(free, free)] / 2, rcond=1e-8)
+    gradient = slopes(log_odds, at)
+    robust, by_model = (np.einsum("kd,de,ke->k", gradient, cov, gradient) for cov in (bread @ meat @ bread, -bread))
+    variance = np.maximum(robust, by_model)  # few or equal counts leave scores of 0: the curvature still knows n
     return log_odds(at), np.sqrt(np.maximum(variance, 0.0))
-
-
-def _slopes(
-    function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]], at: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Central differences of a vector function, one column per parameter."""
-    step = 1e-4
-    moves = step * np.eye(at.size)
-    return np.stack([(function(at + move) - function(at - move)) / (2 * step) for move in moves], axis=-1)

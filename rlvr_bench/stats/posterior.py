@@ -6,9 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import betaincinv, betaln, digamma
+from scipy.special import betaincinv, betaln
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.stats.fitting import minimise
 from rlvr_bench.stats.intervals import Interval, normal_quantile, score_interval
 from rlvr_bench.stats.solve_rate import DistinctCounts, distinct_counts
 from rlvr_bench.stats.validation import check_budgets, check_counts, check_prior, check_probability
@@ -83,19 +84,8 @@ def fit_beta_prior(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike) -> tuple[
     since no finite prior is best then.
     """
     pairs = check_fittable(n_correct, n_samples)
-    from scipy.optimize import minimize  # slow to import, and only fits need it
-
-    start = np.log([0.5, 1.0])
-    fit = minimize(
-        _mean_loss,
-        start,
-        args=(pairs,),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[LOG_BOUNDS, LOG_BOUNDS],
-        options={"ftol": 1e-14, "gtol": 1e-9},
-    )
-    alpha, beta = np.exp(fit.x)
+    a_priori = np.log([0.5, 1.0])
+    alpha, beta = np.exp(minimise(lambda t: _mean_loss(t, pairs), a_priori, [LOG_BOUNDS, LOG_BOUNDS]))
     return float(alpha), float(beta)
 
 
@@ -109,16 +99,12 @@ def check_fittable(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike) -> Distin
 
 def log_failure_moment(a: npt.ArrayLike, b: npt.ArrayLike, ks: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Logarithm of E[(1-p)^k] for p ~ Beta(a, b), B(a, b + k) / B(a, b); arguments broadcast."""
-    return np.asarray(betaln(a, np.add(b, ks)) - betaln(a, b))
+    return np.asarray(np.minimum(betaln(a, np.add(b, ks)) - betaln(a, b), 0.0))  # rounding can exceed 0
 
 
-def _mean_loss(log_parameters: npt.NDArray[np.float64], pairs: DistinctCounts) -> tuple[float, npt.NDArray[np.float64]]:
-    """Mean negative log likelihood of the beta-binomial, less its constant, and its gradient in (log a, log b)."""
+def _mean_loss(log_parameters: npt.NDArray[np.float64], pairs: DistinctCounts) -> float:
+    """Mean negative log likelihood of the beta-binomial, less its constant, at (log a, log b)."""
     a, b = np.exp(log_parameters)
     c, n = pairs.n_correct, pairs.n_samples
-    share = pairs.multiplicity / pairs.multiplicity.sum()
-    loss = -share @ (betaln(a + c, b + n - c) - betaln(a, b))
-    common = digamma(a + b) - digamma(a + b + n)
-    slope_a = share @ (digamma(a + c) - digamma(a) + common)
-    slope_b = share @ (digamma(b + n - c) - digamma(b) + common)
-    return float(loss), np.array([-a * slope_a, -b * slope_b])
+    terms = betaln(a + c, b + n - c) - betaln(a, b)
+    return -float(pairs.multiplicity @ terms) / int(pairs.multiplicity.sum())

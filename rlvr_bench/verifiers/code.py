@@ -32,7 +32,9 @@ from rlvr_bench.verifiers.sandbox import SampleFailure, Sandbox, SandboxLimits
 
 __all__ = ["CodeVerifier"]
 
-_HELPFUL_IMPORTS = "import math, re, sys, collections, itertools, heapq, functools, cmath, string, copy, datetime, random\n"
+_HELPFUL_IMPORTS = (
+    "import math, re, sys, collections, itertools, heapq, functools, cmath, string, copy, datetime, random\n"
+)
 _SAMPLE_IMPORTS = _HELPFUL_IMPORTS + (
     "from typing import *\nfrom collections import *\nfrom itertools import *\nfrom functools import *\nfrom heapq import *\n"
     "from bisect import *\nfrom math import *\nimport bisect, operator, time, json\n"
@@ -70,7 +72,11 @@ class _Session:
         reply = self._sandbox.request(message, self._deadline - time.monotonic())
         if "raised" in reply:
             kind = getattr(builtins, str(reply["raised"]), None)
-            known = isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, (AssertionError, MemoryError))
+            known = (
+                isinstance(kind, type)
+                and issubclass(kind, Exception)
+                and not issubclass(kind, (AssertionError, MemoryError))
+            )
             if known and kind is not None:
                 try:
                     raised = kind(str(reply.get("text", "")))
@@ -143,7 +149,10 @@ def _proxy(session: _Session, name: str) -> Callable[..., Any]:
 
 
 def _defines(code: str, name: str) -> bool:
-    return re.search(rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*=", code, re.MULTILINE) is not None
+    return (
+        re.search(rf"^(?:async\s+)?(?:def|class)\s+{re.escape(name)}\b|^{re.escape(name)}\s*=", code, re.MULTILINE)
+        is not None
+    )
 
 
 def _check_human_eval(code: str, data: dict[str, Any], session: _Session) -> str | None:
@@ -156,7 +165,7 @@ def _check_human_eval(code: str, data: dict[str, Any], session: _Session) -> str
     if entry not in session.load(_SAMPLE_IMPORTS + code):
         return "no_function"
     scope: dict[str, Any] = {"__name__": "tests"}
-    exec(compile(_HELPFUL_IMPORTS + prompt + "\n    pass\n" + str(data["test"]), "tests.py", "exec"), scope)  # noqa: S102
+    exec(compile(_HELPFUL_IMPORTS + prompt + "\n    pass\n" + str(data["test"]), "tests.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
     scope[entry] = _proxy(session, entry)
     scope["check"](scope[entry])
     return None
@@ -166,7 +175,7 @@ def _check_asserts(code: str, data: dict[str, Any], session: _Session) -> str | 
     names = session.load(_HELPFUL_IMPORTS + code)
     setup, tests = str(data.get("test_setup_code") or ""), [str(test) for test in data["test_list"]]
     scope: dict[str, Any] = {"__name__": "tests"}
-    exec(compile(_HELPFUL_IMPORTS, "imports.py", "exec"), scope)  # noqa: S102
+    exec(compile(_HELPFUL_IMPORTS, "imports.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
     wanted = {node.id for text in (setup, *tests) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     known = set(dir(builtins))
     stood_for = (wanted & names) - scope.keys() - known
@@ -175,7 +184,7 @@ def _check_asserts(code: str, data: dict[str, Any], session: _Session) -> str | 
         scope[name] = _proxy(session, name)
     for text in (setup, *tests):
         try:
-            exec(compile(text, "tests.py", "exec"), scope)  # noqa: S102
+            exec(compile(text, "tests.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
         except NameError:
             return "no_function"
     return None
@@ -273,7 +282,9 @@ class CodeVerifier(PolicyVerifier):
         kind = self._outcome(check, answer, {**problem.data, "run": run})
         return Verdict(status="wrong" if kind else "correct", answer=answer, kind=kind)
 
-    def _outcome(self, check: Callable[[str, dict[str, Any], _Session], str | None], code: str, data: dict[str, Any]) -> str | None:
+    def _outcome(
+        self, check: Callable[[str, dict[str, Any], _Session], str | None], code: str, data: dict[str, Any]
+    ) -> str | None:
         with Sandbox(self._limits, allow_unsafe=self.allow_unsafe) as sandbox:
             try:
                 return check(code, data, _Session(sandbox, self.sample_s))
@@ -285,5 +296,5 @@ class CodeVerifier(PolicyVerifier):
                 raise
             except SyntaxError:
                 return "syntax"
-            except Exception:  # noqa: BLE001  raised by the sample and passed on by its proxy, or by a test on what it returned
+            except Exception:  # noqa: BLE001  whatever it raises becomes a result
                 return "runtime_error"

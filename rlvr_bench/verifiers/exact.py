@@ -79,7 +79,7 @@ _LETTER = re.compile(r"[^A-Za-z]*(?:text(?:bf|rm)?|mathrm|mathbf)?[^A-Za-z]*([A-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceVerifier(PolicyVerifier):
-    """Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``."""
+    r"""Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``."""
 
     name: ClassVar[str] = "choice"
     policy: str = "choice"

@@ -28,7 +28,7 @@ def _load(target: str) -> VerifyFunction:
     source, _, attribute = target.rpartition(":")
     try:
         module = _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
-        function: VerifyFunction = functools.reduce(getattr, attribute.split("."), module)  # type: ignore[arg-type,assignment]
+        function: VerifyFunction = functools.reduce(getattr, attribute.split("."), module)  # type: ignore[assignment]
     except (ImportError, AttributeError, OSError) as error:
         raise VerifierError(f"cannot load the verifier function {target!r}: {error}") from error
     if not callable(function):

@@ -13,19 +13,22 @@ __all__ = ["compare_bases", "compare_choices", "compare_texts", "is_algebraic_ta
 # ------------------------------------------------------------------------------------------------------------- units
 
 _UNIT_NAMES = {
-    "m": "m meter metre", "cm": "cm centimeter centimetre", "mm": "mm millimeter millimetre", "km": "km kilometer kilometre",
-    "nm": "nm nanometer nanometre", "in": "in inch inches", "ft": "ft foot feet", "yd": "yd yard", "mi": "mi mile",
-    "g": "g gram", "kg": "kg kilogram kilo", "mg": "mg milligram", "lb": "lb lbs pound", "oz": "oz ounce", "ton": "ton tonne",
-    "s": "s sec second", "min": "min minute", "h": "h hr hour", "ms": "ms millisecond", "day": "day", "week": "week wk", "month": "month",
-    "year": "year yr", "l": "l liter litre", "ml": "ml milliliter millilitre", "gal": "gallon gal", "dollar": "dollar", "cent": "cent ¢",
-    "mph": "mph", "m/s": "m/s", "km/h": "km/h kmh kph kmph", "ft/s": "ft/s", "n": "newton", "j": "joule", "w": "watt", "hz": "hz hertz",
-    "pa": "pascal", "v": "volt", "ohm": "ohm", "ev": "ev", "kev": "kev", "mev": "mev", "k": "kelvin", "degree": "degree deg", "radian": "radian rad",
-    "acre": "acre", "hectare": "hectare", "rupee": "rupee", "euro": "euro",
+    "m": "m meter metre", "cm": "cm centimeter centimetre", "mm": "mm millimeter millimetre",
+    "km": "km kilometer kilometre", "nm": "nm nanometer nanometre", "in": "in inch inches", "ft": "ft foot feet",
+    "yd": "yd yard", "mi": "mi mile", "g": "g gram", "kg": "kg kilogram kilo", "mg": "mg milligram", "lb": "lb lbs pound",
+    "oz": "oz ounce", "ton": "ton tonne", "s": "s sec second", "min": "min minute", "h": "h hr hour",
+    "ms": "ms millisecond", "day": "day", "week": "week wk", "month": "month", "year": "year yr", "l": "l liter litre",
+    "ml": "ml milliliter millilitre", "gal": "gallon gal", "dollar": "dollar", "cent": "cent ¢", "mph": "mph", "m/s": "m/s",
+    "km/h": "km/h kmh kph kmph", "ft/s": "ft/s", "n": "newton", "j": "joule", "w": "watt", "hz": "hz hertz", "pa": "pascal",
+    "v": "volt", "ohm": "ohm", "ev": "ev", "kev": "kev", "mev": "mev", "k": "kelvin", "degree": "degree deg",
+    "radian": "radian rad", "acre": "acre", "hectare": "hectare", "rupee": "rupee", "euro": "euro",
 }  # fmt: skip
 _UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split()}
 _POWER_WORDS = {"square": "^2", "sq": "^2", "squared": "^2", "cubic": "^3", "cu": "^3", "cubed": "^3"}
 _FRAMED_UNIT = re.compile(r"\s*\\(?:text|mathrm|mbox|textrm|textbf|operatorname)\{([^{}]*)\}(?:\^\{?([23])\}?)?$")
-_COMPOUND_UNIT = re.compile(r"(?<=[\d})])\s*((?:(?:\\(?:text|mathrm)\{[^{}]*\}|/|\\cdot|\\times)\s*(?:\^\{?-?\d\}?)?\s*){2,12})$")
+_COMPOUND_UNIT = re.compile(
+    r"(?<=[\d})])\s*((?:(?:\\(?:text|mathrm)\{[^{}]*\}|/|\\cdot|\\times)\s*(?:\^\{?-?\d\}?)?\s*){2,12})$"
+)
 _BARE_UNIT = re.compile(
     r"(?<=[\d})])\s*((?:(?:square|sq|cubic|cu)\.?\s+)?[A-Za-z]{2,}(?:/[A-Za-z]+)?|(?<=\s)[mgshl](?:/s)?)(?:\^\{?([23])\}?)?$"
 )

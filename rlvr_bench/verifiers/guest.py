@@ -22,16 +22,23 @@ import time
 from typing import Any, BinaryIO
 
 FRAME = struct.Struct("!I")
-_PLAIN = (type(None), bool, int, float, str)
-_TYPES = {kind.__name__: kind for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)}
-_CONTAINERS = {"t": tuple, "l": list, "s": set, "f": frozenset}
+_SCALARS: tuple[Any, ...] = (bool, int, float, str)
+_TYPES: dict[str, Any] = {
+    kind.__name__: kind for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
+}
+_CONTAINERS: dict[str, Any] = {"t": tuple, "l": list, "s": set, "f": frozenset}
 
 
 def encode(value: Any, keep: Any) -> Any:
-    """A value as JSON data; ``keep(object)`` numbers what cannot travel. Subclasses lose their class: no foreign __eq__ crosses."""
-    for plain in _PLAIN:
+    """A value as JSON data; ``keep(object)`` numbers what cannot travel.
+
+    Subclasses lose their class, so no __eq__ of the sample's crosses.
+    """
+    if value is None:
+        return None
+    for plain in _SCALARS:
         if isinstance(value, plain):
-            return plain(value) if plain is not type(None) else None
+            return plain(value)
     for tag, kind in _CONTAINERS.items():
         if isinstance(value, kind):
             return {tag: [encode(item, keep) for item in kind.__iter__(value)]}
@@ -41,14 +48,15 @@ def encode(value: Any, keep: Any) -> Any:
         return {"b": bytes(value).hex()}
     if isinstance(value, complex):
         return {"c": [value.real, value.imag]}
-    if isinstance(value, type) and _TYPES.get(value.__name__) is value:
-        return {"y": value.__name__}
+    for name, kind in _TYPES.items():
+        if value is kind:
+            return {"y": name}
     return {"r": keep(value)}
 
 
 def decode(data: Any, look_up: Any) -> Any:
     """The value of JSON data; ``look_up(number)`` finds what did not travel. Raises ValueError for anything else."""
-    if isinstance(data, _PLAIN):
+    if data is None or isinstance(data, _SCALARS):
         return data
     ((tag, content),) = data.items()
     if tag in _CONTAINERS:
@@ -108,17 +116,19 @@ def _confine(limits: dict[str, Any]) -> None:
 
 
 def _load(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
-    exec(compile(request["code"], "sample.py", "exec"), scope)  # noqa: S102  this is what the sandbox is for
+    exec(compile(request["code"], "sample.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
     return {"names": sorted(name for name, value in scope.items() if callable(value))}
 
 
 def _call(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
-    target = kept.look_up(request["on"]) if "on" in request else None
+    target: Any = kept.look_up(request["on"]) if "on" in request else None
     for name in request["path"]:
         if target is None:
             target = scope[name]
         else:
-            target = (target() if isinstance(target, type) and request.get("instantiate") else target).__getattribute__(name)
+            target = (target() if isinstance(target, type) and request.get("instantiate") else target).__getattribute__(
+                name
+            )
     arguments = [decode(argument, kept.look_up) for argument in request["args"]]
     named = {name: decode(argument, kept.look_up) for name, argument in request["named"].items()}
     value = target(*arguments, **named)
@@ -164,10 +174,10 @@ def _run(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[st
 def _run_program(code: str) -> None:
     status = 1
     try:
-        sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115, PTH123
+        sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115  the process ends with them
         scope = {"__name__": "__main__", "__builtins__": __builtins__}
         try:
-            exec(compile(code, "sample.py", "exec"), scope)  # noqa: S102
+            exec(compile(code, "sample.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
             status = 0
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -209,7 +219,7 @@ def main(limits: dict[str, Any]) -> None:
             return
         try:
             reply = OPERATIONS[request["op"]](request, scope, kept)
-        except BaseException as error:  # noqa: BLE001  whatever the sample raised, SystemExit included, is its result
+        except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
             reply = {"raised": type(error).__name__, "text": str(error)[:500]}
         body = json.dumps(reply).encode()
         replies.write(FRAME.pack(len(body)) + body)

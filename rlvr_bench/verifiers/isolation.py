@@ -348,8 +348,8 @@ class VerifierPool(Generic[Key]):
             pid, connection = self._open_server().spawn()
         except (OSError, EOFError):
             _log.warning("the fork server is gone; starting it again")
-            for worker in self._workers:
-                self._todo.extend(worker.queue)
+            for lost in self._workers:
+                self._todo.extend(lost.queue)
             self.close()
             pid, connection = self._open_server().spawn()
         worker: _Worker[Key] = _Worker(pid, connection, self._wall_s)

@@ -20,10 +20,10 @@ _MAX_POWER_TOWER = 3
 _MAX_ITEMS = 400
 
 _OPENERS, _CLOSERS = frozenset("([{"), frozenset(")]}")
-_DIGIT_RUN = re.compile(r"\d{%d}" % (_MAX_DIGITS + 1))
+_DIGIT_RUN = re.compile(rf"\d{{{_MAX_DIGITS + 1}}}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
-_E_NOTATION = re.compile(r"\d\.?[eE][+\-]?\d{%d}" % (_MAX_EXPONENT_DIGITS - 1))
-_BIG_EXPONENT = re.compile(r"\^\s*(?:\{\s*)?[+\-(]*\d{%d}" % _MAX_EXPONENT_DIGITS)
+_E_NOTATION = re.compile(rf"\d\.?[eE][+\-]?\d{{{_MAX_EXPONENT_DIGITS - 1}}}")
+_BIG_EXPONENT = re.compile(rf"\^\s*(?:\{{\s*)?[+\-(]*\d{{{_MAX_EXPONENT_DIGITS}}}")
 _BIG_FACTORIAL = re.compile(r"\d{5}[)}\]\s]*!|!\s*[)}\]]+\s*!")
 _BIG_BOUND = re.compile(r"\\(?:sum|prod)(?![A-Za-z]).{0,80}?\^\s*(?:\{[^{}]*?\d{6}|\d{6}|\{[^{}]*\^)")
 _BIG_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{?\s*(?:\d{5}|\d+\s*\^)")

@@ -33,8 +33,9 @@ def verify_many(
 
     ``verifier`` is a name (`VERIFIERS`) or a verifier; ``extract`` the policy that takes the answer from a response:
     ``boxed``, ``auto`` (boxed, else a stated final answer, else the last expression, else all of it), ``gsm8k``, ``choice``,
-    ``regex:...`` and the others of `extraction`. Pairs with the same gold answer and an equivalent extracted one are decided once,
-    with ``timeout_s`` of CPU time; the others get ``seconds`` 0. Only extracted answers are kept, so ``pairs`` may be a generator.
+    ``regex:...`` and the others of `extraction`. Pairs with the same gold answer and an equivalent extracted one are decided
+    once, with ``timeout_s`` of CPU time; the others get ``seconds`` 0. Only extracted answers are kept: ``pairs`` may be a
+    generator.
     Raises UnknownName or VerifierError for a bad name or policy, BadArgument for bad limits.
     """
     from rlvr_bench.verifiers import open_verifier

@@ -28,9 +28,10 @@ from rlvr_bench.verifiers.rational import numbers_agree, read_number
 __all__ = ["MathVerifier"]
 
 _WARM_UP = (
-    ("\\frac{1}{2}+x", "\\frac{x}{2}"), ("(1,2)", "(1,3)"), ("\\sqrt{2}", "2\\sqrt{3}"), ("x^2+2x+1", "(x+1)^2"), ("[0,1)\\cup(2,3]", "x<3"),
-    ("\\{1,2\\}", "1,2"), ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{pmatrix}1&2\\\\3&5\\end{pmatrix}"), ("\\sin{x}", "\\cos x"),
-    ("y=2x+1", "2x-y+1=0"), ("\\text{east}", "\\text{west}"), ("\\pi e^{2}", "\\ln 2"), ("1+2i", "2-i"), ("5!", "\\binom{5}{2}"),
+    ("\\frac{1}{2}+x", "\\frac{x}{2}"), ("(1,2)", "(1,3)"), ("\\sqrt{2}", "2\\sqrt{3}"), ("x^2+2x+1", "(x+1)^2"),
+    ("[0,1)\\cup(2,3]", "x<3"), ("\\{1,2\\}", "1,2"), ("\\sin{x}", "\\cos x"), ("y=2x+1", "2x-y+1=0"),
+    ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{pmatrix}1&2\\\\3&5\\end{pmatrix}"),
+    ("\\text{east}", "\\text{west}"), ("\\pi e^{2}", "\\ln 2"), ("1+2i", "2-i"), ("5!", "\\binom{5}{2}"),
 )  # fmt: skip
 _POINTS = (1, 3, 10)
 _SYNTAX_WORDS = re.compile(r"\\text\{[^{}]*\}|[A-Za-z]{2,}|[\s.,:;()\[\]$*_~'\"]|\\[,;!: ]")
@@ -96,7 +97,7 @@ def _strictly(function: Callable[..., Any], *arguments: Any, **options: Any) -> 
         return function(*arguments, raise_on_error=True, **options)
     except (MemoryError, RecursionError):
         raise
-    except Exception:  # noqa: BLE001  sympy and ANTLR raise anything
+    except Exception:  # noqa: BLE001  whatever it raises becomes a result
         return function(*arguments, raise_on_error=False, **options)
 
 
@@ -110,7 +111,7 @@ def _is_whole(answer: str) -> bool:
         try:
             reader = engine["latex"]._Latex2Sympy().create_parser(candidate)
             reader.math()
-        except Exception:  # noqa: BLE001, S112  the grammar raises bare Exceptions
+        except Exception:  # noqa: BLE001, S112  whatever it raises becomes a result
             continue
         return bool(reader.getCurrentToken().type == -1)
     return bool(_LONE_VALUE.fullmatch(_SYNTAX_WORDS.sub("", answer)))
@@ -160,13 +161,14 @@ def _numerically(gold: Any, value: Any) -> bool | None:
         if ours is None or theirs is None:
             return None
         gaps = [_gap(a, b) for a, b in zip(ours, theirs, strict=True)]
-        if None in gaps:
+        known = [gap for gap in gaps if gap is not None]
+        if len(known) < len(gaps):
             exact = gold.doit(), value.doit()
             return bool(exact[0] == exact[1]) if exact[0].is_Rational and exact[1].is_Rational else None
-        if any(gap > 1e-3 for gap in gaps):
+        if any(gap > 1e-3 for gap in known):
             return False
         moderate = all(1e-20 < abs(a) < 1e20 for a in ours)  # else a difference of 1 would not show
-        return True if moderate and all(gap < 1e-50 for gap in gaps) else None
+        return True if moderate and all(gap < 1e-50 for gap in known) else None
     except (AttributeError, TypeError, ValueError, ArithmeticError, NotImplementedError):
         return None
 

@@ -43,14 +43,15 @@ _RADICAL = re.compile(r"([√∛∜])\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d
 _RADICAL_NAMES = {"√": "\\sqrt", "∛": "\\sqrt[3]", "∜": "\\sqrt[4]"}
 _VULGAR = re.compile(r"(\d*)\s*(\d+)⁄(\d+)")
 _SYMBOLS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "\\times ", "⋅": "\\cdot ", "·": "\\cdot ", "∙": "\\cdot ", "÷": "/",
-    "∕": "/", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx ", "±": "\\pm ", "∓": "\\mp ",
-    "∞": "\\infty ", "∪": "\\cup ", "∩": "\\cap ", "∅": "\\emptyset ", "∈": "\\in ", "∉": "\\notin ", "ℝ": "\\mathbb{R}",
-    "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}", "°": "^\\circ ", "º": "^\\circ ",
-    "π": "\\pi ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ", "θ": "\\theta ", "λ": "\\lambda ", "μ": "\\mu ",
-    "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ", "φ": "\\phi ", "ϕ": "\\phi ", "ω": "\\omega ", "ε": "\\epsilon ", "Δ": "\\Delta ",
-    "′": "'", "’": "'", "“": '"', "”": '"', "…": "\\ldots ", "\u200b": "", "\u2061": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ",
-    "→": "\\to ", "∖": "\\setminus ", "⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ",
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "\\times ", "⋅": "\\cdot ", "·": "\\cdot ", "∙": "\\cdot ",
+    "÷": "/", "∕": "/", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx ",
+    "±": "\\pm ", "∓": "\\mp ", "∞": "\\infty ", "∪": "\\cup ", "∩": "\\cap ", "∅": "\\emptyset ", "∈": "\\in ",
+    "∉": "\\notin ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}",
+    "°": "^\\circ ", "º": "^\\circ ", "π": "\\pi ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ",
+    "θ": "\\theta ", "λ": "\\lambda ", "μ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ", "φ": "\\phi ",
+    "ϕ": "\\phi ", "ω": "\\omega ", "ε": "\\epsilon ", "Δ": "\\Delta ", "′": "'", "’": "'", "“": '"', "”": '"',
+    "…": "\\ldots ", "\u200b": "", "\u2061": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ", "→": "\\to ",
+    "∖": "\\setminus ", "⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ",
 }  # fmt: skip
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
 
@@ -186,11 +187,16 @@ _ALL_REALS = re.compile(r"(?:the set of )?(?:all )?real(?:s| numbers?)", re.IGNO
 _INFINITY = re.compile(r"([-+]?)(?:positive )?infinity", re.IGNORECASE)
 _NUMBER_WORDS = {
     word: str(number)
-    for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    for number, word in enumerate(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    )
 }
 _MULTIPLES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _MULTIPLE = re.compile(r"(-?[\d,]*\.?\d+)\s*(thousand|million|billion|trillion)", re.IGNORECASE)
-_COUNTED = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)\s+(?:square )?(?:points?|integers?|units?|people|dollars?|cents?|ways|pairs?|solutions?|numbers?|triangles?|integers?|times|cookies|books?)")
+_COUNTED = re.compile(
+    r"(-?\d[\d,]*(?:\.\d+)?)\s+(?:square )?(?:points?|integers?|units?|people|dollars?|cents?|ways|pairs?|solutions?|"
+    r"numbers?|triangles?|times|cookies|books?)"
+)
 _ORDINAL = re.compile(r"(\d+)\s*(?:\^\s*\{?\s*(?:\\(?:text|mathrm)\{)?\s*(?:st|nd|rd|th)\s*\}?\}?|(?:st|nd|rd|th))")
 _ARTICLE = re.compile(r"(?:an?|the) ([a-z]{3,}(?: [a-z]+)*)", re.IGNORECASE)
 
@@ -218,7 +224,15 @@ def _words(text: str) -> str:
     return article[1] if article else text
 
 
-_RELATIONS = {"<=": "\\le ", ">=": "\\ge ", "=<": "\\le ", "=>": "\\ge ", "!=": "\\ne ", "\\not=": "\\ne ", "\\not =": "\\ne "}
+_RELATIONS = {
+    "<=": "\\le ",
+    ">=": "\\ge ",
+    "=<": "\\le ",
+    "=>": "\\ge ",
+    "!=": "\\ne ",
+    "\\not=": "\\ne ",
+    "\\not =": "\\ne ",
+}
 _RELATION = re.compile("|".join(map(re.escape, _RELATIONS)))
 _REPEATING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot)\{(\d{1,12})\}(?!\d)")
 _LOG_E, _LG = re.compile(r"\\log_\{?e\}?(?![A-Za-z])"), re.compile(r"\\lg(?![A-Za-z])")
@@ -228,7 +242,7 @@ _OR = re.compile(r"\s*,?\s*(?:\\text\{\s*or\s*\}|\bor\b|\\vee|\\lor)\s*")
 
 
 def _repeating(match: re.Match[str]) -> str:
-    """0.3\\overline{6} as the fraction that it is."""
+    r"""0.3\\overline{6} as the fraction that it is."""
     whole, fixed, period = match.groups()
     bottom = (10 ** len(period) - 1) * 10 ** len(fixed)
     top = int((whole or "0") + fixed + period) - int((whole or "0") + fixed)

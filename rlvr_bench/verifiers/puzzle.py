@@ -23,7 +23,7 @@ class CountdownVerifier(PolicyVerifier):
     policy: str = "whole"
 
     def warm_up(self) -> None:
-        import rlvr_bench.countdown  # noqa: F401
+        import rlvr_bench.countdown  # noqa: F401  imported ahead of the fork
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
         from rlvr_bench.countdown import check

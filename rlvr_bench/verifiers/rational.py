@@ -25,13 +25,14 @@ _FRACTION = re.compile(
 )
 _SLASH = re.compile(rf"{_SIGN}[({{]?(?P<top>-?{_UNSIGNED})[)}}]?\s*/\s*[({{]?(?P<bottom>-?{_UNSIGNED})[)}}]?{_PERCENT}")
 _SCIENTIFIC = re.compile(
-    rf"{_SIGN}(?P<number>{_UNSIGNED})?\s*(?P<times>\\times|\\cdot|\*|x|X)?\s*10\s*\^\s*(?:\{{\s*(?P<power>[-+]?\d{{1,4}})\s*\}}|(?P<power1>\d))"
+    rf"{_SIGN}(?P<number>{_UNSIGNED})?\s*(?P<times>\\times|\\cdot|\*|x|X)?\s*10\s*\^\s*"
+    r"(?:\{\s*(?P<power>[-+]?\d{1,4})\s*\}|(?P<power1>\d))"
 )
 _PARENTHESES = re.compile(r"\(([^(),]*)\)")
 
 
 class PlainNumber(msgspec.Struct, frozen=True):
-    """A number as written: its value without the percent sign, and whether it was written with a decimal point or power of ten."""
+    """A number as written: its value without the percent sign; a decimal point or a power of ten makes it a decimal."""
 
     value: Fraction
     is_decimal: bool
@@ -97,8 +98,8 @@ def read_number(text: str) -> PlainNumber | None:
 def _close(gold: PlainNumber, value: PlainNumber, shift: tuple[int, int] = (0, 0)) -> bool:
     """Equality as math-verify means it: exact, or to 6 decimals where one was written as a decimal and neither as an integer.
 
-    Rounding to 6 decimals makes every two numbers below 5e-7 equal, so small ones must also agree to 6 digits. ``shift`` divides
-    each side by that power of ten first.
+    Rounding to 6 decimals makes every two numbers below 5e-7 equal, so small ones must also agree to 6 digits. ``shift``
+    divides each side by that power of ten first.
     """
     ours, theirs = gold.value / 10 ** shift[0], value.value / 10 ** shift[1]
     if ours == theirs:
@@ -108,8 +109,8 @@ def _close(gold: PlainNumber, value: PlainNumber, shift: tuple[int, int] = (0, 0
         return False
     largest = max(abs(ours), abs(theirs))
     if largest < Fraction(1, 1000):
-        return abs(ours - theirs) <= largest / 10**6
-    return round(ours, 6) == round(theirs, 6)
+        return bool(abs(ours - theirs) <= largest / 10**6)
+    return bool(round(ours, 6) == round(theirs, 6))
 
 
 def numbers_agree(gold: PlainNumber, value: PlainNumber, percent: str = "either") -> bool:

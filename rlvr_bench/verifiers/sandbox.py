@@ -3,7 +3,7 @@
 Inside there is no network, no process but its own, no file but a read-only interpreter and a scratch folder of bounded size,
 and no privilege; memory, CPU time, file size, open files and processes are limited. What it does not stop: bugs of the
 kernel, and measuring time. Root needs care: RLIMIT_NPROC does not bind uid 0 whatever a user namespace calls it, so a
-privileged caller's sandbox is set up without a user namespace and the guest changes to another real uid before it runs anything.
+privileged caller's sandbox is set up without a user namespace and the guest changes to another real uid before anything runs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ import msgspec
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.verifiers import guest
 
-__all__ = ["Sandbox", "SandboxLimits", "SampleFailure", "sandbox_problem"]
+__all__ = ["SampleFailure", "Sandbox", "SandboxLimits", "sandbox_problem"]
 
 _log = logging.getLogger(__name__)
 _MAX_FRAME = 64 << 20
 _START_S = 60.0
-_INSTALL = "Install bubblewrap (`apt-get install bubblewrap`), or pass allow_unsafe=true to run model code without a sandbox."
+_INSTALL = (
+    "Install bubblewrap (`apt-get install bubblewrap`), or pass allow_unsafe=true to run model code without a sandbox."
+)
 
 
 class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +49,7 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     output_bytes: int = 4 << 20
 
 
-class SampleFailure(Exception):  # noqa: N818  it is the sample's failure, and a normal outcome
+class SampleFailure(Exception):
     """The sample did not answer: ``kind`` is timeout, crashed, or the forged or malformed reply's ``protocol``."""
 
     def __init__(self, kind: str) -> None:
@@ -71,8 +73,18 @@ def _own_processes() -> int:
 
 def _bubblewrap(bwrap: str, limits: SandboxLimits) -> list[str]:
     interpreter = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
-    prefixes = dict.fromkeys([Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve(), interpreter.parent.parent])
-    command = [bwrap, "--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    prefixes = dict.fromkeys(
+        [Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve(), interpreter.parent.parent]
+    )
+    command = [
+        bwrap,
+        "--die-with-parent",
+        "--new-session",
+        "--unshare-ipc",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-uts",
+    ]
     command += ["--unshare-cgroup-try", "--clearenv", "--cap-drop", "ALL"]
     if os.getuid() == 0:
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
@@ -87,15 +99,17 @@ def _bubblewrap(bwrap: str, limits: SandboxLimits) -> list[str]:
             command += ["--ro-bind", str(path), str(path)]
     for prefix in prefixes:
         if not prefix.is_relative_to("/usr"):
-            for folder in reversed(prefix.parents[:-1]):  # bwrap would copy a parent's mode, and /root is closed to the guest
+            for folder in reversed(
+                prefix.parents[:-1]
+            ):  # bwrap would copy a parent's mode, and /root is closed to the guest
                 command += ["--perms", "0755", "--dir", str(folder)]
             command += ["--ro-bind", str(prefix), str(prefix)]
     for device in ("null", "zero", "urandom", "random"):  # not --dev, whose /dev/shm has no size limit
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    command += ["--proc", "/proc", "--size", str(limits.scratch_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
-    for name, value in {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}.items():  # noqa: S108
+    command += ["--proc", "/proc", "--size", str(limits.scratch_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108  the sandbox's own scratch folder
+    for name, value in {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}.items():  # noqa: S108  the sandbox's own scratch folder
         command += ["--setenv", name, value]
-    return [*command, "--chdir", "/tmp", "--remount-ro", "/", "--", str(interpreter)]  # noqa: S108
+    return [*command, "--chdir", "/tmp", "--remount-ro", "/", "--", str(interpreter)]  # noqa: S108  the sandbox's own scratch folder
 
 
 @functools.lru_cache(maxsize=4)

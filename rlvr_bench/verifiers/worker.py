@@ -109,7 +109,7 @@ def _prepare(control: socket.socket) -> tuple[Any, Limits, str]:
             verifier.warm_up()
     except (EOFError, ConnectionError):
         raise
-    except BaseException as error:  # noqa: BLE001  a user's module may raise anything; it is reported to the parent
+    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
         return None, Limits(timeout_s=1, memory_bytes=0, max_items=1, recycle_bytes=0), _describe(error)
     gc.collect()
     gc.freeze()
@@ -180,7 +180,7 @@ def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
     try:
         verifier.warm_up()
         send_frame(connection, b"")
-    except BaseException as error:  # noqa: BLE001  a user's module may raise anything; it is reported to the parent
+    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
         send_frame(connection, _describe(error).encode())
         return
     for served in range(1, limits.max_items + 1):
@@ -196,7 +196,7 @@ def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
 def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Reply:
     """One verdict under the CPU deadlines; whatever the verifier does short of killing its process becomes a reply."""
     started = time.perf_counter()
-    verdict: Verdict
+    verdict: Any
     try:
         _set_deadlines(timeout_s)
         try:
@@ -211,7 +211,7 @@ def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Re
         verdict = Verdict(status="error", kind="memory")
     except RecursionError:
         verdict = Verdict(status="error", kind="limit")
-    except BaseException:  # noqa: BLE001  SystemExit and the like from a verifier must cost one item only
+    except BaseException:  # noqa: BLE001  whatever it raises becomes a result
         verdict = Verdict(status="error", kind="exception")
     signal.setitimer(signal.ITIMER_PROF, 0)  # again: the deadline may have fired inside the `finally` above
     return Reply(verdict.status, verdict.kind, verdict.answer, time.perf_counter() - started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import threading
@@ -19,7 +20,7 @@ from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers import endpoint_client
 from rlvr_bench.samplers.endpoint import EndpointSampler
 from rlvr_bench.samplers.protocol import SamplerOptions
-from tests.samplers.scripted_server import LAW, LOGPROBS, Reply, ScriptedServer, hooked, probe_text, serving
+from tests.samplers.scripted_server import LAW, LOGPROBS, Reply, ScriptedServer, probe_text, serving
 
 SAMPLING = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=16)
 KEY = "sk-very-secret-0123456789"
@@ -65,6 +66,16 @@ def fails_for(word: str, *replies: Reply) -> Callable[[str, dict[str, Any]], Rep
 
 def texts(draw: Draw) -> list[str]:
     return [rollout.text for rollout in draw.rollouts]
+
+
+def slowed(server: ScriptedServer, delay_s: Callable[[str], float]) -> None:
+    """From now on an answer takes as long as its prompt says."""
+    plain = server.answer
+
+    def answer(path: str, body: dict[str, Any]) -> Reply:
+        return dataclasses.replace(plain(path, body), delay_s=delay_s(probe_text(body)))
+
+    vars(server)["answer"] = answer
 
 
 # ------------------------------------------------------------------------------------------------ drawing
@@ -120,7 +131,8 @@ def test_messages_or_raw_text(opened: Any, options: Any, chat: bool, route: str,
 
 def test_vllm_renders_the_messages_and_is_asked_in_tokens(opened: Any) -> None:
     server, sampler = opened(ScriptedServer(kind="vllm"))
-    list(sampler.draw([request("p1"), request("p1", start=2)], SAMPLING))
+    for start in (0, 2):
+        list(sampler.draw([request("p1", start=start)], SAMPLING))
     assert [body["prompt"] for body in server.draws()] == [[0, 1, 2, 3, 4]] * 2
     asked = [body for path, body in server.seen if path == "/tokenize" and "question p1" in json.dumps(body)]
     assert len(asked) == 1
@@ -140,16 +152,8 @@ def test_a_base_model_without_a_template_gets_raw_text(opened: Any) -> None:
 
 
 def test_a_fast_one_is_not_kept_waiting_and_few_are_in_flight(opened: Any) -> None:
-    slow = ScriptedServer(script=lambda path, body: None)
-    server, sampler = opened(slow, concurrency=3)
-    plain = server.answer
-
-    def delayed(path: str, body: dict[str, Any]) -> Reply:
-        reply = plain(path, body)
-        reply.delay_s = 0.5 if "p0" in probe_text(body) else 0.03
-        return reply
-
-    server.answer = delayed  # type: ignore[method-assign]
+    server, sampler = opened(concurrency=3)
+    slowed(server, lambda text: 0.5 if "p0" in text else 0.03)
     pulled = [0]
 
     def asked() -> Iterator[DrawRequest]:
@@ -176,14 +180,7 @@ def test_none_among_the_requests_means_wait(opened: Any) -> None:
 def test_leaving_early_is_quick_and_leaves_no_threads(opened: Any) -> None:
     before = set(threading.enumerate())
     server, sampler = opened(concurrency=4)
-    plain = server.answer
-
-    def hanging(path: str, body: dict[str, Any]) -> Reply:
-        reply = plain(path, body)
-        reply.delay_s = 0.0 if "p0" in probe_text(body) else 3.0
-        return reply
-
-    server.answer = hanging  # type: ignore[method-assign]
+    slowed(server, lambda text: 0.0 if "p0" in text else 3.0)
     draws = sampler.draw((request(f"p{i}", seed=i) for i in range(9)), SAMPLING)
     assert next(draws).request.prompt.problem_id == "p0"
     started = time.monotonic()
@@ -306,10 +303,11 @@ def test_the_model_is_named_or_the_only_one(opened: Any) -> None:
 
 # ------------------------------------------------------------------------------------------------ the key
 def everything_said(caught: pytest.ExceptionInfo[BaseException], caplog: pytest.LogCaptureFixture) -> str:
-    links, link = [], caught.value
+    links: list[str] = []
+    link: BaseException | None = caught.value
     while link is not None:
         links.append(f"{link} {link!r} {vars(link)}")
-        link = link.__cause__ or link.__context__  # type: ignore[assignment]
+        link = link.__cause__ or link.__context__
     return " ".join(links) + caplog.text + " ".join(str(record.args) for record in caplog.records)
 
 
@@ -444,7 +442,7 @@ def test_reasoning_and_parts_and_huge_text(opened: Any) -> None:
 
 def test_a_server_that_cuts_early_is_told_of(opened: Any, caplog: pytest.LogCaptureFixture) -> None:
     cut = Reply({"choices": [{"text": "x", "finish_reason": "length", "token_ids": [1]}]})
-    _, sampler = opened(ScriptedServer(script=fails_for("p", *[cut] * 2)), chat_template="none")
+    _, sampler = opened(ScriptedServer(script=fails_for("raw p", *[cut] * 2)), chat_template="none")
     list(sampler.draw([request(f"p{i}", n=1) for i in range(2)], SAMPLING))
     assert [record.message[:50] for record in caplog.records] == ["the server cut a response at 1 tokens of 16 asked:"]
 
@@ -539,12 +537,3 @@ def test_statistics_of_the_sampled_law_are_refused(opened: Any) -> None:
     server._logprobs = processed  # type: ignore[method-assign]
     with pytest.raises(EngineError, match="measures the law it samples from.*--logprobs-mode raw_logprobs"):
         opened(server)
-
-
-def test_our_columns_are_never_taken_for_log_probabilities() -> None:
-    from rlvr_bench.samplers.endpoint_replies import positions
-
-    table = {f"token_id:{i}": value for i, value in hooked(3).items()}
-    assert positions({"token_logprobs": [-1.0], "top_logprobs": [table]}) is None
-    assert positions({"token_logprobs": [-1.0], "top_logprobs": [{"a": -1.0}]}) is not None
-    assert positions({"content": None}) is positions({}) is positions({"content": [{"logprob": "x"}]}) is None

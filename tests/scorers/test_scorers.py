@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rlvr_bench.records import STATUSES, Outcomes
+from rlvr_bench.errors import RunError
+from rlvr_bench.records import STATUSES, Outcomes, StoppingRule
 from rlvr_bench.scorers import boundary, default_ks, entropy, pass_at_k, quality_rates
 
 
@@ -35,6 +36,7 @@ def outcomes(statuses: list[str], **columns: Any) -> Outcomes:
             for name in ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
         },
         "entropy_profile": np.full((size, 20), np.nan, dtype=np.float32),
+        "asked": max(map(len, statuses)),
     }
     return Outcomes(**{**fields, **columns})
 
@@ -131,6 +133,7 @@ def test_quality_rates_are_shares_of_rollouts_averaged_over_problems() -> None:
         "duplicate_rate": pytest.approx((2 / 4 + 0) / 2),  # the same text in another problem is no duplicate
         "several_answers_rate": pytest.approx((2 / 4 + 0) / 2),
         "tokens_per_response": pytest.approx((2.5 + 15) / 2),
+        "effective_n": pytest.approx((2 + 2) / 2),
     }
 
 
@@ -148,3 +151,45 @@ def test_clustered_problems_widen_the_interval() -> None:
 def test_scoring_twice_gives_the_same_numbers() -> None:
     runs = outcomes(["cwww", "cwcw", "wwww"])
     assert pass_at_k(runs) == pass_at_k(runs)
+
+
+def under_rule(statuses: list[str], asked: int, stop_after: int, batch: int) -> Outcomes:
+    """What a stopping rule keeps of problems drawn in full: each to the end of the batch of its R-th correct rollout."""
+    kept = []
+    for run in statuses:
+        ends = range(batch, asked + 1, batch)
+        kept.append(run[: next((end for end in ends if run[:end].count("c") >= stop_after), asked)])
+    return outcomes(kept, asked=asked, stopping=StoppingRule(stop_after=stop_after, batch=batch))
+
+
+def test_under_a_stopping_rule_pass_at_k_is_unbiased() -> None:
+    """Exact: the mean over every outcome of 6 rollouts, weighted by its probability, is 1 - q^k."""
+    asked, p = 6, 0.3
+    for stop_after, batch in ((1, 1), (1, 2), (2, 3), (2, 2)):
+        means = dict.fromkeys(range(1, asked + 1), 0.0)
+        for letters in product("cw", repeat=asked):
+            run = "".join(letters)
+            weight = p ** run.count("c") * (1 - p) ** run.count("w")
+            for estimate in pass_at_k(under_rule([run], asked, stop_after, batch), ks=list(means)):
+                assert estimate.k is not None
+                assert estimate.value is not None
+                means[estimate.k] += weight * estimate.value
+        for k, mean in means.items():
+            assert mean == pytest.approx(1 - (1 - p) ** k)
+
+
+def test_an_unfinished_adaptive_run_is_refused() -> None:
+    with pytest.raises(RunError, match="1 problems are not drawn to the end of the stopping rule"):
+        pass_at_k(outcomes(["ccww", "wwww"], asked=8, stopping=StoppingRule(stop_after=2, batch=4)))
+
+
+def test_under_a_stopping_rule_the_boundary_is_at_the_full_budget() -> None:
+    (estimate,) = boundary(under_rule(["ccwwwwww", "wwwwwwww"], asked=8, stop_after=2, batch=4))
+    assert (estimate.value, estimate.k) == (1.0, 8)
+
+
+def test_the_first_rollouts_are_a_subset_no_rule_chose() -> None:
+    first = outcomes(["cwcw", "wwww"], entropy_mean=np.arange(8.0)).first(2)
+    assert first.n_samples.tolist() == [2, 2]
+    assert first.n_correct.tolist() == [1, 0]
+    assert first.entropy_mean.tolist() == [0.0, 1.0, 4.0, 5.0]

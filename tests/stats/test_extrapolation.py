@@ -102,6 +102,18 @@ def test_always_marked_as_extrapolation(model: SolveRateModel) -> None:
     assert got.interval.value[:3] == pytest.approx(observed, abs=0.02)
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("c", [[3, 3], [1] + [0] * 99, [31] * 20])
+def test_too_little_spread_to_fit_is_no_certainty(model: SolveRateModel, c: list[int]) -> None:
+    """Equal counts drive the Beta parameters to their bounds: pass@1 keeps at least the binomial error of all rollouts."""
+    got = extrapolate_pass_at_k(c, 64, [1, 1000], model).interval
+    p, draws = sum(c) / (64 * len(c)), 64 * len(c)
+    assert got.value[0] == pytest.approx(p, rel=0.02)
+    assert got.high[0] - got.low[0] > 1.7 * 1.96 * math.sqrt(p * (1 - p) / draws)
+    assert (got.low <= got.value).all()
+    assert (got.value <= got.high).all()
+
+
 def test_unknown_model() -> None:
     with pytest.raises(ValueError, match=r"model is 'gamma'.*beta"):
         inspect.unwrap(extrapolate_pass_at_k)([1], 2, 1, model="gamma")  # past the type check

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  the tables are easier to read in long rows
 """Answers made to hang, crash or exhaust a verifier; (name, answer) pairs, all wrong against the gold answer 7/3 + x."""
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 from rlvr_bench.records import Problem, Verdict
 
@@ -29,7 +30,12 @@ def _loop_and_swallow() -> None:
             continue
 
 
-ACTIONS = {
+def _kill_server() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(1)
+
+
+ACTIONS: dict[str, Callable[[], object]] = {
     "loop": lambda: [None for _ in iter(int, 1)],
     "swallow": _loop_and_swallow,
     "sleep": lambda: time.sleep(10_000),
@@ -37,7 +43,7 @@ ACTIONS = {
     "segv": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "abort": os.abort,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "kill server": lambda: (os.kill(os.getppid(), signal.SIGKILL), time.sleep(1)),
+    "kill server": _kill_server,
     "_exit": lambda: os._exit(0),
     "exit": lambda: sys.exit(0),
     "interrupt": lambda: (_ for _ in ()).throw(KeyboardInterrupt),
@@ -46,7 +52,6 @@ ACTIONS = {
     "recursion": lambda: _recurse(0),
     "raise": lambda: 1 // 0,
     "close files": lambda: os.closerange(3, 256),
-    "fork": lambda: os.fork() and None,
 }
 
 

@@ -1,4 +1,4 @@
-# ruff: noqa: E501
+# ruff: noqa: E501  the tables are easier to read in long rows
 # fmt: off
 """Labelled (gold, answer) pairs: what a careful reader would call right, written by hand for this project.
 

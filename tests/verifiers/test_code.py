@@ -1,3 +1,4 @@
+# ruff: noqa: E501  the tables are easier to read in long rows
 from __future__ import annotations
 
 import json
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,9 @@ def _sandbox() -> None:
 
 
 def judge(code: str, **data: object) -> Verdict:
-    return open_verifier("code", test_s=1.0, sample_s=8.0).verify(code, Problem(id="p", question="", answer="", data=data))
+    return open_verifier("code", test_s=1.0, sample_s=8.0).verify(
+        code, Problem(id="p", question="", answer="", data=data)
+    )
 
 
 SQUARE = {"test_list": ["assert square(3) == 9", "assert square(-2) == 4", "assert set(square_all([1, 2])) == {1, 4}"]}
@@ -91,7 +95,7 @@ def listener() -> Iterator[int]:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class names it so
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Answer)
@@ -103,9 +107,9 @@ def listener() -> Iterator[int]:
     server.server_close()
 
 
-def inside(code: str, **limits: int) -> object:
+def inside(code: str, **limits: int) -> Any:
     """What ``attack()`` returns when it runs in the sandbox."""
-    with Sandbox(SandboxLimits(**limits)) as sandbox:  # type: ignore[arg-type]
+    with Sandbox(SandboxLimits(**limits)) as sandbox:
         loaded = sandbox.request({"op": "load", "code": code}, 20)
         assert "raised" not in loaded, loaded
         return sandbox.call("attack", [], 20)
@@ -120,7 +124,19 @@ def test_no_file_outside_can_be_read_or_written(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("the answer")
     home = Path.home()
-    paths = [str(secret), str(tmp_path / "new"), "/etc/passwd", "/etc/shadow", str(home / "new"), "/usr/new", "/new", "/dev/new", "/var/new", str(Path(__file__)), "/proc/1/environ_"]
+    paths = [
+        str(secret),
+        str(tmp_path / "new"),
+        "/etc/passwd",
+        "/etc/shadow",
+        str(home / "new"),
+        "/usr/new",
+        "/new",
+        "/dev/new",
+        "/var/new",
+        str(Path(__file__)),
+        "/proc/1/environ_",
+    ]
     attack = f"def attack():\n    out = []\n    for path in {paths!r}:\n        for mode in ('r', 'a'):\n            try:\n                open(path, mode).close(); out.append((path, mode))\n            except OSError: pass\n    return out\n"
     assert inside(attack) == []
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["secret"]
@@ -147,7 +163,7 @@ def test_a_fork_bomb_is_bounded_and_reaped() -> None:
 
 def test_other_processes_cannot_be_seen_signalled_or_read() -> None:
     attack = f"import os, signal\ndef attack():\n    seen = [int(n) for n in os.listdir('/proc') if n.isdigit()]\n    hit = []\n    for pid in range(2, 70000):\n        if pid not in seen:\n            try: os.kill(pid, 0); hit.append(pid)\n            except OSError: pass\n    try: open('/proc/{os.getpid()}/mem'); hit.append(-1)\n    except OSError: pass\n    return len(seen), hit, os.getuid() == 0\n"
-    seen, hit, root = inside(attack)  # type: ignore[misc]
+    seen, hit, root = inside(attack)
     assert (hit, root) == ([], False)
     assert seen <= 4
 
@@ -187,7 +203,10 @@ def test_programs(code: str, kind: str | None) -> None:
 
 def test_functional_cases() -> None:
     data = {"fn_name": "add", "tests": [{"input": "1\n[2, 3]", "output": "[3, 4]", "testtype": "functional"}]}
-    assert judge("class Solution:\n    def add(self, a, b):\n        return tuple(a + x for x in b)", **data).status == "correct"
+    assert (
+        judge("class Solution:\n    def add(self, a, b):\n        return tuple(a + x for x in b)", **data).status
+        == "correct"
+    )
     assert judge("def add(a, b):\n    return [a + x for x in b]", **data).status == "correct"
     assert judge("def add(a, b):\n    return b", **data).kind == "failed"
     assert judge("def other(a, b):\n    return b", **data).kind == "no_function"
@@ -195,7 +214,10 @@ def test_functional_cases() -> None:
 
 def test_objects_of_the_sample_stay_in_the_sandbox() -> None:
     code = "class Node:\n    def __init__(self, v):\n        self.v = v; self.next = None\ndef total(node):\n    return 0 if node is None else node.v + total(node.next)\ndef sort_in_place(xs):\n    xs.sort()\n"
-    data = {"test_setup_code": "head = Node(1)\nhead.next = Node(2)\nxs = [3, 1]\nsort_in_place(xs)", "test_list": ["assert total(head) == 3", "assert head.next.v == 2", "assert xs == [1, 3]"]}
+    data = {
+        "test_setup_code": "head = Node(1)\nhead.next = Node(2)\nxs = [3, 1]\nsort_in_place(xs)",
+        "test_list": ["assert total(head) == 3", "assert head.next.v == 2", "assert xs == [1, 3]"],
+    }
     assert judge(code, **data).kind is None
 
 
@@ -219,7 +241,9 @@ def test_reference_solutions_pass_and_stubs_fail(name: str) -> None:
             assert (verdict.status, number) == ("correct" if right else "wrong", number)
 
 
-def test_without_a_sandbox_nothing_runs_unless_the_user_insists(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_sandbox_nothing_runs_unless_the_user_insists(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     sandbox_problem.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: None)
     try:

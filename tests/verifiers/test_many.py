@@ -1,3 +1,4 @@
+# ruff: noqa: E501  the tables are easier to read in long rows
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -14,9 +15,25 @@ def test_verdicts_come_in_order_with_answers_and_kinds() -> None:
         ("again \\boxed{ \\frac12 }", "0.5"), ("\\boxed{\\frac12}", "3"),
     ]  # fmt: skip
     verdicts = verify_many(pairs)
-    assert [verdict.status for verdict in verdicts] == ["correct", "wrong", "no_answer", "no_answer", "error", "correct", "wrong"]
+    assert [verdict.status for verdict in verdicts] == [
+        "correct",
+        "wrong",
+        "no_answer",
+        "no_answer",
+        "error",
+        "correct",
+        "wrong",
+    ]
     assert [verdict.kind for verdict in verdicts] == [None, None, None, "unfinished_thought", "limit", None, None]
-    assert [verdict.answer for verdict in verdicts] == ["\\frac12", "2", None, None, "1E1000000", "\\frac12", "\\frac12"]
+    assert [verdict.answer for verdict in verdicts] == [
+        "\\frac12",
+        "2",
+        None,
+        None,
+        "1E1000000",
+        "\\frac12",
+        "\\frac12",
+    ]
     assert verdicts[0].seconds > 0
     assert verdicts[5].seconds == 0
 
@@ -43,7 +60,10 @@ def test_extraction_policies(extract: str, response: str, gold: str, status: str
 
 
 def test_a_verifier_object_and_nothing_to_do() -> None:
-    assert verify_many([("New york", "new york")], open_verifier("exact", ignore_case=True), extract="whole")[0].status == "correct"
+    assert (
+        verify_many([("New york", "new york")], open_verifier("exact", ignore_case=True), extract="whole")[0].status
+        == "correct"
+    )
     assert verify_many([]) == []
     assert verify_many([("x", "y")])[0].status == "no_answer"
 

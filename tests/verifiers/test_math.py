@@ -1,3 +1,4 @@
+# ruff: noqa: E501  the tables are easier to read in long rows
 from __future__ import annotations
 
 import json

@@ -1,0 +1,62 @@
+"""What a run would cost, before anything is loaded or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlvr_bench.pipeline.models import resolve_model
+from rlvr_bench.pipeline.options import SampleOptions
+from rlvr_bench.prompts import open_prompt
+from rlvr_bench.records import SamplingParameters
+from rlvr_bench.store import open_run, run_folder
+from rlvr_bench.task import load_task
+
+__all__ = ["Forecast", "forecast"]
+
+# Upper bounds on disk, before compression: bytes of text and of per-token arrays for a token, and of a rollout's row.
+_TEXT_BYTES = 6
+_ARRAY_BYTES = 4 + 4 + 2 + 4
+_ROW_BYTES = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """``tokens`` and ``disk_bytes`` are upper bounds of what is still to be drawn."""
+
+    run: Path
+    problems: int
+    rollouts: int
+    drawn: int
+    max_tokens: int
+    tokens: int
+    disk_bytes: int
+
+
+def forecast(model: str, task: str, options: SampleOptions) -> Forecast:
+    """Problems, rollouts, and upper bounds of tokens and disk for this run. Loads the task, no model; writes nothing.
+
+    ``max_tokens`` is what is asked or recommended: the model's context may cut it further.
+    """
+    loaded = load_task(task, options.data_dir)
+    open_prompt(options.prompt or loaded.task.prompt)
+    if not model.startswith(("fake", "http://", "https://")):
+        resolve_model(model)
+    ids = [problem.id for problem in loaded.problems[: options.limit]]
+    folder = run_folder(options.out, model, loaded.task.name)
+    drawn = 0
+    if (folder / "manifest.json").is_file():
+        have = open_run(folder).drawn()
+        drawn = sum(int(have[name][: options.n].sum()) for name in ids if name in have)
+    max_tokens = options.max_tokens or (loaded.task.sampling or SamplingParameters()).max_tokens
+    left = options.n * len(ids) - drawn
+    token_bytes = _TEXT_BYTES + (_ARRAY_BYTES if options.token_stats == "full" else 0)
+    return Forecast(
+        run=folder,
+        problems=len(ids),
+        rollouts=options.n * len(ids),
+        drawn=drawn,
+        max_tokens=max_tokens,
+        tokens=left * max_tokens,
+        disk_bytes=left * (max_tokens * token_bytes + _ROW_BYTES),
+    )
