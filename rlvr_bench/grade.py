@@ -68,7 +68,10 @@ class Grader:
             progress(table.num_rows)
 
     def grade(self, rows: list[Ungraded]) -> list[VerdictRow]:
-        """Decide these responses and store their verdicts as one shard."""
+        """Decide these responses; those that had no verdict on disk get one, all in one shard.
+
+        A response can have one already: its verdict was written, a crash took the rollout, and it was drawn again.
+        """
         extracted = [self._verifier.extract(row.text) for row in rows]
         keys: list[Key | None] = []
         wanted: dict[Key, str] = {}
@@ -82,9 +85,10 @@ class Grader:
         for row, key, extraction in zip(rows, keys, extracted, strict=True):
             verdict = self._decided[key] if key is not None else _no_answer(extraction.unfinished_thought)
             graded.append(VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates))
-        self.verdicts.append(graded)
-        for graded_row in graded:
-            self._mark(graded_row)
+        new = [verdict for row, verdict in zip(rows, graded, strict=True) if not self._is_graded(row)]
+        self.verdicts.append(new)
+        for verdict in new:
+            self._mark(verdict)
         return graded
 
     def correct(self, drawn: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from rlvr_bench import pipeline
@@ -185,6 +186,16 @@ def test_a_redrawn_rollout_loses_its_old_verdict(tmp_path: Path) -> None:
     assert json.loads((run / "manifest.json").read_text())["seed"] == manifest["seed"]
     truth = pipeline.evaluate("fake:0.5", TASK, options(tmp_path))[1]
     assert truth.problems == pipeline.evaluate("fake:0.5", TASK, options(tmp_path / "fresh"))[1].problems
+
+
+def test_a_verdict_that_outlived_its_rollout_is_not_doubled(tmp_path: Path) -> None:
+    """A crash can take rollouts whose verdicts are on disk already: drawn again, they have one verdict each."""
+    run, first = pipeline.evaluate("fake:0.5", TASK, options(tmp_path))
+    for shard in open_run(run).rollouts.files():
+        shard.unlink()
+    assert pipeline.evaluate("fake:0.5", TASK, options(tmp_path))[1].problems == first.problems
+    graded = [row for table in [pq.read_table(next((run / "verdicts").iterdir()))] for row in table.to_pylist()]
+    assert len({(row["problem_id"], row["index"]) for row in graded}) == len(graded) == 320
 
 
 def test_unreadable_shards_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

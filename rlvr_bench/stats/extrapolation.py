@@ -89,7 +89,8 @@ def extrapolate_pass_at_k(
     - ``zero-inflated-beta``: a share of problems has p = 0.
 
     The interval is a sandwich (robust) delta-method interval on the logit scale: sampling of problems and rollouts, *if
-    the model holds*. With the model right a 95 % interval covers 92-97 % for 100 problems; it holds no error for a
+    the model holds*. With the model right a 95 % interval covers 95-97 % for 100 problems, n = 64 and k up to 65,536;
+    88-95 % for ``scaled-beta``, whose scale is taken as known. It holds no error for a
     wrong model, which grows with k / n. Compare the fit with the unbiased curve for k <= n before believing it.
 
     Raises ``BadArgument``: as ``pass_at_k``, the model is unknown, or all rollouts are correct or all wrong.

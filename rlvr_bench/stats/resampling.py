@@ -127,7 +127,7 @@ def bootstrap_mean(
     (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))), values rescaled from ``limits`` to [0, 1]. It never leaves
     the limits, is never a point (300 of 300 solved gives [0.988, 1]), and in simulation covers better than percentile,
     BCa or studentized intervals for the skewed, 0/1-heavy values of small problem sets. A 95 % interval covers 93-97 %
-    for 100 problems and 92-98 % for 30, with Beta-distributed solve rates, also zero-inflated. It covers less (30-90 %)
+    for 100 problems and 92-98 % for 30, with Beta-distributed solve rates, also zero-inflated. It covers less (50-90 %)
     where almost all values are so close to a limit that the few others, which carry the mean, are not in the sample:
     pass@32 of an easy set of 30. From 10 to 15 problems it covers 80-98 %.
     NaN values are left out of their k. Raises ``BadArgument``: shapes disagree or a value is outside the limits.
@@ -176,8 +176,9 @@ def paired_bootstrap_mean(
     Symmetric studentized bootstrap (Hall 1988), never narrower than the normal interval, with half a pair at plus and
     minus the largest difference added to the variance (Agresti and Min 2005), so that few discordant problems do not
     pass for certainty; where all differences are equal, the Clopper-Pearson bound on an unseen kind of problem. The
-    p-value inverts the same pivot at 0. A 95 % interval covers 93-98 % in simulation (M = 30 and 100, Beta solve
-    rates); less where 95 % of problems are solved by both runs and all information lies in a few unsolved ones.
+    p-value inverts the same pivot at 0. A 95 % interval covers 93-97 % in simulation where many problems differ (30 to
+    300 problems, Beta solve rates), and more, up to 100 %, where few do; less where all differences lie in the few
+    problems that an easy set leaves unsolved.
     Raises ``BadArgument``: shapes disagree.
     """
     tables = check_table("first", first), check_table("second", second)

@@ -51,7 +51,7 @@ ROLLOUT_SCHEMA = pa.schema(
 
 # A shard is written when this many rollouts wait, or the oldest has waited this long: what kill -9 can cost at most.
 SHARD_ROLLOUTS = 4096
-SHARD_SECONDS = 5.0
+SHARD_SECONDS = float(os.environ.get("RLVR_BENCH_SHARD_SECONDS", "5"))
 
 
 class Span(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import re
 
 __all__ = ["breaks_limits"]
 
-_MAX_CHARS = 4096
+_MAX_CHARS = 2048
 _MAX_NESTING = 24
 _MAX_COMMANDS = 400
 _MAX_DIGITS = 1200

@@ -89,13 +89,13 @@ def _parse(answer: str) -> list[Any]:
 
 
 def _strictly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call into math-verify so that running out of memory or stack is an error, and every other failure its own verdict.
+    """Call into math-verify so that running out of memory is an error, and every other failure its own verdict.
 
     With ``raise_on_error`` alone "nan cannot be compared" would be an error; without it a MemoryError would be "wrong".
     """
     try:
         return function(*arguments, raise_on_error=True, **options)
-    except (MemoryError, RecursionError):
+    except MemoryError:
         raise
     except Exception:  # noqa: BLE001  whatever it raises becomes a result
         return function(*arguments, raise_on_error=False, **options)
@@ -120,7 +120,7 @@ def _is_whole(answer: str) -> bool:
 def _values(expression: Any, precision: int) -> list[Any] | None:
     """An expression evaluated at fixed points, with i as the imaginary unit; None unless it is a plain function of symbols."""
     sympy = _engine()["sympy"]
-    if not isinstance(expression, sympy.Expr) or expression.has(*_engine()["unevaluated"]):
+    if not isinstance(expression, sympy.Expr) or expression.is_Matrix or expression.has(*_engine()["unevaluated"]):
         return None
     symbols = sorted(expression.free_symbols, key=str)
     values = []
@@ -169,7 +169,7 @@ def _numerically(gold: Any, value: Any) -> bool | None:
             return False
         moderate = all(1e-20 < abs(a) < 1e20 for a in ours)  # else a difference of 1 would not show
         return True if moderate and all(gap < 1e-50 for gap in known) else None
-    except (AttributeError, TypeError, ValueError, ArithmeticError, NotImplementedError):
+    except (AttributeError, TypeError, ValueError, ArithmeticError, NotImplementedError, RecursionError):
         return None
 
 

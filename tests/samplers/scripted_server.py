@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+import pytest
+import tenacity
+
+from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
+from rlvr_bench.samplers import endpoint_client
+from rlvr_bench.samplers.endpoint import EndpointSampler
+from rlvr_bench.samplers.protocol import SamplerOptions
 
 # Forty tokens, none equally likely, most of the mass on a few: what a trained model's laws look like.
 LAW = np.exp(-0.45 * np.arange(40.0))
@@ -142,6 +150,17 @@ def probe_text(body: dict[str, Any]) -> str:
     return "probe" if str(text).startswith("Name a few") else str(text)
 
 
+class Quiet(ThreadingHTTPServer):
+    """Clients that leave are part of the game, and nobody waits for answers to them."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
     """Run it in threads until the end of the block."""
@@ -187,9 +206,7 @@ def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's own name
             """Nothing: the test says what it wants to see."""
 
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.daemon_threads = True
-    httpd.block_on_close = False
+    httpd = Quiet(("127.0.0.1", 0), Handler)
     server.port = httpd.server_address[1]
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -199,3 +216,41 @@ def serving(server: ScriptedServer) -> Iterator[ScriptedServer]:
         httpd.shutdown()
         httpd.server_close()
         thread.join()
+
+
+# ------------------------------------------------------------------------------------------------ what tests share
+SAMPLING = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=16)
+SEED = 2**61 + 12345
+
+
+class Opener(contextlib.ExitStack):
+    """Starts servers and opens samplers on them; ends both when it is closed."""
+
+    def __call__(self, server: ScriptedServer | None = None, **options: Any) -> tuple[ScriptedServer, EndpointSampler]:
+        """Options are those of the sampler, ``fragment`` for the URL, and engine arguments."""
+        running = self.enter_context(serving(server or ScriptedServer()))
+        named = {name: options.pop(name) for name in ("token_stats", "chat_template") if name in options}
+        model = running.url + options.pop("fragment", "")
+        sampler = EndpointSampler(SamplerOptions(model=model, engine_args=options, **named))
+        self.callback(sampler.close)
+        return running, sampler
+
+
+def settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting between retries, no key, and no proxy of the machine between a test and its server."""
+    monkeypatch.setattr(endpoint_client, "_exponential", tenacity.wait_fixed(0.01))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def request(name: str = "p1", n: int = 2, start: int = 0, seed: int = SEED, chat: bool = True) -> DrawRequest:
+    messages = ({"role": "user", "content": f"question {name}"},) if chat else ()
+    return DrawRequest(
+        prompt=Prompt(problem_id=name, text=f"raw {name}", messages=messages), start=start, n=n, seed=seed
+    )
+
+
+def fails_for(word: str, *replies: Reply) -> Script:
+    """Prompts that hold the word get these replies in turn, then the usual ones."""
+    left = list(replies)
+    return lambda path, body: left.pop(0) if "completions" in path and word in probe_text(body) and left else None

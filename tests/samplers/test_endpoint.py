@@ -4,64 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
-import tenacity
 
-from rlvr_bench.errors import BadArgument, EngineError, RlvrBenchError, UnknownName
-from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters
-from rlvr_bench.samplers import endpoint_client
-from rlvr_bench.samplers.endpoint import EndpointSampler
-from rlvr_bench.samplers.protocol import SamplerOptions
-from tests.samplers.scripted_server import LAW, LOGPROBS, Reply, ScriptedServer, probe_text, serving
+from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.records import Draw, DrawRequest, SamplingParameters
+from tests.samplers.scripted_server import (
+    LAW,
+    LOGPROBS,
+    SAMPLING,
+    SEED,
+    Opener,
+    Reply,
+    ScriptedServer,
+    fails_for,
+    probe_text,
+    request,
+    settle,
+)
 
-SAMPLING = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=16)
-KEY = "sk-very-secret-0123456789"
 ENTROPY, NUCLEUS = float(-(LAW * LOGPROBS).sum()), int((LAW.cumsum() < 0.95).sum() + 1)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint_client, "_exponential", tenacity.wait_fixed(0.01))
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    # A proxy of the machine must not stand between these tests and their server.
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    settle(monkeypatch)
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., tuple[ScriptedServer, EndpointSampler]]]:
-    with ExitStack() as stack:
-
-        def open_(server: ScriptedServer | None = None, **options: Any) -> tuple[ScriptedServer, EndpointSampler]:
-            running = stack.enter_context(serving(server or ScriptedServer()))
-            named = {name: options.pop(name) for name in ("token_stats", "chat_template") if name in options}
-            fragment = options.pop("fragment", "")
-            made = SamplerOptions(model=running.url + fragment, engine_args=options, **named)
-            sampler = EndpointSampler(made)
-            stack.callback(sampler.close)
-            return running, sampler
-
-        yield open_
-
-
-def request(name: str = "p1", n: int = 2, start: int = 0, seed: int = 2**61 + 12345, chat: bool = True) -> DrawRequest:
-    messages = ({"role": "user", "content": f"question {name}"},) if chat else ()
-    return DrawRequest(
-        prompt=Prompt(problem_id=name, text=f"raw {name}", messages=messages), start=start, n=n, seed=seed
-    )
-
-
-def fails_for(word: str, *replies: Reply) -> Callable[[str, dict[str, Any]], Reply | None]:
-    """Prompts that hold the word get these replies in turn, then the usual ones."""
-    left = list(replies)
-    return lambda path, body: left.pop(0) if "completions" in path and word in probe_text(body) and left else None
+def opened() -> Iterator[Opener]:
+    with Opener() as opener:
+        yield opener
 
 
 def texts(draw: Draw) -> list[str]:
@@ -79,18 +57,18 @@ def slowed(server: ScriptedServer, delay_s: Callable[[str], float]) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ drawing
-def test_draws_what_is_asked(opened: Any) -> None:
+def test_draws_what_is_asked(opened: Opener) -> None:
     server, sampler = opened()
     asked = [request("p1", n=3), request("p1", n=2, start=3, seed=7), request("p2", n=1, start=9, seed=8)]
     draws = {(d.request.prompt.problem_id, d.request.start): d for d in sampler.draw(iter(asked), SAMPLING)}
     assert [r.index for r in draws["p1", 3].rollouts] == [3, 4]
     assert texts(draws["p2", 9]) == ["seed 8"]
-    assert texts(draws["p1", 0]) == [f"seed {2**61 + 12345 + i}" for i in range(3)]
+    assert texts(draws["p1", 0]) == [f"seed {SEED + i}" for i in range(3)]
     assert {(r.problem_id, r.n_tokens, r.finish_reason) for r in draws["p1", 0].rollouts} == {("p1", 4, "stop")}
     assert len(server.draws()) == 3
 
 
-def test_sampling_parameters_are_spelled_out(opened: Any) -> None:
+def test_sampling_parameters_are_spelled_out(opened: Opener) -> None:
     """Or a server fills in its own: vLLM the generation config's top-k, llama.cpp 40."""
     server, sampler = opened()
     list(sampler.draw([request()], SamplingParameters(temperature=0.6, top_p=0.95, top_k=0, max_tokens=9)))
@@ -105,7 +83,7 @@ def test_sampling_parameters_are_spelled_out(opened: Any) -> None:
         "top_p": 0.95,
         "max_tokens": 9,
         "n": 2,
-        "seed": 2**61 + 12345,
+        "seed": SEED,
         "top_k": -1,
         "min_p": 0.0,
     }
@@ -120,7 +98,7 @@ def test_sampling_parameters_are_spelled_out(opened: Any) -> None:
         ({"chat_template": "none"}, True, "/v1/completions", None),
     ],
 )
-def test_messages_or_raw_text(opened: Any, options: Any, chat: bool, route: str, template: str | None) -> None:
+def test_messages_or_raw_text(opened: Opener, options: Any, chat: bool, route: str, template: str | None) -> None:
     server, sampler = opened(**options)
     list(sampler.draw([request("p1", chat=chat)], SAMPLING))
     path, body = server.seen[-1]
@@ -129,7 +107,7 @@ def test_messages_or_raw_text(opened: Any, options: Any, chat: bool, route: str,
     assert sampler.info.chat_template == template
 
 
-def test_vllm_renders_the_messages_and_is_asked_in_tokens(opened: Any) -> None:
+def test_vllm_renders_the_messages_and_is_asked_in_tokens(opened: Opener) -> None:
     server, sampler = opened(ScriptedServer(kind="vllm"))
     for start in (0, 2):
         list(sampler.draw([request("p1", start=start)], SAMPLING))
@@ -140,7 +118,7 @@ def test_vllm_renders_the_messages_and_is_asked_in_tokens(opened: Any) -> None:
     assert sampler.prompt_tokens(request("p1", chat=False).prompt) == 2
 
 
-def test_a_base_model_without_a_template_gets_raw_text(opened: Any) -> None:
+def test_a_base_model_without_a_template_gets_raw_text(opened: Opener) -> None:
     def no_template(path: str, body: dict[str, Any]) -> Reply | None:
         return Reply({"error": {"message": "no chat template"}}, 400) if "messages" in body else None
 
@@ -151,7 +129,7 @@ def test_a_base_model_without_a_template_gets_raw_text(opened: Any) -> None:
         assert sampler.info.chat_template is None
 
 
-def test_a_fast_one_is_not_kept_waiting_and_few_are_in_flight(opened: Any) -> None:
+def test_a_fast_one_is_not_kept_waiting_and_few_are_in_flight(opened: Opener) -> None:
     server, sampler = opened(concurrency=3)
     slowed(server, lambda text: 0.5 if "p0" in text else 0.03)
     pulled = [0]
@@ -171,193 +149,26 @@ def test_a_fast_one_is_not_kept_waiting_and_few_are_in_flight(opened: Any) -> No
     assert server.most_in_flight <= 3
 
 
-def test_none_among_the_requests_means_wait(opened: Any) -> None:
+def test_none_among_the_requests_means_wait(opened: Opener) -> None:
     _, sampler = opened()
     given = iter([request("p1"), None, request("p2"), None])
     assert [draw.request.prompt.problem_id for draw in sampler.draw(given, SAMPLING)] == ["p1", "p2"]
 
 
-def test_leaving_early_is_quick_and_leaves_no_threads(opened: Any) -> None:
+def test_leaving_early_is_quick_and_leaves_no_threads(opened: Opener) -> None:
     before = set(threading.enumerate())
     server, sampler = opened(concurrency=4)
-    slowed(server, lambda text: 0.0 if "p0" in text else 3.0)
-    draws = sampler.draw((request(f"p{i}", seed=i) for i in range(9)), SAMPLING)
+    slowed(server, lambda text: 0.0 if "p0" in text else 20.0)
+    draws: Any = sampler.draw((request(f"p{i}", seed=i) for i in range(9)), SAMPLING)
     assert next(draws).request.prompt.problem_id == "p0"
     started = time.monotonic()
     draws.close()
     sampler.close()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     named = {thread.name for thread in set(threading.enumerate()) - before}
     assert not [name for name in named if "portal" in name]
     with pytest.raises(EngineError, match="closed"):
         next(sampler.draw([request()], SAMPLING))
-
-
-# ------------------------------------------------------------------------------------------------ trouble
-def test_trouble_that_passes_is_tried_again(opened: Any, caplog: pytest.LogCaptureFixture) -> None:
-    trouble = [
-        Reply({"error": "slow down"}, 429, {"Retry-After": "0.2"}),
-        Reply(b"<html>", 502, {"content-type": "text/html"}),
-        Reply({"error": {"message": "oops"}}, 500),
-        Reply(b'{"choices": [', 200),
-        Reply(b"<html>hello</html>", 200, {"content-type": "text/html"}),
-        Reply({"choices": []}),
-        Reply([1, 2]),
-    ]
-    server, sampler = opened(ScriptedServer(script=fails_for("p1", *trouble)), retries=7)
-    started = time.monotonic()
-    (draw,) = sampler.draw([request("p1")], SAMPLING)
-    assert len(draw.rollouts) == 2
-    assert len(server.draws()) == 8
-    assert time.monotonic() - started > 0.2
-    assert not caplog.records
-
-
-@pytest.mark.parametrize(
-    ("reply", "tries", "reason"),
-    [
-        (Reply({"error": {"message": "overloaded"}}, 503), 3, "answered 503 Service Unavailable: overloaded"),
-        (Reply({"error": {"message": "too long"}}, 400), 1, "answered 400 Bad Request: too long"),
-        (Reply({"error": {"message": "pay", "code": "insufficient_quota"}}, 429), 1, "answered 429 .*: pay"),
-        (Reply({"detail": [{"msg": "bad"}]}, 422), 1, "answered 422"),
-        (Reply({}, 429, {"Retry-After": "86400"}), 1, "answered 429"),
-        (Reply({"x": 1}, delay_s=5), 3, "no answer within 0.3 s"),
-        (Reply(b"\xff\xfe", 200), 3, "answered with application/json where a JSON object was expected"),
-        (Reply({"choices": [{"text": "x", "finish_reason": "content_filter"}]}), 1, "'content_filter'"),
-    ],
-)
-def test_a_request_that_fails_stops_no_other(
-    opened: Any, caplog: pytest.LogCaptureFixture, reply: Reply, tries: int, reason: str
-) -> None:
-    server, sampler = opened(ScriptedServer(script=fails_for("p2", *[reply] * 9)), retries=2, timeout_s=0.3)
-    found = []
-    with pytest.raises(EngineError, match=f"1 of 4 requests failed .*{reason}.*the same command draws these again"):
-        found.extend(sampler.draw([request(f"p{i}", start=6, seed=i) for i in range(4)], SAMPLING))
-    assert {draw.request.prompt.problem_id for draw in found} == {"p0", "p1", "p3"}
-    assert len([body for body in server.draws() if "p2" in probe_text(body)]) == tries
-    (warning,) = caplog.records
-    assert "problem p2, rollouts 6 to 7: " in warning.message
-
-
-def test_a_server_that_died_is_given_up(opened: Any) -> None:
-    server, sampler = opened(concurrency=2, retries=1)
-    server.script = lambda path, body: Reply({}, 500)
-    with pytest.raises(EngineError, match=r"3 of 3 requests failed; the last 3 in a row, .* not tried"):
-        list(sampler.draw((request(f"p{i}") for i in range(100)), SAMPLING))
-    assert len(server.draws()) < 20
-
-
-def test_connections_that_break(opened: Any) -> None:
-    short = Reply(b'{"choices"', 200, {"content-length": "9999", "connection": "close"})
-    _, sampler = opened(ScriptedServer(script=fails_for("p1", short, short)), timeout_s=0.3)
-    assert len(list(sampler.draw([request("p1")], SAMPLING))) == 1
-
-
-def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(ScriptedServer()) as server:
-        url = server.url
-    with pytest.raises(EngineError, match=f"cannot reach {url}: connection refused; is the server running?") as caught:
-        EndpointSampler(SamplerOptions(model=url))
-    assert caught.value.__cause__ is caught.value.__context__ is None
-    assert not [t for t in threading.enumerate() if "portal" in t.name]
-
-
-def test_a_server_that_is_still_loading_is_waited_for(opened: Any) -> None:
-    loading = [Reply({"error": {"message": "loading"}}, 503)] * 3
-    server, sampler = opened(ScriptedServer(script=lambda path, body: loading.pop() if loading else None))
-    assert sampler.info.model == f"{server.url}#m"
-
-
-@pytest.mark.parametrize(
-    ("model", "error", "message"),
-    [
-        ("ftp://host/v1", BadArgument, "looks like http://host:8000/v1"),
-        ("http://", BadArgument, "looks like"),
-        ("http://host:port/v1", BadArgument, "cannot be read"),
-        (f"http://me:{KEY}@host/v1", BadArgument, "http://host/v1.*environment variable"),
-        (f"http://host/v1?key={KEY}", BadArgument, "environment variable"),
-    ],
-)
-def test_urls_that_are_none(model: str, error: type[RlvrBenchError], message: str) -> None:
-    with pytest.raises(error, match=message) as caught:
-        EndpointSampler(SamplerOptions(model=model))
-    assert KEY not in f"{caught.value} {caught.value!r}"
-
-
-@pytest.mark.parametrize("arguments", [{"concurrency": 0}, {"timeout_s": -1}, {"logprobs": "yes"}, {"speed": 1}])
-def test_engine_arguments_that_are_none(arguments: Any) -> None:
-    with pytest.raises(BadArgument, match="An endpoint takes concurrency, timeout_s, retries, api_key_env"):
-        EndpointSampler(SamplerOptions(model="http://127.0.0.1:9", engine_args=arguments))
-
-
-def test_the_model_is_named_or_the_only_one(opened: Any) -> None:
-    assert opened(ScriptedServer(models=("a/b",)))[1].info.weights == "endpoint:a/b"
-    assert opened(ScriptedServer(models=("a", "b")), fragment="#b")[1].info.weights == "endpoint:b"
-    with pytest.raises(BadArgument, match="several models; name one as http://.*#MODEL: a, b"):
-        opened(ScriptedServer(models=("a", "b")))
-    with pytest.raises(UnknownName, match="Did you mean 'qwen-8b'"):
-        opened(ScriptedServer(models=("qwen-8b", "b")), fragment="#qwen-9b")
-    with pytest.raises(EngineError, match="lists no models: the URL usually ends in /v1"):
-        opened(ScriptedServer(models=()))
-
-
-# ------------------------------------------------------------------------------------------------ the key
-def everything_said(caught: pytest.ExceptionInfo[BaseException], caplog: pytest.LogCaptureFixture) -> str:
-    links: list[str] = []
-    link: BaseException | None = caught.value
-    while link is not None:
-        links.append(f"{link} {link!r} {vars(link)}")
-        link = link.__cause__ or link.__context__
-    return " ".join(links) + caplog.text + " ".join(str(record.args) for record in caplog.records)
-
-
-def test_the_key_goes_to_the_server_and_nowhere_else(
-    opened: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    monkeypatch.setenv("MY_KEY", f"{KEY}\n")
-    echo = Reply({"error": {"message": f"Incorrect API key provided: {KEY}. Bearer {KEY}"}}, 400)
-    server, sampler = opened(ScriptedServer(script=fails_for("p1", echo)), api_key_env="MY_KEY")
-    assert {headers["authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
-    with pytest.raises(EngineError, match="Incorrect API key provided: \\[key\\]") as caught:
-        list(sampler.draw([request("p1")], SAMPLING))
-    said = everything_said(caught, caplog) + repr(sampler) + repr(sampler.info) + repr(sampler._settings)
-    assert KEY not in said
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_no_access(opened: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    denied = Reply({"error": {"message": f"key {KEY} is wrong"}}, status)
-    with pytest.raises(EngineError, match=f"refuses access .answered {status}.*: set OPENAI_API_KEY to its API key"):
-        opened(ScriptedServer(script=lambda path, body: denied))
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with pytest.raises(EngineError, match="the key in OPENAI_API_KEY is not accepted") as caught:
-        opened(ScriptedServer(script=lambda path, body: denied))
-    assert KEY not in everything_said(caught, caplog)
-    server, sampler = opened()
-    server.script = lambda path, body: denied
-    with pytest.raises(EngineError, match="the key in OPENAI_API_KEY is not accepted") as caught:
-        list(sampler.draw([request(f"p{i}") for i in range(500)], SAMPLING))
-    assert KEY not in everything_said(caught, caplog)
-
-
-def test_keys_that_are_none(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadArgument, match="NO_SUCH_KEY.*not set"):
-        opened(api_key_env="NO_SUCH_KEY")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-ключ")
-    with pytest.raises(EngineError, match="OPENAI_API_KEY holds characters") as caught:
-        opened()
-    assert "ключ" not in str(caught.value)
-
-
-def test_a_message_that_repeats_the_prompt_is_left_out(opened: Any, caplog: pytest.LogCaptureFixture) -> None:
-    def echo(path: str, body: dict[str, Any]) -> Reply | None:
-        return Reply({"error": {"message": f"bad: {body['prompt']}"}}, 400) if "raw p1" in str(body) else None
-
-    _, sampler = opened(ScriptedServer(script=echo), chat_template="none")
-    with pytest.raises(EngineError, match="repeats the prompt and is left out") as caught:
-        list(sampler.draw([request("p1")], SAMPLING))
-    assert "raw p1" not in everything_said(caught, caplog)
 
 
 # ------------------------------------------------------------------------------------------------ servers that differ
@@ -377,27 +188,27 @@ def refuses(test: Callable[[dict[str, Any]], Any]) -> Callable[[str, dict[str, A
     ],
     ids=["n ignored", "n refused", "lengths not told"],
 )
-def test_one_response_a_request_where_it_must_be(opened: Any, server: ScriptedServer) -> None:
+def test_one_response_a_request_where_it_must_be(opened: Opener, server: ScriptedServer) -> None:
     _, sampler = opened(server)
     (draw,) = sampler.draw([request(n=5)], SAMPLING)
     seeds = [body["seed"] for body in server.draws()]
     assert len(set(seeds)) == len(set(texts(draw))) == 5
     assert all("n" not in body for body in server.draws())
-    assert seeds[0] == 2**61 + 12345
+    assert seeds[0] == SEED
     assert min(abs(a - b) for a in seeds for b in seeds if a is not b) > 2**40
     assert [r.index for r in draw.rollouts] == list(range(5))
     (again,) = sampler.draw([request(n=5)], SAMPLING)
     assert texts(again) == texts(draw)
 
 
-def test_a_server_that_gives_fewer_than_asked_is_asked_for_the_rest(opened: Any) -> None:
+def test_a_server_that_gives_fewer_than_asked_is_asked_for_the_rest(opened: Opener) -> None:
     server, sampler = opened()
     server.many = False
     (draw,) = sampler.draw([request(n=3)], SAMPLING)
     assert len(set(texts(draw))) == 3
 
 
-def test_a_server_with_one_stream_for_all_responses_is_asked_one_at_a_time(opened: Any) -> None:
+def test_a_server_with_one_stream_for_all_responses_is_asked_one_at_a_time(opened: Opener) -> None:
     server = ScriptedServer()
     plain = server._choice
     server._choice = lambda body, index, chat: {**plain(body, 0, chat), "index": index}  # type: ignore[method-assign]
@@ -417,18 +228,18 @@ def test_a_server_with_one_stream_for_all_responses_is_asked_one_at_a_time(opene
         (lambda body: "max_tokens" in body, lambda body: body["max_completion_tokens"] == 16),
     ],
 )
-def test_what_a_server_refuses_is_left_out_and_nothing_else(opened: Any, refused: Any, expected: Any) -> None:
+def test_what_a_server_refuses_is_left_out_and_nothing_else(opened: Opener, refused: Any, expected: Any) -> None:
     server, sampler = opened(ScriptedServer(kind="chat-only", script=refuses(refused)))
     assert len(list(sampler.draw([request()], SAMPLING))) == 1
     assert expected(server.draws()[-1])
 
 
-def test_a_server_that_takes_nothing_says_why(opened: Any) -> None:
+def test_a_server_that_takes_nothing_says_why(opened: Opener) -> None:
     with pytest.raises(EngineError, match="http://.*: answered 400 Bad Request: unsupported"):
         opened(ScriptedServer(script=refuses(lambda body: True)))
 
 
-def test_reasoning_and_parts_and_huge_text(opened: Any) -> None:
+def test_reasoning_and_parts_and_huge_text(opened: Opener) -> None:
     parts = {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b" * 3_000_000}]}
     messages = [{"content": "four", "reasoning_content": "2 + 2"}, {"content": None}, parts]
     choices = [{"index": i, "message": m, "finish_reason": "length"} for i, m in enumerate(messages)]
@@ -440,7 +251,7 @@ def test_reasoning_and_parts_and_huge_text(opened: Any) -> None:
     assert {r.finish_reason for r in draw.rollouts} == {"length"}
 
 
-def test_a_server_that_cuts_early_is_told_of(opened: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_cuts_early_is_told_of(opened: Opener, caplog: pytest.LogCaptureFixture) -> None:
     cut = Reply({"choices": [{"text": "x", "finish_reason": "length", "token_ids": [1]}]})
     _, sampler = opened(ScriptedServer(script=fails_for("raw p", *[cut] * 2)), chat_template="none")
     list(sampler.draw([request(f"p{i}", n=1) for i in range(2)], SAMPLING))
@@ -448,7 +259,7 @@ def test_a_server_that_cuts_early_is_told_of(opened: Any, caplog: pytest.LogCapt
 
 
 # ------------------------------------------------------------------------------------------------ token statistics
-def test_describes_itself(opened: Any) -> None:
+def test_describes_itself(opened: Opener) -> None:
     server, sampler = opened(ScriptedServer(kind="vllm", extension=True))
     info = sampler.info
     assert (info.engine, info.version, info.model) == ("endpoint", "vllm 0.99", f"{server.url}#m")
@@ -459,7 +270,7 @@ def test_describes_itself(opened: Any) -> None:
         plain.prompt_tokens(request().prompt)
 
 
-def test_exact_statistics_from_the_extension(opened: Any) -> None:
+def test_exact_statistics_from_the_extension(opened: Opener) -> None:
     _, sampler = opened(ScriptedServer(kind="vllm", extension=True), token_stats="full")
     (draw,) = sampler.draw([request(n=3)], SAMPLING)
     for rollout in draw.rollouts:
@@ -471,7 +282,7 @@ def test_exact_statistics_from_the_extension(opened: Any) -> None:
         assert rollout.entropy_low is rollout.branching_high is None
 
 
-def test_columns_that_go_missing_fail_the_request(opened: Any) -> None:
+def test_columns_that_go_missing_fail_the_request(opened: Opener) -> None:
     server, sampler = opened(ScriptedServer(kind="vllm", extension=True))
     server.extension = False
     with pytest.raises(EngineError, match="1 of 1 .*is the server still running with it"):
@@ -479,12 +290,12 @@ def test_columns_that_go_missing_fail_the_request(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vllm", "plain", "chat-only"])
-def test_bounds_hold_and_are_said_to_be_bounds(opened: Any, kind: str) -> None:
+def test_bounds_hold_and_are_said_to_be_bounds(opened: Opener, kind: str) -> None:
     _, sampler = opened(ScriptedServer(kind=kind, n_tokens=40), vocab_size=len(LAW))
     assert sampler.info.token_stats == "bounds"
     (draw,) = sampler.draw([request(n=4)], SAMPLING)
     for rollout in draw.rollouts:
-        assert rollout.entropy_mean is rollout.branching_mean is rollout.logprob_sum is rollout.tokens is None
+        assert rollout.entropy_mean is rollout.branching_mean is rollout.logprob_sum is None
         low, high = rollout.entropy_low, rollout.entropy_high
         assert low is not None
         assert high is not None
@@ -492,7 +303,7 @@ def test_bounds_hold_and_are_said_to_be_bounds(opened: Any, kind: str) -> None:
         assert rollout.branching_low == rollout.branching_high == NUCLEUS
 
 
-def test_raw_text_on_a_server_that_keys_by_text(opened: Any) -> None:
+def test_raw_text_on_a_server_that_keys_by_text(opened: Opener) -> None:
     _, sampler = opened(ScriptedServer(n_tokens=40), chat_template="none", vocab_size=len(LAW))
     (draw,) = sampler.draw([request(n=2)], SAMPLING)
     for rollout in draw.rollouts:
@@ -510,7 +321,7 @@ def test_raw_text_on_a_server_that_keys_by_text(opened: Any) -> None:
     ],
     ids=["off", "logprobs off", "no logprobs", "tempered"],
 )
-def test_no_statistics(opened: Any, options: Any, server: ScriptedServer) -> None:
+def test_no_statistics(opened: Opener, options: Any, server: ScriptedServer) -> None:
     _, sampler = opened(server, **options)
     assert sampler.info.token_stats == "none"
     (draw,) = sampler.draw([request(n=1)], SAMPLING)
@@ -518,12 +329,12 @@ def test_no_statistics(opened: Any, options: Any, server: ScriptedServer) -> Non
     assert not {"logprobs", "top_logprobs"} & set(server.draws()[-1])
 
 
-def test_full_statistics_need_the_extension(opened: Any) -> None:
+def test_full_statistics_need_the_extension(opened: Opener) -> None:
     with pytest.raises(BadArgument, match="needs the worker extension"):
         opened(token_stats="full")
 
 
-def test_statistics_of_the_sampled_law_are_refused(opened: Any) -> None:
+def test_statistics_of_the_sampled_law_are_refused(opened: Opener) -> None:
     """A server with ``--logprobs-mode processed_logprobs`` measures what temperature and top-p leave."""
     server = ScriptedServer(kind="vllm", extension=True)
     plain = server._logprobs

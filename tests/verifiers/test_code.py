@@ -32,7 +32,7 @@ def _sandbox() -> None:
 
 
 def judge(code: str, **data: object) -> Verdict:
-    return open_verifier("code", test_s=1.0, sample_s=8.0).verify(
+    return open_verifier("code", test_s=1.0, sample_s=5.0).verify(
         code, Problem(id="p", question="", answer="", data=data)
     )
 
@@ -249,7 +249,7 @@ def test_without_a_sandbox_nothing_runs_unless_the_user_insists(
     try:
         with pytest.raises(VerifierError, match="apt-get install bubblewrap"):
             judge(GOOD, **SQUARE)
-        verifier = open_verifier("code", allow_unsafe=True, test_s=1.0, sample_s=8.0)
+        verifier = open_verifier("code", allow_unsafe=True, test_s=1.0, sample_s=5.0)
         problem = Problem(id="p", question="", answer="", data=dict(SQUARE))
         assert verifier.verify(GOOD, problem).status == "correct"
         assert "UNSAFE" in caplog.text

