@@ -166,7 +166,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     ``answer`` (R,) have the same extracted answer (-1: none), with equal ``text`` (R,) the same response. ``candidates``
     (R,) counts the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token
     statistics, (R,) and ``entropy_profile`` (R, 20), are NaN where they were not measured. ``stopping`` is the rule the
-    rollouts were drawn under, None for a fixed number; ``asked`` the largest n asked for.
+    rollouts were drawn under, None for a fixed number; ``asked`` the largest n asked for. ``entropy_low`` to
+    ``branching_high`` (R,) are bounds of the two means where a server gave truncated log-probabilities only.
     """
 
     problem_ids: tuple[str, ...]
@@ -187,6 +188,10 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     entropy_profile: npt.NDArray[np.float32]
     asked: int
     stopping: StoppingRule | None = None
+    entropy_low: npt.NDArray[np.float64] | None = None
+    entropy_high: npt.NDArray[np.float64] | None = None
+    branching_low: npt.NDArray[np.float64] | None = None
+    branching_high: npt.NDArray[np.float64] | None = None
 
     @property
     def n_samples(self) -> npt.NDArray[np.int64]:

@@ -29,11 +29,16 @@ TASK = Task(
         rows=1319,
         sha256="9a7e6336f9b2c2a9a009a0bde3604de70bd428bea72739a44db5177e2d365e2a",
     ),
+    # Small instruct models state the answer in words however they are asked: a box first, else a stated final answer, else
+    # the last number.
+    options={"policy": "auto"},
     sampling=SamplingParameters(max_tokens=2048),
     cases=(
         Case("She makes \\boxed{18} dollars.", "correct", "gsm8k-0"),
         Case("\\boxed{\\$18.00}", "correct", "gsm8k-0"),
         Case("\\boxed{26}", "wrong", "gsm8k-0"),
-        Case("She makes a lot.", "no_answer", "gsm8k-0"),
+        Case("She sells 16 - 3 - 4 = 9 eggs and makes 9 * 2 = $18 every day.", "correct", "gsm8k-0"),
+        Case("The answer is 18. She started with 16 eggs.", "correct", "gsm8k-0"),
+        Case("She has 9 left. \\boxed{18}. That is more than 16.", "correct", "gsm8k-0"),
     ),
 )

@@ -22,6 +22,7 @@ LAYERS = (
     ("store",),
     ("grade",),
     ("scorers",),
+    ("compare",),
     ("zoo", "hf_evaluate"),
     ("pipeline",),
     ("cli", "__main__"),
@@ -40,6 +41,7 @@ OWNERS = {
     },
     "math_verify": {"verifiers/math.py"},
     "datasets": {"datasets.py"},
+    **{name: {"samplers/endpoint_client.py"} for name in ("httpx", "tenacity", "anyio")},
 }
 
 

@@ -41,7 +41,7 @@ zoo_app = typer.Typer(
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(zoo_app, name="zoo")
 
-MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, or fake[:RATE]."
+MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible server, or fake[:RATE]."
 TASK_HELP = "Task name, or path of your own: ./my_task.py."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 TaskName = Annotated[str, typer.Option("--task", "-t", help=TASK_HELP)]
@@ -50,7 +50,7 @@ TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + "
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be drawn, load and write nothing.")]
 N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
 Engine = Annotated[
-    str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers or fake.")
+    str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers, endpoint, fake.")
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many problems.")]
 Out = Annotated[Path, typer.Option(help="Folder of runs; this one goes to OUT/<model>/<task>.")]

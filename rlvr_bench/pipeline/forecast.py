@@ -40,7 +40,7 @@ def forecast(model: str, task: str, options: SampleOptions) -> Forecast:
     """
     loaded = load_task(task, options.data_dir)
     open_prompt(options.prompt or loaded.task.prompt)
-    if not model.startswith(("fake", "http://", "https://")):
+    if not model.startswith("fake"):
         resolve_model(model)
     ids = [problem.id for problem in loaded.problems[: options.limit]]
     folder = run_folder(options.out, model, loaded.task.name)

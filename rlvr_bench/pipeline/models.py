@@ -1,4 +1,4 @@
-"""What ``--model`` names: a checkpoint of the zoo, a folder, a hub id, or the fake model; and what it draws with."""
+"""What ``--model`` names: a checkpoint of the zoo, a folder, a hub id, a server, or the fake model; what draws from it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.task import LoadedTask, gold_response
 from rlvr_bench.zoo.checkpoints import checkpoint_path
 
-__all__ = ["open_model", "resolve_model"]
+__all__ = ["is_endpoint", "open_model", "resolve_model"]
 
 logger = logging.getLogger(__name__)
 
 
 def resolve_model(model: str) -> str:
-    """``zoo:NAME`` becomes its folder; a local folder must hold a checkpoint; anything else is taken for a hub id.
+    """``zoo:NAME`` becomes its folder; a local folder must hold a checkpoint; a URL and a hub id stay as they are.
 
     Raises UnknownName, ModelError.
     """
+    if is_endpoint(model):
+        return model
     if model.startswith("zoo:"):
         return str(checkpoint_path(model.removeprefix("zoo:")))
     path = Path(model).expanduser()
@@ -35,14 +37,24 @@ def resolve_model(model: str) -> str:
     return model
 
 
+def is_endpoint(model: str) -> bool:
+    """Whether a model is a server's address."""
+    return model.startswith(("http://", "https://"))
+
+
 def open_model(model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
     """Load a checkpoint into the engine asked for. Raises UnknownName, ModelError, EngineError, BadArgument."""
     if options.engine == "fake" or model == "fake" or model.startswith("fake:"):
         check(options.engine in ("auto", "fake"), "--engine", options.engine, "a fake model needs the fake engine")
         return open_fake(model, loaded)
-    engine = resolve_engine(options.engine)
+    if is_endpoint(model):
+        check(options.engine in ("auto", "endpoint"), "--engine", options.engine, "a URL needs the endpoint engine")
+        engine = resolve_engine("endpoint")
+    else:
+        check(options.engine != "endpoint", "--model", model, "the endpoint engine needs a URL (http://host:8000/v1)")
+        engine = resolve_engine(options.engine)
     path = resolve_model(model)
-    if options.engine == "auto":
+    if options.engine == "auto" and engine != "endpoint":
         logger.info("engine: %s", engine if engine == "vllm" else "transformers (vllm is not installed)")
     sampler_options = SamplerOptions(
         model=path,

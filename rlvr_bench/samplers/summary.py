@@ -40,9 +40,9 @@ def summarise(
 ) -> TokenSummary:
     """Summary of one rollout of T tokens from three arrays of shape (T,): nats, nats, tokens.
 
-    Sums and means run in float64. Token t (from 1) stands at the relative position r = (t - 1) / T (METRICS 3.5); its
+    Sums and means run in float64. Token t (from 1) stands at the relative position r = (t - 1) / T; its
     bin is floor(r * bins). ``high_entropy_share`` is the fraction of tokens with an entropy of at least ``threshold``
-    nats (METRICS 3.6). Raises ValueError where the lengths differ.
+    nats (arXiv 2506.01939). Raises ValueError where the lengths differ.
     """
     n = len(entropy)
     if len(logprob) != n or len(nucleus) != n:

@@ -1,7 +1,7 @@
 """Exact token statistics from logits: log-probability, full-vocabulary entropy, nucleus size.
 
 The statistics are those of the model's own distribution, softmax(z) at temperature 1, before any top-p or penalty:
-entropy as in METRICS 3.1 (arXiv 2507.14843, 2506.01939), nucleus size as in the rollout branching factor
+entropy as in arXiv 2507.14843 and 2506.01939, nucleus size as in the rollout branching factor
 (arXiv 2508.07534 section 2). Needs torch and nothing else.
 
 Numerics: with e = exp(z - max z), S = sum e and T = sum e * (z - max z), log p_i = z_i - max z - log S and

@@ -276,9 +276,12 @@ def _socket_folder() -> str:
 def _defaults() -> dict[str, Any]:
     from vllm.platforms import current_platform
 
+    if not current_platform.is_cpu():
+        return {"enable_prefix_caching": True}
     # On a CPU a prompt that is read in pieces ends the engine if its request has a seed ("CPU Generator does not use
-    # offset", vLLM 0.32): the number drawn for the unfinished prompt cannot be taken back.
-    return {"enable_prefix_caching": True, **({"enable_chunked_prefill": False} if current_platform.is_cpu() else {})}
+    # offset", vLLM 0.32): the number drawn for the unfinished prompt cannot be taken back. float32 is what the embedded
+    # engine computes in on a CPU too; bfloat16 kernels ended with an illegal instruction on some processors.
+    return {"enable_prefix_caching": True, "enable_chunked_prefill": False, "dtype": "float32"}
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
 __all__ = ["read_outcomes"]
 
 _STATISTICS = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
+_BOUNDS = ("entropy_low", "entropy_high", "branching_low", "branching_high")
 _ROLLOUT_COLUMNS = ["problem_id", "index", "text_hash", "n_tokens", "finish_reason", *_STATISTICS, "entropy_profile"]
 
 
@@ -27,7 +28,8 @@ def read_outcomes(run: Run) -> Outcomes:
         raise RunError(f"{run.path}: not graded yet. Run `rlvr-bench grade {run.path}` first.")
     problems = run.problems()
     ids = pa.array([problem.id for problem in problems])
-    rollouts = _sorted_table(run.rollouts, _ROLLOUT_COLUMNS, ids)
+    bounds = _BOUNDS if run.manifest.token_stats == "bounds" else ()
+    rollouts = _sorted_table(run.rollouts, [*_ROLLOUT_COLUMNS, *bounds], ids)
     shards = ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA)
     verdicts = _sorted_table(shards, ["problem_id", "index", "text_hash", "status", "answer", "candidates"], ids)
     verdicts = _matching(rollouts, verdicts, run)
@@ -47,7 +49,7 @@ def read_outcomes(run: Run) -> Outcomes:
         entropy_profile=_profiles(rollouts["entropy_profile"]),
         asked=run.manifest.n,
         stopping=run.manifest.stopping,
-        **{name: _float(rollouts[name]) for name in _STATISTICS},
+        **{name: _float(rollouts[name]) for name in (*_STATISTICS, *bounds)},
     )
 
 

@@ -156,8 +156,13 @@ _LAST_NUMBER = re.compile(r"-?(?:\d[\d,]*\.?\d*|\.\d+)(?:/\d+|%|\s*\\?%)?")
 _TAIL_CHARS = 4000
 
 
+# "18. She started with 16 eggs": the answer is the first sentence. A decimal point has a digit behind it, not a blank.
+_SENTENCE_END = re.compile(r"(?<=[\w)}\]$%*])[.!?](?=\s+[A-Z\"'(*])")
+
+
 def _clean_statement(statement: str) -> str:
-    """The mathematics of a stated answer: its only math span if there is one, else the text without emphasis and full stop."""
+    """The mathematics of a stated answer: its only math span if there is one, else its first sentence, without emphasis."""
+    statement = _SENTENCE_END.split(statement, maxsplit=1)[0]
     spans = [next(filter(None, groups), "") for groups in _MATH_SPAN.findall(statement)]
     if len(spans) == 1:
         return spans[0].strip()

@@ -55,7 +55,8 @@ CASES = [
     ("choice", "the answer is A number", None), ("choice", "I do not know", None), ("choice", "", None), ("choice", "the final answer is: $\\boxed{E}$", "E"),
     ("tagged:answer", "<answer>1</answer> <answer> 2 </answer>", "2"), ("tagged:answer", "<answer>1", None), ("tagged:answer", "1</answer>", None), ("tagged:answer", "<answer></answer>", None), ("tagged:x", "<answer>1</answer>", None),
     ("regex:Result: (\\d+)", "Result: 1\nResult: 22", "22"), ("regex:\\d+", "a 1 b 23", "23"), ("regex:(?P<unit>\\w) (?P<answer>\\d)", "m 5", "5"), ("regex:^x=(.*)$", "x=1\nx=2\ny=3", "2"), ("regex:z", "a", None),
-    ("auto", "so \\boxed{3} and 4", "3"), ("auto", "The final answer is $\\frac{1}{2}$. I hope it is correct.", "\\frac{1}{2}"), ("auto", "The answer is 42.", "42"), ("auto", "Final Answer: **12**", "12"), ("auto", "\\frac{1}{2}", "\\frac{1}{2}"), ("auto", "42", "42"),
+    ("auto", "so \\boxed{3} and 4", "3"), ("auto", "The final answer is $\\frac{1}{2}$. I hope it is correct.", "\\frac{1}{2}"), ("auto", "The answer is 18. She started with 16 eggs.", "18"), ("auto", "The answer is 3.5. Then", "3.5"),
+    ("auto", "The answer is 42.", "42"), ("auto", "Final Answer: **12**", "12"), ("auto", "\\frac{1}{2}", "\\frac{1}{2}"), ("auto", "42", "42"),
     ("auto", "We add the numbers and get, after all that work, the value $x=5$ in the end", "x=5"), ("auto", "We add all of the numbers and in the end we get 1,234 in total.", "1,234"), ("auto", "", None), ("auto", "<think>42", None),
     ("whole", " everything ", "everything"), ("whole", "<think>a</think> b", "b"),
 ]  # fmt: skip
