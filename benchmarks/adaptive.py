@@ -1,12 +1,13 @@
 """Adaptive budgets: rollouts drawn and error of pass@k under --stop-after R, against drawing all of them.
 
-    python benchmarks/adaptive.py --counts pythia_math_pass_at_k.parquet --scorecard runs/zoo-base/double_countdown/scorecard.json
+    python benchmarks/adaptive.py --counts pythia_math_pass_at_k.parquet --scorecard RUN/scorecard.json
 
-``--counts`` holds real counts of 10,000 rollouts per problem (columns Model, Problem Idx, Num. Samples Total, Num. Samples
-Correct: the Large Language Monkeys data of Schaeffer et al. 2025); rollouts are drawn from them without replacement, and the
-truth is pass@k of all 10,000. ``--scorecard`` is a run of ours: its solve rates, smoothed, are taken as the truth and rollouts
-drawn from them. Each replicate draws every problem in batches, in order, and stops it by the rule; the same draws, not
-stopped, are the full sample it is set against. Error: root mean square over replicates of mean pass@k minus the truth.
+``--counts`` holds real counts of 10,000 rollouts per problem (columns Model, Problem Idx, Num. Samples Total, Num.
+Samples Correct: the Large Language Monkeys data of Schaeffer et al. 2025); rollouts are drawn from them without
+replacement, and the truth is pass@k of all 10,000. ``--scorecard`` is a run of ours: its solve rates, smoothed, are
+taken as the truth and rollouts drawn from them. Each replicate draws every problem in batches, in order, and stops it
+by the rule; the same draws, not stopped, are the full sample it is set against. Error: root mean square over replicates
+of mean pass@k minus the truth.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -27,7 +28,7 @@ Flip = tuple[str, int, str, str]  # (problem id, index, status before, status no
 _COLUMNS = ["problem_id", "index", "text_hash", "text"]
 
 
-class Ungraded(NamedTuple):
+class Ungraded(msgspec.Struct, frozen=True):
     """A stored response that has no verdict yet."""
 
     problem_id: str
@@ -58,8 +59,10 @@ class Grader:
         self._pool.__enter__()
         return self
 
-    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._pool.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.__exit__(kind, error, trace)
 
     def missing(self, progress: Callable[[int], None] = lambda rollouts: None) -> Iterator[list[Ungraded]]:
         """Stored rollouts without a verdict, a shard at a time; ``progress`` is told of every rollout passed."""
@@ -85,10 +88,10 @@ class Grader:
         for row, key, extraction in zip(rows, keys, extracted, strict=True):
             verdict = self._decided[key] if key is not None else _no_answer(extraction.unfinished_thought)
             graded.append(VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates))
-        new = [verdict for row, verdict in zip(rows, graded, strict=True) if not self._is_graded(row)]
+        new = [after for before, after in zip(rows, graded, strict=True) if not self._is_graded(before)]
         self.verdicts.append(new)
-        for verdict in new:
-            self._mark(verdict)
+        for fresh in new:
+            self._mark(fresh)
         return graded
 
     def correct(self, drawn: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, int]:

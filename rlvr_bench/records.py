@@ -131,8 +131,8 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What an opened sampler says of itself; goes into the manifest.
 
-    ``token_stats`` is ``exact`` (over the full vocabulary), ``bounds`` (from truncated logprobs) or ``none``; ``chat_template`` the SHA-256 of the template
-    that was applied, or None where prompts are sent as raw text.
+    ``token_stats`` is ``exact`` (over the full vocabulary), ``bounds`` (from truncated logprobs) or ``none``;
+    ``chat_template`` the SHA-256 of the template that was applied, or None where prompts are sent as raw text.
     """
 
     engine: str

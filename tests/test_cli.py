@@ -139,9 +139,10 @@ def test_ctrl_c_keeps_what_was_drawn_and_says_how_to_go_on(tmp_path: Path) -> No
 
 def test_tasks_are_listed_shown_and_validated() -> None:
     listed = json.loads(run("tasks", "list", "--json").stdout)
-    assert {
-        key: next(t for t in listed if t["name"] == "gsm8k")[key] for key in ("name", "problems")
-    } == {"name": "gsm8k", "problems": 1319}
+    assert {key: next(t for t in listed if t["name"] == "gsm8k")[key] for key in ("name", "problems")} == {
+        "name": "gsm8k",
+        "problems": 1319,
+    }
     assert "double_countdown" in run("tasks", "list").stdout
     shown = json.loads(run("tasks", "show", "double_countdown", "--json").stdout)
     assert shown["problems"] == 300

@@ -32,7 +32,7 @@ NOTES = {
 # The order data flows in, which is the order imports may go.
 PACKAGE = (
     *("errors.py", "records.py", "stats", "datasets.py", "prompts.py", "countdown.py", "verifiers", "task.py"),
-    *("samplers", "store", "grade.py", "scorers", "zoo", "pipeline", "cli"),
+    *("samplers", "store", "grade.py", "scorers", "compare", "zoo", "pipeline", "cli", "hf_evaluate.py"),
 )
 
 

@@ -1,4 +1,6 @@
-"""Draws docs/pass_at_k.svg from a scorecard: python tools/readme_plot.py runs/zoo-base/double_countdown/scorecard.json
+"""Draws docs/pass_at_k.svg from a scorecard.
+
+    python tools/readme_plot.py runs/zoo-base/double_countdown/scorecard.json
 
 Needs matplotlib. The guessing control is the one measured on the same problems, from the checkpoint's card.
 """
@@ -24,14 +26,20 @@ def main(scorecard_file: str) -> None:
     card = msgspec.json.decode(Path(scorecard_file).read_bytes(), type=Scorecard)
     curve = [e for e in card.estimates if e.name == "pass@k" and e.value is not None]
     ks = [e.k for e in curve]
-    plt.rcParams.update({"font.family": "sans-serif", "font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "rlvr-bench"})
+    plt.rcParams.update(
+        {"font.family": "sans-serif", "font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "rlvr-bench"}
+    )
     figure, axes = plt.subplots(figsize=(7, 3.8), facecolor="white")
     axes.fill_between(ks, [e.low for e in curve], [e.high for e in curve], color="#3b6fb6", alpha=0.2, linewidth=0)
-    axes.plot(ks, [e.value for e in curve], color="#3b6fb6", marker="o", markersize=4, linewidth=2, label=card.run["model"])
+    axes.plot(
+        ks, [e.value for e in curve], color="#3b6fb6", marker="o", markersize=4, linewidth=2, label=card.run["model"]
+    )
     guess = read_card(checkpoint_path("base")).guess
     if guess is not None:
         points = sorted((int(k), interval.value) for k, interval in guess.pass_at_k.items())
-        axes.plot(*zip(*points, strict=True), color="#777777", linestyle=":", linewidth=2, label="random legal guessing")
+        axes.plot(
+            *zip(*points, strict=True), color="#777777", linestyle=":", linewidth=2, label="random legal guessing"
+        )
     axes.set_xscale("log", base=2)
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.set_ylim(0, 1)

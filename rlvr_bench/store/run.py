@@ -63,7 +63,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def stored_text(text: str) -> str:
-    """A response as it goes to disk: a lone surrogate is not UTF-8, and is kept readable as \\udXXX."""
+    """A response as it goes to disk: a lone surrogate is not UTF-8, and is kept readable as its escape."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
