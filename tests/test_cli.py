@@ -172,3 +172,27 @@ def test_the_zoo_lists_its_checkpoints() -> None:
 def test_version_and_help() -> None:
     assert re.fullmatch(r"rlvr-bench \d+\.\d+\.\d+\S*", run("--version").stdout.strip())
     assert "evaluate" in run("--help").stdout
+
+
+def test_a_dry_run_says_what_it_would_draw_and_writes_nothing(tmp_path: Path) -> None:
+    shown = run(*EVALUATE, "-n", "1024", "--out", str(tmp_path), "--dry-run", "--json")
+    (forecast,) = json.loads(shown.stdout)
+    assert (forecast["problems"], forecast["rollouts"], forecast["drawn"]) == (300, 307_200, 0)
+    assert "307,200" in run(*EVALUATE, "-n", "1024", "--out", str(tmp_path), "--dry-run").stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_series_reports_the_failed_checkpoint_and_ends_with_status_2(tmp_path: Path) -> None:
+    task = ("--task", "double_countdown", "-n", "8", "--limit", "10", "--out", str(tmp_path))
+    shown = run("evaluate", "--model", "fake:0.5", "--model", "./gone", "--model", "fake:0.1", *task)
+    assert shown.returncode == 2
+    assert shown.stdout.count("pass@8") == 2
+    assert "rlvr-bench: ./gone on double_countdown: ./gone: no such folder" in shown.stderr
+
+
+def test_an_adaptive_run_says_which_estimator_it_used(tmp_path: Path) -> None:
+    task = ("--task", "double_countdown", "-n", "64", "--stop-after", "4", "--out", str(tmp_path), "--json")
+    card = json.loads(run("evaluate", "--model", "fake", *task).stdout)
+    assert min(problem["n"] for problem in card["problems"]) == 16
+    assert max(problem["n"] for problem in card["problems"]) == 64
+    assert "unbiased under stop-after 4" in next(e["method"] for e in card["estimates"] if e["name"] == "pass@k")

@@ -11,8 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlvr_bench import pipeline
-from rlvr_bench.errors import BadArgument, DataError, RunError, StorageError
+from rlvr_bench.errors import BadArgument, DataError, ModelError, RunError, StorageError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
+from rlvr_bench.pipeline.forecast import forecast
+from rlvr_bench.pipeline.options import Silent
+from rlvr_bench.pipeline.series import evaluate_all, expand_models
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters, Scorecard
 from rlvr_bench.samplers.fake import FakeSampler
 from rlvr_bench.samplers.protocol import Sampler
@@ -207,3 +210,42 @@ def test_unreadable_shards_are_a_clear_error(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(StorageError, match="Permission denied"):
         pipeline.score(run)
+
+
+def test_a_forecast_counts_what_is_left_and_writes_nothing(tmp_path: Path) -> None:
+    asked = options(tmp_path, n=64)
+    before = forecast("fake", TASK, asked)
+    assert (before.problems, before.rollouts, before.drawn, before.tokens) == (20, 1280, 0, 1280 * 32)
+    assert before.disk_bytes > 1280 * 32
+    assert not list(tmp_path.iterdir())
+    run = pipeline.sample("fake", TASK, options(tmp_path, n=16))
+    after = forecast("fake", TASK, asked)
+    assert (after.run, after.drawn, after.tokens) == (run, 320, 960 * 32)
+    used = sum(file.stat().st_size for file in (run / "rollouts").iterdir())
+    assert used < before.disk_bytes / 4
+
+
+def test_checkpoints_of_a_series_come_in_natural_order(tmp_path: Path) -> None:
+    for step in (5, 20, 100):
+        (tmp_path / f"global_step_{step}").mkdir()
+    (tmp_path / "global_step_7.json").write_text("")
+    found = expand_models([f"{tmp_path}/global_step_*", "zoo:base", f"{tmp_path}/global_step_5"])
+    assert [Path(name).name for name in found] == ["global_step_5", "global_step_20", "global_step_100", "zoo:base"]
+    with pytest.raises(ModelError, match="no checkpoint folder matches"):
+        expand_models([f"{tmp_path}/nothing_*"])
+
+
+def test_a_checkpoint_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    heard: list[str] = []
+    results = evaluate_all(
+        ["fake:0.5", str(tmp_path / "broken"), "fake:0.2"],
+        [TASK],
+        options(tmp_path / "runs"),
+        GradeOptions(workers=1),
+        Silent(),
+        lambda result: heard.append(result.model),
+    )
+    assert [result.error is None for result in results] == [True, False, True]
+    assert "no config.json" in str(results[1].error)
+    assert heard == [result.model for result in results]
