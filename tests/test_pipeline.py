@@ -173,7 +173,7 @@ TASK = Task(name="mine", version="{version}", summary="s", prompt="raw", verifie
     task.write_text(source.format(accepted="yes", version="1"))
     run, first = pipeline.evaluate("fake:1", str(task), options(tmp_path / "runs", n=8))
     assert estimates(first, "pass@k")[1] == 1.0
-    task.write_text(source.format(accepted="no", version="2"))
+    task.write_text(source.format(accepted="no", version="1"))  # the file's content counts, version or not
     _, flips = pipeline.grade(run, GradeOptions(workers=1))
     assert flips == [("a", i, "correct", "wrong") for i in range(8)]
     assert estimates(pipeline.score(run), "pass@k")[1] == 0.0

@@ -66,7 +66,8 @@ class FunctionVerifier:
     """Wraps ``function(response, problem) -> Verdict`` (or bool), named ``package.module:attribute`` or ``file.py:attribute``.
 
     The function gets the whole response (or what ``policy`` extracts) and is loaded in the workers, never in the caller.
-    ``version`` is part of what identifies cached verdicts: change it when the function changes.
+    ``version`` is part of what identifies cached verdicts: change it when the function changes (for a function in a file,
+    the file's content counts too).
     Raises VerifierError for a target that has no such form.
     """
 
@@ -100,7 +101,11 @@ class FunctionVerifier:
 
     @property
     def version(self) -> str:
-        return self._version
+        """The version given, and for a function in a file the file's own hash: an edited file grades again."""
+        source = Path(self._target.rpartition(":")[0])
+        if source.suffix != ".py" or not source.is_file():
+            return self._version
+        return f"{self._version}+{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}"
 
     @property
     def options(self) -> Mapping[str, Any]:

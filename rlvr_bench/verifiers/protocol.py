@@ -36,6 +36,10 @@ class Verifier(Protocol):
     @property
     def options(self) -> Mapping[str, Any]: ...
 
+    def warm_up(self) -> None:
+        """Import what ``verify`` needs; called once in the process that the workers are forked from."""
+        ...
+
     def extract(self, response: str) -> Extraction: ...
 
     def key(self, answer: str) -> str:

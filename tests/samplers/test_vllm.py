@@ -388,6 +388,26 @@ def test_greedy_is_drawn_once(engine: Any, reference: Any) -> None:
         list(engine.draw([request("p1", n=2)], greedy))
 
 
+def test_both_engines_draw_and_measure_the_same(engine: Any, model_dir: Path) -> None:
+    """Greedy, so that both follow one path: tokens equal, statistics equal token by token."""
+    from rlvr_bench.samplers.transformers import TransformersSampler
+
+    other = TransformersSampler(SamplerOptions(model=str(model_dir), token_stats="full"))
+    greedy = SamplingParameters(temperature=0.0, max_tokens=12)
+    asked = [request(f"p{i}", n=1, words=2 + i) for i in range(4)]
+    ours = {draw.request.prompt.problem_id: draw.rollouts[0] for draw in engine.draw(asked, greedy)}
+    for draw in other.draw(asked, greedy):
+        mine, theirs = ours[draw.request.prompt.problem_id], draw.rollouts[0]
+        assert mine.tokens is not None
+        assert theirs.tokens is not None
+        assert mine.tokens.ids.tolist() == theirs.tokens.ids.tolist()
+        assert (mine.text, mine.finish_reason, mine.n_tokens) == (theirs.text, theirs.finish_reason, theirs.n_tokens)
+        np.testing.assert_allclose(mine.tokens.logprob, theirs.tokens.logprob, atol=5e-5)
+        np.testing.assert_allclose(mine.tokens.entropy, theirs.tokens.entropy, atol=5e-5)
+        assert (abs(mine.tokens.nucleus - theirs.tokens.nucleus) <= 1).all()
+    other.close()
+
+
 def test_bad_arguments_are_told_before_an_engine_starts(model_dir: Path, tmp_path: Path) -> None:
     from rlvr_bench.samplers.vllm import VllmSampler
 
