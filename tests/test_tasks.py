@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+import rlvr_bench.task as task_module
 from rlvr_bench.datasets import Generated, HubDataset
-from rlvr_bench.errors import DataError, TaskError, UnknownName
-from rlvr_bench.task import list_tasks, load_task, read_task, validate
+from rlvr_bench.errors import DataError, TaskError, UnknownName, VerifierError
+from rlvr_bench.task import (
+    VERIFIER_GROUP,
+    describe,
+    gold_response,
+    join_parameters,
+    list_tasks,
+    load_task,
+    read_task,
+    split_parameters,
+    task_verifier,
+    validate,
+)
+from rlvr_bench.verifiers.sandbox import sandbox_problem
 
 ROOT = Path(__file__).parent.parent
+# Tasks that pin no digest of their problems, and why that is honest; each pins its number of problems all the same.
+WITHOUT_DIGEST = {
+    "livecodebench": "its files are pinned by revision and SHA-256 of each file; nobody has mapped the whole set here",
+    "reasoning_gym": "what a seed generates belongs to the installed version of reasoning-gym, which the source names",
+}
 
 
 def test_the_listed_tasks_are_the_files() -> None:
@@ -25,6 +44,10 @@ def test_the_listed_tasks_are_the_files() -> None:
         "amc23",
         "minerva_math",
         "olympiadbench",
+        "humaneval",
+        "mbpp",
+        "livecodebench",
+        "reasoning_gym",
     } <= set(list_tasks())
 
 
@@ -32,7 +55,10 @@ def test_the_listed_tasks_are_the_files() -> None:
 def test_a_task_pins_its_content_and_documents_itself(name: str) -> None:
     task, file = read_task(name)
     assert task.name == name == file.stem
-    assert re.fullmatch("[0-9a-f]{64}", task.source.sha256 or "")
+    if name in WITHOUT_DIGEST:
+        assert task.source.sha256 is None
+    else:
+        assert re.fullmatch("[0-9a-f]{64}", task.source.sha256 or "")
     assert task.source.rows
     assert len(task.cases) >= 3
     assert {"correct", "wrong"} <= {case.status for case in task.cases}
@@ -42,7 +68,12 @@ def test_a_task_pins_its_content_and_documents_itself(name: str) -> None:
 @pytest.mark.parametrize("name", list_tasks())
 def test_a_task_is_valid(name: str, request: pytest.FixtureRequest) -> None:
     task, _ = read_task(name)
-    mirror = None if isinstance(task.source, Generated) else request.getfixturevalue("data_dir")
+    if task.verifier == "code" and (problem := sandbox_problem()):
+        pytest.skip(problem)
+    generated = isinstance(task.source, Generated) or name == "reasoning_gym"
+    mirror = None if generated else request.getfixturevalue("data_dir")
+    if name == "livecodebench" and not (mirror / "livecodebench").is_dir():
+        pytest.skip("no mirror of LiveCodeBench's files here")
     loaded = load_task(name, mirror)
     assert len({problem.id for problem in loaded.problems}) == task.source.rows
     assert validate(loaded) == []
@@ -108,3 +139,136 @@ def test_no_hub_revision_is_invented() -> None:
         source = read_task(name)[0].source
         if isinstance(source, HubDataset) and source.revision is not None:
             assert re.fullmatch("[0-9a-f]{40}", source.revision)
+
+
+PARAMETRISED = """
+import dataclasses
+from rlvr_bench import Case, Generated, Problem, Task
+def make_task(parameters):
+    count = int(parameters)
+    problems = [Problem(id=str(i), question=f"{i}?", answer=str(i)) for i in range(count)]
+    return Task(name=f"mine:{count}", version="1", summary="s", prompt="raw", verifier="integer",
+        source=Generated(generate=lambda: problems, rows=count, sha256=None))
+TASK = dataclasses.replace(make_task("2"), name="mine")
+"""
+
+
+def test_a_name_with_parameters_makes_its_own_task(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PARAMETRISED)
+    plain, five = load_task(str(file)), load_task(f"{file}:05")
+    assert (plain.task.name, len(plain.problems)) == ("mine", 2)
+    assert (five.task.name, len(five.problems)) == ("mine:5", 5)
+    assert not five.is_shipped
+    assert (plain.reference, five.reference) == (str(file), f"{file}:5")
+    assert load_task(five.reference).digest == five.digest
+    assert validate(five) == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [("x", r"make_task\('x'\): ValueError: invalid literal"), ("", r"make_task\(''\): ValueError")],
+)
+def test_parameters_that_make_no_task_say_why_in_one_line(tmp_path: Path, parameters: str, message: str) -> None:
+    (tmp_path / "mine.py").write_text(PARAMETRISED)
+    with pytest.raises(TaskError, match=message) as error:
+        read_task(f"{tmp_path / 'mine.py'}:{parameters}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_made_task_is_named_for_its_file_and_parameters(tmp_path: Path) -> None:
+    (tmp_path / "yours.py").write_text(PARAMETRISED)
+    with pytest.raises(TaskError, match="named 'mine:3', the file 'yours'; name it 'yours:PARAMETERS'"):
+        read_task(f"{tmp_path / 'yours.py'}:3")
+
+
+def test_a_task_without_make_task_takes_no_parameters() -> None:
+    with pytest.raises(TaskError, match="aime24.py: this task takes no parameters; name it without ':easy'"):
+        read_task("aime24:easy")
+    with pytest.raises(UnknownName, match=r"unknown task 'aime22'\. Did you mean 'aime"):
+        read_task("aime22:easy")
+
+
+def test_parameters_read_back_as_they_were_written() -> None:
+    words, values = split_parameters('chain_sum, size=50,ratio=0.5,signs=["+","-"],deep={"a":[1,2]},loud=True,name=x y')
+    assert words == ["chain_sum"]
+    assert values == {
+        "size": 50,
+        "ratio": 0.5,
+        "signs": ["+", "-"],
+        "deep": {"a": [1, 2]},
+        "loud": True,
+        "name": "x y",
+    }
+    written = join_parameters(words, values)
+    assert written == 'chain_sum,deep={"a":[1,2]},loud=true,name=x y,ratio=0.5,signs=["+","-"],size=50'
+    assert split_parameters(written) == (words, values)
+    assert split_parameters(join_parameters([], {"text": "5"})) == ([], {"text": "5"})
+    for bad in ("size=", "=3", "size=1,size=2"):
+        with pytest.raises(TaskError, match="each key once"):
+            split_parameters(bad)
+
+
+def test_a_task_without_gold_answers_is_checked_by_its_cases_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        """
+from rlvr_bench import Case, Generated, Problem, Task
+TASK = Task(name="mine", version="1", summary="s", prompt="raw", verifier="integer", gold=None,
+    source=Generated(generate=lambda: [Problem(id="a", question="1?", answer="1")], rows=1, sha256=None),
+    cases=(Case("\\\\boxed{1}", "wrong"),))
+"""
+    )
+    loaded = load_task(str(file))
+    assert [item.where for item in validate(loaded)] == ["case 1"]
+    assert describe(loaded)["first answer"] == "none: judged by tests"
+    with pytest.raises(TaskError, match="'mine' has no gold answers"):
+        gold_response(loaded.task, loaded.problems[0])
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """Stand for a package that declares a verifier ``theirs``."""
+    entry = EntryPoint(name="theirs", value=value, group=VERIFIER_GROUP)
+    monkeypatch.setattr(task_module, "entry_points", lambda group: [entry] if group == VERIFIER_GROUP else [])
+
+
+def user_task(tmp_path: Path, **options: str) -> str:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"""
+from rlvr_bench import Case, Generated, Problem, Task
+TASK = Task(name="mine", version="7", summary="s", prompt="raw", verifier="theirs", options={options!r}, gold="{{answer}}",
+    source=Generated(generate=lambda: [Problem(id="a", question="1?", answer="one")], rows=1, sha256=None),
+    cases=(Case("two", "wrong"),))
+"""
+    )
+    return str(file)
+
+
+def test_a_verifier_may_come_from_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_verifiers.py").write_text(
+        "def same(response, problem):\n    return response == problem.answer\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed(monkeypatch, "their_verifiers:same")
+    loaded = load_task(user_task(tmp_path))
+    assert loaded.open_verifier().options["function"] == "their_verifiers:same"
+    assert loaded.open_verifier().version == "7"
+    assert validate(loaded) == []
+
+
+def test_an_installed_verifier_has_a_policy_and_a_version_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, "their_verifiers:same")
+    verifier = task_verifier(*read_task(user_task(tmp_path, policy="boxed", version="9")))
+    assert (verifier.version, verifier.options["policy"]) == ("9", "boxed")
+    with pytest.raises(VerifierError, match="'theirs' has no option depth. It has: policy, version"):
+        task_verifier(*read_task(user_task(tmp_path, depth="3")))
+
+
+def test_an_unknown_verifier_lists_the_table_and_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(monkeypatch, "their_verifiers:same")
+    monkeypatch.setattr(task_module, "entry_points", lambda group: [EntryPoint("others", "a:b", group)])
+    with pytest.raises(UnknownName, match=r"unknown verifier 'theirs'.*math.*others"):
+        task_verifier(*read_task(user_task(tmp_path)))

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _QUEUE_ITEMS = 16  # items handed to a worker ahead of its answers: hides the round trip
 _QUEUE_BYTES = 1 << 20
 _START_S = 120.0  # imports and warm-up on a loaded machine
+_STILLBORN_LIMIT = 3
 _STARVED_FACTOR = 5  # a worker that is runnable but gets no CPU is given this many times its wall limit
 
 
@@ -222,6 +223,7 @@ class VerifierPool(Generic[Key]):
         self._workers: list[_Worker[Key]] = []
         self._todo: deque[_Ticket[Key]] = deque()
         self._retry: list[_Ticket[Key]] = []
+        self._stillborn = 0  # workers in a row that ended before they said anything
 
     def __enter__(self) -> Self:
         self._open_server()
@@ -313,6 +315,7 @@ class VerifierPool(Generic[Key]):
             problem = frames.pop(0).decode(errors="replace")
             if problem:
                 raise VerifierError(f"verifier {self._verifier.name!r} does not start: {problem}")
+            self._stillborn = 0
         retired = False
         for frame in frames:
             reply = msgspec.msgpack.decode(frame, type=far.Reply)
@@ -321,14 +324,21 @@ class VerifierPool(Generic[Key]):
         overdue = alive and not frames and worker.overdue(time.monotonic())
         if retired:
             self._drop(worker)
+        elif not worker.ready and (overdue or not alive):
+            self._bury_stillborn(worker, killed=overdue)
         elif overdue or not alive:
             culprit = worker.queue.popleft() if worker.queue else None
             kind = self._drop(worker, killed=overdue)
-            if not was_ready and not worker.ready:
-                raise VerifierError(f"verifier {self._verifier.name!r} does not start: its worker ended ({kind})")
             if culprit is not None:
                 reply = far.Reply("error", kind, None, self._wall_s if overdue else 0.0)
                 yield from self._settle(culprit, reply, last_try=last_try)
+
+    def _bury_stillborn(self, worker: _Worker[Key], *, killed: bool) -> None:
+        """A worker that ended before its first word: its server may have been killed under it, so another is tried."""
+        kind = self._drop(worker, killed=killed)
+        self._stillborn += 1
+        if self._stillborn >= _STILLBORN_LIMIT:
+            raise VerifierError(f"verifier {self._verifier.name!r} does not start: its worker ended ({kind})")
 
     def _settle(self, ticket: _Ticket[Key], reply: far.Reply, *, last_try: bool) -> Iterator[tuple[Key, Verdict]]:
         if reply.status == "error" and reply.kind in ("timeout", "crash", "memory") and not last_try:

@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.records import STATUSES, Outcomes, StoppingRule
+from rlvr_bench.records import StoppingRule
 from rlvr_bench.scorers import boundary, default_ks, entropy, pass_at_k, quality_rates
-
-
-def outcomes(statuses: list[str], **columns: Any) -> Outcomes:
-    """One problem per string; each letter a rollout: c(orrect), w(rong), n(o answer), e(rror)."""
-    letters = {name[0]: code for code, name in enumerate(STATUSES)}
-    problem = np.repeat(np.arange(len(statuses)), [len(s) for s in statuses]).astype(np.int32)
-    size = len(problem)
-    flat = np.array([letters[letter] for s in statuses for letter in s], dtype=np.int8)
-    fields: dict[str, Any] = {
-        "problem_ids": tuple(f"p{i}" for i in range(len(statuses))),
-        "tiers": ("",) * len(statuses),
-        "clusters": ("",) * len(statuses),
-        "problem": problem,
-        "index": np.concatenate([np.arange(len(s)) for s in statuses]).astype(np.int32),
-        "status": flat,
-        "answer": np.zeros(size, dtype=np.int32),
-        "text": np.arange(size, dtype=np.int32),
-        "candidates": np.ones(size, dtype=np.int32),
-        "n_tokens": np.full(size, 10, dtype=np.int32),
-        "truncated": np.zeros(size, dtype=bool),
-        **{
-            name: np.full(size, np.nan)
-            for name in ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
-        },
-        "entropy_profile": np.full((size, 20), np.nan, dtype=np.float32),
-        "asked": max(map(len, statuses)),
-    }
-    return Outcomes(**{**fields, **columns})
+from tests.scorers.made import outcomes, under_rule
 
 
 def by_enumeration(statuses: str, k: int) -> float:
@@ -151,15 +123,6 @@ def test_clustered_problems_widen_the_interval() -> None:
 def test_scoring_twice_gives_the_same_numbers() -> None:
     runs = outcomes(["cwww", "cwcw", "wwww"])
     assert pass_at_k(runs) == pass_at_k(runs)
-
-
-def under_rule(statuses: list[str], asked: int, stop_after: int, batch: int) -> Outcomes:
-    """What a stopping rule keeps of problems drawn in full: each to the end of the batch of its R-th correct rollout."""
-    kept = []
-    for run in statuses:
-        ends = range(batch, asked + 1, batch)
-        kept.append(run[: next((end for end in ends if run[:end].count("c") >= stop_after), asked)])
-    return outcomes(kept, asked=asked, stopping=StoppingRule(stop_after=stop_after, batch=batch))
 
 
 def test_under_a_stopping_rule_pass_at_k_is_unbiased() -> None:

@@ -1,0 +1,102 @@
+"""Entropy by outcome and at equal length, perplexity, profiles, quality with intervals; all by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rlvr_bench.records import Estimate
+from rlvr_bench.scorers import entropy, quality
+from rlvr_bench.scorers.entropy import length_matched
+from tests.scorers.made import outcomes
+
+
+def by_group(estimates: list[Estimate], name: str) -> dict[str | None, Estimate]:
+    return {e.group: e for e in estimates if e.name == name}
+
+
+def test_length_matching_removes_what_length_alone_explains() -> None:
+    """Entropy is 1 in short and 3 in long responses whatever the outcome; wrong ones are longer."""
+    lengths = np.array([10, 10, 10, 1000, 10, 1000, 1000, 1000], dtype=np.int32)
+    values = np.where(lengths == 10, 1.0, 3.0)
+    run = outcomes(["ccccwwww"], n_tokens=lengths, entropy_mean=values)
+    plain = by_group(entropy(run), "token_entropy")
+    assert plain["correct"].value == pytest.approx(1.5)
+    assert plain["wrong"].value == pytest.approx(2.5)
+    assert plain["correct, length-matched"].value == pytest.approx(plain["wrong, length-matched"].value)
+    assert plain["wrong less correct, length-matched"].value == pytest.approx(0.0)
+
+
+def test_length_matching_keeps_a_difference_at_equal_length() -> None:
+    """Short: correct 1, 2 against wrong 4; long: correct 3 against wrong 6, 8. Each bin weighs 1."""
+    lengths = np.array([10, 10, 500, 10, 500, 500, 90], dtype=np.int32)
+    values = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 99.0])
+    correct, wrong = length_matched(
+        outcomes(["cccwwww", "cw"], n_tokens=np.append(lengths, [5, 50]).astype(np.int32)),
+        np.append(values, [1.0, 1.0]),
+    )
+    assert correct[0] == pytest.approx((1.5 + 3) / 2)
+    assert wrong[0] == pytest.approx((4 + 7) / 2)
+    assert np.isnan(correct[1])
+    assert np.isnan(wrong[1])
+
+
+def test_perplexity_is_per_token_and_per_rollout() -> None:
+    run = outcomes(["cw"], logprob_sum=np.log([0.5, 0.25]) * 10)
+    found = by_group(entropy(run), "perplexity")
+    assert found[None].value == pytest.approx((2 + 4) / 2)
+    assert found["correct"].value == pytest.approx(2.0)
+    assert found["wrong"].value == pytest.approx(4.0)
+
+
+def test_the_profile_has_a_mean_per_bin_of_position() -> None:
+    profile = np.full((3, 20), np.nan, dtype=np.float32)
+    profile[:, 0], profile[0, 19] = [1.0, 3.0, 8.0], 5.0
+    found = by_group(entropy(outcomes(["cw", "w"], entropy_profile=profile)), "entropy_profile")
+    assert len(found) == 20
+    assert found["0.00-0.05"].value == pytest.approx((2 + 8) / 2)
+    assert (found["0.95-1.00"].value, found["0.95-1.00"].n_problems) == (5.0, 1)
+    assert found["0.50-0.55"].value is None
+
+
+def test_bounds_stand_in_where_nothing_exact_was_measured() -> None:
+    run = outcomes(["cw"], entropy_low=np.array([1.0, 2.0]), entropy_high=np.array([2.0, 5.0]))
+    found = entropy(run)
+    assert by_group(found, "token_entropy")[None].value is None
+    assert by_group(found, "token_entropy_low")[None].value == pytest.approx(1.5)
+    assert by_group(found, "token_entropy_high")["wrong"].value == pytest.approx(5.0)
+
+
+def test_every_estimate_says_how_many_problems_and_rollouts_it_used() -> None:
+    values = np.array([1.0, 2.0, np.nan, 3.0, 4.0, 5.0])
+    found = by_group(entropy(outcomes(["ccw", "cww"], entropy_mean=values)), "token_entropy")
+    assert (found[None].n_problems, found[None].n_samples) == (2, 2)
+    assert (found["wrong"].n_problems, found["wrong"].n_samples) == (1, 2)
+    assert "t interval" in found[None].method
+
+
+def test_clusters_widen_the_interval_of_a_mean() -> None:
+    values = np.repeat(np.arange(4.0), 5) + np.tile([0.0, 0.1, 0.2, 0.3, 0.4], 4)
+    alone = by_group(entropy(outcomes(["w"] * 20, entropy_mean=values)), "token_entropy")[None]
+    groups = tuple(f"c{i // 5}" for i in range(20))
+    together = by_group(entropy(outcomes(["w"] * 20, entropy_mean=values, clusters=groups)), "token_entropy")[None]
+    # Four equal clusters: the t interval of the four cluster means, 0.2 to 3.2, with three degrees of freedom.
+    half = 3.18245 * np.std(np.arange(4), ddof=1) / 2
+    assert together.high == pytest.approx(1.7 + half, abs=1e-4)
+    assert alone.high is not None
+    assert together.high is not None
+    assert together.high > alone.high + 0.5
+
+
+def test_rates_have_intervals_and_extra_flags_are_rates_too() -> None:
+    run = outcomes(["cnew"] * 5 + ["cccc"] * 5)
+    flags = {"repetition": np.arange(40) % 4 == 0}
+    found = {(e.name, e.group): e for e in quality(run, flags)}
+    rate = found["no_answer_rate", None]
+    assert rate.value == pytest.approx(0.125)
+    assert rate.low is not None
+    assert rate.high is not None
+    assert 0 <= rate.low < 0.125 < rate.high < 0.5
+    assert found["repetition_rate", None].value == pytest.approx(0.25)
+    assert found["tokens_per_response", "wrong"].n_problems == 5
+    assert quality(outcomes([""])) == []

@@ -1,0 +1,118 @@
+"""The scorecard holds every scorer's estimates, and per problem what a comparison needs."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from rlvr_bench.records import Outcomes, Scorecard
+from rlvr_bench.scorers.scorecard import make_scorecard
+from rlvr_bench.store.verdicts import Grading
+from tests.conftest import manifest_with
+from tests.scorers.made import outcomes, under_rule
+
+GRADING = Grading(
+    verifier="math", version="1", options={}, folder="v", rollouts=0, distinct=0, seconds=0.0, statuses={}
+)
+
+
+def scored(run: Outcomes, **options: Any) -> Scorecard:
+    return make_scorecard(manifest_with(n=run.asked, stopping=run.stopping), GRADING, run, **options)
+
+
+def test_every_scorer_is_in_the_card_and_the_card_survives_json() -> None:
+    run = outcomes(["ccwwwwww", "wwwwwwww", "cwwwnnee"], answer=np.arange(24, dtype=np.int32) % 5)
+    found = scored(run, answer_space=10)
+    assert {e.name for e in found.estimates} >= {
+        "pass@k",
+        "guess@k",
+        "unsolved",
+        "unsolved@k",
+        "cover",
+        "cover_posterior",
+        "accuracy_histogram",
+        "g_pass@k",
+        "mg_pass@k",
+        "maj@k",
+        "token_entropy",
+        "distinct_answers@k",
+        "answer_entropy",
+        "no_answer_rate",
+    }
+    again = msgspec.json.decode(msgspec.json.encode(found), type=Scorecard)
+    assert (again.estimates, again.problems, again.quality) == (found.estimates, found.problems, found.quality)
+    keys = [(e.name, e.k, e.group) for e in found.estimates]
+    assert len(keys) == len(set(keys))
+
+
+def test_every_estimate_lies_in_its_interval_and_says_how_it_was_made() -> None:
+    rng = np.random.default_rng(1)
+    run = outcomes(
+        ["".join(rng.choice(list("cwwne"), 20)) for _ in range(12)] + ["cc"],
+        answer=rng.integers(0, 6, 242).astype(np.int32),
+        entropy_mean=rng.random(242),
+        n_tokens=rng.integers(5, 90, 242).astype(np.int32),
+    )
+    for estimate in scored(run, answer_space=6).estimates:
+        assert estimate.method
+        if estimate.value is not None:
+            assert estimate.n_problems >= 1
+            if estimate.group != "uniform":
+                assert estimate.n_samples >= 1
+            if estimate.low is not None and estimate.high is not None:
+                assert estimate.low - 1e-9 <= estimate.value <= estimate.high + 1e-9
+
+
+def test_per_problem_entries_hold_what_compare_needs() -> None:
+    run = outcomes(["ccww", "wwwn"], answer=np.array([0, 0, 1, 2, 1, 2, 3, -1], dtype=np.int32))
+    solved, unsolved = scored(run).problems
+    assert (solved["n"], solved["c"], solved["cluster"]) == (4, 2, "")
+    assert solved["distinct_answers"] == pytest.approx({"1": 1.0, "4": 3.0})
+    assert "solve_rate_high" not in solved
+    assert unsolved["solve_rate_high"] == pytest.approx(1 - 0.05**0.25)
+    assert unsolved["distinct_answers"] == pytest.approx({"1": 1.0})
+
+
+def test_budgets_can_be_chosen() -> None:
+    found = scored(outcomes(["ccww", "wwww"]), ks=[3])
+    assert {e.k for e in found.estimates if e.name in ("pass@k", "unsolved@k", "guess@k")} == {3}
+
+
+def test_under_a_stopping_rule_responses_are_judged_on_the_first_batch() -> None:
+    run = under_rule(["wcwwwwww", "wwwwwwww"], asked=8, stop_after=1, batch=2)
+    found = scored(run, flags={"repetition": run.index >= 2})
+    by_name = {e.name: e for e in found.estimates if e.group is None and e.k in (None, 1)}
+    assert by_name["repetition_rate"].value == 0.0
+    assert by_name["maj@k"].value == pytest.approx(0.25)
+    assert by_name["pass@k"].value == pytest.approx(0.25)
+    assert {e.k for e in found.estimates if e.name == "maj@k"} == {1, 2}
+
+
+def test_a_large_run_is_scored_in_seconds() -> None:
+    """500 problems of 1,024 rollouts: about 2 s and 150 MB on one core; the limits leave room for a busy machine."""
+    rng = np.random.default_rng(0)
+    problems, n = 500, 1024
+    size = problems * n
+    status = (rng.random((problems, n)) > rng.beta(0.4, 0.7, (problems, 1))).astype(np.int8).ravel()
+    numbers = {
+        name: rng.random(size) for name in ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
+    }
+    run = outcomes(
+        ["c" * n] * problems,
+        status=status,
+        answer=rng.zipf(1.5, size).clip(max=999).astype(np.int32),
+        n_tokens=rng.integers(100, 4000, size).astype(np.int32),
+        entropy_profile=rng.random((size, 20), dtype=np.float32),
+        **numbers,
+    )
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    found = scored(run, answer_space=1000)
+    assert time.process_time() - started < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 * 1024
+    assert len(json.dumps(msgspec.to_builtins(found))) < 1_000_000
