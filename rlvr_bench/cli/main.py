@@ -5,22 +5,31 @@ Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import MessageHandler
-from rlvr_bench.errors import BadArgument, RlvrBenchError
-
-if TYPE_CHECKING:
-    from rlvr_bench.pipeline import SampleOptions
+from rlvr_bench.cli.options import (
+    AsJson,
+    DataDir,
+    DryRun,
+    Model,
+    Models,
+    RunPath,
+    TaskName,
+    TaskNames,
+    Timeout,
+    Workers,
+    draws,
+)
+from rlvr_bench.errors import RlvrBenchError
 
 __all__ = ["app", "main"]
 
@@ -41,38 +50,6 @@ zoo_app = typer.Typer(
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(zoo_app, name="zoo")
 
-MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible server, or fake[:RATE]."
-TASK_HELP = "Task name, or path of your own: ./my_task.py."
-Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
-TaskName = Annotated[str, typer.Option("--task", "-t", help=TASK_HELP)]
-Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
-TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be drawn, load and write nothing.")]
-N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
-Engine = Annotated[
-    str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers, endpoint, fake.")
-]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many problems.")]
-Out = Annotated[Path, typer.Option(help="Folder of runs; this one goes to OUT/<model>/<task>.")]
-Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
-Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
-TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
-TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
-MaxTokens = Annotated[int | None, typer.Option(help="Tokens per response. Default: the task's, cut to the context.")]
-PromptName = Annotated[str | None, typer.Option("--prompt", help="Prompt template instead of the task's own.")]
-ChatTemplate = Annotated[Literal["auto", "none"], typer.Option(help="auto: the model's own where it has one.")]
-TokenStats = Annotated[
-    Literal["off", "summary", "full"], typer.Option(help="Entropy and branching per rollout, or per token.")
-]
-DrawBatch = Annotated[int, typer.Option(help="Rollouts of one problem drawn as one request.")]
-StopAfter = Annotated[int | None, typer.Option(help="End a problem after the draw batch of its R-th correct rollout.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl instead of the hub.")]
-EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
-Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: half the cores.")]
-Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may take.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder: runs/<model>/<task>.")]
-
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -92,25 +69,11 @@ def common(
 
 
 @app.command()
+@draws
 def evaluate(
     model: Models,
     task: TaskNames,
-    n: N = 64,
-    engine: Engine = "auto",
-    limit: Limit = None,
-    out: Out = Path("runs"),
-    seed: Seed = 0,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    top_k: TopK = None,
-    max_tokens: MaxTokens = None,
-    prompt: PromptName = None,
-    chat_template: ChatTemplate = "auto",
-    token_stats: TokenStats = "summary",
-    draw_batch: DrawBatch = 16,
-    stop_after: StopAfter = None,
-    data_dir: DataDir = None,
-    engine_arg: EngineArg = None,
+    options: Any,
     workers: Workers = None,
     timeout: Timeout = 5.0,
     dry_run: DryRun = False,
@@ -121,7 +84,6 @@ def evaluate(
     from rlvr_bench.pipeline.forecast import forecast
     from rlvr_bench.pipeline.series import evaluate_all, expand_models
 
-    options = _sample_options(locals())
     if dry_run:
         forecasts = [forecast(name, each, options) for name in expand_models(model) for each in task]
         _result(as_json, forecasts, lambda console: show_forecasts(console, forecasts))
@@ -142,31 +104,11 @@ def evaluate(
 
 
 @app.command()
-def sample(
-    model: Model,
-    task: TaskName,
-    n: N = 64,
-    engine: Engine = "auto",
-    limit: Limit = None,
-    out: Out = Path("runs"),
-    seed: Seed = 0,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    top_k: TopK = None,
-    max_tokens: MaxTokens = None,
-    prompt: PromptName = None,
-    chat_template: ChatTemplate = "auto",
-    token_stats: TokenStats = "summary",
-    draw_batch: DrawBatch = 16,
-    stop_after: StopAfter = None,
-    data_dir: DataDir = None,
-    engine_arg: EngineArg = None,
-    as_json: AsJson = False,
-) -> None:
+@draws
+def sample(model: Model, task: TaskName, options: Any, as_json: AsJson = False) -> None:
     """Draw rollouts only: what is missing for n of each problem."""
     from rlvr_bench import pipeline
 
-    options = _sample_options(locals())
     with _bars() as bars:
         run = pipeline.sample(model, task, options, bars)
     _result(as_json, {"run": str(run)}, lambda console: console.print(f"{run}", highlight=False, soft_wrap=True))
@@ -298,30 +240,6 @@ class Interrupted(BaseException):
 
 def _interrupt(_: int, __: object) -> None:
     raise Interrupted
-
-
-def _sample_options(given: dict[str, Any]) -> SampleOptions:
-    """Sampling options from a verb's arguments, by name."""
-    import dataclasses
-
-    from rlvr_bench.pipeline import SampleOptions
-
-    names = {field.name for field in dataclasses.fields(SampleOptions)}
-    fields = {name: value for name, value in given.items() if name in names}
-    return SampleOptions(**fields, engine_args=_engine_args(given["engine_arg"] or []))
-
-
-def _engine_args(pairs: list[str]) -> dict[str, Any]:
-    args: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise BadArgument("--engine-arg", pair, "must read NAME=VALUE")
-        try:
-            args[name.replace("-", "_")] = json.loads(value)
-        except ValueError:
-            args[name.replace("-", "_")] = value
-    return args
 
 
 def _grade_options(workers: int | None, timeout: float) -> Any:

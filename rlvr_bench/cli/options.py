@@ -1,0 +1,129 @@
+"""The options of the verbs; those of sampling are written once and shared by every verb that draws."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from rlvr_bench.errors import BadArgument
+
+if TYPE_CHECKING:
+    from rlvr_bench.pipeline import SampleOptions
+
+__all__ = [
+    "AsJson",
+    "DataDir",
+    "DryRun",
+    "Model",
+    "Models",
+    "RunPath",
+    "TaskName",
+    "TaskNames",
+    "Timeout",
+    "Workers",
+    "draws",
+]
+
+MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible server, or fake[:RATE]."
+TASK_HELP = "Task name, or path of your own: ./my_task.py."
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+TaskName = Annotated[str, typer.Option("--task", "-t", help=TASK_HELP)]
+Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
+TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be drawn, load and write nothing.")]
+N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
+Engine = Annotated[
+    str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers, endpoint, fake.")
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many problems.")]
+Out = Annotated[Path, typer.Option(help="Folder of runs; this one goes to OUT/<model>/<task>.")]
+Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
+Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
+TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
+TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
+MaxTokens = Annotated[int | None, typer.Option(help="Tokens per response. Default: the task's, cut to the context.")]
+PromptName = Annotated[str | None, typer.Option("--prompt", help="Prompt template instead of the task's own.")]
+ChatTemplate = Annotated[Literal["auto", "none"], typer.Option(help="auto: the model's own where it has one.")]
+TokenStats = Annotated[
+    Literal["off", "summary", "full"], typer.Option(help="Entropy and branching per rollout, or per token.")
+]
+DrawBatch = Annotated[int, typer.Option(help="Rollouts of one problem drawn as one request.")]
+StopAfter = Annotated[int | None, typer.Option(help="End a problem after the draw batch of its R-th correct rollout.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl instead of the hub.")]
+EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
+Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: half the cores.")]
+Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may take.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder: runs/<model>/<task>.")]
+
+
+def _sampling(
+    n: N = 64,
+    engine: Engine = "auto",
+    limit: Limit = None,
+    out: Out = Path("runs"),
+    seed: Seed = 0,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: MaxTokens = None,
+    prompt: PromptName = None,
+    chat_template: ChatTemplate = "auto",
+    token_stats: TokenStats = "summary",
+    draw_batch: DrawBatch = 16,
+    stop_after: StopAfter = None,
+    data_dir: DataDir = None,
+    engine_arg: EngineArg = None,
+) -> SampleOptions:
+    """The options of drawing, as typer reads them."""
+    given = locals()
+    from rlvr_bench.pipeline import SampleOptions
+
+    arguments = _engine_arguments(given.pop("engine_arg") or [])
+    return SampleOptions(**given, engine_args=arguments)
+
+
+def draws(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of drawing; it gets them as one ``options: SampleOptions``."""
+    shared = {name: _bare(parameter) for name, parameter in inspect.signature(_sampling).parameters.items()}
+    own = {name: _bare(parameter) for name, parameter in inspect.signature(verb).parameters.items()}
+    del own["options"]
+
+    @functools.wraps(verb)
+    def wrapped(**given: Any) -> None:
+        chosen = {name: given.pop(name) for name in shared}
+        verb(options=_sampling(**chosen), **given)
+
+    names = list(own)
+    required = [name for name in names if own[name].default is inspect.Parameter.empty]
+    ordered = {**{name: own[name] for name in required}, **shared, **own}
+    vars(wrapped)["__signature__"] = inspect.Signature(list(ordered.values()))
+    wrapped.__annotations__ = {name: parameter.annotation for name, parameter in ordered.items()}
+    return wrapped
+
+
+def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Keyword only, with its annotation resolved: the two functions need not live in one file."""
+    annotation = parameter.annotation
+    if isinstance(annotation, str):
+        annotation = globals()[annotation]
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+
+
+def _engine_arguments(pairs: list[str]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise BadArgument("--engine-arg", pair, "must read NAME=VALUE")
+        try:
+            arguments[name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            arguments[name.replace("-", "_")] = value
+    return arguments
