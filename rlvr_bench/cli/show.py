@@ -63,19 +63,14 @@ def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
 
 def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
     """What ``--dry-run`` prints; tokens and disk are upper bounds."""
-    rows = [
-        [
-            str(item.run),
-            f"{item.problems:,}",
-            f"{item.rollouts:,}",
-            f"{item.drawn:,}",
-            f"{item.tokens:,}",
-            decimal(item.disk_bytes),
-        ]
-        for item in forecasts
-    ]
-    columns = ["run", "problems", "rollouts", "drawn", "tokens at most", "disk at most"]
-    show_table(console, "nothing loaded or written (dry run)", columns, rows)
+    for item in forecasts:
+        console.print(
+            f"{item.run}: {item.problems:,} problems, {item.rollouts:,} rollouts, of which {item.drawn:,} are drawn; "
+            f"the rest is at most {item.tokens:,} tokens and {decimal(item.disk_bytes)} on disk",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print("dry run: nothing loaded, nothing written")
 
 
 _SINGLE = {
