@@ -258,7 +258,7 @@ def _result(as_json: bool, payload: object, show: Callable[[Console], None]) -> 
     if as_json:
         import msgspec
 
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(payload), indent=1).decode() + "\n")
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(payload, enc_hook=str), indent=1).decode() + "\n")
     else:
         show(Console())
 
