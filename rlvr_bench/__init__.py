@@ -28,6 +28,8 @@ _PUBLIC = {
     "Scorecard": "records",
     "Task": "task",
     "Verdict": "records",
+    "audit": "pipeline",
+    "compare": "compare",
     "evaluate": "pipeline",
     "grade": "pipeline",
     "list_tasks": "task",
@@ -55,6 +57,8 @@ __all__ = [
     "Scorecard",
     "Task",
     "Verdict",
+    "audit",
+    "compare",
     "evaluate",
     "grade",
     "list_tasks",
@@ -69,9 +73,10 @@ __all__ = [
 
 if TYPE_CHECKING:
     from rlvr_bench import stats
+    from rlvr_bench.compare import compare
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError
-    from rlvr_bench.pipeline import GradeOptions, SampleOptions, evaluate, grade, sample, score
+    from rlvr_bench.pipeline import GradeOptions, SampleOptions, audit, evaluate, grade, sample, score
     from rlvr_bench.records import Estimate, Problem, SamplingParameters, Scorecard, Verdict
     from rlvr_bench.samplers.fake import FakeSampler
     from rlvr_bench.task import Case, Task, list_tasks, load_task, validate

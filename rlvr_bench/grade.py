@@ -18,6 +18,7 @@ import pyarrow as pa
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts, current_grading
+from rlvr_bench.text_rules import text_flags
 from rlvr_bench.verifiers import VerifierPool
 from rlvr_bench.verifiers.protocol import Verifier
 
@@ -87,7 +88,8 @@ class Grader:
         graded = []
         for row, key, extraction in zip(rows, keys, extracted, strict=True):
             verdict = self._decided[key] if key is not None else _no_answer(extraction.unfinished_thought)
-            graded.append(VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates))
+            flags = text_flags(row.text)
+            graded.append(VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates, flags))
         new = [after for before, after in zip(rows, graded, strict=True) if not self._is_graded(before)]
         self.verdicts.append(new)
         for fresh in new:
@@ -168,4 +170,4 @@ def flips(run: Run, before: Grading, now: Grading) -> Iterator[Flip]:
 
 
 def _no_answer(unfinished: bool) -> Verdict:
-    return Verdict(status="no_answer", kind="unfinished thought" if unfinished else None)
+    return Verdict(status="no_answer", kind="unfinished_thought" if unfinished else None)

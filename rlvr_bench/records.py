@@ -162,12 +162,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """A graded run as flat arrays over R rollouts of P problems, sorted by problem, then by index: all a scorer sees.
 
-    ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES. Within a problem, rollouts with equal
-    ``answer`` (R,) have the same extracted answer (-1: none), with equal ``text`` (R,) the same response. ``candidates``
-    (R,) counts the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token
-    statistics, (R,) and ``entropy_profile`` (R, 20), are NaN where they were not measured. ``stopping`` is the rule the
-    rollouts were drawn under, None for a fixed number; ``asked`` the largest n asked for. ``entropy_low`` to
-    ``branching_high`` (R,) are bounds of the two means where a server gave truncated log-probabilities only.
+    ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES. Equal numbers in ``answer`` (R,) are
+    equal extracted answers, in whatever problem (-1: none), in ``text`` (R,) equal responses. ``candidates`` (R,) counts
+    the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token statistics, (R,)
+    and ``entropy_profile`` (R, 20), are NaN where they were not measured; ``entropy_low`` to ``branching_high`` (R,) are
+    bounds of the two means where a server gave truncated log-probabilities only. ``flags`` marks rollouts (R,) by name:
+    the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked`` the largest
+    n asked for.
     """
 
     problem_ids: tuple[str, ...]
@@ -188,6 +189,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     entropy_profile: npt.NDArray[np.float32]
     asked: int
     stopping: StoppingRule | None = None
+    flags: dict[str, npt.NDArray[np.bool_]] = {}
     entropy_low: npt.NDArray[np.float64] | None = None
     entropy_high: npt.NDArray[np.float64] | None = None
     branching_low: npt.NDArray[np.float64] | None = None

@@ -1,36 +1,49 @@
-"""A task is one Python file that holds ``TASK``: problems, prompt, verifier, and cases that show what counts as right."""
+"""A task is one Python file that holds ``TASK``: problems, prompt, verifier, and cases that show what counts as right.
+
+A file may also define ``make_task(parameters: str) -> Task``; ``NAME:PARAMETERS`` then names one of many tasks
+(``reasoning_gym:chain_sum,size=50``).
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rlvr_bench.datasets import Source, check_problems
-from rlvr_bench.errors import TaskError, UnknownName
+from rlvr_bench.errors import RlvrBenchError, TaskError, UnknownName, VerifierError
 from rlvr_bench.prompts import PromptTemplate, open_prompt
 from rlvr_bench.records import Problem, SamplingParameters, Status, Verdict
-from rlvr_bench.verifiers import FunctionVerifier, Verifier, VerifierPool, open_verifier
+from rlvr_bench.verifiers import VERIFIERS, FunctionVerifier, Verifier, VerifierPool, open_verifier
 
 __all__ = [
+    "VERIFIER_GROUP",
     "Case",
     "LoadedTask",
     "Task",
     "TaskProblem",
     "describe",
     "gold_response",
+    "join_parameters",
     "list_tasks",
     "load_task",
     "read_task",
+    "split_parameters",
     "task_verifier",
     "validate",
 ]
 
 UserVerifier = Callable[[str, Problem], Verdict]
+
+# Packages that bring a verifier declare it in this group: name = "module:function".
+VERIFIER_GROUP = "rlvr_bench.verifiers"
 
 
 @dataclass(frozen=True)
@@ -46,10 +59,12 @@ class Case:
 class Task:
     """What is asked and what counts as right. Neither n nor k belongs here.
 
-    ``verifier`` is a name of the verifier table with its ``options``, or a function ``(response, problem) -> Verdict``
-    defined in the task file. ``gold`` is a response that states the gold answer, with ``{answer}`` in it: the verifier must
-    accept it for every problem. ``sampling`` is what the task recommends, ``answer_space`` the number of answers a guesser
-    would choose from where it is small (AIME: 1000). Raise ``version`` whenever scores would change.
+    ``verifier`` is a name of the verifier table with its ``options``, the name of an installed package's entry point, or a
+    function ``(response, problem) -> Verdict`` defined in the task file. ``gold`` is a response that states the gold
+    answer, with ``{answer}`` in it: the verifier must accept it for every problem. It is None where the problems have no
+    gold answer (tests only); their ``answer`` then says what stands in its place. ``sampling`` is what the task
+    recommends, ``answer_space`` the number of answers a guesser would choose from where it is small (AIME: 1000). Raise
+    ``version`` whenever scores would change.
     """
 
     name: str
@@ -59,7 +74,7 @@ class Task:
     prompt: str = "qwen-boxed"
     verifier: str | UserVerifier = "math"
     options: Mapping[str, Any] = field(default_factory=dict)
-    gold: str = "\\boxed{{answer}}"
+    gold: str | None = "\\boxed{{answer}}"
     cases: tuple[Case, ...] = ()
     sampling: SamplingParameters | None = None
     answer_space: int | None = None
@@ -78,6 +93,12 @@ class LoadedTask:
     def is_shipped(self) -> bool:
         """Whether the task comes with the package, rather than from a file of the user's."""
         return self.file.parent == task_folder().resolve()
+
+    @property
+    def reference(self) -> str:
+        """What names this task again: the name of a shipped one, else the path of its file, with its parameters."""
+        _, colon, parameters = self.task.name.partition(":")
+        return self.task.name if self.is_shipped else f"{self.file}{colon}{parameters}"
 
     @property
     def template(self) -> PromptTemplate:
@@ -110,21 +131,44 @@ def list_tasks() -> list[str]:
 def read_task(name: str) -> tuple[Task, Path]:
     """A shipped task by name, or a user's own by path (``./my_task.py``), without its problems.
 
-    Raises UnknownName, or TaskError where the file does not hold a task.
+    ``:PARAMETERS`` behind either makes the task with the file's ``make_task``. Raises UnknownName, or TaskError where the
+    file does not hold a task or takes no such parameters.
     """
-    file = Path(name)
-    if not (name.endswith(".py") or "/" in name):
-        file = task_folder() / f"{name}.py"
-        if not file.is_file():
-            raise UnknownName("task", name, list_tasks(), "Your own task: --task ./my_task.py")
+    file, parameters = _task_file(name)
     if not file.is_file():
         raise TaskError(f"{file}: no such task file")
-    task = getattr(_import_file(file), "TASK", None)
+    module = _import_file(file)
+    task = getattr(module, "TASK", None) if parameters is None else _make_task(module, file, parameters)
     if not isinstance(task, Task):
         raise TaskError(f"{file}: defines no TASK = Task(...)")
-    if task.name != file.stem:
-        raise TaskError(f"{file}: the task is named {task.name!r}, the file {file.stem!r}; give both one name")
+    plain, colon, _ = task.name.partition(":")
+    if plain != file.stem or bool(colon) != (parameters is not None):
+        expected = file.stem if parameters is None else f"{file.stem}:PARAMETERS"
+        raise TaskError(f"{file}: the task is named {task.name!r}, the file {file.stem!r}; name it {expected!r}")
     return task, file.resolve()
+
+
+def split_parameters(text: str) -> tuple[list[str], dict[str, Any]]:
+    """``chain_sum,size=50,signs=["+","-"]`` as its words and its values, which are read as JSON where they are JSON.
+
+    Raises TaskError for a key without a name, without a value, or given twice.
+    """
+    words: list[str] = []
+    values: dict[str, Any] = {}
+    for part in filter(None, map(str.strip, re.split(r",(?![^\[{]*[\]}])", text))):
+        key, sign, value = (piece.strip() for piece in part.partition("="))
+        if not sign:
+            words.append(part)
+        elif not key or not value or key in values:
+            raise TaskError(f"task parameter {part!r}: expected KEY=VALUE, each key once")
+        else:
+            values[key] = _value(value)
+    return words, values
+
+
+def join_parameters(words: list[str], values: Mapping[str, Any]) -> str:
+    """The one way to write these parameters: words first, then values by key."""
+    return ",".join([*words, *(f"{key}={_written(value)}" for key, value in sorted(values.items()))])
 
 
 def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
@@ -136,14 +180,34 @@ def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
 
 
 def task_verifier(task: Task, file: Path) -> Verifier:
-    """The task's verifier, opened with its options."""
-    if isinstance(task.verifier, str):
+    """The task's verifier, opened with its options.
+
+    Raises UnknownName for a name that is neither in the verifier table nor an installed entry point, VerifierError for
+    options that the verifier does not have.
+    """
+    if not isinstance(task.verifier, str):
+        return FunctionVerifier(f"{file}:{task.verifier.__name__}", version=task.version)
+    if task.verifier in VERIFIERS:
         return open_verifier(task.verifier, **task.options)
-    return FunctionVerifier(f"{file}:{task.verifier.__name__}", version=task.version)
+    installed = {entry.name: entry for entry in entry_points(group=VERIFIER_GROUP)}
+    if task.verifier not in installed:
+        raise UnknownName("verifier", task.verifier, [*VERIFIERS, *installed])
+    return _entry_verifier(installed[task.verifier], task)
+
+
+def _entry_verifier(entry: EntryPoint, task: Task) -> FunctionVerifier:
+    """A package's verifier function; its verdicts belong to the version of that package unless the task names one."""
+    unknown = sorted(set(task.options) - {"policy", "version"})
+    if unknown:
+        raise VerifierError(f"verifier {entry.name!r} has no option {', '.join(unknown)}. It has: policy, version.")
+    version = entry.dist.version if entry.dist is not None else task.version
+    return FunctionVerifier(f"{entry.module}:{entry.attr}", **{"version": version, **task.options})
 
 
 def gold_response(task: Task, problem: Problem) -> str:
-    """A response that states the gold answer."""
+    """A response that states the gold answer. Raises TaskError where the task has none."""
+    if task.gold is None:
+        raise TaskError(f"task {task.name!r} has no gold answers: its problems are judged by tests alone")
     return task.gold.replace("{answer}", problem.answer)
 
 
@@ -163,20 +227,21 @@ def describe(loaded: LoadedTask) -> dict[str, Any]:
         "cases": len(task.cases),
         "first problem": first.id,
         "first prompt": loaded.template.render(first).text,
-        "first answer": first.answer,
+        "first answer": "none: judged by tests" if task.gold is None else first.answer,
     }
 
 
 def validate(loaded: LoadedTask, workers: int = 1) -> list[TaskProblem]:
     """Check a task: the verifier accepts every gold answer, every case gets its verdict, the prompt asks the question.
 
-    Returns what is wrong, an empty list where nothing is.
+    Of a task without gold answers (``Task.gold`` is None) only cases and prompt can be checked. Returns what is wrong,
+    an empty list where nothing is.
     """
     verifier = loaded.open_verifier()
     by_id = {problem.id: problem for problem in loaded.problems}
     checks: dict[str, tuple[str, Problem, Status]] = {
         f"gold answer of {problem.id}": (gold_response(loaded.task, problem), problem, "correct")
-        for problem in loaded.problems
+        for problem in (() if loaded.task.gold is None else loaded.problems)
     }
     found = _prompt_problems(loaded)
     for number, case in enumerate(loaded.task.cases, 1):
@@ -210,6 +275,45 @@ def _verdict_problems(
             kind = f" ({verdict.kind})" if verdict.kind else ""
             found.append(TaskProblem(where=where, message=f"expected {expected}, got {verdict.status}{kind}"))
     return found
+
+
+def _task_file(name: str) -> tuple[Path, str | None]:
+    """The file that a task's name or path stands for, and the parameters behind it."""
+    plain, colon, parameters = name.partition(":")
+    if not (plain.endswith(".py") or "/" in plain):
+        file = task_folder() / f"{plain}.py"
+        if not file.is_file():
+            raise UnknownName("task", plain, list_tasks(), "Your own task: --task ./my_task.py")
+        return file, parameters if colon else None
+    path, with_parameters, parameters = name.partition(".py:")
+    return (Path(f"{path}.py"), parameters) if with_parameters else (Path(name), None)
+
+
+def _make_task(module: ModuleType, file: Path, parameters: str) -> object:
+    make = getattr(module, "make_task", None)
+    if make is None:
+        raise TaskError(f"{file}: this task takes no parameters; name it without {':' + parameters!r}")
+    try:
+        return make(parameters)
+    except RlvrBenchError:
+        raise
+    except Exception as error:
+        raise TaskError(f"{file}: make_task({parameters!r}): {type(error).__name__}: {error}") from error
+
+
+def _value(text: str) -> Any:
+    """What a parameter's value says: JSON (or Python's True, False, None), else the text itself."""
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except ValueError:
+        return text
+
+
+def _written(value: Any) -> str:
+    """The text that `_value` reads as this value."""
+    if isinstance(value, str) and _value(value) == value:
+        return value
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -65,18 +65,23 @@ def test_a_task_pins_its_content_and_documents_itself(name: str) -> None:
     assert f"| `{name}` |" in (ROOT / "docs" / "tasks.md").read_text()
 
 
-@pytest.mark.parametrize("name", list_tasks())
+SLOW = {"humaneval", "mbpp"}  # every gold program runs in a sandbox of its own
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in list_tasks()]
+)
 def test_a_task_is_valid(name: str, request: pytest.FixtureRequest) -> None:
     task, _ = read_task(name)
     if task.verifier == "code" and (problem := sandbox_problem()):
         pytest.skip(problem)
     generated = isinstance(task.source, Generated) or name == "reasoning_gym"
-    mirror = None if generated else request.getfixturevalue("data_dir")
-    if name == "livecodebench" and not (mirror / "livecodebench").is_dir():
+    mirror: Path | None = None if generated else request.getfixturevalue("data_dir")
+    if name == "livecodebench" and mirror and not (mirror / "livecodebench").is_dir():
         pytest.skip("no mirror of LiveCodeBench's files here")
     loaded = load_task(name, mirror)
     assert len({problem.id for problem in loaded.problems}) == task.source.rows
-    assert validate(loaded) == []
+    assert validate(loaded, workers=2) == []
 
 
 def test_validate_finds_a_wrong_case_a_wrong_gold_and_an_unknown_id(tmp_path: Path) -> None:

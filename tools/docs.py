@@ -31,8 +31,18 @@ NOTES = {
 }
 # The order data flows in, which is the order imports may go.
 PACKAGE = (
-    *("errors.py", "records.py", "stats", "datasets.py", "prompts.py", "countdown.py", "verifiers", "task.py"),
-    *("samplers", "store", "grade.py", "scorers", "compare", "zoo", "pipeline", "cli", "hf_evaluate.py"),
+    *(
+        "errors.py",
+        "records.py",
+        "stats",
+        "datasets.py",
+        "prompts.py",
+        "countdown.py",
+        "text_rules.py",
+        "verifiers",
+        "task.py",
+    ),
+    *("samplers", "store", "grade.py", "audit.py", "scorers", "compare", "zoo", "pipeline", "cli", "hf_evaluate.py"),
 )
 
 
@@ -87,10 +97,21 @@ def tasks_page() -> str:
     for name in list_tasks():
         task, _ = read_task(name)
         verifier = task.verifier if isinstance(task.verifier, str) else task.verifier.__name__
-        lines.append(
-            f"| `{name}` | {task.source.rows:,} | {task.source.describe()} | {verifier} | {task.prompt} | {task.summary} |"
+        cells = (
+            f"`{name}`",
+            f"{task.source.rows:,}",
+            _unversioned(task.source.describe()),
+            verifier,
+            task.prompt,
+            task.summary,
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _unversioned(source: str) -> str:
+    """A source without the version of the package that generates it: the page outlives an upgrade."""
+    return re.sub(r"reasoning-gym \S+,", "reasoning-gym,", source)
 
 
 def _verbs(command: object, words: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -15,9 +15,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from rlvr_bench.cli import compare
 from rlvr_bench.cli.messages import MessageHandler
 from rlvr_bench.cli.options import (
     AsJson,
+    Budgets,
     DataDir,
     DryRun,
     Model,
@@ -28,6 +30,7 @@ from rlvr_bench.cli.options import (
     Timeout,
     Workers,
     draws,
+    read_budgets,
 )
 from rlvr_bench.errors import RlvrBenchError
 
@@ -47,6 +50,7 @@ tasks_app = typer.Typer(
 zoo_app = typer.Typer(
     help="Tiny real checkpoints that ship with the package.", no_args_is_help=True, rich_markup_mode=None
 )
+compare.register(app)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(zoo_app, name="zoo")
 
@@ -115,23 +119,37 @@ def sample(model: Model, task: TaskName, options: Any, as_json: AsJson = False) 
 
 
 @app.command()
-def grade(run: RunPath, workers: Workers = None, timeout: Timeout = 5.0, as_json: AsJson = False) -> None:
+def grade(
+    run: RunPath,
+    workers: Workers = None,
+    timeout: Timeout = 5.0,
+    audit: Annotated[int, typer.Option(help="Check so many verdicts by an independent comparison.")] = 0,
+    as_json: AsJson = False,
+) -> None:
     """Verify a run's rollouts; after a verifier upgrade, verify again and list the verdicts that changed."""
     from rlvr_bench import pipeline
-    from rlvr_bench.cli.show import show_grading
+    from rlvr_bench.cli.show import show_audit, show_grading
 
+    options = _grade_options(workers, timeout)
     with _bars() as bars:
-        grading, flips = pipeline.grade(run, _grade_options(workers, timeout), bars)
-    _result(as_json, {"grading": grading, "flips": flips}, lambda console: show_grading(console, grading, flips))
+        grading, flips = pipeline.grade(run, options, bars)
+    found = pipeline.audit(run, audit, options) if audit else None
+
+    def show(console: Console) -> None:
+        show_grading(console, grading, flips)
+        if found is not None:
+            show_audit(console, found)
+
+    _result(as_json, {"grading": grading, "flips": flips, "audit": found}, show)
 
 
 @app.command()
-def score(run: RunPath, as_json: AsJson = False) -> None:
+def score(run: RunPath, k: Budgets = None, as_json: AsJson = False) -> None:
     """Turn a graded run into scorecard.json and print it."""
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_scorecard
 
-    scorecard = pipeline.score(run)
+    scorecard = pipeline.score(run, None if k is None else read_budgets(k))
     _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsJson",
+    "Budgets",
     "DataDir",
     "DryRun",
     "Model",
@@ -28,6 +29,7 @@ __all__ = [
     "Timeout",
     "Workers",
     "draws",
+    "read_budgets",
 ]
 
 MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible server, or fake[:RATE]."
@@ -36,6 +38,7 @@ Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 TaskName = Annotated[str, typer.Option("--task", "-t", help=TASK_HELP)]
 Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
 TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]
+Budgets = Annotated[str | None, typer.Option("--k", help="Budgets, such as 1,16,256. Default: powers of two, and n.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be drawn, load and write nothing.")]
 N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
 Engine = Annotated[
@@ -87,6 +90,17 @@ def _sampling(
 
     arguments = _engine_arguments(given.pop("engine_arg") or [])
     return SampleOptions(**given, engine_args=arguments)
+
+
+def read_budgets(text: str) -> list[int]:
+    """Budgets from the command line. Raises BadArgument."""
+    try:
+        budgets = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadArgument("--k", text, "must be whole numbers separated by commas, such as 1,16,256") from None
+    if min(budgets) < 1:
+        raise BadArgument("--k", text, "every budget must be at least 1")
+    return sorted(set(budgets))
 
 
 def draws(verb: Callable[..., None]) -> Callable[..., None]:

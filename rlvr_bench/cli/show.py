@@ -8,12 +8,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
+from rlvr_bench.audit import Audit
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.scorers.guessing import NEGLIGIBLE
 
-__all__ = ["show_forecasts", "show_grading", "show_scorecard", "show_table"]
+__all__ = ["show_audit", "show_forecasts", "show_grading", "show_scorecard", "show_table"]
 
 
 def show_table(console: Console, title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -22,7 +25,7 @@ def show_table(console: Console, title: str, columns: list[str], rows: list[list
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console.print(table)
 
 
@@ -36,7 +39,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
         f"top-p={sampling['top_p']:g}, engine {run['engine']}",
         highlight=False,
     )
-    rows = [_estimate_row(f"pass@{e.k}", e, as_rate=True) for e in _shown_curve(scorecard.estimates)]
+    guesses = _guesses(scorecard.estimates)
+    rows = [_pass_row(e, guesses.get(e.k)) for e in _shown_curve(scorecard.estimates)]
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
     console.print(f"quality: {_quality(scorecard.quality)}", highlight=False)
@@ -59,6 +63,24 @@ def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
     if flips:
         rows = [[problem, str(index), before, now] for problem, index, before, now in flips[:50]]
         show_table(console, f"{len(flips)} verdicts changed", ["problem", "rollout", "before", "now"], rows)
+
+
+def show_audit(console: Console, audit: Audit) -> None:
+    """The rate of disagreement with the second comparison, and each case for a person to look at."""
+    rate = "nothing could be compared" if audit.rate is None else f"disagrees on {audit.rate:.1%}"
+    interval = "" if audit.low is None else f" [{audit.low:.1%}, {audit.high:.1%}]"
+    console.print(
+        f"audit of {audit.sample:,} of {audit.pairs:,} distinct answers: a second comparison {rate}{interval} "
+        f"({audit.disagree} of {audit.agree + audit.disagree}; {audit.unknown} it cannot read)",
+        highlight=False,
+    )
+    rows = [
+        [item.problem_id, str(item.rollouts), item.gold[:40], item.answer[:40], item.verdict, item.second_opinion]
+        for item in audit.disagreements
+    ]
+    if rows:
+        columns = ["problem", "rollouts", "gold", "answer", "verdict", "second opinion"]
+        show_table(console, "look at these", columns, rows)
 
 
 def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
@@ -87,26 +109,32 @@ def _shown_curve(estimates: list[Estimate]) -> list[Estimate]:
     return [e for e in curve if e.k == last or math.log2(e.k or 1) % 2 == 0]
 
 
+def _guesses(estimates: list[Estimate]) -> dict[int | None, float]:
+    """What the better of the two guessers would reach at each k, where that is worth a word."""
+    found: dict[int | None, float] = {}
+    for e in estimates:
+        if e.name == "guess@k" and e.value is not None and e.value >= NEGLIGIBLE:
+            found[e.k] = max(e.value, found.get(e.k, 0.0))
+    return found
+
+
+def _pass_row(estimate: Estimate, guess: float | None) -> list[str]:
+    meaning = "solved by one rollout" if estimate.k == 1 else f"solved by one of {estimate.k:,}"
+    lucky = "" if guess is None else f"; guessing {guess:.1%}"
+    interval = "" if estimate.low is None else f"{estimate.low:.1%} to {estimate.high:.1%}"
+    return [f"pass@{estimate.k}", f"{estimate.value:.1%}", interval, meaning + lucky]
+
+
 def _named_row(scorecard: Scorecard, name: str) -> list[str] | None:
     for estimate in scorecard.estimates:
         if estimate.name == name and estimate.group is None and estimate.value is not None:
-            label = f"unsolved in {estimate.n_samples}" if name == "unsolved" else name.replace("_", " ")
-            row = _estimate_row(label, estimate, as_rate=False)
-            return [*row[:3], _SINGLE[name]]
+            whole = name == "unsolved"
+            label = f"unsolved in {estimate.k}" if whole else name.replace("_", " ")
+            digits = 0 if whole else 3
+            value = f"{estimate.value:.{digits}f}" + (f" of {estimate.n_problems}" if whole else "")
+            interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+            return [label, value, interval, _SINGLE[name]]
     return None
-
-
-def _estimate_row(label: str, estimate: Estimate, *, as_rate: bool) -> list[str]:
-    if as_rate:
-        value = f"{estimate.value:.1%}"
-        interval = "" if estimate.low is None else f"{estimate.low:.1%} to {estimate.high:.1%}"
-        meaning = "solved by one rollout" if estimate.k == 1 else f"solved by one of {estimate.k:,}"
-        return [label, value, interval, meaning]
-    whole = estimate.name == "unsolved"
-    value = f"{estimate.value:.0f} of {estimate.n_problems}" if whole else f"{estimate.value:.3f}"
-    digits = 0 if whole else 3
-    interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
-    return [label, value, interval, ""]
 
 
 def _quality(rates: dict[str, float | None]) -> str:

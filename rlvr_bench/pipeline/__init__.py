@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
+from rlvr_bench.audit import Audit, audit_run, read_audit
 from rlvr_bench.errors import RunError
 from rlvr_bench.grade import Flip, Grader, flips, grade_run
 from rlvr_bench.pipeline.drawing import Drawing, LiveGrader, Plan
@@ -24,7 +25,7 @@ from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, current_grading
 from rlvr_bench.task import LoadedTask, load_task, read_task, task_verifier
 
-__all__ = ["GradeOptions", "Progress", "SampleOptions", "evaluate", "grade", "sample", "score"]
+__all__ = ["GradeOptions", "Progress", "SampleOptions", "audit", "evaluate", "grade", "sample", "score"]
 
 
 def evaluate(
@@ -116,20 +117,47 @@ def grade(
     return now, list(flips(opened, before, now)) if changed and before else []
 
 
-def score(run: Path) -> Scorecard:
+def audit(run: Path, sample: int = 200, options: GradeOptions | None = None) -> Audit:
+    """Compare a random sample of a graded run's verdicts a second, independent time; writes ``audit.json``.
+
+    Raises RunError where the run is not graded, VerifierError where its verifier has no second comparison, BadArgument.
+    """
+    return audit_run(open_run(run), sample, workers=(options or GradeOptions()).workers)
+
+
+def score(run: Path, ks: Sequence[int] | None = None) -> Scorecard:
     """Turn a graded run into a scorecard, written to ``scorecard.json`` in the run folder.
+
+    ``ks``: budgets of pass@k; default: powers of two up to n, and n. One above n has no value, and says why.
 
     Raises RunError where the folder is no run or is not graded to the end.
     """
     opened = open_run(run)
-    outcomes = read_outcomes(opened)
     grading = current_grading(opened)
     if grading is None:
         raise RunError(f"{run}: not graded yet. Run `rlvr-bench grade {run}` first.")
-    scorecard = make_scorecard(opened.manifest, grading, outcomes)
+    scorecard = _with_audit(_scored(opened, grading, ks), read_audit(opened))
     content = msgspec.json.format(msgspec.json.encode(scorecard), indent=1)
     write_atomically(run / "scorecard.json", content + b"\n")
     return scorecard
+
+
+def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
+    outcomes = read_outcomes(run)
+    space = read_task(_task_name(run))[0].answer_space
+    return make_scorecard(run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags)
+
+
+def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
+    """The scorecard with the disagreement rate of the audit of these very verdicts, where there is one."""
+    if found is None:
+        return scorecard
+    summary = {name: getattr(found, name) for name in ("sample", "agree", "disagree", "unknown", "rate", "low", "high")}
+    return msgspec.structs.replace(
+        scorecard,
+        run={**scorecard.run, "audit": summary},
+        quality={**scorecard.quality, "audit_disagreement_rate": found.rate},
+    )
 
 
 def _task_name(run: Run) -> str:

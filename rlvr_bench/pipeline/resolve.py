@@ -58,7 +58,7 @@ def make_manifest(
         schema=SCHEMA,
         task=loaded.task.name,
         task_version=loaded.task.version,
-        task_file="" if loaded.is_shipped else str(loaded.file),
+        task_file="" if loaded.is_shipped else loaded.reference,
         source=loaded.task.source.describe(),
         problems_sha256=loaded.digest,
         n_problems=len(loaded.problems),

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from rlvr_bench.scorers.boundary import boundary
+from rlvr_bench.scorers.boundary import accuracy_histogram, boundary, unsolved_set, unsolved_sizes
+from rlvr_bench.scorers.diversity import diversity
 from rlvr_bench.scorers.entropy import entropy
-from rlvr_bench.scorers.quality import quality_rates
+from rlvr_bench.scorers.guessing import guessing
+from rlvr_bench.scorers.quality import quality, quality_rates
 from rlvr_bench.scorers.solve_rate import default_ks, pass_at_k
+from rlvr_bench.scorers.thresholds import cover, g_pass
+from rlvr_bench.scorers.votes import maj
 
-__all__ = ["boundary", "default_ks", "entropy", "pass_at_k", "quality_rates"]
+__all__ = [
+    "accuracy_histogram",
+    "boundary",
+    "cover",
+    "default_ks",
+    "diversity",
+    "entropy",
+    "g_pass",
+    "guessing",
+    "maj",
+    "pass_at_k",
+    "quality",
+    "quality_rates",
+    "unsolved_set",
+    "unsolved_sizes",
+]

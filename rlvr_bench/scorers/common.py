@@ -1,16 +1,28 @@
-"""What scorers share: a fixed random stream, clusters, per-problem means, and an interval for a mean without limits."""
+"""What scorers share: a fixed random stream, clusters, per-problem means, and estimates with their intervals."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
 
-__all__ = ["clusters_of", "fresh_rng", "mean_estimate", "optional", "problem_means"]
+__all__ = [
+    "clusters_of",
+    "fewest",
+    "fresh_rng",
+    "left_out",
+    "mean_estimate",
+    "optional",
+    "problem_means",
+    "rate_estimates",
+]
 
 _SEED = 20250807
 LEVEL = 0.95
@@ -21,17 +33,31 @@ def fresh_rng() -> np.random.Generator:
     return np.random.default_rng(_SEED)
 
 
-def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_] | None:
-    """Cluster label per drawn problem, a problem without one being its own; None where no problem has one."""
+def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.str_] | None:
+    """Cluster label per (drawn) problem, a problem without one being its own; None where no problem has one."""
     if not any(outcomes.clusters):
         return None
     labels = [cluster or f"\0{name}" for cluster, name in zip(outcomes.clusters, outcomes.problem_ids, strict=True)]
-    return np.array(labels)[drawn]
+    return np.array(labels) if drawn is None else np.array(labels)[drawn]
 
 
 def optional(value: float) -> float | None:
     """A number for JSON, which has no NaN."""
     return None if math.isnan(value) else float(value)
+
+
+def fewest(outcomes: Outcomes, used: npt.NDArray[np.bool_] | None = None) -> int:
+    """Smallest number of (used) rollouts, (R,), among the problems that have any; 0 where none has."""
+    problem = outcomes.problem if used is None else outcomes.problem[used]
+    counts = np.bincount(problem, minlength=1)
+    return int(counts[counts > 0].min(initial=np.iinfo(np.int64).max)) if counts.any() else 0
+
+
+def left_out(few: int, problems: int, k: int, what: str = "rollouts") -> str | None:
+    """The note on problems that a budget leaves out, None where there are none."""
+    if not few:
+        return None
+    return f"{few} of {problems} problems have fewer than {k} {what} and are left out"
 
 
 def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
@@ -49,15 +75,60 @@ def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.ND
     return means
 
 
-def mean_estimate(name: str, means: npt.NDArray[np.float64], *, floor: float, group: str | None = None) -> Estimate:
-    """Mean over problems (P,) with Student's t interval, cut at the smallest possible value."""
-    known = means[~np.isnan(means)]
-    n = len(known)
+def mean_estimate(
+    label: Estimate,
+    means: npt.NDArray[np.float64],
+    *,
+    floor: float = -math.inf,
+    clusters: npt.NDArray[np.str_] | None = None,
+) -> Estimate:
+    """``label`` completed with the mean over problems (P,), NaN left out, and Student's t interval, cut at ``floor``.
+
+    For values without an upper limit, such as entropies. ``clusters`` (P,): with G of them the standard error is that
+    of a ratio of cluster sums, on G - 1 degrees of freedom.
+    """
+    known = ~np.isnan(means)
+    values, labels = means[known], None if clusters is None else clusters[known]
+    n = len(values)
+    method = label.method or "mean over rollouts, then problems"
     if not n:
-        return Estimate(name=name, value=None, group=group, method="mean over problems", note="not measured")
-    value, low, high = float(known.mean()), None, None
-    if n > 1:
-        half = float(special.stdtrit(n - 1, 0.5 + LEVEL / 2) * known.std(ddof=1) / math.sqrt(n))
+        return msgspec.structs.replace(label, value=None, method=method, note=label.note or "not measured")
+    value, low, high = float(values.mean()), None, None
+    units = np.arange(n) if labels is None else np.unique(labels, return_inverse=True)[1]
+    deviations = np.bincount(units, weights=values - value)
+    if (count := len(deviations)) > 1:
+        error = math.sqrt(count / (count - 1) * float(deviations @ deviations)) / n
+        half = float(special.stdtrit(count - 1, 0.5 + LEVEL / 2)) * error
         low, high = max(floor, value - half), value + half
-    method = "mean over rollouts, then problems; t interval over problems"
-    return Estimate(name=name, value=value, low=low, high=high, level=LEVEL, group=group, method=method, n_problems=n)
+    method += "; t interval over problems" if labels is None else "; t interval over clusters of problems"
+    return msgspec.structs.replace(label, value=value, low=low, high=high, level=LEVEL, method=method, n_problems=n)
+
+
+def rate_estimates(
+    labels: Sequence[Estimate],
+    values: npt.NDArray[np.float64],
+    clusters: npt.NDArray[np.str_] | None = None,
+    *,
+    as_count: bool = False,
+) -> list[Estimate]:
+    """``labels`` completed with means over problems of rates in [0, 1], (P, K), one column each, and their intervals.
+
+    NaN values are left out. ``as_count``: value and interval are multiplied by the number of problems, for the expected
+    size of a set of problems. The interval is for other problems of the same kind (``stats.bootstrap_mean``).
+    """
+    if not labels or not len(values):
+        return []
+    found = stats.bootstrap_mean(values, rng=fresh_rng(), clusters=clusters)
+    estimates = []
+    for i, label in enumerate(labels):
+        size = int(found.n_problems[i])
+        value, low, high = (
+            optional(float(limit[i]) * (size if as_count else 1)) for limit in (found.value, found.low, found.high)
+        )
+        method = f"{label.method}; {found.method} over {found.source}".removeprefix("; ")
+        estimates.append(
+            msgspec.structs.replace(
+                label, value=value, low=low, high=high, level=found.level, method=method, n_problems=size
+            )
+        )
+    return estimates

@@ -1,39 +1,161 @@
-"""How the policy spreads its probability: token entropy and rollout branching factor."""
+"""How the policy spreads its probability: token entropy, branching, perplexity, and where along a response."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import numpy.typing as npt
 
-from rlvr_bench.records import Estimate, Outcomes
-from rlvr_bench.scorers.common import mean_estimate, problem_means
+from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.scorers.common import clusters_of, fewest, mean_estimate, problem_means
 
-__all__ = ["entropy"]
+__all__ = ["entropy", "length_matched", "perplexities"]
 
-_STATISTICS = (
-    # (estimate, column, smallest possible value)
-    ("token_entropy", "entropy_mean", 0.0),
-    ("branching_factor", "branching_mean", 1.0),
-    ("high_entropy_share", "high_entropy_share", 0.0),
-)
+BINS_PER_OCTAVE = 4  # lengths in one bin are within 19 % of each other
+
+
+@dataclasses.dataclass(frozen=True)
+class _Statistic:
+    """An estimate's name, its per-rollout values (R,) and the smallest value it can have."""
+
+    name: str
+    values: npt.NDArray[np.float64]
+    floor: float
 
 
 def entropy(outcomes: Outcomes) -> list[Estimate]:
-    """Token entropy (nats), branching factor (tokens in the 0.95 nucleus) and high-entropy share.
+    """Token entropy (nats), branching factor (tokens in the 0.95 nucleus), perplexity, high-entropy share, profile.
 
-    Means over a rollout's tokens, then over rollouts, then over problems (arXiv 2507.14843 eq. for H; arXiv 2508.07534
-    section 2 for the branching factor), over all rollouts and over the correct and the wrong ones apart. Exact statistics
-    of the model's own distribution at temperature 1; an engine without them gives None.
+    Means over a rollout's tokens, then over rollouts, then over problems (arXiv 2507.14843 sec. 5.1 for entropy; arXiv
+    2508.07534 sec. 2 for branching; perplexity is exp of minus the mean log-probability of the sampled tokens). Over all
+    rollouts, over the correct and the wrong ones apart, and over correct and wrong ones of equal length
+    (``length_matched``). ``entropy_profile`` is the mean entropy by relative position, its bin named in ``group``. Exact
+    statistics of the model's own distribution at temperature 1; an engine without them gives None, and one that gives
+    truncated log-probabilities the means of its bounds, ``token_entropy_low`` to ``branching_factor_high``.
     """
+    statistics = [
+        _Statistic("token_entropy", outcomes.entropy_mean, 0.0),
+        _Statistic("branching_factor", outcomes.branching_mean, 1.0),
+        _Statistic("perplexity", perplexities(outcomes), 1.0),
+        _Statistic("high_entropy_share", outcomes.high_entropy_share, 0.0),
+        *_bounds(outcomes),
+    ]
+    estimates = []
+    for statistic in statistics:
+        estimates += _by_group(outcomes, statistic)
+    estimates += _matched(outcomes, statistics[0]) + _matched(outcomes, statistics[1])
+    return estimates + _profile(outcomes)
+
+
+def perplexities(outcomes: Outcomes) -> npt.NDArray[np.float64]:
+    """Perplexity of each rollout under the policy that drew it, (R,); NaN where it was not measured."""
+    n_tokens = np.where(outcomes.n_tokens > 0, outcomes.n_tokens, np.nan)
+    return np.asarray(np.exp(-outcomes.logprob_sum / n_tokens))
+
+
+def length_matched(
+    outcomes: Outcomes, values: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Mean value (R,) of each problem's correct and of its wrong rollouts at equal lengths, both (P,).
+
+    Wrong responses are longer, and entropy changes along a response: the plain means compare different positions. Here a
+    problem's rollouts are sorted into bins of length (a quarter of an octave wide), the correct and the wrong ones are
+    averaged within each bin that has both, and the bins are weighted alike for both, by the smaller of the two counts.
+    NaN for a problem without such a bin.
+    """
+    known = ~np.isnan(values) & (outcomes.n_tokens > 0)
+    bins = np.floor(np.log2(np.maximum(outcomes.n_tokens, 1)) * BINS_PER_OCTAVE).astype(np.int64)
+    width = int(bins.max(initial=0)) + 1
+    cell = outcomes.problem.astype(np.int64) * width + bins
+    size = len(outcomes.problem_ids) * width
+    sums, counts = [], []
+    for status in ("correct", "wrong"):
+        mask = known & (outcomes.status == STATUSES.index(status))
+        counts.append(np.bincount(cell[mask], minlength=size).reshape(-1, width))
+        sums.append(np.bincount(cell[mask], weights=values[mask], minlength=size).reshape(-1, width))
+    weight = np.minimum(counts[0], counts[1])
+    total = weight.sum(axis=1)
+    correct, wrong = (
+        np.divide(
+            (weight * total_value / np.maximum(count, 1)).sum(axis=1),
+            total,
+            out=np.full(len(total), np.nan),
+            where=total > 0,
+        )
+        for total_value, count in zip(sums, counts, strict=True)
+    )
+    return correct, wrong
+
+
+def _bounds(outcomes: Outcomes) -> list[_Statistic]:
+    """The means of rigorous bounds, where a server gave those instead of the exact statistics."""
+    found = (
+        ("token_entropy_low", outcomes.entropy_low, 0.0),
+        ("token_entropy_high", outcomes.entropy_high, 0.0),
+        ("branching_factor_low", outcomes.branching_low, 1.0),
+        ("branching_factor_high", outcomes.branching_high, 1.0),
+    )
+    return [
+        _Statistic(name, values, floor)
+        for name, values, floor in found
+        if values is not None and not np.isnan(values).all()
+    ]
+
+
+def _by_group(outcomes: Outcomes, statistic: _Statistic) -> list[Estimate]:
     groups = {
         None: np.ones(len(outcomes.status), dtype=bool),
-        "correct": outcomes.status == 0,
-        "wrong": outcomes.status == 1,
+        "correct": outcomes.status == STATUSES.index("correct"),
+        "wrong": outcomes.status == STATUSES.index("wrong"),
     }
     estimates = []
-    for name, column, floor in _STATISTICS:
-        values = getattr(outcomes, column)
-        for group, mask in groups.items():
-            means = problem_means(outcomes, np.where(mask, values, np.nan))
-            if group is None or not np.isnan(means).all():
-                estimates.append(mean_estimate(name, means, floor=floor, group=group))
+    for group, mask in groups.items():
+        values = np.where(mask, statistic.values, np.nan)
+        means = problem_means(outcomes, values)
+        if group is None or not np.isnan(means).all():
+            used = fewest(outcomes, ~np.isnan(values))
+            label = Estimate(name=statistic.name, group=group, value=None, n_samples=used)
+            estimates.append(mean_estimate(label, means, floor=statistic.floor, clusters=clusters_of(outcomes)))
+    return estimates
+
+
+def _matched(outcomes: Outcomes, statistic: _Statistic) -> list[Estimate]:
+    correct, wrong = length_matched(outcomes, statistic.values)
+    if np.isnan(correct).all():
+        return []
+    method = "mean over length bins with both, then problems"
+    used = fewest(outcomes, ~np.isnan(statistic.values))
+    groups = (
+        ("correct, length-matched", correct, statistic.floor),
+        ("wrong, length-matched", wrong, statistic.floor),
+        ("wrong less correct, length-matched", wrong - correct, -np.inf),
+    )
+    return [
+        mean_estimate(
+            Estimate(name=statistic.name, group=group, value=None, method=method, n_samples=used),
+            means,
+            floor=floor,
+            clusters=clusters_of(outcomes),
+        )
+        for group, means, floor in groups
+    ]
+
+
+def _profile(outcomes: Outcomes) -> list[Estimate]:
+    """Mean entropy in each bin of relative position; nothing where no rollout has a profile."""
+    profile = outcomes.entropy_profile
+    if not np.isfinite(profile).any():
+        return []
+    bins = profile.shape[1]
+    estimates = []
+    for i in range(bins):
+        label = Estimate(
+            name="entropy_profile",
+            group=f"{i / bins:.2f}-{(i + 1) / bins:.2f}",
+            value=None,
+            n_samples=fewest(outcomes, ~np.isnan(profile[:, i])),
+        )
+        means = problem_means(outcomes, profile[:, i])
+        estimates.append(mean_estimate(label, means, floor=0.0, clusters=clusters_of(outcomes)))
     return estimates

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.records import STATUSES, Outcomes
-from rlvr_bench.scorers.common import optional, problem_means
+from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.scorers.common import clusters_of, fewest, mean_estimate, optional, problem_means, rate_estimates
 
-__all__ = ["duplicates", "quality_rates"]
+__all__ = ["duplicates", "quality", "quality_rates"]
+
+
+def quality(outcomes: Outcomes, flags: Mapping[str, npt.NDArray[np.bool_]] | None = None) -> list[Estimate]:
+    """The rates of ``quality_rates`` with intervals, and response length in tokens over all, correct and wrong rollouts.
+
+    A rate is a mean over problems of the share of rollouts, with a bootstrap interval over problems. ``flags``: further
+    marks of each rollout (R,) by name, such as those of ``text_rules``; each gives ``NAME_rate``.
+    """
+    drawn = outcomes.n_samples > 0
+    if not drawn.any():
+        return []
+    clusters, used = clusters_of(outcomes, drawn), fewest(outcomes)
+    columns = {**_rate_columns(outcomes), **{f"{name}_rate": flag for name, flag in (flags or {}).items()}}
+    labels = [
+        Estimate(name=name, value=None, method="share of rollouts, mean over problems", n_samples=used)
+        for name in columns
+    ]
+    shares = np.stack([problem_means(outcomes, column)[drawn] for column in columns.values()], axis=1)
+    estimates = rate_estimates(labels, shares, clusters)
+    groups = {None: outcomes.status >= 0, "correct": outcomes.status == 0, "wrong": outcomes.status == 1}
+    for group, mask in groups.items():
+        label = Estimate(name="tokens_per_response", group=group, value=None, n_samples=fewest(outcomes, mask))
+        means = problem_means(outcomes, np.where(mask, outcomes.n_tokens, np.nan))[drawn]
+        if mask.any():
+            estimates.append(mean_estimate(label, means, floor=0.0, clusters=clusters))
+    return estimates
 
 
 def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
@@ -18,14 +46,7 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
     ``effective_n`` the mean number of distinct responses to a problem; ``several_answers_rate`` the share that stated
     more than one answer, of which the policy took one.
     """
-    values: dict[str, npt.NDArray[np.generic]] = {
-        "truncation_rate": outcomes.truncated,
-        "no_answer_rate": outcomes.status == STATUSES.index("no_answer"),
-        "error_rate": outcomes.status == STATUSES.index("error"),
-        "duplicate_rate": duplicates(outcomes),
-        "several_answers_rate": outcomes.candidates > 1,
-        "tokens_per_response": outcomes.n_tokens,
-    }
+    values = {**_rate_columns(outcomes), "tokens_per_response": outcomes.n_tokens}
     sizes = np.bincount(outcomes.problem[~duplicates(outcomes)], minlength=len(outcomes.problem_ids))
     distinct = sizes[outcomes.n_samples > 0]
     means = {name: problem_means(outcomes, value) for name, value in values.items()}
@@ -39,3 +60,13 @@ def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
     repeated = np.ones(len(pairs), dtype=bool)
     repeated[np.unique(pairs, return_index=True)[1]] = False
     return repeated
+
+
+def _rate_columns(outcomes: Outcomes) -> dict[str, npt.NDArray[np.bool_]]:
+    return {
+        "truncation_rate": outcomes.truncated,
+        "no_answer_rate": outcomes.status == STATUSES.index("no_answer"),
+        "error_rate": outcomes.status == STATUSES.index("error"),
+        "duplicate_rate": duplicates(outcomes),
+        "several_answers_rate": outcomes.candidates > 1,
+    }

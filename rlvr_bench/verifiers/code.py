@@ -155,10 +155,15 @@ def _defines(code: str, name: str) -> bool:
     )
 
 
+# Where HumanEval ends a continuation (Chen et al. 2021, arXiv 2107.03374, section 3.2): a base model goes on to write other
+# functions and scripts, whose cut-off end would make the whole program invalid.
+_STOP = re.compile(r"\n(?=class\b|def\b|#|if\b|print\b|@|```)")
+
+
 def _check_human_eval(code: str, data: dict[str, Any], session: _Session) -> str | None:
     entry, prompt = str(data["entry_point"]), str(data.get("prompt", ""))
     if not _defines(code, entry):
-        code = prompt + code  # a base model continues the prompt
+        code = prompt + _STOP.split(code, maxsplit=1)[0]  # a base model continues the prompt
     elif prompt:
         # What stands before the function in the prompt (imports, helpers that the tests use too) is given to every sample.
         code = prompt[: max(0, prompt.find(f"def {entry}"))] + "\n" + code

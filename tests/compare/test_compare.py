@@ -59,7 +59,7 @@ def test_p_values_are_corrected_over_budgets_and_pairs() -> None:
 def test_enough_replicates_are_drawn_for_the_correction_to_reach_significance() -> None:
     runs = [card("base", [0] * 40, 64)] + [card(f"m{i}", [64] * 40, 64) for i in range(12)]
     found = compare_cards(runs)
-    assert max(item.p_holm or 0 for pair in found.pairs for item in pair.pass_at_k) < 0.05
+    assert max(item.p_holm or 0 for pair in found.pairs for item in pair.pass_at_k) < 0.02
 
 
 def test_boundary_sets_by_hand() -> None:
@@ -168,6 +168,21 @@ def test_policy_statistics_are_compared_where_both_runs_have_them() -> None:
     assert found["distinct_answers@k"].value == pytest.approx(-2 / 3)
 
 
+def test_intervals_of_policy_statistics_are_in_their_own_unit() -> None:
+    """Ten times the branching factor gives ten times the difference and its limits."""
+    found = []
+    for scale in (1.0, 10.0):
+        runs = [
+            card(name, [1] * 8, 4, columns={"branching_mean": [scale * (start + i % 3) for i in range(8)]})
+            for name, start in (("base", 2.0), ("rl", 2.5))
+        ]
+        runs[1][1].problems[0]["branching_mean"] += scale
+        (item,) = compare_cards(runs).pairs[0].policy
+        found.append([item.value, item.low, item.high])
+    assert found[1] == pytest.approx([10 * (number or 0) for number in found[0]])
+    assert found[0][0] == pytest.approx(0.625)
+
+
 def test_runs_under_a_stopping_rule_use_its_estimator() -> None:
     rule = {"stop_after": 1, "batch": 2}
     first = card("base", [1, 0, 2], [4, 8, 2], stopping=rule, n=8)
@@ -204,6 +219,10 @@ def test_a_missing_or_foreign_scorecard_is_one_clear_line(tmp_path: Path) -> Non
         (tmp_path / "scorecard.json").write_text(content)
         with pytest.raises(RunError, match=message):
             compare([tmp_path, tmp_path])
+    bare = msgspec.structs.replace(card("m", [1], 4)[1], problems=[{"id": "p0"}])
+    (tmp_path / "scorecard.json").write_bytes(msgspec.json.encode(bare))
+    with pytest.raises(RunError, match="a problem without id, n or c"):
+        compare([tmp_path, tmp_path])
     old = msgspec.structs.replace(card("m", [1], 4)[1], schema=7)
     (tmp_path / "scorecard.json").write_bytes(msgspec.json.encode(old))
     with pytest.raises(RunError, match="scorecard schema 7, this version of rlvr-bench reads 1"):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rlvr_bench.scorers.text_rules import TextFlags, text_flags
+from rlvr_bench.text_rules import TextFlags, text_flags
 
 WORKED = (
     "Let x be the number of apples. Then 3x + 7 = 40, so 3x = 33 and x = 11. We check: 3 * 11 = 33, and 33 + 7 = 40, "

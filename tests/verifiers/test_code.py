@@ -266,3 +266,32 @@ def test_without_a_sandbox_nothing_runs_unless_the_user_insists(
 )  # fmt: skip
 def test_code_extraction(response: str, code: str | None) -> None:
     assert open_policy("code")(response).answer == code
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        "\n\n\ndef other(x):\n    return (",
+        "\n\nif __name__ == '__main__':\n    assert add(1, 1) == 3\n",
+        "\n\nprint(add(1,",
+        "\n# Another task: write a function",
+        "\n```\nThat is all.",
+    ],
+)
+def test_what_a_base_model_writes_after_the_function_does_not_count(rest: str) -> None:
+    problem = Problem(
+        id="p",
+        question="?",
+        answer="?",
+        data={
+            "prompt": 'def add(a, b):\n    """Add."""\n',
+            "entry_point": "add",
+            "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
+        },
+    )
+    verifier = open_verifier("code")
+    answer = verifier.extract("    return a + b" + rest).answer
+    assert answer is not None
+    with VerifierPool[int](verifier) as pool:
+        assert dict(pool.verify([(1, answer, problem)]))[1].status == "correct"

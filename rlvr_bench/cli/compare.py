@@ -1,0 +1,42 @@
+"""The verb ``compare``: two or more runs on the same problems."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rlvr_bench.cli.options import AsJson, Budgets, read_budgets
+
+__all__ = ["register"]
+
+Runs = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Run folders or scorecard files; the first is the baseline.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="Compare although this field differs (chat_template, problems, ...). Any number of times."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(compare)
+
+
+def compare(runs: Runs, k: Budgets = None, allow: Allow = None, as_json: AsJson = False) -> None:
+    """Paired differences in pass@k, crossover, and solved problems of two or more runs. Reads scorecards only."""
+    import msgspec
+
+    from rlvr_bench.cli.show_compare import show_comparison
+    from rlvr_bench.compare import compare as compare_runs
+
+    ks = None if k is None else read_budgets(k)
+    found = compare_runs(runs, ks, allow or ())
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+    else:
+        show_comparison(Console(), found, every_k=ks is not None)

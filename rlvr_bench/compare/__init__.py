@@ -1,0 +1,144 @@
+"""Two or more runs on the same problems: paired differences, crossover, boundary sets. Reads scorecards only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from rlvr_bench import stats
+from rlvr_bench.compare.cards import Incomparable, RunCounts, align, read_card
+from rlvr_bench.compare.curves import crossover, pass_differences, policy_differences
+from rlvr_bench.compare.results import (
+    BoundaryChange,
+    ComparedRun,
+    Comparison,
+    Crossover,
+    Difference,
+    NullSize,
+    Overlap,
+    PairComparison,
+)
+from rlvr_bench.compare.sets import boundary_change, overlaps
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.records import Scorecard
+from rlvr_bench.scorers.solve_rate import default_ks
+
+__all__ = [
+    "BoundaryChange",
+    "ComparedRun",
+    "Comparison",
+    "Crossover",
+    "Difference",
+    "Incomparable",
+    "NullSize",
+    "Overlap",
+    "PairComparison",
+    "compare",
+    "compare_cards",
+]
+
+SCHEMA = 1
+REPLICATES_PER_TEST = 100  # so that Holm's correction can still reach 0.01
+
+
+def compare(paths: Sequence[Path], ks: Sequence[int] | None = None, allow: Collection[str] = ()) -> Comparison:
+    """Compare runs, given as run folders or scorecard files, each against the first.
+
+    ``ks``: budgets (default: powers of two up to the largest that every problem has in all runs, and that one).
+    ``allow``: names of fields in which the runs may differ (``chat_template``, ``verifier_version``, ``problems``, ...).
+    Raises RunError where a scorecard is missing, Incomparable (a RunError) where the runs answer different questions,
+    BadArgument for fewer than two runs or a budget that no problem has.
+    """
+    return compare_cards([read_card(path) for path in paths], ks, allow)
+
+
+def compare_cards(
+    cards: Sequence[tuple[Path, Scorecard]], ks: Sequence[int] | None = None, allow: Collection[str] = ()
+) -> Comparison:
+    """As ``compare``, from scorecards at hand with the file each came from."""
+    if len(cards) < 2:
+        raise BadArgument("runs", len(cards), "must be at least two")
+    ids, runs, notes = align(cards, allow)
+    largest = min(run.largest_k for run in runs)
+    if largest < 1:
+        raise BadArgument("runs", 0, "must have at least one rollout of every problem")
+    grid = default_ks(largest) if ks is None else _checked(ks, runs)
+    tests = (len(runs) - 1) * max(len(grid), 3)
+    replicates = max(2000, REPLICATES_PER_TEST * tests)
+    pairs = [_pair(ids, runs[0], run, grid, replicates) for run in runs[1:]]
+    return Comparison(
+        schema=SCHEMA,
+        task=str(cards[0][1].run.get("task", "")),
+        n_problems=len(ids),
+        runs=tuple(
+            ComparedRun(label=run.label, scorecard=str(run.file), n_min=int(run.n.min()), n_max=int(run.n.max()))
+            for run in runs
+        ),
+        pairs=tuple(_corrected(pairs)),
+        overlap_k=largest,
+        overlaps=tuple(overlaps(ids, runs, largest)),
+        notes=(*notes, *_size_notes(runs, largest, grid)),
+    )
+
+
+def _pair(
+    ids: Sequence[str], first: RunCounts, second: RunCounts, grid: Sequence[int], replicates: int
+) -> PairComparison:
+    largest = min(first.largest_k, second.largest_k)
+    return PairComparison(
+        first=first.label,
+        second=second.label,
+        pass_at_k=tuple(pass_differences(first, second, grid, replicates)),
+        crossover=crossover(first, second),
+        boundary=boundary_change(ids, first, second, largest, replicates),
+        policy=tuple(policy_differences(first, second, replicates)),
+    )
+
+
+def _checked(ks: Sequence[int], runs: Sequence[RunCounts]) -> list[int]:
+    grid = sorted(set(ks))
+    most = min(run.asked if run.stopping else int(run.n.max()) for run in runs)
+    for k in grid:
+        if not 1 <= k <= most:
+            raise BadArgument("--k", k, f"must lie between 1 and {most}, the most rollouts of a problem in every run")
+    return grid
+
+
+def _corrected(pairs: Sequence[PairComparison]) -> list[PairComparison]:
+    """Holm's correction (1979) over all pairs: pass@k, policy statistics and boundary sets are one family each."""
+    curves = _holm_differences([pair.pass_at_k for pair in pairs])
+    policies = _holm_differences([pair.policy for pair in pairs])
+    sizes = [size for pair in pairs for size in (pair.boundary.gains, pair.boundary.losses) if size is not None]
+    adjusted = iter(stats.holm([size.p_value for size in sizes]).tolist() if sizes else [])
+    result = []
+    for pair, curve, policy in zip(pairs, curves, policies, strict=True):
+        gains, losses = (
+            size and msgspec.structs.replace(size, p_holm=next(adjusted))
+            for size in (pair.boundary.gains, pair.boundary.losses)
+        )
+        boundary = msgspec.structs.replace(pair.boundary, gains=gains, losses=losses)
+        result.append(msgspec.structs.replace(pair, pass_at_k=curve, policy=policy, boundary=boundary))
+    return result
+
+
+def _holm_differences(families: Sequence[Sequence[Difference]]) -> list[tuple[Difference, ...]]:
+    flat = [item for family in families for item in family]
+    if not flat:
+        return [() for _ in families]
+    p_values = np.array([np.nan if item.p_value is None else item.p_value for item in flat])
+    adjusted = iter(stats.holm(p_values).tolist())
+    return [tuple(msgspec.structs.replace(item, p_holm=next(adjusted)) for item in family) for family in families]
+
+
+def _size_notes(runs: Sequence[RunCounts], largest: int, grid: Sequence[int]) -> list[str]:
+    notes = []
+    if len({(run.n.min(), run.n.max()) for run in runs}) > 1 or any(run.n.min() != run.n.max() for run in runs):
+        notes.append(f"rollouts per problem differ: sets and crossover are taken at k = {largest}, which all have")
+    if grid[-1] > largest:
+        notes.append(f"above k = {largest} problems with fewer rollouts than k are left out")
+    if any(run.stopping for run in runs):
+        notes.append("a run stopped early on solved problems: boundary sets have no expectation under chance")
+    return notes

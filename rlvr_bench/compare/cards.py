@@ -1,0 +1,197 @@
+"""Scorecards as a comparison needs them: read from disk, checked to be comparable, counts in one problem order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import stats
+from rlvr_bench.errors import RunError
+from rlvr_bench.records import Scorecard, StoppingRule
+from rlvr_bench.scorers.solve_rate import pass_under_rule
+
+__all__ = ["Incomparable", "RunCounts", "align", "clusters", "read_card"]
+
+SCHEMA = 1
+IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
+GRADING = ("verifier", "version", "options")
+# Two runs may well differ in these, and who reads the result should know.
+TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats")
+
+
+class Incomparable(RunError):
+    """Runs that answer different questions; ``differing`` maps each differing field to its value in every run."""
+
+    def __init__(self, differing: dict[str, tuple[object, ...]], labels: Sequence[str]) -> None:
+        parts = []
+        for name, values in differing.items():
+            shown = ", ".join(f"{label} has {_short(value)}" for label, value in zip(labels, values, strict=True))
+            parts.append(f"{name}: {shown}")
+        names = " ".join(f"--allow {name}" for name in differing)
+        super().__init__(f"these runs cannot be compared. {'; '.join(parts)}. To compare them all the same: {names}")
+        self.differing = differing
+
+
+@dataclasses.dataclass(frozen=True)
+class RunCounts:
+    """One run's counts over the compared problems (P,), in the same order for every run."""
+
+    label: str
+    file: Path
+    n: npt.NDArray[np.int64]
+    c: npt.NDArray[np.int64]
+    stopping: StoppingRule | None
+    asked: int
+    entries: tuple[dict[str, Any], ...]
+
+    @property
+    def largest_k(self) -> int:
+        """Largest budget at which every problem has an estimate."""
+        return self.asked if self.stopping else int(self.n.min())
+
+    def pass_table(self, ks: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Unbiased pass@k, (P, K), NaN where k > n; by the rule's own estimator under a stopping rule."""
+        if self.stopping is None:
+            return stats.pass_at_k(self.c, self.n, ks)
+        return pass_under_rule(self.c, self.n, ks, self.stopping, self.asked)
+
+    def column(self, name: str) -> npt.NDArray[np.float64]:
+        """A per-problem number of the scorecard, (P,), NaN where it is not there."""
+        return np.array([np.nan if entry.get(name) is None else entry[name] for entry in self.entries])
+
+    def distinct_answers(self, k: int) -> npt.NDArray[np.float64]:
+        """Expected distinct answers among k, (P,), NaN where the problem has fewer or the scorecard does not say."""
+        found = [(entry.get("distinct_answers") or {}).get(str(k)) for entry in self.entries]
+        return np.array([np.nan if value is None else value for value in found])
+
+
+def read_card(path: Path) -> tuple[Path, Scorecard]:
+    """A scorecard and its file, from a run folder or from the file itself.
+
+    Raises RunError where there is none, or it is not one of ours.
+    """
+    file = path / "scorecard.json" if path.is_dir() else path
+    try:
+        card = msgspec.json.decode(file.read_bytes(), type=Scorecard)
+    except FileNotFoundError:
+        mend = f"Run `rlvr-bench score {path}` first." if path.is_dir() else "Name a run folder or a scorecard.json."
+        raise RunError(f"{file}: no scorecard. {mend}") from None
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror or error}") from error
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RunError(f"{file}: not a scorecard ({error})") from error
+    if card.schema != SCHEMA:
+        raise RunError(f"{file}: scorecard schema {card.schema}, this version of rlvr-bench reads {SCHEMA}")
+    if not all({"id", "n", "c"} <= entry.keys() for entry in card.problems):
+        raise RunError(f"{file}: not a scorecard (a problem without id, n or c)")
+    return file, card
+
+
+def align(
+    cards: Sequence[tuple[Path, Scorecard]], allow: Collection[str] = ()
+) -> tuple[tuple[str, ...], list[RunCounts], list[str]]:
+    """Problem ids, every run's counts in their order, and notes on how the runs differ in what may differ.
+
+    Raises Incomparable where task, problems, prompt, chat template or verifier differ and are not in ``allow``; with
+    ``problems`` allowed the common problems are compared. RunError where none is common.
+    """
+    labels = _labels(cards)
+    fields = [_identity(card) for _, card in cards]
+    differing = {name: values for name in fields[0] if _differ(values := tuple(run[name] for run in fields))}
+    drawn = [{str(entry["id"]): entry for entry in card.problems if entry["n"]} for _, card in cards]
+    common = [name for name in drawn[0] if all(name in run for run in drawn)]
+    if any(len(run) != len(common) for run in drawn):
+        differing["problems"] = tuple(_extra(run, common) for run in drawn)
+    if refused := {name: values for name, values in differing.items() if name not in allow}:
+        raise Incomparable(refused, labels)
+    if not common:
+        raise RunError("these runs cannot be compared: no problem has rollouts in all of them")
+    runs = [_counts(label, *card, common, run) for label, card, run in zip(labels, cards, drawn, strict=True)]
+    return tuple(common), runs, [*_allowed(differing, labels), *_notes(cards, labels)]
+
+
+def clusters(run: RunCounts) -> npt.NDArray[np.str_] | None:
+    """Cluster label per problem, a problem without one being its own; None where no problem has one."""
+    labels = [entry.get("cluster") or "" for entry in run.entries]
+    if not any(labels):
+        return None
+    return np.array([label or f"\0{entry['id']}" for label, entry in zip(labels, run.entries, strict=True)])
+
+
+def _counts(
+    label: str, file: Path, card: Scorecard, ids: Sequence[str], entries: dict[str, dict[str, Any]]
+) -> RunCounts:
+    rule = card.run.get("stopping")
+    chosen = tuple(entries[name] for name in ids)
+    return RunCounts(
+        label=label,
+        file=file,
+        n=np.array([entry["n"] for entry in chosen], dtype=np.int64),
+        c=np.array([entry["c"] for entry in chosen], dtype=np.int64),
+        stopping=None if rule is None else msgspec.convert(rule, StoppingRule),
+        asked=int(card.run.get("n") or 0),
+        entries=chosen,
+    )
+
+
+def _identity(card: Scorecard) -> dict[str, object]:
+    grading = card.run.get("grading") or {}
+    return {
+        **{name: card.run.get(name) for name in IDENTITY},
+        **{f"verifier_{name}".replace("verifier_verifier", "verifier"): grading.get(name) for name in GRADING},
+    }
+
+
+def _differ(values: Sequence[object]) -> bool:
+    return any(value != values[0] for value in values[1:])
+
+
+def _labels(cards: Sequence[tuple[Path, Scorecard]]) -> list[str]:
+    """The models' names; where two are alike, the scorecards' folders or files instead."""
+    names = [str(card.run.get("model", "")) for _, card in cards]
+    if len(set(names)) == len(names) and all(names):
+        return names
+    paths = [str(file.parent if file.name == "scorecard.json" else file) for file, _ in cards]
+    return paths if len(set(paths)) == len(paths) else [f"{path} #{i + 1}" for i, path in enumerate(paths)]
+
+
+def _extra(run: Iterable[str], common: Sequence[str]) -> str:
+    shared = set(common)
+    more = [name for name in run if name not in shared]
+    shown = ", ".join(more[:3]) + (", ..." if len(more) > 3 else "")
+    return f"{len(more)} of its own ({shown})" if more else "none of its own"
+
+
+def _short(value: object) -> str:
+    shown = value if isinstance(value, str) else repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _allowed(differing: dict[str, tuple[object, ...]], labels: Sequence[str]) -> list[str]:
+    return [
+        f"{name} differs, as allowed: "
+        + ", ".join(f"{label} has {_short(value)}" for label, value in zip(labels, values, strict=True))
+        for name, values in differing.items()
+    ]
+
+
+def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> list[str]:
+    notes = []
+    for name in TELLING:
+        values = [card.run.get(name) for _, card in cards]
+        if _differ(values):
+            shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))
+            notes.append(f"{name} differs: {shown}")
+    draws = [
+        (card.run.get("weights"), card.run.get("seed"), msgspec.json.encode(card.run.get("sampling")))
+        for _, card in cards
+    ]
+    if len(set(draws)) < len(draws):
+        notes.append("two runs have the same weights, sampling and seed: they are one run, not two independent ones")
+    return notes

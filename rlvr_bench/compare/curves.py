@@ -1,0 +1,198 @@
+"""pass@k curves of two runs: paired differences, and the budget at which one overtakes the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import stats
+from rlvr_bench.compare.cards import RunCounts, clusters
+from rlvr_bench.compare.results import Crossover, Difference
+
+__all__ = ["crossover", "crossover_of", "pass_differences", "policy_differences", "search_grid"]
+
+_SEED = 20250807
+LEVEL = 0.95
+TIE = 1e-12  # means closer than this are equal
+EVERY_K = 128
+RATIO = 1.01
+REPLICATES = 2000
+
+
+def pass_differences(
+    first: RunCounts, second: RunCounts, ks: Sequence[int], replicates: int = REPLICATES
+) -> list[Difference]:
+    """Paired difference in mean pass@k, second minus first, at each k (``stats.paired_bootstrap_mean``).
+
+    A problem with fewer than k rollouts in either run is left out of that k, from both means. The interval is for
+    other problems of the same kind and new rollouts. No p-value is below 1 / (1 + ``replicates``).
+    """
+    tables = [run.pass_table(ks) for run in (first, second)]
+    return _paired([("pass@k", k) for k in ks], tables, clusters(first), replicates)
+
+
+def policy_differences(first: RunCounts, second: RunCounts, replicates: int = REPLICATES) -> list[Difference]:
+    """Paired differences in what the scorecards say of the policy, as far as both say it.
+
+    Token entropy and branching factor, each a mean over a problem's rollouts, and distinct answers among k, at the
+    largest common k. Problems that lack a value are left out of it.
+    """
+    names: list[tuple[str, int | None]] = [("token_entropy", None), ("branching_factor", None)]
+    columns = [[run.column(name) for name in ("entropy_mean", "branching_mean")] for run in (first, second)]
+    k = _common_distinct(first, second)
+    if k is not None:
+        names.append(("distinct_answers@k", k))
+        for run, own in zip((first, second), columns, strict=True):
+            own.append(run.distinct_answers(k))
+    return _paired(names, [np.stack(own, axis=1) for own in columns], clusters(first), replicates)
+
+
+def crossover(first: RunCounts, second: RunCounts) -> Crossover:
+    """Where the run that leads at k = 1 is overtaken, with a bootstrap interval over problems (``crossover_of``).
+
+    Searched at every k up to 128 and in steps of 1 % beyond, up to the largest k that every problem has in both runs.
+    """
+    grid = search_grid(min(first.largest_k, second.largest_k))
+    tables = [run.pass_table(grid) for run in (first, second)]
+    return crossover_of(tables[1] - tables[0], grid, (first.label, second.label), clusters(first))
+
+
+def search_grid(largest: int) -> list[int]:
+    """Budgets 1 to 128, then each 1 % above the one before, and the largest."""
+    grid = list(range(1, min(largest, EVERY_K) + 1))
+    while grid[-1] < largest:
+        grid.append(min(largest, int(np.ceil(grid[-1] * RATIO))))
+    return grid
+
+
+def crossover_of(
+    differences: npt.NDArray[np.float64],
+    grid: Sequence[int],
+    labels: tuple[str, str],
+    groups: npt.NDArray[np.str_] | None = None,
+) -> Crossover:
+    """First budget of ``grid`` (K,) at which the mean of ``differences`` (P, K), second minus first, has the other sign.
+
+    The leader is the run ahead at the smallest budget at which they differ. The interval is the percentile interval of
+    that first budget over problems (or clusters, labels (P,)) resampled in pairs, 1 where the other run leads a replicate
+    from the start and beyond the largest budget where it never does. In simulation a 95 % interval covers 95-98 % for 50
+    to 200 problems where the leader is clear. Where the runs are nearly level from the start, who leads is a matter of
+    chance, and so is which crossing is looked for: 84 % for 50 such problems, 95 % for 100. The interval is then wide.
+    """
+    largest = int(grid[-1])
+    mean = differences.mean(axis=0)
+    signs = _signs(mean)
+    changes = np.flatnonzero(signs[1:] * signs[:-1] < 0) + 1
+    ahead = int(next((sign for sign in signs if sign), 0))
+    first = int(grid[changes[0]]) if len(changes) else None
+    low, high = (None, None) if not ahead else _limits(_resampled(differences, groups), ahead, grid)
+    found = Crossover(
+        text="",
+        leader=None if not ahead else labels[ahead > 0],
+        k=first,
+        low=low,
+        high=high,
+        last=int(grid[changes[-1]]) if len(changes) else None,
+        changes=len(changes),
+        largest_k=largest,
+        level=LEVEL,
+        method="first change of lead; percentile bootstrap over problems, paired",
+    )
+    return _described(found)
+
+
+def _signs(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Sign of the difference at each budget; where it is a tie, the sign before it (0 before the first difference)."""
+    signs = np.where(np.abs(mean) <= TIE, 0, np.sign(mean)).astype(np.int64)
+    last = np.maximum.accumulate(np.where(signs != 0, np.arange(len(signs)), 0))
+    return np.asarray(signs[last])
+
+
+def _resampled(differences: npt.NDArray[np.float64], groups: npt.NDArray[np.str_] | None) -> npt.NDArray[np.float64]:
+    """Means of resampled problems, or clusters of them, (B, K)."""
+    rows = np.arange(len(differences)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    size = int(rows.max()) + 1
+    sums = np.zeros((size, differences.shape[1]))
+    np.add.at(sums, rows, differences)
+    rng = np.random.default_rng(_SEED)
+    weights = rng.multinomial(size, np.full(size, 1 / size), size=REPLICATES).astype(np.float64)
+    return np.asarray(weights @ sums / (weights @ np.bincount(rows))[:, None])
+
+
+def _limits(draws: npt.NDArray[np.float64], ahead: int, grid: Sequence[int]) -> tuple[int | None, int | None]:
+    overtaken = draws * ahead < -TIE
+    place = np.where(overtaken.any(axis=1), overtaken.argmax(axis=1), len(grid))
+    ordered = np.sort(place)
+    tail = int((1 - LEVEL) / 2 * len(ordered))
+    low, high = int(ordered[tail]), int(ordered[-1 - tail])
+    return (int(grid[low]) if low < len(grid) else None, int(grid[high]) if high < len(grid) else None)
+
+
+def _described(found: Crossover) -> Crossover:
+    edge = f">{found.largest_k}" if found.high is None else str(found.high)
+    if found.leader is None:
+        text = f"no difference up to {found.largest_k}"
+    elif found.k is not None:
+        text = f"crosses at {found.k} [{found.low}, {edge}]"
+        if found.changes > 1:
+            text += f", {found.changes} changes of lead, the last at {found.last}"
+    else:
+        text = f"no crossing up to {found.largest_k}"
+        if found.low is not None:
+            text += f" [{found.low}, {edge}]"
+    return msgspec.structs.replace(found, text=text)
+
+
+def _common_distinct(first: RunCounts, second: RunCounts) -> int | None:
+    """Largest k for which both scorecards have distinct answers of at least half of the problems."""
+    ks = {int(k) for run in (first, second) for entry in run.entries for k in entry.get("distinct_answers") or {}}
+    for k in sorted(ks, reverse=True):
+        known = ~np.isnan(first.distinct_answers(k)) & ~np.isnan(second.distinct_answers(k))
+        if k > 1 and 2 * int(known.sum()) >= len(known):
+            return k
+    return None
+
+
+def _paired(
+    names: Sequence[tuple[str, int | None]],
+    tables: Sequence[npt.NDArray[np.float64]],
+    groups: npt.NDArray[np.str_] | None,
+    replicates: int,
+) -> list[Difference]:
+    """One paired difference per column of the first and the second run's (P, K) values, named (name, k).
+
+    Problems that lack a value in either run are left out of that column. A column that no problem has is left out.
+    """
+    missing = np.isnan(tables[0]) | np.isnan(tables[1])
+    known = np.flatnonzero(~missing.all(axis=0))
+    if not len(known):
+        return []
+    first, second = (np.where(missing, np.nan, table)[:, known] for table in tables)
+    scale = np.maximum(1.0, np.nanmax(np.abs([first, second]), axis=(0, 1)))  # the bootstrap takes rates
+    found = stats.paired_bootstrap_mean(
+        second / scale,
+        first / scale,
+        rng=np.random.default_rng(_SEED),
+        clusters=groups,
+        options=stats.Resampling(replicates, LEVEL),
+    )
+    interval = found.difference
+    return [
+        Difference(
+            name=names[column][0],
+            k=names[column][1],
+            first=float(np.nanmean(first[:, i])),
+            second=float(np.nanmean(second[:, i])),
+            value=float(interval.value[i] * scale[i]),
+            low=float(interval.low[i] * scale[i]),
+            high=float(interval.high[i] * scale[i]),
+            level=interval.level,
+            p_value=float(found.p_value[i]),
+            n_problems=int(interval.n_problems[i]),
+            method=f"{interval.method} over {interval.source}, paired",
+        )
+        for i, column in enumerate(known.tolist())
+    ]

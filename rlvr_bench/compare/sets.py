@@ -1,0 +1,122 @@
+"""Boundary sets of two or more runs, and what two runs of one policy would show by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import stats
+from rlvr_bench.compare.cards import RunCounts
+from rlvr_bench.compare.results import BoundaryChange, NullSize, Overlap
+
+__all__ = ["boundary_change", "null_sizes", "overlaps"]
+
+_SEED = 20250807
+REPLICATES = 2000
+LEVEL = 0.95
+SETTLED = 1e-7  # chance that k of the pooled rollouts are all wrong, below which a problem is in no set by chance
+ROUNDING = 1e-9
+
+
+def boundary_change(
+    ids: Sequence[str], first: RunCounts, second: RunCounts, k: int, replicates: int = REPLICATES
+) -> BoundaryChange:
+    """The problems that k rollouts of one run solve and k of the other do not, beside what chance would give."""
+    unsolved = [1 - run.pass_table([k])[:, 0] for run in (first, second)]
+    solved = [fail < 0.5 for fail in unsolved]
+    sets = {
+        "gained": ~solved[0] & solved[1],
+        "lost": solved[0] & ~solved[1],
+        "both": solved[0] & solved[1],
+        "neither": ~solved[0] & ~solved[1],
+    }
+    gains = losses = None
+    if first.stopping is None and second.stopping is None:
+        rng = np.random.default_rng(_SEED)
+        gains, losses = null_sizes((first.c, first.n), (second.c, second.n), k, rng, replicates)
+    dynamics = stats.support_dynamics(*solved)
+    return BoundaryChange(
+        k=k,
+        **{name: _named(ids, mask) for name, mask in sets.items()},
+        gains=gains,
+        losses=losses,
+        p_net=stats.mcnemar(*solved),
+        retention=_number(dynamics.retention),
+        discovery=_number(dynamics.discovery),
+    )
+
+
+def null_sizes(
+    first: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    second: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    k: int,
+    rng: np.random.Generator,
+    replicates: int = REPLICATES,
+) -> tuple[NullSize, NullSize]:
+    """Sizes of the gained and of the lost set, each tested against two runs of one and the same policy.
+
+    ``first`` and ``second`` are (n_correct, n_samples), each (P,), with k <= n everywhere. The observed sizes are
+    expected ones over k-subsets of each run's rollouts: sum of q_first (1 - q_second) with q = C(n-c, k) / C(n, k), plain
+    counts where n = k. Null: every problem has the same solve rate in both runs, whatever it is. Then, given the pooled
+    number correct, the first run's is hypergeometric: no solve rate need be known or modelled, and redrawing it makes the
+    p-value (1 + #{redrawn >= observed}) / (1 + replicates) exact: below level a in at most a share a of comparisons of a
+    policy with itself. The expected size is sum of C(N-C, k)/C(N, k) - C(N-C, 2k)/C(N, 2k) over the pooled counts.
+
+    What it can see: a policy that gains reach on a few hard problems. What it does not say: a gained set larger than the
+    null follows from a higher solve rate just as from new abilities; and since the sets come from few rollouts per
+    problem on the margin, no finding is weak evidence of no change. Rollouts must be independent given the problem.
+    """
+    (c1, n1), (c2, n2) = first, second
+    pooled, total = c1 + c2, n1 + n2
+    once = stats.failure_at_k(pooled, total, [k])[:, 0]
+    neither = stats.failure_at_k(pooled, total, [2 * k])[:, 0]
+    expected = float((once - neither).sum())
+    open_ = (once > SETTLED) & (pooled > 0)
+    observed = _sizes(c1, n1, c2, n2, k)
+    c1, n1, n2, pooled = c1[open_], n1[open_], n2[open_], pooled[open_]
+    redrawn = rng.hypergeometric(pooled, n1 + n2 - pooled, n1, size=(replicates, len(c1)))
+    sizes = _sizes(redrawn, np.broadcast_to(n1, redrawn.shape), pooled - redrawn, np.broadcast_to(n2, redrawn.shape), k)
+    return tuple(  # type: ignore[return-value]
+        _against(float(seen), chance, expected) for seen, chance in zip(observed, sizes, strict=True)
+    )
+
+
+def overlaps(ids: Sequence[str], runs: Sequence[RunCounts], k: int) -> list[Overlap]:
+    """The problems by which of the runs solve them at budget k, largest group first; groups without problems left out."""
+    solved = np.stack([run.pass_table([k])[:, 0] > 0.5 for run in runs], axis=1)
+    patterns, which = np.unique(solved, axis=0, return_inverse=True)
+    groups = [
+        Overlap(
+            solved_by=tuple(run.label for run, flag in zip(runs, pattern, strict=True) if flag),
+            ids=_named(ids, which.ravel() == i),
+        )
+        for i, pattern in enumerate(patterns)
+    ]
+    return sorted(groups, key=lambda group: (-len(group.ids), group.solved_by))
+
+
+def _sizes(
+    c1: npt.NDArray[np.int64], n1: npt.NDArray[np.int64], c2: npt.NDArray[np.int64], n2: npt.NDArray[np.int64], k: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Expected gained and lost problems, summed over the last axis."""
+    if not c1.size:
+        empty = np.zeros(c1.shape[:-1])
+        return empty, empty
+    q1, q2 = (stats.failure_at_k(c.ravel(), n.ravel(), [k])[:, 0].reshape(c.shape) for c, n in ((c1, n1), (c2, n2)))
+    return np.sum(q1 * (1 - q2), axis=-1), np.sum(q2 * (1 - q1), axis=-1)
+
+
+def _against(observed: float, chance: npt.NDArray[np.float64], expected: float) -> NullSize:
+    low, high = np.quantile(chance, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    p_value = (1 + int(np.sum(chance >= observed - ROUNDING))) / (1 + len(chance))
+    return NullSize(observed=observed, expected=expected, low=float(low), high=float(high), p_value=p_value)
+
+
+def _named(ids: Sequence[str], mask: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    return tuple(ids[i] for i in np.flatnonzero(mask))
+
+
+def _number(value: npt.NDArray[np.float64]) -> float | None:
+    return None if np.isnan(value[0]) else float(value[0])

@@ -1,0 +1,93 @@
+"""Majority vote: maj@k, the accuracy of the most frequent answer among k rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench.records import Estimate, Outcomes
+from rlvr_bench.scorers.answers import answer_classes
+from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, left_out, rate_estimates
+
+__all__ = ["maj", "vote_ks", "vote_table"]
+
+VOTES = 2**21  # rollouts counted per k; enough that what random subsets add to the error is far below the interval
+MOST_ORDERS = 64
+
+
+def vote_ks(n: int) -> list[int]:
+    """Powers of four up to n, and n."""
+    return sorted({4**i for i in range(n.bit_length()) if 4**i <= n} | {n}) if n else []
+
+
+def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
+    """maj@k: the chance that the most frequent answer of k rollouts is correct, averaged over problems.
+
+    A rollout without an answer has no vote; k rollouts without any answer are wrong. Answers tied for first place share
+    the vote. All correct spellings are one answer. Averaged over subsets of the run's rollouts (``vote_table``); with
+    k = n this is the field's cons@n. A problem with fewer than k rollouts is left out of that k.
+    """
+    n = outcomes.n_samples
+    drawn = n > 0
+    if not drawn.any():
+        return []
+    grid = list(ks) if ks is not None else vote_ks(int(n.max()))
+    method = "majority vote in disjoint random subsets, ties shared, no answer no vote"
+    labels = [
+        Estimate(
+            name="maj@k",
+            k=k,
+            value=None,
+            method=method,
+            n_samples=fewest(outcomes),
+            note=left_out(int((n < k).sum()), len(n), k),
+        )
+        for k in grid
+    ]
+    return rate_estimates(labels, vote_table(outcomes, grid)[drawn], clusters_of(outcomes, drawn))
+
+
+def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Share of k-subsets of each problem's rollouts whose majority vote is correct, (P, K); NaN where k > n.
+
+    An unbiased estimate from the disjoint subsets that random orders of the rollouts fall into. It is exact for k = 1 and
+    k = n; between, with M subsets, its standard error is at most 0.5 / sqrt(M) per problem, and at most
+    0.5 / sqrt(P M) in the mean of P problems: at 500 problems of 1,024 rollouts and k = 64 that is 0.003.
+    """
+    rng, problem, classes = fresh_rng(), outcomes.problem, answer_classes(outcomes)
+    n = outcomes.n_samples
+    orders = int(np.clip(VOTES // max(len(problem), 1), 4, MOST_ORDERS))
+    totals = np.zeros((len(n), len(ks)))
+    once = [k == 1 or bool((n[n >= k] == k).all()) for k in ks]
+    for number in range(orders):
+        shuffled = classes[np.argsort(problem + rng.random(len(problem)))] if number else classes
+        for column, k in enumerate(ks):
+            if number == 0 or not once[column]:
+                totals[:, column] += _won(problem, shuffled, n, k)
+    shares = totals / np.where(once, 1, orders)
+    return np.where(n[:, None] < np.asarray(ks), np.nan, shares)
+
+
+def _won(
+    problem: npt.NDArray[np.int32], classes: npt.NDArray[np.int64], n: npt.NDArray[np.int64], k: int
+) -> npt.NDArray[np.float64]:
+    """Share of won votes among each problem's consecutive blocks of k rollouts, (P,); a short last block is left out."""
+    blocks = n // k
+    first_rollout, first_block = np.cumsum(n) - n, np.cumsum(blocks) - blocks
+    block = (np.arange(len(problem)) - first_rollout[problem]) // k
+    votes = (block < blocks[problem]) & (classes >= 0)
+    base = int(classes.max(initial=0)) + 1
+    key = np.sort((first_block[problem] + block)[votes] * base + classes[votes])
+    if not len(key):
+        return np.zeros(len(n))
+    start = np.flatnonzero(np.diff(key, prepend=-1))
+    count, where, answer = np.diff(start, append=len(key)), key[start] // base, key[start] % base
+    first = np.flatnonzero(np.diff(where, prepend=-1))
+    best = np.repeat(np.maximum.reduceat(count, first), np.diff(first, append=len(where)))
+    tied = np.repeat(np.add.reduceat(count == best, first, dtype=np.int64), np.diff(first, append=len(where)))
+    winner = (answer == 0) & (count == best)
+    won = np.bincount(where[winner], weights=1 / tied[winner], minlength=int(blocks.sum()))
+    owner = np.repeat(np.arange(len(n)), blocks)
+    return np.asarray(np.bincount(owner, weights=won, minlength=len(n)) / np.maximum(blocks, 1))
