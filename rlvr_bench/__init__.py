@@ -29,7 +29,7 @@ _PUBLIC = {
     "Task": "task",
     "Verdict": "records",
     "audit": "pipeline",
-    "compare": "compare",
+    "compare": "comparison",
     "evaluate": "pipeline",
     "grade": "pipeline",
     "list_tasks": "task",
@@ -73,7 +73,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from rlvr_bench import stats
-    from rlvr_bench.compare import compare
+    from rlvr_bench.comparison import compare
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError
     from rlvr_bench.pipeline import GradeOptions, SampleOptions, audit, evaluate, grade, sample, score

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rlvr_bench.audit import Audit, audit_run, read_audit
+from rlvr_bench.auditing import Audit, audit_run, read_audit
 from rlvr_bench.errors import BadArgument, RunError, VerifierError
-from rlvr_bench.grade import grade_run
+from rlvr_bench.grading import grade_run
 from rlvr_bench.records import Draw, Problem, Status, Verdict
 from rlvr_bench.store import Manifest, Run, RunWriter
 from rlvr_bench.store.verdicts import VerdictRow, Verdicts
@@ -81,7 +81,7 @@ def test_the_sample_depends_on_seed_and_content_not_on_order(run: Run) -> None:
 
 
 def test_every_pair_is_drawn_as_often_as_any_other(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlvr_bench.audit.audit_many", lambda pairs, workers, timeout_s: ["disagree"] * len(pairs))
+    monkeypatch.setattr("rlvr_bench.auditing.audit_many", lambda pairs, workers, timeout_s: ["disagree"] * len(pairs))
     given(run, [("p0", str(i), "correct") for i in range(10) for _ in range(1 + 20 * (i == 0))])
     drawn = [item.answer for seed in range(60) for item in audit_run(run, sample=4, seed=seed).disagreements]
     assert len(drawn) == 240

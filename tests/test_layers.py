@@ -20,15 +20,15 @@ LAYERS = (
     ("task",),
     ("samplers",),
     ("store",),
-    ("grade", "audit"),
+    ("grading", "auditing"),
     ("scorers",),
-    ("compare",),
+    ("comparison",),
     ("zoo", "hf_evaluate"),
     ("pipeline",),
     ("cli", "__main__"),
 )
 # `zoo` trains on puzzles: it needs no store and nothing that stands above tasks.
-FORBIDDEN = {"zoo": {"samplers", "store", "grade", "scorers"}}
+FORBIDDEN = {"zoo": {"samplers", "store", "grading", "scorers"}}
 # Which files may import a heavy library, at whatever depth.
 OWNERS = {
     "vllm": {"samplers/vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},

@@ -20,6 +20,12 @@ def test_exported_names_are_sorted_and_exist() -> None:
         assert name in dir(rlvr_bench)
 
 
+def test_no_submodule_stands_in_the_way_of_an_exported_name() -> None:
+    """Importing ``rlvr_bench.x`` puts the module in the place of an exported function ``x``: so no name may be both."""
+    modules = {path.stem for path in PACKAGE.iterdir()}
+    assert set(rlvr_bench.__all__) & modules == {"stats"}
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'evalute'"):
         rlvr_bench.evalute  # noqa: B018

@@ -42,7 +42,18 @@ PACKAGE = (
         "verifiers",
         "task.py",
     ),
-    *("samplers", "store", "grade.py", "audit.py", "scorers", "compare", "zoo", "pipeline", "cli", "hf_evaluate.py"),
+    *(
+        "samplers",
+        "store",
+        "grading.py",
+        "auditing.py",
+        "scorers",
+        "comparison",
+        "zoo",
+        "pipeline",
+        "cli",
+        "hf_evaluate.py",
+    ),
 )
 
 

@@ -32,7 +32,7 @@ def compare(runs: Runs, k: Budgets = None, allow: Allow = None, as_json: AsJson 
     import msgspec
 
     from rlvr_bench.cli.show_compare import show_comparison
-    from rlvr_bench.compare import compare as compare_runs
+    from rlvr_bench.comparison import compare as compare_runs
 
     ks = None if k is None else read_budgets(k)
     found = compare_runs(runs, ks, allow or ())

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from rlvr_bench.audit import Audit
+from rlvr_bench.auditing import Audit
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.scorers.guessing import NEGLIGIBLE

@@ -8,7 +8,7 @@ from string import ascii_uppercase
 from rich.console import Console
 from rich.table import Table
 
-from rlvr_bench.compare import BoundaryChange, Comparison, Difference, NullSize, PairComparison
+from rlvr_bench.comparison import BoundaryChange, Comparison, Difference, NullSize, PairComparison
 
 __all__ = ["show_comparison"]
 

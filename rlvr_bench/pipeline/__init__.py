@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from rlvr_bench.audit import Audit, audit_run, read_audit
+from rlvr_bench.auditing import Audit, audit_run, read_audit
 from rlvr_bench.errors import RunError
-from rlvr_bench.grade import Flip, Grader, flips, grade_run
+from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.pipeline.drawing import Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.models import open_model
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent

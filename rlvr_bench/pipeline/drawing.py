@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.grade import Grader, Ungraded
+from rlvr_bench.grading import Grader, Ungraded
 from rlvr_bench.pipeline.options import Progress
 from rlvr_bench.records import Draw, DrawRequest, Prompt
 from rlvr_bench.samplers.protocol import Sampler

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench import stats
-from rlvr_bench.compare.cards import RunCounts
-from rlvr_bench.compare.results import BoundaryChange, NullSize, Overlap
+from rlvr_bench.comparison.cards import RunCounts
+from rlvr_bench.comparison.results import BoundaryChange, NullSize, Overlap
 
 __all__ = ["boundary_change", "null_sizes", "overlaps"]
 

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from rlvr_bench import stats
 from rlvr_bench.cli.compare import register
 from rlvr_bench.cli.show_compare import show_comparison
-from rlvr_bench.compare import Incomparable, compare, compare_cards
+from rlvr_bench.comparison import Incomparable, compare, compare_cards
 from rlvr_bench.errors import BadArgument, RunError
-from tests.compare.made import card
+from tests.comparison.made import card
 
 BASE, RL = [0, 1, 2, 8, 0, 3], [0, 4, 0, 8, 1, 3]
 
@@ -274,6 +274,6 @@ def test_the_table_fits_a_terminal(two_runs: list[str]) -> None:
 def test_comparing_reads_scorecards_only() -> None:
     """No torch, no parquet, no verifier: only then is it quick and works on a bare install."""
     heavy = ["torch", "pyarrow", "math_verify", "rlvr_bench.store", "rlvr_bench.pipeline", "rlvr_bench.task"]
-    code = f"import sys, rlvr_bench.compare, rlvr_bench.cli.show_compare; print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, rlvr_bench.comparison, rlvr_bench.cli.show_compare; print([m for m in {heavy!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlvr_bench import stats
-from rlvr_bench.compare import curves
-from rlvr_bench.compare.curves import crossover_of, search_grid
-from rlvr_bench.compare.sets import null_sizes
+from rlvr_bench.comparison import curves
+from rlvr_bench.comparison.curves import crossover_of, search_grid
+from rlvr_bench.comparison.sets import null_sizes
 from rlvr_bench.scorers.common import fresh_rng
 
 Floats = npt.NDArray[np.float64]

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from rlvr_bench import stats
-from rlvr_bench.compare.cards import Incomparable, RunCounts, align, read_card
-from rlvr_bench.compare.curves import crossover, pass_differences, policy_differences
-from rlvr_bench.compare.results import (
+from rlvr_bench.comparison.cards import Incomparable, RunCounts, align, read_card
+from rlvr_bench.comparison.curves import crossover, pass_differences, policy_differences
+from rlvr_bench.comparison.results import (
     BoundaryChange,
     ComparedRun,
     Comparison,
@@ -21,7 +21,7 @@ from rlvr_bench.compare.results import (
     Overlap,
     PairComparison,
 )
-from rlvr_bench.compare.sets import boundary_change, overlaps
+from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Scorecard
 from rlvr_bench.scorers.solve_rate import default_ks

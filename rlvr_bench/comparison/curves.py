@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench import stats
-from rlvr_bench.compare.cards import RunCounts, clusters
-from rlvr_bench.compare.results import Crossover, Difference
+from rlvr_bench.comparison.cards import RunCounts, clusters
+from rlvr_bench.comparison.results import Crossover, Difference
 
 __all__ = ["crossover", "crossover_of", "pass_differences", "policy_differences", "search_grid"]
 
