@@ -196,3 +196,60 @@ def test_an_adaptive_run_says_which_estimator_it_used(tmp_path: Path) -> None:
     assert min(problem["n"] for problem in card["problems"]) == 16
     assert max(problem["n"] for problem in card["problems"]) == 64
     assert "unbiased under stop-after 4" in next(e["method"] for e in card["estimates"] if e["name"] == "pass@k")
+
+
+def test_score_takes_any_budgets_and_says_why_one_has_no_value(tmp_path: Path) -> None:
+    folder = json.loads(run("sample", *EVALUATE[1:], "-n", "16", "--out", str(tmp_path), "--json").stdout)["run"]
+    run("grade", folder)
+    card = json.loads(run("score", folder, "--k", "3,16,17", "--json").stdout)
+    curve = {e["k"]: e for e in card["estimates"] if e["name"] == "pass@k"}
+    assert list(curve) == [3, 16, 17]
+    assert curve[17]["value"] is None
+    assert "fewer than 17 rollouts" in curve[17]["note"]
+    shown = run("score", folder, "--k", "0")
+    assert shown.returncode == 2
+    assert "--k is '0': every budget must be at least 1" in shown.stderr
+
+
+def test_two_runs_are_compared_and_unlike_ones_refused(tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path))
+    for model in ("fake:0.1", "fake:0.6"):
+        run("evaluate", "--model", model, "--task", "double_countdown", "-n", "32", *out)
+    runs = [str(tmp_path / name / "double_countdown") for name in ("fake-0.1", "fake-0.6")]
+    shown = run("compare", *runs)
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"pass@1 +\d+\.\d% +\d+\.\d% +\+\d+\.\d pts", shown.stdout)
+    assert "crossover" in shown.stdout
+    found = json.loads(run("compare", *runs, "--k", "1,32", "--json").stdout)
+    assert found
+    run("evaluate", *EVALUATE[1:], "-n", "8", "--prompt", "simple-boxed", *out)
+    other = run("compare", runs[0], str(tmp_path / "fake" / "double_countdown"))
+    assert other.returncode == 2
+    assert "prompt" in other.stderr
+
+
+def test_verdicts_are_audited(tmp_path: Path) -> None:
+    (tmp_path / "sums.jsonl").write_text('{"q":"1+1?","a":"2"}\n{"q":"1/2+1/3?","a":"5/6"}\n')
+    (tmp_path / "sums.py").write_text(
+        "from pathlib import Path\nfrom rlvr_bench import LocalFile, Problem, Task\n"
+        "TASK = Task(name='sums', version='1', summary='s', prompt='raw', verifier='math', source=LocalFile("
+        "file=Path(__file__).parent / 'sums.jsonl', to_problem=lambda r: Problem(id=str(r.number), question=r.text('q'), "
+        "answer=r.text('a'))))\n"
+    )
+    run(
+        "evaluate",
+        "--model",
+        "fake:0.5",
+        "--task",
+        str(tmp_path / "sums.py"),
+        "-n",
+        "32",
+        "--out",
+        str(tmp_path / "runs"),
+    )
+    folder = str(tmp_path / "runs" / "fake-0.5" / "sums")
+    found = json.loads(run("grade", folder, "--audit", "20", "--json").stdout)["audit"]
+    assert (found["sample"], found["disagree"]) == (20, 0)
+    card = json.loads(run("score", folder, "--json").stdout)
+    assert card["quality"]["audit_disagreement_rate"] == 0.0
+    assert "audit of 20 of" in run("grade", folder, "--audit", "20").stdout

@@ -28,6 +28,7 @@ from rlvr_bench.cli.options import (
     TaskName,
     TaskNames,
     Timeout,
+    Unsafe,
     Workers,
     draws,
     read_budgets,
@@ -80,6 +81,7 @@ def evaluate(
     options: Any,
     workers: Workers = None,
     timeout: Timeout = 5.0,
+    allow_unsafe_code: Unsafe = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +96,7 @@ def evaluate(
         return
     with _bars() as bars:
         report = _nothing if as_json else _reporter(bars)
-        results = evaluate_all(model, task, options, _grade_options(workers, timeout), bars, report)
+        results = evaluate_all(model, task, options, _grade_options(workers, timeout, allow_unsafe_code), bars, report)
     errors = [result.error for result in results if result.error is not None]
     if as_json:
         cards = [result.scorecard or result for result in results]
@@ -123,6 +125,7 @@ def grade(
     run: RunPath,
     workers: Workers = None,
     timeout: Timeout = 5.0,
+    allow_unsafe_code: Unsafe = False,
     audit: Annotated[int, typer.Option(help="Check so many verdicts by an independent comparison.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -130,7 +133,7 @@ def grade(
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_audit, show_grading
 
-    options = _grade_options(workers, timeout)
+    options = _grade_options(workers, timeout, allow_unsafe_code)
     with _bars() as bars:
         grading, flips = pipeline.grade(run, options, bars)
     found = pipeline.audit(run, audit, options) if audit else None
@@ -260,10 +263,11 @@ def _interrupt(_: int, __: object) -> None:
     raise Interrupted
 
 
-def _grade_options(workers: int | None, timeout: float) -> Any:
+def _grade_options(workers: int | None, timeout: float, unsafe: bool = False) -> Any:
     from rlvr_bench.pipeline import GradeOptions
 
-    return GradeOptions(timeout_s=timeout) if workers is None else GradeOptions(workers=workers, timeout_s=timeout)
+    chosen = {} if workers is None else {"workers": workers}
+    return GradeOptions(**chosen, timeout_s=timeout, allow_unsafe_code=unsafe)
 
 
 def _bars() -> Any:

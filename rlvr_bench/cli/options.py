@@ -27,6 +27,7 @@ __all__ = [
     "TaskName",
     "TaskNames",
     "Timeout",
+    "Unsafe",
     "Workers",
     "draws",
     "read_budgets",
@@ -62,6 +63,7 @@ DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl ins
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
 Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: half the cores.")]
 Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may take.")]
+Unsafe = Annotated[bool, typer.Option("--allow-unsafe-code", help="Run model-written code without a sandbox.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder: runs/<model>/<task>.")]
 

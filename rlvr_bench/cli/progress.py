@@ -22,7 +22,7 @@ class Bars:
     def _fresh(self) -> Progress:
         return Progress(
             TextColumn("{task.description:>6}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
             TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[note]}"),
@@ -52,9 +52,9 @@ class Bars:
             self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tok/s")
 
     def verified(self, rollouts: int, solved: int) -> None:
-        """Problems solved so far, while sampling goes on; verification is seldom far behind."""
+        """Rollouts verified and problems solved so far, while sampling goes on."""
         if self._stage is not None:
-            self._progress.update(self._stage, note=f"solved {solved:,}")
+            self._progress.update(self._stage, note=f"verified {rollouts:,}, solved {solved:,}")
 
     def __enter__(self) -> Bars:
         return self  # nothing is shown before the first stage starts: an error then stands alone

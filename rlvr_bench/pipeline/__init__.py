@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, current_grading
 from rlvr_bench.task import LoadedTask, load_task, read_task, task_verifier
+from rlvr_bench.verifiers import Verifier
+from rlvr_bench.verifiers.code import CodeVerifier
 
 __all__ = ["GradeOptions", "Progress", "SampleOptions", "audit", "evaluate", "grade", "sample", "score"]
 
@@ -90,7 +93,8 @@ def _graded_alongside(
         yield None, {}
         return
     grading = grading or GradeOptions()
-    grader = Grader(writer.run, loaded.open_verifier(), workers=grading.workers, timeout_s=grading.timeout_s)
+    verifier = _permitted(loaded.open_verifier(), grading)
+    grader = Grader(writer.run, verifier, workers=grading.workers, timeout_s=grading.timeout_s)
     with LiveGrader(grader) as live:
         yield live, grader.correct(writer.drawn)
 
@@ -109,7 +113,7 @@ def grade(
     before = current_grading(opened)
     total = sum(int(drawn.sum()) for drawn in opened.drawn().values())
     progress.start("verify", total, 0)
-    verifier = task_verifier(task, file)
+    verifier = _permitted(task_verifier(task, file), options)
     now = grade_run(
         opened, verifier, workers=options.workers, timeout_s=options.timeout_s, progress=lambda n: progress.advance(n)
     )
@@ -158,6 +162,13 @@ def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
         run={**scorecard.run, "audit": summary},
         quality={**scorecard.quality, "audit_disagreement_rate": found.rate},
     )
+
+
+def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
+    """The verifier, allowed to run programs without a sandbox if the user said so."""
+    if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier)):
+        return verifier
+    return dataclasses.replace(verifier, allow_unsafe=True)
 
 
 def _task_name(run: Run) -> str:

@@ -88,10 +88,13 @@ class SampleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GradeOptions:
-    """How to grade: verifier processes, and CPU seconds one decision may take."""
+    """How to grade: verifier processes, CPU seconds one decision may take, and whether model-written programs may run
+    without a sandbox where there is none (recorded in ``grading.json``).
+    """
 
     workers: int = max(1, (os.cpu_count() or 2) // 2)
     timeout_s: float = 5.0
+    allow_unsafe_code: bool = False
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""

@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import dataclasses
+import hashlib
 import json
 import re
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar
@@ -155,6 +158,20 @@ def _defines(code: str, name: str) -> bool:
     )
 
 
+_KEY_CHARS = 20_000
+_DEEP = re.compile(r"[-+~(\[{!]{100}|(?:not ){100}")
+
+
+def _program_key(code: str) -> str:
+    """Digest of the syntax tree; of the text where it does not parse, or looks made to exhaust a parser."""
+    kept = code
+    if len(code) <= _KEY_CHARS and not _DEEP.search(code):
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "invalid escape sequence" is the sample's affair
+            kept = ast.dump(ast.parse(code))
+    return hashlib.sha256(kept.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 # Where HumanEval ends a continuation (Chen et al. 2021, arXiv 2107.03374, section 3.2): a base model goes on to write other
 # functions and scripts, whose cut-off end would make the whole program invalid.
 _STOP = re.compile(r"\n(?=class\b|def\b|#|if\b|print\b|@|```)")
@@ -278,6 +295,10 @@ class CodeVerifier(PolicyVerifier):
     @property
     def _limits(self) -> SandboxLimits:
         return SandboxLimits(cpu_s=self.test_s, memory_bytes=self.memory_bytes)
+
+    def key(self, answer: str) -> str:
+        """The program without its layout and comments: programs of one syntax tree behave alike, and are run once."""
+        return _program_key(answer)
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
         check = next((check for field, check in _KINDS if field in problem.data), None)

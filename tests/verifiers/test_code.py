@@ -276,7 +276,6 @@ def test_code_extraction(response: str, code: str | None) -> None:
         "\n\nif __name__ == '__main__':\n    assert add(1, 1) == 3\n",
         "\n\nprint(add(1,",
         "\n# Another task: write a function",
-        "\n```\nThat is all.",
     ],
 )
 def test_what_a_base_model_writes_after_the_function_does_not_count(rest: str) -> None:
@@ -295,3 +294,36 @@ def test_what_a_base_model_writes_after_the_function_does_not_count(rest: str) -
     assert answer is not None
     with VerifierPool[int](verifier) as pool:
         assert dict(pool.verify([(1, answer, problem)]))[1].status == "correct"
+
+
+def test_programs_that_differ_in_layout_only_are_run_once() -> None:
+    key = open_verifier("code").key
+    plain = "def f(x):\n    return x + 1"
+    for same in ("def f(x):  # adds\n    return x+1\n", "def f( x ):\n\n\n    return (x + 1)", plain + "\n\n# done"):
+        assert key(same) == key(plain)
+    for other in (
+        "def f(x):\n    return x + 2",
+        "def f(x):\n    return '# x'",
+        "def f(x):\n    return x +",
+        "",
+        "    return x + 1",
+    ):
+        assert key(other) != key(plain)
+    assert key('x = """\n# a\n"""') != key('x = """\n"""')
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "(" * 10_000,
+        "-" * 15_000 + "1",
+        "+".join(["a"] * 9_000),
+        "x" * 10**6,
+        "\ud800",
+        "a\0b",
+        "not " * 4_000 + "1",
+        "1" * 5_000,
+    ],
+)
+def test_hostile_programs_have_a_key_too(code: str) -> None:
+    assert len(open_verifier("code").key(code)) == 64
