@@ -1,6 +1,8 @@
-"""Speed and memory of the vLLM sampler beside plain ``LLM.generate``: same engine, prompts, n and parameters.
+r"""Speed and memory of the vLLM sampler beside plain ``LLM.generate``: same engine, prompts, n and parameters.
 
     python benchmarks/sampling.py --model DIR --data-dir DATA          # DATA/gsm8k.jsonl with a field "question"
+    python benchmarks/sampling.py --model rlvr_bench/zoo/checkpoints/base --dtype float32 --eager --max-model-len 128 \
+        --max-tokens 32 --temperature 1 --top-p 1 --prompts 40 -n 64
 
 Every round runs all arms in a shuffled order in one engine; ratios are taken within a round and their median printed,
 so that a machine that slows down slows every arm. ``plain`` runs twice a round: its own ratio is the noise.
@@ -20,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from rlvr_bench.countdown import held_out, prompt_text
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.seeds import draw_seed
@@ -28,7 +31,9 @@ from rlvr_bench.samplers.vllm import VllmSampler
 BATCH = 16
 
 
-def read_prompts(data_dir: Path, count: int) -> list[Prompt]:
+def read_prompts(data_dir: Path | None, count: int) -> list[Prompt]:
+    if data_dir is None:
+        return [Prompt(problem_id=item.id, text=prompt_text(item.puzzle)) for item in held_out(count)]
     with (data_dir / "gsm8k.jsonl").open() as lines:
         questions = [json.loads(line)["question"] for line, _ in zip(lines, range(count), strict=False)]
     return [
@@ -109,7 +114,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--data-dir", type=Path, help="folder with gsm8k.jsonl; without it, countdown puzzles")
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("-n", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
