@@ -129,7 +129,7 @@ def bootstrap_mean(
     BCa or studentized intervals for the skewed, 0/1-heavy values of small problem sets. A 95 % interval covers 93-97 %
     for 100 problems and 92-98 % for 30, with Beta-distributed solve rates, also zero-inflated. It covers less (50-90 %)
     where almost all values are so close to a limit that the few others, which carry the mean, are not in the sample:
-    pass@32 of an easy set of 30. From 10 to 15 problems it covers 80-98 %.
+    pass@32 of an easy set of 30. From 10 to 15 problems it covers 70-99 %.
     NaN values are left out of their k. Raises ``BadArgument``: shapes disagree or a value is outside the limits.
     """
     table = check_table("values", values)
