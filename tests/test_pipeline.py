@@ -249,3 +249,14 @@ def test_a_checkpoint_that_fails_does_not_stop_the_others(tmp_path: Path) -> Non
     assert [result.error is None for result in results] == [True, False, True]
     assert "no config.json" in str(results[1].error)
     assert heard == [result.model for result in results]
+
+
+def test_a_model_that_is_nowhere_lists_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ModelError("cannot load 'nobody/nothing'")
+
+    monkeypatch.setattr(models, "resolve_engine", lambda name: "transformers")
+    monkeypatch.setattr(models, "open_sampler", refuse)
+    with pytest.raises(ModelError, match=r"no folder 'nobody/nothing' here either; shipped checkpoints: zoo:base"):
+        pipeline.sample("nobody/nothing", TASK, options(tmp_path))
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.fake import FakeSampler, spread_rates
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.task import LoadedTask, gold_response
-from rlvr_bench.zoo.checkpoints import checkpoint_path
+from rlvr_bench.zoo.checkpoints import checkpoint_path, list_checkpoints
 
 __all__ = ["is_endpoint", "open_model", "resolve_model"]
 
@@ -62,7 +62,13 @@ def open_model(model: str, loaded: LoadedTask, options: SampleOptions) -> Sample
         token_stats=options.token_stats,
         engine_args=options.engine_args,
     )
-    return open_sampler(engine, sampler_options)
+    try:
+        return open_sampler(engine, sampler_options)
+    except ModelError as error:
+        if is_endpoint(path) or Path(path).is_dir():
+            raise
+        shipped = ", ".join(f"zoo:{name}" for name in list_checkpoints())
+        raise ModelError(f"{error} (no folder {model!r} here either; shipped checkpoints: {shipped})") from error
 
 
 def open_fake(model: str, loaded: LoadedTask) -> Sampler:
