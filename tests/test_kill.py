@@ -107,8 +107,7 @@ def test_two_kills_of_a_vllm_run(tmp_path: Path) -> None:
     rng = random.Random(6)
     extra = ("--engine", "vllm", "--engine-arg", "dtype=float32", "--engine-arg", "enforce_eager=true")
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.2"}
-    for _ in range(2):
-        kill_at_random(tmp_path, rng, extra, environment)
+    assert all(kill_at_random(tmp_path, rng, extra, environment) for _ in range(2)), "a run ended before its kill"
     shown = subprocess.run(command(tmp_path, *extra, "--json"), check=True, capture_output=True, env=environment)
     assert set(rollouts(tmp_path)) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
     card = json.loads(shown.stdout)
