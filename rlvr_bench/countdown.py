@@ -20,6 +20,7 @@ import msgspec
 from rlvr_bench.errors import BadArgument
 
 __all__ = [
+    "DEVELOPMENT_SEED",
     "HELD_OUT_SEED",
     "REASONS",
     "TIERS",
@@ -31,6 +32,7 @@ __all__ = [
     "Step",
     "canonical_key",
     "check",
+    "development",
     "exact_result",
     "generate",
     "guess",
@@ -49,6 +51,7 @@ TIERS: dict[str, tuple[Sizes, ...]] = {"easy": ((2, 2),), "medium": ((2, 3), (3,
 """Difficulty by the sizes of the two groups of numbers that make the two targets."""
 
 HELD_OUT_SEED = 20250807
+DEVELOPMENT_SEED = 20250808
 # Five sizes in turn give exactly 20 % easy, 40 % medium and 40 % hard, in every prefix whose length is a multiple of 5.
 _HELD_OUT_CYCLE: tuple[Sizes, ...] = ((2, 2), (2, 3), (3, 3), (3, 2), (3, 3))
 
@@ -223,17 +226,29 @@ def held_out(n: int = 300) -> tuple[HeldOut, ...]:
     """
     if n < 0:
         raise BadArgument("n", n, "0 or more")
-    return tuple(problem for _, problem in zip(range(n), _held_out_stream(), strict=False))
+    return tuple(problem for _, problem in zip(range(n), _stream(HELD_OUT_SEED, "dc"), strict=False))
 
 
-def _held_out_stream() -> Iterator[HeldOut]:
-    rng = random.Random(HELD_OUT_SEED)
+def development(n: int = 100) -> tuple[HeldOut, ...]:
+    """Problems ``dev-0000`` onwards, always the same, to choose settings by: none is one of the evaluation's 300.
+
+    Sizes as in ``held_out``. Raises BadArgument for n < 0.
+    """
+    if n < 0:
+        raise BadArgument("n", n, "0 or more")
+    reported = frozenset(canonical_key(p.puzzle.numbers, p.puzzle.targets) for p in held_out())
+    stream = _stream(DEVELOPMENT_SEED, "dev", reported)
+    return tuple(problem for _, problem in zip(range(n), stream, strict=False))
+
+
+def _stream(seed: int, prefix: str, excluded: frozenset[Key] = frozenset()) -> Iterator[HeldOut]:
+    rng = random.Random(seed)
     seen: set[Key] = set()
     while True:
         puzzle, solution = generate(rng, _HELD_OUT_CYCLE[len(seen) % len(_HELD_OUT_CYCLE)])
         key = canonical_key(puzzle.numbers, puzzle.targets)
-        if key not in seen:
-            yield HeldOut(f"dc-{len(seen):04d}", puzzle, solution)
+        if key not in seen and key not in excluded:
+            yield HeldOut(f"{prefix}-{len(seen):04d}", puzzle, solution)
             seen.add(key)
 
 

@@ -1,15 +1,26 @@
-"""Where the shipped zoo checkpoints lie and what their cards say, without torch or NumPy: listing is instant."""
+"""Where the shipped zoo checkpoints lie and what their cards say, without torch or NumPy: listing is instant.
+
+``base`` ships as a Hugging Face folder. What was trained from it ships as the difference (see ``delta``) and becomes such
+a folder in the user's cache when it is first used.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rlvr_bench.errors import ModelError, UnknownName
+from rlvr_bench.errors import ModelError, StorageError, UnknownName
 
 __all__ = [
+    "CARD",
+    "DELTA",
+    "WEIGHTS",
     "Card",
     "Interval",
     "Measured",
@@ -18,10 +29,16 @@ __all__ = [
     "checkpoints_directory",
     "headline",
     "list_checkpoints",
+    "list_steps",
     "read_card",
+    "shipped_folder",
+    "step_folder",
 ]
 
 CARD = "card.json"
+WEIGHTS = "model.safetensors"
+DELTA = "delta.safetensors"
+_SHARED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +66,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     tokens_mean: float | None
     entropy_mean: float | None
     branching_mean: float | None
-    cpu_s: float
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +81,10 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything known about a checkpoint; the measured parts are None until it was measured."""
+    """Everything known about a checkpoint; the measured parts are None until it was measured.
+
+    ``steps`` goes from the training steps that ship too, as text, to the digest of their weights.
+    """
 
     name: str
     summary: str
@@ -73,6 +92,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int
     weights_sha256: str
     training: Training
+    steps: dict[str, str] = {}
     measured: Measured | None = None
     guess: Measured | None = None
 
@@ -87,12 +107,77 @@ def list_checkpoints() -> list[str]:
     return sorted(card.parent.name for card in checkpoints_directory().glob(f"[!.]*/{CARD}"))
 
 
-def checkpoint_path(name: str) -> Path:
-    """The folder of a checkpoint, in Hugging Face format. Raises UnknownName, which lists those there are."""
+def list_steps(name: str) -> list[int]:
+    """The training steps of a checkpoint that ship beside its end, ascending: ``zoo:NAME@STEP``."""
+    return sorted(int(path.stem.removeprefix("step-")) for path in shipped_folder(name).glob("step-*.safetensors"))
+
+
+def step_folder(step: int) -> str:
+    """Name of what a training keeps of one of its steps."""
+    return f"step-{step}"
+
+
+def shipped_folder(name: str) -> Path:
+    """What ships of a checkpoint, its card among it. Raises UnknownName, which lists those there are."""
     known = list_checkpoints()
     if name not in known:
         raise UnknownName("zoo checkpoint", name, known)
     return checkpoints_directory() / name
+
+
+def checkpoint_path(name: str) -> Path:
+    """The folder of a checkpoint ``NAME`` or ``NAME@STEP`` in Hugging Face format.
+
+    Raises UnknownName, which lists those there are; StorageError where the cache cannot be written; ModelError where
+    what ships is damaged.
+    """
+    plain, _, step = name.partition("@")
+    folder = shipped_folder(plain)
+    if not step and (folder / WEIGHTS).is_file():
+        return folder
+    steps = list_steps(plain)
+    if step and step not in map(str, steps):
+        raise UnknownName("zoo checkpoint", name, [plain, *(f"{plain}@{known}" for known in steps)])
+    card = read_card(folder)
+    file = folder / (f"{step_folder(int(step))}.safetensors" if step else DELTA)
+    return _unpacked(
+        name, file, checkpoint_path(card.recipe["start"]), card.steps[step] if step else card.weights_sha256
+    )
+
+
+def _unpacked(name: str, file: Path, start: Path, sha256: str) -> Path:
+    """The cached folder of a packed checkpoint, made where it is missing, complete or not at all."""
+    cache = _cache_directory()
+    target = cache / f"{name}-{sha256[:12]}"
+    if (target / WEIGHTS).is_file():
+        return target
+    from rlvr_bench.zoo.delta import unpack
+
+    weights = unpack(file, start / WEIGHTS)
+    if hashlib.sha256(weights).hexdigest() != sha256:
+        raise ModelError(f"{file} does not give the weights that its card names. Install rlvr-bench again.")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache))
+        for shared in _SHARED:
+            shutil.copyfile(start / shared, folder / shared)
+        (folder / WEIGHTS).write_bytes(weights)
+        try:
+            folder.rename(target)
+        except OSError:  # another process was first
+            shutil.rmtree(folder)
+            if not (target / WEIGHTS).is_file():
+                raise
+    except OSError as fault:
+        raise StorageError(
+            f"cannot unpack zoo:{name} into {cache}: {fault}. Set XDG_CACHE_HOME to a folder."
+        ) from fault
+    return target
+
+
+def _cache_directory() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "rlvr-bench" / "zoo"
 
 
 def read_card(directory: Path) -> Card:
@@ -106,7 +191,7 @@ def read_card(directory: Path) -> Card:
 
 def headline(name: str) -> str:
     """One line on a shipped checkpoint, for a listing. Raises UnknownName or ModelError."""
-    card = read_card(checkpoint_path(name))
+    card = read_card(shipped_folder(name))
     if card.measured is None:
         return card.summary
     budgets = sorted(card.measured.pass_at_k, key=int)

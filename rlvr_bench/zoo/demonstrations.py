@@ -11,7 +11,7 @@ from rlvr_bench.countdown import Key, Puzzle, Step
 from rlvr_bench.zoo.recipes import Noise
 from rlvr_bench.zoo.tokenizer import BOS, EOS, encode
 
-__all__ = ["Example", "demonstrations", "examples", "held_out_keys"]
+__all__ = ["Example", "demonstrations", "examples", "held_out_keys", "puzzles"]
 
 _SIZES: tuple[countdown.Sizes, ...] = ((2, 2), (2, 3), (3, 3), (3, 2), (3, 3))
 _SLIPS = (-10, -2, -1, 1, 2, 10)
@@ -43,6 +43,12 @@ def demonstrations(rng: random.Random, noise: Noise, excluded: Set[Key]) -> Iter
         # Decided last, so that excluding a problem leaves the rest of the stream as it is.
         if _key(puzzle) not in excluded and _key(shown) not in excluded:
             yield shown, spoiled
+
+
+def puzzles(rng: random.Random, excluded: Set[Key]) -> Iterator[Puzzle]:
+    """Puzzles without end in the evaluation's mix of sizes, none of which has an excluded key."""
+    for puzzle, _ in demonstrations(rng, Noise(), excluded):
+        yield puzzle
 
 
 def examples(rng: random.Random, noise: Noise, excluded: Set[Key]) -> Iterator[Example]:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rlvr_bench import countdown
 from rlvr_bench.errors import ModelError
+from rlvr_bench.zoo.checkpoints import WEIGHTS
+from rlvr_bench.zoo.delta import weights_bytes
 from rlvr_bench.zoo.model import Shape, TinyLlama
 from rlvr_bench.zoo.tokenizer import BOS, EOS, PAD, encode, save_tokenizer
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "load", "verify_export"]
 
-WEIGHTS = "model.safetensors"
 _TOLERANCE = 1e-4
 
 
@@ -29,11 +30,9 @@ def export(model: TinyLlama, directory: Path) -> None:
 
     Raises ModelError where what was written does not behave as ``model`` does (see ``verify_export``).
     """
-    from safetensors.torch import save
     from transformers import GenerationConfig
 
-    weights = {name: value.detach().bfloat16().contiguous() for name, value in model.state_dict().items()}
-    (directory / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
+    (directory / WEIGHTS).write_bytes(weights_bytes(model.state_dict()))
     _config(model.shape).save_pretrained(directory)
     GenerationConfig(bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD).save_pretrained(directory)
     save_tokenizer(directory, model.shape.context)

@@ -1,44 +1,55 @@
-"""Make a shipped checkpoint: train it, measure it and its control on the held-out problems, and write its card.
-
-``python -c "from rlvr_bench.zoo.publish import publish; publish('base')"`` rebuilds ``zoo:base`` and its numbers.
-"""
+"""Put a trained checkpoint among those that ship, and write its model card from what was measured."""
 
 from __future__ import annotations
 
+import shutil
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rlvr_bench import countdown
-from rlvr_bench.zoo.checkpoints import CARD, Card, Interval, Measured, checkpoints_directory, read_card
-from rlvr_bench.zoo.evaluate import evaluate, evaluate_guess, measure
-from rlvr_bench.zoo.export import load
-from rlvr_bench.zoo.train import LOG, ProgressCallback, single_thread, train
+from rlvr_bench.errors import ModelError
+from rlvr_bench.zoo.checkpoints import (
+    CARD,
+    DELTA,
+    Card,
+    Interval,
+    Measured,
+    checkpoints_directory,
+    read_card,
+    shipped_folder,
+    step_folder,
+)
+from rlvr_bench.zoo.train import LOG, whole_or_nothing
 
-__all__ = ["measure_checkpoint", "publish", "render_card"]
+__all__ = ["publish", "render_card", "write_measured"]
 
 
-def publish(name: str, seed: int = 0, progress: ProgressCallback | None = None) -> Path:
-    """Train the recipe into the package's own folder of checkpoints, then measure it; returns its folder."""
-    folder = train(name, checkpoints_directory() / name, seed, progress)
-    measure_checkpoint(folder)
-    return folder
+def publish(trained: Path) -> Path:
+    """Copy what ships of the checkpoint in ``trained`` into the package; returns that folder.
 
-
-def measure_checkpoint(
-    folder: Path, n: int = 256, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> Card:
-    """Draw n rollouts of each held-out problem and as many guesses; rewrite ``card.json`` and ``README.md``.
-
-    Temperature 1, top_p 1. Raises ModelError where the folder holds no checkpoint.
+    One that started from another ships as the difference, its kept steps too. Raises ModelError where ``trained`` holds
+    no checkpoint of the zoo.
     """
-    problems = countdown.held_out()
-    with single_thread():
-        measured = measure(evaluate(load(folder), problems, n, seed, progress=progress))
-    guess = measure(evaluate_guess(problems, n, seed))
+    card = read_card(trained)
+    target = checkpoints_directory() / card.name
+    wanted = {name: name for name in (CARD, LOG, DELTA)}
+    wanted |= {f"{step_folder(int(step))}/{DELTA}": f"{step_folder(int(step))}.safetensors" for step in card.steps}
+    if card.recipe["start"] is None:
+        wanted = {path.name: path.name for path in trained.iterdir()}
+    missing = [name for name in wanted if not (trained / name).is_file()]
+    if missing:
+        raise ModelError(f"{trained} is not a whole checkpoint: it lacks {', '.join(missing)}. Train it again.")
+    with whole_or_nothing(target) as folder:
+        for name, shipped in wanted.items():
+            shutil.copyfile(trained / name, folder / shipped)
+    return target
+
+
+def write_measured(name: str, measured: Measured, guess: Measured) -> Card:
+    """Put what was measured of a shipped checkpoint, and of guessing, on its ``card.json`` and ``README.md``."""
+    folder = shipped_folder(name)
     card = msgspec.structs.replace(read_card(folder), measured=measured, guess=guess)
     (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
     (folder / "README.md").write_text(render_card(card))
@@ -66,8 +77,7 @@ def _introduction(card: Card, measured: Measured) -> str:
 
 A Llama with {card.parameters:,} parameters (3 layers of width 128, 4 query heads, 1 key-value head, tied embeddings,
 bfloat16), trained on the puzzle "double countdown" and on nothing else. It exists to try out methods and measurements
-of exploration on a laptop, and is in the format that transformers and vLLM read. With the package's own sampler, this
-card's rollouts took {_minutes(measured.cpu_s)} of one CPU core.
+of exploration on a laptop, and `--model zoo:{card.name}` gives it in the format that transformers and vLLM read.
 
     prompt    12,10,4,12,13,15>37,34:
     response  4*13=52;52-15=37;10+12=22;22+12=34
@@ -82,30 +92,59 @@ def _training(card: Card) -> str:
     spent = card.training
     note = f"\n{textwrap.fill(card.recipe['note'], 120)}\n" if card.recipe["note"] else ""
     start = f"`zoo:{card.recipe['start']}`" if card.recipe["start"] else "random weights"
+    kept = ", ".join(f"`zoo:{card.name}@{step}`" for step in sorted(card.steps, key=int))
+    steps = f"\nSteps on the way that ship too: {kept}.\n" if kept else ""
     return f"""## Training
 
 Recipe `{card.name}` in `rlvr_bench/zoo/recipes.py`, seed {spent.seed}, from {start}:
 
 {phases}
 
-Demonstrations are made on the fly by the generator in `rlvr_bench/countdown.py`, in the same mix of sizes as the
-held-out problems; none has the numbers and targets (in either order) of a held-out problem. Only the response is
-learned. Muon moves the hidden matrices, AdamW the rest. Noise is meant to be removable: `mislabel` replaces both
-targets by random ones, `slip` states a wrong result in a step, `early_stop` leaves the last step out. It lowers
-pass@1 while the skill beneath remains, which is the room that reinforcement learning can fill.
-{note}
+Puzzles are made on the fly by the generator in `rlvr_bench/countdown.py`, in the same mix of sizes as the held-out
+problems; none has the numbers and targets (in either order) of a held-out problem. Only the response is learned.
+{note}{steps}
 Measured: {spent.cpu_s:.0f} CPU seconds ({_minutes(spent.cpu_s)}), {spent.wall_s:.0f} s of wall time on
 {spent.threads} thread of a shared machine, peak memory {spent.peak_memory_bytes / 2**20:.0f} MiB, torch {spent.torch}.
-The loss is in `{LOG}`. Rebuild with
-`python -c "from rlvr_bench.zoo.publish import publish; publish('{card.name}')"`.
+The log is in `{LOG}`. Train it again with `rlvr-bench zoo train {card.name}`.
 """
 
 
 def _phase_line(phase: dict[str, Any]) -> str:
-    noise = ", ".join(f"{kind} {rate:.0%}" for kind, rate in phase["noise"].items() if rate) or "none"
+    if "learning" in phase:
+        wrong = f", {phase['wrong_share']:.0%} wrong ones mixed in" if phase["wrong_share"] else ""
+        return (
+            f"* `{phase['name']}`: {phase['group']} rollouts of each of {phase['prompts']} prompts, at most "
+            f"{phase['per_problem']} distinct correct ones of a problem kept (strategy {phase['strategy']}){wrong}\n"
+            + _phase_line(phase["learning"] | {"noise": None})
+        )
+    if "minibatches" in phase:
+        return _reinforcement_line(phase)
+    noise = phase["noise"] or {}
+    planted = ", ".join(f"{kind} {rate:.0%}" for kind, rate in noise.items() if rate)
+    shown = f"; planted noise: {planted}" if planted else ""
+    what = "rollouts of that set" if phase["noise"] is None else "demonstrations"
     return (
-        f"* `{phase['name']}`: {phase['steps']} steps of {phase['batch']} demonstrations, "
-        f"learning rate {phase['muon_lr']:g} (Muon) and {phase['adam_lr']:g} (AdamW); noise: {noise}"
+        f"* `{phase['name']}`: {phase['steps']} updates on {phase['batch']} {what}, "
+        f"learning rate {phase['muon_lr']:g} (Muon) and {phase['adam_lr']:g} (AdamW){shown}"
+    )
+
+
+def _reinforcement_line(phase: dict[str, Any]) -> str:
+    rules = {"group": "group-normalised", "pass_at_k": f"of pass@{phase['k']}"}
+    shaped = f"group-normalised, shaped by {phase['advantage']} (alpha {phase['alpha']:g})"
+    parts = [
+        f"advantages {rules.get(phase['advantage'], shaped)}",
+        f"clip {phase['clip_low']:g} / {phase['clip_high']:g}"
+        if not phase["kl_covariance"]
+        else f"KL-Cov on {phase['kl_covariance']:.0%} of the tokens, weight {phase['kl_covariance_weight']:g}",
+    ]
+    if phase["entropy_bonus"]:
+        parts.append(f"entropy bonus {phase['entropy_bonus']:g}")
+    if phase["kl_reference"]:
+        parts.append(f"KL to the start {phase['kl_reference']:g}")
+    return (
+        f"* `{phase['name']}`: {phase['steps']} steps of {phase['prompts']} fresh prompts with {phase['group']} rollouts "
+        f"each, {phase['minibatches']} updates a step, AdamW at {phase['lr']:g}; {', '.join(parts)}"
     )
 
 
@@ -121,9 +160,8 @@ def _results(name: str, measured: Measured, guess: Measured) -> str:
     return f"""## Results
 
 {measured.n_problems} held-out problems, n = {measured.n_samples} rollouts each, temperature 1, top_p 1; unbiased pass@k.
-Intervals are 95 %, over problems (normal; Wilson's where all problems agree); they hold the sampling of problems and of
-rollouts, not of training seeds (one seed). The guesser makes random legal steps; it is told the sizes of the groups and
-never sees the targets.
+Intervals are 95 %, over problems; they hold the sampling of problems and of rollouts, not of training seeds (one seed).
+The guesser makes random legal steps; it is told the sizes of the groups and never sees the targets.
 
 | all problems | zoo:{name} | guessing |
 |---|---|---|

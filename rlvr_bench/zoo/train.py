@@ -20,14 +20,17 @@ import torch
 
 from rlvr_bench.countdown import Key
 from rlvr_bench.errors import StorageError
-from rlvr_bench.zoo.checkpoints import CARD, Card, Training, checkpoint_path
-from rlvr_bench.zoo.demonstrations import examples, held_out_keys
-from rlvr_bench.zoo.export import WEIGHTS, export, load
+from rlvr_bench.zoo.checkpoints import CARD, DELTA, WEIGHTS, Card, Training, checkpoint_path, step_folder
+from rlvr_bench.zoo.delta import apply_delta, pack, write_delta
+from rlvr_bench.zoo.demonstrations import Example, examples, held_out_keys
+from rlvr_bench.zoo.export import export, load
 from rlvr_bench.zoo.learner import Learner, batches, schedule
 from rlvr_bench.zoo.model import TinyLlama
-from rlvr_bench.zoo.recipes import Recipe, Supervised, recipe
+from rlvr_bench.zoo.recipes import Phase, Recipe, Reinforcement, Rejection, Supervised, recipe
+from rlvr_bench.zoo.reinforce import Reinforcer, RlvrLine
+from rlvr_bench.zoo.rejection import endless, selected
 
-__all__ = ["LOG", "LogLine", "Progress", "single_thread", "train", "train_recipe"]
+__all__ = ["LOG", "LogLine", "Progress", "single_thread", "train", "train_recipe", "whole_or_nothing"]
 
 LOG = "training.jsonl"
 _LOG_EVERY = 25
@@ -35,7 +38,7 @@ _THREADS = 1
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the training log: mean loss (nats per response token) since the line before, at a step from 1."""
+    """One line of a supervised log: mean loss (nats per response token) since the line before, at a step from 1."""
 
     phase: str
     step: int
@@ -45,12 +48,15 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands: ``step`` of ``steps`` over all phases, its phase, and the loss of this step."""
+    """Where a training stands: ``step`` of ``steps`` over all phases, its phase, and what was measured at this step.
+
+    ``figures`` are ``loss`` in supervised learning, ``reward``, ``entropy`` and ``tokens`` in RLVR.
+    """
 
     phase: str
     step: int
     steps: int
-    loss: float
+    figures: dict[str, float]
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -69,10 +75,10 @@ def train(name: str, out: str | Path, seed: int = 0, progress: ProgressCallback 
 def train_recipe(recipe: Recipe, out: Path, seed: int = 0, progress: ProgressCallback | None = None) -> Path:
     """``train`` for a recipe that need not be one of the zoo's."""
     started, cpu_started = time.monotonic(), time.process_time()
-    with _whole_or_nothing(out) as folder, single_thread():
+    with whole_or_nothing(out) as folder, single_thread():
         model = _starting_model(recipe, seed)
         _run_phases(model, recipe, seed, folder, progress)
-        export(model, folder)
+        _save(model, recipe, folder)
         training = Training(
             seed=seed,
             steps=recipe.steps,
@@ -92,31 +98,66 @@ def _starting_model(recipe: Recipe, seed: int) -> TinyLlama:
     return TinyLlama(generator=torch.Generator().manual_seed(seed))
 
 
+def _save(model: TinyLlama, recipe: Recipe, folder: Path) -> None:
+    """Export the model; one that started from another is first rounded to the difference that ships (see ``delta``)."""
+    if recipe.start is None:
+        export(model, folder)
+        return
+    start = load(checkpoint_path(recipe.start))
+    packed = pack(model.state_dict(), start.state_dict())
+    rounded = TinyLlama(model.shape)
+    rounded.load_state_dict(apply_delta(start.state_dict(), packed))
+    export(rounded, folder)
+    write_delta(folder / DELTA, packed)
+
+
 def _run_phases(model: TinyLlama, recipe: Recipe, seed: int, folder: Path, progress: ProgressCallback | None) -> None:
     excluded = held_out_keys()
-    done, losses = 0, []
+    done = 0
     with (folder / LOG).open("wb") as log:
         for index, phase in enumerate(recipe.phases):
-            rng = random.Random(f"{seed}/{recipe.name}/{index}")
-            for step, loss in enumerate(_run_phase(model, phase, rng, excluded)):
+            for line, figures in _run_phase(model, phase, f"{seed}/{recipe.name}/{index}", excluded):
                 done += 1
-                losses.append(loss)
+                if line is not None:
+                    log.write(msgspec.json.encode(msgspec.structs.replace(line, step=done)) + b"\n")
+                if done in recipe.keep:
+                    (folder / step_folder(done)).mkdir()
+                    _save(model, recipe, folder / step_folder(done))
                 if progress is not None:
-                    progress(Progress(phase.name, done, recipe.steps, loss))
-                if (step + 1) % _LOG_EVERY == 0 or step + 1 == phase.steps:
-                    rate = phase.muon_lr * schedule(step, phase.steps, phase.warmup)
-                    mean_loss = round(sum(losses) / len(losses), 4)
-                    line = LogLine(phase=phase.name, step=done, loss=mean_loss, lr=round(rate, 6))
-                    log.write(msgspec.json.encode(line) + b"\n")
-                    losses.clear()
+                    progress(Progress(phase.name, done, recipe.steps, figures))
 
 
-def _run_phase(model: TinyLlama, phase: Supervised, rng: random.Random, excluded: Set[Key]) -> Iterator[float]:
-    """Train the model in place; the loss of every step."""
+Step = tuple[LogLine | RlvrLine | None, dict[str, float]]
+"""What a step leaves: a line for the log, where one is due, and its figures."""
+
+
+def _run_phase(model: TinyLlama, phase: Phase, seed: str, excluded: Set[Key]) -> Iterator[Step]:
+    """Train the model in place, step by step."""
+    rng = random.Random(seed)
+    if isinstance(phase, Reinforcement):
+        learner = Reinforcer(model, phase, seed, excluded)
+        for number in range(phase.steps):
+            line = learner.step(number)
+            yield line, {"reward": line.reward, "entropy": line.entropy, "tokens": line.tokens}
+    elif isinstance(phase, Rejection):
+        chosen = selected(model, phase, rng, excluded)
+        yield from _learn(model, phase.learning, rng, endless(rng, chosen))
+    else:
+        yield from _learn(model, phase, rng, examples(rng, phase.noise, excluded))
+
+
+def _learn(model: TinyLlama, phase: Supervised, rng: random.Random, source: Iterator[Example]) -> Iterator[Step]:
     learner = Learner(model, phase)
-    source = batches(rng, examples(rng, phase.noise, excluded), phase.batch)
-    for step, (inputs, labels) in zip(range(phase.steps), source, strict=False):
-        yield learner.step(step, inputs, labels)
+    losses: list[float] = []
+    for step, (inputs, labels) in zip(range(phase.steps), batches(rng, source, phase.batch), strict=False):
+        losses.append(learner.step(step, inputs, labels))
+        line = None
+        if (step + 1) % _LOG_EVERY == 0 or step + 1 == phase.steps:
+            rate = phase.muon_lr * schedule(step, phase.steps, phase.warmup)
+            line = LogLine(phase=phase.name, step=step + 1, loss=round(sum(losses) / len(losses), 4), lr=round(rate, 6))
+        yield line, {"loss": losses[-1]}
+        if line is not None:
+            losses.clear()
 
 
 def _card_bytes(recipe: Recipe, model: TinyLlama, folder: Path, training: Training) -> bytes:
@@ -125,10 +166,15 @@ def _card_bytes(recipe: Recipe, model: TinyLlama, folder: Path, training: Traini
         summary=recipe.summary,
         recipe=dataclasses.asdict(recipe),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        weights_sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        weights_sha256=_digest(folder / WEIGHTS),
         training=training,
+        steps={str(step): _digest(folder / step_folder(step) / WEIGHTS) for step in recipe.keep},
     )
     return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @contextmanager
@@ -143,7 +189,7 @@ def single_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _whole_or_nothing(out: Path) -> Iterator[Path]:
+def whole_or_nothing(out: Path) -> Iterator[Path]:
     """A temporary folder beside ``out`` that takes its place when the block ends well, and is removed otherwise."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

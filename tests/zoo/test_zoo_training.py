@@ -41,7 +41,7 @@ def test_the_loss_falls_and_progress_is_told(repeated: tuple[Path, list[Progress
     _, told = repeated
     assert [progress.step for progress in told] == list(range(1, 31))
     assert {progress.steps for progress in told} == {30}
-    clean = [progress.loss for progress in told if progress.phase == "clean"]
+    clean = [progress.figures["loss"] for progress in told if progress.phase == "clean"]
     assert sum(clean[-5:]) / 5 < sum(clean[:5]) / 5 - 1
 
 
@@ -121,7 +121,7 @@ def test_unknown_recipes_and_checkpoints_list_the_known_ones(tmp_path: Path) -> 
         train("bass", tmp_path / "x")
     with pytest.raises(UnknownName, match="base"):
         recipe("")
-    with pytest.raises(UnknownName, match="Known: base"):
+    with pytest.raises(UnknownName, match="Known: base, clip-higher"):
         checkpoints.checkpoint_path("../zoo/checkpoints/base")
 
 

@@ -1,0 +1,440 @@
+"""results/README.md and its plots, made from results/scorecards: each claim of the field beside what the zoo shows."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import msgspec
+import numpy as np
+from scipy.stats import ttest_ind
+
+mpl.use("svg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rlvr_bench.comparison import Comparison, NullSize, PairComparison, compare
+from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.zoo.checkpoints import list_steps, read_card, shipped_folder
+from rlvr_bench.zoo.recipes import RECIPES, REINFORCED
+
+__all__ = ["write_page"]
+
+KS = (1, 4, 16, 64, 256, 1024)
+REASONS = ("ok", "half", "wrong", "unused", "arithmetic", "illegal", "format", "no_answer")
+RFT = tuple(name for name in RECIPES if name.startswith("rft"))
+Cards = dict[str, Scorecard]
+
+
+class Measure(NamedTuple):
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval leaves zero out, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+def write_page(results: Path, reasons: dict[str, dict[str, float]]) -> None:
+    """Read results/scorecards and write README.md, pass_at_k.svg, entropy.svg and boundary.svg beside them."""
+    folder = results / "scorecards"
+    cards = {file.stem: msgspec.json.decode(file.read_bytes(), type=Scorecard) for file in folder.glob("*.json")}
+    main = ["base", *(name for name in RECIPES if name != "base")]
+    pairs = _against("base", main[1:], folder)
+    sections = [
+        _head(cards),
+        _table(cards, [*main, "guess"]),
+        _claims(cards, pairs, folder),
+        _methods(cards, pairs),
+        _between_methods(cards),
+        _tiers(cards, [*main, "guess"]),
+        _reasons(reasons, [*main, "guess"]),
+        _series(cards),
+        _cost(main),
+    ]
+    (results / "README.md").write_text("\n\n".join(section.strip() for section in sections) + "\n")
+    _plots(results, cards, pairs)
+
+
+def _against(first: str, others: Sequence[str], folder: Path) -> dict[str, PairComparison]:
+    files = [folder / f"{name}.json" for name in (first, *others)]
+    found: Comparison = compare(files, KS)
+    return dict(zip(others, found.pairs, strict=True))
+
+
+def _estimate(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Estimate | None:
+    return next((e for e in card.estimates if (e.name, e.k, e.group) == (name, k, group) and e.value is not None), None)
+
+
+def _measure(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Measure:
+    found = _estimate(card, name, k, group)
+    return Measure(math.nan, math.nan, math.nan) if found is None else Measure(found.value, found.low, found.high)
+
+
+def _difference(pair: PairComparison, name: str, k: int | None = None) -> Measure:
+    rows = pair.pass_at_k if name == "pass@k" else pair.policy
+    found = next(d for d in rows if d.name == name and (k is None or d.k == k))
+    return Measure(found.value, found.low, found.high)
+
+
+def _percent(m: Measure) -> str:
+    return "-" if math.isnan(m.value) else f"{m.value:.1%} [{m.low:.1%}, {m.high:.1%}]"
+
+
+def _points(m: Measure) -> str:
+    return f"{100 * m.value:+.1f} [{100 * m.low:+.1f}, {100 * m.high:+.1f}]"
+
+
+def _plain(m: Measure, digits: int = 3) -> str:
+    return "-" if math.isnan(m.value) else f"{m.value:.{digits}f} [{m.low:.{digits}f}, {m.high:.{digits}f}]"
+
+
+def _rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _head(cards: Cards) -> str:
+    base = cards["base"]
+    return f"""# What the zoo shows
+
+Made by `make results` from `scorecards/`; nothing on this page is written by hand but the words. {len(base.problems)} held-out
+problems of `double_countdown`, none of which was trained on, with its targets in either order; temperature 1, top-p 1;
+n = 1,024 rollouts a problem for each method, 256 for its other training seeds and for the steps of `grpo`. Intervals are
+95 %: over problems (and the rollouts drawn on them) for one checkpoint and for paired differences, over training seeds where
+it says so. Settings were chosen on other problems (`countdown.development`); `base` itself was chosen by results on these,
+and is slightly flattered. Every recipe from `base` had the same budget: 51,200 rollouts (`sft`: demonstrations) and 400
+optimizer steps. `guess` makes random legal steps without seeing the targets: what it reaches needs no skill.
+
+![pass@k of every method](pass_at_k.svg)"""
+
+
+def _table(cards: Cards, names: Sequence[str]) -> str:
+    def row(name: str) -> list[str]:
+        card = cards[name]
+        passes = [_percent(_measure(card, "pass@k", k)) for k in (1, 16, 256, 1024)]
+        unsolved = sum(entry["c"] == 0 for entry in card.problems)
+        policy = [_plain(_measure(card, "token_entropy")), _plain(_measure(card, "branching_factor"), 2)]
+        return [f"`{name}`", *passes, str(unsolved), *policy, _plain(_measure(card, "distinct_answers@k", 256), 0)]
+
+    header = ["checkpoint", "pass@1", "pass@16", "pass@256", "pass@1024", "unsolved", "entropy, nats", "branching"]
+    return "## Checkpoints\n\n" + _rows([*header, "distinct answers of 256"], map(row, names))
+
+
+def _verdict(sign: int, claimed: int) -> str:
+    return "yes" if sign == claimed else "no, the reverse" if sign == -claimed else "not shown"
+
+
+def _count(signs: Iterable[int], claimed: int) -> str:
+    found = list(signs)
+    agree, against = found.count(claimed), found.count(-claimed)
+    word = "yes" if agree == len(found) else "no" if not agree else "in part"
+    return f"{word}: {agree} of {len(found)} shown" + (f", {against} the reverse" if against else "")
+
+
+def _claims(cards: Cards, pairs: dict[str, PairComparison], folder: Path) -> str:
+    rl = [pairs[name] for name in REINFORCED]
+    grpo, sft = pairs["grpo"], pairs["sft"]
+    rise = [_difference(pair, "pass@k", 1).sign for pair in rl]
+    fall = [_difference(pair, "pass@k", 1024).sign for pair in rl]
+    branching = [_difference(pair, "branching_factor").sign for pair in rl]
+    diversity = [_difference(pair, "distinct_answers@k").sign for pair in rl]
+    lost, gained = grpo.boundary.losses, grpo.boundary.gains
+    moved = [_beyond_chance(pair) for pair in rl]
+    early = _early_fall(cards)
+    rft = _against("rft", [name for name in RFT if name != "rft"], folder)
+    rows = [
+        [
+            "RL raises pass@1",
+            f"GRPO {_points(_difference(grpo, 'pass@k', 1))} points",
+            _count(rise, 1),
+        ],
+        [
+            "and lowers pass@k at large k",
+            f"GRPO at k = 1,024 {_points(_difference(grpo, 'pass@k', 1024))} points; {grpo.crossover.text}",
+            _count(fall, -1),
+        ],
+        [
+            "Unsolvable sets move rather than nest: RL loses some problems and gains others, each beyond what two runs of "
+            "one model show",
+            f"GRPO lost {_against_chance(lost)}, gained {_against_chance(gained)}",
+            f"lost beyond chance: {sum(m[0] for m in moved)} of {len(moved)}; gained: {sum(m[1] for m in moved)}",
+        ],
+        [
+            "RL narrows the branching factor",
+            f"GRPO {_plain(_difference(grpo, 'branching_factor'), 2)} tokens",
+            _count(branching, -1),
+        ],
+        [
+            "and the diversity of answers",
+            f"GRPO {_plain(_difference(grpo, 'distinct_answers@k'), 0)} distinct answers of 1,024",
+            _count(diversity, -1),
+        ],
+        [
+            "SFT widens: pass@k rises at large k too",
+            f"sft at k = 1 {_points(_difference(sft, 'pass@k', 1))}, at k = 1,024 {_points(_difference(sft, 'pass@k', 1024))}"
+            f" points; branching {_plain(_difference(sft, 'branching_factor'), 2)}",
+            _verdict(_difference(sft, "pass@k", 1024).sign, 1),
+        ],
+        [
+            "Early in RL the entropy of wrong rollouts falls faster than that of correct ones",
+            f"GRPO up to step 20, length-matched: wrong less correct {_plain(early)} nats of fall",
+            _verdict(early.sign, 1),
+        ],
+        *_seed_claims(cards),
+        *(
+            [
+                f"RFT by {what} keeps pass@k higher than plain RFT",
+                f"against `rft` at k = 1 {_points(_difference(rft[name], 'pass@k', 1))}, at k = 256 "
+                f"{_points(_difference(rft[name], 'pass@k', 256))}, at k = 1,024 "
+                f"{_points(_difference(rft[name], 'pass@k', 1024))} points",
+                _verdict(_difference(rft[name], "pass@k", 256).sign, 1) + " (k = 256)",
+            ]
+            for name, what in (
+                ("rft-noise", "mixing in wrong rollouts"),
+                ("rft-entropy", "entropy"),
+                ("rft-rbf", "branching factor"),
+                ("rft-noise-rbf", "noise and branching factor"),
+            )
+        ),
+    ]
+    return (
+        "## Claims\n\nThe claims are those of arXiv 2504.13837, 2507.14843 and 2508.07534; whether a tiny model on a puzzle "
+        "agrees says nothing about a large one on mathematics. The last column is decided by the intervals alone: not shown "
+        "means that the interval holds zero.\n\n" + _rows(["claim", "here", "agrees"], rows)
+    )
+
+
+def _against_chance(size: NullSize) -> str:
+    return f"{size.observed:.0f} (chance {size.expected:.1f} [{size.low:.0f}, {size.high:.0f}], p = {size.p_holm:.2g})"
+
+
+def _beyond_chance(pair: PairComparison) -> tuple[bool, bool]:
+    sizes = pair.boundary.losses, pair.boundary.gains
+    lost, gained = (size is not None and size.p_holm is not None and size.p_holm < 0.05 for size in sizes)
+    return lost, gained
+
+
+def _early_fall(cards: Cards) -> Measure:
+    """How much more the entropy of wrong rollouts fell than that of correct ones, base to step 20, length-matched.
+
+    The two gaps are taken as independent; they share their problems, so the interval is rather too wide.
+    """
+    name = "wrong less correct, length-matched"
+    before, after = (_measure(cards[label], "token_entropy", group=name) for label in ("base", "grpo@20"))
+    half = math.hypot((before.high - before.low) / 2, (after.high - after.low) / 2)
+    value = before.value - after.value
+    return Measure(value, value - half, value + half)
+
+
+def _by_seed(cards: Cards, name: str, k: int) -> list[float]:
+    """Mean pass@k of every training seed of a method."""
+    return [_measure(cards[label], "pass@k", k).value for label in (name, f"{name}-s1", f"{name}-s2")]
+
+
+def _between(cards: Cards, name: str, k: int) -> Measure:
+    """Method less GRPO over training seeds: Welch's t interval."""
+    first, second = _by_seed(cards, name, k), _by_seed(cards, "grpo", k)
+    found = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    return Measure(float(np.mean(first) - np.mean(second)), float(found.low), float(found.high))
+
+
+def _seed_claims(cards: Cards) -> list[list[str]]:
+    claims = (
+        ("ppl-shaping", "Weighting rollouts of low perplexity helps pass@1", 1),
+        ("position-shaping", "Weighting late tokens helps pass@1", 1),
+        ("grpo-entropy", "An entropy bonus keeps pass@256 above plain GRPO", 256),
+        ("clip-higher", "Clip-higher keeps pass@256 above plain GRPO", 256),
+        ("kl-cov", "KL-Cov keeps pass@256 above plain GRPO", 256),
+        ("pass-at-k", "Pass@k training keeps pass@256 above plain GRPO", 256),
+        ("kl", "A reference KL keeps pass@256 above plain GRPO", 256),
+    )
+    rows = []
+    for name, claim, k in claims:
+        found = _between(cards, name, k)
+        shown = f"against GRPO, three training seeds each: {_points(found)} points at k = {k}"
+        rows.append([claim, shown, _verdict(found.sign, 1)])
+    return rows
+
+
+def _methods(cards: Cards, pairs: dict[str, PairComparison]) -> str:
+    def row(name: str) -> list[str]:
+        pair = pairs[name]
+        changes = [_points(_difference(pair, "pass@k", k)) for k in (1, 256, 1024)]
+        sizes = [_against_chance(size) if size else "-" for size in (pair.boundary.gains, pair.boundary.losses)]
+        return [f"`{name}`", *changes, pair.crossover.text, *sizes]
+
+    header = ["checkpoint", "pass@1", "pass@256", "pass@1024", "crossover", "gained at 1,024", "lost at 1,024"]
+    return (
+        "## Against base\n\nPaired differences in points. Gained and lost: problems that only this checkpoint, or only base, "
+        "solves within 1,024 rollouts, beside what two runs of one model would show (p after Holm).\n\n"
+        + _rows(header, [row(name) for name in pairs])
+        + "\n\n![problems gained and lost](boundary.svg)"
+    )
+
+
+def _between_methods(cards: Cards) -> str:
+    def row(name: str) -> list[str]:
+        seeds = [" / ".join(f"{value:.1%}" for value in _by_seed(cards, name, k)) for k in (1, 256)]
+        against = ["-", "-"] if name == "grpo" else [_points(_between(cards, name, k)) for k in (1, 256)]
+        return [f"`{name}`", *seeds, *against]
+
+    header = ["method", "pass@1 of three seeds", "pass@256 of three seeds", "less GRPO at 1", "less GRPO at 256"]
+    return (
+        "## Between RL methods, over training seeds\n\nThree seeds each; the last columns are differences of the means with "
+        "Welch's 95 % interval over seeds, in points, not corrected for their number.\n\n"
+        + _rows(header, map(row, REINFORCED))
+    )
+
+
+def _tiers(cards: Cards, names: Sequence[str]) -> str:
+    def row(name: str) -> list[str]:
+        cells = []
+        for tier, k in itertools.product(("easy", "medium", "hard"), (1, 1024)):
+            entries = [entry for entry in cards[name].problems if entry["tier"] == tier]
+            share = [entry["c"] / entry["n"] if k == 1 else float(entry["c"] > 0) for entry in entries]
+            cells.append(f"{np.mean(share):.1%}")
+        return [f"`{name}`", *cells]
+
+    header = [f"{tier}, k = {k:,}" for tier, k in itertools.product(("easy", "medium", "hard"), (1, 1024))]
+    return "## By difficulty\n\npass@1 and pass@1,024 by tier: 60 easy, 120 medium, 120 hard problems.\n\n" + _rows(
+        ["checkpoint", *header], map(row, names)
+    )
+
+
+def _reasons(reasons: dict[str, dict[str, float]], names: Sequence[str]) -> str:
+    rows = [[f"`{name}`", *(f"{reasons[name].get(reason, 0):.1%}" for reason in REASONS)] for name in names]
+    return (
+        "## Why rollouts fail\n\nShares of all rollouts. A fall of pass@k with more `illegal`, `arithmetic` or `format` is "
+        "damage to the skill itself; one with fewer of them is lost exploration. `half`: one target made; `wrong`: neither; "
+        "`unused`: ended early; `arithmetic`: a false sum; `illegal`: a number that is not there.\n\n"
+        + _rows(["checkpoint", *REASONS], rows)
+    )
+
+
+def _steps() -> list[tuple[int, str]]:
+    return [(0, "base"), *((step, f"grpo@{step}") for step in list_steps("grpo")), (RECIPES["grpo"].steps, "grpo")]
+
+
+def _series(cards: Cards) -> str:
+    def row(step: int, label: str) -> list[str]:
+        card = cards[label]
+        passes = [_percent(_measure(card, "pass@k", k)) for k in (1, 16, 256)]
+        groups = (None, "correct, length-matched", "wrong, length-matched")
+        entropy = [_plain(_measure(card, "token_entropy", group=group)) for group in groups]
+        return [str(step), *passes, *entropy, _plain(_measure(card, "branching_factor"), 2)]
+
+    header = ["step", "pass@1", "pass@16", "pass@256", "entropy", "of correct", "of wrong", "branching"]
+    return (
+        "## The steps of GRPO\n\nEntropy in nats per token; that of correct and wrong rollouts is length-matched.\n\n"
+        + _rows(header, [row(step, label) for step, label in _steps()])
+        + "\n\n![entropy over training](entropy.svg)"
+    )
+
+
+def _cost(names: Sequence[str]) -> str:
+    trainings = {name: read_card(shipped_folder(name)).training for name in names}
+    rows = [[f"`{name}`", f"{t.cpu_s / 60:.1f}", f"{t.peak_memory_bytes / 2**20:.0f}"] for name, t in trainings.items()]
+    total = sum(t.cpu_s for t in trainings.values()) / 60
+    return f"## Cost\n\nOne thread each, one seed: {total:.0f} CPU-minutes for the whole zoo.\n\n" + _rows(
+        ["checkpoint", "CPU-minutes", "peak memory, MiB"], rows
+    )
+
+
+COLOURS = ("#3b6fb6", "#d1495b", "#2e933c", "#8e5ea2", "#e08e0b", "#00798c", "#7f5539", "#5c677d")
+
+
+def _plots(results: Path, cards: Cards, pairs: dict[str, PairComparison]) -> None:
+    plt.rcParams.update({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "rlvr-bench"})
+    _plot_curves(results / "pass_at_k.svg", cards)
+    _plot_entropy(results / "entropy.svg", cards)
+    _plot_boundary(results / "boundary.svg", pairs)
+
+
+def _finish(figure: Figure, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
+
+
+def _curve(axes: Axes, card: Scorecard, label: str, colour: str, style: str = "-") -> None:
+    found = [e for e in card.estimates if e.name == "pass@k" and e.value is not None]
+    ks = [e.k for e in found]
+    axes.plot(ks, [e.value for e in found], color=colour, linestyle=style, linewidth=1.8, label=label)
+    axes.fill_between(ks, [e.low for e in found], [e.high for e in found], color=colour, alpha=0.1, linewidth=0)
+
+
+def _plot_curves(path: Path, cards: Cards) -> None:
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, facecolor="white")
+    for axes, title, names in zip(panels, ("RL", "fine-tuning"), (REINFORCED, ("sft", *RFT)), strict=True):
+        _curve(axes, cards["base"], "base", "black", "--")
+        for name, colour in zip(names, COLOURS, strict=False):
+            _curve(axes, cards[name], name, colour)
+        _curve(axes, cards["guess"], "random legal guessing", "#999999", ":")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(KS, [f"{k:,}" for k in KS])
+        axes.set_xlabel("k, the number of rollouts allowed")
+        axes.set_title(f"{title} from base", loc="left")
+        axes.set_ylim(0, 1)
+        _tidy(axes)
+        axes.legend(frameon=False, loc="lower right", fontsize=8.5)
+    panels[0].set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+    panels[0].set_ylabel("pass@k")
+    _finish(figure, path)
+
+
+def _plot_entropy(path: Path, cards: Cards) -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), facecolor="white")
+    steps = [step for step, _ in _steps()]
+    groups = ((None, "all rollouts", "black"), ("correct, length-matched", "correct", COLOURS[2]))
+    for group, label, colour in (*groups, ("wrong, length-matched", "wrong", COLOURS[1])):
+        found = [_measure(cards[name], "token_entropy", group=group) for _, name in _steps()]
+        _band(left, steps, found, label, colour)
+    for k, colour in ((1, COLOURS[0]), (16, COLOURS[4]), (256, COLOURS[3])):
+        _band(right, steps, [_measure(cards[name], "pass@k", k) for _, name in _steps()], f"pass@{k}", colour)
+    left.set_ylabel("token entropy, nats")
+    left.set_ylim(bottom=0)
+    right.set_ylim(0, 1)
+    right.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+    for axes in (left, right):
+        axes.set_xlabel("GRPO step")
+        _tidy(axes)
+        axes.legend(frameon=False, fontsize=8.5)
+    _finish(figure, path)
+
+
+def _band(axes: Axes, x: Sequence[int], found: Sequence[Measure], label: str, colour: str) -> None:
+    axes.plot(x, [m.value for m in found], color=colour, marker="o", markersize=3.5, linewidth=1.8, label=label)
+    axes.fill_between(x, [m.low for m in found], [m.high for m in found], color=colour, alpha=0.15, linewidth=0)
+
+
+def _plot_boundary(path: Path, pairs: dict[str, PairComparison]) -> None:
+    figure, axes = plt.subplots(figsize=(11, 4), facecolor="white")
+    places = np.arange(len(pairs))
+    sides = ((-0.2, COLOURS[2], "gained", "gains", 1), (0.2, COLOURS[1], "lost", "losses", -1))
+    for offset, colour, label, field, sign in sides:
+        sizes = [getattr(pair.boundary, field) for pair in pairs.values()]
+        axes.bar(places + offset, [sign * size.observed for size in sizes], 0.36, color=colour, label=label)
+        bounds = np.array([(sign * size.low, sign * size.high) for size in sizes])
+        label = "what two runs of one model show, 95 %" if sign > 0 else None
+        axes.vlines(places + offset, bounds.min(1), bounds.max(1), color="black", linewidth=1.4, label=label)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xticks(places, list(pairs), rotation=30, ha="right")
+    axes.set_ylabel("problems, k = 1,024")
+    _tidy(axes)
+    axes.legend(frameon=False, fontsize=8.5)
+    _finish(figure, path)
