@@ -23,6 +23,11 @@ test: install-test system
 docs: install-test
 	$(BIN)/python tools/docs.py
 
+# Rebuilds results/ from the shipped checkpoints; RESULTS_FLAGS=--retrain trains them anew first.
+results: install
+	$(PIP) -e '.[torch,docs]'
+	$(BIN)/python tools/results.py $(RESULTS_FLAGS)
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 

@@ -1,0 +1,167 @@
+"""From a graded run to a rejection-sampling fine-tuning set: JSONL that TRL's SFTTrainer reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rlvr_bench.errors import BadArgument, RunError, StorageError
+from rlvr_bench.prompts import PROMPTS, PromptTemplate
+from rlvr_bench.records import STATUSES, Outcomes, Problem
+from rlvr_bench.store import Run, open_run
+from rlvr_bench.store.outcomes import read_outcomes
+from rlvr_bench.training.selection import Pool, Selection, Strategy, choose
+
+__all__ = ["SelectionSummary", "select"]
+
+
+class SelectionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``select`` wrote: ``rollouts`` lines, ``wrong`` of them wrong, of ``problems`` problems.
+
+    ``unsolved`` problems of the run have no correct rollout to choose; ``duplicates`` correct rollouts were left out
+    because an earlier one of their problem has the same text, and ``truncated`` because they were cut.
+    """
+
+    file: str
+    run: str
+    format: str
+    strategy: str
+    per_problem: int
+    seed: int
+    rollouts: int
+    wrong: int
+    wrong_share: float
+    problems: int
+    unsolved: int
+    duplicates: int
+    truncated: int
+
+
+def select(
+    run: str | Path,
+    strategy: Strategy = "correct",
+    *,
+    out: str | Path,
+    per_problem: int = 4,
+    wrong_share: float | None = None,
+    seed: int = 0,
+) -> SelectionSummary:
+    """Write a rejection-sampling fine-tuning set from a graded run's rollouts to the JSONL file ``out``.
+
+    One line per chosen rollout: ``prompt`` and ``completion`` as message lists where the run was drawn through a chat
+    template, as plain text otherwise (TRL's two prompt-completion formats), then ``problem``, ``rollout`` and
+    ``correct``. Which rollouts: ``rlvr_bench.training.selection.choose``. Correct and wrong are what the verifier said;
+    a rollout cut at the token limit is never chosen, since a trainer would teach its end as an end, and neither is one
+    without an answer or one on which the verifier failed: that is not a wrong answer. Lines stand in the order drawn.
+
+    Raises RunError where the folder is no run, is not graded to the end, has no correct rollout or lacks the statistics
+    of ``entropy`` or ``rbf``; BadArgument where ``out`` exists or an option is not allowed; StorageError.
+    """
+    opened, file = open_run(Path(run)), Path(out)
+    if file.exists():
+        raise BadArgument("--out", str(out), "exists already: choose another file, or delete it first")
+    template = _template(opened)
+    outcomes = read_outcomes(opened)
+    correct = outcomes.status == STATUSES.index("correct")
+    usable = correct & ~outcomes.truncated
+    pool = Pool(
+        problem=outcomes.problem,
+        text=outcomes.text,
+        correct=usable,
+        wrong=(outcomes.status == STATUSES.index("wrong")) & ~outcomes.truncated,
+        entropy=outcomes.entropy_mean,
+        branching=outcomes.branching_mean,
+    )
+    _check_usable(opened, pool, strategy)
+    chosen = choose(pool, strategy, per_problem, wrong_share, seed)
+    conversational = opened.manifest.chat_template is not None and bool(template.user)
+    _write_lines(file, _lines(opened, outcomes, chosen, template, conversational=conversational))
+    wrong = int(chosen.wrong.sum())
+    return SelectionSummary(
+        file=str(file),
+        run=str(opened.path),
+        format="conversational" if conversational else "text",
+        strategy=strategy,
+        per_problem=per_problem,
+        seed=seed,
+        rollouts=len(chosen.rows),
+        wrong=wrong,
+        wrong_share=wrong / len(chosen.rows),
+        problems=len(np.unique(outcomes.problem[chosen.rows])),
+        unsolved=len(outcomes.problem_ids) - len(np.unique(outcomes.problem[usable])),
+        duplicates=chosen.duplicates,
+        truncated=int((correct & outcomes.truncated).sum()),
+    )
+
+
+def _template(run: Run) -> PromptTemplate:
+    """The very template the run was drawn with: prompts are rendered again, runs do not store them."""
+    template = PROMPTS.get(run.manifest.prompt)
+    if template is None or template.digest != run.manifest.prompt_sha256:
+        raise RunError(
+            f"{run.path}: drawn with prompt {run.manifest.prompt!r}, which this version of rlvr-bench "
+            f"{'does not have' if template is None else 'has in another wording'}, so its prompts cannot be rebuilt"
+        )
+    return template
+
+
+def _check_usable(run: Run, pool: Pool, strategy: Strategy) -> None:
+    correct = np.asarray(pool.correct)
+    if not correct.any():
+        raise RunError(f"{run.path}: no correct rollout that ended by itself, so there is nothing to train on")
+    statistic = {"entropy": pool.entropy, "rbf": pool.branching}.get(strategy)
+    if statistic is not None and np.isnan(np.asarray(statistic)[correct]).all():
+        raise RunError(
+            f"{run.path}: has no exact token statistics (token_stats is {run.manifest.token_stats!r}), which strategy "
+            f"{strategy!r} ranks by. Draw it with --token-stats summary on vllm or transformers, or choose another strategy."
+        )
+
+
+def _lines(
+    run: Run, outcomes: Outcomes, chosen: Selection, template: PromptTemplate, *, conversational: bool
+) -> Iterator[bytes]:
+    """A JSON line per chosen rollout; texts are read a shard at a time."""
+    is_wrong: dict[tuple[str, int], bool] = {
+        (outcomes.problem_ids[problem], int(index)): bool(wrong)
+        for problem, index, wrong in zip(
+            outcomes.problem[chosen.rows], outcomes.index[chosen.rows], chosen.wrong, strict=True
+        )
+    }
+    problems = {problem.id: problem for problem in run.problems()}
+    for table in run.rollouts.read(["problem_id", "index", "text"]):
+        names = table["problem_id"].to_pylist()
+        for row, key in enumerate(zip(names, table["index"].to_pylist(), strict=True)):
+            wrong = is_wrong.pop(key, None)
+            if wrong is not None:
+                pair = _pair(template, problems[key[0]], table["text"][row].as_py(), conversational=conversational)
+                line = {**pair, "problem": key[0], "rollout": key[1], "correct": not wrong}
+                yield msgspec.json.encode(line) + b"\n"
+
+
+def _pair(template: PromptTemplate, problem: Problem, text: str, *, conversational: bool) -> dict[str, Any]:
+    prompt = template.render(problem)
+    if not conversational:
+        return {"prompt": prompt.text, "completion": text}
+    return {"prompt": prompt.messages, "completion": [{"role": "assistant", "content": text}]}
+
+
+def _write_lines(file: Path, lines: Iterator[bytes]) -> None:
+    """Write a whole file, line by line, or none: a temporary sibling that is renamed at the end."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as sink:
+                sink.writelines(lines)
+                sink.flush()
+                os.fsync(sink.fileno())
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error.strerror or error}") from error

@@ -1,0 +1,12 @@
+"""Training-side methods for verl, TRL or a loop of one's own: pure functions on arrays, no engine, no IO.
+
+``advantages``: group-normalised, Pass@k Training, PKPO, shaped by perplexity or by position, and the token masks of
+KL-Cov and Clip-Cov; NumPy arrays or torch tensors. ``selection``: rejection-sampling fine-tuning sets, correct
+rollouts chosen at random, by entropy or by branching factor, with or without a share of wrong ones.
+"""
+
+from __future__ import annotations
+
+from rlvr_bench.training import advantages, selection
+
+__all__ = ["advantages", "selection"]
