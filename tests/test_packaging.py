@@ -17,8 +17,12 @@ ROOT = Path(__file__).parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
+DROPPED = ("PYTHONPATH", "RLVR_BENCH_DATA_DIR", "PYTHONDONTWRITEBYTECODE")
+QUICKLY = ("install", "-q", "--no-compile")  # what is imported gets compiled then, a quarter of torch and transformers
+
+
 def run(*command: str | Path, cwd: Path) -> str:
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "RLVR_BENCH_DATA_DIR")}
+    env = {name: value for name, value in os.environ.items() if name not in DROPPED}
     shown = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=cwd, env=env)
     assert shown.returncode == 0, f"{command}\n{shown.stdout}\n{shown.stderr}"
     return shown.stdout
@@ -36,7 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("env")
     venv.create(folder, with_pip=True)
-    run(folder / "bin" / "pip", "install", "-q", wheel, cwd=folder)
+    run(folder / "bin" / "pip", *QUICKLY, wheel, cwd=folder)
     return folder
 
 
@@ -75,7 +79,7 @@ def test_with_the_torch_extra_the_demo_runs(wheel: Path, environment: Path) -> N
     if importlib.util.find_spec("torch") is None:
         pytest.skip("needs the torch extra in this environment, to know that it can be installed here")
     pip = environment / "bin" / "pip"
-    run(pip, "install", "-q", "-c", ROOT / "constraints.txt", f"{wheel}[torch]", cwd=environment)
+    run(pip, *QUICKLY, "-c", ROOT / "constraints.txt", f"{wheel}[torch]", cwd=environment)
     cli = environment / "bin" / "rlvr-bench"
     demo = ("evaluate", "--model", "zoo:base", "--task", "double_countdown", "-n", "16", "--limit", "20", "--json")
     card = json.loads(run(cli, *demo, cwd=environment))

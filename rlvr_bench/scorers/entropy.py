@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.records import STATUSES, Estimate, Outcomes
-from rlvr_bench.scorers.common import clusters_of, fewest, mean_estimate, problem_means
+from rlvr_bench.records import STATUSES, Estimate, Outcomes, Status
+from rlvr_bench.scorers.common import clusters_of, fewest, mean_estimate
 
 __all__ = ["entropy", "length_matched", "perplexities"]
 
@@ -17,11 +17,12 @@ BINS_PER_OCTAVE = 4  # lengths in one bin are within 19 % of each other
 
 @dataclasses.dataclass(frozen=True)
 class _Statistic:
-    """An estimate's name, its per-rollout values (R,) and the smallest value it can have."""
+    """An estimate's name, its per-rollout values (R,), the smallest value it can have, and where in a response it is."""
 
     name: str
-    values: npt.NDArray[np.float64]
+    values: npt.NDArray[np.floating]
     floor: float
+    place: str | None = None
 
 
 def entropy(outcomes: Outcomes) -> list[Estimate]:
@@ -30,21 +31,22 @@ def entropy(outcomes: Outcomes) -> list[Estimate]:
     Means over a rollout's tokens, then over rollouts, then over problems (arXiv 2507.14843 sec. 5.1 for entropy; arXiv
     2508.07534 sec. 2 for branching; perplexity is exp of minus the mean log-probability of the sampled tokens). Over all
     rollouts, over the correct and the wrong ones apart, and over correct and wrong ones of equal length
-    (``length_matched``). ``entropy_profile`` is the mean entropy by relative position, its bin named in ``group``. Exact
-    statistics of the model's own distribution at temperature 1; an engine without them gives None, and one that gives
-    truncated log-probabilities the means of its bounds, ``token_entropy_low`` to ``branching_factor_high``.
+    (``length_matched``). ``entropy_profile`` is the mean entropy by relative position, over all, correct and wrong
+    rollouts, its bin named in ``group``. Exact statistics of the model's own distribution at temperature 1; an engine
+    without them gives None, and one that gives truncated log-probabilities the means of its bounds,
+    ``token_entropy_low`` to ``branching_factor_high``.
     """
-    statistics = [
+    exact = [
         _Statistic("token_entropy", outcomes.entropy_mean, 0.0),
         _Statistic("branching_factor", outcomes.branching_mean, 1.0),
         _Statistic("perplexity", perplexities(outcomes), 1.0),
         _Statistic("high_entropy_share", outcomes.high_entropy_share, 0.0),
-        *_bounds(outcomes),
     ]
     estimates = []
-    for statistic in statistics:
+    for statistic in (*exact, *_bounds(outcomes)):
         estimates += _by_group(outcomes, statistic)
-    estimates += _matched(outcomes, statistics[0]) + _matched(outcomes, statistics[1])
+    for statistic in exact:
+        estimates += _matched(outcomes, statistic)
     return estimates + _profile(outcomes)
 
 
@@ -55,7 +57,7 @@ def perplexities(outcomes: Outcomes) -> npt.NDArray[np.float64]:
 
 
 def length_matched(
-    outcomes: Outcomes, values: npt.NDArray[np.float64]
+    outcomes: Outcomes, values: npt.NDArray[np.floating]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean value (R,) of each problem's correct and of its wrong rollouts at equal lengths, both (P,).
 
@@ -75,15 +77,9 @@ def length_matched(
         counts.append(np.bincount(cell[mask], minlength=size).reshape(-1, width))
         sums.append(np.bincount(cell[mask], weights=values[mask], minlength=size).reshape(-1, width))
     weight = np.minimum(counts[0], counts[1])
-    total = weight.sum(axis=1)
     correct, wrong = (
-        np.divide(
-            (weight * total_value / np.maximum(count, 1)).sum(axis=1),
-            total,
-            out=np.full(len(total), np.nan),
-            where=total > 0,
-        )
-        for total_value, count in zip(sums, counts, strict=True)
+        _ratio((weight * total / np.maximum(count, 1)).sum(axis=1), weight.sum(axis=1))
+        for total, count in zip(sums, counts, strict=True)
     )
     return correct, wrong
 
@@ -104,18 +100,25 @@ def _bounds(outcomes: Outcomes) -> list[_Statistic]:
 
 
 def _by_group(outcomes: Outcomes, statistic: _Statistic) -> list[Estimate]:
-    groups = {
-        None: np.ones(len(outcomes.status), dtype=bool),
-        "correct": outcomes.status == STATUSES.index("correct"),
-        "wrong": outcomes.status == STATUSES.index("wrong"),
-    }
+    """Over all rollouts, then over the correct and the wrong ones, where any was measured."""
+    known = ~np.isnan(statistic.values)
+    cell = outcomes.problem[known].astype(np.int64) * len(STATUSES) + outcomes.status[known]
+    size = len(outcomes.problem_ids) * len(STATUSES)
+    counts = np.bincount(cell, minlength=size).reshape(-1, len(STATUSES))
+    sums = np.bincount(cell, weights=statistic.values[known], minlength=size).reshape(-1, len(STATUSES))
+    groups: dict[str | None, tuple[Status, ...]] = {None: STATUSES, "correct": ("correct",), "wrong": ("wrong",)}
     estimates = []
-    for group, mask in groups.items():
-        values = np.where(mask, statistic.values, np.nan)
-        means = problem_means(outcomes, values)
-        if group is None or not np.isnan(means).all():
-            used = fewest(outcomes, ~np.isnan(values))
-            label = Estimate(name=statistic.name, group=group, value=None, n_samples=used)
+    for group, statuses in groups.items():
+        columns = [STATUSES.index(status) for status in statuses]
+        count = counts[:, columns].sum(axis=1)
+        if group is None or count.any():
+            label = Estimate(
+                name=statistic.name,
+                group=", ".join(filter(None, (group, statistic.place))) or None,
+                value=None,
+                n_samples=int(count[count > 0].min()) if count.any() else 0,
+            )
+            means = _ratio(sums[:, columns].sum(axis=1), count)
             estimates.append(mean_estimate(label, means, floor=statistic.floor, clusters=clusters_of(outcomes)))
     return estimates
 
@@ -150,12 +153,11 @@ def _profile(outcomes: Outcomes) -> list[Estimate]:
     bins = profile.shape[1]
     estimates = []
     for i in range(bins):
-        label = Estimate(
-            name="entropy_profile",
-            group=f"{i / bins:.2f}-{(i + 1) / bins:.2f}",
-            value=None,
-            n_samples=fewest(outcomes, ~np.isnan(profile[:, i])),
-        )
-        means = problem_means(outcomes, profile[:, i])
-        estimates.append(mean_estimate(label, means, floor=0.0, clusters=clusters_of(outcomes)))
+        place = f"{i / bins:.2f}-{(i + 1) / bins:.2f}"
+        estimates += _by_group(outcomes, _Statistic("entropy_profile", profile[:, i], 0.0, place))
     return estimates
+
+
+def _ratio(total: npt.NDArray[np.float64], count: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """``total / count``, NaN where the count is 0."""
+    return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))

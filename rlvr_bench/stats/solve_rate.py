@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,12 +71,13 @@ def mean_pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.A
     """
     c, n = check_counts(n_correct, n_samples)
     pairs, budgets = distinct_counts(c, n), check_budgets(ks)
-    table = pass_of_pairs(pairs, budgets)
-    if budgets.max() > pairs.n_samples[0]:  # sorted by n
-        np.nan_to_num(table, copy=False)
-    below = np.concatenate([[0], np.cumsum(pairs.multiplicity)])[np.searchsorted(pairs.n_samples, budgets)]
-    total = pairs.multiplicity.astype(np.float64) @ table
-    return np.asarray(np.divide(total, n.size - below, out=np.full(budgets.shape, np.nan), where=below < n.size))
+    used, failed = np.zeros(budgets.size), np.zeros(budgets.size)
+    for size, rows in _sizes(pairs):
+        weight = pairs.multiplicity[rows].astype(np.float64)
+        inside = budgets <= size
+        used += inside * weight.sum()
+        failed[inside] += _weighted_failure(size, pairs.n_correct[rows], budgets[inside], weight)
+    return np.asarray(1.0 - np.divide(failed, used, out=np.full(budgets.shape, np.nan), where=used > 0))
 
 
 def failure_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
@@ -148,49 +150,113 @@ def distinct_counts(n_correct: Int64[np.ndarray, " P"], n_samples: Int64[np.ndar
 
 def pass_of_pairs(pairs: DistinctCounts, ks: Int64[np.ndarray, " K"]) -> Float64[np.ndarray, "U K"]:
     """``pass_at_k`` of each distinct pair, (U, K)."""
-    table = log_failure(pairs, ks, NEGLIGIBLE)
-    return np.asarray(np.subtract(0.0, np.expm1(table, out=table), out=table))
+    ordered, column = np.unique(ks, return_inverse=True)
+    result = np.ones((pairs.n_samples.size, ordered.size))
+    for n, rows in _sizes(pairs):
+        c, table = pairs.n_correct[rows], result[rows]
+        defined = int(np.searchsorted(ordered, n, side="right"))
+        table[:, defined:] = np.nan
+        if _shorter_by_correct(n, c, ordered[:defined]):
+            for columns, failure in _failure_by_correct(n, int(c.max()), ordered[:defined]):
+                np.subtract(1.0, failure[c], out=table[:, columns])
+        else:
+            for block, failure in _failure_by_budget(n, c, int(ordered[defined - 1])):
+                reached = ordered[: np.searchsorted(ordered, failure.shape[0], side="right")]
+                np.subtract(1.0, failure[reached - 1].T, out=table[block, : reached.size])
+    return result if np.array_equal(ks, ordered) else result[:, column]
 
 
-def log_failure(
-    pairs: DistinctCounts, ks: Int64[np.ndarray, " K"], floor: float = -np.inf
-) -> Float64[np.ndarray, "U K"]:
+def log_failure(pairs: DistinctCounts, ks: Int64[np.ndarray, " K"]) -> Float64[np.ndarray, "U K"]:
     """Logarithm of C(n-c, k) / C(n, k) per distinct pair and budget: -inf where n - c < k <= n, NaN where k > n.
 
-    Both products are exact, prod_{j<k} (1 - c/(n-j)) and prod_{j<c} (1 - k/(n-j)); one running sum gives the first
-    for every k, or the second for every c. The cheaper one is taken for the pairs that share an n. Entries below
-    ``floor`` may be given as -inf, which saves most of the work for curves over all k.
+    Running sums of log1p: precise to the last digits of a failure rate, however small.
     """
     result = np.empty((pairs.n_samples.size, ks.size))
-    sizes, starts = np.unique(pairs.n_samples, return_index=True)
-    for n, start, stop in zip(sizes.tolist(), starts, [*starts[1:], pairs.n_samples.size], strict=True):
-        c, out = pairs.n_correct[start:stop], result[start:stop]
-        if int(c.max()) * ks.size <= c.size * min(n, int(ks.max())):
+    for n, rows in _sizes(pairs):
+        c, out = pairs.n_correct[rows], result[rows]
+        if _shorter_by_correct(n, c, ks):
             _log_failure_by_correct(n, c, ks, out)
         else:
-            _log_failure_by_budget(n, c, ks, floor, out)
+            _log_failure_by_budget(n, c, ks, out)
         out[:, ks > n] = np.nan
     return result
 
 
-def _log_failure_by_budget(
-    n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray, " K"], floor: float, out: Float64[np.ndarray, "U K"]
-) -> None:
-    """Running sums over j < k, for blocks of rows with similar c, as far as the sum can stay above the floor."""
-    remaining = n - np.arange(min(n, int(ks.max())), dtype=np.float64)
-    out.fill(-np.inf)
+def _sizes(pairs: DistinctCounts) -> Iterator[tuple[int, slice]]:
+    """Each number of rollouts with the rows of its pairs."""
+    sizes, starts = np.unique(pairs.n_samples, return_index=True)
+    for n, start, stop in zip(sizes.tolist(), starts, [*starts[1:], pairs.n_samples.size], strict=True):
+        yield n, slice(int(start), int(stop))
+
+
+def _shorter_by_correct(n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray, " K"]) -> bool:
+    """Which of two exact products takes fewer factors for pairs that share an n.
+
+    C(n-c, k) / C(n, k) = prod_{j<k} (n-c-j)/(n-j) = prod_{j<c} (n-k-j)/(n-j): running products over j give the first for
+    every k, the second for every c.
+    """
+    return bool(int(c.max()) * ks.size <= c.size * min(n, int(ks.max(initial=0))))
+
+
+def _weighted_failure(
+    n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray, " K"], weight: Float64[np.ndarray, " U"]
+) -> Float64[np.ndarray, " K"]:
+    """Sum over pairs that share an n of ``weight`` times C(n-c, k) / C(n, k), for budgets up to n."""
+    total = np.zeros(ks.size)
+    if _shorter_by_correct(n, c, ks):
+        for columns, failure in _failure_by_correct(n, int(c.max()), ks):
+            total[columns] = weight @ failure[c]
+        return total
+    total = np.zeros(int(ks.max()))
+    for block, failure in _failure_by_budget(n, c, total.size):
+        total[: failure.shape[0]] += failure @ weight[block]
+    return np.asarray(total[ks - 1])
+
+
+def _failure_by_budget(
+    n: int, c: Int64[np.ndarray, " U"], largest: int
+) -> Iterator[tuple[slice, Float64[np.ndarray, "K B"]]]:
+    """C(n-c, k) / C(n, k) for k = 1, 2, ..., in blocks of similar c, as far as it can be above e^NEGLIGIBLE.
+
+    A factor is exactly 0 at j = n - c, so products stay 0 from there. At n = 10,000 rounding adds up to 6e-13 at most.
+    """
+    remaining = n - np.arange(largest, dtype=np.float64)[:, None]
     first = 0
     while first < c.size:
         lowest = int(c[first])
-        reach = remaining.size
-        if 0 < lowest < n and math.isfinite(floor):  # the sum over k terms is at most k log(1 - c/n)
-            reach = min(reach, math.ceil(floor / math.log1p(-lowest / n)))
+        reach = largest
+        if 0 < lowest < n:  # a product of k factors is at most (1 - c/n)^k
+            reach = min(reach, math.ceil(NEGLIGIBLE / math.log1p(-lowest / n)))
         similar = int(np.searchsorted(c, 2 * lowest + 1, side="right"))
-        stop = min(similar, first + max(1, CHUNK_ELEMENTS // reach))
-        running = _running_log(c[first:stop, None] / remaining[:reach])
-        inside = np.flatnonzero(ks <= reach)
-        out[first:stop, inside] = running[:, ks[inside]]
-        first = stop
+        block = slice(first, min(similar, first + max(1, CHUNK_ELEMENTS // reach)))
+        factors = remaining[:reach] - c[block]
+        factors /= remaining[:reach]
+        yield block, np.multiply.accumulate(factors, axis=0, out=factors)
+        first = block.stop
+
+
+def _failure_by_correct(
+    n: int, most: int, ks: Int64[np.ndarray, " K"]
+) -> Iterator[tuple[slice, Float64[np.ndarray, "C K"]]]:
+    """C(n-c, k) / C(n, k) for c = 0, 1, ..., ``most`` and blocks of the budgets, none above n."""
+    remaining = n - np.arange(most, dtype=np.float64)[:, None]
+    step = max(1, CHUNK_ELEMENTS // (most + 1))
+    for first in range(0, ks.size, step):
+        columns = slice(first, min(first + step, ks.size))
+        failure = np.ones((most + 1, columns.stop - first))
+        np.divide(remaining - ks[columns], remaining, out=failure[1:])
+        yield columns, np.multiply.accumulate(failure, axis=0, out=failure)
+
+
+def _log_failure_by_budget(
+    n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray, " K"], out: Float64[np.ndarray, "U K"]
+) -> None:
+    remaining = n - np.arange(min(n, int(ks.max())), dtype=np.float64)
+    inside = np.flatnonzero(ks <= n)
+    step = max(1, CHUNK_ELEMENTS // remaining.size)
+    for first in range(0, c.size, step):
+        rows = slice(first, first + step)
+        out[rows, inside] = _running_log(c[rows, None] / remaining)[:, ks[inside]]
 
 
 def _log_failure_by_correct(

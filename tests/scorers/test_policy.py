@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from rlvr_bench.records import Estimate
+from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers import entropy, quality
 from rlvr_bench.scorers.entropy import length_matched
 from tests.scorers.made import outcomes
@@ -25,6 +26,47 @@ def test_length_matching_removes_what_length_alone_explains() -> None:
     assert plain["wrong"].value == pytest.approx(2.5)
     assert plain["correct, length-matched"].value == pytest.approx(plain["wrong, length-matched"].value)
     assert plain["wrong less correct, length-matched"].value == pytest.approx(0.0)
+
+
+MATCHED = ("token_entropy", "branching_factor", "perplexity", "high_entropy_share")
+
+
+def confounded_run(effect: float) -> Outcomes:
+    """200 problems; wrong responses twice as long as correct ones; every statistic rises by 0.3 per doubling of length.
+
+    Beyond length, a wrong response has ``effect`` more. Logs are natural where a statistic is defined through one.
+    """
+    rng = np.random.default_rng(3)
+    size = 200 * 64
+    wrong = rng.random((200, 64)) > rng.beta(2, 2, (200, 1))
+    length = np.exp(rng.normal(np.log(200 * (1 + wrong.ravel())), 0.5)).astype(np.int32)
+
+    def statistic() -> npt.NDArray[np.float64]:
+        return np.asarray(1.0 + 0.3 * np.log2(length) + effect * wrong.ravel() + rng.normal(0, 0.1, size))
+
+    return outcomes(
+        ["c" * 64] * 200,
+        status=wrong.ravel().astype(np.int8),
+        n_tokens=length,
+        entropy_mean=statistic(),
+        branching_mean=statistic(),
+        high_entropy_share=statistic(),
+        logprob_sum=-length * np.log(statistic()),
+    )
+
+
+@pytest.mark.parametrize("name", MATCHED)
+@pytest.mark.parametrize("effect", [0.0, 0.2])
+def test_matching_recovers_what_length_does_not_explain(name: str, effect: float) -> None:
+    found = by_group(entropy(confounded_run(effect)), name)
+    values = {group: estimate.value or 0.0 for group, estimate in found.items()}
+    assert values["wrong"] - values["correct"] == pytest.approx(0.3 + effect, abs=0.03)
+    # Within a bin, a quarter of a doubling wide, wrong responses are still a little longer: less than 0.3 / 40.
+    difference = found["wrong less correct, length-matched"]
+    assert difference.value == pytest.approx(effect, abs=0.0075)
+    assert difference.n_problems > 190
+    pair = values["wrong, length-matched"] - values["correct, length-matched"]
+    assert difference.value == pytest.approx(pair, abs=1e-12)
 
 
 def test_length_matching_keeps_a_difference_at_equal_length() -> None:
@@ -49,14 +91,17 @@ def test_perplexity_is_per_token_and_per_rollout() -> None:
     assert found["wrong"].value == pytest.approx(4.0)
 
 
-def test_the_profile_has_a_mean_per_bin_of_position() -> None:
-    profile = np.full((3, 20), np.nan, dtype=np.float32)
-    profile[:, 0], profile[0, 19] = [1.0, 3.0, 8.0], 5.0
-    found = by_group(entropy(outcomes(["cw", "w"], entropy_profile=profile)), "entropy_profile")
-    assert len(found) == 20
-    assert found["0.00-0.05"].value == pytest.approx((2 + 8) / 2)
+def test_the_profile_has_a_mean_per_bin_of_position_for_each_outcome() -> None:
+    profile = np.full((4, 20), np.nan, dtype=np.float32)
+    profile[:, 0], profile[0, 19] = [1.0, 3.0, 7.0, 8.0], 5.0
+    found = by_group(entropy(outcomes(["cwn", "w"], entropy_profile=profile)), "entropy_profile")
+    assert sum(value.value is not None for value in found.values()) == 5
+    assert found["0.00-0.05"].value == pytest.approx((11 / 3 + 8) / 2)
+    assert found["correct, 0.00-0.05"].value == pytest.approx(1.0)
+    assert found["wrong, 0.00-0.05"].value == pytest.approx((3 + 8) / 2)
     assert (found["0.95-1.00"].value, found["0.95-1.00"].n_problems) == (5.0, 1)
-    assert found["0.50-0.55"].value is None
+    assert (found["0.50-0.55"].value, found["0.50-0.55"].n_samples) == (None, 0)
+    assert "wrong, 0.95-1.00" not in found
 
 
 def test_bounds_stand_in_where_nothing_exact_was_measured() -> None:

@@ -101,6 +101,26 @@ def test_accurate_at_ten_thousand_both_ways_of_summing() -> None:
             assert abs(Fraction(float(pass_at_k(c, n, k)[0, 0])) - exact) < Fraction(1, 10**12)
 
 
+def test_the_mean_curve_is_as_accurate_as_its_problems() -> None:
+    rng = np.random.default_rng(6)
+    n = 10_000
+    c = np.concatenate([[0, 1, 1, 2, 3, n], rng.integers(0, n, 10), (n * rng.beta(0.3, 3, 14)).astype(int)])
+    curve = mean_pass_at_k(c, n, np.arange(1, n + 1))
+    budgets = [1, 7, 300, 3000, 5000, n - 1, n]
+    for k, alone in zip(budgets, mean_pass_at_k(c, n, budgets), strict=True):
+        exact = sum((rho(n, int(one), k) for one in c), Fraction(0)) / c.size
+        assert abs(Fraction(float(curve[k - 1])) - exact) < Fraction(1, 10**12)
+        assert abs(Fraction(float(alone)) - exact) < Fraction(1, 10**12)
+
+
+def test_budgets_in_any_order_and_repeated() -> None:
+    c, n, ks = np.array([3, 0, 5, 70]), np.array([9, 9, 6, 200]), [4, 200, 1, 4, 9]
+    expected = [[float(rho(int(b), int(a), k)) if k <= b else np.nan for k in ks] for a, b in zip(c, n, strict=True)]
+    table = pass_at_k(c, n, ks)
+    assert table == pytest.approx(np.array(expected), abs=1e-15, nan_ok=True)
+    assert mean_pass_at_k(c, n, ks) == pytest.approx(np.nanmean(expected, axis=0), abs=1e-15)
+
+
 @pytest.mark.parametrize("model", PYTHIA_COUNTS)
 def test_published_pythia_curves(model: str) -> None:
     """7 Pythia models on 128 MATH problems, n = 10,000 (arXiv 2502.17578): published mean pass@k, good to 5e-11."""
