@@ -1,0 +1,68 @@
+"""The verb ``import``: what other programs evaluated."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rlvr_bench.cli.messages import STDERR
+from rlvr_bench.cli.options import AsJson
+
+__all__ = ["register"]
+
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="Files, globs or folders of one evaluation of one model.")
+]
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Name of the model. Default: what the files say.")]
+TaskLabel = Annotated[
+    str | None, typer.Option("--task", "-t", help="Name of the task, ours or not. Default: what the files say.")
+]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="nemo-skills, lm-eval, lighteval, inspect, evalplus, verl or counts. Default: told by content.",
+    ),
+]
+VerdictName = Annotated[str | None, typer.Option(help="Which verdict to take where the files have several.")]
+Regrade = Annotated[
+    bool, typer.Option("--regrade", help="Leave their verdicts behind, grade with the task's verifier.")
+]
+Out = Annotated[Path, typer.Option(help="Folder of runs; this one goes to OUT/<model>/<task>.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("import")(import_)
+
+
+def import_(
+    files: Files,
+    model: ModelName = None,
+    task: TaskLabel = None,
+    format_: FormatName = None,
+    verdict: VerdictName = None,
+    regrade: Regrade = False,
+    out: Out = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Read another program's rollouts, or counts in a CSV file, into a run, and score it."""
+    import msgspec
+
+    from rlvr_bench.cli.show import show_scorecard
+    from rlvr_bench.pipeline.importing import ImportOptions, import_run
+
+    options = ImportOptions(model=model, task=task, format=format_, verdict=verdict, regrade=regrade, out=out)
+    with STDERR.status("reading, checking and scoring"):
+        imported = import_run(files, options)
+    if as_json:
+        content = msgspec.json.encode(imported, enc_hook=str)
+        sys.stdout.write(msgspec.json.format(content, indent=1).decode() + "\n")
+        return
+    for note in imported.notes:
+        STDERR.print(f"note: {note}", markup=False, soft_wrap=True)
+    show_scorecard(Console(), imported.scorecard, imported.run)

@@ -1,0 +1,44 @@
+"""Runs that hold counts in place of responses: ``counts.csv``, in the format that import reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+
+import msgspec
+
+from rlvr_bench.errors import RunError
+from rlvr_bench.importers.counts import COLUMNS
+from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.run import Run
+from rlvr_bench.store.verdicts import Grading
+
+__all__ = ["Counts", "holds_counts", "read_counts", "write_counts"]
+
+Counts = list[tuple[str, int, int]]  # (problem id, n, c)
+
+
+def holds_counts(run: Run) -> bool:
+    """Whether the run has counts only."""
+    return (run.path / "counts.csv").exists()
+
+
+def read_counts(run: Run) -> Counts:
+    """(problem id, n, c) of every problem. Raises RunError where the file is damaged."""
+    file = run.path / "counts.csv"
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            return [(row["problem_id"], int(row["n"]), int(row["c"])) for row in csv.DictReader(lines)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise RunError(f"{file}: damaged ({error}). Import it again.") from error
+
+
+def write_counts(run: Run, counts: Iterable[tuple[str, int, int]], grading: Grading) -> None:
+    """Write counts, and by whose verdicts they are. Raises StorageError."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(counts)
+    write_atomically(run.path / "counts.csv", text.getvalue().encode())
+    write_atomically(run.path / "grading.json", msgspec.json.format(msgspec.json.encode(grading), indent=2))

@@ -1,0 +1,96 @@
+"""EvalPlus: ``*_eval_results.json`` with a verdict per sample, and the ``samples.jsonl`` they were made from.
+
+Also HumanEval's own ``*_results.jsonl``, whose lines say ``passed``. The base tests and the extra ones (plus) are two
+verdicts; plus means that both pass, as in the program's "base + extra tests".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlvr_bench.errors import DataError
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.lines import decode, json_lines
+from rlvr_bench.records import Status
+
+__all__ = ["FORMAT", "MAX_RESULTS_BYTES"]
+
+MAX_RESULTS_BYTES = 512 * 2**20
+_RESULTS = re.compile(rb'\s*\{\s*"date"\s*:.*?"eval"\s*:\s*\{', re.DOTALL)
+_PASS = "pass"
+
+
+class _Sample(msgspec.Struct):
+    task_id: str
+    solution: str | None = None
+    completion: str | None = None
+    passed: Any = None
+
+
+class _Graded(msgspec.Struct):
+    solution: str = ""
+    base_status: str | None = None
+    plus_status: str | None = None
+
+
+class _Results(msgspec.Struct):
+    eval: dict[str, list[_Graded]]
+
+
+def _fits(seen: Glimpse) -> bool:
+    if seen.kind != "lines":
+        return False
+    samples = "task_id" in seen.names and bool({"solution", "completion"} & seen.names)
+    return samples or _RESULTS.match(seen.head) is not None
+
+
+def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
+    """Results hold their samples: beside them, the samples' own file is left out."""
+    results = [file for file in files if file.suffix == ".json"]
+    if not results or len(results) == len(files):
+        return Origin(), list(files)
+    left = ", ".join(str(file) for file in files if file not in results)
+    return Origin(notes=(f"{left}: left out, the results hold the samples with their verdicts",)), results
+
+
+def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
+    if file.suffix == ".json":
+        yield from _graded(file, verdict, responses_only)
+        return
+    for where, sample in json_lines(file, _Sample):
+        names = [] if sample.passed is None else ["passed"]
+        name = None if responses_only else chosen_verdict(where, names, verdict if names else None)
+        text = sample.completion if sample.solution is None else sample.solution
+        status = binary(sample.passed) if name else None
+        yield _response(where, sample.task_id, text or "", status, name)
+
+
+def _graded(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
+    if file.stat().st_size > MAX_RESULTS_BYTES:
+        raise DataError(f"{file}: more than {MAX_RESULTS_BYTES // 2**20} MB in one JSON value")
+    results = decode(str(file), file.read_bytes(), msgspec.json.Decoder(_Results))
+    for task, samples in results.eval.items():
+        for number, sample in enumerate(samples, 1):
+            where = f"{file}, {task}, sample {number}"
+            names = [name for name in ("base", "plus") if getattr(sample, f"{name}_status") is not None]
+            name = None if responses_only else chosen_verdict(where, names, verdict if names else None)
+            used = [sample.base_status, sample.plus_status] if name == "plus" else [sample.base_status]
+            yield _response(where, task, sample.solution, _status(used) if name else None, name)
+
+
+def _status(statuses: list[str | None]) -> Status | None:
+    if None in statuses:
+        return None
+    return "correct" if all(status == _PASS for status in statuses) else "wrong"
+
+
+def _response(where: str, task: str, text: str, status: Status | None, verdict: str | None) -> Response:
+    return Response(where=where, problem=task, question="", gold="", text=text, status=status, verdict=verdict or "")
+
+
+FORMAT = Format(name="evalplus", fits=_fits, survey=_survey, read=_read)

@@ -1,0 +1,104 @@
+"""lighteval: ``details_TASK_DATE.parquet`` of ``--save-details``, a row per document with all its responses.
+
+With several responses the file holds one number for all of them. Where that is their mean (``avg@n``, ``pass@k`` at k = 1)
+it tells how many were right, though not which: those become counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rlvr_bench.errors import DataError
+from rlvr_bench.importers.entries import Count, Entry, Format, Glimpse, Origin, Response, binary, chosen_verdict
+
+__all__ = ["FORMAT"]
+
+_NAME = re.compile(r"details_(?P<task>.+)_\d{4}-\d\d-\d\dT[\d.-]+\.parquet")
+_FIELDS = ("doc.id", "doc.query", "doc.choices", "doc.gold_index", "model_response.text", "metric")
+_BATCH_ROWS = 16
+_MEAN = re.compile(r"avg@|pass@1\b|pass@k.*\bk=1\b")
+_SLACK = 1e-6
+
+
+def _fits(seen: Glimpse) -> bool:
+    return seen.kind == "parquet" and {"doc", "model_response", "metric"} <= seen.names
+
+
+def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
+    """Files lie in ``details/MODEL.../DATE/``; a model's name may have a slash of its own."""
+    tasks = sorted({found["task"] for file in files if (found := _NAME.fullmatch(file.name))})
+    models = sorted({model for file in files if (model := _model(file))})
+    for what, names in (("tasks", tasks), ("models", models)):
+        if len(names) > 1:
+            raise DataError(f"{files[0].parent}: details of several {what} ({', '.join(names)}). Name those of one.")
+    return Origin(model="".join(models), task="".join(tasks)), list(files)
+
+
+def _model(file: Path) -> str:
+    parts = file.resolve().parts[:-2]
+    if "details" not in parts:
+        return ""
+    return "/".join(parts[len(parts) - parts[::-1].index("details") :])
+
+
+def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Entry]:
+    number = 0
+    try:
+        source = pq.ParquetFile(file)
+        for batch in source.iter_batches(batch_size=_BATCH_ROWS, columns=list(_FIELDS)):
+            for row in batch.to_pylist():
+                number += 1
+                yield from _entries(f"{file}, row {number}", row, verdict, responses_only)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}, after row {number}: {str(error).splitlines()[0][:200]}") from error
+
+
+def _entries(where: str, row: dict[str, Any], verdict: str | None, responses_only: bool) -> Iterator[Entry]:
+    document, texts = row["doc"] or {}, (row["model_response"] or {}).get("text")
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{where}: no generated responses (a task that compares log-likelihoods?)")
+    common: dict[str, Any] = {
+        "where": where,
+        "problem": str(document.get("id") or ""),
+        "question": str(document.get("query") or ""),
+        "gold": _gold(document),
+    }
+    if responses_only:
+        yield from (Response(text=text, **common) for text in texts)
+        return
+    scores = {name: value for name, value in (row["metric"] or {}).items() if isinstance(value, bool | int | float)}
+    name = chosen_verdict(where, list(scores), verdict)
+    if len(texts) == 1:
+        yield Response(text=texts[0], status=binary(scores[name]) if name else None, verdict=name or "", **common)
+    elif name is None:
+        yield from (Response(text=text, **common) for text in texts)
+    else:
+        yield Count(n=len(texts), verdict=name, c=_correct(where, name, scores[name], len(texts)), **common)
+
+
+def _correct(where: str, name: str, value: float, n: int) -> int:
+    """How many of n were right, from their mean. Raises DataError where the number is no mean of n verdicts."""
+    drawn = re.search(r"\bn=(\d+)", name)
+    if not _MEAN.search(name) or (drawn and int(drawn[1]) != n):
+        raise DataError(f"{where}: {name!r} is no mean over the {n} responses, so it does not tell how many were right")
+    c = round(value * n) if value == value else -1
+    if not 0 <= c <= n or abs(value * n - c) > _SLACK * n:
+        raise DataError(f"{where}: {name} is {value}, which is no share of {n} responses")
+    return c
+
+
+def _gold(document: dict[str, Any]) -> str:
+    choices, index = document.get("choices"), document.get("gold_index")
+    first = index[0] if isinstance(index, list) and index else index
+    if not isinstance(choices, list) or not isinstance(first, int) or not 0 <= first < len(choices):
+        return ""
+    return str(choices[first])
+
+
+FORMAT = Format(name="lighteval", fits=_fits, survey=_survey, read=_read)

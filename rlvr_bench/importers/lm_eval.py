@@ -1,0 +1,143 @@
+"""lm-evaluation-harness: ``samples_TASK_DATE.jsonl`` of ``--log_samples``, a line per document and filter.
+
+A line's metrics are of what its filter left, so with ``repeats`` above 1 no response has a verdict of its own. Rollouts
+with verdicts come from several evaluations of one task, a file each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlvr_bench.errors import DataError
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
+
+__all__ = ["FORMAT"]
+
+
+_NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
+_QUESTIONS = ("problem", "question", "query", "prompt", "text", "input")
+_OWN = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
+_OWN |= {"doc_hash", "prompt_hash", "target_hash"}
+
+
+class _Results(msgspec.Struct):
+    """What ``results_DATE.json`` beside the samples says of the evaluation."""
+
+    model_name: str | None = None
+    lm_eval_version: str | None = None
+
+
+def _fits(seen: Glimpse) -> bool:
+    return seen.kind == "lines" and {"doc_id", "resps", "filtered_resps"} <= seen.names
+
+
+def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
+    named = [found for file in files if (found := _NAME.fullmatch(file.name))]
+    tasks = sorted({found["task"] for found in named})
+    if len(tasks) > 1:
+        raise DataError(f"{files[0].parent}: samples of several tasks ({', '.join(tasks)}). Name the files of one.")
+    results = [_results(file) for file in files]
+    models = sorted({each.model_name for each in results if each.model_name})
+    if len(models) > 1:
+        raise DataError(f"{files[0].parent}: samples of several models ({', '.join(models)}). Name the files of one.")
+    versions = sorted({each.lm_eval_version for each in results if each.lm_eval_version})
+    return Origin(model="".join(models), task="".join(tasks), version=", ".join(versions)), list(files)
+
+
+def _results(samples: Path) -> _Results:
+    found = _NAME.fullmatch(samples.name)
+    file = samples.with_name(f"results_{found['date']}.json") if found else samples
+    if not found or not file.is_file() or file.stat().st_size > MAX_LINE_BYTES:
+        return _Results()
+    return decode(str(file), file.read_bytes(), msgspec.json.Decoder(_Results))
+
+
+def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
+    chosen: str | None = None
+    seen: set[str] = set()
+    taken: set[str] = set()
+    for where, fields in json_lines(file, dict[str, msgspec.Raw]):
+        names = _verdict_names(where, fields)
+        if responses_only:
+            key = str(_field(where, fields, "doc_id", int | str))
+            if key in taken:
+                continue
+            taken.add(key)
+        elif not set(names) <= seen:
+            seen |= set(names)
+            if verdict is None:
+                chosen = chosen_verdict(where, sorted(seen), None)
+            elif verdict in seen:
+                chosen = verdict
+        if responses_only or chosen in names or not names:
+            yield from _responses(where, fields, None if responses_only else chosen)
+    if verdict is not None and not responses_only:
+        chosen_verdict(str(file), sorted(seen), verdict)
+
+
+def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | None) -> Iterator[Response]:
+    document = _field(where, fields, "doc", Any)
+    texts = _texts(where, _field(where, fields, "resps", Any))
+    filtered = _field(where, fields, "filtered_resps", Any)
+    only = len(texts) == 1
+    metric = verdict.split(",")[0] if verdict else ""
+    value = _field(where, fields, metric, Any) if only and metric else None
+    for text in texts:
+        yield Response(
+            where=where,
+            problem=str(_field(where, fields, "doc_id", int | str)),
+            question=_question(document),
+            gold=_gold(_field(where, fields, "target", Any)),
+            text=text,
+            status=binary(value),
+            verdict=verdict or "",
+            answer=filtered[0] if only and isinstance(filtered, list) and _is_text(filtered) else None,
+        )
+
+
+def _verdict_names(where: str, fields: Mapping[str, msgspec.Raw]) -> list[str]:
+    """``METRIC,FILTER`` as in the program's own results."""
+    name = _field(where, fields, "filter", str) if "filter" in fields else "none"
+    listed = _field(where, fields, "metrics", list[str]) if "metrics" in fields else sorted(fields.keys() - _OWN)
+    return [f"{metric},{name}" for metric in listed if metric in fields]
+
+
+def _texts(where: str, responses: Any) -> list[str]:
+    inner = responses[0] if isinstance(responses, list) and len(responses) == 1 else None
+    if not isinstance(inner, list) or not inner or not all(isinstance(text, str) for text in inner):
+        raise DataError(f"{where}: no generated responses (resps of a task that compares log-likelihoods?)")
+    return inner
+
+
+def _gold(target: Any) -> str:
+    """The target; of a worked solution of GSM8K what stands behind the last ``####``."""
+    return str(target).rpartition("####")[2].strip()
+
+
+def _is_text(values: list[Any]) -> bool:
+    return len(values) == 1 and isinstance(values[0], str)
+
+
+def _question(document: Any) -> str:
+    """The document's own question: the prompt may differ from model to model, or from evaluation to evaluation."""
+    if isinstance(document, dict):
+        by_name = {str(name).lower(): value for name, value in document.items()}
+        for name in _QUESTIONS:
+            if isinstance(by_name.get(name), str):
+                return str(by_name[name])
+    return msgspec.json.encode(document, order="deterministic").decode()
+
+
+def _field(where: str, fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
+    if name not in fields:
+        raise DataError(f"{where}: no field {name!r}")
+    return decode(where, bytes(fields[name]), msgspec.json.Decoder(kind))
+
+
+FORMAT = Format(name="lm-eval", fits=_fits, survey=_survey, read=_read)

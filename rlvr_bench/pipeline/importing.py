@@ -1,0 +1,199 @@
+"""Import: other programs' rollouts or counts become a run with a scorecard, like one that was drawn here."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from rlvr_bench import pipeline
+from rlvr_bench.errors import BadArgument, DataError, RunError, StorageError
+from rlvr_bench.importers import FORMATS, Format, Origin
+from rlvr_bench.importers.collecting import Collected, Collector
+from rlvr_bench.importers.counted_runs import write_counts
+from rlvr_bench.importers.files import choose_files
+from rlvr_bench.importers.regrading import check_gradable, named_task
+from rlvr_bench.pipeline.options import GradeOptions, Progress
+from rlvr_bench.records import Scorecard
+from rlvr_bench.store import SCHEMA, Manifest, run_folder
+from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.run import Run
+from rlvr_bench.store.verdicts import Grading
+from rlvr_bench.task import LoadedTask
+
+__all__ = ["ImportOptions", "Imported", "import_run"]
+
+UNKNOWN = "unknown"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """``model`` and ``task`` name what the files do not. ``format`` and ``verdict`` choose where content leaves a choice.
+
+    ``regrade`` leaves the program's verdicts behind and grades the responses with the verifier of ``task``.
+    """
+
+    model: str | None = None
+    task: str | None = None
+    format: str | None = None
+    verdict: str | None = None
+    regrade: bool = False
+    out: Path = Path("runs")
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that an import made, its scorecard, and what the user should know of the data."""
+
+    run: Path
+    scorecard: Scorecard
+    notes: tuple[str, ...]
+
+
+def import_run(
+    paths: Sequence[str | Path],
+    options: ImportOptions | None = None,
+    grading: GradeOptions | None = None,
+    progress: Progress | None = None,
+) -> Imported:
+    """Read files, globs or folders of one evaluation by another program into ``out/<model>/<task>``, and score it.
+
+    What the files do not tell (sampling parameters, seeds, engine, entropy) is unknown in the run. Raises DataError for
+    files that cannot be read as what they seem to be, RunError where the run exists or cannot be regraded, BadArgument
+    where model or task is not known, StorageError. Nothing is left behind where it fails.
+    """
+    options = options or ImportOptions()
+    chosen, files, notes = choose_files(paths, FORMATS, options.format)
+    origin, files = chosen.survey(files)
+    manifest = _manifest(chosen, origin, files, options)
+    target = run_folder(options.out, manifest.model, manifest.task)
+    with _staged(target) as staging:
+        verifier = None if options.regrade else f"imported:{chosen.name}"
+        collector = Collector(Run(staging, manifest), verifier, origin.version or UNKNOWN)
+        for file in files:
+            collector.take(chosen.read(file, options.verdict, options.regrade))
+        collected = collector.finish()
+        _write(collector, collected, options)
+    if options.regrade:
+        pipeline.grade(target, grading, progress)
+    told = (*notes, *origin.notes, *_notes(collected, counts=collector.counts_only))
+    return Imported(run=target, scorecard=pipeline.score(target), notes=told)
+
+
+def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: ImportOptions) -> Manifest:
+    """What is known before the files are read; problems and n come after."""
+    known = named_task(options.task) if options.task else None
+    if options.regrade and known is None:
+        raise BadArgument("--task", options.task, "must be a task whose verifier grades these responses, for --regrade")
+    model, name = options.model or origin.model, options.task or origin.task
+    for what, value in (("model", model), ("task", name)):
+        if not value:
+            raise BadArgument(f"--{what}", None, f"must name the {what}: {chosen.name} files do not say it")
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return Manifest(
+        schema=SCHEMA,
+        task=known[0].name if known else name,
+        task_version=UNKNOWN,
+        task_file=LoadedTask(task=known[0], file=known[1], problems=(), digest="").reference if known else "",
+        source=f"{chosen.name}: {files[0].name}{more}",
+        problems_sha256="",
+        n_problems=0,
+        prompt=UNKNOWN,
+        prompt_sha256=UNKNOWN,
+        chat_template=None,
+        model=model,
+        weights=UNKNOWN,
+        engine=UNKNOWN,
+        dtype=UNKNOWN,
+        token_stats="none",
+        sampling=None,
+        asked={},
+        seed=None,
+        draw_batch=None,
+        stopping=None,
+        n=0,
+        sessions=(),
+        imported=chosen.name,
+    )
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` that takes its place at the end, and is gone if something fails before."""
+    if target.exists():
+        raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
+    staging = target.with_name(f".{target.name}.import-{os.getpid()}")
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        staging.rename(target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        with suppress(OSError):
+            target.parent.rmdir()  # goes only where nothing is in it
+
+
+def _write(collector: Collector, collected: Collected, options: ImportOptions) -> None:
+    """Everything but the shards, which are there: problems, manifest, and which verdicts are in force."""
+    run, total = collector.run, sum(collected.n)
+    manifest = msgspec.structs.replace(
+        run.manifest,
+        n=max(collected.n),
+        n_problems=len(collected.problems),
+        problems_sha256=collected.digest,
+    )
+    write_atomically(run.path / "problems.jsonl", msgspec.json.Encoder().encode_lines(collected.problems))
+    if collector.counts_only:
+        if options.regrade:
+            raise RunError(f"{run.manifest.source}: counts without responses; there is nothing to grade")
+        names = (problem.id for problem in collected.problems)
+        counts = zip(names, collected.n, collected.c, strict=True)
+        write_counts(run, counts, _counted_grading(collector, collected))
+    elif options.regrade:
+        check_gradable(Run(run.path, manifest))
+    elif collected.unjudged == total:
+        raise DataError(
+            f"{run.manifest.source}: no response has a verdict of its own. Evaluate them with {run.manifest.imported} "
+            "first, or grade them here: --task NAME --regrade"
+        )
+    else:
+        collector.verdicts.publish(0, 0.0)
+    write_atomically(run.path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+
+
+def _counted_grading(collector: Collector, collected: Collected) -> Grading:
+    """Whose verdicts the counts are by. What an incorrect one was is not known."""
+    verdicts = collector.verdicts
+    return Grading(
+        verifier=verdicts.name,
+        version=verdicts.version,
+        options=verdicts.options,
+        folder="",
+        rollouts=sum(collected.n),
+        distinct=0,
+        seconds=0.0,
+        statuses={"correct": sum(collected.c)},
+        text_rules=UNKNOWN,
+    )
+
+
+def _notes(collected: Collected, *, counts: bool) -> Iterator[str]:
+    fewest, most, total = min(collected.n), max(collected.n), sum(collected.n)
+    if fewest != most:
+        names = [problem.id for problem, n in zip(collected.problems, collected.n, strict=True) if n < most]
+        yield (
+            f"rollouts per problem differ: {fewest} to {most}; {len(names)} of {len(collected.n)} problems have fewer "
+            f"than {most} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        )
+    if collected.copies:
+        yield f"{collected.copies} responses are copies of others, by their identifiers: left out"
+    if collected.unjudged and collected.unjudged < total:
+        yield f"{collected.unjudged} of {total} responses have no verdict: counted as errors, which are not correct"
+    if counts:
+        yield "counts only: what needs responses or single verdicts is absent"

@@ -1,0 +1,95 @@
+"""A scorecard from per-problem counts alone: what needs responses is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import scorers, stats
+from rlvr_bench.records import STATUSES, Estimate, Outcomes, Scorecard
+from rlvr_bench.samplers.summary import PROFILE_BINS
+from rlvr_bench.scorers.scorecard import SCORECARD_SCHEMA
+from rlvr_bench.store.manifest import Manifest
+from rlvr_bench.store.verdicts import Grading
+
+__all__ = ["make_counted_scorecard"]
+
+
+def make_counted_scorecard(
+    manifest: Manifest,
+    grading: Grading,
+    counts: Sequence[tuple[str, int, int]],
+    *,
+    ks: Sequence[int] | None = None,
+) -> Scorecard:
+    """Score (problem id, n, c) triples: pass@k, the boundary, Cover@tau, G-Pass@k and the accuracy histogram.
+
+    Rates of quality, tokens, entropy, votes and answers have no value. Raises the errors of ``pass_at_k``.
+    """
+    n = np.array([triple[1] for triple in counts], dtype=np.int64)
+    c = np.array([triple[2] for triple in counts], dtype=np.int64)
+    outcomes = _outcomes(tuple(name for name, _, _ in counts), n, c)
+    drawn = n[n > 0]
+    return Scorecard(
+        schema=SCORECARD_SCHEMA,
+        run={
+            **msgspec.to_builtins(manifest),
+            "grading": msgspec.to_builtins(grading),
+            "n_problems_drawn": len(drawn),
+            "n_min": int(drawn.min()) if len(drawn) else 0,
+            "n_max": int(n.max(initial=0)),
+        },
+        problems=[
+            {"id": name, "tier": "", "cluster": "", "n": size, "c": right, **_bound(size, right)}
+            for name, size, right in counts
+        ],
+        estimates=_estimates(outcomes, ks),
+        quality=dict.fromkeys(scorers.quality_rates(outcomes)),
+    )
+
+
+def _estimates(outcomes: Outcomes, ks: Sequence[int] | None) -> list[Estimate]:
+    return [
+        *scorers.pass_at_k(outcomes, ks),
+        *scorers.boundary(outcomes),
+        *scorers.unsolved_sizes(outcomes, ks),
+        *scorers.cover(outcomes),
+        *scorers.accuracy_histogram(outcomes),
+        *scorers.g_pass(outcomes),
+    ]
+
+
+def _bound(n: int, c: int) -> dict[str, float]:
+    """The largest solve rate that 0 of n leaves possible (95 %), for an unsolved problem."""
+    return {} if c or not n else {"solve_rate_high": float(stats.unsolved_upper_bound(np.array([n]))[0])}
+
+
+def _outcomes(names: tuple[str, ...], n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]) -> Outcomes:
+    """Outcomes in which only counts mean anything: c correct rollouts first, then the others of each problem."""
+    problem = np.repeat(np.arange(len(n), dtype=np.int32), n)
+    size = len(problem)
+    place = np.arange(size) - np.repeat(np.cumsum(n) - n, n)
+    nothing, missing = np.zeros(size, dtype=np.int32), np.broadcast_to(np.nan, size)
+    return Outcomes(
+        problem_ids=names,
+        tiers=("",) * len(names),
+        clusters=("",) * len(names),
+        problem=problem,
+        index=place.astype(np.int32),
+        status=np.where(place < np.repeat(c, n), STATUSES.index("correct"), STATUSES.index("wrong")).astype(np.int8),
+        answer=nothing,
+        text=nothing,
+        candidates=nothing,
+        n_tokens=nothing,
+        truncated=np.zeros(size, dtype=bool),
+        logprob_sum=missing,
+        entropy_mean=missing,
+        branching_mean=missing,
+        high_entropy_share=missing,
+        entropy_profile=np.broadcast_to(np.float32(np.nan), (size, PROFILE_BINS)),
+        asked=int(n.max(initial=0)),
+        unknown=("answer", "candidates", "n_tokens", "truncated"),
+    )

@@ -1,0 +1,186 @@
+"""What one does with an import: grade it again, compare it with a run drawn here, take counts out and in."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlvr_bench import RlvrBenchError, SampleOptions, evaluate
+from rlvr_bench.comparison import Incomparable, compare
+from rlvr_bench.errors import RunError
+from rlvr_bench.pipeline import grade, sample, score
+from rlvr_bench.pipeline.importing import ImportOptions, import_run
+from rlvr_bench.store.outcomes import read_outcomes
+from rlvr_bench.store.run import open_run
+from tests.importers.made import WRITERS, counts_of, jsonl, nemo_line, table
+
+
+def options(out: Path, **more: Any) -> ImportOptions:
+    return ImportOptions(**{"model": "my/model", "task": "arithmetic", "out": out / "runs", **more})
+
+
+def numbers(run: Path) -> list[tuple[int, int]]:
+    """(n, c) by the number in the question."""
+    questions = {each.id: int(each.question.split()[-1][:-1]) for each in open_run(run).problems()}
+    rows = {questions[each["id"]]: (each["n"], each["c"]) for each in score(run).problems}
+    return [rows[i] for i in sorted(rows)]
+
+
+def last_number(folder: Path) -> str:
+    """A task whose verifier takes the last word, or what is boxed there, for the answer."""
+    file = folder / "last_number.py"
+    file.write_text(
+        "from rlvr_bench import Case, Generated, Problem, Task, Verdict\n\n\n"
+        "def judge(response, problem):\n"
+        "    said = response.split()[-1].removeprefix('\\\\boxed{').rstrip('}')\n"
+        "    return Verdict(status='correct' if said == problem.answer else 'wrong', answer=said)\n\n\n"
+        "TASK = Task(name='last_number', version='1', summary='Numbers.', gold='It is {answer}', verifier=judge,\n"
+        "    source=Generated(generate=lambda: [Problem(id='1', question='1?', answer='1')], rows=1, sha256=None),\n"
+        "    cases=(Case('It is 1', 'correct'),))\n"
+    )
+    return str(file) if file.is_absolute() else f"./{file}"
+
+
+def test_the_same_responses_get_our_verdicts_with_regrade(tmp_path: Path) -> None:
+    rows = table()
+    # Their verdicts are all wrong; the responses and gold answers tell what is right.
+    folder = tmp_path / "files"
+    for k in range(8):
+        lines = [nemo_line(i, row[k], k, symbolic_correct=row[k] != "c") for i, row in enumerate(rows)]
+        jsonl(folder / f"output-rs{k}.jsonl", lines)
+    theirs = import_run([folder], options(tmp_path, model="theirs"))
+    assert numbers(theirs.run) == [(n, n - c) for n, c in counts_of(rows)]
+    ours = import_run([folder], options(tmp_path, model="ours", task=last_number(tmp_path), regrade=True))
+    assert numbers(ours.run) == counts_of(rows)
+    assert ours.scorecard.run["grading"]["verifier"] == "function"
+    assert ours.scorecard.quality["several_answers_rate"] == 0.0, "our verifier tells it"
+
+
+def test_an_import_under_a_task_of_ours_can_be_graded_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = table(seed=3)
+    monkeypatch.chdir(tmp_path)
+    run = import_run([WRITERS["nemo-skills"][0](tmp_path / "f", rows)], options(tmp_path, task=last_number(Path()))).run
+    monkeypatch.chdir("/")
+    before = score(run).run["grading"]["verifier"]
+    _, flips = grade(run)
+    assert (before, score(run).run["grading"]["verifier"], flips) == ("imported:nemo-skills", "function", [])
+    assert numbers(run) == counts_of(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "match"),
+    [
+        (
+            "nemo-skills",
+            "arithmetic",
+            "its verdicts are those of nemo-skills. To grade it here, import it again with --task",
+        ),
+        ("counts", "math500", "imported counts without responses"),
+        ("evalplus", "math500", "12 problems have no gold answer"),
+        ("nemo-skills", "double_countdown", "does not accept 12 of 12 gold answers"),
+    ],
+)
+def test_what_cannot_be_graded_is_refused(name: str, task: str, match: str, tmp_path: Path) -> None:
+    write, verdict = WRITERS[name]
+    verdict = "plus" if name == "evalplus" else verdict
+    run = import_run([write(tmp_path / "files", table())], options(tmp_path, task=task, verdict=verdict)).run
+    with pytest.raises(RunError, match=match):
+        grade(run)
+    card = score(run)
+    assert card.run["grading"]["verifier"] == f"imported:{name}", "their verdicts stay in force"
+
+
+def test_regrade_wants_a_task_of_ours_and_leaves_nothing_where_it_is_refused(tmp_path: Path) -> None:
+    source = WRITERS["nemo-skills"][0](tmp_path / "files", table())
+    with pytest.raises(RlvrBenchError, match="--task is 'arithmetic': must be a task whose verifier"):
+        import_run([source], options(tmp_path, regrade=True))
+    with pytest.raises(RunError, match="does not accept"):
+        import_run([source], options(tmp_path, task="double_countdown", regrade=True))
+    counts = WRITERS["counts"][0](tmp_path / "counts", table())
+    with pytest.raises(RunError, match="counts without responses"):
+        import_run([counts], options(tmp_path, task="math500", regrade=True))
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["lighteval", "lm-eval"])
+def test_responses_without_a_verdict_each_are_graded_here(name: str, tmp_path: Path) -> None:
+    rows = table(seed=4)
+    source = WRITERS[name][0](tmp_path / "files", rows)
+    if name == "lm-eval":
+        for file in source.rglob("samples_*"):
+            lines = [json.loads(line) for line in file.read_text().splitlines()]
+            jsonl(file, [{**line, "resps": [[*line["resps"][0], *line["resps"][0]]]} for line in lines])
+        rows = [row + row for row in rows]
+    found = import_run([source], options(tmp_path, task=last_number(tmp_path), regrade=True))
+    assert numbers(found.run) == counts_of(rows)
+
+
+def test_counts_out_of_a_run_of_ours_and_in_again(tmp_path: Path) -> None:
+    _, ours = evaluate("fake", "double_countdown", SampleOptions(n=16, limit=40, out=tmp_path / "runs"))
+    with (tmp_path / "counts.csv").open("w", newline="") as out:
+        writer = csv.DictWriter(out, ["problem_id", "n", "c", "tier"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**each, "problem_id": each["id"]} for each in ours.problems)
+    again = import_run([tmp_path / "counts.csv"], options(tmp_path, task="double_countdown")).scorecard
+    expected = {each["id"]: (each["n"], each["c"]) for each in ours.problems}
+    assert {each["id"]: (each["n"], each["c"]) for each in again.problems} == expected
+    named = {(each.name, each.k, each.group): each for each in ours.estimates}
+    for each in again.estimates:
+        twin = named[each.name, each.k, each.group]
+        assert (each.value, each.low, each.high) == pytest.approx((twin.value, twin.low, twin.high)), each.name
+
+
+def test_with_a_run_of_ours_only_after_naming_what_differs(tmp_path: Path) -> None:
+    ours, card = evaluate("fake", "double_countdown", SampleOptions(n=16, limit=40, out=tmp_path / "runs"))
+    (tmp_path / "counts.csv").write_text(
+        "problem_id,n,c\n" + "".join(f"{each['id']},{each['n']},{each['c']}\n" for each in card.problems)
+    )
+    theirs = import_run([tmp_path / "counts.csv"], options(tmp_path, task="double_countdown")).run
+    with pytest.raises(
+        Incomparable, match="task_version: fake has 1, my/model has unknown; .* verifier: fake has countdown"
+    ) as caught:
+        compare([ours, theirs])
+    found = compare([ours, theirs], allow=list(caught.value.differing))
+    assert all(each.value == 0 for each in found.pairs[0].pass_at_k)
+    assert any("verifier differs, as allowed" in note for note in found.notes)
+
+
+def test_drawing_to_an_import_is_refused(tmp_path: Path) -> None:
+    source = WRITERS["counts"][0](tmp_path / "files", table())
+    import_run([source], options(tmp_path, model="fake", task="double_countdown"))
+    with pytest.raises(RunError, match="holds another run .*imported: run has 'counts', asked None"):
+        sample("fake", "double_countdown", SampleOptions(n=16, limit=4, out=tmp_path / "runs"))
+
+
+def test_the_problem_set_is_the_same_whatever_the_order(tmp_path: Path) -> None:
+    rows = table(seed=7)
+    digests = []
+    for order in (1, -1):
+        lines = [nemo_line(i, row[k], k) for k in range(8) for i, row in enumerate(rows)][::order]
+        file = jsonl(tmp_path / f"{order}" / "output-rs0.jsonl", lines)
+        found = import_run([file], options(tmp_path, model=f"m{order}"))
+        digests.append(found.scorecard.run["problems_sha256"])
+    other = jsonl(tmp_path / "other" / "output-rs0.jsonl", [nemo_line(i, "c", 0) for i in range(13)])
+    digests.append(import_run([other], options(tmp_path, model="other")).scorecard.run["problems_sha256"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_votes_are_counted_where_every_answer_is_known_and_only_there(tmp_path: Path) -> None:
+    rows = ["cccwwwww", "cwwwwwww"]
+    write, _ = WRITERS["nemo-skills"]
+    known = import_run([write(tmp_path / "known", rows)], options(tmp_path, model="known"))
+    assert "maj@k" in {each.name for each in known.scorecard.estimates}
+    folder = tmp_path / "unknown"
+    for k in range(8):
+        lines = [nemo_line(i, row[k], k, predicted_answer=None, id=i) for i, row in enumerate(rows)]
+        judged = [{"is_correct": line.pop("symbolic_correct"), **line} for line in lines]
+        jsonl(folder / f"output-rs{k}.jsonl", judged)
+    unknown = import_run([folder], options(tmp_path, model="unknown"))
+    assert "answer" in read_outcomes(open_run(unknown.run)).unknown
+    names = {each.name for each in unknown.scorecard.estimates}
+    assert not {"maj@k", "distinct_answers@k", "answer_entropy", "guess@k"} & names
+    assert [each["c"] for each in unknown.scorecard.problems] == [3, 1]
