@@ -1,0 +1,1 @@
+"""What happened inside a training run: rescoring, series of checkpoints, token categories, interventions."""

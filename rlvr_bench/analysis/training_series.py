@@ -1,0 +1,251 @@
+"""One training run seen through its checkpoints: metrics against the step, stages, and the entropy-performance law.
+
+Reads scorecards only. The steps come from the models' names, or from the user.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench.analysis.performance_law import EntropyLaw, fit_law
+from rlvr_bench.analysis.stages import StageFit, fit_stages
+from rlvr_bench.comparison.cards import RunCounts, align, clusters
+from rlvr_bench.comparison.folders import read_cards
+from rlvr_bench.errors import BadArgument, RunError
+from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.scorers.common import fresh_rng
+
+__all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series", "step_of"]
+
+SERIES_SCHEMA = 1
+_STEP = re.compile(r"(?:@|(?:global_step|checkpoint|step|iter|iteration)[-_]?)(\d+)(?![A-Za-z0-9])", re.IGNORECASE)
+# What a training series is looked at for; the rest of a scorecard is about one checkpoint.
+_NAMES = (
+    "pass@k",
+    "unsolved@k",
+    "token_entropy",
+    "branching_factor",
+    "perplexity",
+    "high_entropy_share",
+    "answer_entropy",
+    "distinct_answers@k",
+    "tokens_per_response",
+    "truncation_rate",
+    "no_answer_rate",
+    "error_rate",
+    "duplicate_rate",
+    "several_answers_rate",
+    "format_violation_rate",
+    "repetition_rate",
+    "language_mixing_rate",
+)
+_THREE_QUARTERS = 0.75
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One point of the series."""
+
+    step: int
+    model: str
+    scorecard: str
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """One estimate at every step, S long each: None where a scorecard lacks it. ``group`` as in the scorecards: None for
+    all rollouts, "correct", "wrong", "wrong less correct, length-matched" and so on.
+    """
+
+    name: str
+    k: int | None
+    group: str | None
+    level: float
+    values: tuple[float | None, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+
+
+class Milestone(msgspec.Struct, frozen=True, kw_only=True):
+    """The first step by which three quarters of a metric's whole change, first to last checkpoint, has happened.
+
+    arXiv 2505.22617 reports such shares (73 % of the entropy spent in the first twelfth of training).
+    """
+
+    metric: str
+    first: float
+    last: float
+    step: int
+
+
+class TrainingSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """Checkpoints of one training run on the same problems, in order of their step.
+
+    ``stages`` are those of pass@1, pass@k at the largest common k, token entropy (all, correct, wrong; logarithms) and
+    branching factor (logarithm); ``law`` is R = -a exp(H) + b, None where entropy was not measured.
+    """
+
+    schema: int
+    task: str
+    n_problems: int
+    checkpoints: tuple[Checkpoint, ...]
+    metrics: tuple[Metric, ...]
+    stages: tuple[StageFit, ...]
+    milestones: tuple[Milestone, ...]
+    law: EntropyLaw | None
+    notes: tuple[str, ...]
+
+
+def series(
+    runs: Sequence[Path | str], steps: Sequence[int] | None = None, allow: Collection[str] = ()
+) -> TrainingSeries:
+    """Put the scorecards of one training run in a row. ``runs``: run folders, scorecards, folders of them, or globs.
+
+    ``steps``: one for each scorecard, in the order given; default: read from the models' names (``zoo:grpo@20``,
+    ``global_step_200``, ``checkpoint-200``). ``allow``: as in ``compare``.
+
+    Raises BadArgument for fewer than two checkpoints, a name without a step, or two checkpoints of one step; Incomparable
+    where the runs answer different questions; RunError where a scorecard is missing.
+    """
+    cards = read_cards([path for run in runs for path in _expanded(str(run))])
+    if len(cards) < 2:
+        raise BadArgument("runs", len(cards), "a series needs the scorecards of at least two checkpoints")
+    numbers = _steps(cards, steps)
+    order = sorted(range(len(cards)), key=lambda i: numbers[i])
+    cards, numbers = [cards[i] for i in order], [numbers[i] for i in order]
+    ids, counted, notes = align(cards, allow)
+    metrics = _metrics([card for _, card in cards])
+    return TrainingSeries(
+        schema=SERIES_SCHEMA,
+        task=str(cards[0][1].run.get("task", "")),
+        n_problems=len(ids),
+        checkpoints=tuple(
+            Checkpoint(step=step, model=str(card.run.get("model", "")), scorecard=str(file))
+            for step, (file, card) in zip(numbers, cards, strict=True)
+        ),
+        metrics=tuple(metrics),
+        stages=tuple(_stages(numbers, metrics)),
+        milestones=tuple(found for metric in _followed(metrics) if (found := _milestone(numbers, metric))),
+        law=_law(counted),
+        notes=tuple(notes),
+    )
+
+
+def step_of(model: str) -> int | None:
+    """The training step in a checkpoint's name, the last one where there are several; None where there is none."""
+    found = _STEP.findall(model)
+    return int(found[-1]) if found else None
+
+
+def _expanded(pattern: str) -> list[Path]:
+    if Path(pattern).exists() or not re.search(r"[*?\[]", pattern):
+        return [Path(pattern)]
+    matches = sorted(glob.glob(pattern))  # noqa: PTH207  Path has no glob of a whole pattern
+    if not matches:
+        raise RunError(f"no run matches {pattern!r}")
+    return [Path(match) for match in matches]
+
+
+def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None) -> list[int]:
+    if given is not None and len(given) != len(cards):
+        raise BadArgument("--steps", list(given), f"must name one step for each of the {len(cards)} scorecards")
+    found: list[int] = []
+    for number, (file, card) in enumerate(cards):
+        step = step_of(str(card.run.get("model", ""))) if given is None else given[number]
+        if step is None:
+            raise BadArgument(
+                "model",
+                card.run.get("model"),
+                f"has no training step in its name ({file}); give every step: --steps 0,20,40",
+            )
+        if step in found:
+            raise BadArgument("step", step, f"two checkpoints have it ({cards[found.index(step)][0]}, {file})")
+        found.append(step)
+    return found
+
+
+def _metrics(cards: Sequence[Scorecard]) -> list[Metric]:
+    """Every followed estimate that at least two scorecards have."""
+    tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in _NAMES} for card in cards]
+    keys = sorted(
+        {key for table in tables for key in table}, key=lambda key: (_NAMES.index(key[0]), *map(_first, key[1:]))
+    )
+    found = []
+    for name, k, group in keys:
+        row: list[Estimate | None] = [table.get((name, k, group)) for table in tables]
+        if sum(e is not None and e.value is not None for e in row) < 2:
+            continue
+        found.append(
+            Metric(
+                name=name,
+                k=k,
+                group=group,
+                level=next(e.level for e in row if e is not None),
+                values=tuple(None if e is None else e.value for e in row),
+                low=tuple(None if e is None else e.low for e in row),
+                high=tuple(None if e is None else e.high for e in row),
+            )
+        )
+    return found
+
+
+def _first(value: int | str | None) -> tuple[bool, int | str]:
+    """Sorts None before everything."""
+    return value is not None, value if value is not None else 0
+
+
+def _followed(metrics: Sequence[Metric]) -> list[Metric]:
+    """The metrics whose course is split into stages."""
+    largest = max((m.k or 0 for m in metrics if m.name == "pass@k" and None not in m.values), default=0)
+    wanted: set[tuple[str, int | None, str | None]]
+    wanted = {("pass@k", 1, None), ("pass@k", largest, None), ("branching_factor", None, None)}
+    wanted |= {("token_entropy", None, group) for group in (None, "correct", "wrong")}
+    return [m for m in metrics if (m.name, m.k, m.group) in wanted]
+
+
+def _label(metric: Metric) -> str:
+    name = metric.name if metric.k is None else metric.name.replace("@k", f"@{metric.k}")
+    return name if metric.group is None else f"{name}, {metric.group}"
+
+
+def _stages(steps: Sequence[int], metrics: Sequence[Metric]) -> list[StageFit]:
+    return [
+        fit_stages(
+            _label(metric),
+            steps,
+            _array(metric),
+            rng=fresh_rng(),
+            scale="linear" if metric.name == "pass@k" else "log",
+        )
+        for metric in _followed(metrics)
+    ]
+
+
+def _milestone(steps: Sequence[int], metric: Metric) -> Milestone | None:
+    values = _array(metric)
+    known = ~np.isnan(values)
+    values, at = values[known], np.array(steps)[known]
+    change = values[-1] - values[0]
+    if not change:
+        return None
+    reached = np.flatnonzero((values - values[0]) / change >= _THREE_QUARTERS)
+    return Milestone(metric=_label(metric), first=float(values[0]), last=float(values[-1]), step=int(at[reached[0]]))
+
+
+def _array(metric: Metric) -> npt.NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in metric.values])
+
+
+def _law(runs: Sequence[RunCounts]) -> EntropyLaw | None:
+    entropy = np.stack([run.column("entropy_mean") for run in runs])
+    solved = np.stack([run.pass_table([1])[:, 0] for run in runs])
+    known = ~(np.isnan(entropy) | np.isnan(solved)).any(axis=0)
+    if not known.any():
+        return None
+    labels = clusters(runs[0])
+    return fit_law(entropy[:, known], solved[:, known], None if labels is None else labels[known], rng=fresh_rng())

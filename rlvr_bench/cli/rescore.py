@@ -1,0 +1,130 @@
+"""The verb ``rescore``: a run's stored rollouts under another checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from rlvr_bench.cli.options import AsJson, EngineArg, RunPath, engine_arguments
+
+if TYPE_CHECKING:
+    from rlvr_bench.analysis.shift_results import Rescoring, Stratum
+    from rlvr_bench.records import Estimate
+
+__all__ = ["register"]
+
+Model = Annotated[str, typer.Option("--model", "-m", help="The other checkpoint: folder, hub id or zoo:NAME.")]
+Engine = Annotated[str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers.")]
+First = Annotated[int | None, typer.Option("-n", help="Only the first so many rollouts of each problem.")]
+Exact = Annotated[
+    bool, typer.Option("--exact-kl", help="Also read the run's own checkpoint: exact divergence (transformers).")
+]
+Threshold = Annotated[float, typer.Option(help="A token has moved where its probability changed by more than this.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(rescore)
+
+
+def rescore(
+    run: RunPath,
+    model: Model,
+    engine: Engine = "auto",
+    n: First = None,
+    exact_kl: Exact = False,
+    threshold: Threshold = 0.1,
+    engine_arg: EngineArg = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run's stored tokens under another checkpoint: divergence, perplexities, and where probability moved.
+
+    Needs a run drawn with --token-stats full. Run it again to resume.
+    """
+    import msgspec
+
+    from rlvr_bench.cli.progress import Bars
+    from rlvr_bench.pipeline.rescoring import RescoreOptions
+    from rlvr_bench.pipeline.rescoring import rescore as rescore_run
+
+    arguments = engine_arguments(engine_arg or [])
+    options = RescoreOptions(engine=engine, n=n, exact_kl=exact_kl, threshold=threshold, engine_args=arguments)
+    with Bars() as bars:
+        found = rescore_run(run, model, options, bars)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+    else:
+        _show(Console(), found)
+
+
+_SHOWN = {
+    "kl": "KL(own || other), nats per token, exact",
+    "kl_reverse": "KL(other || own), exact",
+    "kl_k1": "the same from the drawn tokens: log ratio",
+    "kl_k3": "ratio - 1 - log ratio",
+    "kl_per_response": "nats per response",
+    "moved_share": "of tokens: probability changed by > {threshold:g}",
+}
+_WHERE = {
+    "entropy": "tenths of entropy",
+    "position": "tenths of the response",
+    "perplexity": "fifths of perplexity",
+    "category": "category",
+}
+
+
+def _show(console: Console, found: Rescoring) -> None:
+    from rlvr_bench.cli.show import show_table
+
+    console.print(
+        f"[bold]{found.own.model}[/] (own) rescored under [bold]{found.other.model}[/] (other) on {found.task}: "
+        f"{found.n_problems:,} problems, {found.n_rollouts:,} rollouts, {found.n_tokens:,} tokens",
+        highlight=False,
+    )
+    rows = [
+        [name.replace("_", " "), *_numbers(estimate), meaning.format(threshold=found.threshold)]
+        for name, meaning in _SHOWN.items()
+        for estimate in found.estimates
+        if estimate.name == name and estimate.group is None
+    ]
+    four = found.perplexities
+    rows += [
+        [f"ppl {label}", *_numbers(estimate), meaning]
+        for label, estimate, meaning in (
+            ("own on own", four.own_on_own, "of the run, by whom it was drawn"),
+            ("other on own", four.other_on_own, "of the run, by the other"),
+            ("other on other", four.other_on_other, "of the other's own run"),
+            ("other on reference", four.other_on_reference, "of the task's solutions, by the other"),
+        )
+        if estimate is not None
+    ]
+    show_table(console, "", ["", "value", "95% interval", ""], rows)
+    for by, title in _WHERE.items():
+        strata = [row for row in found.strata if row.by == by and row.group == "all"]
+        columns = [title, "tokens", "moved", "of moves", "log ratio", "entropy", "other"]
+        show_table(console, "", columns, [_stratum(row) for row in strata])
+    for note in found.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    console.print("correct and wrong rollouts apart, and every interval: rescore.json, or --json", highlight=False)
+
+
+def _numbers(estimate: Estimate) -> list[str]:
+    value = "" if estimate.value is None else f"{estimate.value:.3g}"
+    return [value, "" if estimate.low is None else f"{estimate.low:.3g} to {estimate.high:.3g}"]
+
+
+def _stratum(row: Stratum) -> list[str]:
+    span = "" if row.low is None else f" ({row.low:.2g} to {row.high:.2g})"
+    moves = "" if row.share_of_moves.value is None else f"{row.share_of_moves.value:.1%}"
+    return [
+        f"{row.bin}{span}",
+        f"{row.share.value:.1%}",
+        f"{row.moved.value:.1%}",
+        moves,
+        f"{row.log_ratio.value:+.3f}",
+        f"{row.own_entropy.value:.3f}",
+        f"{row.other_entropy.value:.3f}",
+    ]

@@ -1,0 +1,214 @@
+"""Teacher-forced scoring with Hugging Face transformers, in this process.
+
+Passages are taken in order of length. Each distinct prompt of a batch is read once and its cache spread over the
+responses behind it; the responses are read in pieces, so that the logits of a long one never lie in memory at once, and a
+row leaves the batch when its response has ended. One pass over a piece's logits gives all statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transformers
+from torch import Tensor
+
+from rlvr_bench.errors import ModelError
+from rlvr_bench.records import EngineInfo
+from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.scoring import Passage, Scored
+from rlvr_bench.samplers.token_stats import token_statistics
+from rlvr_bench.samplers.transformers import TransformersSampler, _threads
+
+__all__ = ["TransformersScorer", "divergences", "load_tokenizer"]
+
+_LOGIT_BYTES = 128 * 2**20  # float32 logits of one piece (on a GPU sixteen times as many)
+_POSITIONS = 6144  # tokens of one piece at most: beyond that a forward pass gains nothing, on a CPU it loses
+_PIECE = 256  # tokens of a response read at once, where the batch has that many rows
+_ROWS = 512
+_KL_BLOCK = 2**18  # float64 entries of a block of laws
+
+
+class _Piece(NamedTuple):
+    """Logits (rows, width, V) of the next ``width`` tokens of a batch's first ``rows`` rows, from token ``start``."""
+
+    start: int
+    logits: Tensor
+
+
+class TransformersScorer:
+    """Implements ``Scorer``; engine arguments as ``TransformersSampler``. ``reference``: see ``open_scorer``."""
+
+    def __init__(self, options: SamplerOptions, reference: str | None = None) -> None:
+        """Raises ModelError where a checkpoint cannot be loaded, or the two differ in the width of their logits."""
+        self._sampler = TransformersSampler(options)
+        self._model = self._sampler._model
+        self._reference: Any = None
+        if reference is not None:
+            other = TransformersSampler(SamplerOptions(model=reference, engine_args=options.engine_args))
+            self._reference = other._model
+            widths = [int(model.get_output_embeddings().weight.shape[0]) for model in (self._model, self._reference)]
+            if widths[0] != widths[1]:
+                raise ModelError(
+                    f"exact divergence of {options.model!r} from {reference!r}: their logits have {widths[0]} and "
+                    f"{widths[1]} entries. Leave out --exact-kl"
+                )
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._sampler.info
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._sampler._tokenizer
+
+    def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
+        lengths = np.array([len(passage.response) for passage in passages])
+        order = np.argsort(-lengths, kind="stable").tolist()  # longest first: rows that go are the last ones
+        vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
+        budget = _LOGIT_BYTES * (1 if self._model.device.type == "cpu" else 16)
+        positions = max(1, min(_POSITIONS, budget // (4 * vocabulary)))
+        while order:
+            width = max(1, min(_PIECE, int(lengths[order[0]])))
+            rows = max(1, min(_ROWS, positions // width, _rows_in_cache(self._model, passages[order[0]])))
+            batch, order = order[:rows], order[rows:]
+            with _threads(self._sampler._threads):
+                scored = self._score([passages[i] for i in batch], max(1, positions // len(batch)))
+            yield from zip(batch, scored, strict=True)
+
+    def close(self) -> None:
+        self._reference = self._model = None
+        self._sampler.close()
+
+    @torch.inference_mode()
+    def _score(self, batch: Sequence[Passage], width: int) -> list[Scored]:
+        """Statistics of a batch, longest response first, read ``width`` tokens at a time."""
+        table = _Table(batch, columns=3 if self._reference is None else 5)
+        pieces = _read(self._model, batch, width)
+        others = None if self._reference is None else _read(self._reference, batch, width)
+        for piece in pieces:
+            ids, inside = table.given(piece)
+            logits = piece.logits[inside]
+            columns: list[Tensor] = list(token_statistics(logits, ids))
+            if others is not None:
+                columns += divergences(next(others).logits[inside], logits)
+            table.put(piece, inside, columns)
+        return table.rows()
+
+
+class _Table:
+    """Response ids of a batch, padded, and the statistics found so far, (columns, rows, longest)."""
+
+    def __init__(self, batch: Sequence[Passage], columns: int) -> None:
+        self._lengths = [len(passage.response) for passage in batch]
+        self._ids, self._inside = _padded([passage.response for passage in batch])
+        self._values = torch.zeros(columns, *self._ids.shape, dtype=torch.float64)
+
+    def given(self, piece: _Piece) -> tuple[Tensor, Tensor]:
+        """Ids of the piece's tokens, flat, and where they stand in it (rows, width)."""
+        here = self._at(piece)
+        inside = self._inside[here]
+        return self._ids[here][inside], inside.to(piece.logits.device)
+
+    def put(self, piece: _Piece, inside: Tensor, columns: Sequence[Tensor]) -> None:
+        here = self._at(piece)
+        for values, column in zip(self._values, columns, strict=True):
+            values[here][inside.cpu()] = column.double().cpu()
+
+    def rows(self) -> list[Scored]:
+        found = self._values.numpy()
+        return [_scored(found[:, row, :length]) for row, length in enumerate(self._lengths)]
+
+    def _at(self, piece: _Piece) -> tuple[slice, slice]:
+        rows, width = piece.logits.shape[:2]
+        return slice(0, rows), slice(piece.start, piece.start + width)
+
+
+def _scored(columns: npt.NDArray[np.float64]) -> Scored:
+    logprob, entropy, nucleus, *divergence = columns
+    kl, kl_reverse = (column.astype(np.float32) for column in divergence) if divergence else (None, None)
+    return Scored(
+        logprob=logprob.astype(np.float32),
+        entropy=entropy.astype(np.float32),
+        nucleus=nucleus.astype(np.int32),
+        kl=kl,
+        kl_reverse=kl_reverse,
+    )
+
+
+def _read(model: Any, batch: Sequence[Passage], width: int) -> Iterator[_Piece]:
+    """Logits of every response token of a batch, piece by piece; the first token's come from the prompts alone."""
+    device = model.device
+    lengths = np.array([len(passage.response) for passage in batch])
+    if not lengths.max(initial=0):
+        return
+    prompts = list(dict.fromkeys(passage.prompt for passage in batch))
+    place = {prompt: i for i, prompt in enumerate(prompts)}
+    # Padding stands on the left, so that the last column is every prompt's last token.
+    ids, mask = (part.flip(1).to(device) for part in _padded([prompt[::-1] for prompt in prompts]))
+    mask = mask.long()
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    out = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+    spread = torch.tensor([place[passage.prompt] for passage in batch], device=device)
+    cache, mask = out.past_key_values, mask[spread]
+    cache.batch_select_indices(spread)
+    yield _Piece(0, out.logits[spread])
+    responses = _padded([passage.response for passage in batch])[0].to(device)
+    offset = mask.sum(-1, keepdim=True)
+    for start in range(0, int(lengths.max()) - 1, width):
+        rows = int((lengths > start + 1).sum())
+        if rows < len(mask):
+            cache.batch_select_indices(torch.arange(rows, device=device))
+            mask, offset = mask[:rows], offset[:rows]
+        piece = responses[:rows, start : min(start + width, int(lengths.max()) - 1)]
+        mask = torch.cat([mask, torch.ones_like(piece)], 1)
+        place_in_text = offset + torch.arange(start, start + piece.shape[1], device=device)
+        out = model(
+            input_ids=piece, attention_mask=mask, position_ids=place_in_text, past_key_values=cache, use_cache=True
+        )
+        yield _Piece(start + 1, out.logits)
+
+
+def divergences(reference: Tensor, logits: Tensor) -> list[Tensor]:
+    """KL(reference || model) and KL(model || reference) of R pairs of laws, from logits (R, V): two of (R,), in nats.
+
+    Exact sums over the vocabulary in float64; 0 where the logits are equal. Tokens of probability 0 add nothing.
+    """
+    forward, reverse = [], []
+    rows = max(1, _KL_BLOCK * (1 if logits.device.type == "cpu" else 64) // logits.shape[-1])
+    for start in range(0, len(logits), rows):
+        p, q = (part[start : start + rows].double().log_softmax(-1) for part in (reference, logits))
+        gap = p - q
+        forward.append(torch.where(p > -torch.inf, p.exp() * gap, 0.0).sum(-1).clamp(min=0.0))
+        reverse.append(torch.where(q > -torch.inf, q.exp() * -gap, 0.0).sum(-1).clamp(min=0.0))
+    return [torch.cat(parts) if parts else logits.new_zeros(0) for parts in (forward, reverse)]
+
+
+def load_tokenizer(model: str) -> Any:
+    """A checkpoint's tokenizer alone. Raises ModelError where it cannot be loaded."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise ModelError(f"cannot load the tokenizer of {model!r}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _rows_in_cache(model: Any, longest: Passage) -> int:
+    """Rows of this length whose keys and values fit: 2 GiB on a CPU, a third of what is free on a GPU."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token_bytes = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
+    free = 2 * 2**30 if model.device.type == "cpu" else torch.cuda.mem_get_info(model.device)[0] // 3
+    return int(free // (token_bytes * (len(longest.prompt) + len(longest.response))))
+
+
+def _padded(rows: Sequence[Sequence[int] | npt.NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
+    """Rows of ids as one table (rows, longest), padded on the right with 0, and where it holds ids."""
+    lengths = np.array([len(row) for row in rows])
+    inside = np.arange(int(lengths.max(initial=0))) < lengths[:, None]
+    table = np.zeros(inside.shape, dtype=np.int64)
+    table[inside] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
+    return torch.from_numpy(table), torch.from_numpy(inside)
