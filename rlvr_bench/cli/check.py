@@ -1,0 +1,155 @@
+"""The verb ``check``: whether a run got worse than its baseline by more than a tolerance."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from rlvr_bench.errors import BadArgument, StorageError
+
+if TYPE_CHECKING:
+    from rlvr_bench.regression import Check, CheckOptions
+    from rlvr_bench.regression.rules import Settings
+
+__all__ = ["register"]
+
+CONFIG = Path("pyproject.toml")
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, scorecards, or folders of them.")]
+Against = Annotated[
+    list[Path] | None, typer.Option(help="Baselines: scorecards, or folders of them; matched by task, then by model.")
+]
+MaxDrop = Annotated[
+    list[str] | None, typer.Option(help="METRIC=TOLERANCE, such as pass@64=0.03: it may fall by that much.")
+]
+MaxRise = Annotated[
+    list[str] | None, typer.Option(help="METRIC=TOLERANCE, such as error_rate=0.01: it may rise by that much.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 where data are too few to tell, too.")]
+NewProblems = Annotated[
+    bool, typer.Option("--new-problems", help="Decide about other problems of the same kind, not about these.")
+]
+Level = Annotated[float | None, typer.Option(help="One-sided confidence of every outcome. Default: 0.95.")]
+MaxErrorRate = Annotated[
+    float | None, typer.Option(help="Refuse a scorecard whose verifier failed on more rollouts. Default: 0.01.")
+]
+Allow = Annotated[
+    list[str] | None, typer.Option(help="Go on although this field differs (chat_template, problems, ...).")
+]
+Config = Annotated[
+    Path | None, typer.Option(help="File with [tool.rlvr-bench.check]. Default: pyproject.toml, where it is there.")
+]
+Junit = Annotated[Path | None, typer.Option(help="Write the findings as JUnit XML.")]
+Json = Annotated[Path | None, typer.Option(help="Write the findings as JSON; - for standard output, without a table.")]
+GitHub = Annotated[bool, typer.Option("--github", help="Write a job summary and annotations for GitHub Actions.")]
+Update = Annotated[bool, typer.Option("--update", help="Test nothing: make these runs the new baselines.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(check)
+
+
+def check(
+    runs: Runs,
+    against: Against = None,
+    max_drop: MaxDrop = None,
+    max_rise: MaxRise = None,
+    new_problems: NewProblems = False,
+    strict: Strict = False,
+    level: Level = None,
+    max_error_rate: MaxErrorRate = None,
+    allow: Allow = None,
+    config: Config = None,
+    junit: Junit = None,
+    json: Json = None,
+    github: GitHub = False,
+    update: Update = False,
+) -> None:
+    """Test whether runs got worse than their baselines by more than a tolerance. Reads scorecards only.
+
+    Exit status: 0 no regression was shown, 1 a regression (with --strict also: too few data to tell), 2 bad input.
+    """
+    from rlvr_bench import regression
+    from rlvr_bench.cli.show_check import show_accepted, show_check
+    from rlvr_bench.regression.rules import split_rule
+
+    settings = _settings(config)
+    baselines = against or [Path(path) for path in settings.against]
+    if not baselines:
+        raise BadArgument("--against", "none", "name a baseline, or set `against` in [tool.rlvr-bench.check]")
+    options = _options(settings, level=level, max_error_rate=max_error_rate, new_problems=new_problems, allow=allow)
+    if update:
+        show_accepted(Console(), regression.accept(runs, baselines, options.max_error_rate))
+        return
+    drops, rises = split_rule("--max-drop", max_drop or []), split_rule("--max-rise", max_rise or [])
+    if not drops and not rises:
+        drops, rises = settings.max_drop, settings.max_rise
+    found = regression.check(runs, baselines, drops, rises, options)
+    strict = strict or settings.strict
+    if json != Path("-"):
+        show_check(Console(), found, strict=strict)
+    _write(found, junit, json, strict=strict)
+    if github:
+        _tell_github(found, strict=strict)
+    if found.outcome == "regression" or (strict and found.outcome == "cannot_tell"):
+        raise typer.Exit(1)
+
+
+def _settings(config: Path | None) -> Settings:
+    from rlvr_bench.regression.rules import Settings, read_settings
+
+    if config is None and not CONFIG.is_file():
+        return Settings()
+    return read_settings(config or CONFIG)
+
+
+def _options(settings: Settings, **given: object) -> CheckOptions:
+    """What the command line gives, else what the file says, else the default."""
+    import msgspec
+
+    from rlvr_bench.regression import CheckOptions
+
+    chosen = {
+        name: getattr(settings, name) if value is None or value is False else value for name, value in given.items()
+    }
+    known = {name: value for name, value in chosen.items() if value is not None}
+    return msgspec.convert(known, CheckOptions)
+
+
+def _write(found: Check, junit: Path | None, json: Path | None, *, strict: bool) -> None:
+    import msgspec
+
+    from rlvr_bench.regression.outputs import junit as as_junit
+
+    if junit is not None:
+        _to_file(junit, as_junit(found, strict=strict))
+    if json is not None:
+        content = msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+        if json == Path("-"):
+            sys.stdout.write(content.decode())
+        else:
+            _to_file(json, content)
+
+
+def _tell_github(found: Check, *, strict: bool) -> None:
+    from rlvr_bench.regression.outputs import summary, workflow_commands
+
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not file:
+        raise BadArgument("--github", "GITHUB_STEP_SUMMARY is not set", "it works inside GitHub Actions, which sets it")
+    sys.stdout.write("".join(f"{line}\n" for line in workflow_commands(found, strict=strict)))
+    _to_file(Path(file), summary(found).encode(), add=True)
+
+
+def _to_file(file: Path, content: bytes, *, add: bool = False) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab" if add else "wb") as out:
+            out.write(content)
+    except OSError as error:
+        raise StorageError(f"{file}: {error.strerror or error}") from error

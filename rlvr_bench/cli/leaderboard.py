@@ -1,0 +1,90 @@
+"""The verb ``leaderboard``: one row per checkpoint and task."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rlvr_bench.cli.options import read_budgets
+from rlvr_bench.errors import BadArgument
+
+__all__ = ["register"]
+
+STDOUT = Path("-")
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, scorecards, or folders of them.")]
+Csv = Annotated[Path | None, typer.Option(help="Leaderboard to write; rows of these runs are renewed, others kept.")]
+Markdown = Annotated[Path | None, typer.Option(help="Write tables for people to read; - for standard output.")]
+Json = Annotated[Path | None, typer.Option(help="Write all columns as JSON; - for standard output.")]
+Parquet = Annotated[Path | None, typer.Option(help="Write all columns as Parquet.")]
+Ks = Annotated[str | None, typer.Option("--k", help="Budgets of the pass@k columns. Default: 1,4,16,64,256,1024.")]
+Base = Annotated[
+    str | None, typer.Option(help="Model that gained and lost problems refer to. Default: each row's base model.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="MODEL:FIELD=VALUE for method, base_model or step; MODEL may hold * and ?."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(leaderboard)
+
+
+def leaderboard(
+    runs: Runs,
+    csv: Csv = None,
+    markdown: Markdown = None,
+    json: Json = None,
+    parquet: Parquet = None,
+    k: Ks = None,
+    base: Base = None,
+    about: Set = None,
+) -> None:
+    """One row per checkpoint and task: pass@k with intervals and ranks, boundary, entropy, quality. Reads scorecards only."""
+    from rlvr_bench import leaderboards
+    from rlvr_bench.cli.show_leaderboard import show_leaderboard
+
+    found = leaderboards.leaderboard(
+        runs,
+        existing=csv,
+        ks=leaderboards.DEFAULT_KS if k is None else read_budgets(k),
+        base=base,
+        about=_about(about or []),
+    )
+    if csv is not None:
+        _write(csv, leaderboards.csv_text(found.rows, found.ks).encode())
+    if markdown is not None:
+        _write(markdown, leaderboards.markdown_text(found.rows, found.ks).encode())
+    if json is not None:
+        _write(json, leaderboards.json_text(found.rows).encode())
+    if parquet is not None:
+        _write(parquet, leaderboards.parquet_bytes(found.rows, found.ks))
+    if STDOUT not in (markdown, json):
+        show_leaderboard(Console(), found)
+
+
+def _about(texts: list[str]) -> dict[tuple[str, str], str]:
+    """(model, field) -> value; a model's name may hold colons, a value equals signs."""
+    told = {}
+    for text in texts:
+        left, equals, value = text.partition("=")
+        model, colon, name = left.rpartition(":")
+        if not (equals and colon and model):
+            raise BadArgument("--set", text, "must read MODEL:FIELD=VALUE, such as 'zoo:grpo:method=GRPO'")
+        told[model, name] = value
+    return told
+
+
+def _write(file: Path, content: bytes) -> None:
+    from rlvr_bench.store.manifest import write_atomically
+
+    if file == STDOUT:
+        sys.stdout.write(content.decode())
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, content)

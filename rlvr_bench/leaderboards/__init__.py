@@ -1,0 +1,163 @@
+"""Leaderboards: one row per checkpoint and task, with intervals and ranks, kept up to date in a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from rlvr_bench.comparison.cards import RunCounts
+from rlvr_bench.comparison.folders import read_cards
+from rlvr_bench.comparison.sets import boundary_change
+from rlvr_bench.errors import BadArgument, RunError, UnknownName
+from rlvr_bench.leaderboards.columns import DEFAULT_KS, KEY, Cell, Column, Row, columns
+from rlvr_bench.leaderboards.entries import ABOUT, Entry, make_entry, rounded, told_of
+from rlvr_bench.leaderboards.files import csv_text, json_text, key_of, markdown_text, parquet_bytes, read_csv
+from rlvr_bench.leaderboards.ranks import rank_columns
+
+__all__ = [
+    "DEFAULT_KS",
+    "Column",
+    "Leaderboard",
+    "Row",
+    "columns",
+    "csv_text",
+    "json_text",
+    "leaderboard",
+    "markdown_text",
+    "parquet_bytes",
+]
+
+
+class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows in the order of the file (by task, setting, model, step, sampling), for the budgets ``ks``; and notes."""
+
+    ks: tuple[int, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def leaderboard(
+    runs: Sequence[Path],
+    *,
+    existing: Path | None = None,
+    ks: Sequence[int] = DEFAULT_KS,
+    base: str | None = None,
+    about: Mapping[tuple[str, str], str] | None = None,
+) -> Leaderboard:
+    """Rows of runs, given as run folders, scorecard files or folders of them, merged into those of an ``existing`` CSV.
+
+    A row replaces the one with the same task, setting, model, step and sampling parameters; all others are kept, with
+    their ranks renewed where a row of their task and setting is new. ``ks``: budgets of the pass@k columns. ``base``: the
+    model that gained and lost refer to, instead of each row's base model. ``about``: method, base_model or step by (model
+    or pattern, field); what is not given stays as the file has it. Nothing is written. Raises RunError for a missing
+    scorecard or two for one row, DataError for a CSV that is not a leaderboard of these budgets, UnknownName for a base
+    that is not among the runs, BadArgument.
+    """
+    grid = _checked_ks(ks)
+    told = _checked_about(about or {})
+    kept = {key_of(row): row for row in (read_csv(existing, grid) if existing else [])}
+    entries = _entries(runs, grid, told, kept)
+    notes = _compare_with_base(list(entries.values()), base)
+    rows = {**kept, **{key: entry.row for key, entry in entries.items()}}
+    ordered = sorted(rows, key=_sortable)
+    groups: dict[tuple[Cell, Cell], list[tuple[Cell, ...]]] = {}
+    for key in ordered:
+        groups.setdefault((rows[key]["task"], rows[key]["setting"]), []).append(key)
+    for keys in groups.values():
+        if not any(key in entries for key in keys):
+            continue
+        counts = [entries[key].counts if key in entries else None for key in keys]
+        for key, cells in zip(keys, rank_columns([rows[key] for key in keys], counts, grid), strict=True):
+            rows[key] = {**rows[key], **cells}
+    return Leaderboard(ks=grid, rows=tuple(rows[key] for key in ordered), notes=tuple(notes))
+
+
+def _entries(
+    runs: Sequence[Path],
+    ks: Sequence[int],
+    told: Mapping[tuple[str, str], str],
+    kept: Mapping[tuple[Cell, ...], Row],
+) -> dict[tuple[Cell, ...], Entry]:
+    entries: dict[tuple[Cell, ...], Entry] = {}
+    files: dict[tuple[Cell, ...], Path] = {}
+    for file, card in read_cards(runs):
+        entry = make_entry(file, card, ks)
+        before = _before(entry.row, kept)
+        entry.row.update(told_of(entry.row, card, told, before))
+        key = key_of(entry.row)
+        if key in entries:
+            raise RunError(f"{files[key]} and {file}: two runs for one row (same {', '.join(KEY)}). Give one of them.")
+        entries[key], files[key] = entry, file
+    return entries
+
+
+def _before(row: Row, kept: Mapping[tuple[Cell, ...], Row]) -> Row:
+    """The row that this one replaces, whose step may be known from the file only."""
+    same = [old for old in kept.values() if all(old[name] == row[name] for name in KEY if name != "step")]
+    return same[0] if len(same) == 1 else {}
+
+
+def _compare_with_base(entries: Sequence[Entry], base: str | None) -> list[str]:
+    """Fill in what each row gained and lost against its base, where the base is among the runs."""
+    models = {str(entry.row["model"]) for entry in entries}
+    if base is not None and base not in models:
+        raise UnknownName("base", base, models, "--base takes the name of a model among these runs.")
+    notes = []
+    for entry in entries:
+        name = base or entry.row["base_model"]
+        if name is None or name == entry.row["model"]:
+            continue
+        found = _base_of(entry, str(name), entries)
+        if found is None:
+            notes.append(
+                f"{entry.row['model']} on {entry.row['task']}: no single run of its base {name} to compare with"
+            )
+        else:
+            entry.row.update({"compared_to": name, **_sets(found.counts, entry.counts)})
+    return notes
+
+
+def _base_of(entry: Entry, name: str, entries: Sequence[Entry]) -> Entry | None:
+    """The base's run on the same problems, with the same sampling parameters where there are several."""
+    group = [other for other in entries if other.row["model"] == name and _agree(other, entry, ("task", "setting"))]
+    alike = [other for other in group if _agree(other, entry, ("temperature", "top_p", "max_tokens"))]
+    chosen = alike or group
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def _agree(first: Entry, second: Entry, names: Sequence[str]) -> bool:
+    return all(first.row[name] == second.row[name] for name in names)
+
+
+def _sets(base: RunCounts, run: RunCounts) -> Row:
+    place = {entry["id"]: i for i, entry in enumerate(base.entries)}
+    order = [place[entry["id"]] for entry in run.entries]
+    entries = tuple(base.entries[i] for i in order)
+    aligned = RunCounts(base.label, base.file, base.n[order], base.c[order], base.stopping, base.asked, entries)
+    k = min(base.largest_k, run.largest_k)
+    found = boundary_change([str(entry["id"]) for entry in run.entries], aligned, run, k, replicates=1)
+    chance = None if found.gains is None else rounded(found.gains.expected)
+    return {"compared_k": k, "gained": len(found.gained), "lost": len(found.lost), "by_chance": chance}
+
+
+def _sortable(key: tuple[Cell, ...]) -> tuple[tuple[int, float, str], ...]:
+    """Numbers by size, text by its letters, nothing first."""
+    return tuple(
+        (0, 0.0, "") if cell is None else (1, 0.0, cell) if isinstance(cell, str) else (1, float(cell), "")
+        for cell in key
+    )
+
+
+def _checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
+    if not ks or min(ks) < 1:
+        raise BadArgument("ks", list(ks), "must be budgets of at least 1")
+    return tuple(sorted(set(ks)))
+
+
+def _checked_about(about: Mapping[tuple[str, str], str]) -> Mapping[tuple[str, str], str]:
+    for _, name in about:
+        if name not in ABOUT:
+            raise UnknownName("field", name, ABOUT, "--set reads MODEL:FIELD=VALUE.")
+    return about

@@ -1,0 +1,108 @@
+"""The columns of a leaderboard: fixed, in order, each with its type and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+__all__ = ["DEFAULT_KS", "ESTIMATES", "KEY", "Cell", "Column", "Row", "columns"]
+
+Cell = str | int | float | None
+Row = dict[str, Cell]
+
+DEFAULT_KS = (1, 4, 16, 64, 256, 1024)
+# What makes two runs the same row: a newer run of it replaces the older.
+KEY = ("task", "setting", "model", "step", "temperature", "top_p", "max_tokens")
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column's name, the type of its cells, and what it means. Any cell may be empty: not known, or not defined."""
+
+    name: str
+    kind: Literal["text", "whole", "number"]
+    meaning: str
+
+
+# Column -> name, k and group of the scorecard's estimate it shows.
+ESTIMATES: dict[str, tuple[str, int | None, str | None]] = {
+    "g_pass@16_0.5": ("g_pass@k", 16, "tau=0.5"),
+    "mg_pass@16": ("mg_pass@k", 16, None),
+    "cover@0.1": ("cover", None, "tau=0.1"),
+    "cover@0.5": ("cover", None, "tau=0.5"),
+    "token_entropy": ("token_entropy", None, None),
+    "branching_factor": ("branching_factor", None, None),
+    "distinct_answers@16": ("distinct_answers@k", 16, None),
+    "answer_entropy": ("answer_entropy", None, None),
+    "truncation_rate": ("truncation_rate", None, None),
+    "no_answer_rate": ("no_answer_rate", None, None),
+    "error_rate": ("error_rate", None, None),
+    "duplicate_rate": ("duplicate_rate", None, None),
+    "tokens_per_response": ("tokens_per_response", None, None),
+}
+_MEANINGS = {
+    "g_pass@16_0.5": "chance that at least half of 16 rollouts are correct",
+    "mg_pass@16": "mean of G-Pass@16 over thresholds from 0.5 to 1",
+    "cover@0.1": "share of problems with an observed solve rate of at least 0.1",
+    "cover@0.5": "the same for 0.5",
+    "token_entropy": "mean entropy of the next token, nats, temperature 1",
+    "branching_factor": "mean number of tokens that hold 95 % of the probability",
+    "distinct_answers@16": "expected number of different answers among 16",
+    "answer_entropy": "entropy of a problem's answers, nats",
+    "truncation_rate": "share of rollouts cut at max_tokens",
+    "no_answer_rate": "share of rollouts without an answer",
+    "error_rate": "share of rollouts on which the verifier failed",
+    "duplicate_rate": "share of rollouts that repeat an earlier one word for word",
+    "tokens_per_response": "mean length of a response, tokens",
+}
+_FIRST = (
+    Column("task", "text", "task"),
+    Column("task_version", "text", "version of the task"),
+    Column("setting", "text", "hash of problems, prompt and verifier: rows that share it are ranked together"),
+    Column("model", "text", "checkpoint, as it was named for evaluation"),
+    Column("method", "text", "how it was trained"),
+    Column("base_model", "text", "what it was trained from"),
+    Column("step", "whole", "training step"),
+    Column("temperature", "number", "sampling temperature"),
+    Column("top_p", "number", "nucleus of sampling"),
+    Column("max_tokens", "whole", "most tokens of a response"),
+    Column("problems", "whole", "number of problems"),
+    Column("n", "whole", "rollouts per problem, of the problem that has fewest"),
+)
+_BOUNDARY = (
+    Column("boundary_k", "whole", "budget of the boundary"),
+    Column("unsolved", "number", "boundary size: problems that boundary_k rollouts leave unsolved"),
+    Column("unsolved_low", "number", "its 95 % interval, for other problems of the same kind"),
+    Column("unsolved_high", "number", ""),
+    Column("compared_to", "text", "base that gained and lost refer to: --base, else base_model"),
+    Column("compared_k", "whole", "budget at which they were compared"),
+    Column("gained", "whole", "problems solved by this checkpoint and not by its base"),
+    Column("lost", "whole", "problems solved by its base and not by this checkpoint"),
+    Column("by_chance", "number", "how large either set would be between two runs of one policy"),
+)
+_LAST = (
+    Column("engine", "text", "engine and its version"),
+    Column("date", "text", "day of the last session of sampling, UTC"),
+    Column("scorecard", "text", "first 16 digits of the SHA-256 of the scorecard file"),
+)
+
+
+def columns(ks: Sequence[int] = DEFAULT_KS) -> tuple[Column, ...]:
+    """All columns for the budgets ``ks``, in the order of the file."""
+    found = list(_FIRST)
+    for k in ks:
+        found += _with_interval(f"pass@{k}", "number", f"chance that at least one of {k} rollouts is correct")
+        found += _with_interval(f"rank@{k}", "whole", f"rank by pass@{k} within its task and setting; equals share one")
+    found += _BOUNDARY
+    for name in ESTIMATES:
+        found += _with_interval(name, "number", _MEANINGS[name])
+    return (*found, *_LAST)
+
+
+def _with_interval(name: str, kind: Literal["whole", "number"], meaning: str) -> list[Column]:
+    return [
+        Column(name, kind, meaning),
+        Column(f"{name}_low", kind, "its 95 % interval"),
+        Column(f"{name}_high", kind, ""),
+    ]

@@ -1,0 +1,137 @@
+"""A scorecard as a row: what it says of the checkpoint, and what is said of the checkpoint elsewhere."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from rlvr_bench import stats
+from rlvr_bench.comparison.cards import GRADING, IDENTITY, RunCounts, align, clusters
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.leaderboards.columns import ESTIMATES, Cell, Row, columns
+from rlvr_bench.records import Estimate, Scorecard
+
+__all__ = ["ABOUT", "Entry", "make_entry", "rounded", "told_of"]
+
+_SEED = 20250807
+ABOUT = ("method", "base_model", "step")
+DIGITS = 6
+_STEP = re.compile(r"(?:global[_-]?step|checkpoint|step|iter(?:ation)?)[_-]?(\d{1,12})(?!\d)", re.IGNORECASE)
+_ZOO = "zoo:"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A row with the counts it was made from."""
+
+    row: Row
+    counts: RunCounts
+
+
+def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
+    """The row of one scorecard, ranks and base left empty. Every number is rounded to six digits.
+
+    pass@k is empty where a problem has fewer than k rollouts: a mean over the others would not be the same task.
+    """
+    _, (counts,), _ = align([(file, card)])
+    run = card.run
+    sampling = run.get("sampling") or {}
+    row: Row = {column.name: None for column in columns(ks)}
+    row |= {
+        "task": _text(run.get("task")),
+        "task_version": _text(run.get("task_version")),
+        "setting": _setting(card, counts),
+        "model": _text(run.get("model")),
+        **{name: sampling.get(name) for name in ("temperature", "top_p", "max_tokens")},
+        "problems": len(counts.n),
+        "n": int(counts.n.min()),
+        "engine": _engine(card),
+        "date": _date(card),
+        "scorecard": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+    }
+    found = {(item.name, item.k, item.group): item for item in card.estimates}
+    for k in ks:
+        if k <= counts.largest_k:
+            row |= _cells(f"pass@{k}", found.get(("pass@k", k, None)) or _pass_at(counts, k))
+    for name, key in ESTIMATES.items():
+        row |= _cells(name, found.get(key))
+    boundary = next((item for item in card.estimates if item.name == "unsolved"), None)
+    row |= _cells("unsolved", boundary) | {"boundary_k": boundary.k if boundary else None}
+    return Entry(row, counts)
+
+
+def told_of(
+    row: Row, card: Scorecard, told: Mapping[tuple[str, str], str], before: Mapping[str, Cell]
+) -> dict[str, Cell]:
+    """Method, base model and step of a row: as ``told``, else as the run says, else as ``before``, else from the name.
+
+    ``told`` maps (model or pattern with * and ?, field) to a value, the last that matches counts. A name such as
+    ckpts/global_step_200 tells the step, zoo:NAME the recipe.
+    """
+    model = str(row["model"] or "")
+    step = _STEP.findall(model)
+    found: dict[str, Cell] = {
+        "method": model.removeprefix(_ZOO) if model.startswith(_ZOO) else None,
+        "base_model": None,
+        "step": int(step[-1]) if step else None,
+    }
+    found |= {name: before[name] for name in ABOUT if before.get(name) is not None}
+    found |= {name: card.run[name] for name in ABOUT if card.run.get(name) is not None}
+    for (pattern, name), value in told.items():
+        if fnmatch.fnmatchcase(model, pattern):
+            found[name] = _whole(value) if name == "step" else value
+    return found
+
+
+def rounded(value: float | None) -> float | None:
+    """To six significant digits, so that a file, read again, gives the same numbers; None where not defined."""
+    return None if value is None or not np.isfinite(value) else float(f"{value:.{DIGITS}g}")
+
+
+def _cells(name: str, estimate: Estimate | None) -> Row:
+    if estimate is None:
+        return {}
+    values = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
+    return {f"{name}{end}": rounded(value) for end, value in values.items()}
+
+
+def _pass_at(counts: RunCounts, k: int) -> Estimate:
+    """pass@k at a budget the scorecard has no estimate of."""
+    groups = clusters(counts)
+    found = stats.bootstrap_mean(counts.pass_table([k]), rng=np.random.default_rng(_SEED), clusters=groups)
+    value, low, high = (float(limit[0]) for limit in (found.value, found.low, found.high))
+    return Estimate(name="pass@k", k=k, value=value, low=low, high=high)
+
+
+def _setting(card: Scorecard, counts: RunCounts) -> str:
+    """Hash of what rows must share to be ranked together. A chat template belongs to the checkpoint, not to the task."""
+    asked = [card.run.get(name) for name in IDENTITY if name != "chat_template"]
+    grading = card.run.get("grading") or {}
+    ids = sorted(str(entry["id"]) for entry in counts.entries)
+    content = msgspec.json.encode([asked, [grading.get(name) for name in GRADING], ids], order="sorted")
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _engine(card: Scorecard) -> str | None:
+    sessions = card.run.get("sessions") or [{}]
+    return _text(f"{card.run.get('engine') or ''} {sessions[-1].get('engine_version') or ''}".strip())
+
+
+def _date(card: Scorecard) -> str | None:
+    sessions = card.run.get("sessions") or [{}]
+    return _text(str(sessions[-1].get("started") or "")[:10])
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value not in (None, "") else None
+
+
+def _whole(value: str) -> int:
+    if not value.isdecimal():
+        raise BadArgument("--set", f"step={value}", "a step is a whole number")
+    return int(value)

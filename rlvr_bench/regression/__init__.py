@@ -1,0 +1,203 @@
+"""Whether a run got worse than its baseline by more than a tolerance: tests on the same problems, from scorecards."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from rlvr_bench import stats
+from rlvr_bench.comparison.cards import RunCounts, align, clusters
+from rlvr_bench.comparison.folders import read_cards
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.records import Scorecard
+from rlvr_bench.regression.evidence import Evidence, about_new_problems, about_these_problems
+from rlvr_bench.regression.pairing import accept, pair_up, refuse_errors
+from rlvr_bench.regression.results import Acceptance, Check, Finding, Outcome
+from rlvr_bench.regression.rules import COUNTED, MEANS, CheckOptions, Rule, make_rules
+
+__all__ = ["Acceptance", "Check", "CheckOptions", "Finding", "Outcome", "accept", "check", "check_cards"]
+
+SCHEMA = 1
+POWER = 0.8
+MOST_NEEDED = 1_000_000
+SAME_DRAW = ("model", "weights", "seed", "sampling")
+WORST_FIRST: tuple[Outcome, ...] = ("regression", "cannot_tell", "ok")
+
+
+def check(
+    runs: Sequence[Path],
+    against: Sequence[Path],
+    max_drop: Mapping[str, float],
+    max_rise: Mapping[str, float] | None = None,
+    options: CheckOptions | None = None,
+) -> Check:
+    """Hold runs against baselines, given as run folders, scorecard files, or folders of them.
+
+    ``max_drop`` and ``max_rise``: tolerances by metric, {"pass@64": 0.03}, {"error_rate": 0.01}. A finding is
+
+    - ``regression`` where the change is shown to exceed the tolerance: p-value of a change of at most the tolerance, Holm's
+      correction over all findings, at most 1 - level. A check of runs that are all within the tolerance has a regression
+      in at most that share of cases;
+    - ``ok`` where the change is shown to be within the tolerance: one-sided limit, uncorrected, since a run passes only if
+      every rule does (Berger 1982), so that a run that is worse passes in at most that share of cases;
+    - ``cannot_tell`` else. Run and baseline that are one and the same draw are ``ok``: their difference is exactly 0.
+
+    Raises RunError: a scorecard is missing, has no baseline, or too high an error rate; Incomparable, one of them, where
+    run and baseline answer different questions; BadArgument for a bad rule or a budget above the rollouts drawn.
+    """
+    rules = make_rules(max_drop, max_rise or {})
+    return check_cards(read_cards(runs), read_cards(against), rules, options)
+
+
+def check_cards(
+    runs: Sequence[tuple[Path, Scorecard]],
+    baselines: Sequence[tuple[Path, Scorecard]],
+    rules: Sequence[Rule],
+    options: CheckOptions | None = None,
+) -> Check:
+    """As ``check``, from scorecards at hand with the file each came from."""
+    options = options or CheckOptions()
+    if not runs:
+        raise BadArgument("runs", 0, "name at least one")
+    pairs, notes = pair_up(runs, baselines)
+    refuse_errors([card for pair in pairs for card in pair], options.max_error_rate)
+    found: list[Finding] = []
+    for baseline, run in pairs:
+        _, counts, told = align([baseline, run], options.allow)
+        notes += told
+        asked = _Asked(counts[0], counts[1], options, len(pairs) * len(rules), _same_draw(baseline[1], run[1]))
+        found += [_finding(rule, asked, str(run[1].run.get("task", ""))) for rule in rules]
+    if not options.new_problems and any(finding.source == "problems" for finding in found):
+        notes.append(
+            "some limits are also for new problems (source: problems): a scorecard keeps no rollout error of those metrics"
+        )
+    return _decided(found, options.level, dict.fromkeys(notes))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """A baseline and a run on the same problems, and what all rules share."""
+
+    baseline: RunCounts
+    run: RunCounts
+    options: CheckOptions
+    tests: int
+    same: bool
+
+    @property
+    def stopped(self) -> bool:
+        return self.baseline.stopping is not None or self.run.stopping is not None
+
+
+def _finding(rule: Rule, asked: _Asked, task: str) -> Finding:
+    """What one rule finds, before correction: ``outcome`` and ``p_holm`` are those of a single test."""
+    runs = (asked.baseline, asked.run)
+    values = [_values(rule, run, asked.stopped) for run in runs]
+    known = ~np.isnan(values[0]) & ~np.isnan(values[1])
+    if not known.any():
+        fewest = max(int(run.n.max()) for run in runs)
+        more = f"; the most rollouts of a problem are {fewest}" if rule.name == "pass" else ""
+        raise BadArgument(f"--{rule.kind}", rule.metric, f"no problem has it in both runs, {_labels(asked)}{more}")
+    evidence = _evidence(rule, asked, [table[known] for table in values], known)
+    return Finding(
+        task=task,
+        run=asked.run.label,
+        baseline=asked.baseline.label,
+        rule=rule.text,
+        metric=rule.metric,
+        tolerance=rule.tolerance,
+        first=float(values[0][known].mean()),
+        second=float(values[1][known].mean()),
+        worse_by=evidence.value,
+        low=evidence.low,
+        high=evidence.high,
+        p_value=evidence.p_value,
+        p_holm=evidence.p_value,
+        outcome="ok",
+        n_problems=evidence.n_problems,
+        n_samples=min(int(run.n[known].min()) for run in runs),
+        source=evidence.source,
+        method=evidence.method,
+    )
+
+
+def _values(rule: Rule, run: RunCounts, stopped: bool) -> npt.NDArray[np.float64]:
+    """The metric of each problem, (P,), NaN where it is not known."""
+    if rule.k is not None:
+        return run.pass_table([rule.k])[:, 0] if rule.name == "pass" else run.distinct_answers(rule.k)
+    if stopped and rule.name not in ("token_entropy", "branching_factor"):  # scorecards give those of the first batch
+        raise BadArgument(f"--{rule.kind}", rule.metric, "is biased in a run that stopped early on solved problems")
+    column = run.column((COUNTED | MEANS)[rule.name])
+    return column / run.n if rule.name.endswith("_rate") else column
+
+
+def _evidence(
+    rule: Rule, asked: _Asked, values: Sequence[npt.NDArray[np.float64]], known: npt.NDArray[np.bool_]
+) -> Evidence:
+    """A drop is the baseline less the run, a rise the run less the baseline."""
+    order = (0, 1) if rule.kind == "max-drop" else (1, 0)
+    if asked.same:
+        return Evidence(0.0, 0.0, 0.0, 1.0, int(known.sum()), "none", "run and baseline are the same draw")
+    level = asked.options.level
+    if not asked.options.new_problems and not asked.stopped and (rule.name == "pass" or rule.name in COUNTED):
+        counts = [_counts(rule, (asked.baseline, asked.run)[i], known) for i in order]
+        return about_these_problems(counts[0], counts[1], rule.k or 1, rule.tolerance, level)
+    groups = clusters(asked.baseline)
+    first, second = (values[i] for i in order)
+    labels = None if groups is None else groups[known]
+    return about_new_problems(first, second, rule.tolerance, level, labels, asked.tests)
+
+
+def _counts(
+    rule: Rule, run: RunCounts, known: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    counted = run.c if rule.name == "pass" else run.column(COUNTED[rule.name])
+    return counted[known].astype(np.int64), run.n[known]
+
+
+def _same_draw(first: Scorecard, second: Scorecard) -> bool:
+    """The same rollouts, not merely equal counts: there is then no error in the difference."""
+    return first.problems == second.problems and all(first.run.get(key) == second.run.get(key) for key in SAME_DRAW)
+
+
+def _decided(found: Sequence[Finding], level: float, notes: Iterable[str]) -> Check:
+    adjusted = stats.holm([finding.p_value for finding in found]).tolist()
+    findings = []
+    for finding, p_holm in zip(found, adjusted, strict=True):
+        outcome: Outcome = "cannot_tell"
+        if finding.worse_by > finding.tolerance and p_holm <= 1 - level:
+            outcome = "regression"
+        elif finding.high <= finding.tolerance:
+            outcome = "ok"
+        needed = _needed(finding, level, len(found)) if outcome == "cannot_tell" else None
+        findings.append(msgspec.structs.replace(finding, p_holm=p_holm, outcome=outcome, needed=needed))
+    outcomes = {finding.outcome for finding in findings}
+    worst: Outcome = next((name for name in WORST_FIRST if name in outcomes), "ok")
+    return Check(schema=SCHEMA, outcome=worst, level=level, findings=tuple(findings), notes=tuple(notes))
+
+
+def _needed(finding: Finding, level: float, tests: int) -> int | None:
+    """Rollouts (or problems) at which a change of the estimated size is told from the tolerance with 80 % power.
+
+    The variance of an unbiased estimate of a budget k falls at least as fast as 1/n (Hoeffding 1948, theorem 5.2), so that
+    for rollouts this number is an upper bound.
+    """
+    distance = abs(finding.worse_by - finding.tolerance)
+    above = finding.worse_by > finding.tolerance
+    half = finding.worse_by - finding.low if above else finding.high - finding.worse_by
+    error = half / float(ndtri(level))
+    reach = float(ndtri(1 - (1 - level) / (tests if above else 1)) + ndtri(POWER))
+    present = finding.n_problems if finding.source == "problems" else finding.n_samples
+    needed = present * (reach * error / distance) ** 2 if distance > 0 else math.inf
+    return max(present + 1, math.ceil(needed)) if needed <= MOST_NEEDED else None
+
+
+def _labels(asked: _Asked) -> str:
+    return f"{asked.baseline.label} and {asked.run.label}"

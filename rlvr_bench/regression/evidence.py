@@ -1,0 +1,136 @@
+"""How much worse a run is than its baseline, with one-sided limits and the p-value at the tolerance."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+
+from rlvr_bench import stats
+from rlvr_bench.stats.intervals import score_interval
+
+__all__ = ["Evidence", "about_new_problems", "about_these_problems"]
+
+_SEED = 20250807
+REPLICATES_PER_RULE = 200
+FEWEST_REPLICATES = 2000
+FARTHEST = 40.0  # standard errors
+STEPS = 45
+Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """A mean difference ``value`` over ``n_problems``, with one-sided limits ``low`` and ``high`` at the level asked.
+
+    ``p_value`` is that of a true difference of at most the tolerance. ``source`` says which error is in it: "rollouts",
+    for these very problems, or "problems".
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    n_problems: int
+    source: Literal["rollouts", "problems", "none"]
+    method: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mean:
+    """A mean rate and its shrinkage, Var(mean) / (mean (1 - mean)): all that a score interval at any level needs."""
+
+    value: float
+    shrinkage: float
+
+    def limits(self, z: float) -> tuple[float, float]:
+        edge = np.array([z])
+        low, high = score_interval(np.array([self.value]), np.array([self.shrinkage]), (-edge, edge))
+        return float(low[0]), float(high[0])
+
+
+def about_these_problems(first: Counts, second: Counts, k: int, tolerance: float, level: float) -> Evidence:
+    """Mean pass@k of ``first`` less ``second``, (n_correct, n_samples) of the same problems, redrawing rollouts only.
+
+    Given the problems, the two runs are independent: no problem has to be resampled and nothing has to be paired but the
+    set of problems itself. The limits are Newcombe's (1998, method 10) in the form of Zou and Donner (2008): each run's
+    own score interval for redrawn rollouts (``stats.rollout_interval``) gives its error in each direction, and errors add
+    in squares. The p-value inverts the limits. Problems with fewer than k rollouts in either run must be left out.
+    """
+    means = [_mean(run, k, level) for run in (first, second)]
+    value = means[0].value - means[1].value
+    low, high = _limits(means[0], means[1], float(ndtri(level)))
+    return Evidence(
+        value=value,
+        low=low,
+        high=high,
+        p_value=_p_value(means[0], means[1], tolerance),
+        n_problems=len(first[0]),
+        source="rollouts",
+        method="score intervals over rollouts, combined (Newcombe 1998)",
+    )
+
+
+def about_new_problems(
+    first: npt.NDArray[np.float64],
+    second: npt.NDArray[np.float64],
+    tolerance: float,
+    level: float,
+    groups: npt.NDArray[np.str_] | None,
+    rules: int,
+) -> Evidence:
+    """Mean of ``first`` less ``second``, (P,) each, over problems (or clusters) resampled in pairs.
+
+    For claims about other problems of the same kind and new rollouts (``stats.paired_bootstrap_mean``); enough replicates
+    are drawn for the p-value to stay small after correction over ``rules``.
+    """
+    scale = max(1.0, float(np.abs([first, second]).max())) + tolerance  # the bootstrap takes rates
+    found = stats.paired_bootstrap_mean(
+        (first - tolerance) / scale,
+        second / scale,
+        rng=np.random.default_rng(_SEED),
+        clusters=groups,
+        options=stats.Resampling(max(FEWEST_REPLICATES, REPLICATES_PER_RULE * rules), 2 * level - 1),
+    )
+    interval, half = found.difference, float(found.p_value[0]) / 2
+    value, low, high = (float(limit[0]) * scale + tolerance for limit in (interval.value, interval.low, interval.high))
+    return Evidence(
+        value=value,
+        low=low,
+        high=high,
+        p_value=half if value > tolerance else 1 - half,
+        n_problems=int(interval.n_problems[0]),
+        source="problems",
+        method=f"{interval.method} over problems, paired",
+    )
+
+
+def _mean(run: Counts, k: int, level: float) -> _Mean:
+    found = stats.rollout_interval(*run, [k], 2 * level - 1)
+    value = float(found.value[0])
+    edge = float((found.high if value < 0.5 else found.low)[0])
+    spread = float(ndtri(level)) ** 2 * edge * (1 - edge)
+    return _Mean(value, (edge - value) ** 2 / spread if spread > 0 else 0.0)
+
+
+def _limits(first: _Mean, second: _Mean, z: float) -> tuple[float, float]:
+    (low1, high1), (low2, high2) = first.limits(z), second.limits(z)
+    value = first.value - second.value
+    low = value - math.hypot(first.value - low1, high2 - second.value)
+    return low, value + math.hypot(high1 - first.value, second.value - low2)
+
+
+def _p_value(first: _Mean, second: _Mean, tolerance: float) -> float:
+    """The level at which the limit on the tolerance's side just reaches it."""
+    above = first.value - second.value > tolerance
+    near, far = 0.0, FARTHEST
+    for _ in range(STEPS):
+        z = (near + far) / 2
+        low, high = _limits(first, second, z)
+        inside = low > tolerance if above else high < tolerance
+        near, far = (z, far) if inside else (near, z)
+    return float(ndtr(-near if above else near))

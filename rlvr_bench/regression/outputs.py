@@ -1,0 +1,126 @@
+"""A check for other programs to read: JUnit XML, a Markdown summary and annotations for GitHub Actions."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from rlvr_bench.comparison.markdown import as_markdown
+from rlvr_bench.regression.results import Check, Finding
+
+__all__ = ["VERDICTS", "change_text", "junit", "summary", "value_text", "why", "workflow_commands"]
+
+VERDICTS = {"ok": "ok", "regression": "REGRESSION", "cannot_tell": "cannot tell"}
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
+_PLAIN = ("token_entropy", "branching_factor", "tokens_per_response", "distinct_answers")
+
+
+def value_text(finding: Finding, value: float) -> str:
+    """A rate as percent, anything else as a number."""
+    return f"{value:.3f}" if _is_plain(finding) else f"{value:.1%}"
+
+
+def change_text(finding: Finding, value: float) -> str:
+    """A change in points of percent where the metric is a rate."""
+    return f"{value:.3f}" if _is_plain(finding) else f"{100 * value:.2f}"
+
+
+def why(finding: Finding) -> str:
+    """The finding in one sentence."""
+    unit = "" if _is_plain(finding) else " points"
+    before, now = (value_text(finding, value) for value in (finding.first, finding.second))
+    change, low, high, allowed = (
+        change_text(finding, value) for value in (finding.worse_by, finding.low, finding.high, finding.tolerance)
+    )
+    text = (
+        f"{finding.metric} went from {before} to {now}, worse by {change}{unit} "
+        f"(at least {low}, at most {high}; allowed {allowed})"
+    )
+    if finding.outcome != "cannot_tell":
+        return text
+    return f"{text}: too little data to tell. {what_would_settle(finding)}"
+
+
+def what_would_settle(finding: Finding) -> str:
+    """How much more data it takes."""
+    unit = "problems" if finding.source == "problems" else "rollouts per problem in both runs"
+    if finding.needed is None:
+        return f"The estimate is so close to the tolerance that no number of {unit} would settle it"
+    return f"About {finding.needed:,} {unit} would settle it"
+
+
+def junit(found: Check, *, strict: bool = False) -> bytes:
+    """One test case per finding: a regression is a failure, "cannot tell" is skipped, or a failure where ``strict``."""
+    failed = {"regression", "cannot_tell"} if strict else {"regression"}
+    suite = ElementTree.Element(
+        "testsuite",
+        name="rlvr-bench check",
+        tests=str(len(found.findings)),
+        failures=str(sum(finding.outcome in failed for finding in found.findings)),
+        errors="0",
+        skipped=str(sum(finding.outcome not in failed | {"ok"} for finding in found.findings)),
+        time="0",
+    )
+    for finding in found.findings:
+        name = f"{finding.rule} ({finding.run} against {finding.baseline})"
+        case = ElementTree.SubElement(suite, "testcase", classname=_xml(finding.task), name=_xml(name), time="0")
+        if finding.outcome in failed:
+            ElementTree.SubElement(case, "failure", type=finding.outcome, message=_xml(why(finding)))
+        elif finding.outcome != "ok":
+            ElementTree.SubElement(case, "skipped", message=_xml(why(finding)))
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content
+
+
+def summary(found: Check) -> str:
+    """A Markdown table of the findings, for the summary of a job."""
+    head = ["", "task", "run", "baseline", "rule", "before", "now", "worse by", "at least", "at most", "p (Holm)"]
+    rows = [
+        [
+            VERDICTS[finding.outcome],
+            *(finding.task, finding.run, finding.baseline, finding.rule),
+            *(value_text(finding, value) for value in (finding.first, finding.second)),
+            *(change_text(finding, value) for value in (finding.worse_by, finding.low, finding.high)),
+            f"{finding.p_holm:.3f}",
+        ]
+        for finding in found.findings
+    ]
+    lines = [f"### rlvr-bench check: {VERDICTS[found.outcome]}", "", _row(head), _row(["---"] * len(head), plain=True)]
+    lines += [_row(row) for row in rows]
+    told = [why(finding) for finding in found.findings if finding.outcome != "ok"] + list(found.notes)
+    return "\n".join([*lines, "", *(f"- {as_markdown(text)}" for text in told), ""])
+
+
+def workflow_commands(found: Check, *, strict: bool = False) -> list[str]:
+    """Workflow commands of GitHub Actions: an error for a regression, a warning (an error where ``strict``) for doubt."""
+    lines = []
+    for finding in found.findings:
+        if finding.outcome != "ok":
+            command = "error" if strict or finding.outcome == "regression" else "warning"
+            title = f"{VERDICTS[finding.outcome]}: {finding.run} on {finding.task}"
+            lines.append(f"::{command} title={_property(title)}::{_data(why(finding))}")
+    return lines
+
+
+def _is_plain(finding: Finding) -> bool:
+    return finding.metric.partition("@")[0] in _PLAIN
+
+
+def _row(cells: list[str], *, plain: bool = False) -> str:
+    return f"| {' | '.join(cells if plain else map(as_markdown, cells))} |"
+
+
+def _xml(text: str) -> str:
+    """XML 1.0 has no place for most control characters, escaped or not."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

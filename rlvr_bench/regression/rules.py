@@ -1,0 +1,132 @@
+"""What a check may ask: which metric may fall or rise by how much, from the command line or from pyproject.toml."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from rlvr_bench.errors import BadArgument, DataError
+
+__all__ = ["CheckOptions", "Rule", "Settings", "make_rules", "read_settings", "split_rule"]
+
+# Metrics that are counted per problem, and the column of the scorecard that counts them.
+COUNTED = {"error_rate": "error", "no_answer_rate": "no_answer", "truncation_rate": "truncated"}
+# Metrics of which a scorecard holds one mean per problem, without its error.
+MEANS = {
+    "duplicate_rate": "duplicates",
+    "token_entropy": "entropy_mean",
+    "branching_factor": "branching_mean",
+    "tokens_per_response": "tokens_mean",
+}
+UNBOUNDED = ("token_entropy", "branching_factor", "tokens_per_response", "distinct_answers")
+_BUDGET = re.compile(r"(pass|distinct_answers)@([1-9][0-9]{0,9})")
+_KNOWN = ", ".join(("pass@K", *COUNTED, *MEANS, "distinct_answers@K"))
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """``metric`` may get worse by ``tolerance``: fall, where ``kind`` is max-drop, or rise. ``k``: its budget, if any."""
+
+    kind: Literal["max-drop", "max-rise"]
+    metric: str
+    tolerance: float
+    k: int | None = None
+
+    @property
+    def text(self) -> str:
+        """As one writes it: ``max-drop pass@64=0.03``."""
+        return f"{self.kind} {self.metric}={self.tolerance:g}"
+
+    @property
+    def name(self) -> str:
+        """The metric without its budget."""
+        return self.metric.partition("@")[0]
+
+
+class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a check decides.
+
+    ``level``: one-sided confidence of every outcome. ``max_error_rate``: a scorecard whose verifier failed on a larger
+    share of rollouts is refused. ``new_problems``: decide about other problems of the same kind, not about these very
+    ones. ``allow``: names of fields in which run and baseline may differ, as in ``compare``.
+    """
+
+    level: float = 0.95
+    max_error_rate: float = 0.01
+    new_problems: bool = False
+    allow: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.level < 1:
+            raise BadArgument("level", self.level, "must lie between 0.5 and 1")
+        if not 0 <= self.max_error_rate <= 1:
+            raise BadArgument("max_error_rate", self.max_error_rate, "must lie between 0 and 1")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """The table [tool.rlvr-bench.check] of a pyproject.toml; what is not in it is None or empty."""
+
+    against: tuple[str, ...] = ()
+    max_drop: dict[str, float] = {}
+    max_rise: dict[str, float] = {}
+    level: float | None = None
+    max_error_rate: float | None = None
+    new_problems: bool | None = None
+    strict: bool = False
+    allow: tuple[str, ...] = ()
+
+
+def make_rules(max_drop: Mapping[str, float], max_rise: Mapping[str, float]) -> tuple[Rule, ...]:
+    """Rules from tolerances by metric. Raises BadArgument: an unknown metric, a bad tolerance, or no rule at all."""
+    rules = [_rule("max-drop", metric, value) for metric, value in max_drop.items()]
+    rules += [_rule("max-rise", metric, value) for metric, value in max_rise.items()]
+    if not rules:
+        raise BadArgument("rules", "none", "name at least one, such as --max-drop pass@64=0.03")
+    return tuple(rules)
+
+
+def split_rule(option: str, texts: Sequence[str]) -> dict[str, float]:
+    """Tolerances by metric from METRIC=TOLERANCE, as one writes them behind ``option``. Raises BadArgument."""
+    found: dict[str, float] = {}
+    for text in texts:
+        metric, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise BadArgument(option, text, "must read METRIC=TOLERANCE, such as pass@64=0.03") from None
+        if metric in found:
+            raise BadArgument(option, text, f"{metric} has a tolerance already, {found[metric]:g}")
+        found[metric] = value
+    return found
+
+
+def read_settings(file: Path) -> Settings:
+    """The check's table of a pyproject.toml; empty where it has none. Raises DataError naming file and field."""
+    try:
+        content: Any = tomllib.loads(file.read_text(encoding="utf-8"))
+        for name in ("tool", "rlvr-bench", "check"):
+            content = content.get(name, {})
+        return msgspec.convert(content, Settings)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: not a TOML file ({error})") from error
+    except (AttributeError, msgspec.ValidationError) as error:
+        raise DataError(f"{file}: [tool.rlvr-bench.check] cannot be used ({error})") from error
+
+
+def _rule(kind: Literal["max-drop", "max-rise"], metric: str, tolerance: float) -> Rule:
+    budget = _BUDGET.fullmatch(metric)
+    if budget is None and metric not in COUNTED and metric not in MEANS:
+        raise BadArgument(f"--{kind}", metric, f"is no metric of a check. Known: {_KNOWN}")
+    rule = Rule(kind=kind, metric=metric, tolerance=float(tolerance), k=int(budget[2]) if budget else None)
+    highest = math.inf if rule.name in UNBOUNDED else 1.0
+    if not (0 <= tolerance < highest):
+        allowed = "a number of at least 0" if rule.name in UNBOUNDED else "a fraction, such as 0.02 for two points"
+        raise BadArgument(f"--{kind} {metric}", tolerance, f"must be {allowed}")
+    return rule
