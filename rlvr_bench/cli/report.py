@@ -1,0 +1,49 @@
+"""The verb ``report``: one page with charts from any number of runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rlvr_bench.cli.options import AsJson
+
+__all__ = ["register"]
+
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", help="Run folders or scorecard files; the first of a task is its baseline."),
+]
+Html = Annotated[Path, typer.Option(help="File to write.")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="Compare although this field differs (chat_template, problems, ...). Any number of times."),
+]
+Rollouts = Annotated[
+    int, typer.Option(help="Rollouts of each verdict to show per problem, where RUN is a folder; 0 for none.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(report)
+
+
+def report(
+    runs: Runs, html: Html = Path("report.html"), allow: Allow = None, rollouts: Rollouts = 2, as_json: AsJson = False
+) -> None:
+    """One page with charts and tables, whole in itself. Reads scorecards; run folders add texts and rollouts."""
+    import msgspec
+
+    from rlvr_bench.reporting import report as write_report
+
+    found = write_report(runs, html, allow=allow or (), rollouts=rollouts)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found, enc_hook=str), indent=1).decode() + "\n")
+        return
+    size = found.size_bytes / 2**20
+    line = f"{found.html}: {found.runs} runs on {', '.join(found.tasks)}, {size:.1f} MiB"
+    Console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,94 @@
+// Puts the page together and keeps it in step with task, baseline, shown checkpoints, theme and window.
+
+const SECTIONS = [
+  ["reach", "What can each checkpoint reach?", [passAtK, difference, tiers, cover, guess]],
+  ["problems", "Which problems?", [upset, chance, histogram, heat]],
+  ["policy", "How does the policy explore?", [steps, entropyKinds, branching, profile, lengths]],
+  ["responses", "What do the responses look like?", [quality, diversity, answerEntropy]],
+];
+
+function build() {
+  const links = [["summary", "Summary"], ...SECTIONS.map(([id, title]) => [id, title.replace(/^.*(reach|problems|explore|responses).*$/, (_, word) => ({ reach: "Reach", problems: "Problems", explore: "Exploration", responses: "Responses" })[word])]), ["rollouts", "Rollouts"], ["words", "Words"], ["settings", "Settings"]];
+  document.getElementById("top").replaceChildren(
+    el("div", { class: "head" },
+      el("h1", { id: "title" }),
+      el("p", { class: "facts", id: "facts" })),
+    el("nav", { "aria-label": "Sections" }, ...links.map(([id, text]) => el("a", { href: `#${id}`, text }))));
+  document.getElementById("page").replaceChildren(
+    el("div", { class: "bar", id: "bar" }),
+    el("section", { id: "summary" }, el("h2", { text: "Summary" }), el("ul", { class: "findings", id: "findings" }), el("div", { id: "summary-table" }), el("div", { id: "notes" })),
+    ...SECTIONS.map(([id, title, list]) => el("section", { id }, el("h2", { text: title }), el("div", { class: "cards" }, ...list.map(cardOf)))),
+    el("section", { id: "rollouts" }, el("h2", { text: "Read some rollouts" }), readerCard()),
+    el("section", { id: "words" }, el("h2", { text: "What the words mean" }), words()),
+    el("section", { id: "settings" }, el("h2", { text: "How the runs were made" }), el("div", { id: "settings-list" })));
+  for (const chart of charts.values()) watcher.observe(chart.card);
+}
+
+function fill() {
+  document.getElementById("title").textContent = task().task;
+  document.getElementById("facts").textContent = facts();
+  document.getElementById("findings").replaceChildren(...findings().map((text) => el("li", { text })));
+  document.getElementById("summary-table").replaceChildren(...summaryTable());
+  document.getElementById("notes").replaceChildren(...task().notes.map((text) => el("p", { class: "note", text: `Note: ${text}` })));
+  document.getElementById("settings-list").replaceChildren(...settings());
+  fillBar();
+  fillReader();
+}
+
+function fillBar() {
+  const pick = (label, id, options, index, set) => {
+    const select = el("select", { id, change: () => set(select.selectedIndex) }, ...options.map((text) => el("option", { text })));
+    select.selectedIndex = index;
+    return el("label", { class: "pick" }, `${label} `, select);
+  };
+  const parts = [];
+  if (PAGE.length > 1) parts.push(pick("task", "pick-task", PAGE.map((each) => each.task), state.task, (index) => update({ task: index, baseline: PAGE[index].baselines[0], hidden: new Set() })));
+  if (runs().length > 1) parts.push(pick("baseline", "pick-baseline", task().baselines.map((i) => clip(runs()[i].short, 40)), task().baselines.indexOf(state.baseline), (index) => update({ baseline: task().baselines[index] })));
+  const themes = ["auto", "light", "dark"];
+  parts.push(pick("theme", "pick-theme", themes, themes.indexOf(state.theme), (index) => {
+    setTheme(themes[index]);
+    update({});
+  }));
+  const chips = runs().map((run, i) => {
+    const swatch = el("span", { class: "swatch" });
+    swatch.style.background = colour(i);
+    return el("button", { type: "button", class: "chip", "aria-pressed": String(!state.hidden.has(i)), title: `${run.label}: show or hide in the charts`, click: () => toggleRun(i) }, swatch, clip(run.short, 32));
+  });
+  document.getElementById("bar").replaceChildren(el("div", { class: "picks" }, ...parts), el("div", { class: "chips", role: "group", "aria-label": "Checkpoints shown in the charts" }, ...chips));
+}
+
+function toggleRun(i) {
+  const hidden = new Set(state.hidden);
+  if (!hidden.delete(i)) hidden.add(i);
+  if (hidden.size < runs().length) update({ hidden });
+  document.querySelectorAll(".chip")[i].focus();
+}
+
+function update(changes) {
+  const focused = document.activeElement?.id;
+  Object.assign(state, changes);
+  fill();
+  redraw();
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+}
+
+function print(on) {
+  state.printing = on;
+  document.body.classList.toggle("printing", on);
+  for (const chart of charts.values()) if (on || chart.drawn) draw(chart);
+}
+
+let resizing = 0;
+window.addEventListener("resize", () => {
+  clearTimeout(resizing);
+  resizing = setTimeout(redraw, 150);
+});
+window.addEventListener("beforeprint", () => print(true));
+window.addEventListener("afterprint", () => print(false));
+window.addEventListener("scroll", hideTip, { passive: true });
+systemDark.addEventListener("change", () => update({}));
+
+build();
+fill();
+draw(passAtK);
+performance.mark("first chart");

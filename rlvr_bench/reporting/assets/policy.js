@@ -1,0 +1,142 @@
+// How the policy spreads its probability, and what its responses look like.
+
+const KINDS = ["all", "correct", "wrong"];
+const STATISTICS = "These scorecards have no token statistics (evaluate with --token-stats summary).";
+
+const seriesMeasures = {
+  token_entropy: ["token entropy, nats", null, undefined],
+  branching_factor: ["branching factor", null, undefined],
+  answer_entropy: ["answer entropy, nats", null, undefined],
+  "pass@k, k = 1": ["pass@1", null, 1],
+  "pass@k, largest k": ["pass@k at the largest k", null, "largest"],
+};
+
+function seriesEstimate(run, measure) {
+  const [, group, k] = seriesMeasures[measure];
+  if (k === undefined) return estimates(run, measure, group)[0];
+  const curve = estimates(run, "pass@k").filter((each) => known(each.value));
+  return curve.find((each) => each.k === (k === "largest" ? largestK() : k));
+}
+
+const steps = {
+  id: "steps",
+  title: "Over training",
+  explain: "A measure at each training step. Falling token entropy means that the policy commits itself; when it nears zero there is little left to explore.",
+  wide: true,
+  controls: [{ key: "measure", label: "measure", initial: "token_entropy", options: () => Object.entries(seriesMeasures).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
+  empty: "No training series here: needs two checkpoints whose names end in their step, such as grpo@200 or global_step_200.",
+  rows(chart) {
+    const measure = chosen(chart, "measure");
+    const found = shownRuns().filter((i) => runs()[i].step !== null && known(seriesEstimate(runs()[i], measure)?.value)).map((i) => row(i, seriesEstimate(runs()[i], measure), { series: runs()[i].series, step: runs()[i].step, measure }));
+    found.sort((a, b) => a.series.localeCompare(b.series) || a.step - b.step);
+    return found.filter((each) => found.some((other) => other.series === each.series && other.step !== each.step));
+  },
+  figure(rows, chart) {
+    const measure = chosen(chart, "measure");
+    const rate = measure.startsWith("pass");
+    const options = { format: rate ? percent : decimal, what: (each) => `step ${count(each.step)}, ${seriesMeasures[each.measure][0]}` };
+    const names = [...new Set(rows.map((each) => each.series))];
+    const data = names.map((name, j) => {
+      const mine = rows.filter((each) => each.series === name);
+      return {
+        type: "scatter", mode: "lines+markers", name: esc(name.split("/").pop()), x: mine.map((each) => each.step), y: mine.map((each) => each.value), hoverinfo: "text", hovertext: mine.map((each) => hoverText(each, options)),
+        error_y: { type: "data", symmetric: false, array: mine.map((each) => (known(each.high) ? each.high - each.value : 0)), arrayminus: mine.map((each) => (known(each.low) ? each.value - each.low : 0)), thickness: 1.3, width: 3, color: css("--soft") },
+        line: { color: names.length > 1 ? COLOURS[shade()][j % 12] : css("--soft"), width: 2 }, marker: { size: 9, color: mine.map((each) => colour(each._run)), symbol: symbol(j) },
+      };
+    });
+    const knots = measure === "token_entropy" ? task().stages.filter((each) => each.fit.second_stage) : [];
+    const shapes = knots.flatMap(({ fit }) => [
+      { type: "rect", xref: "x", yref: "paper", x0: fit.low, x1: fit.high, y0: 0, y1: 1, line: { width: 0 }, fillcolor: css("--faint"), opacity: 0.35, layer: "below" },
+      { type: "line", xref: "x", yref: "paper", x0: fit.knot, x1: fit.knot, y0: 0, y1: 1, line: { color: css("--soft"), width: 1, dash: "dot" } },
+    ]);
+    const annotations = knots.map(({ fit }) => ({ x: fit.knot, y: 1, yref: "paper", xanchor: "left", yanchor: "top", text: ` second stage from step ${decimal(fit.knot)}`, showarrow: false, font: { color: css("--soft"), size: 11 } }));
+    return { data, layout: { height: 320, showlegend: names.length > 1, shapes, annotations, xaxis: { title: "training step" }, yaxis: { title: seriesMeasures[measure][0], rangemode: "tozero", tickformat: rate ? ".0%" : undefined } } };
+  },
+  says: (rows, chart) => `${standardNote(rows)}${chosen(chart, "measure") === "token_entropy" ? task().stages.map(stageWords).join("") : ""}`,
+};
+
+function stageWords({ series, fit }) {
+  const name = task().stages.length > 1 ? `${series}: ` : "";
+  if (fit.second_stage) return ` ${name}The course bends at step ${decimal(fit.knot)} ${limits(fit.low, fit.high, decimal)}, ${pValue(fit.p_value)} against a straight line.`;
+  return ` ${name}Stages: ${fit.note ?? "none found"}.`;
+}
+
+// Dots of one statistic over all, correct and wrong rollouts.
+function byOutcome(id, title, explain, name, axis) {
+  const groups = (matched) => (matched ? [["correct", "correct, length-matched"], ["wrong", "wrong, length-matched"]] : [["all", null], ["correct", "correct"], ["wrong", "wrong"]]);
+  return {
+    id,
+    title,
+    explain,
+    controls: [{ key: "matched", label: "rollouts", initial: "plain", options: () => [["plain", "as drawn"], ...(runs().some((run) => estimates(run, name, "correct, length-matched").length) ? [["matched", "matched in length"]] : [])] }],
+    empty: STATISTICS,
+    rows: (chart) => groups(chosen(chart, "matched") === "matched").flatMap(([kind, group]) => rowsOf(name, () => ({ rollouts: kind, group: group ?? "all" }), group)),
+    figure: (rows) => dots(rows, { by: "rollouts", kinds: KINDS.filter((kind) => rows.some((each) => each.rollouts === kind)), title: axis, what: (each) => `${title.toLowerCase()}, ${each.group}` }),
+  };
+}
+
+const entropyKinds = byOutcome("entropy", "Token entropy", "How undecided the policy is at each token, in nats (0: always the same next token). Correct and wrong rollouts apart; wrong ones are often longer, so compare them matched in length too.", "token_entropy", "entropy, nats");
+const branching = byOutcome("branching", "Branching factor", "How many next tokens hold 95 % of the probability, on average: 1 means no choice.", "branching_factor", "tokens");
+const lengths = byOutcome("lengths", "Length of responses", "Tokens per response.", "tokens_per_response", "tokens");
+lengths.empty = "Not in these scorecards.";
+
+const profile = {
+  id: "profile",
+  title: "Entropy along the response",
+  explain: "Token entropy from the beginning of a response (left) to its end (right): where the policy still decides.",
+  controls: [
+    { key: "kind", label: "rollouts", initial: "all", options: () => KINDS.filter((kind) => runs().some((run) => profileOf(run, kind).length)).map((kind) => [kind, kind]) },
+    { key: "bands", label: "95 % bands", initial: true },
+  ],
+  empty: STATISTICS,
+  rows: (chart) => shownRuns().flatMap((i) => profileOf(runs()[i], chosen(chart, "kind") ?? "all").map(([from, to, each]) => row(i, each, { rollouts: chosen(chart, "kind") ?? "all", from, to, _middle: (from + to) / 2 }))),
+  figure: (rows, chart) => ({
+    data: lines(rows, { x: "_middle", bands: chosen(chart, "bands"), what: (each) => `entropy at ${Math.round(100 * each.from)}–${Math.round(100 * each.to)} % of the response` }),
+    layout: { height: 340, xaxis: { title: "position in the response", tickformat: ".0%", range: [0, 1] }, yaxis: { title: "entropy, nats", rangemode: "tozero" } },
+  }),
+};
+
+// (from, to, estimate) of the bins, whose groups read "0.00-0.05" for all rollouts and "correct, 0.00-0.05" for some.
+function profileOf(run, kind) {
+  return estimates(run, "entropy_profile").flatMap((each) => {
+    const found = /^(?:(correct|wrong), )?([\d.]+)-([\d.]+)$/.exec(each.group ?? "");
+    return found && (found[1] ?? "all") === kind && known(each.value) ? [[Number(found[2]), Number(found[3]), each]] : [];
+  });
+}
+
+const mostProblems = (each) => 2 * each.n_problems >= task().problems.length;
+
+const diversity = {
+  id: "diversity",
+  title: "Distinct answers",
+  explain: "How many different final answers k answers to one problem hold, on average. A policy that is right more often gives fewer for that reason alone.",
+  controls: [{ key: "bands", label: "95 % bands", initial: true }],
+  rows: () => rowsOf("distinct_answers@k", (each) => ({ k: each.k })),
+  says: (rows) => `${standardNote(rows.filter(mostProblems))} Points that fewer than half of the problems enter are in the table only.`,
+  figure: (rows, chart) => ({
+    data: lines(rows.filter(mostProblems), { x: "k", bands: chosen(chart, "bands"), what: (each) => `distinct answers among ${count(each.k)}` }),
+    layout: { height: 340, xaxis: logAxis("k, answers to one problem", Math.max(...rows.filter(mostProblems).map((each) => each.k))), yaxis: { title: "distinct answers", rangemode: "tozero" } },
+  }),
+};
+
+const answerEntropy = {
+  id: "answer-entropy",
+  title: "Answer entropy",
+  explain: "How evenly the final answers to a problem are spread, in nats (0: always the same answer). Over wrong answers only, it does not depend on how often the policy is right.",
+  rows: () => [["all", null], ["wrong", "wrong"]].flatMap(([kind, group]) => rowsOf("answer_entropy", () => ({ answers: kind }), group)),
+  figure: (rows) => dots(rows, { by: "answers", kinds: ["all", "wrong"], title: "entropy of answers, nats", what: (each) => `answer entropy, ${each.answers} answers` }),
+};
+
+const RATES = {
+  truncation_rate: "cut off", no_answer_rate: "no answer", error_rate: "verifier error", duplicate_rate: "repeats", several_answers_rate: "several answers",
+  format_violation_rate: "format broken", repetition_rate: "loops", language_mixing_rate: "mixed languages",
+};
+
+const quality = {
+  id: "quality",
+  title: "Quality of the responses",
+  explain: "Shares of all rollouts: cut off at the token limit, without an answer, not decided by the verifier, word-for-word repeats of another rollout, and other signs of trouble. pass@k is to be read beside them.",
+  wide: true,
+  rows: () => Object.keys(RATES).flatMap((name) => rowsOf(name, () => ({ rate: RATES[name] }))),
+  figure: (rows) => cells(rows, { by: "rate", columns: Object.values(RATES).filter((name) => rows.some((each) => each.rate === name)), scale: (each) => Math.sqrt(each.value), label: (each) => percent(each.value), format: percent, what: (each) => each.rate }),
+};

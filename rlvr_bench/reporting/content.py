@@ -1,0 +1,334 @@
+"""What stands on the page, computed: one record per task that goes into the page as JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import stats
+from rlvr_bench.analysis.stages import StageFit, fit_stages
+from rlvr_bench.comparison.cards import RunCounts, align, clusters
+from rlvr_bench.comparison.curves import crossover
+from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
+from rlvr_bench.comparison.sets import boundary_change, overlaps
+from rlvr_bench.records import Estimate
+from rlvr_bench.reporting.browser import Browser, browse
+from rlvr_bench.reporting.sources import Source, in_steps, short_names, step_of
+from rlvr_bench.scorers.common import rate_estimates
+from rlvr_bench.scorers.solve_rate import default_ks
+
+__all__ = ["PagePair", "PageRun", "PageTask", "page_task"]
+
+_SEED = 20250807
+FEW_RUNS = 6  # up to here every run can be the baseline; beyond, the first and the last: pairs cost time
+REPLICATES_PER_TEST = 100  # so that Holm's correction can still reach 0.01
+QUESTION_CHARACTERS = 2_000_000
+
+
+class PageRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run: names, place in a training series, settings, estimates, and per problem n, c and the solve rate's limits."""
+
+    label: str
+    short: str
+    series: str | None
+    step: int | None
+    settings: dict[str, str]
+    n_min: int
+    n_max: int
+    estimates: list[Estimate]
+    n: list[int]
+    c: list[int]
+    low: list[float]
+    high: list[float]
+
+
+class PagePair(msgspec.Struct, frozen=True, kw_only=True):
+    """Run ``second`` against run ``first`` (numbers of runs). ``differences``: (name, k, value, low, high, p_holm, n)."""
+
+    first: int
+    second: int
+    differences: list[tuple[str, int | None, float, float, float, float, int]]
+    crossover: Crossover
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+    gains: NullSize | None
+    losses: NullSize | None
+
+
+class PageStage(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether token entropy bends over a training series, and where."""
+
+    series: str
+    fit: StageFit
+
+
+class PageTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task of the page. ``headline``: the budgets whose differences are tested; ``baselines``: the default first."""
+
+    task: str
+    problems: list[str]
+    tiers: list[str]
+    questions: list[str]
+    ks: list[int]
+    headline: list[int]
+    runs: list[PageRun]
+    baselines: list[int]
+    pairs: list[PagePair]
+    overlap_k: int
+    overlaps: list[Overlap]
+    notes: list[str]
+    browser: Browser
+    stages: list[PageStage]
+
+
+def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) -> PageTask:
+    """Everything the page says of one task; the first source is the baseline. Raises the errors of ``compare``."""
+    given, sources = sources[0], in_steps(sources)
+    start = sources.index(given)
+    ids, runs, notes = align([(source.file, source.card) for source in sources], allow)
+    largest = min(run.largest_k for run in runs)
+    ks = default_ks(largest) if largest else []
+    questions = {name: problem for source in sources for name, problem in source.questions().items()}
+    names = short_names([run.label for run in runs])
+    baselines = [start, *(i for i in range(len(runs)) if i != start and (len(runs) <= FEW_RUNS or i == len(runs) - 1))]
+    many = len(runs) > 1 and largest > 0
+    headline = sorted({1, ks[len(ks) // 2], ks[-1]}) if ks else []
+    cut = max(200, QUESTION_CHARACTERS // max(len(ids), 1))
+    page_runs = [_run(*each) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)]
+    return PageTask(
+        task=str(sources[0].card.run.get("task", "")),
+        problems=list(ids),
+        tiers=[str(entry.get("tier") or "") for entry in runs[0].entries],
+        questions=[questions[name].question[:cut] if name in questions else "" for name in ids],
+        ks=ks,
+        headline=headline,
+        runs=page_runs,
+        baselines=baselines if many else [start],
+        pairs=_pairs(ids, runs, ks, headline, baselines) if many else [],
+        overlap_k=largest,
+        overlaps=overlaps(ids, runs, largest) if largest else [],
+        notes=notes,
+        browser=browse([source.run for source in sources], ids, _difficulty(runs), rollouts),
+        stages=_stages(page_runs),
+    )
+
+
+def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:
+    step = step_of(str(source.card.run.get("model", "")))
+    low, high = _rate_limits(run.c, run.n)
+    return PageRun(
+        label=run.label,
+        short=short,
+        series=None if step is None else step.series,
+        step=None if step is None else step.step,
+        settings=_settings(source),
+        n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
+        n_max=int(run.n.max(initial=0)),
+        estimates=[*source.card.estimates, *tiers],
+        n=run.n.tolist(),
+        c=run.c.tolist(),
+        low=low.round(4).tolist(),
+        high=high.round(4).tolist(),
+    )
+
+
+def _rate_limits(
+    c: npt.NDArray[np.int64], n: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Clopper and Pearson's exact 95 % limits of each problem's solve rate, both (P,)."""
+    from scipy.special import betaincinv
+
+    low = np.where(c > 0, betaincinv(np.maximum(c, 1), n - c + 1, 0.025), 0.0)
+    high = np.where(c < n, betaincinv(c + 1, np.maximum(n - c, 1), 0.975), 1.0)
+    return low, high
+
+
+def _tiers(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[list[Estimate]]:
+    """pass@k of each run in each difficulty tier, ``group`` its name, the easiest first, where there are several."""
+    tiers = np.array([str(entry.get("tier") or "") for entry in runs[0].entries])
+    rates = _difficulty(runs)
+    names = sorted(set(tiers.tolist()), key=lambda name: (-float(rates[tiers == name].mean()), name))
+    found: list[list[Estimate]] = [[] for _ in runs]
+    if len(names) < 2 or not ks:
+        return found
+    values, groups = np.concatenate([run.pass_table(ks) for run in runs], axis=1), clusters(runs[0])
+    for name in names:
+        mask = tiers == name
+        labels = [
+            Estimate(
+                name="tier_pass@k", k=k, value=None, group=name, method="unbiased", n_samples=int(run.n[mask].min())
+            )
+            for run in runs
+            for k in ks
+        ]
+        estimates = rate_estimates(labels, values[mask], None if groups is None else groups[mask])
+        for number, own in enumerate(found):
+            own += estimates[number * len(ks) : (number + 1) * len(ks)]
+    return found
+
+
+def _pairs(
+    ids: Sequence[str], runs: Sequence[RunCounts], ks: Sequence[int], headline: Sequence[int], baselines: Sequence[int]
+) -> list[PagePair]:
+    """Every run against every baseline, in the order of the baselines."""
+    couples = [(first, second) for first in baselines for second in range(len(runs)) if first != second]
+    halves = sorted({(min(pair), max(pair)) for pair in couples})
+    replicates = max(2000, REPLICATES_PER_TEST * (len(runs) - 1) * max(len(headline), 2))
+    differences = _differences(runs, ks, headline, couples, replicates)
+    k = ks[-1]
+
+    def sets(pair: tuple[int, int]) -> tuple[Crossover, Any]:
+        first, second = runs[pair[0]], runs[pair[1]]
+        return crossover(first, second), boundary_change(ids, first, second, k, replicates)
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets go of the lock in its long loops
+        found = dict(zip(halves, pool.map(sets, halves), strict=True))
+    pairs = []
+    for first, second in couples:
+        crossing, change = found[min(first, second), max(first, second)]
+        forward = first < second
+        pair = PagePair(
+            first=first,
+            second=second,
+            differences=differences[first, second],
+            crossover=crossing,
+            gained=change.gained if forward else change.lost,
+            lost=change.lost if forward else change.gained,
+            gains=change.gains if forward else change.losses,
+            losses=change.losses if forward else change.gains,
+        )
+        pairs.append(pair)
+    return _corrected_sets(pairs, baselines)
+
+
+_Row = tuple[str, int | None, float, float, float, float, int]
+
+
+def _differences(
+    runs: Sequence[RunCounts],
+    ks: Sequence[int],
+    headline: Sequence[int],
+    couples: Sequence[tuple[int, int]],
+    replicates: int,
+) -> dict[tuple[int, int], list[_Row]]:
+    """Paired differences of each couple: pass@k at every k, token entropy and branching factor where measured.
+
+    One bootstrap for all couples. Holm's correction is over a baseline's tests at the headline budgets, and over its
+    policy statistics; the other budgets draw a band and are not tested.
+    """
+    tables = [run.pass_table(ks) for run in runs]
+    policies = {"token_entropy": "entropy_mean", "branching_factor": "branching_mean"}
+    columns: list[tuple[str, int | None, npt.NDArray[np.float64]]] = [
+        ("pass@k", k, np.stack([table[:, i] for table in tables], axis=1)) for i, k in enumerate(ks)
+    ]
+    columns += [
+        (name, None, np.stack([run.column(column) for run in runs], axis=1)) for name, column in policies.items()
+    ]
+    measured = [(name, k, values) for name, k, values in columns if not np.isnan(values).all(axis=0).any()]
+    scale = [max(1.0, float(np.nanmax(np.abs(values)))) for *_, values in measured]  # the bootstrap takes rates
+    first, second = (
+        np.concatenate(
+            [values[:, [couple[side] for couple in couples]] / scale[i] for i, (*_, values) in enumerate(measured)],
+            axis=1,
+        )
+        for side in (0, 1)
+    )
+    found = stats.paired_bootstrap_mean(
+        second,
+        first,
+        rng=np.random.default_rng(_SEED),
+        clusters=clusters(runs[0]),
+        options=stats.Resampling(replicates, 0.95),
+    )
+    value, low, high = (
+        limit.reshape(len(measured), -1) * np.array(scale)[:, None]
+        for limit in (found.difference.value, found.difference.low, found.difference.high)
+    )
+    size, p = (array.reshape(len(measured), -1) for array in (found.difference.n_problems, found.p_value))
+    p_holm = np.full(p.shape, np.nan)
+    families = (
+        [i for i, (name, k, _) in enumerate(measured) if name == "pass@k" and k in headline],
+        [i for i, (name, *_) in enumerate(measured) if name != "pass@k"],
+    )
+    for baseline in {first for first, _ in couples}:
+        mine = [i for i, couple in enumerate(couples) if couple[0] == baseline]
+        for family in families:
+            place = np.ix_(family, mine)
+            p_holm[place] = stats.holm(p[place].ravel()).reshape(p[place].shape) if family else p[place]
+    return {
+        couple: [
+            (name, k, float(value[i, j]), float(low[i, j]), float(high[i, j]), float(p_holm[i, j]), int(size[i, j]))
+            for i, (name, k, _) in enumerate(measured)
+        ]
+        for j, couple in enumerate(couples)
+    }
+
+
+def _corrected_sets(pairs: Sequence[PagePair], baselines: Sequence[int]) -> list[PagePair]:
+    """Holm's correction over the gained and lost sets of each baseline."""
+    corrected = []
+    for baseline in baselines:
+        mine = [pair for pair in pairs if pair.first == baseline]
+        sizes = [size for pair in mine for size in (pair.gains, pair.losses) if size is not None]
+        adjusted = iter(stats.holm([size.p_value for size in sizes]).tolist() if sizes else [])
+        for pair in mine:
+            gains, losses = (
+                size and msgspec.structs.replace(size, p_holm=next(adjusted)) for size in (pair.gains, pair.losses)
+            )
+            corrected.append(msgspec.structs.replace(pair, gains=gains, losses=losses))
+    return corrected
+
+
+def _stages(runs: Sequence[PageRun]) -> list[PageStage]:
+    """Rising stage and plateau of token entropy in each training series (``fit_stages``), where it was measured."""
+    series: dict[str, dict[int, float]] = {}
+    for run in runs:
+        entropy = [
+            item.value for item in run.estimates if item.name == "token_entropy" and not item.group and item.value
+        ]
+        if run.series is not None and run.step is not None and entropy:
+            series.setdefault(run.series, {})[run.step] = entropy[0]
+    return [
+        PageStage(
+            series=name,
+            fit=fit_stages("token_entropy", list(at), list(at.values()), rng=np.random.default_rng(_SEED)),
+        )
+        for name, at in series.items()
+        if len(at) > 1
+    ]
+
+
+def _difficulty(runs: Sequence[RunCounts]) -> npt.NDArray[np.float64]:
+    """Mean solve rate of each problem over the runs, (P,): low is hard."""
+    return np.asarray(np.mean([run.c / np.maximum(run.n, 1) for run in runs], axis=0))
+
+
+def _settings(source: Source) -> dict[str, str]:
+    """How the run was drawn and graded, in words, for the table at the page's end."""
+    run = source.card.run
+    sampling, grading = run.get("sampling") or {}, run.get("grading") or {}
+    sessions = run.get("sessions") or [{}]
+    rule = run.get("stopping")
+    settings = {
+        "model": run.get("model"),
+        "weights": run.get("weights"),
+        "task": f"{run.get('task')} (version {run.get('task_version')}, problems {str(run.get('problems_sha256'))[:12]})",
+        "prompt": run.get("prompt"),
+        "chat template": "none" if run.get("chat_template") is None else str(run["chat_template"])[:12],
+        "sampling": ", ".join(f"{name} {value}" for name, value in sampling.items()),
+        "rollouts per problem": run.get("n"),
+        "stopping": "none" if rule is None else ", ".join(f"{name} {value}" for name, value in rule.items()),
+        "seed": run.get("seed"),
+        "engine": f"{run.get('engine')} {sessions[-1].get('engine_version', '')}, {run.get('dtype')}",
+        "token statistics": run.get("token_stats"),
+        "verifier": f"{grading.get('verifier')} {grading.get('version')}",
+        "drawn": str(sessions[-1].get("started", ""))[:10],
+        "scorecard": str(source.file),
+    }
+    return {name: str(value) for name, value in settings.items() if value not in (None, "")}

@@ -1,0 +1,77 @@
+"""The page itself: template, charting library, data and style in one file that runs nothing but its own two scripts."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+
+import msgspec
+
+from rlvr_bench.reporting.content import PageTask
+
+__all__ = ["render", "script_json"]
+
+# One script, in this order.
+SCRIPTS = (
+    "core.js",
+    "look.js",
+    "charts.js",
+    "reach.js",
+    "sets.js",
+    "policy.js",
+    "rollouts.js",
+    "summary.js",
+    "main.js",
+)
+# In JSON these characters stand in strings only, where their escapes mean the same. Without < and & no text can end the
+# script element or open a comment in it; U+2028 and U+2029 end lines in older JavaScript.
+_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
+
+
+def render(tasks: Sequence[PageTask]) -> str:
+    """The whole page. A policy in it allows its own two scripts by their hashes and no network at all."""
+    import jinja2
+    from markupsafe import Markup
+
+    from rlvr_bench import __version__
+
+    library, program = _library(), "".join(_asset(name) for name in SCRIPTS)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    names = ", ".join(task.task for task in tasks)
+    return environment.from_string(_asset("page.html.j2")).render(
+        title=f"{names}: {sum(len(task.runs) for task in tasks)} runs",
+        version=__version__,
+        policy=f"default-src 'none'; script-src {_hash(library)} {_hash(program)}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'",
+        style=Markup(_asset("page.css")),  # noqa: S704  our own file
+        library=Markup(library),  # noqa: S704
+        program=Markup(program),  # noqa: S704
+        data=Markup(script_json(tasks)),  # noqa: S704  escaped there
+    )
+
+
+def script_json(value: object) -> str:
+    """JSON that may stand inside a script element, whatever texts it holds."""
+    return msgspec.json.encode(value).decode().translate(_ESCAPES)
+
+
+@functools.cache
+def _library() -> str:
+    """The charting library as plotly ships it, for use without a network."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _asset(name: str) -> str:
+    return (resources.files("rlvr_bench.reporting") / "assets" / name).read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
