@@ -119,10 +119,8 @@ def write_scorecards(runs: dict[str, Path]) -> None:
 
 def write_leaderboard() -> None:
     """results/leaderboard.csv, from the scorecards alone."""
-    cards = sorted((RESULTS / "scorecards").glob("*.json"))
-    arguments = [str(card.relative_to(ROOT)) for card in cards]
     (RESULTS / "leaderboard.csv").unlink(missing_ok=True)
-    _rlvr_bench(ROOT, "leaderboard", *arguments, "--base", "zoo:base", "--csv", "results/leaderboard.csv")
+    _rlvr_bench(ROOT, "leaderboard", "results/scorecards", "--base", "zoo:base", "--csv", "results/leaderboard.csv")
 
 
 def reasons(run: Path) -> dict[str, float]:

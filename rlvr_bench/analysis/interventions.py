@@ -133,7 +133,9 @@ def read_sources(run: Run, most: int) -> list[Source]:
             "Sample it with --token-stats full (in another --out folder)."
         )
     if run.manifest.tools is not None:
-        raise RunError(f"{run.path}: drawn with tools, whose output is not among its tokens; take a run without --tools")
+        raise RunError(
+            f"{run.path}: drawn with tools, whose output is not among its tokens; take a run without --tools"
+        )
     if run.manifest.stopping is not None:
         most = min(most, run.manifest.stopping.batch)
     known = {problem.id: place for place, problem in enumerate(run.problems())}

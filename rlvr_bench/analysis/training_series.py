@@ -18,14 +18,14 @@ from rlvr_bench.analysis.performance_law import EntropyLaw, fit_law
 from rlvr_bench.analysis.stages import StageFit, fit_stages
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.folders import read_cards
+from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.scorers.common import fresh_rng
 
-__all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series", "step_of"]
+__all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series"]
 
 SERIES_SCHEMA = 1
-_STEP = re.compile(r"(?:@|(?:global_step|checkpoint|step|iter|iteration)[-_]?)(\d+)(?![A-Za-z0-9])", re.IGNORECASE)
 # What a training series is looked at for; the rest of a scorecard is about one checkpoint.
 _NAMES = (
     "pass@k",
@@ -136,12 +136,6 @@ def series(
     )
 
 
-def step_of(model: str) -> int | None:
-    """The training step in a checkpoint's name, the last one where there are several; None where there is none."""
-    found = _STEP.findall(model)
-    return int(found[-1]) if found else None
-
-
 def _expanded(pattern: str) -> list[Path]:
     if Path(pattern).exists() or not re.search(r"[*?\[]", pattern):
         return [Path(pattern)]
@@ -156,7 +150,8 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
         raise BadArgument("--steps", list(given), f"must name one step for each of the {len(cards)} scorecards")
     found: list[int] = []
     for number, (file, card) in enumerate(cards):
-        step = step_of(str(card.run.get("model", ""))) if given is None else given[number]
+        named = step_of(str(card.run.get("model", "")))
+        step = (named and named.step) if given is None else given[number]
         if step is None:
             raise BadArgument(
                 "model",

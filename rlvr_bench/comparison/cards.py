@@ -22,7 +22,7 @@ SCHEMA = 1
 IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
 GRADING = ("verifier", "version", "options")
 # Two runs may well differ in these, and who reads the result should know.
-TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats")
+TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
 
 
 class Incomparable(RunError):
@@ -189,8 +189,13 @@ def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> li
             shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))
             notes.append(f"{name} differs: {shown}")
     draws = [
-        (card.run.get("weights"), card.run.get("seed"), msgspec.json.encode(card.run.get("sampling")))
+        (
+            card.run.get("weights"),
+            card.run.get("seed"),
+            msgspec.json.encode([card.run.get("sampling"), card.run.get("tools")]),
+        )
         for _, card in cards
+        if card.run.get("seed") is not None  # an import does not know how it was drawn
     ]
     if len(set(draws)) < len(draws):
         notes.append("two runs have the same weights, sampling and seed: they are one run, not two independent ones")

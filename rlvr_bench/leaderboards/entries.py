@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from rlvr_bench import stats
 from rlvr_bench.comparison.cards import GRADING, IDENTITY, RunCounts, align, clusters
+from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.leaderboards.columns import ESTIMATES, Cell, Row, columns
 from rlvr_bench.records import Estimate, Scorecard
@@ -22,7 +22,6 @@ __all__ = ["ABOUT", "Entry", "make_entry", "rounded", "told_of"]
 _SEED = 20250807
 ABOUT = ("method", "base_model", "step")
 DIGITS = 6
-_STEP = re.compile(r"(?:global[_-]?step|checkpoint|step|iter(?:ation)?)[_-]?(\d{1,12})(?!\d)", re.IGNORECASE)
 _ZOO = "zoo:"
 
 
@@ -74,11 +73,11 @@ def told_of(
     ckpts/global_step_200 tells the step, zoo:NAME the recipe.
     """
     model = str(row["model"] or "")
-    step = _STEP.findall(model)
+    step = step_of(model)
     found: dict[str, Cell] = {
         "method": model.removeprefix(_ZOO) if model.startswith(_ZOO) else None,
         "base_model": None,
-        "step": int(step[-1]) if step else None,
+        "step": step.step if step else None,
     }
     found |= {name: before[name] for name in ABOUT if before.get(name) is not None}
     found |= {name: card.run[name] for name in ABOUT if card.run.get(name) is not None}

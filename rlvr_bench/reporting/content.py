@@ -17,9 +17,10 @@ from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
+from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting.browser import Browser, browse
-from rlvr_bench.reporting.sources import Source, in_steps, short_names, step_of
+from rlvr_bench.reporting.sources import Source, in_steps, short_names
 from rlvr_bench.scorers.common import rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks
 

@@ -1,20 +1,17 @@
-"""What a page is made from: scorecards, the run folders they lie in, and the training step a checkpoint is from."""
+"""What a page is made from: scorecards, the run folders they lie in, in the order of training."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from rlvr_bench.comparison.cards import read_card
+from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.records import Problem, Scorecard
 from rlvr_bench.store import Run, open_run
 
-__all__ = ["Source", "Step", "by_task", "in_steps", "read_sources", "short_names", "step_of"]
-
-# zoo:grpo@20, run/global_step_200, out/checkpoint-1500, iter_0000100, step40
-_STEP = re.compile(r"(?:@|(?<![a-z])(?:global[_-]?step|checkpoint|ckpt|step|iter|epoch)[_-]?)(\d+)$", re.IGNORECASE)
+__all__ = ["Source", "by_task", "in_steps", "read_sources", "short_names"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +27,6 @@ class Source:
         if self.run is None or not (self.run.path / "problems.jsonl").is_file():
             return {}
         return {problem.id: problem for problem in self.run.problems()}
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """Where in training a checkpoint is from: ``series`` names the training run, ``step`` counts within it."""
-
-    series: str
-    step: int
 
 
 def read_sources(paths: Sequence[Path]) -> list[Source]:
@@ -67,13 +56,6 @@ def in_steps(sources: Sequence[Source]) -> list[Source]:
             first.setdefault(step.series, place)
     keys = [(place, 0) if step is None else (first[step.series], step.step) for place, step in enumerate(steps)]
     return [sources[place] for place in sorted(range(len(sources)), key=lambda place: (keys[place], place))]
-
-
-def step_of(model: str) -> Step | None:
-    """The training step in a checkpoint's name, None where it has none."""
-    name = model.rstrip("/")
-    found = _STEP.search(name)
-    return None if found is None else Step(name[: found.start()].rstrip("/-_@ "), int(found[1]))
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rlvr_bench.analysis.performance_law import fit_law
 from rlvr_bench.analysis.stages import fit_stages
-from rlvr_bench.analysis.training_series import TrainingSeries, series, step_of
+from rlvr_bench.analysis.training_series import TrainingSeries, series
 from rlvr_bench.cli import main
 from rlvr_bench.cli.main import app
 from rlvr_bench.comparison import Incomparable
@@ -193,23 +193,6 @@ def test_globs_folders_and_given_steps(runs: list[Path], tmp_path: Path) -> None
     assert by_glob.checkpoints == series([tmp_path / "runs"]).checkpoints == series(runs).checkpoints
     given = series(runs[:2], steps=[7, 3])
     assert [(point.step, Path(point.scorecard).parent) for point in given.checkpoints] == [(3, runs[1]), (7, runs[0])]
-
-
-@pytest.mark.parametrize(
-    ("name", "step"),
-    [
-        ("zoo:grpo@20", 20),
-        ("ckpts/global_step_200", 200),
-        ("out/checkpoint-1500", 1500),
-        ("run_7/global_step_50/actor", 50),
-        ("me/model-step300", 300),
-        ("iter_0000400", 400),
-        ("Qwen/Qwen2.5-Math-7B", None),
-        ("zoo:base", None),
-    ],
-)
-def test_steps_in_names(name: str, step: int | None) -> None:
-    assert step_of(name) == step
 
 
 def test_what_is_no_series_is_refused_in_one_line(runs: list[Path], tmp_path: Path) -> None:

@@ -3,30 +3,8 @@ from __future__ import annotations
 import pytest
 
 from rlvr_bench.reporting.shading import split_tokens
-from rlvr_bench.reporting.sources import Step, short_names, step_of
+from rlvr_bench.reporting.sources import short_names
 from rlvr_bench.zoo.tokenizer import encode
-
-
-@pytest.mark.parametrize(
-    ("model", "series", "step"),
-    [
-        ("zoo:grpo@20", "zoo:grpo", 20),
-        ("ckpts/run/global_step_200", "ckpts/run", 200),
-        ("ckpts/run/global_step_200/", "ckpts/run", 200),
-        ("out/checkpoint-1500", "out", 1500),
-        ("iter_0000100", "", 100),
-        ("model-step40", "model", 40),
-    ],
-)
-def test_the_step_is_read_from_the_end_of_a_name(model: str, series: str, step: int) -> None:
-    assert step_of(model) == Step(series, step)
-
-
-@pytest.mark.parametrize(
-    "model", ["Qwen/Qwen3-8B", "zoo:base", "HuggingFaceTB/SmolLM2-135M", "misstep7", "fake:0.25", ""]
-)
-def test_numbers_that_are_no_steps_are_left_alone(model: str) -> None:
-    assert step_of(model) is None
 
 
 @pytest.mark.parametrize(

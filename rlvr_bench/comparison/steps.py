@@ -1,0 +1,27 @@
+"""The training step in a checkpoint's name, the one place that knows how trainers write it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["Step", "step_of"]
+
+# zoo:grpo@20, run/global_step_200/actor, out/checkpoint-1500, iter_0000100, model-step40
+_STEP = re.compile(
+    r"(?:@|(?<![a-z])(?:global[_-]?step|checkpoint|ckpt|step|iter(?:ation)?)[_-]?)(\d{1,12})(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+
+
+class Step(NamedTuple):
+    """A checkpoint of a training series: what the series is called, and the step."""
+
+    series: str
+    step: int
+
+
+def step_of(model: str) -> Step | None:
+    """The last step that a checkpoint's name tells, None where it tells none."""
+    found = list(_STEP.finditer(model))
+    return Step(model[: found[-1].start()].rstrip("/-_@ "), int(found[-1][1])) if found else None
