@@ -44,8 +44,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 # System packages where apt may install them; elsewhere the tests that need them say what is missing.
 system:
-	@command -v bwrap >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	apt-get update -q && apt-get install -q -y bubblewrap; } || true
+	@{ command -v bwrap && command -v chromium && command -v chromedriver; } >/dev/null || { \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
+	apt-get install -q -y --no-install-recommends bubblewrap chromium chromium-driver fonts-dejavu-core; } || true
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

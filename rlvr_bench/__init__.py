@@ -19,8 +19,12 @@ _PUBLIC = {
     "Generated": "datasets",
     "GradeOptions": "pipeline",
     "HubDataset": "datasets",
+    "ImportOptions": "pipeline.importing",
+    "InterveneOptions": "pipeline.intervening",
+    "JudgeOptions": "pipeline.judging",
     "LocalFile": "datasets",
     "Problem": "records",
+    "RescoreOptions": "pipeline.rescoring",
     "RlvrBenchError": "errors",
     "Row": "datasets",
     "SampleOptions": "pipeline",
@@ -29,14 +33,23 @@ _PUBLIC = {
     "Task": "task",
     "Verdict": "records",
     "audit": "pipeline",
+    "check": "regression",
     "compare": "comparison",
     "evaluate": "pipeline",
     "grade": "pipeline",
+    "import_run": "pipeline.importing",
+    "intervene": "pipeline.intervening",
+    "judge": "pipeline.judging",
+    "leaderboard": "leaderboards",
     "list_tasks": "task",
     "load_task": "task",
     "open_verifier": "verifiers",
+    "report": "reporting",
+    "rescore": "pipeline.rescoring",
     "sample": "pipeline",
     "score": "pipeline",
+    "select": "pipeline.selecting",
+    "series": "analysis.training_series",
     "validate": "task",
     "verify_many": "verifiers",
 }
@@ -48,8 +61,12 @@ __all__ = [
     "Generated",
     "GradeOptions",
     "HubDataset",
+    "ImportOptions",
+    "InterveneOptions",
+    "JudgeOptions",
     "LocalFile",
     "Problem",
+    "RescoreOptions",
     "RlvrBenchError",
     "Row",
     "SampleOptions",
@@ -58,14 +75,23 @@ __all__ = [
     "Task",
     "Verdict",
     "audit",
+    "check",
     "compare",
     "evaluate",
     "grade",
+    "import_run",
+    "intervene",
+    "judge",
+    "leaderboard",
     "list_tasks",
     "load_task",
     "open_verifier",
+    "report",
+    "rescore",
     "sample",
     "score",
+    "select",
+    "series",
     "stats",
     "validate",
     "verify_many",
@@ -73,11 +99,20 @@ __all__ = [
 
 if TYPE_CHECKING:
     from rlvr_bench import stats
+    from rlvr_bench.analysis.training_series import series
     from rlvr_bench.comparison import compare
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError
+    from rlvr_bench.leaderboards import leaderboard
     from rlvr_bench.pipeline import GradeOptions, SampleOptions, audit, evaluate, grade, sample, score
+    from rlvr_bench.pipeline.importing import ImportOptions, import_run
+    from rlvr_bench.pipeline.intervening import InterveneOptions, intervene
+    from rlvr_bench.pipeline.judging import JudgeOptions, judge
+    from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
+    from rlvr_bench.pipeline.selecting import select
     from rlvr_bench.records import Estimate, Problem, SamplingParameters, Scorecard, Verdict
+    from rlvr_bench.regression import check
+    from rlvr_bench.reporting import report
     from rlvr_bench.samplers.fake import FakeSampler
     from rlvr_bench.task import Case, Task, list_tasks, load_task, validate
     from rlvr_bench.verifiers import open_verifier, verify_many

@@ -27,6 +27,7 @@ __all__ = [
     "Status",
     "StoppingRule",
     "TokenArrays",
+    "Tools",
     "Verdict",
 ]
 
@@ -51,11 +52,15 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sampler sends: ``messages`` through the model's chat template where it has one, else ``text`` as it stands."""
+    """What a sampler sends: ``messages`` through the model's chat template where it has one, else ``text`` as it stands.
+
+    ``begun`` is what the response begins with already, as text or as the model's own tokens: the model goes on behind it.
+    """
 
     problem_id: str
     text: str
     messages: tuple[dict[str, str], ...] = ()
+    begun: str | tuple[int, ...] = ()
 
 
 class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +72,20 @@ class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 2048
 
 
+class Tools(msgspec.Struct, frozen=True, kw_only=True):
+    """Which tool a model may use while it answers, and its limits per response.
+
+    ``calls`` blocks of at most ``seconds`` CPU time, ``output_chars`` characters of output each; ``version`` is that of
+    the instruction and of how a transcript is written. ``SamplingParameters.max_tokens`` bounds the whole response.
+    """
+
+    language: Literal["python"] = "python"
+    version: str = "1"
+    calls: int = 8
+    seconds: float = 5.0
+    output_chars: int = 2000
+
+
 class StoppingRule(msgspec.Struct, frozen=True, kw_only=True):
     """A problem stops after the draw batch that brings its ``stop_after``-th correct rollout, or at n."""
 
@@ -75,12 +94,22 @@ class StoppingRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One draw batch: rollouts ``start`` to ``start + n - 1`` of one problem, drawn from one random stream ``seed``."""
+    """One draw batch: rollouts ``start`` to ``start + n - 1`` of one problem, drawn from one random stream ``seed``.
+
+    ``max_tokens``: fewer than the sampling parameters say, where this request has less room. ``stop``: a response ends
+    behind the first of these strings, which stays in its text (a server may cut it off).
+    """
 
     prompt: Prompt
     start: int
     n: int
     seed: int
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def limit(self, sampling: SamplingParameters) -> int:
+        """Tokens a response may have."""
+        return sampling.max_tokens if self.max_tokens is None else min(self.max_tokens, sampling.max_tokens)
 
 
 class TokenArrays(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,13 +124,15 @@ class TokenArrays(msgspec.Struct, frozen=True, kw_only=True):
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """One sampled response.
 
-    ``index`` counts rollouts of a problem in submission order, from 0. ``n_tokens`` includes the end token.
+    ``index`` counts rollouts of a problem in submission order, from 0. ``text`` holds what the prompt had begun too;
+    tokens and their statistics are those drawn after it. ``n_tokens`` includes the end token.
     ``finish_reason`` is ``stop`` (the model ended) or ``length`` (cut at max_tokens). Token statistics are those of the
     model's own distribution (temperature 1, before top-p), in nats: ``logprob_sum`` over the sampled tokens,
     ``entropy_mean`` and ``branching_mean`` (mean size of the 0.95 nucleus) over tokens, ``entropy_profile`` the mean
     entropy in 20 bins of relative position (None for a bin without tokens) and ``high_entropy_share`` the share of tokens
     above the high-entropy threshold. Where an endpoint gives only truncated logprobs, the exact fields are None and
-    ``entropy_low/high`` and ``branching_low/high`` hold rigorous bounds of the two means. None where not measured.
+    ``entropy_low/high`` and ``branching_low/high`` hold rigorous bounds of the two means. ``tool_calls`` were made, of
+    which ``tool_errors`` failed. None where not measured.
     """
 
     problem_id: str
@@ -119,6 +150,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     branching_low: float | None = None
     branching_high: float | None = None
     tokens: TokenArrays | None = None
+    tool_calls: int | None = None
+    tool_errors: int | None = None
 
 
 class Draw(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,8 +199,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     equal extracted answers, in whatever problem (-1: none), in ``text`` (R,) equal responses. ``candidates`` (R,) counts
     the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token statistics, (R,)
     and ``entropy_profile`` (R, 20), are NaN where they were not measured; ``entropy_low`` to ``branching_high`` (R,) are
-    bounds of the two means where a server gave truncated log-probabilities only. ``flags`` marks rollouts (R,) by name:
-    the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked`` the largest
+    bounds of the two means where a server gave truncated log-probabilities only. ``tool_calls`` and ``tool_errors`` (R,)
+    are None for a run without tools. ``unknown`` names columns of which the
+    run's source does not tell all values; they are filled with 0. ``flags`` marks rollouts (R,) by name: the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked`` the largest
     n asked for.
     """
 
@@ -189,11 +223,14 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     entropy_profile: npt.NDArray[np.float32]
     asked: int
     stopping: StoppingRule | None = None
+    unknown: tuple[str, ...] = ()
     flags: dict[str, npt.NDArray[np.bool_]] = {}
     entropy_low: npt.NDArray[np.float64] | None = None
     entropy_high: npt.NDArray[np.float64] | None = None
     branching_low: npt.NDArray[np.float64] | None = None
     branching_high: npt.NDArray[np.float64] | None = None
+    tool_calls: npt.NDArray[np.float64] | None = None
+    tool_errors: npt.NDArray[np.float64] | None = None
 
     @property
     def n_samples(self) -> npt.NDArray[np.int64]:

@@ -33,5 +33,13 @@ def test_evaluating_from_python(tmp_path: Path) -> None:
     assert "scorecard.json" in shown
 
 
+def test_a_fine_tuning_set(tmp_path: Path) -> None:
+    assert "noise.jsonl: " in run(sys.executable, str(EXAMPLES / "fine_tuning_set.py"), "fake:0.3", str(tmp_path))
+
+
 def test_every_example_is_run_here() -> None:
-    assert {file.name for file in EXAMPLES.glob("*.py")} == {"my_task.py", "evaluate_in_python.py"}
+    assert {file.name for file in EXAMPLES.glob("*.py")} == {
+        "my_task.py",
+        "evaluate_in_python.py",
+        "fine_tuning_set.py",
+    }

@@ -17,12 +17,15 @@ LAYERS = (
     ("records",),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
+    ("training",),
     ("task",),
     ("samplers",),
     ("store",),
+    ("importers", "scaling"),
     ("grading", "auditing"),
     ("scorers",),
     ("comparison",),
+    ("analysis", "leaderboards", "reporting", "regression"),
     ("zoo", "hf_evaluate"),
     ("pipeline",),
     ("cli", "__main__"),
@@ -31,8 +34,9 @@ LAYERS = (
 FORBIDDEN = {"zoo": {"samplers", "store", "grading", "scorers"}}
 # Which files may import a heavy library, at whatever depth.
 OWNERS = {
-    "vllm": {"samplers/vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},
+    "vllm": {"samplers/scoring_vllm.py", "samplers/vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},
     "transformers": {
+        "samplers/scoring_transformers.py",
         "samplers/transformers.py",
         "samplers/vllm.py",
         "zoo/export.py",
@@ -41,6 +45,8 @@ OWNERS = {
     },
     "math_verify": {"verifiers/math.py"},
     "datasets": {"datasets.py"},
+    **{name: {"reporting/render.py"} for name in ("plotly", "jinja2", "markupsafe")},
+    "ray": {"scaling/cluster.py"},
     **{name: {"samplers/endpoint_client.py"} for name in ("httpx", "tenacity", "anyio")},
 }
 
@@ -124,7 +130,7 @@ def test_a_planted_import_from_above_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_importing_loads_no_heavy_library(code: str) -> None:
-    heavy = ("torch", "transformers", "vllm", "sympy", "math_verify", "datasets", "pandas", "plotly")
+    heavy = ("torch", "transformers", "vllm", "sympy", "math_verify", "datasets", "pandas", "plotly", "ray")
     check = f"import sys; {code}; print([name for name in {heavy!r} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

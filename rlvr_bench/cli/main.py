@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rlvr_bench.cli import compare
+from rlvr_bench.cli import check, compare, import_, intervene, judge, leaderboard, report, rescore, select, series
 from rlvr_bench.cli.messages import MessageHandler
 from rlvr_bench.cli.options import (
     AsJson,
@@ -52,6 +52,15 @@ zoo_app = typer.Typer(
     help="Tiny real checkpoints that ship with the package.", no_args_is_help=True, rich_markup_mode=None
 )
 compare.register(app)
+report.register(app)
+import_.register(app)
+check.register(app)
+leaderboard.register(app)
+intervene.register(app)
+judge.register(app)
+select.register(app)
+rescore.register(app)
+series.register(app)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(zoo_app, name="zoo")
 
@@ -212,10 +221,12 @@ def tasks_validate(
 def zoo_list(as_json: AsJson = False) -> None:
     """The shipped checkpoints with their recipe and headline numbers."""
     from rlvr_bench.cli.show import show_table
-    from rlvr_bench.zoo.checkpoints import checkpoint_path, headline, list_checkpoints, read_card
+    from rlvr_bench.zoo.checkpoints import headline, list_checkpoints, list_steps, read_card, shipped_folder
 
-    cards = {name: read_card(checkpoint_path(name)) for name in list_checkpoints()}
+    cards = {name: read_card(shipped_folder(name)) for name in list_checkpoints()}
     rows = [[f"zoo:{name}", headline(name)] for name in cards]
+    rows += [[f"zoo:{name}@{step}", f"Step {step} of {name}."] for name in cards for step in list_steps(name)]
+    rows += [["zoo:guess", "Random legal steps: the control without skill."]]
     _result(as_json, cards, lambda console: show_table(console, "", ["checkpoint", "what it is"], rows))
 
 
@@ -232,11 +243,16 @@ def zoo_train(
 
     steps = recipe(name).steps
     resolve_engine("transformers")  # says what to install where torch is missing
-    from rlvr_bench.zoo.train import train
+    from rlvr_bench.zoo.train import Progress, train
 
     with _bars() as bars:
+
+        def tell(done: Progress) -> None:
+            bars.advance(1)
+            bars.note(", ".join(f"{figure} {value:.2f}" for figure, value in done.figures.items()))
+
         bars.start("train", steps, 0, unit="steps")
-        folder = train(name, out or Path("checkpoints") / name, seed, lambda _: bars.advance(1))
+        folder = train(name, out or Path("checkpoints") / name, seed, tell)
     _result(as_json, {"checkpoint": str(folder)}, lambda console: console.print(f"{folder}", soft_wrap=True))
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "Unsafe",
     "Workers",
     "draws",
+    "engine_arguments",
     "read_budgets",
 ]
 
@@ -60,7 +61,14 @@ TokenStats = Annotated[
 DrawBatch = Annotated[int, typer.Option(help="Rollouts of one problem drawn as one request.")]
 StopAfter = Annotated[int | None, typer.Option(help="End a problem after the draw batch of its R-th correct rollout.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl instead of the hub.")]
+Replicas = Annotated[
+    int | None, typer.Option(help="Engines that draw side by side. Default: 1; with --ray, all that fit.")
+]
+RayAddress = Annotated[str | None, typer.Option("--ray", help="Draw on this Ray cluster: auto, or HOST:PORT.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
+ToolName = Annotated[Literal["python"] | None, typer.Option("--tools", help="Let the model run code: python.")]
+ToolCalls = Annotated[int, typer.Option(help="With --tools: blocks of code a response may run.")]
+ToolSeconds = Annotated[float, typer.Option(help="With --tools: CPU seconds one block may take.")]
 Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: half the cores.")]
 Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may take.")]
 Unsafe = Annotated[bool, typer.Option("--allow-unsafe-code", help="Run model-written code without a sandbox.")]
@@ -85,12 +93,17 @@ def _sampling(
     stop_after: StopAfter = None,
     data_dir: DataDir = None,
     engine_arg: EngineArg = None,
+    tools: ToolName = None,
+    tool_calls: ToolCalls = 8,
+    tool_seconds: ToolSeconds = 5.0,
+    replicas: Replicas = None,
+    ray: RayAddress = None,
 ) -> SampleOptions:
     """The options of drawing, as typer reads them."""
     given = locals()
     from rlvr_bench.pipeline import SampleOptions
 
-    arguments = _engine_arguments(given.pop("engine_arg") or [])
+    arguments = engine_arguments(given.pop("engine_arg") or [])
     return SampleOptions(**given, engine_args=arguments)
 
 
@@ -132,7 +145,8 @@ def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
 
 
-def _engine_arguments(pairs: list[str]) -> dict[str, Any]:
+def engine_arguments(pairs: list[str]) -> dict[str, Any]:
+    """NAME=VALUE pairs, values read as JSON where they are JSON. Raises BadArgument."""
     arguments: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -32,8 +32,8 @@ class Bars:
 
     def pause(self) -> None:
         """Leave the bars as they are and go on below: a result is about to be printed."""
+        self._progress.stop()
         if self._stage is not None:
-            self._progress.stop()
             self._progress, self._stage = self._fresh(), None
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
@@ -56,8 +56,34 @@ class Bars:
         if self._stage is not None:
             self._progress.update(self._stage, note=f"verified {rollouts:,}, solved {solved:,}")
 
+    def note(self, text: str) -> None:
+        """How fast the replicas are, in place of the rate of all."""
+        if self._stage is not None:
+            self._progress.update(self._stage, rate=text)
+
+    def lane(self, name: str) -> Bars:
+        """A bar of its own among these, for one of several checkpoints that are drawn at once."""
+        return _Lane(self._progress, name)
+
     def __enter__(self) -> Bars:
         return self  # nothing is shown before the first stage starts: an error then stands alone
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._progress.stop()
+
+
+class _Lane(Bars):
+    """One checkpoint's bar; it goes when the next stage begins."""
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        super().__init__()
+        self._progress, self._name = progress, name
+
+    def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
+        if self._stage is not None:
+            self._progress.remove_task(self._stage)
+        super().start(f"{self._name} {stage}", total, done, unit)
+
+    def advance(self, rollouts: int, tokens: int = 0) -> None:
+        self._progress.start()  # a result that was printed has stopped all bars
+        super().advance(rollouts, tokens)

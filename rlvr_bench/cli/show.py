@@ -32,24 +32,21 @@ def show_table(console: Console, title: str, columns: list[str], rows: list[list
 def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None:
     """What ``evaluate`` and ``score`` print: pass@k, the boundary, how the policy spreads, quality, and the files."""
     run = scorecard.run
-    sampling = run["sampling"]
     console.print(
         f"[bold]{run['model']}[/] on [bold]{run['task']}[/]: {run['n_problems_drawn']} problems, "
-        f"{_span(run['n_min'], run['n_max'])} rollouts each, T={sampling['temperature']:g} "
-        f"top-p={sampling['top_p']:g}, engine {run['engine']}",
+        f"{_span(run['n_min'], run['n_max'])} rollouts each, {_drawn_how(run)}",
         highlight=False,
     )
     guesses = _guesses(scorecard.estimates)
     rows = [_pass_row(e, guesses.get(e.k)) for e in _shown_curve(scorecard.estimates)]
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
-    console.print(f"quality: {_quality(scorecard.quality)}", highlight=False)
+    console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
-    console.print(
-        f"files: {folder}/scorecard.json, manifest.json, rollouts/, verdicts/", highlight=False, soft_wrap=True
-    )
+    held = "counts.csv" if (folder / "counts.csv").exists() else "rollouts/, verdicts/"
+    console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
 
 
 def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
@@ -93,6 +90,13 @@ def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
             soft_wrap=True,
         )
     console.print("dry run: nothing loaded, nothing written")
+
+
+def _drawn_how(run: dict[str, Any]) -> str:
+    sampling = run["sampling"]
+    if sampling is None:
+        return f"imported from {run['imported']}, sampling parameters unknown"
+    return f"T={sampling['temperature']:g} top-p={sampling['top_p']:g}, engine {run['engine']}"
 
 
 _SINGLE = {
@@ -142,7 +146,7 @@ def _quality(rates: dict[str, float | None]) -> str:
     parts = []
     for name, value in rates.items():
         if value is not None:
-            shown = f"{value:.1f}" if name in ("tokens_per_response", "effective_n") else f"{value:.1%}"
+            shown = f"{value:.1f}" if name.endswith("_per_response") or name == "effective_n" else f"{value:.1%}"
             parts.append(f"{name.removesuffix('_rate').replace('_', ' ')} {shown}")
     return ", ".join(parts)
 

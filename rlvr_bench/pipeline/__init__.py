@@ -12,12 +12,17 @@ import msgspec
 from rlvr_bench.auditing import Audit, audit_run, read_audit
 from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
+from rlvr_bench.importers.counted_runs import holds_counts, read_counts
+from rlvr_bench.importers.regrading import check_gradable, known_task
 from rlvr_bench.pipeline.drawing import Drawing, LiveGrader, Plan
-from rlvr_bench.pipeline.models import open_model
+from rlvr_bench.pipeline.judging import with_judgements
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
 from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
+from rlvr_bench.pipeline.scaling import Engines, Job
+from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts, with_tools
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Scorecard
+from rlvr_bench.scorers.counted import make_counted_scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.store import RunWriter, open_run, run_folder
 from rlvr_bench.store.manifest import write_atomically
@@ -37,12 +42,13 @@ def evaluate(
     options: SampleOptions | None = None,
     grading: GradeOptions | None = None,
     progress: Progress | None = None,
+    engines: Engines | None = None,
 ) -> tuple[Path, Scorecard]:
     """Sample, grade and score one checkpoint on one task. Returns the run folder and its scorecard.
 
-    Raises the errors of ``sample``, ``grade`` and ``score``.
+    ``engines``: as in ``sample``. Raises the errors of ``sample``, ``grade`` and ``score``.
     """
-    run = sample(model, task, options, progress, grading or GradeOptions())
+    run = sample(model, task, options, progress, grading or GradeOptions(), engines)
     grade(run, grading, progress)
     return run, score(run)
 
@@ -53,24 +59,29 @@ def sample(
     options: SampleOptions | None = None,
     progress: Progress | None = None,
     grading: GradeOptions | None = None,
+    engines: Engines | None = None,
 ) -> Path:
     """Draw what is missing for n rollouts of each problem; returns the run folder.
 
     With ``grading``, and always under a stopping rule, rollouts are verified while others are still being drawn.
+    ``engines`` holds the checkpoint's engine if it is to stay open for another task.
 
     Raises an RlvrBenchError before anything is written where the input is bad, RunMismatch and RunLocked where the run
     on disk does not agree or is in use, StorageError where the disk refuses (what was drawn before is kept).
     """
     options, progress = options or SampleOptions(), progress or Silent()
+    if engines is None:
+        with Job(options) as job, job.checkpoint(progress) as own:
+            return sample(model, task, options, progress, grading, own)
     loaded = load_task(task, options.data_dir)
     template = open_prompt(options.prompt or loaded.task.prompt)
-    sampler = open_model(model, loaded, options)
+    prompts = render_prompts(template, loaded, options)
+    sampler = with_tools(engines.open(model, loaded, options), options)
     try:
-        prompts = {problem.id: template.render(problem) for problem in loaded.problems}
         sampling = resolve_sampling(loaded.task, options, sampler, prompts)
         manifest = make_manifest(model, loaded, template, options, sampling, sampler.info)
         chosen = loaded.problems[: options.limit]
-        with RunWriter(run_folder(options.out, model, loaded.task.name), manifest, chosen) as writer:
+        with RunWriter(run_folder(options.out, model, options.run_name(loaded.task.name)), manifest, chosen) as writer:
             asked = {problem.id: prompts[problem.id] for problem in chosen}
             done = writer.n_drawn(asked, options.n)
             spans = list(writer.missing(asked, options.n, options.draw_batch))
@@ -79,8 +90,9 @@ def sample(
                 with _graded_alongside(writer, loaded, options, grading) as (live, correct):
                     plan = Plan(spans, stop_after=options.stop_after, correct=correct, drawn=writer.drawn)
                     Drawing(writer, asked, plan, live, progress).run(sampler)
-    finally:
-        sampler.close()
+    except BaseException:
+        engines.close()  # it may be broken, or in the middle of something
+        raise
     return writer.path
 
 
@@ -93,7 +105,7 @@ def _graded_alongside(
         yield None, {}
         return
     grading = grading or GradeOptions()
-    verifier = _permitted(loaded.open_verifier(), grading)
+    verifier = reading_statements(_permitted(loaded.open_verifier(), grading), writer.run)
     grader = Grader(writer.run, verifier, workers=grading.workers, timeout_s=grading.timeout_s)
     with LiveGrader(grader) as live:
         yield live, grader.correct(writer.drawn)
@@ -109,11 +121,12 @@ def grade(
     """
     options, progress = options or GradeOptions(), progress or Silent()
     opened = open_run(run)
+    check_gradable(opened)
     task, file = read_task(_task_name(opened))
     before = current_grading(opened)
     total = sum(int(drawn.sum()) for drawn in opened.drawn().values())
     progress.start("verify", total, 0)
-    verifier = _permitted(task_verifier(task, file), options)
+    verifier = reading_statements(_permitted(task_verifier(task, file), options), opened)
     now = grade_run(
         opened, verifier, workers=options.workers, timeout_s=options.timeout_s, progress=lambda n: progress.advance(n)
     )
@@ -147,9 +160,12 @@ def score(run: Path, ks: Sequence[int] | None = None) -> Scorecard:
 
 
 def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
+    if holds_counts(run):
+        return make_counted_scorecard(run.manifest, grading, read_counts(run), ks=ks)
     outcomes = read_outcomes(run)
-    space = read_task(_task_name(run))[0].answer_space
-    return make_scorecard(run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags)
+    space = read_task(_task_name(run))[0].answer_space if known_task(run) else None
+    scorecard = make_scorecard(run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags)
+    return with_judgements(scorecard, run, outcomes, ks)
 
 
 def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:

@@ -170,6 +170,16 @@ class Plan:
         self._unverified -= 1
         return self._release(graded.problem_id)
 
+    def given_up(self, problem_id: str) -> int:
+        """A span will not be drawn; returns how many rollouts of its problem the rule can now not decide about."""
+        if self._stop_after is None:
+            return 0
+        self._unverified -= 1
+        spans = self._later[problem_id]
+        spared = sum(span.n for span in spans)
+        spans.clear()
+        return spared
+
     def _release(self, name: str) -> int:
         """Make a problem's next span ready, or drop what it has left; returns the number of rollouts dropped."""
         spans = self._later[name]
@@ -197,8 +207,12 @@ class Drawing:
     def run(self, sampler: Sampler) -> None:
         """Draw until the plan is empty. Raises what sampler, store and grading raise; what was drawn is kept."""
         manifest = self._writer.run.manifest
+        assert manifest.sampling is not None  # only imports lack it, and the writer refuses to add to one
         for draw in sampler.draw(self._requests(manifest), manifest.sampling):
             self._in_flight -= 1
+            if not draw.rollouts:  # given up: the sampler will say why
+                self._progress.advance(self._plan.given_up(draw.request.prompt.problem_id))
+                continue
             self._drawn += len(draw.rollouts)
             self._writer.add(draw)
             if self._live is not None:
@@ -210,6 +224,7 @@ class Drawing:
 
     def _requests(self, manifest: Manifest) -> Iterator[DrawRequest | None]:
         """None means that nothing can be asked for before more draws have come back."""
+        assert manifest.seed is not None  # as above
         while True:
             span = self._plan.next()
             if span is not None:

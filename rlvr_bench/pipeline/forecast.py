@@ -43,7 +43,7 @@ def forecast(model: str, task: str, options: SampleOptions) -> Forecast:
     if not model.startswith("fake"):
         resolve_model(model)
     ids = [problem.id for problem in loaded.problems[: options.limit]]
-    folder = run_folder(options.out, model, loaded.task.name)
+    folder = run_folder(options.out, model, options.run_name(loaded.task.name))
     drawn = 0
     if (folder / "manifest.json").is_file():
         have = open_run(folder).drawn()

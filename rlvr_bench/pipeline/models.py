@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Literal
 
+from rlvr_bench import countdown
 from rlvr_bench.errors import ModelError, UnknownName
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.fake import FakeSampler, spread_rates
+from rlvr_bench.samplers.guess import GuessSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.task import LoadedTask, gold_response
 from rlvr_bench.zoo.checkpoints import checkpoint_path, list_checkpoints
 
-__all__ = ["is_endpoint", "open_model", "resolve_model"]
+__all__ = ["is_endpoint", "is_fake", "open_engine", "open_model", "resolve_model"]
+
+GUESS = "zoo:guess"
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +47,23 @@ def is_endpoint(model: str) -> bool:
     return model.startswith(("http://", "https://"))
 
 
+def is_fake(model: str, options: SampleOptions) -> bool:
+    """Whether a model needs no weights at all."""
+    return options.engine == "fake" or model in ("fake", GUESS) or model.startswith("fake:")
+
+
 def open_model(model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
     """Load a checkpoint into the engine asked for. Raises UnknownName, ModelError, EngineError, BadArgument."""
-    if options.engine == "fake" or model == "fake" or model.startswith("fake:"):
+    if is_fake(model, options):
+        if model == GUESS:
+            return open_guess(loaded)
         check(options.engine in ("auto", "fake"), "--engine", options.engine, "a fake model needs the fake engine")
         return open_fake(model, loaded)
+    return open_engine(model, options)
+
+
+def open_engine(model: str, options: SampleOptions) -> Sampler:
+    """``open_model`` for whatever is not fake, which needs no task. Raises as it does."""
     if is_endpoint(model):
         check(options.engine in ("auto", "endpoint"), "--engine", options.engine, "a URL needs the endpoint engine")
         engine = resolve_engine("endpoint")
@@ -59,7 +76,7 @@ def open_model(model: str, loaded: LoadedTask, options: SampleOptions) -> Sample
     sampler_options = SamplerOptions(
         model=path,
         chat_template=options.chat_template,
-        token_stats=options.token_stats,
+        token_stats=_engine_stats(engine, options),
         engine_args=options.engine_args,
     )
     try:
@@ -69,6 +86,20 @@ def open_model(model: str, loaded: LoadedTask, options: SampleOptions) -> Sample
             raise
         shipped = ", ".join(f"zoo:{name}" for name in list_checkpoints())
         raise ModelError(f"{error} (no folder {model!r} here either; shipped checkpoints: {shipped})") from error
+
+
+def _engine_stats(engine: str, options: SampleOptions) -> Literal["off", "summary", "full"]:
+    """The turns of a response are summarised together, which takes each token's statistics."""
+    together = options.tools is not None and options.token_stats == "summary" and engine != "endpoint"
+    return "full" if together else options.token_stats
+
+
+def open_guess(loaded: LoadedTask) -> Sampler:
+    """The control ``zoo:guess``, which plays one task only. Raises ModelError for another."""
+    puzzles = {item.id: item.puzzle for item in countdown.held_out()}
+    if not puzzles.keys() >= {problem.id for problem in loaded.problems}:
+        raise ModelError(f"{GUESS} guesses at double_countdown only, not at {loaded.task.name}")
+    return GuessSampler(puzzles)
 
 
 def open_fake(model: str, loaded: LoadedTask) -> Sampler:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.records import Tools
 
 __all__ = ["GradeOptions", "Progress", "SampleOptions", "Silent", "check"]
 
@@ -27,6 +28,14 @@ class Progress(Protocol):
         """While sampling: rollouts verified and problems solved so far."""
         ...
 
+    def note(self, text: str) -> None:
+        """While sampling on replicas: how many there are, and how fast."""
+        ...
+
+    def lane(self, name: str) -> Progress:
+        """A progress of its own for one of several checkpoints that are drawn at once."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
@@ -37,13 +46,20 @@ class Silent:
 
     def verified(self, rollouts: int, solved: int) -> None: ...
 
+    def note(self, text: str) -> None: ...
+
+    def lane(self, name: str) -> Progress:
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
     """How to draw. None means: what the task recommends, else the field's convention (T = 0.6, top-p = 0.95).
 
     ``stop_after`` R ends a problem after the draw batch that brings its R-th correct rollout; pass@k is then estimated
-    with the unbiased estimator for that rule.
+    with the unbiased estimator for that rule. ``replicas`` engines draw, on the Ray cluster at ``ray`` (auto or HOST:PORT)
+    or, where none is named, on this machine; where a batch is drawn changes nothing in it. ``tools`` lets the model run
+    code in at most ``tool_calls`` blocks of ``tool_seconds`` CPU time each; such a run gets a folder of its own.
     """
 
     n: int = DEFAULT_N
@@ -62,6 +78,11 @@ class SampleOptions:
     stop_after: int | None = None
     data_dir: Path | None = None
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    tools: Literal["python"] | None = None
+    tool_calls: int = Tools().calls
+    tool_seconds: float = Tools().seconds
+    replicas: int | None = None
+    ray: str | None = None
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
@@ -79,6 +100,26 @@ class SampleOptions:
             self.n,
             f"with --stop-after it must be a multiple of the draw batch ({self.draw_batch})",
         )
+        check(self.tools in (None, "python"), "--tools", self.tools, "must be python")
+        check(self.tool_calls >= 1, "--tool-calls", self.tool_calls, "must be at least 1")
+        check(self.tool_seconds > 0, "--tool-seconds", self.tool_seconds, "must be above 0")
+        check(self.replicas is None or self.replicas >= 1, "--replicas", self.replicas, "must be at least 1")
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether more than one engine may draw, which takes Ray."""
+        return self.ray is not None or (self.replicas or 1) > 1
+
+    @property
+    def tool_limits(self) -> Tools | None:
+        """The tool as the manifest records it, None without."""
+        if self.tools is None:
+            return None
+        return Tools(language=self.tools, calls=self.tool_calls, seconds=self.tool_seconds)
+
+    def run_name(self, task: str) -> str:
+        """The task's name, and the tool's where there is one: the two runs lie side by side."""
+        return task if self.tools is None else f"{task}@{self.tools}"
 
     def asked(self) -> dict[str, Any]:
         """The sampling parameters the user passed."""

@@ -78,5 +78,6 @@ def make_manifest(
         if options.stop_after is None
         else StoppingRule(stop_after=options.stop_after, batch=options.draw_batch),
         n=options.n,
+        tools=options.tool_limits,
         sessions=(Session.now(options.n, info),),
     )

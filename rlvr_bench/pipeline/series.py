@@ -1,19 +1,25 @@
-"""Several checkpoints, several tasks: one engine at a time, and one that fails does not stop the others."""
+"""Several checkpoints, several tasks: one that fails does not stop the others."""
 
 from __future__ import annotations
 
 import glob
+import itertools
+import queue
 import re
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import ModelError, RlvrBenchError
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions
+from rlvr_bench.pipeline.scaling import Job
 from rlvr_bench.records import Scorecard
 
 __all__ = ["Result", "evaluate_all", "expand_models"]
+
+_STOP_S = 30.0  # for checkpoints in other threads to write what they have, once the job is stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +58,75 @@ def evaluate_all(
     progress: Progress,
     report: Callable[[Result], None],
 ) -> list[Result]:
-    """Evaluate each checkpoint on each task; ``report`` hears of each result as it comes. Errors are results here."""
-    results = []
-    for model in expand_models(models):
-        for task in tasks:
-            try:
-                run, scorecard = pipeline.evaluate(model, task, options, grading, progress)
-                result = Result(model=model, task=task, run=run, scorecard=scorecard)
-            except RlvrBenchError as error:
-                result = Result(model=model, task=task, error=str(error))
+    """Evaluate each checkpoint on each task; ``report`` hears of each result as it comes. Errors are results here.
+
+    An engine stays open while its checkpoint does. On a cluster several checkpoints are drawn at once.
+    """
+    names = expand_models(models)
+    with Job(options, len(names)) as job:
+
+        def evaluate(model: str, progress: Progress) -> Iterator[Result]:
+            with job.checkpoint(progress) as engines:
+                for task in tasks:
+                    try:
+                        run, scorecard = pipeline.evaluate(model, task, options, grading, progress, engines)
+                        yield Result(model=model, task=task, run=run, scorecard=scorecard)
+                    except RlvrBenchError as error:
+                        yield Result(model=model, task=task, error=str(error))
+
+        found: Iterator[Result]
+        if job.at_once == 1:
+            found = itertools.chain.from_iterable(evaluate(model, progress) for model in names)
+        else:
+            found = _side_by_side({name: evaluate(name, progress.lane(name)) for name in names}, job)
+        results = []
+        for result in found:
             results.append(result)
             report(result)
-    return results
+    order = {(model, task): number for number, (model, task) in enumerate(itertools.product(names, tasks))}
+    return sorted(results, key=lambda result: order[result.model, result.task])
+
+
+def _side_by_side(checkpoints: Mapping[str, Iterator[Result]], job: Job) -> Iterator[Result]:
+    """The results of all checkpoints as they come, ``job.at_once`` of them drawn in threads at a time, in order."""
+    done: queue.SimpleQueue[Result | BaseException | None] = queue.SimpleQueue()
+    waiting = queue.SimpleQueue[Iterator[Result]]()
+    for results in checkpoints.values():
+        waiting.put(results)
+
+    def work() -> None:
+        try:
+            while not waiting.empty():
+                for result in waiting.get(block=False):
+                    done.put(result)
+        except queue.Empty:
+            pass
+        except BaseException as error:  # noqa: BLE001  raised in the thread that asked
+            done.put(error)
+        finally:
+            done.put(None)
+
+    threads = [threading.Thread(target=work, name=f"checkpoint-{i}", daemon=True) for i in range(job.at_once)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield from _until_all_end(done, len(threads))
+    except BaseException:
+        job.stop()
+        for thread in threads:
+            thread.join(_STOP_S)
+        raise
+
+
+def _until_all_end(done: queue.SimpleQueue[Result | BaseException | None], running: int) -> Iterator[Result]:
+    while running:
+        item = done.get()
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            running -= 1
+        else:
+            yield item
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

@@ -19,7 +19,7 @@ from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
 from rlvr_bench.samplers.endpoint_client import Address, Client, Failed, Settings
 from rlvr_bench.samplers.endpoint_replies import Choice, columns, mean_bounds, positions
-from rlvr_bench.samplers.endpoint_server import Server
+from rlvr_bench.samplers.endpoint_server import Server, begun_text
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.summary import summarise
 
@@ -115,7 +115,7 @@ class EndpointSampler:
     def _begin(self, request: DrawRequest, sampling: SamplingParameters) -> Future[list[Choice]]:
         if sampling.temperature == 0 and request.n > 1:
             raise BadArgument("temperature", 0, f"{request.n} greedy draws of one problem are identical; draw n=1")
-        return self._client.start(self._server.respond, request.prompt, sampling, request.n, request.seed)
+        return self._client.start(self._server.respond, request, _limited(request, sampling))
 
     def _finish(
         self, request: DrawRequest, future: Future[list[Choice]], sampling: SamplingParameters, failures: _Failures
@@ -127,7 +127,7 @@ class EndpointSampler:
         except Failed as error:
             failure = error
         else:
-            self._check_length(rollouts, sampling)
+            self._check_length(rollouts, _limited(request, sampling))
             failures.done()
             return Draw(request=request, rollouts=rollouts)
         failures.add(request, failure)
@@ -139,7 +139,7 @@ class EndpointSampler:
         rollout = Rollout(
             problem_id=request.prompt.problem_id,
             index=request.start + offset,
-            text=choice.text,
+            text=begun_text(request.prompt) + choice.text,
             n_tokens=choice.n_tokens,
             finish_reason=choice.finish,
         )
@@ -193,6 +193,10 @@ class _Failures:
                 f"{self._failed} of {self._failed + self._succeeded} requests failed{more} (last: {self._last}). "
                 "The others are kept; the same command draws these again"
             )
+
+
+def _limited(request: DrawRequest, sampling: SamplingParameters) -> SamplingParameters:
+    return msgspec.structs.replace(sampling, max_tokens=request.limit(sampling))
 
 
 def _with_statistics(rollout: Rollout, choice: Choice, full: bool) -> Rollout:

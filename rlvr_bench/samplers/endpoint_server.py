@@ -18,12 +18,12 @@ import msgspec
 import numpy as np
 
 from rlvr_bench.errors import BadArgument, EngineError, UnknownName
-from rlvr_bench.records import Prompt, SamplingParameters
+from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.endpoint_client import Address, Client, Failed
 from rlvr_bench.samplers.endpoint_replies import Choice, columns, positions, read_choices
 from rlvr_bench.samplers.vllm_worker import COLUMNS
 
-__all__ = ["Dialect", "Server", "learn"]
+__all__ = ["Dialect", "Server", "begun_text", "learn"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,15 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         return body
 
 
+def begun_text(prompt: Prompt) -> str:
+    """What a response begins with. Raises EngineError where that is tokens: a server's tokenizer may differ."""
+    if not prompt.begun:
+        return ""
+    if not isinstance(prompt.begun, str):
+        raise EngineError("a server cannot go on behind a prefix of tokens: use the checkpoint itself")
+    return prompt.begun
+
+
 def child_seed(seed: int, i: int) -> int:
     """A stream of its own for response i of a request that has to be sent one response at a time."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:8], "big") >> (64 - _SEED_BITS)
@@ -119,24 +128,36 @@ class Server:
         self.main = await self._dialect("chat" if self.templated and not self.tokenizes else "completions")
 
     async def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt as the model sees it. Raises Failed where the server does not tell."""
+        """Token ids of a prompt as the model sees it, a begun response behind it.
+
+        Raises Failed where the server does not tell.
+        """
+        bare = msgspec.structs.replace(prompt, begun="")
         kept = self._prompts.get(prompt.problem_id)
-        if kept is None or kept[0] != prompt:
-            kept = prompt, await self._tokenize(self._content(prompt))
+        if kept is None or kept[0] != bare:
+            kept = bare, await self._tokenize(self._content(bare))
             self._prompts[prompt.problem_id] = kept
             if len(self._prompts) > _PROMPTS_KEPT:
                 self._prompts.popitem(last=False)
-        return kept[1]
+        if not prompt.begun:
+            return kept[1]
+        return [*kept[1], *await self._tokenize({"prompt": prompt.begun, "add_special_tokens": False})]
 
-    async def respond(self, prompt: Prompt, sampling: SamplingParameters, n: int, seed: int) -> list[Choice]:
-        """Ask for n responses to a prompt. Raises Failed.
+    async def respond(self, request: DrawRequest, sampling: SamplingParameters) -> list[Choice]:
+        """Ask for n responses to a prompt; what they hold is what follows a begun one. Raises Failed.
 
         Where a server gives fewer than it was asked for, the rest is asked one at a time, each from a seed of its own.
         """
+        prompt, n, seed = request.prompt, request.n, request.seed
         content = self._content(prompt)
         if "messages" in content and self.tokenizes:  # the same tokens on a route that tells more of the answer
             content = {"prompt": await self.prompt_ids(prompt)}
         dialect = await self._dialect("chat" if "messages" in content else "completions")
+        if request.stop:
+            content |= {"stop": list(request.stop)}
+            content |= {"include_stop_str_in_output": True} if dialect.explicit else {}
+        if "messages" in content and prompt.begun and dialect.explicit:  # others go on by themselves, or in a new turn
+            content |= {"add_generation_prompt": False, "continue_final_message": True}
         choices = await self._ask(dialect, content, sampling, n if dialect.many else 1, seed)
         missing = range(len(choices), n)
         single = msgspec.structs.replace(dialect, many=False)
@@ -148,9 +169,11 @@ class Server:
         return choices[:n]
 
     def _content(self, prompt: Prompt) -> dict[str, Any]:
+        begun = begun_text(prompt)
         if self.templated and prompt.messages:
-            return {"messages": list(prompt.messages)}
-        return {"prompt": prompt.text}
+            more = [{"role": "assistant", "content": begun}] if begun else []
+            return {"messages": [*prompt.messages, *more]}
+        return {"prompt": prompt.text + begun}
 
     async def _ask(
         self, dialect: Dialect, content: dict[str, Any], sampling: SamplingParameters, n: int, seed: int

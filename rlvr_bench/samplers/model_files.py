@@ -10,9 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlvr_bench.errors import BadArgument, ModelError
-from rlvr_bench.records import Prompt
+from rlvr_bench.records import DrawRequest, Prompt
 
-__all__ = ["check_context", "detokenise", "render", "template_digest", "weights_digest"]
+__all__ = [
+    "check_context",
+    "cut_at_stop",
+    "detokenise",
+    "render",
+    "response_texts",
+    "template_digest",
+    "weights_digest",
+]
 
 ChatTemplate = Literal["auto", "none"]
 
@@ -76,14 +84,15 @@ def template_digest(tokenizer: Any, chat_template: ChatTemplate, prompt: Prompt 
 
 
 def render(tokenizer: Any, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:
-    """The prompt's token ids as the model will see them.
+    """The prompt's token ids as the model will see them, those of a begun response behind it.
 
     Messages go through the tokenizer's chat template, opened for the answer; the template writes the special tokens
     itself. Raw text gets those that the tokenizer adds by default. Raises ModelError where the template refuses the
     messages.
     """
+    begun, more = (prompt.begun, ()) if isinstance(prompt.begun, str) else ("", prompt.begun)
     if template_digest(tokenizer, chat_template, prompt) is None:
-        return [int(i) for i in tokenizer(prompt.text)["input_ids"]]
+        return [*(int(i) for i in tokenizer(prompt.text + begun)["input_ids"]), *more]
     try:
         text = tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
     except Exception as error:
@@ -91,7 +100,32 @@ def render(tokenizer: Any, prompt: Prompt, chat_template: ChatTemplate) -> list[
             f"the model's chat template refuses the messages of problem {prompt.problem_id}: {error} "
             "(chat_template='none' sends the prompt as raw text)"
         ) from error
-    return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+    return [*(int(i) for i in tokenizer(text + begun, add_special_tokens=False)["input_ids"]), *more]
+
+
+def response_texts(
+    tokenizer: Any, prompt_ids: Sequence[int], request: DrawRequest, responses: Sequence[Sequence[int]]
+) -> list[tuple[str, bool]]:
+    """Each response's text, what its prompt had begun included, and whether a stop string ended it.
+
+    ``prompt_ids`` are those of ``render``. Tokens of a begun response are decoded with what follows them: a character may
+    lie across the seam.
+    """
+    begun = request.prompt.begun
+    if isinstance(begun, str):
+        found = (cut_at_stop(text, request.stop) for text in detokenise(tokenizer, prompt_ids, responses))
+        return [(begun + text, stopped) for text, stopped in found]
+    whole = [[*begun, *ids] for ids in responses]
+    return [
+        cut_at_stop(text, request.stop)
+        for text in detokenise(tokenizer, prompt_ids[: len(prompt_ids) - len(begun)], whole)
+    ]
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """The text up to the end of the first stop string in it, and whether there is one."""
+    ends = [at + len(stop) for stop in stops if (at := text.find(stop)) >= 0]
+    return (text[: min(ends)], True) if ends else (text, False)
 
 
 def detokenise(tokenizer: Any, prompt_ids: Sequence[int], responses: Sequence[Sequence[int]]) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 
-__all__ = ["Sampler", "SamplerOptions"]
+__all__ = ["NextTokens", "PrefixSampler", "Sampler", "SamplerOptions"]
 
 
 class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,8 @@ class Sampler(Protocol):
 
     ``draw`` pulls requests lazily, so that the number in flight is bounded by the sampler and the caller may decide the
     next request late: None among the requests means that there is none before more draws have come back (and is given
-    only while some are out). It yields each draw as soon as it is finished. What is drawn depends on ``request.seed`` alone,
+    only while some are out). It yields each draw as soon as it is finished; one without rollouts was given up, of which
+    an error tells when the others are done. What is drawn depends on ``request.seed`` alone,
     never on what else is in flight.
     """
 
@@ -46,4 +47,20 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Free the engine and its memory; a closed sampler draws no more."""
+        ...
+
+
+class NextTokens(NamedTuple):
+    """The likeliest tokens of one position, largest first: ids, and log-probabilities in nats at temperature 1."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+
+
+@runtime_checkable
+class PrefixSampler(Sampler, Protocol):
+    """A sampler that goes on behind a response begun in the model's own tokens, and tells what could come next there."""
+
+    def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
+        """Up to ``most`` (at most 18) candidates behind each prompt and what it has begun; end tokens are left out."""
         ...

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from rlvr_bench.errors import BadArgument, ModelError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
-from rlvr_bench.samplers.model_files import detokenise, render, template_digest, weights_digest
-from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.model_files import cut_at_stop, render, response_texts, template_digest, weights_digest
+from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.samplers.token_stats import token_statistics
 
@@ -31,6 +31,7 @@ __all__ = ["TransformersSampler"]
 _ROWS = 512  # rollouts generated together at most
 _CACHE_BYTES = 2 * 2**30  # KV cache of a window at most (on a GPU: half of what is free)
 _LOGIT_BYTES = 256 * 2**20  # one step's float32 logits at most
+_PREFIXES = 32  # prompts whose next token is looked at together
 _CHUNK = 64  # uniform numbers drawn ahead per rollout
 _ENGINE_ARGS = ("attn_implementation", "device", "dtype", "rows", "threads", "trust_remote_code")
 # Below this many parameters an operation is too short to share: on a busy machine two threads that wait for each other at
@@ -88,6 +89,21 @@ class TransformersSampler:
                 draws = self._generate(window, sampling)
             yield from draws
 
+    @torch.inference_mode()
+    def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
+        """The ``most`` likeliest next tokens behind each prompt, end tokens left out."""
+        found: list[NextTokens] = []
+        with _threads(self._threads):
+            for start in range(0, len(prompts), _PREFIXES):
+                encoded = [(self._encode(prompt), 1) for prompt in prompts[start : start + _PREFIXES]]
+                logprobs = _Batch(self._model, encoded).logits.log_softmax(-1, dtype=torch.float64)
+                logprobs[:, self._stop] = -torch.inf
+                best = logprobs.topk(min(most, logprobs.shape[-1]), -1)
+                for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+                    known = [(i, value) for i, value in zip(ids, values, strict=True) if value > -torch.inf]
+                    found.append(NextTokens(tuple(i for i, _ in known), tuple(value for _, value in known)))
+        return found
+
     def close(self) -> None:
         """Free the weights."""
         self._model = None
@@ -116,7 +132,7 @@ class TransformersSampler:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         token_bytes = 2 * config.num_hidden_layers * heads * head_dim * self._model.dtype.itemsize
-        length = self.prompt_tokens(request.prompt) + sampling.max_tokens
+        length = self.prompt_tokens(request.prompt) + request.limit(sampling)
         budget = _CACHE_BYTES if self._device.type == "cpu" else torch.cuda.mem_get_info(self._device)[0] // 2
         by_cache = budget // (token_bytes * length)
         by_logits = _LOGIT_BYTES // (4 * config.vocab_size)
@@ -124,14 +140,19 @@ class TransformersSampler:
 
     @torch.inference_mode()
     def _generate(self, window: Sequence[DrawRequest], sampling: SamplingParameters) -> list[Draw]:
-        batch = _Batch(self._model, [(self._encode(request.prompt), request.n) for request in window])
+        prompts = [self._encode(request.prompt) for request in window]
+        batch = _Batch(self._model, [(ids, request.n) for request, ids in zip(window, prompts, strict=True)])
         streams = _Uniforms(window)
+        limits = torch.tensor([request.limit(sampling) for request in window for _ in range(request.n)])
+        limits = limits.to(self._device)
+        watch = _StopStrings(self._tokenizer, window, prompts)
         tape = _Tape(sum(request.n for request in window), self._options.token_stats != "off")
         while True:
             ids = _choose(batch.logits, streams.next()[batch.rows], sampling)
             tape.record(batch.rows, ids, batch.logits)
-            ended = torch.isin(ids, self._stop)
-            if bool(ended.all()) or tape.length == sampling.max_tokens:
+            ended = torch.isin(ids, self._stop) | (limits[batch.rows] <= tape.length)
+            ended |= watch.stopped(batch.rows, ids)
+            if bool(ended.all()):
                 break
             batch.advance(ids, ~ended)
         rows = iter(range(tape.n))
@@ -141,19 +162,57 @@ class TransformersSampler:
         stops = self._stop.tolist()
         ended = [int(ids[-1]) in stops for ids, _ in rows]
         responses = [ids[:-1].tolist() if end else ids.tolist() for (ids, _), end in zip(rows, ended, strict=True)]
-        texts = detokenise(self._tokenizer, self._encode(request.prompt), responses)
+        texts = response_texts(self._tokenizer, self._encode(request.prompt), request, responses)
         rollouts = []
-        for offset, ((ids, stats), end, text) in enumerate(zip(rows, ended, texts, strict=True)):
+        for offset, ((ids, stats), end, (text, stopped)) in enumerate(zip(rows, ended, texts, strict=True)):
             rollout = Rollout(
                 problem_id=request.prompt.problem_id,
                 index=request.start + offset,
                 text=text,
                 n_tokens=len(ids),
-                finish_reason="stop" if end else "length",
+                finish_reason="stop" if end or stopped else "length",
             )
             full = self._options.token_stats == "full"
             rollouts.append(rollout if stats is None else _with_statistics(rollout, ids, stats, full))
         return Draw(request=request, rollouts=tuple(rollouts))
+
+
+class _StopStrings:
+    """Watches for the stop strings of requests that have some; costs nothing where none has."""
+
+    _TAIL = 32  # newest tokens that are decoded: more than a stop string is written in
+    _LEAD = 4  # tokens of the prompt before them: decoded alone, a first token can lose its space
+
+    def __init__(self, tokenizer: Any, window: Sequence[DrawRequest], prompts: Sequence[list[int]]) -> None:
+        self._tokenizer = tokenizer
+        self._stops = [request.stop for request in window for _ in range(request.n)]
+        self._tails: list[list[int]] = []
+        if any(self._stops):
+            self._tails = [
+                ids[-self._LEAD :] for request, ids in zip(window, prompts, strict=True) for _ in range(request.n)
+            ]
+            self._leads = self._decode(self._tails)
+
+    def stopped(self, rows: Tensor, ids: Tensor) -> Tensor:
+        """Which of these rows (r,) end with their new token (r,)."""
+        if not self._tails:
+            return torch.zeros_like(ids, dtype=torch.bool)
+        numbers = rows.tolist()
+        for row, token in zip(numbers, ids.tolist(), strict=True):
+            tail = [*self._tails[row], token]
+            if len(tail) > self._TAIL:  # the prompt's tokens go all at once: no stop string may be found in them
+                tail, self._leads[row] = tail[self._LEAD + 1 :], ""
+            self._tails[row] = tail
+        texts = self._decode([self._tails[row] for row in numbers])
+        found = [
+            cut_at_stop(text.removeprefix(self._leads[row]), self._stops[row])[1]
+            for row, text in zip(numbers, texts, strict=True)
+        ]
+        return torch.tensor(found, device=ids.device)
+
+    def _decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        return list(self._tokenizer.batch_decode([list(each) for each in ids], **options))
 
 
 class _Batch:

@@ -20,7 +20,7 @@ import os
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,8 +29,14 @@ import msgspec
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
 from rlvr_bench.samplers import vllm_check, vllm_worker
-from rlvr_bench.samplers.model_files import check_context, detokenise, render, template_digest, weights_digest
-from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.model_files import (
+    check_context,
+    render,
+    response_texts,
+    template_digest,
+    weights_digest,
+)
+from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
 from rlvr_bench.samplers.summary import summarise
 
 __all__ = ["VllmSampler"]
@@ -117,6 +123,35 @@ class VllmSampler:
                 with contextlib.suppress(Exception):  # an engine that died has nothing to take back, and has said so
                     engine.abort_request(list(open_draws))
 
+    def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
+        """The likeliest next tokens behind each prompt, end tokens left out; their prefixes stay in the engine's cache.
+
+        Raises BadArgument where a prompt does not fit, EngineError where the engine fails.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        engine, ends = self._engine(), _end_tokens(self._llm.model_config, self._tokenizer)
+        one = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            logprobs=most + vllm_worker.COLUMNS,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        names = {}
+        for place, prompt in enumerate(prompts):
+            ids = self._encode(prompt)
+            check_context({prompt.problem_id: len(ids)}, 1, self._info.context_tokens)
+            names[name := f"next-{next(self._names)}"] = place
+            engine.add_request(name, {"type": "token", "prompt_token_ids": ids}, one)
+        found: dict[int, NextTokens] = {}
+        while len(found) < len(prompts):
+            for output in _step(engine):
+                found[names[output.request_id]] = _candidates(output.outputs[0].logprobs, ends)
+        return [found[place] for place in range(len(prompts))]
+
     def close(self) -> None:
         """End the engine's processes, which frees its memory; a closed sampler draws no more."""
         llm, self._llm = self._llm, None
@@ -154,7 +189,7 @@ class VllmSampler:
                 f"{request.n} greedy draws of one problem are identical; draw n=1, or take a positive one",
             )
         ids = self._encode(request.prompt)
-        check_context({request.prompt.problem_id: len(ids)}, sampling.max_tokens, self._info.context_tokens)
+        check_context({request.prompt.problem_id: len(ids)}, request.limit(sampling), self._info.context_tokens)
         return ids
 
     def _submit(
@@ -174,10 +209,11 @@ class VllmSampler:
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=sampling.top_k,
-                max_tokens=sampling.max_tokens,
+                max_tokens=request.limit(sampling),
+                stop=list(request.stop) or None,
                 logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
                 flat_logprobs=True,
-                detokenize=False,  # once at the end, not a token at a time
+                detokenize=bool(request.stop),  # else once at the end, not a token at a time
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
             self._engine().add_request(name, {"type": "token", "prompt_token_ids": ids}, parameters)
@@ -187,10 +223,13 @@ class VllmSampler:
         open_draws[name] = (request, ids)
 
     def _finish(self, request: DrawRequest, prompt_ids: list[int], outputs: list[Any]) -> Draw:
-        # The token that ended a response is no part of its text, be it marked as special or not.
-        bodies = [o.token_ids[:-1] if o.finish_reason == "stop" else o.token_ids for o in outputs]
-        texts = detokenise(self._tokenizer, prompt_ids, bodies)
-        rollouts = (self._rollout(request, i, o, text) for i, (o, text) in enumerate(zip(outputs, texts, strict=True)))
+        # The token that ended a response is no part of its text, be it marked as special or not; a stop string is.
+        ended = [o.finish_reason == "stop" and not isinstance(o.stop_reason, str) for o in outputs]
+        bodies = [o.token_ids[:-1] if end else o.token_ids for o, end in zip(outputs, ended, strict=True)]
+        texts = response_texts(self._tokenizer, prompt_ids, request, bodies)
+        rollouts = (
+            self._rollout(request, i, o, text) for i, (o, (text, _)) in enumerate(zip(outputs, texts, strict=True))
+        )
         return Draw(request=request, rollouts=tuple(rollouts))
 
     def _rollout(self, request: DrawRequest, offset: int, output: Any, text: str) -> Rollout:
@@ -214,6 +253,21 @@ def _with_statistics(rollout: Rollout, output: Any, full: bool) -> Rollout:
     if full:
         fields["tokens"] = TokenArrays(ids=np.asarray(output.token_ids, dtype=np.int32), **columns._asdict())
     return msgspec.structs.replace(rollout, **fields)
+
+
+def _candidates(logprobs: Any, ends: Collection[int]) -> NextTokens:
+    """The likeliest tokens of a response's first position: they stand behind the columns of the statistics."""
+    start, end = logprobs.start_indices[0] + vllm_worker.COLUMNS + 1, logprobs.end_indices[0]
+    listed = zip(logprobs.token_ids[start:end], logprobs.logprobs[start:end], strict=True)
+    known = [(int(token), float(value)) for token, value in listed if token not in ends]
+    return NextTokens(tuple(token for token, _ in known), tuple(value for _, value in known))
+
+
+def _end_tokens(model_config: Any, tokenizer: Any) -> frozenset[int]:
+    """Every id that ends a response, as the engine has it: the generation config's and the tokenizer's."""
+    named = (model_config.try_get_generation_config() or {}).get("eos_token_id")
+    ids = named if isinstance(named, list) else [named]
+    return frozenset(int(token) for token in (*ids, tokenizer.eos_token_id) if token is not None)
 
 
 def _finish_reason(reason: str | None) -> Literal["stop", "length"]:

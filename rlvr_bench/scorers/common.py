@@ -22,6 +22,7 @@ __all__ = [
     "optional",
     "problem_means",
     "rate_estimates",
+    "stated",
 ]
 
 _SEED = 20250807
@@ -73,6 +74,12 @@ def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.ND
     means = np.full(size, np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
     return means
+
+
+def stated(outcomes: Outcomes, name: str) -> npt.NDArray[np.float64]:
+    """A column of numbers or marks, (R,); NaN throughout where the run's source does not tell all of it."""
+    column = np.asarray(getattr(outcomes, name), dtype=np.float64)
+    return np.full_like(column, np.nan) if name in outcomes.unknown else column
 
 
 def mean_estimate(

@@ -8,7 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench.records import STATUSES, Estimate, Outcomes
-from rlvr_bench.scorers.common import clusters_of, fewest, mean_estimate, optional, problem_means, rate_estimates
+from rlvr_bench.scorers.common import (
+    clusters_of,
+    fewest,
+    mean_estimate,
+    optional,
+    problem_means,
+    rate_estimates,
+    stated,
+)
 
 __all__ = ["duplicates", "quality", "quality_rates"]
 
@@ -31,9 +39,10 @@ def quality(outcomes: Outcomes, flags: Mapping[str, npt.NDArray[np.bool_]] | Non
     shares = np.stack([problem_means(outcomes, column)[drawn] for column in columns.values()], axis=1)
     estimates = rate_estimates(labels, shares, clusters)
     groups = {None: outcomes.status >= 0, "correct": outcomes.status == 0, "wrong": outcomes.status == 1}
+    lengths = stated(outcomes, "n_tokens")
     for group, mask in groups.items():
         label = Estimate(name="tokens_per_response", group=group, value=None, n_samples=fewest(outcomes, mask))
-        means = problem_means(outcomes, np.where(mask, outcomes.n_tokens, np.nan))[drawn]
+        means = problem_means(outcomes, np.where(mask, lengths, np.nan))[drawn]
         if mask.any():
             estimates.append(mean_estimate(label, means, floor=0.0, clusters=clusters))
     return estimates
@@ -44,9 +53,12 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
 
     ``duplicate_rate`` is the share of rollouts that repeat an earlier rollout of their problem to the letter;
     ``effective_n`` the mean number of distinct responses to a problem; ``several_answers_rate`` the share that stated
-    more than one answer, of which the policy took one.
+    more than one answer, of which the policy took one. A run with tools has the calls, and those that failed, per response.
     """
-    values = {**_rate_columns(outcomes), "tokens_per_response": outcomes.n_tokens}
+    values = {**_rate_columns(outcomes), "tokens_per_response": stated(outcomes, "n_tokens")}
+    if outcomes.tool_calls is not None and outcomes.tool_errors is not None:
+        calls = {"tool_calls_per_response": outcomes.tool_calls, "tool_errors_per_response": outcomes.tool_errors}
+        values = {**values, **calls}
     sizes = np.bincount(outcomes.problem[~duplicates(outcomes)], minlength=len(outcomes.problem_ids))
     distinct = sizes[outcomes.n_samples > 0]
     means = {name: problem_means(outcomes, value) for name, value in values.items()}
@@ -62,11 +74,12 @@ def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
     return repeated
 
 
-def _rate_columns(outcomes: Outcomes) -> dict[str, npt.NDArray[np.bool_]]:
+def _rate_columns(outcomes: Outcomes) -> dict[str, npt.NDArray[np.bool_] | npt.NDArray[np.float64]]:
+    candidates = stated(outcomes, "candidates")
     return {
-        "truncation_rate": outcomes.truncated,
+        "truncation_rate": stated(outcomes, "truncated"),
         "no_answer_rate": outcomes.status == STATUSES.index("no_answer"),
         "error_rate": outcomes.status == STATUSES.index("error"),
         "duplicate_rate": duplicates(outcomes),
-        "several_answers_rate": outcomes.candidates > 1,
+        "several_answers_rate": np.where(np.isnan(candidates), np.nan, candidates > 1),
     }

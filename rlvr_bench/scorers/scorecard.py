@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rlvr_bench import scorers, stats
 from rlvr_bench.records import STATUSES, Estimate, Outcomes, Scorecard
-from rlvr_bench.scorers.common import optional, problem_means
+from rlvr_bench.scorers.common import optional, problem_means, stated
 from rlvr_bench.scorers.diversity import distinct_answers
 from rlvr_bench.scorers.quality import duplicates
 from rlvr_bench.scorers.votes import vote_ks
@@ -56,7 +56,7 @@ def make_scorecard(
         problems=_per_problem(outcomes, fair),
         estimates=[
             *scorers.pass_at_k(outcomes, ks),
-            *scorers.guessing(outcomes, ks, answer_space),
+            *(scorers.guessing(outcomes, ks, answer_space) if _has_answers(outcomes) else []),
             *scorers.boundary(outcomes),
             *scorers.unsolved_sizes(outcomes, ks),
             *scorers.cover(outcomes),
@@ -72,10 +72,15 @@ def _of_responses(fair: Outcomes) -> list[Estimate]:
     return [
         *scorers.accuracy_histogram(fair),
         *scorers.g_pass(fair),
-        *scorers.maj(fair),
+        *(scorers.maj(fair) if _has_answers(fair) else []),
         *scorers.entropy(fair),
-        *scorers.diversity(fair),
+        *(scorers.diversity(fair) if _has_answers(fair) else []),
     ]
+
+
+def _has_answers(outcomes: Outcomes) -> bool:
+    """Whether it is known which wrong answers agree: votes, diversity and guesses count those."""
+    return "answer" not in outcomes.unknown
 
 
 def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[dict[str, Any]]:
@@ -88,7 +93,7 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[dict[str, Any]]:
     truncated = np.bincount(outcomes.problem[outcomes.truncated], minlength=size)
     repeated = np.bincount(outcomes.problem[duplicates(outcomes)], minlength=size)
     means = {
-        "tokens_mean": problem_means(outcomes, outcomes.n_tokens),
+        "tokens_mean": problem_means(outcomes, stated(outcomes, "n_tokens")),
         "entropy_mean": problem_means(fair, fair.entropy_mean),
         "branching_mean": problem_means(fair, fair.branching_mean),
     }
@@ -103,7 +108,7 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[dict[str, Any]]:
             "c": int(c[i]),
             "no_answer": int(counts["no_answer"][i]),
             "error": int(counts["error"][i]),
-            "truncated": int(truncated[i]),
+            "truncated": None if "truncated" in outcomes.unknown else int(truncated[i]),
             "duplicates": int(repeated[i]),
             **{key: optional(mean[i]) for key, mean in means.items()},
         }
@@ -115,6 +120,8 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[dict[str, Any]]:
 
 def _with_distinct(entries: list[dict[str, Any]], fair: Outcomes) -> list[dict[str, Any]]:
     """Adds the expected number of distinct answers among k of a problem's answers, by k, where it gave that many."""
+    if not _has_answers(fair):
+        return entries
     grid = vote_ks(int(fair.n_samples.max(initial=0)))
     for entry, row in zip(entries, distinct_answers(fair, grid).tolist(), strict=True):
         entry["distinct_answers"] = {str(k): value for k, value in zip(grid, row, strict=True) if not np.isnan(value)}

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from rlvr_bench.errors import RunError, StorageError
-from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule
+from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
 
-__all__ = ["SCHEMA", "Manifest", "Session", "read_manifest", "write_atomically"]
+__all__ = ["SCHEMA", "Manifest", "Session", "installed_packages", "read_manifest", "write_atomically"]
 
 SCHEMA = 1
 _PACKAGES = (
@@ -27,7 +27,19 @@ _PACKAGES = (
     "math-verify",
     "httpx",
     "reasoning-gym",
+    "ray",
 )
+
+
+def installed_packages() -> dict[str, str]:
+    """Versions of the packages that a result can depend on, of those installed here."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return packages
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,14 +54,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def now(cls, n: int, info: EngineInfo) -> Session:
         """A session that starts now, with the versions installed here."""
-        packages = {}
-        for name in _PACKAGES:
-            try:
-                packages[name] = version(name)
-            except PackageNotFoundError:
-                continue
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(started=started, n=n, engine_version=info.version, device=info.device, packages=packages)
+        return cls(
+            started=started, n=n, engine_version=info.version, device=info.device, packages=installed_packages()
+        )
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     topped up: weights decide, not the name a checkpoint goes by.
 
     ``sampling`` holds the parameters as resolved, ``asked`` those the user passed; ``n`` is the largest n asked so far.
+    ``imported`` names the program that drew a run which we did not: what its files do not say is None or "unknown".
     """
 
     schema: int
@@ -74,13 +83,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     dtype: str
     token_stats: str
-    sampling: SamplingParameters
+    sampling: SamplingParameters | None
     asked: dict[str, Any]
-    seed: int
-    draw_batch: int
+    seed: int | None
+    draw_batch: int | None
     stopping: StoppingRule | None
     n: int
     sessions: tuple[Session, ...]
+    imported: str | None = None
+    tools: Tools | None = None
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide what a rollout of this run is, by dotted name."""

@@ -19,6 +19,7 @@ __all__ = ["read_outcomes"]
 
 _STATISTICS = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
 _BOUNDS = ("entropy_low", "entropy_high", "branching_low", "branching_high")
+_TOOLS = ("tool_calls", "tool_errors")
 _ROLLOUT_COLUMNS = ["problem_id", "index", "text_hash", "n_tokens", "finish_reason", *_STATISTICS, "entropy_profile"]
 
 
@@ -30,12 +31,23 @@ def read_outcomes(run: Run) -> Outcomes:
     problems = run.problems()
     ids = pa.array([problem.id for problem in problems])
     bounds = _BOUNDS if run.manifest.token_stats == "bounds" else ()
-    rollouts = _sorted_table(run.rollouts, [*_ROLLOUT_COLUMNS, *bounds], ids)
+    tools = _TOOLS if run.manifest.tools else ()
+    rollouts = _sorted_table(run.rollouts, [*_ROLLOUT_COLUMNS, *bounds, *tools], ids)
     shards = ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA)
     columns = ["problem_id", "index", "text_hash", "status", "answer", "candidates", *FLAGS]
     verdicts = _sorted_table(shards, columns, ids)
     verdicts = _matching(rollouts, verdicts, run)
     problem, index = _int(rollouts["problem"]), _int(rollouts["index"])
+    told = {
+        "n_tokens": rollouts["n_tokens"],
+        "truncated": rollouts["finish_reason"],
+        "candidates": verdicts["candidates"],
+    }
+    unknown = [name for name, column in told.items() if column.null_count]
+    # A wrong verdict of ours always has the answer it is for; another program may give the verdict alone.
+    wrong = pc.equal(verdicts["status"].cast(pa.string()), "wrong")
+    if pc.any(pc.and_(wrong, pc.is_null(verdicts["answer"]))).as_py():
+        unknown.append("answer")
     return Outcomes(
         problem_ids=tuple(problem.id for problem in problems),
         tiers=tuple(problem.tier for problem in problems),
@@ -45,14 +57,15 @@ def read_outcomes(run: Run) -> Outcomes:
         status=_codes(verdicts["status"]),
         answer=_numbered(verdicts["answer"]),
         text=_numbered(rollouts["text_hash"]),
-        candidates=_int(verdicts["candidates"]),
-        n_tokens=_int(rollouts["n_tokens"]),
-        truncated=pc.equal(rollouts["finish_reason"].cast(pa.string()), "length").to_numpy(),
+        candidates=_int(pc.fill_null(verdicts["candidates"], 0)),
+        n_tokens=_int(pc.fill_null(rollouts["n_tokens"], 0)),
+        truncated=pc.fill_null(pc.equal(rollouts["finish_reason"].cast(pa.string()), "length"), False).to_numpy(),
         entropy_profile=_profiles(rollouts["entropy_profile"]),
         asked=run.manifest.n,
         stopping=run.manifest.stopping,
+        unknown=tuple(unknown),
         flags={name: verdicts[name].to_numpy() for name in FLAGS},
-        **{name: _float(rollouts[name]) for name in (*_STATISTICS, *bounds)},
+        **{name: _float(rollouts[name]) for name in (*_STATISTICS, *bounds, *tools)},
     )
 
 

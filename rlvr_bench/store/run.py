@@ -21,7 +21,17 @@ from rlvr_bench.records import Draw, Problem, Rollout
 from rlvr_bench.store.manifest import Manifest, read_manifest, write_atomically
 from rlvr_bench.store.shards import ShardFolder
 
-__all__ = ["ROLLOUT_SCHEMA", "Run", "RunWriter", "Span", "open_run", "run_folder", "stored_text", "text_hash"]
+__all__ = [
+    "ROLLOUT_SCHEMA",
+    "Run",
+    "RunWriter",
+    "Span",
+    "lock_folder",
+    "open_run",
+    "run_folder",
+    "stored_text",
+    "text_hash",
+]
 
 ROLLOUT_SCHEMA = pa.schema(
     [
@@ -46,6 +56,8 @@ ROLLOUT_SCHEMA = pa.schema(
         ("token_logprob", pa.list_(pa.float32())),
         ("token_entropy", pa.list_(pa.float16())),
         ("token_nucleus", pa.list_(pa.int32())),
+        ("tool_calls", pa.int32()),
+        ("tool_errors", pa.int32()),
     ]
 )
 
@@ -122,7 +134,7 @@ class RunWriter:
         Raises RunLocked where another process writes to it, RunMismatch where it was drawn differently, StorageError.
         """
         self.path = path
-        self._lock = _lock(path)
+        self._lock = lock_folder(path)
         try:
             manifest = _agreed(path, wanted)
             self.run = Run(path, manifest)
@@ -236,6 +248,8 @@ def _row(draw: Draw, rollout: Rollout) -> dict[str, object]:
         "token_logprob": None if tokens is None else tokens.logprob,
         "token_entropy": None if tokens is None else tokens.entropy.astype(np.float16),
         "token_nucleus": None if tokens is None else tokens.nucleus,
+        "tool_calls": rollout.tool_calls,
+        "tool_errors": rollout.tool_errors,
     }
 
 
@@ -250,7 +264,7 @@ def _mark(found: dict[str, npt.NDArray[np.bool_]], name: str, indices: npt.NDArr
     have[indices] = True
 
 
-def _lock(path: Path) -> int:
+def lock_folder(path: Path) -> int:
     """An exclusive lock held by the open file: it falls with the process, however the process ends."""
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -42,14 +42,15 @@ VERDICT_SCHEMA = pa.schema(
 class VerdictRow(msgspec.Struct, frozen=True):
     """One rollout's verdict as stored; ``text_hash`` ties it to the very response it was given for.
 
-    ``flags``: signs of low-quality text; not read back by ``Verdicts.rows``.
+    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text; not read back by
+    ``Verdicts.rows``.
     """
 
     problem_id: str
     index: int
     text_hash: int
     verdict: Verdict
-    candidates: int
+    candidates: int | None
     flags: TextFlags | None = None
 
 

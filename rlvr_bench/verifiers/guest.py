@@ -10,6 +10,7 @@ travels as a reference number.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ import signal
 import struct
 import sys
 import time
+import traceback
 from typing import Any, BinaryIO
 
 FRAME = struct.Struct("!I")
@@ -200,7 +202,60 @@ def _drain(descriptor: int, most: int, deadline: float) -> tuple[bytes, bool]:
     return bytes(output[:most]), False
 
 
-OPERATIONS = {"load": _load, "call": _call, "attribute": _attribute, "run": _run}
+class _Printed:
+    """Takes what is printed and keeps the beginning: a stream for ``sys.stdout`` that cannot fill the memory."""
+
+    encoding = "utf-8"
+
+    def __init__(self, most: int) -> None:
+        self._most, self._parts, self._length = most, [], 0  # type: ignore[var-annotated]
+
+    def write(self, text: Any) -> int:
+        kept = str(text)[: max(0, self._most - self._length)]
+        if kept:
+            self._parts.append(kept)
+        self._length += len(str(text))
+        return len(str(text))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        return False
+
+    def text(self) -> str:
+        cut = self._length - self._most
+        return "".join(self._parts) + (f"\n[{cut} more characters]" if cut > 0 else "")
+
+
+def _interact(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+    """Run a block as a notebook would; what it prints, and the end of its traceback where it fails."""
+    printed, failed, process = _Printed(request["most"]), False, os.getpid()
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (min(hard, int(time.process_time() + request["cpu_s"]) + 1), hard))
+    before = sys.stdout, sys.stderr
+    sys.stdout = sys.stderr = printed
+    try:
+        tree = ast.parse(request["code"], "block.py")
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "block.py", "exec"), scope)  # noqa: S102  the sample inside the sandbox
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), "block.py", "eval"), scope)  # noqa: S307  the sample inside the sandbox
+            if value is not None:
+                printed.write(f"{value!r}\n")
+    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+        failed = True
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "block.py"]
+        where = f" (line {lines[-1]})" if lines else ""
+        printed.write("".join(traceback.format_exception_only(error)).rstrip()[-1000:] + where)
+    finally:
+        if os.getpid() != process:  # a child that the block forked must not answer for its parent
+            os._exit(0)
+        sys.stdout, sys.stderr = before
+    return {"output": printed.text(), "failed": failed, "call": request["call"]}
+
+
+OPERATIONS = {"load": _load, "call": _call, "attribute": _attribute, "run": _run, "interact": _interact}
 
 
 def main(limits: dict[str, Any]) -> None:
@@ -210,6 +265,7 @@ def main(limits: dict[str, Any]) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     _confine(limits)
+    sys.path.extend(limits.get("path", ()))
     scope: dict[str, Any] = {"__name__": "sample", "__builtins__": __builtins__}
     kept = _Kept()
     while True:

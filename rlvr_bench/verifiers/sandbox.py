@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import logging
 import os
@@ -18,7 +19,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +34,8 @@ from rlvr_bench.verifiers import guest
 __all__ = ["SampleFailure", "Sandbox", "SandboxLimits", "sandbox_problem"]
 
 _log = logging.getLogger(__name__)
+# Libraries that start a thread per core reserve address space for each.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _MAX_FRAME = 64 << 20
 _START_S = 60.0
 _INSTALL = (
@@ -57,9 +62,17 @@ class SampleFailure(Exception):
         self.kind = kind
 
 
+_guests = itertools.count()
+
+
 def _guest_uid() -> int:
     """A uid that nothing else uses, so that process limits count this sandbox only; below 65536 for rootless containers."""
-    return 40_000 + os.getpid() % 20_000
+    return 40_000 + (257 * os.getpid() + next(_guests)) % 20_000
+
+
+def _package_folders() -> list[str]:
+    """Where the packages installed here lie, for a guest that may read them."""
+    return list(dict.fromkeys(str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib")))
 
 
 def _own_processes() -> int:
@@ -71,10 +84,11 @@ def _own_processes() -> int:
     return count
 
 
-def _bubblewrap(bwrap: str, limits: SandboxLimits) -> list[str]:
+def _bubblewrap(bwrap: str, limits: SandboxLimits, readable: Sequence[str] = ()) -> list[str]:
     interpreter = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
     prefixes = dict.fromkeys(
         [Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve(), interpreter.parent.parent]
+        + [Path(folder) for folder in readable]
     )
     command = [
         bwrap,
@@ -107,7 +121,13 @@ def _bubblewrap(bwrap: str, limits: SandboxLimits) -> list[str]:
     for device in ("null", "zero", "urandom", "random"):  # not --dev, whose /dev/shm has no size limit
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     command += ["--proc", "/proc", "--size", str(limits.scratch_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108  the sandbox's own scratch folder
-    for name, value in {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}.items():  # noqa: S108  the sandbox's own scratch folder
+    for name, value in {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/tmp",  # noqa: S108  the sandbox's own scratch folder
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        **_ONE_THREAD,
+    }.items():
         command += ["--setenv", name, value]
     return [*command, "--chdir", "/tmp", "--remount-ro", "/", "--", str(interpreter)]  # noqa: S108  the sandbox's own scratch folder
 
@@ -151,11 +171,20 @@ def sandbox_problem() -> str | None:
 class Sandbox:
     """One guest process for one sample, and the conversation with it. A context manager; leaving it ends the guest.
 
-    Raises VerifierError, with what to install, when there is no bubblewrap and ``allow_unsafe`` is False.
+    ``packages``: the guest may import the packages installed here. Raises VerifierError, with what to install, when there
+    is no bubblewrap and ``allow_unsafe`` is False.
     """
 
-    def __init__(self, limits: SandboxLimits, *, allow_unsafe: bool = False, bwrap: str | None = None) -> None:
+    def __init__(
+        self,
+        limits: SandboxLimits,
+        *,
+        allow_unsafe: bool = False,
+        bwrap: str | None = None,
+        packages: bool = False,
+    ) -> None:
         self._limits = limits
+        self._packages = _package_folders() if packages else []
         if bwrap is None:
             problem = sandbox_problem()
             if problem and not allow_unsafe:
@@ -175,8 +204,9 @@ class Sandbox:
             "memory_bytes": limits.memory_bytes,
             "file_bytes": limits.file_bytes,
             "processes": limits.processes + (0 if root else _own_processes()),
+            "path": self._packages,
         }
-        start = _bubblewrap(self._bwrap, limits) if self._bwrap else [sys._base_executable]  # type: ignore[attr-defined]
+        start = _bubblewrap(self._bwrap, limits, self._packages) if self._bwrap else [sys._base_executable]  # type: ignore[attr-defined]
         self._process = subprocess.Popen(
             [*start, "-s", "-P", "-B", "-c", Path(guest.__file__).read_text(encoding="utf-8"), json.dumps(spoken)],
             stdin=subprocess.PIPE,

@@ -358,6 +358,49 @@ def test_prompt_statistics_come_through_the_same_hook(engine: Any, reference: An
     assert (abs(found.nucleus[-x.n_tokens :] - x.tokens.nucleus) <= 1).all()
 
 
+def test_given_tokens_are_scored_as_they_were_when_they_were_drawn(engine: Any) -> None:
+    """Teacher-forced through the prompt: the numbers of the rollout itself, in whatever order the engine finishes."""
+    from rlvr_bench.samplers.scoring import Passage
+    from rlvr_bench.samplers.scoring_vllm import VllmScorer
+
+    draws = list(engine.draw([request("p1", n=12), request("p2", n=12, words=9)], PLAIN))
+    rollouts = [(draw.request.prompt, rollout) for draw in draws for rollout in draw.rollouts]
+    passages = [Passage(tuple(engine._encode(asked)), rollout.tokens.ids) for asked, rollout in rollouts]
+    scored = dict(VllmScorer(engine).score(passages))
+    assert sorted(scored) == list(range(len(rollouts)))
+    for number, (_, rollout) in enumerate(rollouts):
+        found = scored[number]
+        np.testing.assert_allclose(found.logprob, rollout.tokens.logprob, atol=1e-4)
+        np.testing.assert_allclose(found.entropy, rollout.tokens.entropy, atol=1e-4)
+        assert np.abs(found.nucleus - rollout.tokens.nucleus).max() <= 1
+
+
+def test_a_begun_response_goes_on_within_its_own_limits(engine: Any, reference: Any) -> None:
+    """Behind token ids, up to a stop string, and with the likeliest next tokens of an independent forward pass."""
+    asked = request("p5", n=8)
+    (whole,) = engine.draw([asked], PLAIN)
+    rollout = max(whole.rollouts, key=lambda each: each.n_tokens)
+    assert rollout.tokens is not None
+    ids = tuple(rollout.tokens.ids[:4].tolist())
+    begun = msgspec.structs.replace(asked.prompt, begun=ids)
+    (found,) = engine.draw([msgspec.structs.replace(asked, prompt=begun, max_tokens=5)], PLAIN)
+    for each in found.rollouts:
+        assert each.n_tokens <= 5
+        assert each.text.split()[:4] == rollout.text.split()[:4]
+    (likely,) = engine.next_tokens([begun], 10)
+    law = reference(engine._encode(asked.prompt), rollout)[4]
+    order = [token for token in np.argsort(-law).tolist() if token not in STOPS][: len(likely.ids)]
+    assert len(likely.ids) > 5
+    assert list(likely.ids) == order
+    assert likely.logprobs == pytest.approx(law[order], abs=1e-4)
+    word = f" {rollout.text.split()[2]} "
+    (stopped,) = engine.draw([msgspec.structs.replace(asked, stop=(word,))], PLAIN)
+    for short, free in zip(stopped.rollouts, whole.rollouts, strict=True):
+        before, _, after = free.text.partition(word)
+        assert short.text == (before + word if after else free.text)
+        assert short.finish_reason == ("stop" if after else free.finish_reason)
+
+
 def test_prompts_are_counted_as_the_model_sees_them(engine: Any) -> None:
     assert engine.prompt_tokens(prompt("p1", words=9)) == 1 + 9 + 2  # <s>, the words, the template's opening
     assert engine.prompt_tokens(Prompt(problem_id="raw", text="w60 w61")) == 2

@@ -1,0 +1,114 @@
+"""The verb ``intervene``: what swapping single tokens does to accuracy."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlvr_bench.analysis.interventions import Effect
+    from rlvr_bench.pipeline.intervening import Interventions
+
+__all__ = ["register"]
+
+Strata = Annotated[str, typer.Option(help="Factors to cross: entropy, perplexity, position.")]
+SwapRule = Annotated[
+    Literal["second", "nucleus", "same"],
+    typer.Option(help="Token that comes in: second most likely, drawn from the nucleus, or the same (a check)."),
+]
+Sites = Annotated[int, typer.Option(help="Tokens to swap in each stratum.")]
+Repeats = Annotated[int, typer.Option(help="Continuations with the token, and as many without it.")]
+Rollouts = Annotated[int, typer.Option(help="Choose tokens from the first so many responses of each problem.")]
+Seed = Annotated[int, typer.Option(help="Seed of the choice of tokens and of the continuations.")]
+Name = Annotated[str | None, typer.Option(help="Folder below RUN/interventions. Default: swap rule and strata.")]
+RunModel = Annotated[str | None, typer.Option("--model", "-m", help="Where the run's checkpoint lies now.")]
+Engine = Annotated[str, typer.Option(help="auto (the run's own), transformers or vllm.")]
+EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(intervene)
+
+
+def intervene(
+    run: RunPath,
+    strata: Strata = "entropy,perplexity,position",
+    swap: SwapRule = "second",
+    sites: Sites = 50,
+    repeats: Repeats = 8,
+    rollouts: Rollouts = 8,
+    seed: Seed = 0,
+    name: Name = None,
+    model: RunModel = None,
+    engine: Engine = "auto",
+    engine_arg: EngineArg = None,
+    workers: Workers = None,
+    timeout: Timeout = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Swap single tokens of a run's responses, let the model go on, and report the effect on accuracy per stratum."""
+    import msgspec
+
+    from rlvr_bench.cli.progress import Bars
+    from rlvr_bench.pipeline import GradeOptions
+    from rlvr_bench.pipeline.intervening import InterveneOptions
+    from rlvr_bench.pipeline.intervening import intervene as intervene_in
+
+    options = InterveneOptions(
+        strata=tuple(part.strip() for part in strata.split(",") if part.strip()),
+        swap=swap,
+        sites=sites,
+        repeats=repeats,
+        rollouts=rollouts,
+        seed=seed,
+        name=name,
+        model=model,
+        engine=engine,
+        engine_args=engine_arguments(engine_arg or []),
+    )
+    grading = GradeOptions(timeout_s=timeout) if workers is None else GradeOptions(timeout_s=timeout, workers=workers)
+    with Bars() as bars:
+        found = intervene_in(run, options, grading, bars)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+    else:
+        _show(Console(), found)
+
+
+def _show(console: Console, found: Interventions) -> None:
+    from rlvr_bench.cli.show import show_table
+
+    design = found.design
+    console.print(
+        f"[bold]{found.model}[/] on [bold]{design.task}[/]: {found.n_sites:,} tokens swapped ({design.swap}), "
+        f"{design.repeats} continuations with and without; accuracy of the continuations",
+        highlight=False,
+    )
+    rows = [_row(effect, design.strata) for effect in found.effects]
+    columns = [*design.strata, "tokens", "kept", "swapped", "effect", "95% interval", "p (Holm)"]
+    show_table(console, "", columns, rows)
+    notes = []
+    if found.no_alternative:
+        notes.append(f"{found.no_alternative} tokens had no alternative and are left out")
+    if found.undecided:
+        notes.append(f"{found.undecided} continuations could not be verified and are left out")
+    for note in notes:
+        console.print(f"note: {note}", highlight=False)
+
+
+def _row(effect: Effect, strata: Sequence[str]) -> list[str]:
+    """Accuracies in percent, differences in points."""
+    row = [effect.levels.get(name, "all") for name in strata] + [str(effect.n_sites)]
+    if effect.effect is None or effect.low is None or effect.high is None:
+        return [*row, "", "", "", "", ""]
+    p = "" if effect.p_holm is None else f"{effect.p_holm:.3f}"
+    interval = f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}"
+    return [*row, f"{effect.kept:.1%}", f"{effect.swapped:.1%}", f"{100 * effect.effect:+.1f}", interval, p]

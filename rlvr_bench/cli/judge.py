@@ -1,0 +1,84 @@
+"""The verb ``judge``: is the reasoning of the correct rollouts valid, and what is pass@k if only that counts."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments
+
+if TYPE_CHECKING:
+    from rlvr_bench.pipeline.judging import Judging
+    from rlvr_bench.records import Estimate, Scorecard
+
+__all__ = ["register"]
+
+Judge = Annotated[
+    str, typer.Option("--judge", help="URL of an OpenAI-compatible server, or file.py:function(response, problem).")
+]
+Votes = Annotated[int, typer.Option(help="How often a model judges each response.")]
+RuleName = Annotated[Literal["any", "all", "majority"], typer.Option("--rule", help="How votes are combined.")]
+Seed = Annotated[int, typer.Option(help="Seed of the votes.")]
+EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the server, any number of times.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command()(judge)
+
+
+def judge(
+    run: RunPath,
+    judge: Judge,
+    votes: Votes = 3,
+    rule: RuleName = "majority",
+    seed: Seed = 0,
+    engine_arg: EngineArg = None,
+    workers: Workers = None,
+    timeout: Timeout = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the reasoning of a graded run's correct rollouts, and add CoT-Pass@K to its scorecard."""
+    import msgspec
+
+    from rlvr_bench import pipeline
+    from rlvr_bench.cli.progress import Bars
+    from rlvr_bench.pipeline.judging import JudgeOptions
+    from rlvr_bench.pipeline.judging import judge as judge_run
+
+    options = JudgeOptions(
+        judge=judge, votes=votes, rule=rule, seed=seed, engine_args=engine_arguments(engine_arg or [])
+    )
+    options_of = pipeline.GradeOptions
+    grading = options_of(timeout_s=timeout) if workers is None else options_of(timeout_s=timeout, workers=workers)
+    with Bars() as bars:
+        found = judge_run(run, options, grading, bars)
+    scorecard = pipeline.score(run)
+    estimates = [each for each in scorecard.estimates if each.name in ("cot_pass@k", "valid_reasoning")]
+    if as_json:
+        content = msgspec.json.encode({"judging": found, "estimates": estimates})
+        sys.stdout.write(msgspec.json.format(content, indent=1).decode() + "\n")
+    else:
+        _show(Console(), found, scorecard, estimates)
+
+
+def _show(console: Console, found: Judging, scorecard: Scorecard, estimates: list[Estimate]) -> None:
+    from rlvr_bench.cli.show import show_table
+
+    console.print(
+        f"{found.rollouts:,} correct rollouts judged by {found.judge} ({found.rule} of its votes): valid {found.valid:,}, "
+        f"invalid {found.invalid:,}, no judgement {found.error:,}",
+        highlight=False,
+    )
+    passed = {each.k: each for each in scorecard.estimates if each.name == "pass@k"}
+    rows = []
+    for each in estimates:
+        plain = passed.get(each.k)
+        label = f"cot_pass@{each.k}" if each.k else "valid among correct"
+        known = "" if plain is None or plain.value is None or each.k is None else f"{plain.value:.1%}"
+        if each.value is not None and each.low is not None and each.high is not None:
+            rows.append([label, f"{each.value:.1%}", f"{each.low:.1%} to {each.high:.1%}", known])
+    show_table(console, "", ["", "value", "95% interval", "pass@k, any reasoning"], rows)

@@ -1,0 +1,453 @@
+"""The verb ``intervene``: swap tokens of a run's responses, let the same model go on, verify, report the effect.
+
+Everything lies in ``<run>/interventions/<name>/``: ``manifest.json`` (what was asked and of which run), ``sites.parquet``
+(the tokens chosen, written once), ``draws/*.parquet`` (every continuation with its verdict) and ``result.json``. What a
+continuation is depends on its site and the seed alone, so a run that was stopped goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rlvr_bench.analysis.interventions import (
+    CANDIDATES,
+    LEVELS,
+    PROTOCOL,
+    SWAPS,
+    Effect,
+    Site,
+    Swap,
+    alternative,
+    choose_sites,
+    digest,
+    effects,
+    levels_of,
+    read_sources,
+)
+from rlvr_bench.errors import EngineError, ModelError, RunError
+from rlvr_bench.pipeline.models import open_model
+from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
+from rlvr_bench.prompts import open_prompt
+from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters, Verdict
+from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
+from rlvr_bench.store import open_run
+from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.run import SHARD_ROLLOUTS, SHARD_SECONDS, Run, stored_text
+from rlvr_bench.store.shards import ShardFolder
+from rlvr_bench.task import LoadedTask, read_task, task_verifier
+from rlvr_bench.verifiers import VerifierPool
+from rlvr_bench.verifiers.protocol import Verifier
+
+__all__ = ["InterveneOptions", "InterventionDesign", "Interventions", "intervene", "intervene_with"]
+
+ARMS = ("kept", "swapped")
+_DRAWS = pa.schema(
+    [
+        ("site", pa.int32()),
+        ("arm", pa.dictionary(pa.int32(), pa.string())),
+        ("repeat", pa.int32()),
+        ("problem_id", pa.dictionary(pa.int32(), pa.string())),
+        ("text", pa.large_string()),
+        ("n_tokens", pa.int32()),
+        ("finish_reason", pa.dictionary(pa.int32(), pa.string())),
+        ("status", pa.dictionary(pa.int32(), pa.string())),
+        ("answer", pa.large_string()),
+        ("kind", pa.dictionary(pa.int32(), pa.string())),
+    ]
+)
+_Key = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterveneOptions:
+    """What to swap and how often to go on: ``sites`` tokens of each stratum, from the first ``rollouts`` responses of each
+    problem, each continued ``repeats`` times with the token and as often without it.
+
+    ``model`` says where the run's checkpoint lies now, if not where it lay; None and ``auto`` mean: as the run has it.
+    """
+
+    strata: tuple[str, ...] = tuple(LEVELS)
+    swap: Swap = "second"
+    sites: int = 50
+    repeats: int = 8
+    rollouts: int = 8
+    seed: int = 0
+    name: str | None = None
+    model: str | None = None
+    engine: str = "auto"
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        levels_of(self.strata)
+        check(self.swap in SWAPS, "--swap", self.swap, f"one of {', '.join(SWAPS)}")
+        for name in ("sites", "repeats", "rollouts"):
+            check(getattr(self, name) >= 1, f"--{name}", getattr(self, name), "must be at least 1")
+        plain = self.name is None or (Path(self.name).name == self.name and not self.name.startswith("."))
+        check(plain, "--name", self.name, "must be a plain folder name")
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder below ``interventions``."""
+        return self.name or f"{self.swap}-{'-'.join(self.strata)}"
+
+
+class InterventionDesign(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides every draw of a set of interventions; compared before any is added."""
+
+    schema: int
+    protocol: str
+    strata: tuple[str, ...]
+    swap: Swap
+    sites: int
+    repeats: int
+    rollouts: int
+    seed: int
+    task: str
+    task_version: str
+    weights: str
+    sampling: dict[str, Any]
+    responses_sha256: str
+    engine: str
+    dtype: str
+    verifier: str
+    verifier_version: str
+    verifier_options: dict[str, Any]
+
+
+class Interventions(msgspec.Struct, frozen=True, kw_only=True):
+    """The result: the design, ``n_sites`` swapped (``no_alternative`` were chosen and had no token to swap in), effects."""
+
+    design: InterventionDesign
+    model: str
+    n_sites: int
+    no_alternative: int
+    draws: int
+    undecided: int
+    effects: tuple[Effect, ...]
+
+
+def intervene(
+    run: Path,
+    options: InterveneOptions | None = None,
+    grading: GradeOptions | None = None,
+    progress: Progress | None = None,
+) -> Interventions:
+    """Swap tokens of a run's responses and measure what that does to accuracy; written beside the run.
+
+    Raises RunError where the run has no token ids, was drawn with tools, or these interventions were begun otherwise;
+    ModelError where the model is not the run's; EngineError where the engine cannot go on behind a prefix.
+    """
+    options, grading = options or InterveneOptions(), grading or GradeOptions()
+    opened = open_run(run)
+    read_sources(opened, 1)  # says what is missing before a model is loaded
+    task, file = read_task(opened.manifest.task_file or opened.manifest.task)
+    loaded = LoadedTask(task=task, file=file, problems=tuple(opened.problems()), digest="")
+    sampler = open_model(options.model or opened.manifest.model, loaded, _sample_options(opened, options))
+    try:
+        return intervene_with(sampler, opened, task_verifier(task, file), options, grading, progress or Silent())
+    finally:
+        sampler.close()
+
+
+def intervene_with(
+    sampler: Sampler,
+    run: Run,
+    verifier: Verifier,
+    options: InterveneOptions,
+    grading: GradeOptions,
+    progress: Progress,
+) -> Interventions:
+    """``intervene`` with a sampler and a verifier at hand."""
+    able = _check_sampler(sampler, run)
+    sampling = _sampling(run)
+    check(
+        sampling.temperature > 0 or options.repeats == 1,
+        "--repeats",
+        options.repeats,
+        "the run is greedy, and greedy continuations are all alike: take 1",
+    )
+    sources = read_sources(run, options.rollouts)
+    design = _design(run, options, able, digest(sources), verifier)
+    folder = run.path / "interventions" / options.folder
+    _agree(folder, design)
+    prompts = _prompts(run)
+    stored = _Sites(folder / "sites.parquet")
+    if not stored.file.exists():
+        limit = sampling.max_tokens
+        chosen = choose_sites(
+            sources, options.strata, options.sites, max_tokens=limit, swap=options.swap, seed=options.seed
+        )
+        stored.write(_with_alternatives(chosen, able, prompts, options))
+    sites = stored.read()
+    draws = ShardFolder(folder / "draws", _DRAWS)
+    draws.set_aside_damaged()
+    pool: VerifierPool[_Key] = VerifierPool(verifier, workers=grading.workers, timeout_s=grading.timeout_s)
+    with pool:
+        _Drawing(run, sites, prompts, draws, _Verification(run, verifier, pool), options, progress).run(able)
+    result = _result(run, design, sites, draws)
+    write_atomically(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    return result
+
+
+# ------------------------------------------------------------------------------------------------ before anything is drawn
+def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
+    chat: Literal["auto", "none"] = "none" if run.manifest.chat_template is None else "auto"
+    engine = run.manifest.engine if options.engine == "auto" else options.engine
+    return SampleOptions(engine=engine, chat_template=chat, token_stats="off", engine_args=options.engine_args)
+
+
+def _check_sampler(sampler: Sampler, run: Run) -> PrefixSampler:
+    """The sampler, if it can go on behind token ids and has the run's weights."""
+    info, manifest = sampler.info, run.manifest
+    if not isinstance(sampler, PrefixSampler):
+        raise EngineError(
+            f"engine {info.engine!r} cannot go on behind a prefix of tokens: take --engine transformers or vllm, "
+            "with the checkpoint's folder as --model"
+        )
+    if info.weights != manifest.weights:
+        raise ModelError(
+            f"{info.model} is not the model of this run (weights {info.weights[:20]}, the run has "
+            f"{manifest.weights[:20]}): say where its checkpoint lies with --model"
+        )
+    if info.chat_template != manifest.chat_template:
+        raise ModelError(f"{info.model}: its chat template has changed since the run was drawn")
+    return sampler
+
+
+def _design(
+    run: Run, options: InterveneOptions, sampler: PrefixSampler, responses: str, verifier: Verifier
+) -> InterventionDesign:
+    manifest = run.manifest
+    return InterventionDesign(
+        schema=1,
+        protocol=PROTOCOL,
+        **{name: getattr(options, name) for name in ("strata", "swap", "sites", "repeats", "rollouts", "seed")},
+        task=manifest.task,
+        task_version=manifest.task_version,
+        weights=manifest.weights,
+        sampling=msgspec.to_builtins(manifest.sampling),
+        responses_sha256=responses,
+        engine=sampler.info.engine,
+        dtype=sampler.info.dtype,
+        verifier=verifier.name,
+        verifier_version=verifier.version,
+        verifier_options=msgspec.to_builtins(dict(verifier.options)),
+    )
+
+
+def _agree(folder: Path, design: InterventionDesign) -> None:
+    """Begin the folder, or make sure that it holds the same interventions."""
+    file = folder / "manifest.json"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, msgspec.json.format(msgspec.json.encode(design), indent=2))
+        return
+    try:
+        before = msgspec.json.decode(file.read_bytes(), type=InterventionDesign)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RunError(f"{file}: damaged ({error}). Choose another --name.") from error
+    old, new = (msgspec.to_builtins(each) for each in (before, design))
+    if differing := [f"{name}: was {old[name]!r}, is {new[name]!r}" for name in old if old[name] != new[name]]:
+        raise RunError(f"{folder} holds other interventions ({'; '.join(differing)}). Choose another --name.")
+
+
+def _sampling(run: Run) -> SamplingParameters:
+    """How the run was drawn. Raises RunError where it was drawn elsewhere."""
+    if run.manifest.sampling is None:
+        raise RunError(f"{run.path}: imported, so that it is not known how to go on; draw a run here")
+    return run.manifest.sampling
+
+
+def _prompts(run: Run) -> dict[str, Prompt]:
+    template = open_prompt(run.manifest.prompt)
+    if template.digest != run.manifest.prompt_sha256:
+        raise RunError(f"{run.path}: the prompt template {template.name!r} has changed since this run was drawn")
+    return {problem.id: template.render(problem) for problem in run.problems()}
+
+
+def _begun(prompt: Prompt, ids: Sequence[int]) -> Prompt:
+    return msgspec.structs.replace(prompt, begun=tuple(ids))
+
+
+def _with_alternatives(
+    sites: Sequence[Site], sampler: PrefixSampler, prompts: Mapping[str, Prompt], options: InterveneOptions
+) -> list[Site]:
+    likely = sampler.next_tokens([_begun(prompts[site.problem_id], site.prefix) for site in sites], CANDIDATES)
+    return [alternative(site, tokens, options.swap, options.seed) for site, tokens in zip(sites, likely, strict=True)]
+
+
+class _Sites:
+    """The chosen tokens on disk: one row each, written once."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def write(self, sites: Sequence[Site]) -> None:
+        rows = [{**msgspec.to_builtins(site), "levels": list(site.levels.items())} for site in sites]
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SITES), sink, compression="zstd")
+        write_atomically(self.file, sink.getvalue().to_pybytes())
+
+    def read(self) -> list[Site]:
+        try:
+            rows = pq.read_table(self.file).to_pylist()
+            return [msgspec.convert({**row, "levels": dict(row["levels"])}, Site) for row in rows]
+        except (OSError, pa.ArrowException, msgspec.ValidationError) as error:
+            raise RunError(f"{self.file}: damaged ({error}). Choose another --name.") from error
+
+
+_SITES = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("index", pa.int32()),
+        ("token", pa.int32()),
+        ("n_tokens", pa.int32()),
+        ("levels", pa.map_(pa.string(), pa.string())),
+        ("entropy", pa.float64()),
+        ("perplexity", pa.float64()),
+        ("prefix", pa.list_(pa.int32())),
+        ("kept", pa.int32()),
+        ("kept_logprob", pa.float64()),
+        ("swapped", pa.int32()),
+        ("swapped_logprob", pa.float64()),
+    ]
+)
+
+
+# ------------------------------------------------------------------------------------------------ drawing and verifying
+class _Verification:
+    """Verdicts on continuations; each distinct answer of a problem is decided once."""
+
+    def __init__(self, run: Run, verifier: Verifier, pool: VerifierPool[_Key]) -> None:
+        self._problems = {problem.id: problem for problem in run.problems()}
+        self._verifier, self._pool = verifier, pool
+        self._decided: dict[_Key, Verdict] = {}
+
+    def verdicts(self, rollouts: Sequence[Rollout]) -> list[Verdict]:
+        """One verdict per rollout, in order."""
+        found: list[_Key | None] = []
+        wanted: dict[_Key, str] = {}
+        for rollout in rollouts:
+            answer = self._verifier.extract(stored_text(rollout.text)).answer
+            key = None if answer is None else (rollout.problem_id, self._verifier.key(answer))
+            found.append(key)
+            if key is not None and answer is not None and key not in self._decided:
+                wanted.setdefault(key, answer)
+        self._decided.update(self._pool.verify((key, answer, self._problems[key[0]]) for key, answer in wanted.items()))
+        return [Verdict(status="no_answer") if key is None else self._decided[key] for key in found]
+
+
+class _Drawing:
+    """One sitting: what is missing is drawn, verified and stored, a shard at a time."""
+
+    def __init__(
+        self,
+        run: Run,
+        sites: Sequence[Site],
+        prompts: Mapping[str, Prompt],
+        draws: ShardFolder,
+        verification: _Verification,
+        options: InterveneOptions,
+        progress: Progress,
+    ) -> None:
+        self._run, self._sites, self._prompts = run, sites, prompts
+        self._draws, self._verification = draws, verification
+        self._options, self._progress = options, progress
+        self._waiting: list[Draw] = []
+
+    def run(self, sampler: PrefixSampler) -> None:
+        """Raises what sampler, verifier and disk raise; what was drawn before is kept."""
+        done = {(site, arm) for site, arm, _ in _rows(self._draws)}
+        total = sum(site.swapped is not None for site in self._sites) * len(ARMS) * self._options.repeats
+        self._progress.start("intervene", total, len(done) * self._options.repeats)
+        oldest = time.monotonic()
+        try:
+            for draw in sampler.draw(self._requests(done), _sampling(self._run)):
+                self._waiting.append(draw)
+                self._progress.advance(len(draw.rollouts), sum(rollout.n_tokens for rollout in draw.rollouts))
+                many = sum(len(each.rollouts) for each in self._waiting) >= SHARD_ROLLOUTS
+                if many or time.monotonic() - oldest > SHARD_SECONDS:
+                    self._flush()
+                    oldest = time.monotonic()
+        finally:
+            self._flush()
+
+    def _requests(self, done: set[tuple[int, str]]) -> Iterator[DrawRequest]:
+        """Both arms of a site one after the other: they share a prefix, which an engine's cache then holds once."""
+        repeats, limit = self._options.repeats, _sampling(self._run).max_tokens
+        for number, site in enumerate(self._sites):
+            for place, arm in enumerate(ARMS):
+                token = site.kept if arm == "kept" else site.swapped
+                if token is None or site.swapped is None or (number, arm) in done:
+                    continue
+                yield DrawRequest(
+                    prompt=_begun(self._prompts[site.problem_id], (*site.prefix, token)),
+                    start=(number * len(ARMS) + place) * repeats,
+                    n=repeats,
+                    seed=site.stream(self._options.seed),
+                    max_tokens=limit - site.token - 1,
+                )
+
+    def _flush(self) -> None:
+        rollouts = [rollout for draw in self._waiting for rollout in draw.rollouts]
+        if not rollouts:
+            return
+        rows = []
+        for rollout, verdict in zip(rollouts, self._verification.verdicts(rollouts), strict=True):
+            place, repeat = divmod(rollout.index, self._options.repeats)
+            site, arm = divmod(place, len(ARMS))
+            rows.append(
+                {
+                    "site": site,
+                    "arm": ARMS[arm],
+                    "repeat": repeat,
+                    "problem_id": rollout.problem_id,
+                    "text": stored_text(rollout.text),
+                    "n_tokens": rollout.n_tokens,
+                    "finish_reason": rollout.finish_reason,
+                    "status": verdict.status,
+                    "answer": None if verdict.answer is None else stored_text(verdict.answer),
+                    "kind": verdict.kind,
+                }
+            )
+        self._draws.append(pa.Table.from_pylist(rows, schema=_DRAWS))
+        self._waiting = []
+
+
+def _rows(draws: ShardFolder) -> Iterator[tuple[int, str, str]]:
+    """(site, arm, status) of every stored continuation."""
+    for table in draws.read(["site", "arm", "status"]):
+        yield from zip(*(table[name].to_pylist() for name in ("site", "arm", "status")), strict=True)
+
+
+def _result(run: Run, design: InterventionDesign, sites: Sequence[Site], draws: ShardFolder) -> Interventions:
+    counts: npt.NDArray[np.int64] = np.zeros((len(sites), len(ARMS), 2), dtype=np.int64)  # decided, correct
+    undecided = total = 0
+    for site, arm, status in _rows(draws):
+        total += 1
+        undecided += status == "error"
+        counts[site, ARMS.index(arm)] += (status != "error", status == "correct")
+    with np.errstate(invalid="ignore"):
+        share = counts[..., 1] / np.where(counts[..., 0] > 0, counts[..., 0], np.nan)
+    swapped = [site for site in sites if site.swapped is not None]
+    chosen = np.array([site.swapped is not None for site in sites], dtype=bool)
+    return Interventions(
+        design=design,
+        model=run.manifest.model,
+        n_sites=len(swapped),
+        no_alternative=len(sites) - len(swapped),
+        draws=total,
+        undecided=undecided,
+        effects=tuple(effects(swapped, share[chosen, 0], share[chosen, 1], design.strata)),
+    )

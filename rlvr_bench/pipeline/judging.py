@@ -1,0 +1,272 @@
+"""The verb ``judge``: whether the reasoning of a run's correct rollouts is valid, by a judge the user names.
+
+Judgements lie in ``<run>/judgements/<judge>/*.parquet``, with every vote and every reply; ``judging.json`` says which are in
+force and how their votes are combined. ``score`` adds CoT-Pass@K where every correct rollout has a judgement, and says
+nothing of reasoning elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from rlvr_bench.errors import RunError
+from rlvr_bench.pipeline.models import is_endpoint
+from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent, check
+from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters, Scorecard
+from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
+from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.samplers.seeds import draw_seed
+from rlvr_bench.scorers.cot import cot_pass_at_k
+from rlvr_bench.store import open_run
+from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.run import Run, stored_text
+from rlvr_bench.store.shards import ShardFolder
+from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading, status_columns
+from rlvr_bench.verifiers import FunctionVerifier, VerifierPool
+from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
+
+__all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "with_judgements"]
+
+_SCHEMA = pa.schema(
+    [
+        ("problem_id", pa.dictionary(pa.int32(), pa.string())),
+        ("text_hash", pa.int64()),
+        ("votes", pa.list_(pa.string())),
+        ("replies", pa.list_(pa.large_string())),
+    ]
+)
+_SAMPLING = SamplingParameters(temperature=0.6, top_p=0.95, max_tokens=4096)
+_SHARD = 256  # judgements written together at most: what a kill can cost
+_STATUS: dict[str, Vote] = {"correct": "valid", "wrong": "invalid"}
+_Key = tuple[str, int]  # problem id and text hash: equal responses are judged once
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """Who judges and how: ``judge`` is the URL of an OpenAI-compatible server, which votes ``votes`` times, or
+    ``file.py:function`` (or ``package.module:function``), called once as ``function(response, problem) -> bool``.
+
+    ``rule`` combines votes; changing it asks nobody again.
+    """
+
+    judge: str
+    votes: int = 3
+    rule: Rule = "majority"
+    seed: int = 0
+    sampling: SamplingParameters = _SAMPLING
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(self.votes >= 1, "--votes", self.votes, "must be at least 1")
+        check(self.rule in RULES, "--rule", self.rule, f"one of {', '.join(RULES)}")
+        check(
+            self.sampling.temperature > 0 or self.votes == 1, "--votes", self.votes, "a greedy judge always votes alike"
+        )
+
+
+class Judging(msgspec.Struct, frozen=True, kw_only=True):
+    """Which judgements are in force, and what they say of the correct rollouts."""
+
+    judge: str
+    version: str
+    options: dict[str, Any]
+    folder: str
+    rule: Rule
+    rollouts: int
+    valid: int
+    invalid: int
+    error: int
+
+
+def judge(
+    run: Path, options: JudgeOptions, grading: GradeOptions | None = None, progress: Progress | None = None
+) -> Judging:
+    """Judge the reasoning of every correct rollout that this judge has not judged yet, and put the judgements in force.
+
+    Raises RunError where the run is not graded; what opening a server or loading the function raises.
+    """
+    grading, progress = grading or GradeOptions(), progress or Silent()
+    opened = open_run(run)
+    _correct(opened)
+    if not is_endpoint(options.judge):
+        return _judge_by_function(opened, options, grading, progress)
+    sampler_options = SamplerOptions(model=options.judge, token_stats="off", engine_args=options.engine_args)
+    sampler = open_sampler(resolve_engine("endpoint"), sampler_options)
+    try:
+        return judge_with(sampler, opened, options, progress)
+    finally:
+        sampler.close()
+
+
+def judge_with(sampler: Sampler, run: Run, options: JudgeOptions, progress: Progress) -> Judging:
+    """``judge`` with an opened sampler as the judge."""
+    described = {
+        "weights": sampler.info.weights,
+        "votes": options.votes,
+        "seed": options.seed,
+        "sampling": msgspec.to_builtins(options.sampling),
+    }
+    judgements = _Judgements(run, sampler.info.model, PROMPT_VERSION, described)
+    texts = judgements.missing(progress)
+    asked: list[_Key] = []
+
+    def requests() -> Iterator[DrawRequest]:
+        for key, problem, text in texts:
+            start = len(asked) * options.votes
+            asked.append(key)
+            seed = draw_seed(options.seed, "judge", *key)
+            yield DrawRequest(prompt=judge_prompt(text, problem), start=start, n=options.votes, seed=seed)
+
+    try:
+        for draw in sampler.draw(requests(), options.sampling):
+            replies = [stored_text(rollout.text) for rollout in draw.rollouts]
+            votes: list[Vote] = [
+                read_vote(rollout.text) if rollout.finish_reason == "stop" else "error" for rollout in draw.rollouts
+            ]
+            judgements.add(asked[draw.request.start // options.votes], votes, replies)
+            progress.advance(1, sum(rollout.n_tokens for rollout in draw.rollouts))
+    finally:
+        judgements.flush()
+    return judgements.publish(options.rule)
+
+
+def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, progress: Progress) -> Judging:
+    function = FunctionVerifier(options.judge)
+    judgements = _Judgements(run, options.judge, function.version, {})
+    pool: VerifierPool[_Key] = VerifierPool(function, workers=grading.workers, timeout_s=grading.timeout_s)
+    items = ((key, text, problem) for key, problem, text in judgements.missing(progress))
+    try:
+        with pool:
+            for key, verdict in pool.verify(items):
+                judgements.add(key, [_STATUS.get(verdict.status, "error")], [verdict.kind or ""])
+                progress.advance(1)
+    finally:
+        judgements.flush()
+    return judgements.publish(options.rule)
+
+
+class _Judgements:
+    """What one judge said of one run: votes by problem and response, on disk."""
+
+    def __init__(self, run: Run, judge: str, version: str, options: Mapping[str, Any]) -> None:
+        identity = json.dumps([judge, version, dict(options)], sort_keys=True)
+        self.run, self.judge, self.version, self.options = run, judge, version, dict(options)
+        self.folder = f"judge-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        self._shards = ShardFolder(run.path / "judgements" / self.folder, _SCHEMA)
+        self._shards.set_aside_damaged()
+        self._votes = _read_votes(self._shards)
+        self._correct = _correct(run)
+        self._waiting: list[dict[str, Any]] = []
+
+    def missing(self, progress: Progress) -> Iterator[tuple[_Key, Problem, str]]:
+        """Each distinct correct response that has no judgement, or one in which a vote failed."""
+        wanted = {(name, text_hash) for (name, _), text_hash in self._correct.items()}
+        left = {key for key in wanted if "error" in self._votes.get(key, ["error"])}
+        progress.start("judge", len(wanted), len(wanted) - len(left))
+        problems = {problem.id: problem for problem in self.run.problems()}
+        return self._texts(left, problems)
+
+    def _texts(self, left: set[_Key], problems: Mapping[str, Problem]) -> Iterator[tuple[_Key, Problem, str]]:
+        columns = ["problem_id", "text_hash", "text"]
+        for table in self.run.rollouts.read(columns) if left else ():
+            for name, text_hash, text in zip(*(table[column].to_pylist() for column in columns), strict=True):
+                if (name, text_hash) in left:
+                    left.remove((name, text_hash))
+                    yield (name, text_hash), problems[name], text
+
+    def add(self, key: _Key, votes: Sequence[Vote], replies: Sequence[str]) -> None:
+        self._votes[key] = list(votes)
+        self._waiting.append(
+            {"problem_id": key[0], "text_hash": key[1], "votes": list(votes), "replies": list(replies)}
+        )
+        if len(self._waiting) >= _SHARD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits as one shard."""
+        if self._waiting:
+            self._shards.append(pa.Table.from_pylist(self._waiting, schema=_SCHEMA))
+            self._waiting = []
+
+    def publish(self, rule: Rule) -> Judging:
+        """Put these judgements in force."""
+        counts = {"valid": 0, "invalid": 0, "error": 0}
+        for (name, _), text_hash in self._correct.items():
+            counts[combine(self._votes.get((name, text_hash), ["error"]), rule)] += 1
+        judging = Judging(
+            judge=self.judge,
+            version=self.version,
+            options=self.options,
+            folder=self.folder,
+            rule=rule,
+            rollouts=len(self._correct),
+            **counts,
+        )
+        write_atomically(self.run.path / "judging.json", msgspec.json.format(msgspec.json.encode(judging), indent=2))
+        return judging
+
+
+def _read_votes(shards: ShardFolder) -> dict[_Key, list[Vote]]:
+    columns = ["problem_id", "text_hash", "votes"]
+    return {
+        (name, text_hash): votes
+        for table in shards.read(columns)
+        for name, text_hash, votes in zip(*(table[column].to_pylist() for column in columns), strict=True)
+    }
+
+
+def _correct(run: Run) -> dict[tuple[str, int], int]:
+    """Text hash of every rollout whose answer is right, by problem and index. Raises RunError without verdicts."""
+    grading = current_grading(run)
+    if grading is None:
+        raise RunError(f"{run.path}: not graded yet. Run `rlvr-bench grade {run.path}` first.")
+    found = {}
+    for names, indices, hashes, status in status_columns(
+        ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA)
+    ):
+        right = status == 0
+        found.update(
+            {
+                (str(name), int(index)): int(text_hash)
+                for name, index, text_hash in zip(names[right], indices[right], hashes[right], strict=True)
+            }
+        )
+    return found
+
+
+def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequence[int] | None) -> Scorecard:
+    """The scorecard with CoT-Pass@K, where a judge has seen every correct rollout; as it is elsewhere.
+
+    Raises RunError where ``judging.json`` is damaged.
+    """
+    file = run.path / "judging.json"
+    if not file.exists():
+        return scorecard
+    try:
+        judging = msgspec.json.decode(file.read_bytes(), type=Judging)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench judge {run.path}` again.") from error
+    votes = _read_votes(ShardFolder(run.path / "judgements" / judging.folder, _SCHEMA))
+    correct = _correct(run)
+    names = [outcomes.problem_ids[place] for place in outcomes.problem.tolist()]
+    judged = np.full(len(names), "", dtype=object)
+    for place in np.flatnonzero(outcomes.status == 0).tolist():
+        key = names[place], correct[names[place], int(outcomes.index[place])]
+        if key not in votes:
+            return scorecard  # rollouts were added since: nothing is claimed until they are judged too
+        judged[place] = combine(votes[key], judging.rule)
+    valid, undecided = judged == "valid", judged == "error"
+    estimates = [*scorecard.estimates, *cot_pass_at_k(outcomes, valid, undecided, ks)]
+    return msgspec.structs.replace(
+        scorecard, run={**scorecard.run, "judging": msgspec.to_builtins(judging)}, estimates=estimates
+    )

@@ -1,0 +1,134 @@
+"""Where engines run: in this process, or as replicas on Ray; opened once and kept while the checkpoint stays."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline.options import Progress, SampleOptions
+from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.task import LoadedTask
+
+if TYPE_CHECKING:
+    from rlvr_bench.scaling import Slots, Tally
+    from rlvr_bench.scaling.cluster import RayCluster
+
+__all__ = ["Engines", "Job"]
+
+logger = logging.getLogger(__name__)
+
+
+class Job:
+    """What the checkpoints of one call share: nothing in this process, a cluster's engines where one is asked for."""
+
+    def __init__(self, options: SampleOptions, checkpoints: int = 1) -> None:
+        """Connect to the cluster. Raises what ``RayCluster`` raises, EngineError where Ray is not installed."""
+        self.at_once = 1
+        self._options = options
+        self._cluster: RayCluster | None = None
+        self._slots: Slots
+        self._tally: Tally
+        if not options.is_scaled:
+            return
+        try:
+            from rlvr_bench.scaling import Slots, Tally
+            from rlvr_bench.scaling.cluster import RayCluster
+        except ImportError as error:
+            raise EngineError("--replicas and --ray need Ray: pip install 'rlvr-bench[ray]'") from error
+        self._cluster = RayCluster(options.ray, options.replicas, _gpus(options))
+        self.at_once = min(checkpoints, self._cluster.replicas)
+        self._slots = Slots(self._cluster.replicas, checkpoints)
+        self._tally = Tally()
+
+    @contextlib.contextmanager
+    def checkpoint(self, progress: Progress) -> Iterator[Engines]:
+        """The engines of one checkpoint, opened when they are first asked for and closed at the end."""
+        engines = Engines(functools.partial(self._open, progress=progress))
+        try:
+            yield engines
+        finally:
+            engines.close()
+            if self._cluster is not None:
+                self._slots.leave()
+
+    def stop(self) -> None:
+        """Stop what other threads draw."""
+        if self._cluster is not None:
+            self._slots.stop()
+
+    def close(self) -> None:
+        """Leave the cluster and say what was done there."""
+        if self._cluster is not None:
+            self._cluster.close()
+            logger.info("%s", self._tally)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self, model: str, loaded: LoadedTask, options: SampleOptions, progress: Progress) -> Sampler:
+        if self._cluster is None:
+            return models.open_model(model, loaded, options)
+        from rlvr_bench.scaling import Dispatcher
+
+        pool = self._cluster.pool(_opener(model, loaded, options))
+        return Dispatcher(pool, self._slots, self._tally, progress.note)
+
+
+class Engines:
+    """The sampler of one checkpoint, task after task."""
+
+    def __init__(self, opener: Callable[[str, LoadedTask, SampleOptions], Sampler]) -> None:
+        self._opener = opener
+        self._sampler: Sampler | None = None
+
+    def open(self, model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
+        """The engine with this checkpoint: the one that is open, unless it is a fake one, which knows its task only."""
+        if self._sampler is not None and self._sampler.info.engine == "fake":
+            self.close()
+        if self._sampler is None:
+            self._sampler = self._opener(model, loaded, options)
+        return self._sampler
+
+    def close(self) -> None:
+        """Close the engine; another may be opened after it."""
+        sampler, self._sampler = self._sampler, None
+        if sampler is not None:
+            sampler.close()
+
+
+def _gpus(options: SampleOptions) -> int:
+    """GPUs that one engine takes where there are any."""
+    sizes = []
+    for name in ("tensor_parallel_size", "pipeline_parallel_size"):
+        size = options.engine_args.get(name, 1)
+        if not isinstance(size, int) or size < 1:
+            raise BadArgument("--engine-arg", f"{name}={size}", "must be a whole number of at least 1")
+        sizes.append(size)
+    return 0 if options.engine == "fake" else sizes[0] * sizes[1]
+
+
+def _opener(model: str, loaded: LoadedTask, options: SampleOptions) -> Callable[[], Sampler]:
+    """What opens this engine in another process, wherever that stands."""
+    if models.is_endpoint(model):
+        raise BadArgument("--model", model, "a server is one engine: give it more replicas of its own, not --replicas")
+    if models.is_fake(model, options):
+        sampler = models.open_model(model, loaded, options)
+        return functools.partial(_given, sampler)
+    path = Path(model).expanduser()
+    place = str(path.resolve()) if path.is_dir() else model
+    models.resolve_model(place)
+    return functools.partial(models.open_engine, place, options)
+
+
+def _given(sampler: Sampler) -> Sampler:
+    return sampler

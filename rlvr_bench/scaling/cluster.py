@@ -1,0 +1,257 @@
+"""Replicas as Ray actors: the only file that imports Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
+from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.scaling.messages import Event, Failure, Lost, Opened, Report, TakenBack
+from rlvr_bench.scaling.replica import Replica, installed
+
+# Ray reports its use over the network and speaks of its future settings unless it is told not to. Whoever sets these
+# variables keeps them.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+__all__ = ["RayCluster"]
+
+logger = logging.getLogger(__name__)
+
+_REACH_S = 5.0
+_PROBE_S = 120.0
+_CLOSE_S = 30.0
+_CALLS = 8  # one waits in collect, others bring requests
+
+
+class RayCluster:
+    """A cluster to draw on: one that runs already, or this machine alone."""
+
+    def __init__(self, address: str | None, replicas: int | None, gpus: int) -> None:
+        """Connect and check that engines of ``gpus`` GPUs each can run; where there is none at all, on CPUs.
+
+        ``address``: auto, HOST:PORT, or None for this machine. Raises EngineError where the cluster cannot be reached or
+        its nodes differ, BadArgument where it is too small.
+        """
+        self._owned = not ray.is_initialized()
+        if self._owned:
+            _connect(address, replicas)
+        try:
+            nodes = [node for node in ray.nodes() if node["Alive"]]
+            self.gpus = gpus if any(_has(node, "GPU") for node in nodes) else 0
+            room = _room(nodes, self.gpus, gpus)
+            hosts = [node for node in nodes if _fits(node, self.gpus)]
+            self.replicas = replicas or room
+            if self.replicas > room:
+                what = f"{self.gpus} GPU each" if self.gpus else "1 CPU each"
+                raise BadArgument("--replicas", self.replicas, f"there is room for {room} engines of {what}")
+            if address is not None:
+                _check_versions(hosts)
+        except BaseException:
+            self.close()
+            raise
+
+    def pool(self, opener: Callable[[], Sampler]) -> RayPool:
+        """Replicas that each open this engine."""
+        return RayPool(opener, self.gpus)
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        if self._owned:
+            ray.shutdown()
+
+
+class RayPool:
+    """Implements ``Pool``: a replica is an actor, an answer that comes back is an event."""
+
+    def __init__(self, opener: Callable[[], Sampler], gpus: int) -> None:
+        self._opener = opener
+        self.gpus = gpus
+        self._handles: list[Any] = []
+        self._nodes: dict[int, str] = {}
+        self._sittings: dict[int, int] = {}
+        self._events: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+
+    def start(self) -> int:
+        options = {"num_gpus": self.gpus, "num_cpus": 0 if self.gpus else 1, "max_concurrency": _CALLS}
+        handle = ray.remote(Replica).options(**options).remote(self._opener)
+        self._handles.append(handle)
+        number = len(self._handles) - 1
+        self._when_done(number, 0, handle.__ray_call__.remote(_node_id))
+        return number
+
+    def begin(self, replica: int, sitting: int, sampling: SamplingParameters) -> None:
+        self._sittings[replica] = sitting
+        self._handles[replica].begin.remote(sitting, sampling)
+        self._collect(replica)
+
+    def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:
+        self._handles[replica].add.remote(sitting, requests)
+
+    def take_back(self, replica: int, sitting: int, count: int) -> None:
+        self._when_done(replica, sitting, self._handles[replica].take_back.remote(sitting, count))
+
+    def end(self, replica: int, sitting: int) -> None:
+        self._sittings[replica] = 0
+        self._handles[replica].end.remote(sitting)
+
+    def prompt_tokens(self, replica: int, prompt: Prompt) -> int:
+        try:
+            return int(ray.get(self._handles[replica].prompt_tokens.remote(prompt)))
+        except RayError as error:
+            raise EngineError(f"an engine was lost before anything was drawn: {_reason(error)}") from error
+
+    def stop(self, replica: int) -> None:
+        handle, self._handles[replica] = self._handles[replica], None
+        if handle is not None:
+            ray.kill(handle)
+
+    def event(self, timeout_s: float) -> Event | None:
+        try:
+            replica, sitting, what = self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if self._handles[replica] is None:
+            return None
+        if isinstance(what, Opened | Failure):
+            return replica, what
+        if isinstance(what, str):  # it runs, and says on which node
+            self._nodes[replica] = what
+            self._when_done(replica, 0, self._handles[replica].open.remote())
+            return None
+        if isinstance(what, BaseException):
+            return replica, Lost(_reason(what), blameless=self._nodes.get(replica) in _dead_nodes())
+        if sitting != self._sittings.get(replica):
+            return None
+        if isinstance(what, Report) and what.failure is None:
+            self._collect(replica)
+        return (replica, what) if isinstance(what, Report | TakenBack) else None
+
+    def close(self) -> None:
+        """Let every engine end by itself, for a while; then end its process."""
+        live = [number for number, handle in enumerate(self._handles) if handle is not None]
+        closing = [self._handles[number].close.remote() for number in live if number in self._nodes]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_S)
+        for number in live:
+            self.stop(number)
+
+    def _collect(self, replica: int) -> None:
+        sitting = self._sittings[replica]
+        self._when_done(replica, sitting, self._handles[replica].collect.remote(sitting))
+
+    def _when_done(self, replica: int, sitting: int, reference: Any) -> None:
+        def done(future: Any) -> None:
+            error = future.exception()
+            self._events.put((replica, sitting, future.result() if error is None else error))
+
+        reference.future().add_done_callback(done)
+
+
+def _connect(address: str | None, replicas: int | None) -> None:
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        cpus = max(os.cpu_count() or 1, replicas or 1)
+        ray.init("local", num_cpus=cpus, include_dashboard=False, **options)
+        return
+    if address != "auto":
+        _check_reachable(address)
+    try:
+        ray.init(address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EngineError(
+            f"no Ray cluster at {address!r}: {_reason(error)}. Start one with `ray start --head`, or name its HOST:PORT"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """A cluster that is not there is found out at once; Ray itself would try for a minute."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        raise BadArgument("--ray", address, "must be auto or HOST:PORT of a cluster this machine belongs to")
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACH_S).close()
+    except OSError as error:
+        raise EngineError(f"no Ray cluster at {address}: {error.strerror or error}") from error
+
+
+def _has(node: Mapping[str, Any], resource: str) -> int:
+    return int(node["Resources"].get(resource, 0))
+
+
+def _fits(node: Mapping[str, Any], gpus: int) -> int:
+    """How many engines a node can hold."""
+    return _has(node, "GPU") // gpus if gpus else _has(node, "CPU")
+
+
+def _room(nodes: Sequence[Mapping[str, Any]], gpus: int, asked: int) -> int:
+    room = sum(_fits(node, gpus) for node in nodes)
+    largest = max((_has(node, "GPU") for node in nodes), default=0)
+    if asked > max(1, largest) or room == 0:
+        raise BadArgument(
+            "GPUs of one engine",
+            asked,
+            f"the largest node has {largest}; an engine (tensor x pipeline parallel size) must fit on one node",
+        )
+    return room
+
+
+def _check_versions(hosts: Sequence[Mapping[str, Any]]) -> None:
+    """Every node that will hold engines has the same packages, and the same rlvr-bench as this process."""
+    probe = ray.remote(installed)
+    answers = {}
+    for node in hosts:
+        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        answers[node["NodeID"]] = probe.options(num_cpus=0, max_retries=0, scheduling_strategy=place).remote()
+    name = {node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in hosts}
+    found: dict[str, dict[str, str]] = {}
+    for node_id, answer in answers.items():
+        try:
+            found[node_id] = ray.get(answer, timeout=_PROBE_S)
+        except RayError as error:
+            raise EngineError(f"node {name[node_id]} cannot run rlvr-bench: {_reason(error)}") from error
+    first, *others = found
+    here = installed()
+    for package in ("python", "rlvr-bench"):
+        if found[first].get(package) != here.get(package):
+            raise EngineError(
+                f"node {name[first]} has {package} {found[first].get(package)}, this process {here.get(package)}: "
+                "install the same everywhere"
+            )
+    for other in others:
+        packages = sorted({*found[first], *found[other]})
+        differing = [
+            f"{p} {found[other].get(p)} instead of {found[first].get(p)}"
+            for p in packages
+            if found[other].get(p) != found[first].get(p)
+        ]
+        if differing:
+            raise EngineError(
+                f"node {name[other]} has {', '.join(differing)} as on {name[first]}: install the same everywhere"
+            )
+
+
+def _node_id(_: object) -> str:
+    """The node a replica runs on; called in its process."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _dead_nodes() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+
+
+def _reason(error: BaseException) -> str:
+    """An exception of Ray's as one line: the last of a traceback that travelled, else the first that says something."""
+    cause = getattr(error, "cause", None)
+    lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,368 @@
+"""Hands draw batches to replicas and takes what comes back: a ``Sampler`` made of many.
+
+What a batch holds is decided by its seed, which is hashed from its name. So where it is drawn, when, and after how many
+failed tries cannot matter, and each is counted once: it is always at one place, and what comes back a second time is
+dropped. Requests that have not begun move from a slow replica to an idle one; those that have begun stay, since keeping
+whichever of two copies ends first would prefer short ones wherever an engine is not deterministic to the bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from rlvr_bench.errors import EngineError
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
+from rlvr_bench.scaling.messages import Event, Failure, Key, Lost, Opened, Pool, Report, TakenBack, Tally, key_of
+from rlvr_bench.scaling.slots import Slots
+
+__all__ = ["Dispatcher", "Slots"]
+
+logger = logging.getLogger(__name__)
+
+# A batch that was out when its replica died is suspected. After the second time it is drawn alone, so that the third is
+# its own doing, and it is set aside.
+_ALONE_AFTER, _ASIDE_AFTER = 2, 3
+_MOST_FRUITLESS = 10  # replicas that die in a row while no batch is finished: the fault is not in the batches
+_MOST_FAILED_STARTS = 3
+_POLL_S = 0.05  # verdicts can make requests ready while no draw comes back
+_NOTE_S = 2.0
+
+
+@dataclass
+class _Worker:
+    """A replica as the driver sees it: what it holds, and how much more it wants."""
+
+    out: dict[Key, DrawRequest] = field(default_factory=dict)
+    sent: int = 0
+    room: int = 0
+    queued: int = 0
+    dry: bool = False  # it knows that there are no more requests for now
+    alone: bool = False  # it draws a suspect
+    giving_back: bool = False
+    tokens: int = 0
+    since: float = 0.0  # the sitting began
+    held_since: float = 0.0  # its loading began
+
+    def rest(self) -> None:
+        """Forget the sitting before."""
+        self.out = {}
+        self.sent = self.room = self.queued = self.tokens = 0
+        self.dry = self.alone = self.giving_back = False
+        self.since = time.monotonic()
+
+
+class _Work:
+    """What is to be drawn: requests that came back from a lost replica first, then those of the iterator."""
+
+    def __init__(self, requests: Iterable[DrawRequest | None]) -> None:
+        self._requests = iter(requests)
+        self.again: deque[DrawRequest] = deque()
+        self.suspects: deque[DrawRequest] = deque()
+        self.losses: dict[Key, int] = {}
+        self.exhausted = False
+
+    def next(self) -> DrawRequest | None:
+        """None where there is none now."""
+        if self.again:
+            return self.again.popleft()
+        if self.exhausted:
+            return None
+        request = next(self._requests, self)
+        if isinstance(request, _Work):
+            self.exhausted = True
+            return None
+        return request
+
+    @property
+    def is_empty(self) -> bool:
+        return self.exhausted and not self.again and not self.suspects
+
+
+class Dispatcher:
+    """Implements ``Sampler`` over a pool of replicas; they stay open from one ``draw`` to the next."""
+
+    def __init__(
+        self, pool: Pool, slots: Slots, tally: Tally | None = None, watch: Callable[[str], None] = lambda note: None
+    ) -> None:
+        """Open engines and wait for the first of them.
+
+        ``tally`` gets what was done here when this closes; ``watch`` is told every few seconds how fast the replicas
+        are. Raises what opening raised, where that is the user's to mend, and EngineError where no engine starts.
+        """
+        self.tally = Tally(gpus=pool.gpus)
+        self._pool, self._slots, self._watch = pool, slots, watch
+        self._job_tally = tally
+        self._workers: dict[int, _Worker] = {}
+        self._opening: set[int] = set()
+        self._info: EngineInfo | None = None
+        self._sitting = 0
+        self._sampling: SamplingParameters | None = None
+        self._fruitless = 0
+        self._noted = time.monotonic()
+        slots.first()
+        self._held = 1
+        try:
+            self._start()
+            while self._info is None:
+                self._grow()
+                self._heed(pool.event(_NOTE_S), None)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def info(self) -> EngineInfo:
+        if self._info is None:
+            raise EngineError("no engine is open")
+        return self._info
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        while not self._workers:
+            self._heed(self._pool.event(_NOTE_S), None)
+        return self._pool.prompt_tokens(next(iter(self._workers)), prompt)
+
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
+        """Draw what is asked, in order of completion.
+
+        A batch whose replica died three times comes back without rollouts; when all others are drawn, EngineError says
+        which. Raises EngineError where replicas die one after the other and nothing is finished.
+        """
+        self._sitting += 1
+        self._sampling = sampling
+        work, aside = _Work(requests), []
+        for number in self._workers:
+            self._begin(number)
+        try:
+            while True:
+                self._slots.check()
+                if not work.is_empty:
+                    self._grow()
+                self._hand_out(work)
+                if work.is_empty and not any(worker.out for worker in self._workers.values()):
+                    break
+                hungry = not work.exhausted and any(worker.room > 0 for worker in self._workers.values())
+                for draw in self._heed(self._pool.event(_POLL_S if hungry else _NOTE_S), work):
+                    if not draw.rollouts:
+                        aside.append(draw.request)
+                    yield draw
+                self._note()
+        finally:
+            self._sampling = None
+            for number in self._workers:
+                self._pool.end(number, self._sitting)
+            self._watch(self._speeds())
+        if aside:
+            raise EngineError(_set_aside(aside))
+
+    def close(self) -> None:
+        """Close every engine. The tally is complete then."""
+        for number in list(self._workers):
+            self._drop(number)
+        self._opening = set()
+        self._pool.close()
+        if self._job_tally is not None:
+            self._job_tally.add(self.tally)
+            self._job_tally = None
+        if self._held:
+            self._slots.release(self._held)
+        self._held = 0
+
+    # ------------------------------------------------------------------------------------------- giving out
+    def _hand_out(self, work: _Work) -> None:
+        """Give requests to those that want some, the least laden first, as long as there are any."""
+        gifts: dict[int, list[DrawRequest]] = {}
+        while hungry := [n for n, w in self._workers.items() if w.room > 0 and not w.alone]:
+            request = work.next()
+            if request is None:
+                break
+            number = min(hungry, key=lambda n: len(self._workers[n].out))
+            self._assign(number, request)
+            gifts.setdefault(number, []).append(request)
+        for number, requests in gifts.items():
+            self._pool.add(number, self._sitting, requests)
+        if hungry:
+            self._run_dry(work)
+
+    def _run_dry(self, work: _Work) -> None:
+        """There is nothing to give to those that want more: say so, and make use of what there is elsewhere."""
+        for number, worker in self._workers.items():
+            if worker.room > 0 and not worker.dry:
+                self._pool.add(number, self._sitting, ())
+                worker.dry = True
+        self._hand_out_suspects(work)
+        self._balance()
+
+    def _hand_out_suspects(self, work: _Work) -> None:
+        for number, worker in self._workers.items():
+            if work.suspects and not worker.out and worker.room > 0:
+                worker.alone = True
+                suspect = work.suspects.popleft()
+                self._assign(number, suspect)
+                self._pool.add(number, self._sitting, (suspect,))
+
+    def _assign(self, number: int, request: DrawRequest) -> None:
+        worker = self._workers[number]
+        worker.out[key_of(request)] = request
+        worker.sent += 1
+        worker.room -= 1
+        worker.queued += 1
+        worker.dry = False
+
+    def _balance(self) -> None:
+        """Nothing is left to give: what waits at a busy replica goes to those that wait for work."""
+        idle = sum(worker.room > 0 and not worker.queued and not worker.alone for worker in self._workers.values())
+        if not idle or any(worker.giving_back for worker in self._workers.values()):
+            return
+        laden = max(self._workers, key=lambda number: self._workers[number].queued)
+        waiting = self._workers[laden].queued
+        if waiting:
+            self._workers[laden].giving_back = True
+            self._pool.take_back(laden, self._sitting, max(1, waiting * idle // (idle + 1)))
+
+    # ------------------------------------------------------------------------------------------- taking in
+    def _heed(self, event: Event | None, work: _Work | None) -> Sequence[Draw]:
+        """Take in what happened; returns the draws that are done, those given up without rollouts."""
+        if event is None:
+            return ()
+        number, what = event
+        worker = self._workers.get(number)
+        if isinstance(what, Opened):
+            self._opened(number, what)
+        elif isinstance(what, Report) and worker is not None:
+            return self._reported(number, worker, what, work)
+        elif isinstance(what, TakenBack) and worker is not None and work is not None:
+            worker.giving_back = False
+            back = [worker.out.pop(key) for key in what.keys]
+            worker.queued -= len(back)
+            work.again.extend(back)
+        elif isinstance(what, Failure):
+            if what.is_users:
+                raise what.error()
+            return self._lost(number, Lost(what.message, blameless=False), work)
+        elif isinstance(what, Lost):
+            return self._lost(number, what, work)
+        return ()
+
+    def _opened(self, number: int, opened: Opened) -> None:
+        if number not in self._opening:
+            return
+        self._opening.remove(number)
+        if self._info is None:
+            self._info = opened.info
+        differing = _differing(self._info, opened.info)
+        if differing:
+            raise EngineError(
+                f"the engine on {opened.node} differs from the first one ({differing}): every node needs the same "
+                "versions and the same weights"
+            )
+        self._workers[number] = _Worker(held_since=time.monotonic() - opened.seconds)
+        if self._sampling is not None:
+            self._begin(number)
+
+    def _reported(self, number: int, worker: _Worker, report: Report, work: _Work | None) -> Sequence[Draw]:
+        under_way = worker.sent - report.received
+        worker.room, worker.queued = report.room - under_way, report.queued + under_way
+        draws = []
+        for key, rollouts in report.finished:
+            request = worker.out.pop(key, None)
+            if request is None:  # it has come before
+                continue
+            self._count(worker, rollouts)
+            draws.append(Draw(request=request, rollouts=rollouts))
+        worker.alone = worker.alone and bool(worker.out)
+        if report.failure is not None:
+            if report.failure.is_users:
+                raise report.failure.error()
+            draws += self._lost(number, Lost(report.failure.message, blameless=False), work)
+        return draws
+
+    def _lost(self, number: int, lost: Lost, work: _Work | None) -> list[Draw]:
+        """A replica is gone: what it held goes to others, and another is started in its place."""
+        worker = self._workers.get(number)
+        if worker is None and number not in self._opening:
+            return []
+        self._drop(number)
+        self._pool.stop(number)
+        self.tally.failures += 1
+        self._fruitless += not lost.blameless
+        most = _MOST_FRUITLESS if self._info else _MOST_FAILED_STARTS
+        if self._fruitless >= most:
+            raise EngineError(f"{most} engines failed one after the other, the last with: {lost.reason}")
+        logger.warning("a replica was lost (%s); another takes its place", lost.reason)
+        self._start()
+        if worker is None or work is None:
+            return []
+        return [Draw(request=request, rollouts=()) for request in self._draw_again(worker, lost, work)]
+
+    def _draw_again(self, worker: _Worker, lost: Lost, work: _Work) -> Iterator[DrawRequest]:
+        """Put back what a lost replica held; yields what is given up."""
+        for key, request in worker.out.items():
+            losses = work.losses[key] = work.losses.get(key, 0) + (not lost.blameless)
+            if losses >= _ASIDE_AFTER:
+                yield request
+                continue
+            self.tally.retries += 1
+            (work.suspects if losses >= _ALONE_AFTER else work.again).append(request)
+
+    # ------------------------------------------------------------------------------------------- replicas
+    def _grow(self) -> None:
+        while self._slots.more(self._held):
+            self._held += 1
+            self._start()
+
+    def _start(self) -> None:
+        self._opening.add(self._pool.start())
+
+    def _begin(self, number: int) -> None:
+        assert self._sampling is not None
+        self._workers[number].rest()
+        self._pool.begin(number, self._sitting, self._sampling)
+
+    # ------------------------------------------------------------------------------------------- counting
+    def _count(self, worker: _Worker, rollouts: Sequence[Rollout]) -> None:
+        tokens = sum(rollout.n_tokens for rollout in rollouts)
+        worker.tokens += tokens
+        self.tally.tokens += tokens
+        self.tally.rollouts += len(rollouts)
+        self._fruitless = 0
+
+    def _drop(self, number: int) -> None:
+        self._opening.discard(number)
+        worker = self._workers.pop(number, None)
+        if worker is not None:
+            self.tally.engine_s += time.monotonic() - worker.held_since
+
+    def _speeds(self) -> str:
+        now = time.monotonic()
+        speeds = sorted(worker.tokens / max(1e-9, now - worker.since) for worker in self._workers.values())
+        if not speeds:
+            return "0 replicas"
+        return f"{len(speeds)} replicas, {speeds[0]:,.0f} to {speeds[-1]:,.0f} tok/s each"
+
+    def _note(self) -> None:
+        if time.monotonic() - self._noted >= _NOTE_S:
+            self._noted = time.monotonic()
+            self._watch(self._speeds())
+
+
+def _differing(first: EngineInfo, other: EngineInfo) -> str:
+    """The fields in which two engines differ, in words."""
+    mine, theirs = msgspec.structs.asdict(first), msgspec.structs.asdict(other)
+    return "; ".join(
+        f"{name}: {theirs[name]!r}, the first has {mine[name]!r}" for name in mine if mine[name] != theirs[name]
+    )
+
+
+def _set_aside(requests: Sequence[DrawRequest]) -> str:
+    names = ", ".join(f"{request.prompt.problem_id} from rollout {request.start}" for request in requests[:5])
+    more = "" if len(requests) <= 5 else f" and {len(requests) - 5} more"
+    return (
+        f"{len(requests)} draw batches ended their engine three times and are left out: {names}{more}. All others are "
+        "drawn; the same command tries these again"
+    )

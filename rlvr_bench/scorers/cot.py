@@ -1,0 +1,73 @@
+"""CoT-Pass@K: what k rollouts reach if a rollout counts only when its answer is right and its reasoning was judged valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import stats
+from rlvr_bench.records import Estimate, Outcomes
+from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, left_out, optional, problem_means, rate_estimates
+from rlvr_bench.scorers.solve_rate import default_ks
+
+__all__ = ["cot_pass_at_k"]
+
+
+def cot_pass_at_k(
+    outcomes: Outcomes,
+    valid: npt.NDArray[np.bool_],
+    undecided: npt.NDArray[np.bool_],
+    ks: Sequence[int] | None = None,
+) -> list[Estimate]:
+    """``cot_pass@k`` (arXiv 2506.14245) and ``valid_reasoning``, the share of correct rollouts judged valid.
+
+    ``valid`` (R,): correct and judged valid; ``undecided`` (R,): correct, and the judge gave no verdict: these do not count,
+    and the note says how many they are. With d of n such rollouts a problem's value is the unbiased pass@k of (n, d), mean
+    over problems. Of a run under a stopping rule, which looks at answers and not at reasoning, only each problem's first
+    draw batch is used.
+    """
+    if outcomes.stopping is not None:
+        fair = outcomes.index < outcomes.stopping.batch
+        valid, undecided, outcomes = valid[fair], undecided[fair], outcomes.first(outcomes.stopping.batch)
+    n = outcomes.n_samples
+    drawn = n > 0
+    if not drawn.any():
+        return []
+    grid = list(ks) if ks is not None else default_ks(int(n.max()))
+    counts = np.bincount(outcomes.problem[valid], minlength=len(outcomes.problem_ids))[drawn]
+    clusters = clusters_of(outcomes, drawn)
+    found = stats.bootstrap(counts, n[drawn], grid, rng=fresh_rng(), clusters=clusters)
+    few = n[drawn][:, None] < np.array(grid)
+    doubt = (
+        f"{int(undecided.sum())} correct rollouts without a judgement count as not valid" if undecided.any() else None
+    )
+    estimates = [
+        Estimate(
+            name="cot_pass@k",
+            k=k,
+            value=optional(found.value[i]),
+            low=optional(found.low[i]),
+            high=optional(found.high[i]),
+            level=found.level,
+            method=f"unbiased, answer correct and reasoning judged valid; {found.method} over {found.source}",
+            n_problems=int(found.n_problems[i]),
+            n_samples=int(n[drawn].min()),
+            note="; ".join(filter(None, [left_out(int(few[:, i].sum()), len(few), k), doubt])) or None,
+        )
+        for i, k in enumerate(grid)
+    ]
+    return [*estimates, *_valid_share(outcomes, valid, undecided)]
+
+
+def _valid_share(outcomes: Outcomes, valid: npt.NDArray[np.bool_], undecided: npt.NDArray[np.bool_]) -> list[Estimate]:
+    """Mean over problems with a judged correct rollout of the share of those that are valid."""
+    judged = (outcomes.status == 0) & ~undecided
+    means = problem_means(outcomes, np.where(judged, valid, np.nan))
+    if np.isnan(means).all():
+        return []
+    label = Estimate(name="valid_reasoning", value=None, n_samples=fewest(outcomes, judged), method="share of correct")
+    (share,) = rate_estimates([label], means[:, None], clusters_of(outcomes))
+    return [msgspec.structs.replace(share, n_problems=int((~np.isnan(means)).sum()))]

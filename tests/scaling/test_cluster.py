@@ -1,0 +1,277 @@
+"""Two Ray nodes on this machine: engines, nodes and drivers die in the middle of a run, and nothing is lost or repeated."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlvr_bench import pipeline
+from rlvr_bench.errors import BadArgument, EngineError, RlvrBenchError
+from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
+from rlvr_bench.pipeline.options import Silent
+from rlvr_bench.pipeline.series import evaluate_all
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
+from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.store import open_run
+
+pytest.importorskip("ray", reason="needs the ray extra")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+TASK = "double_countdown"
+STORE_BYTES = 80 * 2**20
+
+
+class TwoNodes:
+    """A head and one more node, which can be lost and replaced."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.address = str(self.cluster.address)
+        self.second = self.add()
+
+    def add(self, **changed: Any) -> Any:
+        return self.cluster.add_node(**{"num_cpus": 2, "object_store_memory": STORE_BYTES, **changed})
+
+    def remove(self, node: Any) -> None:
+        self.cluster.remove_node(node, allow_graceful=False)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[TwoNodes]:
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  else Ray's workers wait for whatever else the machine does
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    found = TwoNodes()
+    yield found
+    found.cluster.shutdown()
+
+
+def options(out: Path, nodes: TwoNodes | None = None, replicas: int = 3, **changed: object) -> SampleOptions:
+    scaled = {} if nodes is None else {"ray": nodes.address, "replicas": replicas}
+    fields = {"n": 64, "limit": 20, "out": out, "engine": "transformers", "engine_args": {"rows": 32}, **scaled}
+    return SampleOptions(**{**fields, **changed})  # type: ignore[arg-type]
+
+
+def rollouts(run: Path) -> dict[tuple[str, int], str]:
+    found: dict[tuple[str, int], str] = {}
+    for table in open_run(run).rollouts.read(["problem_id", "index", "text"]):
+        for row in table.to_pylist():
+            key = row["problem_id"], row["index"]
+            assert key not in found, f"{key} is stored twice"
+            found[key] = row["text"]
+    return found
+
+
+class At(Silent):
+    """Calls what it is given once so many rollouts are drawn."""
+
+    def __init__(self, *calls: tuple[int, Callable[[], None]]) -> None:
+        self._calls, self._drawn = list(calls), 0
+
+    def advance(self, rollouts: int, tokens: int = 0) -> None:
+        self._drawn += rollouts
+        while self._calls and self._drawn >= self._calls[0][0]:
+            self._calls.pop(0)[1]()
+
+
+@pytest.fixture
+def pools(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every pool that is made from now on."""
+    from rlvr_bench.scaling.cluster import RayCluster
+
+    made: list[Any] = []
+    plain = RayCluster.pool
+
+    def pool(self: Any, opener: Any) -> Any:
+        made.append(plain(self, opener))
+        return made[-1]
+
+    monkeypatch.setattr(RayCluster, "pool", pool)
+    return made
+
+
+def test_an_engine_and_a_node_die_in_the_middle_of_a_run(tmp_path: Path, nodes: TwoNodes, pools: list[Any]) -> None:
+    import ray
+
+    def kill_one() -> None:
+        ray.kill(next(handle for handle in pools[0]._handles if handle is not None))
+
+    def kill_node() -> None:
+        nodes.remove(nodes.second)
+
+    straight = pipeline.sample("zoo:base", TASK, options(tmp_path / "straight"))
+    scaled = pipeline.sample(
+        "zoo:base", TASK, options(tmp_path / "scaled", nodes), At((200, kill_one), (600, kill_node))
+    )
+    nodes.second = nodes.add()
+    assert len(pools[0]._handles) >= 4
+    assert rollouts(scaled) == rollouts(straight)
+
+
+def test_a_driver_that_is_killed_goes_on_elsewhere(tmp_path: Path, nodes: TwoNodes) -> None:
+    task = ("--task", TASK, "-n", "64", "--limit", "20", "--engine", "transformers", "--engine-arg", "rows=16")
+    place = ("--out", str(tmp_path / "killed"), "--ray", nodes.address, "--replicas", "2")
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "rlvr_bench", "sample", "--model", "zoo:base", *task, *place],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "RLVR_BENCH_SHARD_SECONDS": "0.1"},
+    )
+    folder = tmp_path / "killed" / "zoo-base" / TASK / "rollouts"
+    while driver.poll() is None and not list(folder.glob("*.parquet")):
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert 0 < len(rollouts(folder.parent)) < 64 * 20, "the kill should fall in the middle"
+    resumed = pipeline.sample("zoo:base", TASK, options(tmp_path / "killed", nodes, replicas=1))
+    assert rollouts(resumed) == rollouts(pipeline.sample("zoo:base", TASK, options(tmp_path / "straight")))
+
+
+class Deadly:
+    """A fake engine whose process dies at one draw batch, or which is slow at all of them."""
+
+    def __init__(self, inner: Sampler, at: tuple[str, int] | None = None, seconds: float = 0.0) -> None:
+        self._inner, self._at, self._seconds = inner, at, seconds
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._inner.info
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        return self._inner.prompt_tokens(prompt)
+
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
+        for draw in self._inner.draw(requests, sampling):
+            time.sleep(self._seconds)
+            if (draw.request.prompt.problem_id, draw.request.start) == self._at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield draw
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def fakes(monkeypatch: pytest.MonkeyPatch, **deadly: Any) -> None:
+    honest = models.open_fake
+    monkeypatch.setattr(models, "open_fake", lambda model, loaded: Deadly(honest(model, loaded), **deadly))
+
+
+def test_a_batch_that_kills_its_engine_three_times_is_set_aside(
+    tmp_path: Path, nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes(monkeypatch, at=("dc-0003", 16))
+    fake = functools.partial(options, engine="fake", engine_args={})
+    with pytest.raises(EngineError, match=r"1 draw batches ended .* dc-0003 from rollout 16\. All others are drawn"):
+        pipeline.evaluate("fake", TASK, fake(tmp_path / "runs", nodes, replicas=2))
+    monkeypatch.undo()
+    have = rollouts(tmp_path / "runs" / "fake" / TASK)
+    straight = rollouts(pipeline.sample("fake", TASK, fake(tmp_path / "straight")))
+    assert {key for key in straight if key not in have} == {("dc-0003", i) for i in range(16, 32)}
+    assert have.items() <= straight.items()
+
+
+def test_an_adaptive_run_stops_where_a_single_process_does(
+    tmp_path: Path, nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = functools.partial(options, engine="fake", engine_args={}, stop_after=3, draw_batch=8)
+    straight = pipeline.evaluate("fake", TASK, fake(tmp_path / "straight"))[1]
+    fakes(monkeypatch, seconds=0.005)
+    assert pipeline.evaluate("fake", TASK, fake(tmp_path / "scaled", nodes))[1].problems == straight.problems
+
+
+def test_checkpoints_and_tasks_as_one_job(tmp_path: Path, nodes: TwoNodes, pools: list[Any]) -> None:
+    """Two checkpoints side by side, each on two tasks with one engine; a third that is none does not stop them."""
+    own = Path("tasks") / f"{TASK}.py"
+    other = tmp_path / "again.py"
+    other.write_text(own.read_text().replace(f'"{TASK}"', '"again"'))
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to(models.resolve_model("zoo:base"))
+    names, tasks = [str(tmp_path / "a"), "./nowhere", str(tmp_path / "b")], [TASK, str(other)]
+    small = options(tmp_path / "runs", nodes, n=16, limit=4)
+    reported: list[Any] = []
+    results = evaluate_all(names, tasks, small, GradeOptions(workers=1), Silent(), reported.append)
+    assert [(result.model, result.task) for result in results] == [(name, task) for name in names for task in tasks]
+    assert len(reported) == 6
+    assert [result.error is None for result in results] == [True, True, False, False, True, True]
+    assert "no such folder" in str(results[2].error)
+    assert len(pools) == 2  # an engine for each checkpoint, not for each task
+    alone = pipeline.evaluate("zoo:base", TASK, options(tmp_path / "alone", n=16, limit=4), GradeOptions(workers=1))[1]
+    for result in (results[0], results[4]):
+        assert result.scorecard is not None
+        assert result.scorecard.problems == alone.problems
+
+
+def test_nodes_with_other_versions_are_refused_before_anything_is_drawn(tmp_path: Path, nodes: TwoNodes) -> None:
+    planted = tmp_path / "site" / "numpy-9.9.dist-info"
+    planted.mkdir(parents=True)
+    (planted / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 9.9\n")
+    node = nodes.add(env_vars={"PYTHONPATH": str(planted.parent)})
+    try:
+        with pytest.raises(EngineError, match=r"numpy (9\.9 instead of [0-9.]+|[0-9.]+ instead of 9\.9) as on "):
+            pipeline.sample("zoo:base", TASK, options(tmp_path / "runs", nodes))
+    finally:
+        nodes.remove(node)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_more_engines_than_there_is_room_for_are_refused(tmp_path: Path, nodes: TwoNodes) -> None:
+    with pytest.raises(BadArgument, match=r"--replicas is 5: there is room for 4 engines of 1 CPU each"):
+        pipeline.sample("zoo:base", TASK, options(tmp_path / "runs", nodes, replicas=5))
+    args = {"tensor_parallel_size": 2}
+    with pytest.raises(BadArgument, match=r"GPUs of one engine is 2: the largest node has 0"):
+        pipeline.sample("zoo:base", TASK, options(tmp_path / "runs", nodes, engine_args=args))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_gpus_are_counted_by_node() -> None:
+    from rlvr_bench.scaling.cluster import _room
+
+    nodes: list[dict[str, Any]] = [
+        {"Resources": {"GPU": 8.0, "CPU": 64.0}},
+        {"Resources": {"GPU": 3.0}},
+        {"Resources": {}},
+    ]
+    assert [_room(nodes, gpus, gpus) for gpus in (1, 2, 3, 4)] == [11, 5, 3, 2]
+    with pytest.raises(BadArgument, match=r"GPUs of one engine is 16: the largest node has 8"):
+        _room(nodes, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:{free}", r"no Ray cluster at 127\.0\.0\.1:[0-9]+: Connection refused"),
+        ("auto", r"no Ray cluster at 'auto': .*ray start --head"),
+        ("ray://127.0.0.1:10001", r"--ray is 'ray://127\.0\.0\.1:10001': must be auto or HOST:PORT"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, message: str
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    if address == "auto":  # pretend that none was ever started here
+        monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+        monkeypatch.setattr("ray._private.utils.read_ray_address", lambda *_: None)
+    with pytest.raises(RlvrBenchError, match=message):
+        pipeline.sample("fake", TASK, SampleOptions(out=tmp_path / "runs", ray=address.format(free=port)))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_server_is_not_replicated(tmp_path: Path, nodes: TwoNodes) -> None:
+    with pytest.raises(BadArgument, match="a server is one engine"):
+        pipeline.sample("http://127.0.0.1:1/v1", TASK, SampleOptions(out=tmp_path, ray=nodes.address, replicas=2))
