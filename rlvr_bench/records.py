@@ -195,14 +195,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """A graded run as flat arrays over R rollouts of P problems, sorted by problem, then by index: all a scorer sees.
 
-    ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES. Equal numbers in ``answer`` (R,) are
-    equal extracted answers, in whatever problem (-1: none), in ``text`` (R,) equal responses. ``candidates`` (R,) counts
-    the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token statistics, (R,)
-    and ``entropy_profile`` (R, 20), are NaN where they were not measured; ``entropy_low`` to ``branching_high`` (R,) are
-    bounds of the two means where a server gave truncated log-probabilities only. ``tool_calls`` and ``tool_errors`` (R,)
-    are None for a run without tools. ``unknown`` names columns of which the
-    run's source does not tell all values; they are filled with 0. ``flags`` marks rollouts (R,) by name: the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked`` the largest
-    n asked for.
+    ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES. Equal numbers in ``answer`` (R,)
+    are equal extracted answers, in whatever problem (-1: none), in ``text`` (R,) equal responses. ``candidates``
+    (R,) counts the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token
+    statistics, (R,) and ``entropy_profile`` (R, 20), are NaN where they were not measured; ``entropy_low`` to
+    ``branching_high`` (R,) are bounds of the two means where a server gave truncated log-probabilities only.
+    ``tool_calls`` and ``tool_errors`` (R,) are None for a run without tools. ``unknown`` names columns of which the
+    run's source does not tell all values; they are filled with 0. ``flags`` marks rollouts (R,) by name: the text
+    rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked`` the largest n
+    asked for.
     """
 
     problem_ids: tuple[str, ...]

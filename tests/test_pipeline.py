@@ -130,7 +130,9 @@ def test_max_tokens_are_cut_to_the_context_unless_they_were_asked_for(
     monkeypatch.setattr(models, "FakeSampler", Short)
     run = pipeline.sample("fake", TASK, options(tmp_path, limit=3))
     longest = max(len(problem.question) for problem in load_task(TASK).problems)  # whatever the limit
-    assert open_run(run).manifest.sampling.max_tokens == min(32, 40 - longest)
+    sampling = open_run(run).manifest.sampling
+    assert sampling is not None
+    assert sampling.max_tokens == min(32, 40 - longest)
     with pytest.raises(
         BadArgument, match=r"--max-tokens is 39: the model's context of 40 leaves \d+ after the longest"
     ):

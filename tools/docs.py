@@ -22,11 +22,12 @@ ROOT = Path(__file__).parent.parent
 # What a module docstring cannot say of a folder or of a file without one.
 NOTES = {
     "tasks": "one Python file per task, file name = task name",
+    "results": "what the zoo shows: leaderboard, scorecards, plots, the table of claims; made by make results",
     "tests": "mirrors the package",
     "benchmarks": "speed and memory, side by side with what one would use instead",
     "examples": "small complete scripts, run by the tests",
     "docs": "help pages, generated and checked",
-    "tools": "what makes the generated docs",
+    "tools": "what makes the generated docs and results/",
     "rlvr_bench": "the package; imports go up this list only",
 }
 # The order data flows in, which is the order imports may go.
@@ -40,15 +41,22 @@ PACKAGE = (
         "countdown.py",
         "text_rules.py",
         "verifiers",
+        "training",
         "task.py",
     ),
     *(
         "samplers",
         "store",
+        "importers",
+        "scaling",
         "grading.py",
         "auditing.py",
         "scorers",
         "comparison",
+        "analysis",
+        "leaderboards",
+        "reporting",
+        "regression",
         "zoo",
         "pipeline",
         "cli",
@@ -75,7 +83,9 @@ def main(argv: list[str]) -> int:
 
 def tree() -> str:
     """The top folders, and the package's modules with the first line of their docstrings."""
-    rows = [(f"{name}/", NOTES[name]) for name in ("tasks", "tests", "benchmarks", "examples", "docs", "tools")]
+    rows = [
+        (f"{name}/", NOTES[name]) for name in ("tasks", "results", "tests", "benchmarks", "examples", "docs", "tools")
+    ]
     rows.append(("rlvr_bench/", NOTES["rlvr_bench"]))
     rows += [(f"  {name if name.endswith('.py') else name + '/'}", _first_line(name)) for name in PACKAGE]
     width = max(len(name) for name, _ in rows) + 2

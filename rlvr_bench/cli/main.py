@@ -51,16 +51,6 @@ tasks_app = typer.Typer(
 zoo_app = typer.Typer(
     help="Tiny real checkpoints that ship with the package.", no_args_is_help=True, rich_markup_mode=None
 )
-compare.register(app)
-report.register(app)
-import_.register(app)
-check.register(app)
-leaderboard.register(app)
-intervene.register(app)
-judge.register(app)
-select.register(app)
-rescore.register(app)
-series.register(app)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(zoo_app, name="zoo")
 
@@ -254,6 +244,10 @@ def zoo_train(
         bars.start("train", steps, 0, unit="steps")
         folder = train(name, out or Path("checkpoints") / name, seed, tell)
     _result(as_json, {"checkpoint": str(folder)}, lambda console: console.print(f"{folder}", soft_wrap=True))
+
+
+for _verb in (compare, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
+    _verb.register(app)  # after the stages, so that help lists those first
 
 
 def main(argv: list[str] | None = None) -> None:

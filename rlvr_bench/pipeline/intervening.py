@@ -42,7 +42,7 @@ from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParam
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.manifest import write_atomically
-from rlvr_bench.store.run import SHARD_ROLLOUTS, SHARD_SECONDS, Run, stored_text
+from rlvr_bench.store.run import SHARD_ROLLOUTS, SHARD_SECONDS, Run, locked, stored_text
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.task import LoadedTask, read_task, task_verifier
 from rlvr_bench.verifiers import VerifierPool
@@ -180,23 +180,24 @@ def intervene_with(
     sources = read_sources(run, options.rollouts)
     design = _design(run, options, able, digest(sources), verifier)
     folder = run.path / "interventions" / options.folder
-    _agree(folder, design)
-    prompts = _prompts(run)
-    stored = _Sites(folder / "sites.parquet")
-    if not stored.file.exists():
-        limit = sampling.max_tokens
-        chosen = choose_sites(
-            sources, options.strata, options.sites, max_tokens=limit, swap=options.swap, seed=options.seed
-        )
-        stored.write(_with_alternatives(chosen, able, prompts, options))
-    sites = stored.read()
-    draws = ShardFolder(folder / "draws", _DRAWS)
-    draws.set_aside_damaged()
-    pool: VerifierPool[_Key] = VerifierPool(verifier, workers=grading.workers, timeout_s=grading.timeout_s)
-    with pool:
-        _Drawing(run, sites, prompts, draws, _Verification(run, verifier, pool), options, progress).run(able)
-    result = _result(run, design, sites, draws)
-    write_atomically(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    with locked(folder):
+        _agree(folder, design)
+        prompts = _prompts(run)
+        stored = _Sites(folder / "sites.parquet")
+        if not stored.file.exists():
+            limit = sampling.max_tokens
+            chosen = choose_sites(
+                sources, options.strata, options.sites, max_tokens=limit, swap=options.swap, seed=options.seed
+            )
+            stored.write(_with_alternatives(chosen, able, prompts, options))
+        sites = stored.read()
+        draws = ShardFolder(folder / "draws", _DRAWS)
+        draws.set_aside_damaged()
+        pool: VerifierPool[_Key] = VerifierPool(verifier, workers=grading.workers, timeout_s=grading.timeout_s)
+        with pool:
+            _Drawing(run, sites, prompts, draws, _Verification(run, verifier, pool), options, progress).run(able)
+        result = _result(run, design, sites, draws)
+        write_atomically(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     return result
 
 

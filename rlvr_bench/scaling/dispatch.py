@@ -9,6 +9,7 @@ whichever of two copies ends first would prefer short ones wherever an engine is
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +33,7 @@ _MOST_FRUITLESS = 10  # replicas that die in a row while no batch is finished: t
 _MOST_FAILED_STARTS = 3
 _POLL_S = 0.05  # verdicts can make requests ready while no draw comes back
 _NOTE_S = 2.0
+_SAY_AFTER_S = 120.0
 
 
 @dataclass
@@ -109,9 +111,7 @@ class Dispatcher:
         self._held = 1
         try:
             self._start()
-            while self._info is None:
-                self._grow()
-                self._heed(pool.event(_NOTE_S), None)
+            self._await_first()
         except BaseException:
             self.close()
             raise
@@ -311,6 +311,16 @@ class Dispatcher:
             (work.suspects if losses >= _ALONE_AFTER else work.again).append(request)
 
     # ------------------------------------------------------------------------------------------- replicas
+    def _await_first(self) -> None:
+        said = time.monotonic() + _SAY_AFTER_S
+        while self._info is None:
+            self._slots.check()
+            self._grow()
+            self._heed(self._pool.event(_NOTE_S), None)
+            if time.monotonic() > said:
+                logger.info("no engine is ready yet: they load, or the cluster is busy with something else")
+                said = math.inf
+
     def _grow(self) -> None:
         while self._slots.more(self._held):
             self._held += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -27,6 +28,7 @@ __all__ = [
     "RunWriter",
     "Span",
     "lock_folder",
+    "locked",
     "open_run",
     "run_folder",
     "stored_text",
@@ -280,6 +282,16 @@ def lock_folder(path: Path) -> int:
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The folder's lock for as long as the block runs. Raises RunLocked, StorageError."""
+    handle = lock_folder(path)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _agreed(path: Path, wanted: Manifest) -> Manifest:

@@ -142,7 +142,7 @@ def rejection() -> Rejection:
 
 def reasons(examples: list[list[int]]) -> list[str]:
     """What the checker says of prompt and response, each a list of token ids."""
-    found = []
+    found: list[str] = []
     for ids in examples:
         prompt, response = decode(ids).split(":")
         numbers, targets = ([int(number) for number in part.split(",")] for part in prompt.split(">"))
