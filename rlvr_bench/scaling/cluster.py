@@ -21,7 +21,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 __all__ = ["RayCluster"]
@@ -218,8 +218,12 @@ def _check_versions(hosts: Sequence[Mapping[str, Any]]) -> None:
     for node_id, answer in answers.items():
         try:
             found[node_id] = ray.get(answer, timeout=_PROBE_S)
+        except TaskUnschedulableError:  # it has just left
+            continue
         except RayError as error:
             raise EngineError(f"node {name[node_id]} cannot run rlvr-bench: {_reason(error)}") from error
+    if not found:
+        raise EngineError("no node of the cluster answers")
     first, *others = found
     here = installed()
     for package in ("python", "rlvr-bench"):

@@ -11,6 +11,7 @@ P problems, K budgets, U resampled units (problems, distinct (n, c) pairs or clu
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -126,7 +127,8 @@ def bootstrap_mean(
     Score bootstrap: the studentized bootstrap (Efron and Tibshirani 1993, sec. 12.5) with Wilson's pivot
     (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))), values rescaled from ``limits`` to [0, 1]. It never leaves
     the limits, is never a point (300 of 300 solved gives [0.988, 1]), and in simulation covers better than percentile,
-    BCa or studentized intervals for the skewed, 0/1-heavy values of small problem sets. A 95 % interval covers 93-97 %
+    BCa or studentized intervals for the skewed, 0/1-heavy values of small problem sets; it is never wider than the
+    empirical Bernstein bound (Maurer and Pontil 2009), which holds for any values. A 95 % interval covers 93-97 %
     for 100 problems and 92-98 % for 30, with Beta-distributed solve rates, also zero-inflated. It covers less (50-90 %)
     where almost all values are so close to a limit that the few others, which carry the mean, are not in the sample:
     pass@32 of an easy set of 30. From 10 to 15 problems it covers 70-99 %.
@@ -263,6 +265,8 @@ def _score_rule(
     tails = _quantiles(pivots, [0.5 - level / 2, 0.5 + level / 2])
     floor = _small_sample_floor(own.count[0], level)
     low, high = score_interval(mean, own.shrinkage()[0], (np.minimum(tails[0], -floor), np.maximum(tails[1], floor)))
+    widest = _bernstein_radius(own.variance[0], own.count[0], level)
+    low, high = np.maximum(low, mean - widest), np.minimum(high, mean + widest)
     unseen = _unseen_share(own.count[0], level)
     low, high = np.where(flat, mean * (1 - unseen), low), np.where(flat, mean + (1 - mean) * unseen, high)
     return mean, low, high
@@ -287,6 +291,19 @@ def _difference_rule(
     high = np.where(flat, mean + (1 - mean) * unseen, np.minimum(mean + reach, 1.0))
     p_value = np.where(flat & (mean == 0), 1.0, p_value)
     return mean, low, high, np.where(np.isnan(mean), np.nan, p_value)
+
+
+def _bernstein_radius(
+    variance: Float64[np.ndarray, " K"], count: Float64[np.ndarray, " K"], level: float
+) -> Float64[np.ndarray, " K"]:
+    """Half-width that no mean of values in [0, 1] needs to exceed, whatever their distribution (``variance``: of the mean).
+
+    Maurer and Pontil 2009 (arXiv 0907.3740), theorem 4, each side at half the error. It holds the score bootstrap back where
+    one value carries the whole mean, of which a resample without it says nothing: all but one of 300 at 1e-40.
+    """
+    log = math.log(4 / (1 - level))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.sqrt(2 * variance * log) + 7 * log / (3 * (count - 1)))
 
 
 def _small_sample_floor(count: Float64[np.ndarray, " K"], level: float) -> Float64[np.ndarray, " K"]:

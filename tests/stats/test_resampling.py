@@ -193,3 +193,14 @@ def test_wrong_use_is_refused() -> None:
         paired_bootstrap(([1, 2], 8), ([1], 8), 1, rng=rng())
     with pytest.raises(ValueError, match=r"outside \[-1, 1\]"):
         paired_bootstrap_mean([0.5, 2.0], [0.1, 0.2], rng=rng())
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_one_value_that_carries_the_mean_does_not_make_the_interval_everything(flipped: bool) -> None:
+    values = np.full((300, 1), 1e-40)
+    values[7] = 1e-9
+    got = bootstrap_mean(1 - values if flipped else values, rng=rng())
+    # Clopper and Pearson's bound for 0 of 300 is 0.012; the bound that holds for any values in [0, 1] is 0.034.
+    width = float((got.high - got.low)[0])
+    assert 0 < width < 0.05
+    assert got.low[0] <= got.value[0] <= got.high[0]
