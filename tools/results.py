@@ -77,11 +77,12 @@ def main() -> None:
                 publish(folder)
         runs = dict(pool.map(lambda job: (job.label, evaluate(work, job)), jobs()))
     write_scorecards(runs)
+    write_analyses(work)
     guess = measured(runs["guess"])
     for name in _MAIN[:-1]:
         write_measured(name, measured(runs[name]), guess)
     write_leaderboard()
-    write_page(RESULTS, {label: reasons(run) for label, run in runs.items()})
+    write_page(RESULTS)
 
 
 def train(work: Path, name: str, seed: int) -> Path:
@@ -102,6 +103,19 @@ def evaluate(work: Path, job: Job) -> Path:
     _rlvr_bench(work, "evaluate", *arguments, "--out", "runs", "--workers", "1")
     slug = job.model.replace("zoo:", "zoo-").replace("/", "--")
     return work / "runs" / slug / TASK
+
+
+def write_analyses(work: Path) -> None:
+    """results/rescore.json (where probability moved from base to grpo) and interventions.json (which tokens decide)."""
+    drawn = ("--task", TASK, "-n", "32", "--seed", "71", "--token-stats", "full", "--engine", "transformers")
+    _rlvr_bench(work, "evaluate", "--model", "zoo:base", "--model", "zoo:grpo", *drawn, "--out", "traces")
+    run = Path("traces") / "zoo-grpo" / TASK
+    _rlvr_bench(work, "rescore", str(run), "--model", "zoo:base", "--exact-kl")
+    _rlvr_bench(work, "intervene", str(run))
+    (rescored,) = (work / run / "rescored").glob("*/rescore.json")
+    (swapped,) = (work / run / "interventions").glob("*/result.json")
+    (RESULTS / "rescore.json").write_bytes(rescored.read_bytes())
+    (RESULTS / "interventions.json").write_bytes(swapped.read_bytes())
 
 
 def _rlvr_bench(work: Path, *arguments: str) -> None:

@@ -1,30 +1,40 @@
-"""results/README.md and its plots, made from results/scorecards: each claim of the field beside what the zoo shows."""
+"""results/README.md and its plots, made from results/scorecards: each claim of the field beside what the zoo shows.
+
+python tools/results_page.py            writes them; needs matplotlib
+python tools/results_page.py --check    exit status 1 where README.md is not what the scorecards give
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import matplotlib as mpl
 import msgspec
 import numpy as np
 from scipy.stats import ttest_ind
 
-mpl.use("svg")
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from rlvr_bench.analysis.interventions import Effect
+from rlvr_bench.analysis.performance_law import EntropyLaw
+from rlvr_bench.analysis.shift_results import Rescoring
+from rlvr_bench.analysis.stages import StageFit
+from rlvr_bench.analysis.training_series import TrainingSeries, series
 from rlvr_bench.comparison import Comparison, NullSize, PairComparison, compare
+from rlvr_bench.pipeline.intervening import Interventions
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.zoo.checkpoints import list_steps, read_card, shipped_folder
 from rlvr_bench.zoo.recipes import RECIPES, REINFORCED
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 __all__ = ["write_page"]
 
+RESULTS = Path(__file__).parent.parent / "results"
 KS = (1, 4, 16, 64, 256, 1024)
 REASONS = ("ok", "half", "wrong", "unused", "arithmetic", "illegal", "format", "no_answer")
 RFT = tuple(name for name in RECIPES if name.startswith("rft"))
@@ -44,25 +54,40 @@ class Measure(NamedTuple):
         return int(self.low > 0) - int(self.high < 0)
 
 
-def write_page(results: Path, reasons: dict[str, dict[str, float]]) -> None:
-    """Read results/scorecards and write README.md, pass_at_k.svg, entropy.svg and boundary.svg beside them."""
-    folder = results / "scorecards"
-    cards = {file.stem: msgspec.json.decode(file.read_bytes(), type=Scorecard) for file in folder.glob("*.json")}
+def write_page(results: Path) -> None:
+    """Write README.md, pass_at_k.svg, entropy.svg and boundary.svg from results/scorecards and the cards of the zoo."""
+    cards = _cards(results)
+    pairs = _against_base(results)
+    (results / "README.md").write_text(_page(results, cards, pairs))
+    _plots(results, cards, pairs)
+
+
+def _cards(results: Path) -> Cards:
+    files = (results / "scorecards").glob("*.json")
+    return {file.stem: msgspec.json.decode(file.read_bytes(), type=Scorecard) for file in files}
+
+
+def _against_base(results: Path) -> dict[str, PairComparison]:
+    return _against("base", [name for name in RECIPES if name != "base"], results / "scorecards")
+
+
+def _page(results: Path, cards: Cards, pairs: dict[str, PairComparison]) -> str:
     main = ["base", *(name for name in RECIPES if name != "base")]
-    pairs = _against("base", main[1:], folder)
     sections = [
         _head(cards),
         _table(cards, [*main, "guess"]),
-        _claims(cards, pairs, folder),
-        _methods(cards, pairs),
+        _claims(cards, pairs, results / "scorecards"),
+        _methods(pairs),
         _between_methods(cards),
         _tiers(cards, [*main, "guess"]),
-        _reasons(reasons, [*main, "guess"]),
+        _reasons(main),
         _series(cards),
+        _stages(results / "scorecards"),
+        _moved(results),
+        _swapped(results),
         _cost(main),
     ]
-    (results / "README.md").write_text("\n\n".join(section.strip() for section in sections) + "\n")
-    _plots(results, cards, pairs)
+    return "\n\n".join(section.strip() for section in sections) + "\n"
 
 
 def _against(first: str, others: Sequence[str], folder: Path) -> dict[str, PairComparison]:
@@ -113,7 +138,9 @@ n = 1,024 rollouts a problem for each method, 256 for its other training seeds a
 95 %: over problems (and the rollouts drawn on them) for one checkpoint and for paired differences, over training seeds where
 it says so. Settings were chosen on other problems (`countdown.development`); `base` itself was chosen by results on these,
 and is slightly flattered. Every recipe from `base` had the same budget: 51,200 rollouts (`sft`: demonstrations) and 400
-optimizer steps. `guess` makes random legal steps without seeing the targets: what it reaches needs no skill.
+optimizer steps. `guess` makes random legal steps without seeing the targets: what it reaches needs no skill, and at k = 256
+that is {_percent(_measure(cards["guess"], "pass@k", 256))}, at k = 1,024 {_percent(_measure(cards["guess"], "pass@k", 1024))}.
+So read the largest k on the hard tier (below), and a policy under the guesser as one that no longer tries.
 
 ![pass@k of every method](pass_at_k.svg)"""
 
@@ -190,6 +217,7 @@ def _claims(cards: Cards, pairs: dict[str, PairComparison], folder: Path) -> str
             f"GRPO up to step 20, length-matched: wrong less correct {_plain(early)} nats of fall",
             _verdict(early.sign, 1),
         ],
+        *_token_claims(folder.parent),
         *_seed_claims(cards),
         *(
             [
@@ -266,7 +294,7 @@ def _seed_claims(cards: Cards) -> list[list[str]]:
     return rows
 
 
-def _methods(cards: Cards, pairs: dict[str, PairComparison]) -> str:
+def _methods(pairs: dict[str, PairComparison]) -> str:
     def row(name: str) -> list[str]:
         pair = pairs[name]
         changes = [_points(_difference(pair, "pass@k", k)) for k in (1, 256, 1024)]
@@ -311,8 +339,12 @@ def _tiers(cards: Cards, names: Sequence[str]) -> str:
     )
 
 
-def _reasons(reasons: dict[str, dict[str, float]], names: Sequence[str]) -> str:
-    rows = [[f"`{name}`", *(f"{reasons[name].get(reason, 0):.1%}" for reason in REASONS)] for name in names]
+def _reasons(names: Sequence[str]) -> str:
+    measured = {name: read_card(shipped_folder(name)) for name in names}
+    reasons = {name: card.measured.reasons for name, card in measured.items() if card.measured}
+    if (guess := measured["base"].guess) is not None:
+        reasons["guess"] = guess.reasons
+    rows = [[f"`{name}`", *(f"{found.get(reason, 0):.1%}" for reason in REASONS)] for name, found in reasons.items()]
     return (
         "## Why rollouts fail\n\nShares of all rollouts. A fall of pass@k with more `illegal`, `arithmetic` or `format` is "
         "damage to the skill itself; one with fewer of them is lost exploration. `half`: one target made; `wrong`: neither; "
@@ -341,6 +373,128 @@ def _series(cards: Cards) -> str:
     )
 
 
+def _training(folder: Path) -> TrainingSeries:
+    steps, labels = zip(*_steps(), strict=True)
+    return series([folder / f"{label}.json" for label in labels], steps)
+
+
+def _stages(folder: Path) -> str:
+    found = _training(folder)
+
+    def row(fit: StageFit) -> list[str]:
+        if fit.second_stage is None:
+            return [f"{fit.metric} ({fit.scale})", "too few points", "-", "-"]
+        knot = "-" if fit.knot is None else f"{fit.knot:.0f} [{fit.low:.0f}, {fit.high:.0f}]"
+        return [f"{fit.metric} ({fit.scale})", "yes" if fit.second_stage else "no", knot, f"{fit.p_value:.2g}"]
+
+    law = found.law
+    told = "" if law is None else _law(law)
+    return (
+        "## Stages of GRPO\n\nOne line or two segments through the ten points above and base; two need to win by BIC and "
+        "by a simulated test at 5 %.\n\n"
+        + _rows(["metric", "second stage", "knot, step", "p"], map(row, found.stages))
+        + told
+    )
+
+
+def _law(law: EntropyLaw) -> str:
+    a, b, ceiling = (_plain(Measure(e.value, e.low, e.high)) for e in (law.a, law.b, law.ceiling))
+    fit = "" if law.r_squared is None else f", R² = {law.r_squared:.2f}"
+    ahead = ""
+    if law.forecast is not None:
+        ahead = (
+            f" Fitted on the first third alone it foretells pass@1 of the rest with an error of {100 * law.forecast.rmse:.1f} "
+            f"points (taking the last value seen: {100 * law.forecast.rmse_unchanged:.1f})."
+        )
+    return f"\n\nR = -a exp(H) + b (arXiv 2505.22617): a = {a}, b = {b}, ceiling {ceiling}{fit}.{ahead}"
+
+
+def _rescored(results: Path) -> Rescoring:
+    return msgspec.json.decode((results / "rescore.json").read_bytes(), type=Rescoring)
+
+
+def _moved(results: Path) -> str:
+    found = _rescored(results)
+    named = {e.name: Measure(e.value, e.low, e.high) for e in found.estimates if e.group is None}
+    rows = [
+        [
+            stratum.by,
+            stratum.bin,
+            _percent(_of(stratum.share)),
+            _percent(_of(stratum.moved)),
+            _percent(_of(stratum.share_of_moves)),
+        ]
+        for stratum in found.strata
+        if stratum.group == "all"
+    ]
+    return (
+        f"## Where probability moved\n\nRollouts of `grpo` ({found.n_rollouts:,}), read by `base`: exact KL from base "
+        f"{_plain(named['kl'])} nats a token; {_percent(named['moved_share'])} of the tokens changed their probability by "
+        f"more than {found.threshold:g}. Deciles of entropy and perplexity are those under `grpo`.\n\n"
+        + _rows(["by", "class", "tokens", "of them moved", "share of all moves"], rows)
+    )
+
+
+def _of(estimate: Estimate) -> Measure:
+    if estimate.value is None:
+        return Measure(math.nan, math.nan, math.nan)
+    return Measure(estimate.value, estimate.low or 0.0, estimate.high or 0.0)
+
+
+def _interventions(results: Path) -> Interventions:
+    return msgspec.json.decode((results / "interventions.json").read_bytes(), type=Interventions)
+
+
+def _swapped(results: Path) -> str:
+    found = _interventions(results)
+
+    def row(effect: Effect) -> list[str]:
+        where = ", ".join(f"{name} {level}" for name, level in effect.levels.items()) or "all tokens"
+        change = _points(Measure(effect.effect, effect.low, effect.high))
+        p = "-" if effect.p_holm is None else f"{effect.p_holm:.2g}"
+        return [where, str(effect.n_sites), f"{effect.kept:.1%}", f"{effect.swapped:.1%}", change, p]
+
+    header = ["tokens", "swapped", "accuracy kept", "accuracy swapped", "effect, points", "p (Holm)"]
+    return (
+        "## Which tokens decide\n\nIn rollouts of `grpo` a token is replaced by the second most likely one, or kept, and the "
+        f"model goes on, {found.design.repeats} times each. Perplexity: of the rollout.\n\n"
+        + _rows(header, map(row, found.effects))
+    )
+
+
+def _token_claims(results: Path) -> list[list[str]]:
+    strata = {(s.by, s.bin): s for s in _rescored(results).strata if s.group == "all"}
+    top = [_of(strata["entropy", f"{tenth} of 10"].share_of_moves) for tenth in (9, 10)]
+    share = Measure(sum(m.value for m in top), sum(m.low for m in top), sum(m.high for m in top))
+    single = [e for e in _interventions(results).effects if len(e.levels) == 1]
+    effects = {next(iter(e.levels.items())): Measure(e.effect, e.low, e.high) for e in single}
+    gap = _gap(effects["position", "early"], effects["position", "late"])
+    robust = _gap(effects["perplexity", "low"], effects["perplexity", "high"])
+    return [
+        [
+            "RL moves high-entropy tokens (2506.01939): the fifth with the highest entropy holds most of the moves",
+            f"{_percent(share)} of all moves, in 20 % of the tokens",
+            _verdict(Measure(share.value - 0.5, share.low - 0.5, share.high - 0.5).sign, 1),
+        ],
+        [
+            "Replacing an early token hurts more than a late one (2508.02260)",
+            f"early less late {_points(gap)} points of accuracy",
+            _verdict(gap.sign, -1),
+        ],
+        [
+            "Rollouts of low perplexity are more robust to it (2508.02260)",
+            f"low less high perplexity {_points(robust)} points",
+            _verdict(robust.sign, 1),
+        ],
+    ]
+
+
+def _gap(first: Measure, second: Measure) -> Measure:
+    """First less second, taken as independent."""
+    half = math.hypot((first.high - first.low) / 2, (second.high - second.low) / 2)
+    return Measure(first.value - second.value, first.value - second.value - half, first.value - second.value + half)
+
+
 def _cost(names: Sequence[str]) -> str:
     trainings = {name: read_card(shipped_folder(name)).training for name in names}
     rows = [[f"`{name}`", f"{t.cpu_s / 60:.1f}", f"{t.peak_memory_bytes / 2**20:.0f}"] for name, t in trainings.items()]
@@ -354,7 +508,10 @@ COLOURS = ("#3b6fb6", "#d1495b", "#2e933c", "#8e5ea2", "#e08e0b", "#00798c", "#7
 
 
 def _plots(results: Path, cards: Cards, pairs: dict[str, PairComparison]) -> None:
-    plt.rcParams.update({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "rlvr-bench"})
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "rlvr-bench"})
     _plot_curves(results / "pass_at_k.svg", cards)
     _plot_entropy(results / "entropy.svg", cards)
     _plot_boundary(results / "boundary.svg", pairs)
@@ -363,7 +520,6 @@ def _plots(results: Path, cards: Cards, pairs: dict[str, PairComparison]) -> Non
 def _finish(figure: Figure, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
 
 
 def _tidy(axes: Axes) -> None:
@@ -379,7 +535,9 @@ def _curve(axes: Axes, card: Scorecard, label: str, colour: str, style: str = "-
 
 
 def _plot_curves(path: Path, cards: Cards) -> None:
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, facecolor="white")
+    from matplotlib.pyplot import subplots
+
+    figure, panels = subplots(1, 2, figsize=(11, 4.4), sharey=True, facecolor="white")
     for axes, title, names in zip(panels, ("RL", "fine-tuning"), (REINFORCED, ("sft", *RFT)), strict=True):
         _curve(axes, cards["base"], "base", "black", "--")
         for name, colour in zip(names, COLOURS, strict=False):
@@ -398,7 +556,9 @@ def _plot_curves(path: Path, cards: Cards) -> None:
 
 
 def _plot_entropy(path: Path, cards: Cards) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), facecolor="white")
+    from matplotlib.pyplot import subplots
+
+    figure, (left, right) = subplots(1, 2, figsize=(11, 3.8), facecolor="white")
     steps = [step for step, _ in _steps()]
     groups = ((None, "all rollouts", "black"), ("correct, length-matched", "correct", COLOURS[2]))
     for group, label, colour in (*groups, ("wrong, length-matched", "wrong", COLOURS[1])):
@@ -423,7 +583,9 @@ def _band(axes: Axes, x: Sequence[int], found: Sequence[Measure], label: str, co
 
 
 def _plot_boundary(path: Path, pairs: dict[str, PairComparison]) -> None:
-    figure, axes = plt.subplots(figsize=(11, 4), facecolor="white")
+    from matplotlib.pyplot import subplots
+
+    figure, axes = subplots(figsize=(11, 4), facecolor="white")
     places = np.arange(len(pairs))
     sides = ((-0.2, COLOURS[2], "gained", "gains", 1), (0.2, COLOURS[1], "lost", "losses", -1))
     for offset, colour, label, field, sign in sides:
@@ -438,3 +600,9 @@ def _plot_boundary(path: Path, pairs: dict[str, PairComparison]) -> None:
     _tidy(axes)
     axes.legend(frameon=False, fontsize=8.5)
     _finish(figure, path)
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        sys.exit((RESULTS / "README.md").read_text() != _page(RESULTS, _cards(RESULTS), _against_base(RESULTS)))
+    write_page(RESULTS)

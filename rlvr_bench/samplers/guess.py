@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 
 import msgspec
 
@@ -13,6 +14,8 @@ from rlvr_bench.records import DrawRequest, EngineInfo, Rollout
 from rlvr_bench.samplers.fake import FakeSampler
 
 __all__ = ["GuessSampler"]
+
+_TOKEN = re.compile(r"[0-9]+|[^0-9]")
 
 
 class GuessSampler(FakeSampler):
@@ -30,4 +33,5 @@ class GuessSampler(FakeSampler):
     def _rollout(self, request: DrawRequest, index: int, rng: random.Random) -> Rollout:
         name = request.prompt.problem_id
         text = countdown.response_text(countdown.guess(rng, self._puzzles[name]))
-        return Rollout(problem_id=name, index=index, text=text, n_tokens=len(text), finish_reason="stop")
+        tokens = len(_TOKEN.findall(text)) + 1  # as the zoo's tokenizer cuts it, and the end
+        return Rollout(problem_id=name, index=index, text=text, n_tokens=tokens, finish_reason="stop")

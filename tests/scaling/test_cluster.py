@@ -98,7 +98,7 @@ def test_a_cluster_that_is_not_there_is_one_line(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     if address == "auto":  # pretend that none was ever started here
-        monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+        monkeypatch.setattr("ray._private.services.find_gcs_addresses", functools.cache(lambda: set()))
         monkeypatch.setattr("ray._private.utils.read_ray_address", lambda *_: None)
     with pytest.raises(RlvrBenchError, match=message):
         pipeline.sample("fake", TASK, SampleOptions(out=tmp_path / "runs", ray=address.format(free=port)))

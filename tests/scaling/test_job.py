@@ -97,3 +97,19 @@ def test_the_options_are_checked(tmp_path: Path) -> None:
     assert not SampleOptions(replicas=1).is_scaled
     assert SampleOptions(replicas=2).is_scaled
     assert SampleOptions(ray="auto").is_scaled
+
+
+def test_every_checkpoint_has_its_own_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    from rlvr_bench.cli.progress import Bars
+
+    with Bars() as bars:
+        lanes = [bars.lane(name) for name in ("step-20", "step-100")]
+        for lane in lanes:
+            lane.start("sample", 100, 10)
+            lane.advance(40, 4000)
+            lane.note("2 replicas, 900 to 1,000 tok/s each")
+        bars.pause()
+        lanes[0].start("verify", 100, 0)
+        lanes[0].advance(100)
+        shown = [(task.description, task.completed, task.fields["rate"]) for task in bars._progress.tasks]
+    assert shown == [("step-100 sample", 50, "2 replicas, 900 to 1,000 tok/s each"), ("step-20 verify", 100, "")]
