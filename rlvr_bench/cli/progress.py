@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -17,7 +18,7 @@ class Bars:
     def __init__(self) -> None:
         self._progress = self._fresh()
         self._stage: TaskID | None = None
-        self._tokens = 0
+        self._tokens, self._began = 0, 0.0
 
     def _fresh(self) -> Progress:
         return Progress(
@@ -38,7 +39,7 @@ class Bars:
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
         """Begin a stage of which ``done`` of ``total`` is there already."""
-        self._tokens = 0
+        self._tokens, self._began = 0, time.monotonic()
         self._progress.start()
         self._stage = self._progress.add_task(stage, total=total, completed=done, rate="", note="", unit=unit)
 
@@ -47,7 +48,7 @@ class Bars:
             return
         self._tokens += tokens
         self._progress.advance(self._stage, rollouts)
-        elapsed = self._progress.tasks[self._stage].elapsed
+        elapsed = time.monotonic() - self._began
         if self._tokens and elapsed:
             self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tok/s")
 
