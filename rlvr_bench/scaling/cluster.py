@@ -15,10 +15,11 @@ from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scaling.messages import Event, Failure, Lost, Opened, Report, TakenBack
 from rlvr_bench.scaling.replica import Replica, installed
 
-# Ray reports its use over the network and speaks of its future settings unless it is told not to. Whoever sets these
-# variables keeps them.
+# Ray reports its use over the network and speaks of its future settings unless it is told not to, and waits one second
+# only to hear what an actor died of. Whoever sets these variables keeps them.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "60000")  # noqa: SIM112  Ray's own spelling
 
 import ray
 from ray.exceptions import RayError, TaskUnschedulableError

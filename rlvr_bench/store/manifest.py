@@ -55,9 +55,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     def now(cls, n: int, info: EngineInfo) -> Session:
         """A session that starts now, with the versions installed here."""
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(
-            started=started, n=n, engine_version=info.version, device=info.device, packages=installed_packages()
-        )
+        return cls(started=started, n=n, engine_version=info.version, device=info.device, packages=installed_packages())
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
