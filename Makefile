@@ -17,7 +17,7 @@ test: install-test system
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # Regenerates the README tree and the help pages.
 docs: install-test

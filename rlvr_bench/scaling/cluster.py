@@ -19,7 +19,7 @@ from rlvr_bench.scaling.replica import Replica, installed
 # only to hear what an actor died of. Whoever sets these variables keeps them.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "60000")  # noqa: SIM112  Ray's own spelling
+os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "60000")
 
 import ray
 from ray.exceptions import RayError, TaskUnschedulableError
