@@ -43,7 +43,7 @@ class Made:
 
     def draws(self) -> Iterator[Draw]:
         rng = random.Random(0)
-        body = "".join(rng.choices("abcdefghij klmnopqrstuvwxyz0123456789\\{}", k=50_000))
+        body = "".join(rng.choices("abcdefghij klmnopqrstuvwxyz0123456789\\{}", k=4_000_000))
         profile = tuple(rng.random() for _ in range(20))
         for start in range(0, self.n, BATCH):
             for problem in self.problems:
@@ -51,7 +51,7 @@ class Made:
                     Rollout(
                         problem_id=problem.id,
                         index=index,
-                        text=f"{body[(at := rng.randrange(40_000)) : at + self.chars]} {rng.random()}",
+                        text=f"{body[(at := rng.randrange(3_990_000)) : at + self.chars]} {rng.random()}",
                         n_tokens=self.chars // 4,
                         finish_reason="stop",
                         logprob_sum=-rng.random() * self.chars,

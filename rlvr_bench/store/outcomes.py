@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,11 +23,13 @@ __all__ = ["read_outcomes"]
 _STATISTICS = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
 _BOUNDS = ("entropy_low", "entropy_high", "branching_low", "branching_high")
 _TOOLS = ("tool_calls", "tool_errors")
-_ROLLOUT_COLUMNS = ["problem_id", "index", "text_hash", "n_tokens", "finish_reason", *_STATISTICS, "entropy_profile"]
 
 
 def read_outcomes(run: Run) -> Outcomes:
-    """Join the run's rollouts with its verdicts. Raises RunError where it is not graded, or not to the end."""
+    """Join the run's rollouts with its verdicts. Raises RunError where it is not graded, or not to the end.
+
+    The shards are read one at a time, straight into the arrays: beside these, memory holds a few bytes for each rollout.
+    """
     grading = current_grading(run)
     if grading is None:
         raise RunError(f"{run.path}: not graded yet. Run `rlvr-bench grade {run.path}` first.")
@@ -32,73 +37,132 @@ def read_outcomes(run: Run) -> Outcomes:
     ids = pa.array([problem.id for problem in problems])
     bounds = _BOUNDS if run.manifest.token_stats == "bounds" else ()
     tools = _TOOLS if run.manifest.tools else ()
-    rollouts = _sorted_table(run.rollouts, [*_ROLLOUT_COLUMNS, *bounds, *tools], ids)
+    place = _Places(run.rollouts, ids)
+    rollouts = _rollouts(run.rollouts, place, (*_STATISTICS, *bounds, *tools))
     shards = ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA)
-    columns = ["problem_id", "index", "text_hash", "status", "answer", "candidates", *FLAGS]
-    verdicts = _sorted_table(shards, columns, ids)
-    verdicts = _matching(rollouts, verdicts, run)
-    problem, index = _int(rollouts["problem"]), _int(rollouts["index"])
-    told = {
-        "n_tokens": rollouts["n_tokens"],
-        "truncated": rollouts["finish_reason"],
-        "candidates": verdicts["candidates"],
-    }
-    unknown = [name for name, column in told.items() if column.null_count]
+    verdicts = _verdicts(shards, place, rollouts.pop("text_hash"), run)
     # A wrong verdict of ours always has the answer it is for; another program may give the verdict alone.
-    wrong = pc.equal(verdicts["status"].cast(pa.string()), "wrong")
-    if pc.any(pc.and_(wrong, pc.is_null(verdicts["answer"]))).as_py():
-        unknown.append("answer")
+    nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())
+    unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
     return Outcomes(
         problem_ids=tuple(problem.id for problem in problems),
         tiers=tuple(problem.tier for problem in problems),
         clusters=tuple(problem.cluster for problem in problems),
-        problem=problem,
-        index=index,
-        status=_codes(verdicts["status"]),
-        answer=_numbered(verdicts["answer"]),
-        text=_numbered(rollouts["text_hash"]),
-        candidates=_int(pc.fill_null(verdicts["candidates"], 0)),
-        n_tokens=_int(pc.fill_null(rollouts["n_tokens"], 0)),
-        truncated=pc.fill_null(pc.equal(rollouts["finish_reason"].cast(pa.string()), "length"), False).to_numpy(),
-        entropy_profile=_profiles(rollouts["entropy_profile"]),
+        problem=place.problem,
+        index=place.index,
+        entropy_profile=_profile(run.rollouts, place),
         asked=run.manifest.n,
         stopping=run.manifest.stopping,
-        unknown=tuple(unknown),
-        flags={name: verdicts[name].to_numpy() for name in FLAGS},
-        **{name: _float(rollouts[name]) for name in (*_STATISTICS, *bounds, *tools)},
+        unknown=(*unknown, *(("answer",) if nameless else ())),
+        **rollouts,
+        **verdicts,
     )
 
 
-def _sorted_table(shards: ShardFolder, columns: list[str], ids: pa.Array) -> pa.Table:
-    """All rows of the known problems, by problem and index; ``problem`` numbers the ids as given."""
-    tables = []
-    for table in shards.read(columns):
-        number = pc.index_in(table["problem_id"].cast(pa.string()), value_set=ids)
-        table = table.drop_columns(["problem_id"]).append_column("problem", number)
-        tables.append(table.filter(pc.is_valid(number)))
-    if not tables:
-        raise RunError(f"{shards.path}: nothing in it yet")
-    merged = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
-    return merged.sort_by([("problem", "ascending"), ("index", "ascending")])
+class _Places:
+    """The row of each rollout: by problem, in the order of ``ids``, then by index."""
+
+    def __init__(self, shards: ShardFolder, ids: pa.Array) -> None:
+        self._ids = ids
+        parts = [keys[keys >= 0] for keys, _ in self._keys(shards, [])]
+        if not parts:
+            raise RunError(f"{shards.path}: nothing in it yet")
+        self._sorted = np.concatenate(parts)
+        self._sorted.sort()
+        if twice := int((self._sorted[1:] == self._sorted[:-1]).sum()):
+            raise RunError(f"{shards.path}: {twice} rollouts are stored twice")
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    @property
+    def problem(self) -> npt.NDArray[np.int32]:
+        return (self._sorted >> 32).astype(np.int32)
+
+    @property
+    def index(self) -> npt.NDArray[np.int32]:
+        return (self._sorted & 0xFFFFFFFF).astype(np.int32)
+
+    def read(self, shards: ShardFolder, columns: list[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
+        """The rows that have a place, a shard at a time: their places, and their columns."""
+        for keys, table in self._keys(shards, columns):
+            at = np.searchsorted(self._sorted, keys)
+            has_place = self._sorted[np.minimum(at, len(self) - 1)] == keys
+            yield at[has_place], table.filter(pa.array(has_place)).combine_chunks()
+
+    def _keys(self, shards: ShardFolder, columns: list[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
+        for table in shards.read(["problem_id", "index", *columns]):
+            number = pc.index_in(table["problem_id"].cast(pa.string()), value_set=self._ids)
+            high = pc.fill_null(number, -1).to_numpy().astype(np.int64) << 32
+            yield high | table["index"].to_numpy(), table
 
 
-def _matching(rollouts: pa.Table, verdicts: pa.Table, run: Run) -> pa.Table:
+def _rollouts(shards: ShardFolder, place: _Places, statistics: Sequence[str]) -> dict[str, Any]:
+    n = len(place)
+    found: dict[str, Any] = {name: np.empty(n) for name in statistics}
+    found |= {"text_hash": np.empty(n, np.int64), "n_tokens": np.empty(n, np.int32), "truncated": np.empty(n, bool)}
+    nulls = {"n_tokens": 0, "finish_reason": 0}
+    for at, table in place.read(shards, ["text_hash", *nulls, *statistics]):
+        for name in statistics:
+            found[name][at] = table[name].to_numpy()
+        for name in nulls:
+            nulls[name] += table[name].null_count
+        found["text_hash"][at] = table["text_hash"].to_numpy()
+        found["n_tokens"][at] = pc.fill_null(table["n_tokens"], 0).to_numpy()
+        cut = pc.equal(table["finish_reason"].cast(pa.string()), "length")
+        found["truncated"][at] = pc.fill_null(cut, False).to_numpy()
+    known = [("n_tokens", not nulls["n_tokens"]), ("truncated", not nulls["finish_reason"])]
+    text = np.unique(found["text_hash"], return_inverse=True)[1].astype(np.int32)
+    return found | {"text": text, "known": known}
+
+
+def _profile(shards: ShardFolder, place: _Places) -> npt.NDArray[np.float32]:
+    """(R, 20) mean entropy by relative position; NaN, and no memory, in a run without statistics."""
+    profile = np.broadcast_to(np.float32(np.nan), (len(place), PROFILE_BINS))
+    for at, table in place.read(shards, ["entropy_profile"]):
+        if table["entropy_profile"].null_count < len(at):
+            if not profile.flags.writeable:
+                profile = np.full(profile.shape, np.nan, dtype=np.float32)
+            profile[at] = _profiles(table["entropy_profile"])
+    return profile
+
+
+def _verdicts(shards: ShardFolder, place: _Places, text_hash: npt.NDArray[np.int64], run: Run) -> dict[str, Any]:
     """The verdict of each rollout, row by row: the one given for the very text that is stored."""
-    if verdicts.num_rows != rollouts.num_rows or not verdicts["text_hash"].equals(rollouts["text_hash"]):
-        keys = ["problem", "index", "text_hash"]
-        numbered = rollouts.select(keys).append_column("row", pa.array(np.arange(rollouts.num_rows)))
-        joined = numbered.join(verdicts, keys, join_type="inner").sort_by("row")
-        if joined.num_rows != rollouts.num_rows:
-            missing = rollouts.num_rows - joined.num_rows
-            raise RunError(f"{run.path}: {missing} rollouts have no verdict. Run `rlvr-bench grade {run.path}` first.")
-        return joined
-    return verdicts
+    n = len(place)
+    found: dict[str, Any] = {"status": np.full(n, -1, np.int8), "candidates": np.empty(n, np.int32)}
+    answers = np.full(n, -1, np.int32)
+    flags: dict[str, Any] = {name: np.zeros(n, bool) for name in FLAGS}
+    codes: dict[str, int] = {}
+    nulls = 0
+    for at, table in place.read(shards, ["text_hash", "status", "answer", "candidates", *FLAGS]):
+        same = text_hash[at] == table["text_hash"].to_numpy()
+        at, table = at[same], table.filter(pa.array(same)).combine_chunks()
+        found["status"][at] = _codes(table["status"])
+        nulls += table["candidates"].null_count
+        found["candidates"][at] = pc.fill_null(table["candidates"], 0).to_numpy()
+        answers[at] = _shared_codes(table["answer"], codes)
+        for name in FLAGS:
+            if table[name].null_count and flags[name].dtype == bool:
+                flags[name] = flags[name].astype(object)
+            flags[name][at] = table[name].to_numpy()
+    if missing := int((found["status"] < 0).sum()):
+        raise RunError(f"{run.path}: {missing} rollouts have no verdict. Run `rlvr-bench grade {run.path}` first.")
+    return found | {"answer": _numbered(answers), "flags": flags, "known": [("candidates", not nulls)]}
 
 
-def _numbered(values: pa.ChunkedArray) -> npt.NDArray[np.int32]:
-    """Number the distinct values in order of first appearance; -1 for null."""
-    codes = pc.fill_null(values.combine_chunks().dictionary_encode().indices, -1).to_numpy(zero_copy_only=False)
-    return np.asarray(codes, dtype=np.int32)
+def _shared_codes(values: pa.ChunkedArray, codes: dict[str, int]) -> npt.NDArray[np.int32]:
+    """A number for each value, the same in every shard; -1 for null."""
+    encoded = pc.dictionary_encode(values.combine_chunks())
+    own = [codes.setdefault(value, len(codes)) for value in encoded.dictionary.to_pylist()]
+    lookup = np.array([*own, -1], dtype=np.int32)  # the last is what null picks
+    return np.asarray(lookup[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
+
+
+def _numbered(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Number the distinct values in order of first appearance; -1 (none) stays."""
+    codes = pa.array(values, mask=values == -1).dictionary_encode().indices
+    return np.asarray(pc.fill_null(codes, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
 
 
 def _codes(status: pa.ChunkedArray) -> npt.NDArray[np.int8]:
@@ -114,11 +178,3 @@ def _profiles(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     if valid.any():
         profiles[valid] = array.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, PROFILE_BINS)
     return profiles
-
-
-def _int(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
-    return np.asarray(column.to_numpy(), dtype=np.int32)
-
-
-def _float(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    return np.asarray(column.to_numpy(), dtype=np.float64)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
 from rlvr_bench.pipeline.options import Silent
@@ -53,7 +54,11 @@ def test_an_engine_is_opened_once_for_all_tasks_of_its_checkpoint(
         sampler.__class__ = Engine
         return sampler
 
+    def sample_only(model: str, task: str, options: SampleOptions, _: Any, progress: Any, engines: Any) -> Any:
+        return pipeline.sample(model, task, options, progress, None, engines), None
+
     monkeypatch.setattr(models, "open_engine", open_engine)
+    monkeypatch.setattr(pipeline, "evaluate", sample_only)
     asked = SampleOptions(n=4, limit=3, out=tmp_path / "runs")
     tasks = [TASK, second_task(tmp_path)]
     results = evaluate_all(["a/x", "./broken", "a/y"], tasks, asked, GradeOptions(workers=1), Silent(), lambda _: None)
