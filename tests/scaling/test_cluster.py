@@ -27,6 +27,9 @@ from rlvr_bench.store import open_run
 pytest.importorskip("ray", reason="needs the ray extra")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+# Read when Ray is imported: to hear what an actor died of may take a minute elsewhere, not here.
+os.environ["RAY_timeout_ms_task_wait_for_death_info"] = "10000"  # noqa: SIM112  Ray's own spelling
+
 TASK = "double_countdown"
 STORE_BYTES = 80 * 2**20
 
