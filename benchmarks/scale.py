@@ -33,23 +33,13 @@ import msgspec
 
 from rlvr_bench.pipeline.drawing import Drawing, Plan
 from rlvr_bench.pipeline.options import SampleOptions, Silent
-from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Problem, Prompt, Rollout, SamplingParameters
+from rlvr_bench.records import Draw, DrawRequest, Problem, Prompt, Rollout, SamplingParameters
 from rlvr_bench.scaling import Dispatcher, Slots
 from rlvr_bench.scaling.messages import Event, Key, Opened, Report, TakenBack, key_of
 from rlvr_bench.store import RunWriter
-from tests.conftest import manifest_with
+from tests.conftest import info_of, manifest_with
 
-INFO = EngineInfo(
-    engine="fake",
-    version="1",
-    model="m",
-    weights="w",
-    context_tokens=None,
-    chat_template=None,
-    token_stats="none",
-    dtype="none",
-    device="none",
-)
+INFO = info_of()
 N = 16
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rlvr_bench.cli import main
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Problem, Prompt, Rollout, SamplingParameters
 from rlvr_bench.store import SCHEMA, Manifest, Session
 
@@ -27,19 +29,33 @@ def problems() -> list[Problem]:
     return [Problem(id=f"p{i}", question=f"What is {i} + 1?", answer=str(i + 1), tier="t") for i in range(4)]
 
 
+def info_of(engine: str = "fake", **changed: Any) -> EngineInfo:
+    """What an engine made up for a test says of itself, with these fields changed."""
+    fields: dict[str, Any] = {
+        "version": "1",
+        "model": "m",
+        "weights": "w",
+        "context_tokens": None,
+        "chat_template": None,
+        "token_stats": "none",
+        "dtype": "none",
+        "device": "none",
+    }
+    return EngineInfo(engine=engine, **(fields | changed))
+
+
+def run_verb(*arguments: str) -> int | str | None:
+    """The exit status of the command line, run in this process."""
+    try:
+        main(list(arguments))
+    except SystemExit as stopped:
+        return stopped.code
+    return None
+
+
 def manifest_with(**changed: object) -> Manifest:
     """A manifest of a run of the fake engine, with these fields changed."""
-    info = EngineInfo(
-        engine="fake",
-        version="1",
-        model="m",
-        weights="w",
-        context_tokens=None,
-        chat_template=None,
-        token_stats="none",
-        dtype="none",
-        device="none",
-    )
+    info = info_of()
     fields: dict[str, object] = {
         "schema": SCHEMA,
         "task": "t",

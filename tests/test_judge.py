@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from rlvr_bench import pipeline
-from rlvr_bench.cli import main
 from rlvr_bench.errors import BadArgument, EngineError, RunError
 from rlvr_bench.grading import grade_run
 from rlvr_bench.pipeline.judging import JudgeOptions, judge
@@ -24,7 +23,7 @@ from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.run import Run, open_run
 from rlvr_bench.verifiers import open_verifier
 from rlvr_bench.verifiers.judge import RULES, Vote, combine, judge_prompt, read_vote
-from tests.conftest import draw_of, manifest_with
+from tests.conftest import draw_of, manifest_with, run_verb
 from tests.samplers.scripted_server import Reply, ScriptedServer, serving, settle
 
 N = 6
@@ -213,14 +212,6 @@ def test_a_response_cannot_step_out_of_its_fence() -> None:
     assert inside == hostile, "placeholders in a response stay as they are"
     assert "SECRET-GOLD" not in prompt.text
     assert "\n{response} {mark}?\n" in user
-
-
-def run_verb(*arguments: str) -> int | str | None:
-    try:
-        main(list(arguments))
-    except SystemExit as stopped:
-        return stopped.code
-    return None
 
 
 def test_the_oracle_is_the_usual_formula() -> None:

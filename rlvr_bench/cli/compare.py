@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, Budgets, read_budgets
 
 __all__ = ["register"]
@@ -29,14 +29,12 @@ def register(app: typer.Typer) -> None:
 
 def compare(runs: Runs, k: Budgets = None, allow: Allow = None, as_json: AsJson = False) -> None:
     """Paired differences in pass@k, crossover, and solved problems of two or more runs. Reads scorecards only."""
-    import msgspec
-
     from rlvr_bench.cli.show_compare import show_comparison
     from rlvr_bench.comparison import compare as compare_runs
 
     ks = None if k is None else read_budgets(k)
     found = compare_runs(runs, ks, allow or ())
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+        print_json(found)
     else:
         show_comparison(Console(), found, every_k=ks is not None)

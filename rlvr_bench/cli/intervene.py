@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ def intervene(
     as_json: AsJson = False,
 ) -> None:
     """Swap single tokens of a run's responses, let the model go on, and report the effect on accuracy per stratum."""
-    import msgspec
-
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.pipeline import GradeOptions
     from rlvr_bench.pipeline.intervening import InterveneOptions
@@ -78,7 +76,7 @@ def intervene(
     with Bars() as bars:
         found = intervene_in(run, options, grading, bars)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+        print_json(found)
     else:
         _show(Console(), found)
 

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli import check, compare, import_, intervene, judge, leaderboard, report, rescore, select, series
-from rlvr_bench.cli.messages import MessageHandler
+from rlvr_bench.cli.messages import MessageHandler, print_json
 from rlvr_bench.cli.options import (
     AsJson,
     Budgets,
@@ -288,9 +288,7 @@ def _bars() -> Any:
 
 def _result(as_json: bool, payload: object, show: Callable[[Console], None]) -> None:
     if as_json:
-        import msgspec
-
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(payload, enc_hook=str), indent=1).decode() + "\n")
+        print_json(payload)
     else:
         show(Console())
 

@@ -1,12 +1,13 @@
-"""Log messages for a person: whole lines on standard error, above a progress bar where one is running."""
+"""What goes out beside tables: log messages on standard error, above a progress bar where one runs, and JSON."""
 
 from __future__ import annotations
 
 import logging
+import sys
 
 from rich.console import Console
 
-__all__ = ["STDERR", "MessageHandler"]
+__all__ = ["STDERR", "MessageHandler", "print_json"]
 
 STDERR = Console(stderr=True, highlight=False)
 
@@ -16,3 +17,10 @@ class MessageHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         STDERR.print(self.format(record), markup=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """Print a result of the library on standard output; paths become text."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1).decode() + "\n")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
 
 __all__ = ["register"]
@@ -36,13 +36,11 @@ def report(
     runs: Runs, html: Html = Path("report.html"), allow: Allow = None, rollouts: Rollouts = 2, as_json: AsJson = False
 ) -> None:
     """One page with charts and tables, whole in itself. Reads scorecards; run folders add texts and rollouts."""
-    import msgspec
-
     from rlvr_bench.reporting import report as write_report
 
     found = write_report(runs, html, allow=allow or (), rollouts=rollouts)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found, enc_hook=str), indent=1).decode() + "\n")
+        print_json(found)
         return
     size = found.size_bytes / 2**20
     line = f"{found.html}: {found.runs} runs on {', '.join(found.tasks)}, {size:.1f} MiB"

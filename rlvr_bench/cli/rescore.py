@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, EngineArg, RunPath, engine_arguments
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ def rescore(
 
     Needs a run drawn with --token-stats full. Run it again to resume.
     """
-    import msgspec
-
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.pipeline.rescoring import RescoreOptions
     from rlvr_bench.pipeline.rescoring import rescore as rescore_run
@@ -55,7 +53,7 @@ def rescore(
     with Bars() as bars:
         found = rescore_run(run, model, options, bars)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+        print_json(found)
     else:
         _show(Console(), found)
 

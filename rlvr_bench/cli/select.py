@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
+from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, RunPath
 
 if TYPE_CHECKING:
@@ -45,13 +45,11 @@ def select(
     as_json: AsJson = False,
 ) -> None:
     """Write a rejection-sampling fine-tuning set from a graded run's rollouts."""
-    import msgspec
-
     from rlvr_bench.pipeline.selecting import select as select_rollouts
 
     made = select_rollouts(run, strategy, out=out, per_problem=per_problem, wrong_share=wrong_share, seed=seed)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(made), indent=1).decode() + "\n")
+        print_json(made)
     else:
         _show(Console(), made)
 

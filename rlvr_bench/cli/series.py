@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from rlvr_bench.cli.compare import Allow
+from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
 from rlvr_bench.errors import BadArgument
 
@@ -36,13 +36,11 @@ def register(app: typer.Typer) -> None:
 
 def series(runs: Runs, steps: Steps = None, allow: Allow = None, as_json: AsJson = False) -> None:
     """Metrics against the training step, stages of training, and the entropy-performance law. Reads scorecards only."""
-    import msgspec
-
     from rlvr_bench.analysis.training_series import series as put_in_a_row
 
     found = put_in_a_row(runs, None if steps is None else _read_steps(steps), allow or ())
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+        print_json(found)
     else:
         _show(Console(), found)
 

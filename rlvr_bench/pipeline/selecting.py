@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from rlvr_bench.errors import BadArgument, RunError, StorageError
 from rlvr_bench.prompts import PROMPTS, PromptTemplate
 from rlvr_bench.records import STATUSES, Outcomes, Problem
 from rlvr_bench.store import Run, open_run
+from rlvr_bench.store.manifest import write_atomically
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.training.selection import Pool, Selection, Strategy, choose
 
@@ -80,7 +80,11 @@ def select(
     _check_usable(opened, pool, strategy)
     chosen = choose(pool, strategy, per_problem, wrong_share, seed)
     conversational = opened.manifest.chat_template is not None and bool(template.user)
-    _write_lines(file, _lines(opened, outcomes, chosen, template, conversational=conversational))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error.strerror or error}") from error
+    write_atomically(file, _lines(opened, outcomes, chosen, template, conversational=conversational))
     wrong = int(chosen.wrong.sum())
     return SelectionSummary(
         file=str(file),
@@ -148,20 +152,3 @@ def _pair(template: PromptTemplate, problem: Problem, text: str, *, conversation
     if not conversational:
         return {"prompt": prompt.text, "completion": text}
     return {"prompt": prompt.messages, "completion": [{"role": "assistant", "content": text}]}
-
-
-def _write_lines(file: Path, lines: Iterator[bytes]) -> None:
-    """Write a whole file, line by line, or none: a temporary sibling that is renamed at the end."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as sink:
-                sink.writelines(lines)
-                sink.flush()
-                os.fsync(sink.fileno())
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error.strerror or error}") from error

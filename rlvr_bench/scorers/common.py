@@ -23,6 +23,7 @@ __all__ = [
     "problem_means",
     "rate_estimates",
     "stated",
+    "with_intervals",
 ]
 
 _SEED = 20250807
@@ -126,6 +127,11 @@ def rate_estimates(
     if not labels or not len(values):
         return []
     found = stats.bootstrap_mean(values, rng=fresh_rng(), clusters=clusters)
+    return with_intervals(labels, found, as_count=as_count)
+
+
+def with_intervals(labels: Sequence[Estimate], found: stats.Interval, *, as_count: bool = False) -> list[Estimate]:
+    """``labels`` completed with the K estimates of ``found``; a label's method comes before that of the interval."""
     estimates = []
     for i, label in enumerate(labels):
         size = int(found.n_problems[i])

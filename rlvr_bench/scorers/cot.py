@@ -10,7 +10,15 @@ import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
-from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, left_out, optional, problem_means, rate_estimates
+from rlvr_bench.scorers.common import (
+    clusters_of,
+    fewest,
+    fresh_rng,
+    left_out,
+    problem_means,
+    rate_estimates,
+    with_intervals,
+)
 from rlvr_bench.scorers.solve_rate import default_ks
 
 __all__ = ["cot_pass_at_k"]
@@ -44,22 +52,18 @@ def cot_pass_at_k(
     doubt = (
         f"{int(undecided.sum())} correct rollouts without a judgement count as not valid" if undecided.any() else None
     )
-    estimates = [
+    labels = [
         Estimate(
             name="cot_pass@k",
             k=k,
-            value=optional(found.value[i]),
-            low=optional(found.low[i]),
-            high=optional(found.high[i]),
-            level=found.level,
-            method=f"unbiased, answer correct and reasoning judged valid; {found.method} over {found.source}",
-            n_problems=int(found.n_problems[i]),
+            value=None,
+            method="unbiased, answer correct and reasoning judged valid",
             n_samples=int(n[drawn].min()),
             note="; ".join(filter(None, [left_out(int(few[:, i].sum()), len(few), k), doubt])) or None,
         )
         for i, k in enumerate(grid)
     ]
-    return [*estimates, *_valid_share(outcomes, valid, undecided)]
+    return [*with_intervals(labels, found), *_valid_share(outcomes, valid, undecided)]
 
 
 def _valid_share(outcomes: Outcomes, valid: npt.NDArray[np.bool_], undecided: npt.NDArray[np.bool_]) -> list[Estimate]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rlvr_bench import stats
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import Estimate, Outcomes, StoppingRule
-from rlvr_bench.scorers.common import clusters_of, fresh_rng, left_out, optional
+from rlvr_bench.scorers.common import clusters_of, fresh_rng, left_out, with_intervals
 
 __all__ = ["default_ks", "largest_k", "pass_at_k", "pass_table", "pass_under_rule"]
 
@@ -42,21 +42,18 @@ def pass_at_k(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estim
         if outcomes.stopping is None
         else np.array(grid)[None] > outcomes.asked
     )
-    return [
+    labels = [
         Estimate(
             name="pass@k",
             k=k,
-            value=optional(found.value[i]),
-            low=optional(found.low[i]),
-            high=optional(found.high[i]),
-            level=found.level,
-            method=f"{estimator}; {found.method} over {found.source}",
-            n_problems=int(found.n_problems[i]),
+            value=None,
+            method=estimator,
             n_samples=int(outcomes.n_samples[drawn].min()),
             note=left_out(int(few[:, i].sum()), len(few), k),
         )
         for i, k in enumerate(grid)
     ]
+    return with_intervals(labels, found)
 
 
 def pass_table(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -124,12 +126,15 @@ def read_manifest(file: Path) -> Manifest:
         raise RunError(f"{file}: not a run manifest ({error})") from error
 
 
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a whole file or leave the old one: temporary sibling, fsync, rename. Raises StorageError."""
+def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a whole file, at once or piece by piece, or leave the old one: temporary sibling, fsync, rename.
+
+    Raises StorageError, and whatever making the pieces raises.
+    """
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as out:
-            out.write(content)
+            out.writelines([content] if isinstance(content, bytes) else content)
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(file)
@@ -139,7 +144,9 @@ def write_atomically(file: Path, content: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(
             f"cannot write {file}: {error.strerror or error}. What was written before is kept."
         ) from error
+    finally:
+        with suppress(OSError):  # gone after the rename; a read-only file system says so first
+            temporary.unlink()

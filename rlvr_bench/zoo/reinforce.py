@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlvr_bench import countdown
 from rlvr_bench.countdown import Key, Puzzle
 from rlvr_bench.training import advantages
 from rlvr_bench.zoo.demonstrations import puzzles
+from rlvr_bench.zoo.learner import WorkingCopy
 from rlvr_bench.zoo.model import TinyLlama
 from rlvr_bench.zoo.recipes import Reinforcement
 from rlvr_bench.zoo.sample import Samples, Sampling, sample
@@ -140,12 +141,12 @@ def policy_loss(
 
 
 class Reinforcer:
-    """Trains ``model`` in place (float32) through a bfloat16 copy, drawing from the float32 weights."""
+    """Trains ``model`` in place through a bfloat16 copy, drawing from the float32 weights."""
 
     def __init__(self, model: TinyLlama, phase: Reinforcement, seed: str, excluded: Set[Key]) -> None:
         self.model, self.phase = model, phase
-        self.working = copy.deepcopy(model).bfloat16()
-        self.reference = copy.deepcopy(self.working) if phase.kl_reference else None
+        self.working = WorkingCopy(model)
+        self.reference = copy.deepcopy(self.working.network) if phase.kl_reference else None
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=phase.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True
         )
@@ -180,12 +181,12 @@ class Reinforcer:
         shuffled = rows[torch.randperm(len(rows), generator=self.generator)]
         # The old log-probabilities come from the copy that learns, so that the ratio starts at exactly one.
         with torch.no_grad():
-            old = self._score(self.working, batch, shuffled)[0]
+            old = self._score(self.working.network, batch, shuffled)[0]
             reference = None if self.reference is None else self._score(self.reference, batch, shuffled)[0]
         shares = []
         for part in torch.arange(len(shuffled)).chunk(self.phase.minibatches):
             chosen = shuffled[part]
-            logprob, entropy = self._score(self.working, batch, chosen)
+            logprob, entropy = self._score(self.working.network, batch, chosen)
             loss, share = policy_loss(
                 self.phase,
                 logprob,
@@ -195,9 +196,7 @@ class Reinforcer:
                 advantage[chosen],
                 batch.mask[chosen],
             )
-            self.working.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._update()
+            self.working.learn(loss, [self.optimizer])
             shares.append(float(share))
         return sum(shares) / len(shares)
 
@@ -210,13 +209,3 @@ class Reinforcer:
         rowwise = torch.arange(len(rows))[:, None]
         logprobs = logits[rowwise, places].float().log_softmax(-1)
         return logprobs.gather(-1, sampled[..., None]).squeeze(-1), -(logprobs.exp() * logprobs).sum(-1)
-
-    def _update(self) -> None:
-        pairs = list(zip(self.model.parameters(), self.working.parameters(), strict=True))
-        for master, working in pairs:
-            master.grad = None if working.grad is None else working.grad.float()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        with torch.no_grad():
-            for master, working in pairs:
-                working.copy_(master)

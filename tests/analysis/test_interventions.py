@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from rlvr_bench.analysis.interventions import Effect, Site, Source, alternative, choose_sites, levels_of
-from rlvr_bench.cli import main
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RunError
 from rlvr_bench.pipeline import SampleOptions, intervening, sample
 from rlvr_bench.pipeline.intervening import InterveneOptions, Interventions, intervene_with
@@ -33,7 +32,7 @@ from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store import Run, RunWriter, Session, open_run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.verifiers import open_verifier
-from tests.conftest import manifest_with
+from tests.conftest import info_of, manifest_with, run_verb
 
 LENGTH = 12  # digits of a response; an end token follows
 LATE = range(9, LENGTH)  # with the end token 13 tokens: the last third begins at 9
@@ -50,17 +49,7 @@ class Planted:
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(
-            engine="planted",
-            version="1",
-            model="planted",
-            weights=self.weights,
-            context_tokens=None,
-            chat_template=None,
-            token_stats="exact",
-            dtype="none",
-            device="none",
-        )
+        return info_of("planted", model="planted", weights=self.weights, token_stats="exact")
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(prompt.begun) + 1
@@ -149,15 +138,6 @@ def expected_late() -> tuple[float, float]:
 
 def effect_of(found: Interventions, **levels: str) -> Effect:
     return next(effect for effect in found.effects if effect.levels == levels)
-
-
-def run_verb(*arguments: str) -> int | str | None:
-    """The exit status of the command line."""
-    try:
-        main(list(arguments))
-    except SystemExit as stopped:
-        return stopped.code
-    return None
 
 
 def interval(effect: Effect) -> tuple[float, float]:

@@ -259,22 +259,15 @@ def test_memory_holds_one_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(list(run.glob("verdicts/*/*.parquet"))) > 3
 
 
+def import_in_shell(source: Path, out: Path, columns: str, *more: str) -> subprocess.CompletedProcess[str]:
+    arguments = ("import", str(source), "-m", "x", "-t", "y", "--out", str(out), *more)
+    command = [sys.executable, "-m", "rlvr_bench", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": columns})
+
+
 def test_the_command_says_one_line_and_exits_2(tmp_path: Path) -> None:
     (tmp_path / "output-rs0.jsonl").write_bytes(GOOD + b'\n{"generation": "half')
-    command = [
-        sys.executable,
-        "-m",
-        "rlvr_bench",
-        "import",
-        str(tmp_path),
-        "-m",
-        "x",
-        "-t",
-        "y",
-        "--out",
-        str(tmp_path / "r"),
-    ]
-    shown = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
+    shown = import_in_shell(tmp_path, tmp_path / "r", "120")
     assert (shown.returncode, shown.stdout) == (2, "")
     assert shown.stderr.count("\n") == 1
     assert shown.stderr.startswith(f"rlvr-bench: {tmp_path}/output-rs0.jsonl, line 2: broken JSON")
@@ -282,25 +275,12 @@ def test_the_command_says_one_line_and_exits_2(tmp_path: Path) -> None:
 
 def test_the_command_prints_notes_and_the_scorecard(tmp_path: Path) -> None:
     source = WRITERS["counts"][0](tmp_path / "files", ["cw", "www"])
-    command = [
-        sys.executable,
-        "-m",
-        "rlvr_bench",
-        "import",
-        str(source),
-        "-m",
-        "x",
-        "-t",
-        "y",
-        "--out",
-        str(tmp_path / "r"),
-    ]
-    shown = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+    shown = import_in_shell(source, tmp_path / "r", "200")
     assert shown.returncode == 0, shown.stderr
     assert "note: rollouts per problem differ: 2 to 3" in shown.stderr
     assert "imported from counts, sampling parameters unknown" in shown.stdout
     assert "files: " in shown.stdout
     assert "counts.csv" in shown.stdout
-    again = subprocess.run([*command, "--json"], capture_output=True, text=True)
+    again = import_in_shell(source, tmp_path / "r", "200", "--json")
     assert (again.returncode, again.stdout) == (2, "")
     assert "there is a run already" in again.stderr

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlvr_bench.cli import main
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays, Tools
 from rlvr_bench.samplers import tools as tools_module
@@ -21,6 +20,7 @@ from rlvr_bench.verifiers import open_verifier
 from rlvr_bench.verifiers.interpreter import Interpreter
 from rlvr_bench.verifiers.sandbox import sandbox_problem
 from rlvr_bench.verifiers.transcript import STOP, StatedAnswers, output_block, read_turn, statements
+from tests.conftest import info_of, run_verb
 from tests.samplers.scripted_server import Reply, ScriptedServer, serving, settle
 
 pytestmark = pytest.mark.skipif(sandbox_problem() is not None, reason="no sandbox here")
@@ -42,17 +42,7 @@ class Scripted:
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(
-            engine="scripted",
-            version="1",
-            model="m",
-            weights="w",
-            context_tokens=None,
-            chat_template=None,
-            token_stats="exact",
-            dtype="none",
-            device="none",
-        )
+        return info_of("scripted", token_stats="exact")
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         if not self.counts:
@@ -359,14 +349,6 @@ TASK = Task(
     ),
 )
 """
-
-
-def run_verb(*arguments: str) -> int | str | None:
-    try:
-        main(list(arguments))
-    except SystemExit as stopped:
-        return stopped.code
-    return None
 
 
 def test_a_text_run_and_a_tool_run_side_by_side(

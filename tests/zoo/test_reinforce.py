@@ -42,7 +42,7 @@ def test_thirty_steps_of_rlvr_raise_the_reward_and_lower_the_entropy(base: TinyL
     assert [line.step for line in lines] == list(range(1, 31))
     assert lines[0].clipped == pytest.approx(0, abs=0.05)
     # The copy that learns is the float32 weights, rounded.
-    pairs = zip(model.parameters(), learner.working.parameters(), strict=True)
+    pairs = zip(model.parameters(), learner.working.network.parameters(), strict=True)
     assert all(torch.equal(master.bfloat16(), copied) for master, copied in pairs)
 
 
