@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from rlvr_bench.records import EngineInfo, Outcomes, SamplingParameters
+from rlvr_bench.records import EngineInfo, Outcomes, ProfileSums, SamplingParameters
 from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.store import SCHEMA, Manifest, Session
 from rlvr_bench.store.verdicts import Grading
@@ -40,7 +40,9 @@ def simulated(number: int, ability: np.ndarray, n: int) -> Outcomes:
     wrong = problem * 50 + np.minimum(rng.geometric(min(0.95, 0.15 + 0.05 * number), size * n), 49)
     entropy = np.abs(rng.normal(0.9 * np.exp(-0.18 * number) + 0.15 * ~correct, 0.15))
     n_tokens = np.exp(rng.normal(5 + 0.5 * ~correct, 0.4)).astype(np.int32)
-    falling = 1.5 - (np.arange(20) + 0.5) / 20
+    falling, cell = 1.5 - (np.arange(20) + 0.5) / 20, problem * 4 + status
+    count = np.bincount(cell, minlength=4 * size).reshape(size, 4, 1)
+    total = np.bincount(cell, entropy, 4 * size).reshape(size, 4, 1)
     return Outcomes(
         problem_ids=tuple(f"problem-{i:04d}" for i in range(size)),
         tiers=tuple(f"level {1 + int(4.999 * (ability > a).mean())}" for a in ability),
@@ -57,7 +59,7 @@ def simulated(number: int, ability: np.ndarray, n: int) -> Outcomes:
         entropy_mean=entropy,
         branching_mean=1 + 2 * entropy,
         high_entropy_share=entropy / 4,
-        entropy_profile=(entropy[:, None] * falling + 0.05).astype(np.float32),
+        entropy_profile=ProfileSums(total * falling + 0.05 * count, np.broadcast_to(count, (size, 4, 20))),
         asked=n,
     )
 

@@ -35,12 +35,13 @@ from rlvr_bench.pipeline.drawing import Drawing, Plan
 from rlvr_bench.pipeline.options import SampleOptions, Silent
 from rlvr_bench.records import Draw, DrawRequest, Problem, Prompt, Rollout, SamplingParameters
 from rlvr_bench.scaling import Dispatcher, Slots
-from rlvr_bench.scaling.messages import Event, Key, Opened, Report, TakenBack, key_of
+from rlvr_bench.scaling.messages import Event, Key, Opened, Report, TakenBack, Target, key_of
 from rlvr_bench.store import RunWriter
 from tests.conftest import info_of, manifest_with
 
 INFO = info_of()
 N = 16
+WRITE, WRITE_S, SOON_S = "write", 5.0, 0.2  # when replicas write, as theirs do
 
 
 @dataclass
@@ -51,8 +52,14 @@ class Setting:
     latency_s: float  # one way between driver and replica
 
 
+def packed_bare(tokens: int) -> bytes:
+    """What comes over the wire for a batch that its replica has written."""
+    bare = [Rollout(problem_id="", index=i, text="", n_tokens=tokens, finish_reason="stop") for i in range(N)]
+    return pickle.dumps(bare, protocol=5)
+
+
 def packed_rollouts(tokens: int) -> list[bytes]:
-    """What comes over the wire for a batch, in a few variants: texts of about four characters a token."""
+    """A drawn batch, in a few variants: texts of about four characters a token."""
     rng = random.Random(0)
     words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(1, 7))) for _ in range(20_000)]
     texts = [" ".join(rng.choices(words, k=int(tokens * 0.8))) for _ in range(64)]
@@ -80,13 +87,22 @@ def packed_rollouts(tokens: int) -> list[bytes]:
     ]
 
 
+def named(rollouts: Sequence[Rollout], key: Key) -> tuple[Rollout, ...]:
+    """As if they had been drawn with these names."""
+    for i, rollout in enumerate(rollouts):
+        msgspec.structs.force_setattr(rollout, "problem_id", key[0])
+        msgspec.structs.force_setattr(rollout, "index", key[1] + i)
+    return tuple(rollouts)
+
+
 @dataclass
 class Replica:
     """A simulated one: a queue, the batches being drawn, and what is finished and not told."""
 
     queue: deque[DrawRequest] = field(default_factory=deque)
     running: int = 0
-    finished: list[tuple[Key, int]] = field(default_factory=list)
+    finished: list[Key] = field(default_factory=list)
+    due: bool = False  # it has set itself a time to write
     received: int = 0
     received_then: int = 0
     ahead: int = 2
@@ -108,7 +124,8 @@ class SimulatedPool:
     def __init__(self, setting: Setting, seed: int = 0) -> None:
         self.setting, self.now = setting, 0.0
         self._rng = random.Random(seed)
-        self._packed = packed_rollouts(setting.tokens)
+        self._packed = packed_bare(setting.tokens)
+        self._shards = itertools.count()
         self._replicas: list[Replica] = []
         self._agenda: list[tuple[float, int, int, object]] = []
         self._order = itertools.count()
@@ -120,7 +137,7 @@ class SimulatedPool:
         self._at(self.now, number, Opened(info=INFO, node="n", pid=number, seconds=0.0))
         return number
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters) -> None:
+    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
         self._tell(replica)
 
     def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:
@@ -152,7 +169,7 @@ class SimulatedPool:
             elif isinstance(what, Opened | TakenBack):
                 return number, what
             else:
-                return number, self._report(number)
+                return number, self._report(number, write=what == WRITE)
         self.now = max(self.now, deadline)
         return None
 
@@ -200,34 +217,38 @@ class SimulatedPool:
             replica.pass_time(at)
             replica.running += 1
             mean = request.n * self.setting.tokens * self.setting.concurrency / self.setting.speed
-            self._at(at + mean * self._rng.uniform(0.7, 1.3), number, (key_of(request), self._rng.randrange(16)))
+            self._at(at + mean * self._rng.uniform(0.7, 1.3), number, key_of(request))
 
-    def _finish(self, number: int, at: float, done: tuple[Key, int]) -> None:
+    def _finish(self, number: int, at: float, done: Key) -> None:
         replica = self._replicas[number]
         replica.pass_time(at)
         replica.running -= 1
         replica.finished.append(done)
         self._fill(number, at)
-        self._tell(number)
+        starved = replica.dry and not replica.queue
+        if starved or not replica.due:
+            replica.due = True
+            self._at(at + (SOON_S if starved else WRITE_S) + self.setting.latency_s, number, WRITE)
 
-    def _report(self, number: int) -> Report:
+    def _report(self, number: int, *, write: bool) -> Report:
         replica = self._replicas[number]
-        replica.telling = False
-        finished, replica.finished = replica.finished, []
+        finished: list[Key] = []
+        if write:
+            replica.due = False
+            finished, replica.finished = replica.finished, finished
+        else:
+            replica.telling = False
         queued = len(replica.queue)
         return Report(
-            finished=[(key, self._unpacked(key, variant)) for key, variant in finished],
+            finished=[(key, self._unpacked(key)) for key in finished],
             received=replica.received,
             queued=queued,
             room=max(0, replica.ahead - queued),
+            shard=f"{next(self._shards)}" if finished else None,
         )
 
-    def _unpacked(self, key: Key, variant: int) -> tuple[Rollout, ...]:
-        rollouts = pickle.loads(self._packed[variant])
-        for i, rollout in enumerate(rollouts):  # as if they had come with their own names
-            msgspec.structs.force_setattr(rollout, "problem_id", key[0])
-            msgspec.structs.force_setattr(rollout, "index", key[1] + i)
-        return tuple(rollouts)
+    def _unpacked(self, key: Key) -> tuple[Rollout, ...]:
+        return named(pickle.loads(self._packed), key)
 
 
 class Watch(Silent):
@@ -261,6 +282,7 @@ def simulate(replicas: int, setting: Setting, per_replica: int) -> None:
         pool = SimulatedPool(setting)
         sampler = Dispatcher(pool, Slots(replicas))
         watch = Watch(pool)
+        sampler.write_to(writer)
         cpu = time.process_time()
         Drawing(writer, prompts, Plan(spans), None, watch).run(Watched(sampler, watch))  # type: ignore[arg-type]
         writer.flush()
@@ -284,11 +306,10 @@ class Idle:
         return 1
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        rollouts = tuple(pickle.loads(self._packed))
         for request in requests:
             if request is not None:
                 time.sleep(0.05)
-                yield Draw(request=request, rollouts=rollouts)
+                yield Draw(request=request, rollouts=named(pickle.loads(self._packed), key_of(request)))
 
     def close(self) -> None: ...
 
@@ -302,11 +323,17 @@ def wire(replicas: int, tokens: int, batches: int) -> None:
     cluster = RayCluster(None, replicas, 0)
     sampler = Dispatcher(cluster.pool(partial(Idle, tokens)), Slots(replicas))
     prompt = Prompt(problem_id="p", text="What is it? " * 40)
-    requests = [DrawRequest(prompt=prompt, start=i, n=N, seed=i) for i in range(batches)]
+    requests = [DrawRequest(prompt=prompt, start=i * N, n=N, seed=i) for i in range(batches)]
     list(sampler.draw(requests[: 4 * replicas], SamplingParameters()))
-    cpu, began = time.process_time(), time.monotonic()
-    drawn = sum(1 for _ in sampler.draw(requests, SamplingParameters()))
-    cpu, wall = time.process_time() - cpu, time.monotonic() - began
+    problems = [Problem(id="p", question="?", answer="1")]
+    with tempfile.TemporaryDirectory() as folder, RunWriter(Path(folder), manifest_with(), problems) as writer:
+        sampler.write_to(writer)
+        cpu, began = time.process_time(), time.monotonic()
+        drawn = 0
+        for draw in sampler.draw(requests, SamplingParameters()):
+            writer.add(draw)
+            drawn += 1
+        cpu, wall = time.process_time() - cpu, time.monotonic() - began
     print(f"{replicas:4d} actors  {drawn} batches in {wall:.1f} s  driver {1000 * cpu / drawn:.2f} ms CPU a batch")
     sampler.close()
     cluster.close()
@@ -331,7 +358,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2_000)
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--latency-ms", type=float, default=5.0)
-    parser.add_argument("--per-replica", type=int, default=120, help="batches")
+    parser.add_argument(
+        "--per-replica", type=int, default=480, help="batches; 480 on 64 replicas are AIME at n = 16,384"
+    )
     parser.add_argument("--wire", type=int, nargs="+")
     parser.add_argument("--real", type=int, nargs="+")
     parser.add_argument("-n", type=int, default=256)

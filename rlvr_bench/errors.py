@@ -88,6 +88,7 @@ class RunMismatch(RunError):
 class RunLocked(RunError):
     """Another process is writing to this run."""
 
-    def __init__(self, where: str, pid: int) -> None:
-        super().__init__(f"{where} is being written by process {pid}. Wait for it to end, or stop it.")
+    def __init__(self, where: str, pid: int, host: str = "") -> None:
+        on = f" on {host}" if host else ""
+        super().__init__(f"{where} is being written by process {pid}{on}. Wait for it to end, or stop it.")
         self.pid = pid

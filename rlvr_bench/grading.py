@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -30,7 +31,7 @@ _COLUMNS = ["problem_id", "index", "text_hash", "text"]
 
 
 class Ungraded(msgspec.Struct, frozen=True):
-    """A stored response that has no verdict yet."""
+    """A stored response to be verified."""
 
     problem_id: str
     index: int
@@ -65,11 +66,16 @@ class Grader:
     ) -> None:
         self._pool.__exit__(kind, error, trace)
 
-    def missing(self, progress: Callable[[int], None] = lambda rollouts: None) -> Iterator[list[Ungraded]]:
-        """Stored rollouts without a verdict, a shard at a time; ``progress`` is told of every rollout passed."""
+    def grade_missing(self, progress: Callable[[int], None] = lambda rollouts: None) -> None:
+        """Grade the stored rollouts without a verdict, a shard at a time; ``progress`` is told of every rollout passed."""
         for table in self._run.rollouts.read(_COLUMNS):
-            yield self._without_verdict(table)
+            self.grade([row for row in self._known(table) if not self._is_graded(row)])
             progress(table.num_rows)
+
+    def rows_of(self, shard: Path) -> list[Ungraded]:
+        """Every rollout of one shard, graded or not. Raises RunError where it is damaged, StorageError."""
+        (table,) = self._run.rollouts.read(_COLUMNS, [shard])
+        return list(self._known(table))
 
     def grade(self, rows: list[Ungraded]) -> list[VerdictRow]:
         """Decide these responses; those that had no verdict on disk get one, all in one shard.
@@ -131,9 +137,9 @@ class Grader:
             self._done[row.problem_id], self._right[row.problem_id] = have, right
         have[row.index], right[row.index] = row.text_hash, row.verdict.status == "correct"
 
-    def _without_verdict(self, table: pa.Table) -> list[Ungraded]:
+    def _known(self, table: pa.Table) -> Iterator[Ungraded]:
         rows = map(Ungraded, *(table[name].to_pylist() for name in _COLUMNS))
-        return [row for row in rows if row.problem_id in self._problems and not self._is_graded(row)]
+        return (row for row in rows if row.problem_id in self._problems)
 
     def _is_graded(self, row: Ungraded) -> bool:
         have = self._done.get(row.problem_id)
@@ -153,8 +159,7 @@ def grade_run(
     ``progress`` is called with the number of rollouts graded since the last call. Raises StorageError, VerifierError.
     """
     with Grader(run, verifier, workers=workers, timeout_s=timeout_s) as grader:
-        for rows in grader.missing(progress):
-            grader.grade(rows)
+        grader.grade_missing(progress)
         return grader.publish()
 
 

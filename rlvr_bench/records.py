@@ -20,6 +20,7 @@ __all__ = [
     "Estimate",
     "Outcomes",
     "Problem",
+    "ProfileSums",
     "Prompt",
     "Rollout",
     "SamplingParameters",
@@ -155,10 +156,14 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Draw(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished draw batch: its request and its ``request.n`` rollouts, in index order."""
+    """A finished draw batch: its request and its ``request.n`` rollouts, in index order.
+
+    ``shard``: name of the file that holds it already, written where it was drawn; texts and tokens are left out then.
+    """
 
     request: DrawRequest
     rollouts: tuple[Rollout, ...]
+    shard: str | None = None
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,18 +197,29 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
+class ProfileSums(msgspec.Struct, frozen=True):
+    """Entropy by relative position, summed over the rollouts of each problem and status.
+
+    ``total`` (P, 4, 20): the sum of the rollouts' mean entropies in each bin, in nats; ``count`` (P, 4, 20): how many
+    rollouts have a token there.
+    """
+
+    total: npt.NDArray[np.float64]
+    count: npt.NDArray[np.int64]
+
+
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """A graded run as flat arrays over R rollouts of P problems, sorted by problem, then by index: all a scorer sees.
 
     ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES. Equal numbers in ``answer`` (R,)
     are equal extracted answers, in whatever problem (-1: none), in ``text`` (R,) equal responses. ``candidates``
     (R,) counts the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token
-    statistics, (R,) and ``entropy_profile`` (R, 20), are NaN where they were not measured; ``entropy_low`` to
-    ``branching_high`` (R,) are bounds of the two means where a server gave truncated log-probabilities only.
-    ``tool_calls`` and ``tool_errors`` (R,) are None for a run without tools. ``unknown`` names columns of which the
-    run's source does not tell all values; they are filled with 0. ``flags`` marks rollouts (R,) by name: the text
-    rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked`` the largest n
-    asked for.
+    statistics (R,) are NaN where they were not measured; ``entropy_low`` to ``branching_high`` (R,) are bounds of the two
+    means where a server gave truncated log-probabilities only. ``entropy_profile`` counts the rollouts of ``is_fair``; it
+    is None where none was measured. ``tool_calls`` and ``tool_errors`` (R,) are None for a run without tools. ``unknown``
+    names columns of which the run's source does not tell all values; they are filled with 0. ``flags`` marks rollouts
+    (R,) by name: the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked``
+    the largest n asked for.
     """
 
     problem_ids: tuple[str, ...]
@@ -221,11 +237,11 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     entropy_mean: npt.NDArray[np.float64]
     branching_mean: npt.NDArray[np.float64]
     high_entropy_share: npt.NDArray[np.float64]
-    entropy_profile: npt.NDArray[np.float32]
     asked: int
     stopping: StoppingRule | None = None
     unknown: tuple[str, ...] = ()
     flags: dict[str, npt.NDArray[np.bool_]] = {}
+    entropy_profile: ProfileSums | None = None
     entropy_low: npt.NDArray[np.float64] | None = None
     entropy_high: npt.NDArray[np.float64] | None = None
     branching_low: npt.NDArray[np.float64] | None = None
@@ -243,13 +259,22 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
         """Correct rollouts per problem, shape (P,)."""
         return np.bincount(self.problem[self.status == 0], minlength=len(self.problem_ids))
 
-    def first(self, m: int) -> Outcomes:
-        """The first ``m`` rollouts of each problem only, in submission order: a subset that no stopping rule chose."""
-        keep = self.index < m
+    @property
+    def is_fair(self) -> npt.NDArray[np.bool_]:
+        """The rollouts that no stopping rule chose, (R,): under a rule each problem's first draw batch, else all."""
+        return np.ones(len(self.index), dtype=bool) if self.stopping is None else self.index < self.stopping.batch
+
+    def fair(self) -> Outcomes:
+        """The outcomes of the rollouts of ``is_fair`` alone: a rule looks at verdicts, what it kept is no fair sample."""
+        if self.stopping is None:
+            return self
+        keep = self.is_fair
         columns = {
             name: value[keep] for name, value in msgspec.structs.asdict(self).items() if isinstance(value, np.ndarray)
         }
-        return msgspec.structs.replace(self, **columns, asked=min(m, self.asked), stopping=None)
+        flags = {name: flag[keep] for name, flag in self.flags.items()}
+        asked = min(self.stopping.batch, self.asked)
+        return msgspec.structs.replace(self, **columns, flags=flags, asked=asked, stopping=None)
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

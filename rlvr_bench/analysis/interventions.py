@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from rlvr_bench import stats
+from rlvr_bench.analysis.intervention_results import Effect, Swap
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.samplers.protocol import NextTokens
 from rlvr_bench.samplers.seeds import draw_seed
@@ -41,7 +42,6 @@ __all__ = [
 ]
 
 PROTOCOL = "1"
-Swap = Literal["second", "nucleus", "same"]
 SWAPS: tuple[Swap, ...] = ("second", "nucleus", "same")
 LEVELS: dict[str, tuple[str, ...]] = {
     "entropy": ("high", "low"),
@@ -95,30 +95,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     def stream(self, seed: int) -> int:
         """The site's own random stream; both arms draw from it, so that a token swapped for itself changes nothing."""
         return draw_seed(seed, f"intervention/{self.index}", self.problem_id, self.token)
-
-
-class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """What swapping does to accuracy in one stratum: ``effect`` is ``swapped`` minus ``kept``, so harm is negative.
-
-    ``levels`` is empty for all sites together. The interval is for other problems of this kind (clustered by problem);
-    ``p_holm`` is corrected over the finest strata and None for coarser ones. ``kept_probability`` and
-    ``swapped_probability`` are the means of what the model gave the two tokens.
-    """
-
-    levels: dict[str, str]
-    n_sites: int
-    n_problems: int
-    kept: float | None = None
-    swapped: float | None = None
-    effect: float | None = None
-    low: float | None = None
-    high: float | None = None
-    level: float = 0.95
-    p_value: float | None = None
-    p_holm: float | None = None
-    kept_probability: float | None = None
-    swapped_probability: float | None = None
-    method: str = "symmetric studentized bootstrap, clustered by problem"
 
 
 def read_sources(run: Run, most: int) -> list[Source]:

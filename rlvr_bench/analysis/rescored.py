@@ -6,7 +6,6 @@ it, ``other_*`` the one it was rescored under. Shards are append-only and checks
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +20,8 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.samplers.scoring import Scored
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.store import Run, Session, run_folder
+from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import write_atomically
-from rlvr_bench.store.run import lock_folder
 from rlvr_bench.store.shards import ShardFolder
 
 __all__ = ["SCORE_SCHEMA", "Rescored", "ScoredTokens", "ScoringManifest", "StoredRollout", "stored_rollouts"]
@@ -150,12 +149,12 @@ class Rescored:
 
     def __enter__(self) -> Self:
         """Raises RunLocked where another process rescores under the same checkpoint, StorageError."""
-        self._handle = lock_folder(self.path)
+        self._lock = lock_folder(self.path)
         self.shards.set_aside_damaged()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        os.close(self._handle)
+        self._lock.release()
 
     def append(self, rows: Sequence[tuple[StoredRollout, Scored]]) -> None:
         """Write one shard."""

@@ -22,8 +22,9 @@ from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.scorers.common import fresh_rng
+from rlvr_bench.store.places import place
 
-__all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series"]
+__all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series", "series_of"]
 
 SERIES_SCHEMA = 1
 # What a training series is looked at for; the rest of a scorecard is about one checkpoint.
@@ -112,7 +113,13 @@ def series(
     Raises BadArgument for fewer than two checkpoints, a name without a step, or two checkpoints of one step; Incomparable
     where the runs answer different questions; RunError where a scorecard is missing.
     """
-    cards = read_cards([path for run in runs for path in _expanded(str(run))])
+    return series_of(read_cards([path for run in runs for path in _expanded(str(run))]), steps, allow)
+
+
+def series_of(
+    cards: Sequence[tuple[Path, Scorecard]], steps: Sequence[int] | None = None, allow: Collection[str] = ()
+) -> TrainingSeries:
+    """``series`` of scorecards at hand, each with its file. Raises the same errors."""
     if len(cards) < 2:
         raise BadArgument("runs", len(cards), "a series needs the scorecards of at least two checkpoints")
     numbers = _steps(cards, steps)
@@ -137,8 +144,8 @@ def series(
 
 
 def _expanded(pattern: str) -> list[Path]:
-    if Path(pattern).exists() or not re.search(r"[*?\[]", pattern):
-        return [Path(pattern)]
+    if "://" in pattern or Path(pattern).exists() or not re.search(r"[*?\[]", pattern):
+        return [place(pattern)]
     matches = sorted(glob.glob(pattern))  # noqa: PTH207  Path has no glob of a whole pattern
     if not matches:
         raise RunError(f"no run matches {pattern!r}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from rlvr_bench.cli.options import read_place
 from rlvr_bench.errors import BadArgument, StorageError
 
 if TYPE_CHECKING:
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 CONFIG = Path("pyproject.toml")
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, scorecards, or folders of them.")]
+Runs = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of them.")
+]
 Against = Annotated[
-    list[Path] | None, typer.Option(help="Baselines: scorecards, or folders of them; matched by task, then by model.")
+    list[Path] | None,
+    typer.Option(
+        parser=read_place,
+        metavar="PATH",
+        help="Baselines: scorecards, or folders of them; matched by task, then by model.",
+    ),
 ]
 MaxDrop = Annotated[
     list[str] | None, typer.Option(help="METRIC=TOLERANCE, such as pass@64=0.03: it may fall by that much.")

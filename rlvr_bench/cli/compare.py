@@ -9,12 +9,15 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, Budgets, read_budgets
+from rlvr_bench.cli.options import AsJson, Budgets, read_budgets, read_place
 
 __all__ = ["register"]
 
 Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Run folders or scorecard files; the first is the baseline.")
+    list[Path],
+    typer.Argument(
+        metavar="RUN...", parser=read_place, help="Run folders or scorecard files; the first is the baseline."
+    ),
 ]
 Allow = Annotated[
     list[str] | None,

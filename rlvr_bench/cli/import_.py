@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import STDERR
-from rlvr_bench.cli.options import AsJson
+from rlvr_bench.cli.options import AsJson, Out
 
 __all__ = ["register"]
 
@@ -32,7 +32,6 @@ VerdictName = Annotated[str | None, typer.Option(help="Which verdict to take whe
 Regrade = Annotated[
     bool, typer.Option("--regrade", help="Leave their verdicts behind, grade with the task's verifier.")
 ]
-Out = Annotated[Path, typer.Option(help="Folder of runs; this one goes to OUT/<model>/<task>.")]
 
 
 def register(app: typer.Typer) -> None:

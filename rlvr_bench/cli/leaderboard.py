@@ -9,13 +9,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rlvr_bench.cli.options import read_budgets
+from rlvr_bench.cli.options import read_budgets, read_place
 from rlvr_bench.errors import BadArgument
 
 __all__ = ["register"]
 
 STDOUT = Path("-")
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, scorecards, or folders of them.")]
+Runs = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of them.")
+]
 Csv = Annotated[Path | None, typer.Option(help="Leaderboard to write; rows of these runs are renewed, others kept.")]
 Markdown = Annotated[Path | None, typer.Option(help="Write tables for people to read; - for standard output.")]
 Json = Annotated[Path | None, typer.Option(help="Write all columns as JSON; - for standard output.")]

@@ -23,6 +23,7 @@ __all__ = [
     "DryRun",
     "Model",
     "Models",
+    "Out",
     "RunPath",
     "TaskName",
     "TaskNames",
@@ -32,8 +33,18 @@ __all__ = [
     "draws",
     "engine_arguments",
     "read_budgets",
+    "read_place",
 ]
 
+
+def read_place(text: str) -> Path:
+    """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
+    from rlvr_bench.store.places import place
+
+    return place(text)
+
+
+PLACE: dict[str, Any] = {"parser": read_place, "metavar": "PATH"}
 MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible server, or fake[:RATE]."
 TASK_HELP = "Task name, or path of your own: ./my_task.py."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
@@ -47,7 +58,8 @@ Engine = Annotated[
     str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers, endpoint, fake.")
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many problems.")]
-Out = Annotated[Path, typer.Option(help="Folder of runs; this one goes to OUT/<model>/<task>.")]
+OUT_HELP = "Folder of runs, or an address such as s3://bucket/runs; this one goes to OUT/<model>/<task>."
+Out = Annotated[Path, typer.Option(help=OUT_HELP, **PLACE)]
 Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
 Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
 TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
@@ -73,7 +85,9 @@ Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: 
 Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may take.")]
 Unsafe = Annotated[bool, typer.Option("--allow-unsafe-code", help="Run model-written code without a sandbox.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder: runs/<model>/<task>.")]
+RunPath = Annotated[
+    Path, typer.Argument(metavar="RUN", parser=read_place, help="Run folder: runs/<model>/<task>, or its address.")
+]
 
 
 def _sampling(

@@ -9,13 +9,15 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson
+from rlvr_bench.cli.options import AsJson, read_place
 
 __all__ = ["register"]
 
 Runs = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN...", help="Run folders or scorecard files; the first of a task is its baseline."),
+    typer.Argument(
+        metavar="RUN...", parser=read_place, help="Run folders or scorecard files; the first of a task is its baseline."
+    ),
 ]
 Html = Annotated[Path, typer.Option(help="File to write.")]
 Allow = Annotated[

@@ -62,6 +62,7 @@ def _order(row: Row, ks: Sequence[int]) -> tuple[float, str]:
 def _name(row: Row) -> Text:
     about = [str(row["method"])] if row["method"] is not None else []
     about += [f"step {row['step']}"] if row["step"] is not None else []
+    about += [f"with {row['tools']}"] if row["tools"] is not None else []
     text = Text(" ".join(str(row["model"]).split()))
     return text.append(f"\n{', '.join(about)}", style="dim") if about else text
 

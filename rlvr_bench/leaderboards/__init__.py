@@ -15,6 +15,7 @@ from rlvr_bench.leaderboards.columns import DEFAULT_KS, KEY, Cell, Column, Row, 
 from rlvr_bench.leaderboards.entries import ABOUT, Entry, make_entry, rounded, told_of
 from rlvr_bench.leaderboards.files import csv_text, json_text, key_of, markdown_text, parquet_bytes, read_csv
 from rlvr_bench.leaderboards.ranks import rank_columns
+from rlvr_bench.leaderboards.shifts import shift_cells
 
 __all__ = [
     "DEFAULT_KS",
@@ -48,17 +49,17 @@ def leaderboard(
 ) -> Leaderboard:
     """Rows of runs, given as run folders, scorecard files or folders of them, merged into those of an ``existing`` CSV.
 
-    A row replaces the one with the same task, setting, model, step and sampling parameters; all others are kept, with
-    their ranks renewed where a row of their task and setting is new. ``ks``: budgets of the pass@k columns. ``base``: the
-    model that gained and lost refer to, instead of each row's base model. ``about``: method, base_model or step by (model
-    or pattern, field); what is not given stays as the file has it. Nothing is written. Raises RunError for a missing
-    scorecard or two for one row, DataError for a CSV that is not a leaderboard of these budgets, UnknownName for a base
-    that is not among the runs, BadArgument.
+    A row replaces the one with the same task, setting, model, step, sampling parameters and tools; all others are kept,
+    with their ranks renewed where a row of their task and setting is new. A run folder adds what its rescorings say.
+    ``ks``: budgets of the pass@k columns. ``base``: the model that gained, lost and kl refer to, instead of each row's
+    base model. ``about``: method, base_model or step by (model or pattern, field); what is not given stays as the file
+    has it. Nothing is written. Raises RunError for a missing scorecard, two for one row or a damaged rescoring, DataError
+    for a CSV that is not a leaderboard of these budgets, UnknownName for a base that is not among the runs, BadArgument.
     """
     grid = _checked_ks(ks)
     told = _checked_about(about or {})
     kept = {key_of(row): row for row in (read_csv(existing, grid) if existing else [])}
-    entries = _entries(runs, grid, told, kept)
+    entries = _entries(runs, grid, told, kept, base)
     notes = _compare_with_base(list(entries.values()), base)
     rows = {**kept, **{key: entry.row for key, entry in entries.items()}}
     ordered = sorted(rows, key=_sortable)
@@ -79,6 +80,7 @@ def _entries(
     ks: Sequence[int],
     told: Mapping[tuple[str, str], str],
     kept: Mapping[tuple[Cell, ...], Row],
+    base: str | None,
 ) -> dict[tuple[Cell, ...], Entry]:
     entries: dict[tuple[Cell, ...], Entry] = {}
     files: dict[tuple[Cell, ...], Path] = {}
@@ -86,6 +88,7 @@ def _entries(
         entry = make_entry(file, card, ks)
         before = _before(entry.row, kept)
         entry.row.update(told_of(entry.row, card, told, before))
+        entry.row.update(shift_cells(file, card, base or entry.row["base_model"]))
         key = key_of(entry.row)
         if key in entries:
             raise RunError(f"{files[key]} and {file}: two runs for one row (same {', '.join(KEY)}). Give one of them.")
@@ -122,7 +125,7 @@ def _compare_with_base(entries: Sequence[Entry], base: str | None) -> list[str]:
 def _base_of(entry: Entry, name: str, entries: Sequence[Entry]) -> Entry | None:
     """The base's run on the same problems, with the same sampling parameters where there are several."""
     group = [other for other in entries if other.row["model"] == name and _agree(other, entry, ("task", "setting"))]
-    alike = [other for other in group if _agree(other, entry, ("temperature", "top_p", "max_tokens"))]
+    alike = [other for other in group if _agree(other, entry, ("temperature", "top_p", "max_tokens", "tools"))]
     chosen = alike or group
     return chosen[0] if len(chosen) == 1 else None
 

@@ -7,14 +7,14 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["DEFAULT_KS", "ESTIMATES", "KEY", "Cell", "Column", "Row", "columns"]
+__all__ = ["ADDED", "DEFAULT_KS", "ESTIMATES", "KEY", "Cell", "Column", "Row", "columns"]
 
 Cell = str | int | float | None
 Row = dict[str, Cell]
 
 DEFAULT_KS = (1, 4, 16, 64, 256, 1024)
 # What makes two runs the same row: a newer run of it replaces the older.
-KEY = ("task", "setting", "model", "step", "temperature", "top_p", "max_tokens")
+KEY = ("task", "setting", "model", "step", "temperature", "top_p", "max_tokens", "tools")
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -40,6 +40,9 @@ ESTIMATES: dict[str, tuple[str, int | None, str | None]] = {
     "error_rate": ("error_rate", None, None),
     "duplicate_rate": ("duplicate_rate", None, None),
     "tokens_per_response": ("tokens_per_response", None, None),
+    "cot_pass@1": ("cot_pass@k", 1, None),
+    "cot_pass@16": ("cot_pass@k", 16, None),
+    "valid_reasoning": ("valid_reasoning", None, None),
 }
 _MEANINGS = {
     "g_pass@16_0.5": "chance that at least half of 16 rollouts are correct",
@@ -55,6 +58,9 @@ _MEANINGS = {
     "error_rate": "share of rollouts on which the verifier failed",
     "duplicate_rate": "share of rollouts that repeat an earlier one word for word",
     "tokens_per_response": "mean length of a response, tokens",
+    "cot_pass@1": "chance that a rollout is correct and its reasoning was judged valid",
+    "cot_pass@16": "the same for at least one of 16 rollouts",
+    "valid_reasoning": "share of correct rollouts whose reasoning was judged valid",
 }
 _FIRST = (
     Column("task", "text", "task"),
@@ -67,6 +73,7 @@ _FIRST = (
     Column("temperature", "number", "sampling temperature"),
     Column("top_p", "number", "nucleus of sampling"),
     Column("max_tokens", "whole", "most tokens of a response"),
+    Column("tools", "text", "what the model could run while it answered; empty: nothing"),
     Column("problems", "whole", "number of problems"),
     Column("n", "whole", "rollouts per problem, of the problem that has fewest"),
 )
@@ -81,6 +88,15 @@ _BOUNDARY = (
     Column("lost", "whole", "problems solved by its base and not by this checkpoint"),
     Column("by_chance", "number", "how large either set would be between two runs of one policy"),
 )
+_BESIDE = (
+    Column("tool_calls", "number", "calls of a tool per response"),
+    Column("tool_errors", "number", "calls that failed, per response"),
+    Column("kl_to", "text", "checkpoint under which the run was rescored"),
+)
+_SHIFTS = {
+    "kl": "KL divergence of the checkpoint from kl_to, nats per token",
+    "moved_share": "share of tokens whose probability differs by more than 0.1 under kl_to",
+}
 _LAST = (
     Column("engine", "text", "engine and its version"),
     Column("date", "text", "day of the last session of sampling, UTC"),
@@ -97,6 +113,9 @@ def columns(ks: Sequence[int] = DEFAULT_KS) -> tuple[Column, ...]:
     found += _BOUNDARY
     for name in ESTIMATES:
         found += _with_interval(name, "number", _MEANINGS[name])
+    found += _BESIDE
+    for name, meaning in _SHIFTS.items():
+        found += _with_interval(name, "number", meaning)
     return (*found, *_LAST)
 
 
@@ -106,3 +125,16 @@ def _with_interval(name: str, kind: Literal["whole", "number"], meaning: str) ->
         Column(f"{name}_low", kind, "its 95 % interval"),
         Column(f"{name}_high", kind, ""),
     ]
+
+
+# A leaderboard file of an earlier version lacks these; its rows are read as if they were empty.
+ADDED = frozenset(
+    [
+        *("tools", *(column.name for column in _BESIDE)),
+        *(
+            column.name
+            for name in ("cot_pass@1", "cot_pass@16", "valid_reasoning", *_SHIFTS)
+            for column in _with_interval(name, "number", "")
+        ),
+    ]
+)

@@ -17,7 +17,7 @@ from rlvr_bench.errors import BadArgument
 from rlvr_bench.leaderboards.columns import ESTIMATES, Cell, Row, columns
 from rlvr_bench.records import Estimate, Scorecard
 
-__all__ = ["ABOUT", "Entry", "make_entry", "rounded", "told_of"]
+__all__ = ["ABOUT", "Entry", "cells_of", "make_entry", "rounded", "told_of"]
 
 _SEED = 20250807
 ABOUT = ("method", "base_model", "step")
@@ -47,6 +47,7 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
         "setting": _setting(card, counts),
         "model": _text(run.get("model")),
         **{name: sampling.get(name) for name in ("temperature", "top_p", "max_tokens")},
+        "tools": _text((run.get("tools") or {}).get("language")),
         "problems": len(counts.n),
         "n": int(counts.n.min()),
         "engine": _engine(card),
@@ -56,11 +57,13 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
     found = {(item.name, item.k, item.group): item for item in card.estimates}
     for k in ks:
         if k <= counts.largest_k:
-            row |= _cells(f"pass@{k}", found.get(("pass@k", k, None)) or _pass_at(counts, k))
+            row |= cells_of(f"pass@{k}", found.get(("pass@k", k, None)) or _pass_at(counts, k))
     for name, key in ESTIMATES.items():
-        row |= _cells(name, found.get(key))
+        row |= cells_of(name, found.get(key))
+    for name in ("tool_calls", "tool_errors"):
+        row |= {name: rounded(card.quality.get(f"{name}_per_response"))}
     boundary = next((item for item in card.estimates if item.name == "unsolved"), None)
-    row |= _cells("unsolved", boundary) | {"boundary_k": boundary.k if boundary else None}
+    row |= cells_of("unsolved", boundary) | {"boundary_k": boundary.k if boundary else None}
     return Entry(row, counts)
 
 
@@ -92,7 +95,8 @@ def rounded(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(f"{value:.{DIGITS}g}")
 
 
-def _cells(name: str, estimate: Estimate | None) -> Row:
+def cells_of(name: str, estimate: Estimate | None) -> Row:
+    """Value and interval in columns ``name``, ``name_low`` and ``name_high``; nothing without an estimate."""
     if estimate is None:
         return {}
     values = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}

@@ -14,7 +14,7 @@ import msgspec
 
 from rlvr_bench.comparison.markdown import as_markdown
 from rlvr_bench.errors import DataError
-from rlvr_bench.leaderboards.columns import KEY, Cell, Column, Row, columns
+from rlvr_bench.leaderboards.columns import ADDED, KEY, Cell, Column, Row, columns
 
 __all__ = ["csv_text", "json_text", "key_of", "markdown_text", "parquet_bytes", "read_csv"]
 
@@ -30,8 +30,9 @@ def key_of(row: Row) -> tuple[Cell, ...]:
 def read_csv(file: Path, ks: Sequence[int]) -> list[Row]:
     """The rows of a leaderboard that ``csv_text`` wrote; none where the file does not exist.
 
-    Raises DataError: columns are not those of this leaderboard, a cell is not of its column's type, or two rows have the
-    same key. Such a file is never rewritten.
+    Columns that earlier versions did not have may be missing: their cells are empty. Raises DataError: columns are not
+    those of this leaderboard, a cell is not of its column's type, or two rows have the same key. Such a file is never
+    rewritten.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -39,13 +40,15 @@ def read_csv(file: Path, ks: Sequence[int]) -> list[Row]:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error})") from error
-    expected = columns(ks)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: dict[tuple[Cell, ...], Row] = {}
     try:
-        _check_header(file, next(reader, []), [column.name for column in expected])
+        header = next(reader, [])
+        empty = {column.name: None for column in columns(ks)}
+        expected = [column for column in columns(ks) if column.name in header or column.name not in ADDED]
+        _check_header(file, header, [column.name for column in expected])
         for cells in reader:
-            row = _row(f"{file}, line {reader.line_num}", cells, expected)
+            row = empty | _row(f"{file}, line {reader.line_num}", cells, expected)
             if key_of(row) in rows:
                 raise DataError(
                     f"{file}, line {reader.line_num}: a second row with the same {', '.join(KEY)}. Delete one."
@@ -107,8 +110,9 @@ def _order(row: Row, ks: Sequence[int]) -> tuple[float, str]:
 def _markdown_row(row: Row, ks: Sequence[int]) -> list[str]:
     sets = f"{row['gained']} / {row['lost']} ({_shown(row['by_chance'], '.1f')})" if row["gained"] is not None else ""
     unsolved = f"{_shown(row['unsolved'], '.0f')} in {row['boundary_k']}" if row["unsolved"] is not None else ""
+    model = row["model"] if row["tools"] is None else f"{row['model']} + {row['tools']}"
     return [
-        *(as_markdown("" if row[name] is None else str(row[name])) for name in ("model", "method", "step", "n")),
+        *(as_markdown("" if cell is None else str(cell)) for cell in (model, row["method"], row["step"], row["n"])),
         *(_markdown_pass(row, k) for k in ks),
         unsolved,
         sets,

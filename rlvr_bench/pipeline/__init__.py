@@ -14,12 +14,13 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_counts
 from rlvr_bench.importers.regrading import check_gradable, known_task
-from rlvr_bench.pipeline.drawing import Drawing, LiveGrader, Plan
+from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.judging import with_judgements
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
+from rlvr_bench.pipeline.remote_grading import RemoteGrader
 from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
 from rlvr_bench.pipeline.scaling import Engines, Job
-from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts, with_tools
+from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
@@ -76,7 +77,7 @@ def sample(
     loaded = load_task(task, options.data_dir)
     template = open_prompt(options.prompt or loaded.task.prompt)
     prompts = render_prompts(template, loaded, options)
-    sampler = with_tools(engines.open(model, loaded, options), options)
+    sampler = engines.open(model, loaded, options)
     try:
         sampling = resolve_sampling(loaded.task, options, sampler, prompts)
         manifest = make_manifest(model, loaded, template, options, sampling, sampler.info)
@@ -87,7 +88,8 @@ def sample(
             spans = list(writer.missing(asked, options.n, options.draw_batch))
             progress.start("sample", options.n * len(asked), done)
             if spans:
-                with _graded_alongside(writer, loaded, options, grading) as (live, correct):
+                engines.write_to(writer)
+                with _graded_alongside(writer, loaded, options, grading, engines) as (live, correct):
                     plan = Plan(spans, stop_after=options.stop_after, correct=correct, drawn=writer.drawn)
                     Drawing(writer, asked, plan, live, progress).run(sampler)
     except BaseException:
@@ -98,8 +100,8 @@ def sample(
 
 @contextlib.contextmanager
 def _graded_alongside(
-    writer: RunWriter, loaded: LoadedTask, options: SampleOptions, grading: GradeOptions | None
-) -> Iterator[tuple[LiveGrader | None, dict[str, int]]]:
+    writer: RunWriter, loaded: LoadedTask, options: SampleOptions, grading: GradeOptions | None, engines: Engines
+) -> Iterator[tuple[DrawGrader | None, dict[str, int]]]:
     """A grader for what is drawn from now on, and the correct rollouts so far; nothing where none is wanted."""
     if grading is None and options.stop_after is None:
         yield None, {}
@@ -107,8 +109,14 @@ def _graded_alongside(
     grading = grading or GradeOptions()
     verifier = reading_statements(_permitted(loaded.open_verifier(), grading), writer.run)
     grader = Grader(writer.run, verifier, workers=grading.workers, timeout_s=grading.timeout_s)
-    with LiveGrader(grader) as live:
-        yield live, grader.correct(writer.drawn)
+    if engines.cluster is None:
+        with LiveGrader(grader) as live:
+            yield live, grader.correct(writer.drawn)
+        return
+    with grader:
+        grader.grade_missing()
+    with RemoteGrader(engines.cluster, writer.run, verifier, grading) as remote:
+        yield remote, grader.correct(writer.drawn)
 
 
 def grade(

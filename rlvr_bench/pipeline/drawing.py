@@ -10,9 +10,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,9 @@ from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store import Manifest, RunWriter
 from rlvr_bench.store.run import Span, stored_text, text_hash
+from rlvr_bench.store.verdicts import VerdictRow
 
-__all__ = ["Drawing", "Graded", "LiveGrader", "Plan"]
+__all__ = ["DrawGrader", "Drawing", "Graded", "LiveGrader", "Plan", "count"]
 
 
 class Graded(NamedTuple):
@@ -34,6 +35,18 @@ class Graded(NamedTuple):
     problem_id: str
     rollouts: int
     correct: int
+
+
+class DrawGrader(Protocol):
+    """Grades draws while others are drawn."""
+
+    def submit(self, draw: Draw) -> None:
+        """Hand over a finished draw."""
+        ...
+
+    def finished(self, *, wait: bool) -> Iterator[Graded]:
+        """What has been graded since the last call; with ``wait``, at least one. Raises what the grading raised."""
+        ...
 
 
 class LiveGrader:
@@ -69,9 +82,7 @@ class LiveGrader:
 
     def __enter__(self) -> Self:
         self._grader.__enter__()
-        for rows in self._grader.missing():  # what an earlier sitting drew and did not get to
-            if rows:
-                self._grader.grade(rows)
+        self._grader.grade_missing()  # what an earlier sitting drew and did not get to
         self._thread.start()
         return self
 
@@ -85,14 +96,8 @@ class LiveGrader:
     def _work(self) -> None:
         try:
             while (draws := self._take()) is not None:
-                rows = self._grader.grade([row for draw in draws for row in _rows(draw)])
-                correct: dict[str, list[int]] = {}
-                for row in rows:
-                    count = correct.setdefault(row.problem_id, [0, 0])
-                    count[0] += 1
-                    count[1] += row.verdict.status == "correct"
-                for name, (n, c) in correct.items():
-                    self._graded.put(Graded(name, n, c))
+                for graded in count(self._grader.grade([row for draw in draws for row in _rows(draw)])):
+                    self._graded.put(graded)
         except Exception as error:  # noqa: BLE001  handed to the thread that draws, which raises it
             self._graded.put(error)
 
@@ -196,7 +201,7 @@ class Drawing:
     """One sitting: pulls spans from the plan, draws them, stores them, and has them graded alongside."""
 
     def __init__(
-        self, writer: RunWriter, prompts: Mapping[str, Prompt], plan: Plan, live: LiveGrader | None, progress: Progress
+        self, writer: RunWriter, prompts: Mapping[str, Prompt], plan: Plan, live: DrawGrader | None, progress: Progress
     ) -> None:
         self._writer, self._prompts, self._plan = writer, prompts, plan
         self._live, self._progress = live, progress
@@ -248,6 +253,16 @@ class Drawing:
             spared += self._plan.verified(graded)
         self._progress.advance(spared)
         self._progress.verified(self._verified, self._plan.solved)
+
+
+def count(rows: Iterable[VerdictRow]) -> list[Graded]:
+    """Rollouts and correct ones of each problem."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        n_and_c = found.setdefault(row.problem_id, [0, 0])
+        n_and_c[0] += 1
+        n_and_c[1] += row.verdict.status == "correct"
+    return [Graded(name, n, c) for name, (n, c) in found.items()]
 
 
 def _rows(draw: Draw) -> Iterator[Ungraded]:

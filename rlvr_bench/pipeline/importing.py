@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from rlvr_bench import pipeline
-from rlvr_bench.errors import BadArgument, DataError, RunError, StorageError
+from rlvr_bench.errors import BadArgument, DataError, RunError
 from rlvr_bench.importers import FORMATS, Format, Origin
 from rlvr_bench.importers.collecting import Collected, Collector
 from rlvr_bench.importers.counted_runs import write_counts
@@ -21,7 +18,7 @@ from rlvr_bench.importers.regrading import check_gradable, named_task
 from rlvr_bench.pipeline.options import GradeOptions, Progress
 from rlvr_bench.records import Scorecard
 from rlvr_bench.store import SCHEMA, Manifest, run_folder
-from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.places import staged, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading
 from rlvr_bench.task import LoadedTask
@@ -71,7 +68,9 @@ def import_run(
     origin, files = chosen.survey(files)
     manifest = _manifest(chosen, origin, files, options)
     target = run_folder(options.out, manifest.model, manifest.task)
-    with _staged(target) as staging:
+    if target.exists():
+        raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
+    with staged(target) as staging:
         verifier = None if options.regrade else f"imported:{chosen.name}"
         collector = Collector(Run(staging, manifest), verifier, origin.version or UNKNOWN)
         for file in files:
@@ -119,24 +118,6 @@ def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: Im
         sessions=(),
         imported=chosen.name,
     )
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A folder beside ``target`` that takes its place at the end, and is gone if something fails before."""
-    if target.exists():
-        raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
-    staging = target.with_name(f".{target.name}.import-{os.getpid()}")
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        staging.rename(target)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        with suppress(OSError):
-            target.parent.rmdir()  # goes only where nothing is in it
 
 
 def _write(collector: Collector, collected: Collected, options: ImportOptions) -> None:

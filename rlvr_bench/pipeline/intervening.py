@@ -19,14 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rlvr_bench.analysis.intervention_results import INTERVENTIONS_SCHEMA, InterventionDesign, Interventions, Swap
 from rlvr_bench.analysis.interventions import (
     CANDIDATES,
     LEVELS,
     PROTOCOL,
     SWAPS,
-    Effect,
     Site,
-    Swap,
     alternative,
     choose_sites,
     digest,
@@ -41,9 +40,10 @@ from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters, Verdict
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
+from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import write_atomically
-from rlvr_bench.store.run import SHARD_ROLLOUTS, SHARD_SECONDS, Run, locked, stored_text
-from rlvr_bench.store.shards import ShardFolder
+from rlvr_bench.store.run import Run, stored_text
+from rlvr_bench.store.shards import SHARD_ROLLOUTS, SHARD_SECONDS, ShardFolder
 from rlvr_bench.task import LoadedTask, read_task, task_verifier
 from rlvr_bench.verifiers import VerifierPool
 from rlvr_bench.verifiers.protocol import Verifier
@@ -102,41 +102,6 @@ class InterveneOptions:
         return self.name or f"{self.swap}-{'-'.join(self.strata)}"
 
 
-class InterventionDesign(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides every draw of a set of interventions; compared before any is added."""
-
-    schema: int
-    protocol: str
-    strata: tuple[str, ...]
-    swap: Swap
-    sites: int
-    repeats: int
-    rollouts: int
-    seed: int
-    task: str
-    task_version: str
-    weights: str
-    sampling: dict[str, Any]
-    responses_sha256: str
-    engine: str
-    dtype: str
-    verifier: str
-    verifier_version: str
-    verifier_options: dict[str, Any]
-
-
-class Interventions(msgspec.Struct, frozen=True, kw_only=True):
-    """The result: the design, ``n_sites`` swapped (``no_alternative`` were chosen and had no token to swap in), effects."""
-
-    design: InterventionDesign
-    model: str
-    n_sites: int
-    no_alternative: int
-    draws: int
-    undecided: int
-    effects: tuple[Effect, ...]
-
-
 def intervene(
     run: Path,
     options: InterveneOptions | None = None,
@@ -180,7 +145,7 @@ def intervene_with(
     sources = read_sources(run, options.rollouts)
     design = _design(run, options, able, digest(sources), verifier)
     folder = run.path / "interventions" / options.folder
-    with locked(folder):
+    with lock_folder(folder):
         _agree(folder, design)
         prompts = _prompts(run)
         stored = _Sites(folder / "sites.parquet")
@@ -231,7 +196,7 @@ def _design(
 ) -> InterventionDesign:
     manifest = run.manifest
     return InterventionDesign(
-        schema=1,
+        schema=INTERVENTIONS_SCHEMA,
         protocol=PROTOCOL,
         **{name: getattr(options, name) for name in ("strata", "swap", "sites", "repeats", "rollouts", "seed")},
         task=manifest.task,

@@ -37,7 +37,7 @@ from rlvr_bench.scorers.common import mean_estimate
 from rlvr_bench.store import Run, Session, open_run, run_folder
 from rlvr_bench.store.manifest import write_atomically
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.run import SHARD_SECONDS
+from rlvr_bench.store.shards import SHARD_SECONDS
 from rlvr_bench.task import read_task
 
 __all__ = ["RescoreOptions", "prompts_of", "rescore"]

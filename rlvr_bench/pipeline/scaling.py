@@ -8,16 +8,18 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.pipeline import models
 from rlvr_bench.pipeline.options import Progress, SampleOptions
+from rlvr_bench.pipeline.tool_runs import with_tools
 from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.store import RunWriter
 from rlvr_bench.task import LoadedTask
 
 if TYPE_CHECKING:
-    from rlvr_bench.scaling import Slots, Tally
+    from rlvr_bench.scaling import Dispatcher, Slots, Tally
     from rlvr_bench.scaling.cluster import RayCluster
 
 __all__ = ["Engines", "Job"]
@@ -50,7 +52,7 @@ class Job:
     @contextlib.contextmanager
     def checkpoint(self, progress: Progress) -> Iterator[Engines]:
         """The engines of one checkpoint, opened when they are first asked for and closed at the end."""
-        engines = Engines(functools.partial(self._open, progress=progress))
+        engines = Engines(functools.partial(self._open, progress=progress), self._cluster)
         try:
             yield engines
         finally:
@@ -77,7 +79,7 @@ class Job:
 
     def _open(self, model: str, loaded: LoadedTask, options: SampleOptions, progress: Progress) -> Sampler:
         if self._cluster is None:
-            return models.open_model(model, loaded, options)
+            return with_tools(models.open_model(model, loaded, options), options)
         from rlvr_bench.scaling import Dispatcher
 
         pool = self._cluster.pool(_opener(model, loaded, options))
@@ -85,9 +87,12 @@ class Job:
 
 
 class Engines:
-    """The sampler of one checkpoint, task after task."""
+    """The sampler of one checkpoint, task after task; ``cluster`` is where it draws, None for this process."""
 
-    def __init__(self, opener: Callable[[str, LoadedTask, SampleOptions], Sampler]) -> None:
+    def __init__(
+        self, opener: Callable[[str, LoadedTask, SampleOptions], Sampler], cluster: RayCluster | None = None
+    ) -> None:
+        self.cluster = cluster
         self._opener = opener
         self._sampler: Sampler | None = None
 
@@ -98,6 +103,11 @@ class Engines:
         if self._sampler is None:
             self._sampler = self._opener(model, loaded, options)
         return self._sampler
+
+    def write_to(self, writer: RunWriter) -> None:
+        """What is drawn next belongs to this run: on a cluster the replicas write it."""
+        if self.cluster is not None:
+            cast("Dispatcher", self._sampler).write_to(writer)
 
     def close(self) -> None:
         """Close the engine; another may be opened after it."""
@@ -122,13 +132,12 @@ def _opener(model: str, loaded: LoadedTask, options: SampleOptions) -> Callable[
     if models.is_endpoint(model):
         raise BadArgument("--model", model, "a server is one engine: give it more replicas of its own, not --replicas")
     if models.is_fake(model, options):
-        sampler = models.open_model(model, loaded, options)
-        return functools.partial(_given, sampler)
+        return functools.partial(with_tools, models.open_model(model, loaded, options), options)
     path = Path(model).expanduser()
     place = str(path.resolve()) if path.is_dir() else model
     models.resolve_model(place)
-    return functools.partial(models.open_engine, place, options)
+    return functools.partial(_open_there, place, options)
 
 
-def _given(sampler: Sampler) -> Sampler:
-    return sampler
+def _open_there(model: str, options: SampleOptions) -> Sampler:
+    return with_tools(models.open_engine(model, options), options)

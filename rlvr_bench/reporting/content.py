@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench import stats
-from rlvr_bench.analysis.stages import StageFit, fit_stages
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.records import Estimate
+from rlvr_bench.reporting import analyses
+from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
 from rlvr_bench.reporting.browser import Browser, browse
 from rlvr_bench.reporting.sources import Source, in_steps, short_names
 from rlvr_bench.scorers.common import rate_estimates
@@ -47,6 +48,8 @@ class PageRun(msgspec.Struct, frozen=True, kw_only=True):
     c: list[int]
     low: list[float]
     high: list[float]
+    tools: PageTools | None
+    judge: PageJudge | None
 
 
 class PagePair(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,15 +65,11 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
     losses: NullSize | None
 
 
-class PageStage(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether token entropy bends over a training series, and where."""
-
-    series: str
-    fit: StageFit
-
-
 class PageTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A task of the page. ``headline``: the budgets whose differences are tested; ``baselines``: the default first."""
+    """A task of the page. ``headline``: the budgets whose differences are tested; ``baselines``: the default first.
+
+    ``text_and_tools``: numbers of a checkpoint's run without tools and of its run with them.
+    """
 
     task: str
     problems: list[str]
@@ -85,7 +84,10 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     overlaps: list[Overlap]
     notes: list[str]
     browser: Browser
-    stages: list[PageStage]
+    series: list[PageSeries]
+    rescorings: list[PageRescoring]
+    interventions: list[PageInterventions]
+    text_and_tools: list[tuple[int, int]]
 
 
 def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) -> PageTask:
@@ -96,12 +98,11 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
     largest = min(run.largest_k for run in runs)
     ks = default_ks(largest) if largest else []
     questions = {name: problem for source in sources for name, problem in source.questions().items()}
-    names = short_names([run.label for run in runs])
+    names, both = _names(sources, runs), analyses.text_and_tools(sources)
     baselines = [start, *(i for i in range(len(runs)) if i != start and (len(runs) <= FEW_RUNS or i == len(runs) - 1))]
     many = len(runs) > 1 and largest > 0
     headline = sorted({1, ks[len(ks) // 2], ks[-1]}) if ks else []
     cut = max(200, QUESTION_CHARACTERS // max(len(ids), 1))
-    page_runs = [_run(*each) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)]
     return PageTask(
         task=str(sources[0].card.run.get("task", "")),
         problems=list(ids),
@@ -109,15 +110,28 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         questions=[questions[name].question[:cut] if name in questions else "" for name in ids],
         ks=ks,
         headline=headline,
-        runs=page_runs,
+        runs=[_run(*each) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
         baselines=baselines if many else [start],
-        pairs=_pairs(ids, runs, ks, headline, baselines) if many else [],
+        pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both)) if many else [],
         overlap_k=largest,
         overlaps=overlaps(ids, runs, largest) if largest else [],
         notes=notes,
         browser=browse([source.run for source in sources], ids, _difficulty(runs), rollouts),
-        stages=_stages(page_runs),
+        series=analyses.training(sources, allow),
+        rescorings=analyses.rescorings(sources),
+        interventions=analyses.interventions(sources),
+        text_and_tools=both,
     )
+
+
+def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
+    """Short names of the runs: their models', and what a run could use where two differ in that alone."""
+    tools = [analyses.tools_of(source) for source in sources]
+    more = ["" if each is None else f" + {each.language}" for each in tools]
+    models = [str(source.card.run.get("model", "")) for source in sources]
+    if len({*zip(models, more, strict=True)}) < len(runs):
+        return short_names([run.label for run in runs])
+    return [name + able for name, able in zip(short_names(models), more, strict=True)]
 
 
 def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:
@@ -136,6 +150,8 @@ def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) 
         c=run.c.tolist(),
         low=low.round(4).tolist(),
         high=high.round(4).tolist(),
+        tools=analyses.tools_of(source),
+        judge=analyses.judge_of(source),
     )
 
 
@@ -174,11 +190,20 @@ def _tiers(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[list[Estimate]]
     return found
 
 
+def _couples(baselines: Sequence[int], size: int, more: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Every run against every baseline, in the order of the baselines, and ``more``."""
+    every = [(first, second) for first in baselines for second in range(size) if first != second]
+    return list(dict.fromkeys([*every, *more]))
+
+
 def _pairs(
-    ids: Sequence[str], runs: Sequence[RunCounts], ks: Sequence[int], headline: Sequence[int], baselines: Sequence[int]
+    ids: Sequence[str],
+    runs: Sequence[RunCounts],
+    ks: Sequence[int],
+    headline: Sequence[int],
+    couples: Sequence[tuple[int, int]],
 ) -> list[PagePair]:
-    """Every run against every baseline, in the order of the baselines."""
-    couples = [(first, second) for first in baselines for second in range(len(runs)) if first != second]
+    """The second run of each couple against the first."""
     halves = sorted({(min(pair), max(pair)) for pair in couples})
     replicates = max(2000, REPLICATES_PER_TEST * (len(runs) - 1) * max(len(headline), 2))
     differences = _differences(runs, ks, headline, couples, replicates)
@@ -205,7 +230,7 @@ def _pairs(
             losses=change.losses if forward else change.gains,
         )
         pairs.append(pair)
-    return _corrected_sets(pairs, baselines)
+    return _corrected_sets(pairs)
 
 
 _Row = tuple[str, int | None, float, float, float, float, int]
@@ -271,10 +296,10 @@ def _differences(
     }
 
 
-def _corrected_sets(pairs: Sequence[PagePair], baselines: Sequence[int]) -> list[PagePair]:
+def _corrected_sets(pairs: Sequence[PagePair]) -> list[PagePair]:
     """Holm's correction over the gained and lost sets of each baseline."""
     corrected = []
-    for baseline in baselines:
+    for baseline in dict.fromkeys(pair.first for pair in pairs):
         mine = [pair for pair in pairs if pair.first == baseline]
         sizes = [size for pair in mine for size in (pair.gains, pair.losses) if size is not None]
         adjusted = iter(stats.holm([size.p_value for size in sizes]).tolist() if sizes else [])
@@ -284,25 +309,6 @@ def _corrected_sets(pairs: Sequence[PagePair], baselines: Sequence[int]) -> list
             )
             corrected.append(msgspec.structs.replace(pair, gains=gains, losses=losses))
     return corrected
-
-
-def _stages(runs: Sequence[PageRun]) -> list[PageStage]:
-    """Rising stage and plateau of token entropy in each training series (``fit_stages``), where it was measured."""
-    series: dict[str, dict[int, float]] = {}
-    for run in runs:
-        entropy = [
-            item.value for item in run.estimates if item.name == "token_entropy" and not item.group and item.value
-        ]
-        if run.series is not None and run.step is not None and entropy:
-            series.setdefault(run.series, {})[run.step] = entropy[0]
-    return [
-        PageStage(
-            series=name,
-            fit=fit_stages("token_entropy", list(at), list(at.values()), rng=np.random.default_rng(_SEED)),
-        )
-        for name, at in series.items()
-        if len(at) > 1
-    ]
 
 
 def _difficulty(runs: Sequence[RunCounts]) -> npt.NDArray[np.float64]:

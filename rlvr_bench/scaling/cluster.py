@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import logging
 import os
 import queue
 import socket
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
-from rlvr_bench.scaling.messages import Event, Failure, Lost, Opened, Report, TakenBack
-from rlvr_bench.scaling.replica import Replica, installed
+from rlvr_bench.scaling.messages import Event, Failure, Lost, Opened, Report, TakenBack, Target
+from rlvr_bench.scaling.replica import Replica, probe
 
 # Ray reports its use over the network and speaks of its future settings unless it is told not to, and waits one second
 # only to hear what an actor died of. Whoever sets these variables keeps them.
@@ -31,7 +34,9 @@ logger = logging.getLogger(__name__)
 
 _REACH_S = 5.0
 _PROBE_S = 120.0
+_CLOCK_S = 60.0
 _CLOSE_S = 30.0
+_MOST_DEATHS = 3
 _CALLS = 8  # one waits in collect, others bring requests
 
 
@@ -57,7 +62,7 @@ class RayCluster:
                 what = f"{self.gpus} GPU each" if self.gpus else "1 CPU each"
                 raise BadArgument("--replicas", self.replicas, f"there is room for {room} engines of {what}")
             if address is not None:
-                _check_versions(hosts)
+                _check_alike(hosts)
         except BaseException:
             self.close()
             raise
@@ -65,6 +70,10 @@ class RayCluster:
     def pool(self, opener: Callable[[], Sampler]) -> RayPool:
         """Replicas that each open this engine."""
         return RayPool(opener, self.gpus)
+
+    def helpers(self, maker: Callable[[], Callable[[Any], Any]]) -> RayHelpers:
+        """A function on the CPUs of every node, made there."""
+        return RayHelpers(maker, sum(node["Alive"] for node in ray.nodes()))
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
@@ -91,9 +100,9 @@ class RayPool:
         self._when_done(number, 0, handle.__ray_call__.remote(_node_id))
         return number
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters) -> None:
+    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
         self._sittings[replica] = sitting
-        self._handles[replica].begin.remote(sitting, sampling)
+        self._handles[replica].begin.remote(sitting, sampling, target)
         self._collect(replica)
 
     def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:
@@ -159,6 +168,82 @@ class RayPool:
         reference.future().add_done_callback(done)
 
 
+class RayHelpers:
+    """Actors that each hold one function and answer one question at a time; those of an actor that dies are asked again."""
+
+    def __init__(self, maker: Callable[[], Callable[[Any], Any]], count: int) -> None:
+        self._maker = maker
+        self._asked: list[dict[int, Any]] = [{} for _ in range(count)]  # the questions that each has, by number
+        self._handles: list[Any] = [None] * count
+        self._numbers = itertools.count()
+        self._deaths: collections.Counter[Any] = collections.Counter()
+        self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+
+    def ask(self, question: Any) -> None:
+        """Ask the one that has least to do."""
+        helper = min(range(len(self._asked)), key=lambda each: len(self._asked[each]))
+        number = next(self._numbers)
+        self._asked[helper][number] = question
+        if self._handles[helper] is None:
+            # No CPU is set aside for it: engines may take all that the cluster counts, and it works in bursts.
+            options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+            self._handles[helper] = ray.remote(_Helper).options(**options).remote(self._maker)
+        handle = self._handles[helper]
+
+        def done(future: Any) -> None:
+            error = future.exception()
+            if error is not None and self._handles[helper] is handle:
+                self._handles[helper] = None
+            self._answers.put((helper, number, future.result() if error is None else error))
+
+        handle.answer.remote(question).future().add_done_callback(done)
+
+    def answers(self, *, wait: bool) -> Iterator[Any]:
+        """What has been answered since the last call, in any order; with ``wait``, at least one.
+
+        Raises what answering raised, EngineError where helpers die one after the other.
+        """
+        while wait or not self._answers.empty():
+            helper, number, answer = self._answers.get()
+            question = self._asked[helper].pop(number, None)
+            if isinstance(answer, Failure):
+                raise answer.error()
+            if isinstance(answer, BaseException):
+                self._died(question, answer)
+                continue
+            yield answer
+            wait = False
+
+    def close(self) -> None:
+        """End their processes."""
+        for handle in self._handles:
+            if handle is not None:
+                ray.kill(handle)
+
+    def _died(self, question: Any, error: BaseException) -> None:
+        self._deaths[question] += 1
+        if self._deaths[question] >= _MOST_DEATHS:
+            raise EngineError(f"verification died {_MOST_DEATHS} times on {question}: {_reason(error)}") from error
+        logger.warning("a verifying process was lost (%s); another takes its place", _reason(error))
+        self.ask(question)
+
+
+class _Helper:
+    """What an actor of ``RayHelpers`` is."""
+
+    def __init__(self, maker: Callable[[], Callable[[Any], Any]]) -> None:
+        self._maker = maker
+        self._function: Callable[[Any], Any] | None = None
+
+    def answer(self, question: Any) -> Any:
+        try:
+            if self._function is None:
+                self._function = self._maker()
+            return self._function(question)
+        except Exception as error:  # noqa: BLE001  it travels to the driver, which raises it
+            return Failure.of(error)
+
+
 def _connect(address: str | None, replicas: int | None) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
@@ -207,26 +292,34 @@ def _room(nodes: Sequence[Mapping[str, Any]], gpus: int, asked: int) -> int:
     return room
 
 
-def _check_versions(hosts: Sequence[Mapping[str, Any]]) -> None:
-    """Every node that will hold engines has the same packages, and the same rlvr-bench as this process."""
-    probe = ray.remote(installed)
+def _check_alike(hosts: Sequence[Mapping[str, Any]]) -> None:
+    """Every node that will hold engines has the same packages, and this process's rlvr-bench and clock."""
+    task = ray.remote(probe)
+    asked = time.time()
     answers = {}
     for node in hosts:
         place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        answers[node["NodeID"]] = probe.options(num_cpus=0, max_retries=0, scheduling_strategy=place).remote()
+        answers[node["NodeID"]] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=place).remote()
     name = {node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in hosts}
     found: dict[str, dict[str, str]] = {}
     for node_id, answer in answers.items():
         try:
-            found[node_id] = ray.get(answer, timeout=_PROBE_S)
+            probed = ray.get(answer, timeout=_PROBE_S)
         except TaskUnschedulableError:  # it has just left
             continue
         except RayError as error:
             raise EngineError(f"node {name[node_id]} cannot run rlvr-bench: {_reason(error)}") from error
+        found[node_id] = probed.packages
+        off = max(asked - probed.clock, probed.clock - time.time())
+        if off > _CLOCK_S:
+            raise EngineError(
+                f"the clock of node {name[node_id]} is {off:,.0f} s off this machine's: set it (NTP); storages refuse "
+                "requests that are minutes off"
+            )
     if not found:
         raise EngineError("no node of the cluster answers")
     first, *others = found
-    here = installed()
+    here = probe().packages
     for package in ("python", "rlvr-bench"):
         if found[first].get(package) != here.get(package):
             raise EngineError(
@@ -234,16 +327,14 @@ def _check_versions(hosts: Sequence[Mapping[str, Any]]) -> None:
                 "install the same everywhere"
             )
     for other in others:
-        packages = sorted({*found[first], *found[other]})
-        differing = [
-            f"{p} {found[other].get(p)} instead of {found[first].get(p)}"
-            for p in packages
-            if found[other].get(p) != found[first].get(p)
-        ]
-        if differing:
-            raise EngineError(
-                f"node {name[other]} has {', '.join(differing)} as on {name[first]}: install the same everywhere"
-            )
+        if differing := _differing(found[first], found[other]):
+            raise EngineError(f"node {name[other]} has {differing} as on {name[first]}: install the same everywhere")
+
+
+def _differing(first: Mapping[str, str], other: Mapping[str, str]) -> str:
+    """The packages in which two nodes differ, in words."""
+    packages = sorted({*first, *other})
+    return ", ".join(f"{p} {other.get(p)} instead of {first.get(p)}" for p in packages if other.get(p) != first.get(p))
 
 
 def _node_id(_: object) -> str:

@@ -19,8 +19,21 @@ import msgspec
 
 from rlvr_bench.errors import EngineError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
-from rlvr_bench.scaling.messages import Event, Failure, Key, Lost, Opened, Pool, Report, TakenBack, Tally, key_of
+from rlvr_bench.scaling.messages import (
+    Event,
+    Failure,
+    Key,
+    Lost,
+    Opened,
+    Pool,
+    Report,
+    TakenBack,
+    Tally,
+    Target,
+    key_of,
+)
 from rlvr_bench.scaling.slots import Slots
+from rlvr_bench.store import RunWriter
 
 __all__ = ["Dispatcher", "Slots"]
 
@@ -105,6 +118,7 @@ class Dispatcher:
         self._info: EngineInfo | None = None
         self._sitting = 0
         self._sampling: SamplingParameters | None = None
+        self._writer: RunWriter | None = None
         self._fruitless = 0
         self._noted = time.monotonic()
         slots.first()
@@ -126,6 +140,10 @@ class Dispatcher:
         while not self._workers:
             self._heed(self._pool.event(_NOTE_S), None)
         return self._pool.prompt_tokens(next(iter(self._workers)), prompt)
+
+    def write_to(self, writer: RunWriter) -> None:
+        """Have the replicas write what they draw next to this run themselves: texts do not come to this process."""
+        self._writer = writer
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         """Draw what is asked, in order of completion.
@@ -152,8 +170,10 @@ class Dispatcher:
                         aside.append(draw.request)
                     yield draw
                 self._note()
+            if self._writer is not None:
+                self._writer.set_strays_aside()
         finally:
-            self._sampling = None
+            self._sampling = self._writer = None
             for number in self._workers:
                 self._pool.end(number, self._sitting)
             self._watch(self._speeds())
@@ -274,7 +294,7 @@ class Dispatcher:
             if request is None:  # it has come before
                 continue
             self._count(worker, rollouts)
-            draws.append(Draw(request=request, rollouts=rollouts))
+            draws.append(Draw(request=request, rollouts=rollouts, shard=report.shard))
         worker.alone = worker.alone and bool(worker.out)
         if report.failure is not None:
             if report.failure.is_users:
@@ -298,7 +318,19 @@ class Dispatcher:
         self._start()
         if worker is None or work is None:
             return []
-        return [Draw(request=request, rollouts=()) for request in self._draw_again(worker, lost, work)]
+        stored = list(self._stored(worker))
+        return [*stored, *(Draw(request=request, rollouts=()) for request in self._draw_again(worker, lost, work))]
+
+    def _stored(self, worker: _Worker) -> Iterator[Draw]:
+        """What a lost replica wrote and did not live to tell: it is not drawn again."""
+        if self._writer is None:
+            return
+        for shard, batches in self._writer.strays():
+            if not batches.keys() <= worker.out.keys():
+                continue  # another's, whose report is on its way
+            for key, rollouts in batches.items():
+                self._count(worker, rollouts)
+                yield Draw(request=worker.out.pop(key), rollouts=rollouts, shard=shard)
 
     def _draw_again(self, worker: _Worker, lost: Lost, work: _Work) -> Iterator[DrawRequest]:
         """Put back what a lost replica held; yields what is given up."""
@@ -332,7 +364,8 @@ class Dispatcher:
     def _begin(self, number: int) -> None:
         assert self._sampling is not None
         self._workers[number].rest()
-        self._pool.begin(number, self._sitting, self._sampling)
+        target = None if self._writer is None else Target(self._writer.path, self._writer.lock.token)
+        self._pool.begin(number, self._sitting, self._sampling, target)
 
     # ------------------------------------------------------------------------------------------- counting
     def _count(self, worker: _Worker, rollouts: Sequence[Rollout]) -> None:

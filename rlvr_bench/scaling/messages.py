@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from rlvr_bench import errors
 from rlvr_bench.records import DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
 
-__all__ = ["Event", "Failure", "Key", "Lost", "Opened", "Pool", "Report", "TakenBack", "Tally", "key_of"]
+__all__ = ["Event", "Failure", "Key", "Lost", "Opened", "Pool", "Report", "TakenBack", "Tally", "Target", "key_of"]
 
 Key = tuple[str, int]  # a draw batch by its name: problem id and first index
 
@@ -54,9 +55,17 @@ class Failure(msgspec.Struct, frozen=True):
         return made
 
 
+class Target(msgspec.Struct, frozen=True):
+    """The run that replicas write to, and the token of the lock that its driver holds."""
+
+    path: Path
+    token: str
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a replica has to say: finished draw batches, how many more it wants, and the failure that ended its engine.
 
+    ``shard`` holds the finished ones where the replica writes to the run: their rollouts come without texts and tokens.
     ``room`` more requests are wanted and ``queued`` have not begun, of the ``received`` so far in this sitting.
     """
 
@@ -64,6 +73,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     received: int
     queued: int
     room: int
+    shard: str | None = None
     failure: Failure | None = None
 
 
@@ -117,8 +127,8 @@ class Pool(Protocol):
         """Begin to open one more engine; ``Opened``, ``Failure`` or ``Lost`` follows."""
         ...
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters) -> None:
-        """Begin a sitting: from now on the replica draws what is added and reports."""
+    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
+        """Begin a sitting: from now on the replica draws what is added, writes it to ``target`` and reports."""
         ...
 
     def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:

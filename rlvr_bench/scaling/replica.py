@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import platform
 import socket
@@ -10,14 +12,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from rlvr_bench.records import DrawRequest, Prompt, Rollout, SamplingParameters
+import msgspec
+
+from rlvr_bench.errors import StorageError
+from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
-from rlvr_bench.scaling.messages import Failure, Key, Opened, Report, TakenBack, key_of
+from rlvr_bench.scaling.messages import Failure, Opened, Report, TakenBack, Target, key_of
+from rlvr_bench.scaling.recording import Recorder
 from rlvr_bench.store.manifest import installed_packages
 
-__all__ = ["Replica", "installed"]
+__all__ = ["Probe", "Replica", "probe"]
 
 _FEWEST_AHEAD, _MOST_AHEAD = 2, 512  # requests that wait here for the engine
+_SOON_S = 0.2  # how long finished draws wait to be written while there is nothing more to draw
 _PATIENCE_S = 0.25  # how long an engine that could take more waits for the driver before it goes on without
 
 
@@ -36,8 +43,9 @@ class Replica:
         self._sitting = 0
         self._over = True
         self._thread: threading.Thread | None = None
+        self._recorder: Recorder | None = None
         self._queue: deque[DrawRequest] = deque()
-        self._finished: list[tuple[Key, tuple[Rollout, ...]]] = []
+        self._finished: list[Draw] = []
         self._failure: Failure | None = None
         self._received = self._received_then = 0
         self._begun = 0  # with the engine
@@ -59,15 +67,22 @@ class Replica:
         """Length of a prompt, as the model will see it."""
         return self._engine().prompt_tokens(prompt)
 
-    def begin(self, sitting: int, sampling: SamplingParameters) -> None:
-        """Begin to draw; what is left of the sitting before is thrown away."""
+    def begin(self, sitting: int, sampling: SamplingParameters, target: Target | None = None) -> None:
+        """Begin to draw; what was drawn before and not told is written where there is a run to write to, else lost."""
         self._stop()
+        recorder, failure = None, None
+        try:
+            recorder = Recorder(target) if target is not None else None
+        except Exception as error:  # noqa: BLE001  the first report brings it to the driver
+            failure = Failure.of(error)
         with self._change:
             self._clear()
+            self._recorder, self._failure = recorder, failure
             self._sitting, self._over = sitting, False
             self._change.notify_all()
-        self._thread = threading.Thread(target=self._work, args=(sitting, sampling), name="draw", daemon=True)
-        self._thread.start()
+        if failure is None:
+            self._thread = threading.Thread(target=self._work, args=(sitting, sampling), name="draw", daemon=True)
+            self._thread.start()
 
     def add(self, sitting: int, requests: Sequence[DrawRequest]) -> None:
         """Take requests; none at all means that there are no more for now."""
@@ -89,14 +104,23 @@ class Replica:
         """Wait until there is something to say: finished draws, room for more requests, or the engine's failure."""
         with self._change:
             if self._joined(sitting):
-                self._change.wait_for(lambda: self._has_news or self._sitting != sitting)
+                while not self._has_news and self._sitting == sitting:
+                    self._change.wait(self._due_in)
             if self._sitting != sitting or self._over:
                 return Report(finished=[], received=0, queued=0, room=0)
-            finished, self._finished = self._finished, []
+            draws = self._take() if self._due_in == 0 or self._failure is not None else []
             self._asking = False
-            queued = len(self._queue)
+            received, queued, failure = self._received, len(self._queue), self._failure
             room = max(0, self._ahead - queued)
-            return Report(finished=finished, received=self._received, queued=queued, room=room, failure=self._failure)
+            recorder = self._recorder
+        shard = None
+        if recorder is not None and draws:
+            try:
+                shard, draws = recorder.write(draws)
+            except Exception as error:  # noqa: BLE001  it travels to the driver, which raises it
+                failure, draws = Failure.of(error), []
+        finished = [(key_of(draw.request), draw.rollouts) for draw in draws]
+        return Report(finished=finished, received=received, queued=queued, room=room, shard=shard, failure=failure)
 
     def end(self, sitting: int) -> None:
         """End a sitting; the engine stays open."""
@@ -118,10 +142,33 @@ class Replica:
             self._change.notify_all()
         if self._thread is not None:
             self._thread.join()
+        with self._change:
+            left = self._take()
+        if left and self._recorder is not None:
+            with contextlib.suppress(StorageError):  # nobody waits to hear of it
+                self._recorder.write(left)
 
     @property
     def _has_news(self) -> bool:
-        return bool(self._finished) or self._asking or self._failure is not None or self._over
+        return self._due_in == 0 or self._asking or self._failure is not None or self._over
+
+    @property
+    def _due_in(self) -> float | None:
+        """Seconds until finished draws should be told, None where there are none.
+
+        They are told at once, or when they are due to be written; soon where nothing more is to be drawn for now, since
+        the driver may wait for them to ask for more.
+        """
+        if self._recorder is None:
+            return 0.0 if self._finished else None
+        starved = self._dry and not self._queue
+        return self._recorder.schedule.due_in(_SOON_S if starved else math.inf)
+
+    def _take(self) -> list[Draw]:
+        draws, self._finished = self._finished, []
+        if self._recorder is not None:
+            self._recorder.schedule.written()
+        return draws
 
     def _clear(self) -> None:
         self._queue.clear()
@@ -147,7 +194,9 @@ class Replica:
                     if self._over:
                         return
                     self._begun -= 1
-                    self._finished.append((key_of(draw.request), draw.rollouts))
+                    self._finished.append(draw)
+                    if self._recorder is not None:
+                        self._recorder.schedule.add(len(draw.rollouts))
                     self._change.notify_all()
         except Exception as error:  # noqa: BLE001  it travels to the driver, which decides what becomes of it
             with self._change:
@@ -178,6 +227,13 @@ class Replica:
             yield request
 
 
-def installed() -> dict[str, str]:
-    """Versions that must agree wherever an engine runs."""
-    return {"python": platform.python_version(), **installed_packages()}
+class Probe(msgspec.Struct, frozen=True):
+    """What must agree wherever an engine runs: versions of Python and packages, and the clock, seconds since 1970."""
+
+    packages: dict[str, str]
+    clock: float
+
+
+def probe() -> Probe:
+    """What this process is."""
+    return Probe({"python": platform.python_version(), **installed_packages()}, time.time())

@@ -96,7 +96,7 @@ def accuracy_histogram(outcomes: Outcomes) -> list[Estimate]:
     """Number of problems by observed solve rate c/n in the 12 bins of arXiv 2504.13837 section 4.1.
 
     ``group`` names the bin: 0, ten tenths open on the left, and 1. The counts depend on n: with more rollouts fewer
-    problems are at 0 and at 1. Under a stopping rule c/n is biased: give the first batch (``Outcomes.first``).
+    problems are at 0 and at 1. Under a stopping rule c/n is biased: give the first batch (``Outcomes.fair``).
     """
     n, c = outcomes.n_samples, outcomes.n_correct
     drawn = n > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "left_out",
     "mean_estimate",
     "optional",
+    "problem_blocks",
     "problem_means",
     "rate_estimates",
     "stated",
@@ -28,6 +29,7 @@ __all__ = [
 
 _SEED = 20250807
 LEVEL = 0.95
+BLOCK = 2**18  # rollouts in hand at a time: a small part of a large run's memory
 
 
 def fresh_rng() -> np.random.Generator:
@@ -67,20 +69,30 @@ def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.ND
 
     Problems count equally however many rollouts each has: pooling would let those with more rollouts speak louder.
     """
-    numbers = values.astype(np.float64)
-    valid = ~np.isnan(numbers)
-    size = len(outcomes.problem_ids)
-    sums = np.bincount(outcomes.problem[valid], weights=numbers[valid], minlength=size)
-    counts = np.bincount(outcomes.problem[valid], minlength=size)
+    problem, size = outcomes.problem, len(outcomes.problem_ids)
+    if np.issubdtype(values.dtype, np.floating) and (missing := np.isnan(values)).any():
+        problem, values = problem[~missing], values[~missing]
+    sums = np.bincount(problem, weights=values, minlength=size)
+    counts = np.bincount(problem, minlength=size)
     means = np.full(size, np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
     return means
 
 
-def stated(outcomes: Outcomes, name: str) -> npt.NDArray[np.float64]:
-    """A column of numbers or marks, (R,); NaN throughout where the run's source does not tell all of it."""
-    column = np.asarray(getattr(outcomes, name), dtype=np.float64)
-    return np.full_like(column, np.nan) if name in outcomes.unknown else column
+def problem_blocks(n: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
+    """Slices of problems, and of their rollouts, from the rollouts per problem (P,): at most ``BLOCK``, or one problem's."""
+    end = np.cumsum(n)
+    start = 0
+    while start < len(n):
+        first = int(end[start] - n[start])
+        stop = max(start + 1, int(np.searchsorted(end, first + BLOCK, side="right")))
+        yield slice(start, stop), slice(first, int(end[stop - 1]))
+        start = stop
+
+
+def stated(outcomes: Outcomes, name: str, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """``values`` (R,) made from column ``name``; NaN throughout where the run's source does not tell all of that column."""
+    return np.broadcast_to(np.nan, values.shape) if name in outcomes.unknown else values
 
 
 def mean_estimate(

@@ -38,8 +38,7 @@ def cot_pass_at_k(
     draw batch is used.
     """
     if outcomes.stopping is not None:
-        fair = outcomes.index < outcomes.stopping.batch
-        valid, undecided, outcomes = valid[fair], undecided[fair], outcomes.first(outcomes.stopping.batch)
+        valid, undecided, outcomes = valid[outcomes.is_fair], undecided[outcomes.is_fair], outcomes.fair()
     n = outcomes.n_samples
     drawn = n > 0
     if not drawn.any():

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from rlvr_bench import scorers, stats
 from rlvr_bench.records import STATUSES, Estimate, Outcomes, Scorecard
-from rlvr_bench.samplers.summary import PROFILE_BINS
 from rlvr_bench.scorers.scorecard import SCORECARD_SCHEMA
 from rlvr_bench.store.manifest import Manifest
 from rlvr_bench.store.verdicts import Grading
@@ -89,7 +88,6 @@ def _outcomes(names: tuple[str, ...], n: npt.NDArray[np.int64], c: npt.NDArray[n
         entropy_mean=missing,
         branching_mean=missing,
         high_entropy_share=missing,
-        entropy_profile=np.broadcast_to(np.float32(np.nan), (size, PROFILE_BINS)),
         asked=int(n.max(initial=0)),
         unknown=("answer", "candidates", "n_tokens", "truncated"),
     )

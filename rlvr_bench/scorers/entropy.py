@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,12 +18,11 @@ BINS_PER_OCTAVE = 4  # lengths in one bin are within 19 % of each other
 
 @dataclasses.dataclass(frozen=True)
 class _Statistic:
-    """An estimate's name, its per-rollout values (R,), the smallest value it can have, and where in a response it is."""
+    """An estimate's name, its per-rollout values (R,), and the smallest value it can have."""
 
     name: str
     values: npt.NDArray[np.floating]
     floor: float
-    place: str | None = None
 
 
 def entropy(outcomes: Outcomes) -> list[Estimate]:
@@ -101,25 +101,44 @@ def _bounds(outcomes: Outcomes) -> list[_Statistic]:
 
 def _by_group(outcomes: Outcomes, statistic: _Statistic) -> list[Estimate]:
     """Over all rollouts, then over the correct and the wrong ones, where any was measured."""
-    known = ~np.isnan(statistic.values)
+    label = Estimate(name=statistic.name, value=None)
+    return _groups(outcomes, label, *_cell_sums(outcomes, statistic.values), floor=statistic.floor)
+
+
+def _cell_sums(
+    outcomes: Outcomes, values: npt.NDArray[np.floating]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Sum and number of the values (R,) that are not NaN, by problem and status, both (P, 4)."""
+    known = ~np.isnan(values)
     cell = outcomes.problem[known].astype(np.int64) * len(STATUSES) + outcomes.status[known]
     size = len(outcomes.problem_ids) * len(STATUSES)
-    counts = np.bincount(cell, minlength=size).reshape(-1, len(STATUSES))
-    sums = np.bincount(cell, weights=statistic.values[known], minlength=size).reshape(-1, len(STATUSES))
+    counts = np.bincount(cell, minlength=size)
+    sums = np.asarray(np.bincount(cell, weights=values[known], minlength=size), dtype=np.float64)
+    return sums.reshape(-1, len(STATUSES)), counts.reshape(-1, len(STATUSES))
+
+
+def _groups(
+    outcomes: Outcomes,
+    label: Estimate,
+    sums: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+    *,
+    floor: float,
+) -> list[Estimate]:
+    """``label`` completed with the mean over all rollouts, over the correct and over the wrong ones, from (P, 4) cells."""
     groups: dict[str | None, tuple[Status, ...]] = {None: STATUSES, "correct": ("correct",), "wrong": ("wrong",)}
     estimates = []
     for group, statuses in groups.items():
         columns = [STATUSES.index(status) for status in statuses]
         count = counts[:, columns].sum(axis=1)
         if group is None or count.any():
-            label = Estimate(
-                name=statistic.name,
-                group=", ".join(filter(None, (group, statistic.place))) or None,
-                value=None,
+            one = msgspec.structs.replace(
+                label,
+                group=", ".join(filter(None, (group, label.group))) or None,
                 n_samples=int(count[count > 0].min()) if count.any() else 0,
             )
             means = _ratio(sums[:, columns].sum(axis=1), count)
-            estimates.append(mean_estimate(label, means, floor=statistic.floor, clusters=clusters_of(outcomes)))
+            estimates.append(mean_estimate(one, means, floor=floor, clusters=clusters_of(outcomes)))
     return estimates
 
 
@@ -148,13 +167,13 @@ def _matched(outcomes: Outcomes, statistic: _Statistic) -> list[Estimate]:
 def _profile(outcomes: Outcomes) -> list[Estimate]:
     """Mean entropy in each bin of relative position; nothing where no rollout has a profile."""
     profile = outcomes.entropy_profile
-    if not np.isfinite(profile).any():
+    if profile is None:
         return []
-    bins = profile.shape[1]
+    bins = profile.total.shape[2]
     estimates = []
     for i in range(bins):
-        place = f"{i / bins:.2f}-{(i + 1) / bins:.2f}"
-        estimates += _by_group(outcomes, _Statistic("entropy_profile", profile[:, i], 0.0, place))
+        label = Estimate(name="entropy_profile", group=f"{i / bins:.2f}-{(i + 1) / bins:.2f}", value=None)
+        estimates += _groups(outcomes, label, profile.total[:, :, i], profile.count[:, :, i], floor=0.0)
     return estimates
 
 

@@ -13,6 +13,7 @@ from rlvr_bench.scorers.common import (
     fewest,
     mean_estimate,
     optional,
+    problem_blocks,
     problem_means,
     rate_estimates,
     stated,
@@ -39,7 +40,7 @@ def quality(outcomes: Outcomes, flags: Mapping[str, npt.NDArray[np.bool_]] | Non
     shares = np.stack([problem_means(outcomes, column)[drawn] for column in columns.values()], axis=1)
     estimates = rate_estimates(labels, shares, clusters)
     groups = {None: outcomes.status >= 0, "correct": outcomes.status == 0, "wrong": outcomes.status == 1}
-    lengths = stated(outcomes, "n_tokens")
+    lengths = stated(outcomes, "n_tokens", outcomes.n_tokens)
     for group, mask in groups.items():
         label = Estimate(name="tokens_per_response", group=group, value=None, n_samples=fewest(outcomes, mask))
         means = problem_means(outcomes, np.where(mask, lengths, np.nan))[drawn]
@@ -55,7 +56,8 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
     ``effective_n`` the mean number of distinct responses to a problem; ``several_answers_rate`` the share that stated
     more than one answer, of which the policy took one. A run with tools has the calls, and those that failed, per response.
     """
-    values = {**_rate_columns(outcomes), "tokens_per_response": stated(outcomes, "n_tokens")}
+    lengths = stated(outcomes, "n_tokens", outcomes.n_tokens)
+    values = {**_rate_columns(outcomes), "tokens_per_response": lengths}
     if outcomes.tool_calls is not None and outcomes.tool_errors is not None:
         calls = {"tool_calls_per_response": outcomes.tool_calls, "tool_errors_per_response": outcomes.tool_errors}
         values = {**values, **calls}
@@ -68,18 +70,19 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
 
 def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
     """True where a rollout repeats an earlier one of its problem word for word, (R,)."""
-    pairs = outcomes.problem.astype(np.int64) * (int(outcomes.text.max(initial=0)) + 1) + outcomes.text
-    repeated = np.ones(len(pairs), dtype=bool)
-    repeated[np.unique(pairs, return_index=True)[1]] = False
+    base = int(outcomes.text.max(initial=0)) + 1
+    repeated = np.ones(len(outcomes.text), dtype=bool)
+    for _, rows in problem_blocks(outcomes.n_samples):
+        pairs = outcomes.problem[rows].astype(np.int64) * base + outcomes.text[rows]
+        repeated[rows][np.unique(pairs, return_index=True)[1]] = False
     return repeated
 
 
-def _rate_columns(outcomes: Outcomes) -> dict[str, npt.NDArray[np.bool_] | npt.NDArray[np.float64]]:
-    candidates = stated(outcomes, "candidates")
+def _rate_columns(outcomes: Outcomes) -> dict[str, npt.NDArray[np.generic]]:
     return {
-        "truncation_rate": stated(outcomes, "truncated"),
+        "truncation_rate": stated(outcomes, "truncated", outcomes.truncated),
         "no_answer_rate": outcomes.status == STATUSES.index("no_answer"),
         "error_rate": outcomes.status == STATUSES.index("error"),
         "duplicate_rate": duplicates(outcomes),
-        "several_answers_rate": np.where(np.isnan(candidates), np.nan, candidates > 1),
+        "several_answers_rate": stated(outcomes, "candidates", outcomes.candidates > 1),
     }

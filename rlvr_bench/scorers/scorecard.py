@@ -38,10 +38,8 @@ def make_scorecard(
     ``answer_space``: how many answers the task has, where that is declared. ``flags``: marks of each rollout (R,) by name
     (``quality``). Raises the errors of ``pass_at_k``.
     """
-    # A stopping rule looks at verdicts: what it kept is no fair sample of responses, its first batch is.
-    fair = outcomes if outcomes.stopping is None else outcomes.first(outcomes.stopping.batch)
-    first = slice(None) if outcomes.stopping is None else outcomes.index < outcomes.stopping.batch
-    fair_flags = {name: flag[first] for name, flag in (flags or {}).items()}
+    fair = outcomes.fair()
+    fair_flags = {name: flag[outcomes.is_fair] for name, flag in (flags or {}).items()}
     drawn = outcomes.n_samples[outcomes.n_samples > 0]
     run: dict[str, Any] = {
         **msgspec.to_builtins(manifest),
@@ -93,7 +91,7 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[dict[str, Any]]:
     truncated = np.bincount(outcomes.problem[outcomes.truncated], minlength=size)
     repeated = np.bincount(outcomes.problem[duplicates(outcomes)], minlength=size)
     means = {
-        "tokens_mean": problem_means(outcomes, stated(outcomes, "n_tokens")),
+        "tokens_mean": problem_means(outcomes, stated(outcomes, "n_tokens", outcomes.n_tokens)),
         "entropy_mean": problem_means(fair, fair.entropy_mean),
         "branching_mean": problem_means(fair, fair.branching_mean),
     }

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.answers import answer_classes
-from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, left_out, rate_estimates
+from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, left_out, problem_blocks, rate_estimates
 
 __all__ = ["maj", "vote_ks", "vote_table"]
 
@@ -56,16 +56,17 @@ def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]
     k = n; between, with M subsets, its standard error is at most 0.5 / sqrt(M) per problem, and at most
     0.5 / sqrt(P M) in the mean of P problems: at 500 problems of 1,024 rollouts and k = 64 that is 0.003.
     """
-    rng, problem, classes = fresh_rng(), outcomes.problem, answer_classes(outcomes)
-    n = outcomes.n_samples
-    orders = int(np.clip(VOTES // max(len(problem), 1), 4, MOST_ORDERS))
+    rng, n, classes = fresh_rng(), outcomes.n_samples, answer_classes(outcomes)
+    orders = int(np.clip(VOTES // max(len(classes), 1), 4, MOST_ORDERS))
     totals = np.zeros((len(n), len(ks)))
     once = [k == 1 or bool((n[n >= k] == k).all()) for k in ks]
     for number in range(orders):
-        shuffled = classes[np.argsort(problem + rng.random(len(problem)))] if number else classes
-        for column, k in enumerate(ks):
-            if number == 0 or not once[column]:
-                totals[:, column] += _won(problem, shuffled, n, k)
+        for problems, rows in problem_blocks(n):
+            problem, given = outcomes.problem[rows], classes[rows]
+            shuffled = given[np.argsort(problem + rng.random(len(problem)))] if number else given
+            for column, k in enumerate(ks):
+                if number == 0 or not once[column]:
+                    totals[problems, column] += _won(problem - problems.start, shuffled, n[problems], k)
     shares = totals / np.where(once, 1, orders)
     return np.where(n[:, None] < np.asarray(ks), np.nan, shares)
 

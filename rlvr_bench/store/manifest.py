@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from rlvr_bench.errors import RunError, StorageError
+from rlvr_bench.errors import RunError
 from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
+from rlvr_bench.store.places import read_whole, write_atomically
 
 __all__ = ["SCHEMA", "Manifest", "Session", "installed_packages", "read_manifest", "write_atomically"]
 
@@ -113,10 +111,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_manifest(file: Path) -> Manifest:
     """Raises RunError where the file is no manifest of ours, or of another schema version."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{file}: {error.strerror or error}") from error
+    content = read_whole(file)
     try:
         schema = msgspec.json.decode(content, type=dict).get("schema")
         if schema != SCHEMA:
@@ -124,29 +119,3 @@ def read_manifest(file: Path) -> Manifest:
         return msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RunError(f"{file}: not a run manifest ({error})") from error
-
-
-def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write a whole file, at once or piece by piece, or leave the old one: temporary sibling, fsync, rename.
-
-    Raises StorageError, and whatever making the pieces raises.
-    """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as out:
-            out.writelines([content] if isinstance(content, bytes) else content)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {file}: {error.strerror or error}. What was written before is kept."
-        ) from error
-    finally:
-        with suppress(OSError):  # gone after the rename; a read-only file system says so first
-            temporary.unlink()

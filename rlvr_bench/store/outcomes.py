@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.records import STATUSES, Outcomes
+from rlvr_bench.records import STATUSES, Outcomes, ProfileSums
 from rlvr_bench.samplers.summary import PROFILE_BINS
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
@@ -44,19 +45,19 @@ def read_outcomes(run: Run) -> Outcomes:
     # A wrong verdict of ours always has the answer it is for; another program may give the verdict alone.
     nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())
     unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
-    return Outcomes(
+    outcomes = Outcomes(
         problem_ids=tuple(problem.id for problem in problems),
         tiers=tuple(problem.tier for problem in problems),
         clusters=tuple(problem.cluster for problem in problems),
         problem=place.problem,
         index=place.index,
-        entropy_profile=_profile(run.rollouts, place),
         asked=run.manifest.n,
         stopping=run.manifest.stopping,
         unknown=(*unknown, *(("answer",) if nameless else ())),
         **rollouts,
         **verdicts,
     )
+    return msgspec.structs.replace(outcomes, entropy_profile=_profile(run.rollouts, place, outcomes))
 
 
 class _Places:
@@ -88,7 +89,8 @@ class _Places:
         for keys, table in self._keys(shards, columns):
             at = np.searchsorted(self._sorted, keys)
             has_place = self._sorted[np.minimum(at, len(self) - 1)] == keys
-            yield at[has_place], table.filter(pa.array(has_place)).combine_chunks()
+            kept = table if has_place.all() else table.filter(pa.array(has_place))
+            yield at[has_place], kept.combine_chunks()
 
     def _keys(self, shards: ShardFolder, columns: list[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
         for table in shards.read(["problem_id", "index", *columns]):
@@ -116,15 +118,24 @@ def _rollouts(shards: ShardFolder, place: _Places, statistics: Sequence[str]) ->
     return found | {"text": text, "known": known}
 
 
-def _profile(shards: ShardFolder, place: _Places) -> npt.NDArray[np.float32]:
-    """(R, 20) mean entropy by relative position; NaN, and no memory, in a run without statistics."""
-    profile = np.broadcast_to(np.float32(np.nan), (len(place), PROFILE_BINS))
+def _profile(shards: ShardFolder, place: _Places, outcomes: Outcomes) -> ProfileSums | None:
+    """The profiles of the fair rollouts summed up, shard by shard; None in a run without any."""
+    shape = (len(outcomes.problem_ids), len(STATUSES), PROFILE_BINS)
+    sums = ProfileSums(np.zeros(shape), np.zeros(shape, dtype=np.int64))
+    total, count = sums.total.reshape(-1, PROFILE_BINS), sums.count.reshape(-1, PROFILE_BINS)
+    is_fair = outcomes.is_fair
     for at, table in place.read(shards, ["entropy_profile"]):
-        if table["entropy_profile"].null_count < len(at):
-            if not profile.flags.writeable:
-                profile = np.full(profile.shape, np.nan, dtype=np.float32)
-            profile[at] = _profiles(table["entropy_profile"])
-    return profile
+        used = table["entropy_profile"].is_valid().to_numpy() & is_fair[at]
+        profiles = table["entropy_profile"].filter(pa.array(used)).combine_chunks()
+        values = profiles.flatten().to_numpy(zero_copy_only=False)
+        known, at = ~np.isnan(values), at[used]  # NaN in bins without tokens
+        # First a sum for each cell that the shard has: the work must not grow with the number of problems.
+        cells, row = np.unique(outcomes.problem[at] * len(STATUSES) + outcomes.status[at], return_inverse=True)
+        bins = (row[:, None] * PROFILE_BINS + np.arange(PROFILE_BINS)).ravel()[known]
+        size = len(cells) * PROFILE_BINS
+        total[cells] += np.bincount(bins, weights=values[known], minlength=size).reshape(-1, PROFILE_BINS)
+        count[cells] += np.bincount(bins, minlength=size).reshape(-1, PROFILE_BINS)
+    return sums if count.any() else None
 
 
 def _verdicts(shards: ShardFolder, place: _Places, text_hash: npt.NDArray[np.int64], run: Run) -> dict[str, Any]:
@@ -168,13 +179,3 @@ def _numbered(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 def _codes(status: pa.ChunkedArray) -> npt.NDArray[np.int8]:
     found = pc.index_in(status.cast(pa.string()), value_set=pa.array(STATUSES))
     return np.asarray(found.to_numpy(), dtype=np.int8)
-
-
-def _profiles(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """(R, 20) mean entropy by relative position, NaN for bins without tokens and rollouts without statistics."""
-    array = column.combine_chunks()
-    profiles = np.full((len(array), PROFILE_BINS), np.nan, dtype=np.float32)
-    valid = array.is_valid().to_numpy(zero_copy_only=False)
-    if valid.any():
-        profiles[valid] = array.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, PROFILE_BINS)
-    return profiles

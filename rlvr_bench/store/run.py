@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,19 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rlvr_bench.errors import RunError, RunLocked, RunMismatch, StorageError
+from rlvr_bench.errors import RunError, RunMismatch, StorageError
 from rlvr_bench.records import Draw, Problem, Rollout
-from rlvr_bench.store.manifest import Manifest, read_manifest, write_atomically
-from rlvr_bench.store.shards import ShardFolder
+from rlvr_bench.store.locks import lock_folder
+from rlvr_bench.store.manifest import Manifest, read_manifest
+from rlvr_bench.store.places import is_remote, place, read_whole, write_atomically
+from rlvr_bench.store.shards import Schedule, ShardFolder
 
 __all__ = [
     "ROLLOUT_SCHEMA",
     "Run",
     "RunWriter",
     "Span",
-    "lock_folder",
-    "locked",
     "open_run",
+    "rollout_table",
     "run_folder",
     "stored_text",
     "text_hash",
@@ -63,9 +60,8 @@ ROLLOUT_SCHEMA = pa.schema(
     ]
 )
 
-# A shard is written when this many rollouts wait, or the oldest has waited this long: what kill -9 can cost at most.
-SHARD_ROLLOUTS = 4096
-SHARD_SECONDS = float(os.environ.get("RLVR_BENCH_SHARD_SECONDS", "5"))
+
+_BARE = ["problem_id", "index", "n_tokens", "finish_reason", "draw_start"]
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -90,7 +86,7 @@ def text_hash(text: str) -> int:
 def run_folder(out: Path, model: str, task: str) -> Path:
     """``out/<model>/<task>``: a hub id keeps its owner, a path its last two parts, anything else its name."""
     parts = [part for part in re.split(r"[/\\]+", model.rstrip("/")) if part not in ("", ".", "..")]
-    return out / (_slug("--".join(parts[-2:])) or "model") / _slug(task)
+    return place(out) / (_slug("--".join(parts[-2:])) or "model") / _slug(task)
 
 
 def _slug(name: str) -> str:
@@ -110,9 +106,9 @@ class Run:
         """The problems this run was asked to draw, in task order."""
         file = self.path / "problems.jsonl"
         try:
-            return msgspec.json.Decoder(Problem).decode_lines(file.read_bytes())
-        except OSError as error:
-            raise RunError(f"{file}: {error.strerror or error}") from error
+            return msgspec.json.Decoder(Problem).decode_lines(read_whole(file))
+        except StorageError as error:
+            raise RunError(str(error)) from error
         except msgspec.DecodeError as error:
             raise RunError(f"{file}: damaged ({error})") from error
 
@@ -120,10 +116,8 @@ class Run:
         """Which rollout indices of each problem are on disk, as one boolean array per problem."""
         found: dict[str, npt.NDArray[np.bool_]] = {}
         for table in self.rollouts.read(["problem_id", "index"]):
-            names = table["problem_id"].combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
-            indices = table["index"].to_numpy()
-            for name in np.unique(names):
-                _mark(found, str(name), indices[names == name])
+            for name, indices in _by_problem(table):
+                _mark(found, name, indices)
         return found
 
 
@@ -136,20 +130,19 @@ class RunWriter:
         Raises RunLocked where another process writes to it, RunMismatch where it was drawn differently, StorageError.
         """
         self.path = path
-        self._lock = lock_folder(path)
+        self.lock = lock_folder(path)
         try:
             manifest = _agreed(path, wanted)
             self.run = Run(path, manifest)
             _write_problems(self.run, problems)
             write_atomically(path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-            self.set_aside = self.run.rollouts.set_aside_damaged()
-            self._drawn = self.run.drawn()
+            self._known: set[str] = set()  # names of shards that are accounted for
+            self._drawn = self._scan()
         except BaseException:
-            self._release()
+            self.lock.release()
             raise
         self._waiting: list[Draw] = []
-        self._waiting_rollouts = 0
-        self._oldest = 0.0
+        self._schedule = Schedule(sparing=is_remote(path))
 
     def missing(self, problem_ids: Iterable[str], n: int, batch: int) -> Iterator[Span]:
         """Spans still to be drawn for n rollouts of each problem, problem after problem within each draw batch.
@@ -171,20 +164,26 @@ class RunWriter:
         return self._drawn
 
     def add(self, draw: Draw) -> None:
-        """Take a finished draw; it is on disk within seconds, at the latest when the writer closes."""
-        if not self._waiting:
-            self._oldest = time.monotonic()
-        self._waiting.append(draw)
-        self._waiting_rollouts += len(draw.rollouts)
+        """Take a finished draw; it is on disk within seconds, at the latest when the writer closes.
+
+        One that a replica has stored already is noted only.
+        """
         _mark(self._drawn, draw.request.prompt.problem_id, np.array([rollout.index for rollout in draw.rollouts]))
-        if self._waiting_rollouts >= SHARD_ROLLOUTS or time.monotonic() - self._oldest > SHARD_SECONDS:
+        if draw.shard is not None:
+            self._known.add(draw.shard)
+            return
+        self._waiting.append(draw)
+        self._schedule.add(len(draw.rollouts))
+        if self._schedule.due_in() == 0:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits as one shard."""
         if self._waiting:
-            self.run.rollouts.append(rollout_table(self._waiting))
-            self._waiting, self._waiting_rollouts = [], 0
+            self.lock.check()
+            self._known.add(self.run.rollouts.append(rollout_table(self._waiting)).name)
+            self._waiting = []
+            self._schedule.written()
 
     def __enter__(self) -> RunWriter:
         return self
@@ -194,7 +193,39 @@ class RunWriter:
             if not isinstance(error, StorageError):
                 self.flush()
         finally:
-            self._release()
+            self.lock.release()
+
+    def _scan(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """What is on disk and sound. A shard that repeats another's rollouts is set aside too: a replica whose driver had
+        died can have written it while the next driver drew them again.
+        """
+        found: dict[str, npt.NDArray[np.bool_]] = {}
+        for file, table in self.run.rollouts.sound(["problem_id", "index"]):
+            parts = list(_by_problem(table))
+            if any(_marked(found, name, indices) for name, indices in parts):
+                self.run.rollouts.set_aside(file, "repeats rollouts of another shard")
+                continue
+            for name, indices in parts:
+                _mark(found, name, indices)
+            self._known.add(file.name)
+        return found
+
+    def strays(self) -> Iterator[tuple[str, dict[tuple[str, int], tuple[Rollout, ...]]]]:
+        """Shards that nobody has told of, with their rollouts (without texts) by problem and start of their draw."""
+        for file in self._stray_files():
+            (table,) = self.run.rollouts.read(_BARE, [file])
+            batches: dict[tuple[str, int], list[Rollout]] = {}
+            for row in table.to_pylist():
+                batches.setdefault((row["problem_id"], row.pop("draw_start")), []).append(Rollout(text="", **row))
+            yield file.name, {key: tuple(rollouts) for key, rollouts in batches.items()}
+
+    def set_strays_aside(self) -> None:
+        """Everything asked for has been told of: what else lies there repeats it."""
+        for file in self._stray_files():
+            self.run.rollouts.set_aside(file, "repeats rollouts of another shard")
+
+    def _stray_files(self) -> list[Path]:
+        return [file for file in self.run.rollouts.files() if file.name not in self._known]
 
     def _gaps(self, problem_id: str, start: int, stop: int) -> Iterator[Span]:
         have = self._drawn.get(problem_id)
@@ -206,12 +237,10 @@ class RunWriter:
         for low, high in edges.reshape(-1, 2):
             yield Span(problem_id, start + int(low), int(high - low))
 
-    def _release(self) -> None:
-        os.close(self._lock)
 
-
-def open_run(path: Path) -> Run:
-    """A run for reading. Raises RunError where the folder is not one."""
+def open_run(path: str | Path) -> Run:
+    """A run for reading, on disk or under an address (``s3://``). Raises RunError where the folder is not one."""
+    path = place(path)
     if not (path / "manifest.json").is_file():
         runs = sorted(str(file.parent) for file in path.glob("*/*/manifest.json")) if path.is_dir() else []
         near = f" Runs below it: {', '.join(runs[:5])}." if runs else ""
@@ -255,6 +284,20 @@ def _row(draw: Draw, rollout: Rollout) -> dict[str, object]:
     }
 
 
+def _by_problem(table: pa.Table) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """The rollout indices of each problem in a shard."""
+    names = table["problem_id"].combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
+    indices = table["index"].to_numpy()
+    for name in np.unique(names):
+        yield str(name), indices[names == name]
+
+
+def _marked(found: dict[str, npt.NDArray[np.bool_]], name: str, indices: npt.NDArray[np.int64]) -> bool:
+    """Whether any of these rollouts is marked."""
+    have = found.get(name)
+    return have is not None and bool(have[indices[indices < len(have)]].any())
+
+
 def _mark(found: dict[str, npt.NDArray[np.bool_]], name: str, indices: npt.NDArray[np.int64]) -> None:
     have = found.get(name)
     top = int(indices.max()) + 1
@@ -264,34 +307,6 @@ def _mark(found: dict[str, npt.NDArray[np.bool_]], name: str, indices: npt.NDArr
             grown[: len(have)] = have
         have = found[name] = grown
     have[indices] = True
-
-
-def lock_folder(path: Path) -> int:
-    """An exclusive lock held by the open file: it falls with the process, however the process ends."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot write to {path}: {error.strerror or error}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.read(handle, 32).decode(errors="replace").strip()
-        os.close(handle)
-        raise RunLocked(str(path), int(pid) if pid.isdigit() else 0) from None
-    os.ftruncate(handle, 0)
-    os.write(handle, str(os.getpid()).encode())
-    return handle
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """The folder's lock for as long as the block runs. Raises RunLocked, StorageError."""
-    handle = lock_folder(path)
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def _agreed(path: Path, wanted: Manifest) -> Manifest:

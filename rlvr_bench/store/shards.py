@@ -1,97 +1,160 @@
 """Parquet shards whose names carry their own checksum: ``000007-3f9a0c12d4e5b6a7.parquet``.
 
-A shard is written once, whole, under a temporary name, and renamed; nothing is ever changed in it. A shard whose content
-does not match its name (a torn write, a bad disk) is set aside, never read and never deleted.
+A shard is written once, whole, and nothing is ever changed in it. One whose content does not match its name (a torn write, a
+bad disk) is set aside, never read and never deleted. Several processes may write to one folder: each numbers its own shards,
+and the checksum keeps their names apart.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import os
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlvr_bench.errors import RunError, StorageError
-from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.errors import RunError
+from rlvr_bench.store.places import is_remote, make_folder, read_whole, write_atomically
 
-__all__ = ["ShardFolder"]
+__all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder"]
 
 logger = logging.getLogger(__name__)
 
 _DIGEST = 16  # hex digits of SHA-256 in a shard's name
+_DAMAGED = "does not match its checksum"
+_AHEAD = 8  # shards fetched ahead where each is a request to a storage
+
+# A shard is written when this many rollouts wait, or the oldest has waited this long: what kill -9 can cost at most.
+SHARD_ROLLOUTS = 4096
+SHARD_SECONDS = float(os.environ.get("RLVR_BENCH_SHARD_SECONDS", "5"))
+# Where many write, or each file is a request, patience grows to 1 % of the sitting, and a minute at most: a hundred writers
+# make 150,000 files in a day, not two million.
+_SHARE, _MOST_SECONDS = 0.01, 60.0
+
+
+class Schedule:
+    """When the rollouts that wait in memory are due to be written."""
+
+    def __init__(self, *, sparing: bool) -> None:
+        """``sparing``: wait longer in a long sitting, for fewer files."""
+        self._sparing = sparing
+        self._began = time.monotonic()
+        self._waiting = 0
+        self._oldest = 0.0
+
+    def add(self, rollouts: int) -> None:
+        """So many more wait."""
+        if not self._waiting:
+            self._oldest = time.monotonic()
+        self._waiting += rollouts
+
+    def due_in(self, patience_s: float = math.inf) -> float | None:
+        """Seconds until they should be written, 0 for now, at the latest ``patience_s`` after the oldest came.
+
+        None where nothing waits.
+        """
+        if not self._waiting:
+            return None
+        if self._waiting >= SHARD_ROLLOUTS:
+            return 0.0
+        now = time.monotonic()
+        grown = min(_SHARE * (now - self._began), _MOST_SECONDS) if self._sparing else 0.0
+        return max(0.0, self._oldest + min(patience_s, max(SHARD_SECONDS, grown)) - now)
+
+    def written(self) -> None:
+        """Nothing waits any more."""
+        self._waiting = 0
 
 
 class ShardFolder:
-    """An append-only sequence of parquet shards in one folder."""
+    """An append-only collection of parquet shards in one folder."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.schema = schema
+        self._next: int | None = None
 
     def files(self) -> list[Path]:
-        """Shards in the order they were written."""
+        """Shards in the order of their names; those of one writer in the order written."""
         return sorted(file for file in self.path.glob("*.parquet") if not file.name.startswith("."))
 
     def append(self, table: pa.Table) -> Path:
-        """Write one shard. Raises StorageError where the disk refuses; shards written before stay whole."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"cannot create {self.path}: {error.strerror or error}") from error
+        """Write one shard. Raises StorageError where the storage refuses; shards written before stay whole."""
+        if self._next is None:
+            make_folder(self.path)
+            files = self.files()
+            self._next = int(files[-1].name.split("-")[0]) + 1 if files else 0
         sink = pa.BufferOutputStream()
         pq.write_table(table.cast(self.schema), sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
-        files = self.files()
-        number = int(files[-1].name.split("-")[0]) + 1 if files else 0
-        file = self.path / f"{number:06d}-{_digest(content)}.parquet"
+        file = self.path / f"{self._next:06d}-{_digest(content)}.parquet"
         write_atomically(file, content)
+        self._next += 1
         return file
 
     def set_aside_damaged(self) -> list[Path]:
         """Move shards that do not match their checksum into ``set-aside/``; returns where they now lie."""
-        moved = []
-        for file in self.files():
-            if _is_whole(file):
-                continue
-            target = self.path / "set-aside" / file.name
-            target.parent.mkdir(exist_ok=True)
-            file.replace(target)
-            logger.warning("%s does not match its checksum: set aside, its rows will be made again", file)
-            moved.append(target)
-        return moved
+        return [self.set_aside(file, _DAMAGED) for file, content in self._contents() if not _fits(file, content)]
 
-    def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Tables of the shards, one at a time. Raises RunError at a damaged one (a writer sets it aside and redraws)."""
-        for file in self.files():
-            content = _whole_content(file)
-            yield pq.read_table(pa.BufferReader(content), columns=None if columns is None else list(columns))
+    def sound(self, columns: Sequence[str]) -> Iterator[tuple[Path, pa.Table]]:
+        """``read``, each shard with its file, that sets damaged ones aside: for whoever can make their rows again."""
+        for file, content in self._contents():
+            if _fits(file, content):
+                yield file, _table(content, columns)
+            else:
+                self.set_aside(file, _DAMAGED)
+
+    def set_aside(self, file: Path, why: str) -> Path:
+        """Move a shard into ``set-aside/``; returns where it now lies."""
+        target = self.path / "set-aside" / file.name
+        make_folder(target.parent)
+        file.rename(target)
+        logger.warning("%s %s: set aside, its rows will be made again", file, why)
+        return target
+
+    def read(self, columns: Sequence[str] | None = None, files: Sequence[Path] | None = None) -> Iterator[pa.Table]:
+        """Tables of all shards, or of ``files``, one at a time.
+
+        Raises RunError at a damaged one (a writer sets it aside and redraws), StorageError.
+        """
+        for file, content in self._contents(files):
+            if not _fits(file, content):
+                raise RunError(
+                    f"{file} is damaged (checksum). Run the same evaluate or sample again: it redraws what was lost."
+                )
+            yield _table(content, columns)
+
+    def _contents(self, files: Sequence[Path] | None = None) -> Iterator[tuple[Path, bytes]]:
+        """Files with their contents, in order; from a storage, a few are fetched ahead."""
+        files = self.files() if files is None else files
+        if not is_remote(self.path):
+            yield from ((file, read_whole(file)) for file in files)
+            return
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            coming: deque[tuple[Path, Future[bytes]]] = deque()
+            for file in files:
+                coming.append((file, pool.submit(read_whole, file)))
+                if len(coming) > _AHEAD:
+                    first, content = coming.popleft()
+                    yield first, content.result()
+            for file, content in coming:
+                yield file, content.result()
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:_DIGEST]
 
 
-def _named_digest(file: Path) -> str:
-    return file.stem.rpartition("-")[2]
+def _fits(file: Path, content: bytes) -> bool:
+    return _digest(content) == file.stem.rpartition("-")[2]
 
 
-def _is_whole(file: Path) -> bool:
-    try:
-        return _digest(file.read_bytes()) == _named_digest(file)
-    except OSError as error:
-        raise StorageError(f"cannot read {file}: {error.strerror or error}") from error
-
-
-def _whole_content(file: Path) -> bytes:
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {file}: {error.strerror or error}") from error
-    if _digest(content) != _named_digest(file):
-        raise RunError(
-            f"{file} is damaged (checksum). Run the same evaluate or sample again: it redraws what was lost."
-        )
-    return content
+def _table(content: bytes, columns: Sequence[str] | None) -> pa.Table:
+    return pq.read_table(pa.BufferReader(content), columns=None if columns is None else list(columns))

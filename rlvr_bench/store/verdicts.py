@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import STATUSES, Verdict
-from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.places import read_if_there, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.text_rules import RULES_VERSION, TextFlags
@@ -130,10 +130,11 @@ class Verdicts:
 def current_grading(run: Run) -> Grading | None:
     """The verdicts in force, None before the first grading. Raises RunError where the file is damaged."""
     file = run.path / "grading.json"
-    if not file.exists():
+    content = read_if_there(file)
+    if content is None:
         return None
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Grading)
+        return msgspec.json.decode(content, type=Grading)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench grade {run.path}` again.") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.scoring import Passage, Scored
 from rlvr_bench.samplers.scoring_transformers import TransformersScorer, divergences
-from rlvr_bench.store.run import lock_folder
+from rlvr_bench.store.locks import lock_folder
 from tests.samplers.tiny_llama import make_tiny_llama
 
 # What float32 arithmetic in another order of operations does to a log-probability, in nats.
@@ -236,7 +235,7 @@ def test_one_writer_at_a_time(run: Path) -> None:
     handle = lock_folder(run / "rescored" / "zoo-base")
     with pytest.raises(RunLocked):
         rescore(run, "zoo:base", TRANSFORMERS)
-    os.close(handle)
+    handle.release()
 
 
 @pytest.mark.parametrize("model", ["http://localhost:1/v1", "fake:0.5"])

@@ -1,14 +1,28 @@
-"""Hand-made runs on disk, with texts, verdicts, token statistics and a scorecard."""
+"""Hand-made runs on disk, with texts, verdicts, token statistics and a scorecard, and results beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from rlvr_bench.records import STATUSES, Draw, DrawRequest, Problem, Prompt, Rollout, TokenArrays, Verdict
+from rlvr_bench.analysis.intervention_results import Effect, InterventionDesign, Interventions
+from rlvr_bench.analysis.shift_results import Checkpoint, Perplexities, Rescoring, Stratum
+from rlvr_bench.records import (
+    STATUSES,
+    Draw,
+    DrawRequest,
+    Estimate,
+    Problem,
+    Prompt,
+    Rollout,
+    Scorecard,
+    TokenArrays,
+    Verdict,
+)
 from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.store import RunWriter, open_run
 from rlvr_bench.store.outcomes import read_outcomes
@@ -17,7 +31,7 @@ from rlvr_bench.store.verdicts import VerdictRow, Verdicts
 from rlvr_bench.text_rules import text_flags
 from tests.conftest import manifest_with
 
-__all__ = ["write_run"]
+__all__ = ["estimate", "interventions", "judge", "put", "rescoring", "write_run"]
 
 LETTERS = {name[0]: name for name in STATUSES}
 
@@ -31,13 +45,23 @@ def write_run(
     *,
     token_ids: Callable[[str], list[int]] | None = None,
     task: str = "t",
+    **changed: Any,
 ) -> Path:
     """A graded and scored run: per problem one letter per rollout (c, w, n, e), texts by problem and rollout number.
 
-    ``token_ids``: per-token arrays are stored for these ids of a text and an end token.
+    ``token_ids``: per-token arrays are stored for these ids of a text and an end token. ``changed``: fields of the
+    manifest; with ``tools``, rollout j called them j times and failed once where it was wrong.
     """
     n = max(map(len, statuses))
-    manifest = manifest_with(task=task, model=model, weights=model, n=n, n_problems=len(problems), token_stats="exact")
+    fields = {
+        "task": task,
+        "model": model,
+        "weights": model,
+        "n": n,
+        "n_problems": len(problems),
+        "token_stats": "exact",
+    }
+    manifest = manifest_with(**(fields | changed))
     rng = np.random.default_rng(len(model))
     rows = []
     with RunWriter(path, manifest, problems) as writer:
@@ -46,7 +70,8 @@ def write_run(
             for j, letter in enumerate(letters):
                 response = text(i, j)
                 ids = None if token_ids is None else [*token_ids(response), 1]
-                rollouts.append(_rollout(problem.id, j, response, ids, rng))
+                called = {"tool_calls": j, "tool_errors": int(letter == "w")} if "tools" in changed else {}
+                rollouts.append(msgspec.structs.replace(_rollout(problem.id, j, response, ids, rng), **called))
                 verdict = Verdict(status=LETTERS[letter], answer=None if letter == "n" else response[:40])
                 hashed = text_hash(stored_text(response))
                 rows.append(VerdictRow(problem.id, j, hashed, verdict, 1, text_flags(response[:1000])))
@@ -83,3 +108,120 @@ def _rollout(problem_id: str, index: int, text: str, ids: list[int] | None, rng:
         high_entropy_share=0.2,
         tokens=tokens,
     )
+
+
+def estimate(name: str, value: float | None, group: str | None = None, k: int | None = None) -> Estimate:
+    """An estimate of four problems with an interval around it."""
+    limits = (None, None) if value is None else (value - 0.01, value + 0.02)
+    return Estimate(
+        name=name, value=value, low=limits[0], high=limits[1], n_problems=4, group=group, k=k, method="made"
+    )
+
+
+def rescoring(other: str = "base", **changed: Any) -> Rescoring:
+    """A run under ``other`` that is made up; correct and wrong rollouts move by other amounts."""
+    numbers = {None: 0.3, "correct": 0.2, "wrong": 0.4}
+    names = ("kl_k1", "kl_k3", *(("kl",) if changed.get("divergence", "exact") == "exact" else ()), "moved_share")
+    categories = changed.pop("categories", ("formal reasoning", "semantic support"))
+    fields: dict[str, Any] = {
+        "schema": 1,
+        "run": "runs/x",
+        "task": "t",
+        "own": Checkpoint(model="m", weights="m"),
+        "other": Checkpoint(model=other, weights=other),
+        "engine": "transformers",
+        "dtype": "float32",
+        "divergence": "exact",
+        "threshold": 0.1,
+        "category_rules": "1",
+        "n_problems": 4,
+        "n_rollouts": 32,
+        "n_tokens": 400,
+        "perplexities": Perplexities(own_on_own=estimate("ppl", 1.5), other_on_own=estimate("ppl", 2.5)),
+        "estimates": tuple(
+            estimate(name, size + i / 100, group) for i, name in enumerate(names) for group, size in numbers.items()
+        ),
+        "strata": tuple(
+            _stratum(by, label, group, i)
+            for by, labels in (("entropy", ("1 of 2", "2 of 2")), ("category", categories))
+            for group in ("all", "correct", "wrong")
+            for i, label in enumerate(labels)
+        ),
+        "notes": ("other_on_reference: task t has no reference solutions",),
+    }
+    return Rescoring(**(fields | changed))
+
+
+def _stratum(by: str, label: str, group: str, place: int) -> Stratum:
+    shares = {name: estimate(name, 0.2 + 0.1 * place) for name in ("share", "share_of_moves", "moved")}
+    means = ("log_ratio", "own_entropy", "other_entropy", "own_branching", "other_branching")
+    return Stratum(
+        by=by,
+        bin=label,
+        group=group,
+        low=None if by == "category" else float(place),
+        high=None if by == "category" else place + 1.0,
+        n_tokens=200,
+        n_moved=20,
+        **shares,
+        **{name: estimate(name, 1.0 + 0.3 * place) for name in means},
+    )
+
+
+def interventions(**changed: Any) -> Interventions:
+    """Swapped tokens that are made up: early ones matter, of late ones there was none."""
+    design: dict[str, Any] = {
+        "schema": 1,
+        "protocol": "1",
+        "strata": ("position",),
+        "swap": "second",
+        "sites": 5,
+        "repeats": 4,
+        "rollouts": 8,
+        "seed": 0,
+        "task": "t",
+        "task_version": "1",
+        "weights": "m",
+        "sampling": {},
+        "responses_sha256": "0",
+        "engine": "transformers",
+        "dtype": "float32",
+        "verifier": "exact",
+        "verifier_version": "1",
+        "verifier_options": {},
+    }
+    known: dict[str, Any] = {"kept": 0.5, "swapped": 0.2, "effect": -0.3, "low": -0.4, "high": -0.2, "p_value": 0.001}
+    effects = (
+        Effect(levels={}, n_sites=10, n_problems=4, **known),
+        Effect(levels={"position": changed.pop("level", "early")}, n_sites=10, n_problems=4, **known, p_holm=0.002),
+        Effect(levels={"position": "late"}, n_sites=0, n_problems=0),
+    )
+    fields: dict[str, Any] = {
+        "model": "m",
+        "n_sites": 10,
+        "no_alternative": 1,
+        "draws": 80,
+        "undecided": 2,
+        "effects": effects,
+    }
+    return Interventions(design=InterventionDesign(**(design | changed.pop("design", {}))), **(fields | changed))
+
+
+def put(run: Path, name: str, result: Rescoring | Interventions) -> Path:
+    """Store a result beside a run, as its verb would; the file."""
+    place = "rescored/{}/rescore.json" if isinstance(result, Rescoring) else "interventions/{}/result.json"
+    file = run / place.format(name)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(msgspec.json.encode(result))
+    return file
+
+
+def judge(run: Path, name: str = "judge.py:sound") -> None:
+    """Add a judge's findings to the run's scorecard, made up."""
+    file = run / "scorecard.json"
+    card = msgspec.json.decode(file.read_bytes(), type=Scorecard)
+    found = [estimate("cot_pass@k", 0.1 * k, k=k) for k in (1, 2, 4)] + [estimate("valid_reasoning", 0.75)]
+    judging: dict[str, Any] = {"judge": name, "version": "1", "options": {}, "folder": "f", "rule": "majority"}
+    judging |= {"rollouts": 8, "valid": 6, "invalid": 2, "error": 0}
+    judged = msgspec.structs.replace(card, run={**card.run, "judging": judging}, estimates=[*card.estimates, *found])
+    file.write_bytes(msgspec.json.encode(judged))

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from rlvr_bench import report
-from rlvr_bench.records import Problem
-from tests.reporting.made import write_run
+from rlvr_bench.records import Problem, Tools
+from tests.reporting.made import interventions, judge, put, rescoring, write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -49,6 +49,7 @@ TEXTS = (
     "x" * 1_000_000,
     f"<iframe srcdoc='<script>parent.{CANARY}</script>'></iframe>",
 )
+HOSTILE = "img, iframe, object, embed, base, form, b, i, svg a, a:not([href^='#'])"  # what no page of ours holds
 
 
 def response(problem: int, rollout: int) -> str:
@@ -104,15 +105,20 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, page: tuple[Path, list[Path]]) -> Iterator[Any]:
-    """The page, freshly loaded; afterwards nothing hostile has run, nothing failed, and no request went out."""
+    """The page, freshly loaded."""
+    yield from watched(browser, page[0])
+
+
+def watched(browser: Any, file: Path) -> Iterator[Any]:
+    """A page, freshly loaded; afterwards nothing hostile has run, nothing failed, and no request went out."""
     browser.get_log("performance")
     browser.get_log("browser")
-    browser.get(page[0].as_uri())
+    browser.get(file.as_uri())
     yield browser
     assert browser.execute_script("return typeof window.canary") == "undefined"
     assert browser.get_log("browser") == []
     asked = requests(browser)
-    assert page[0].as_uri() in asked, "requests are not being watched"
+    assert file.as_uri() in asked, "requests are not being watched"
     assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
 
 
@@ -143,15 +149,20 @@ def test_every_chart_draws_when_it_comes_into_view(opened: Any) -> None:
     before = dict(opened.execute_script("return [...charts.values()].map((c) => [c.id, Boolean(c.drawn)])"))
     assert before["pass-at-k"]
     assert not before["quality"], "what is out of sight is not drawn yet"
+    for chart in before:
+        scroll_to(opened, chart)
+    assert len(before) == 17
+
+
+def scroll_to(browser: Any, chart: str) -> None:
+    """Bring a chart into view and see that it is drawn and not empty."""
     marks = """
         const plot = document.getElementById("plot-" + arguments[0]);
         const box = plot.getBoundingClientRect();
         return box.height > 100 && plot.querySelectorAll(".point, .bars path, .hm image, .js-line").length"""
-    for chart in before:
-        opened.execute_script("document.getElementById(arguments[0]).scrollIntoView()", chart)
-        until(partial(_drawn, opened, chart))
-        assert opened.execute_script(marks, chart), f"{chart} is empty"
-    assert len(before) == 17
+    browser.execute_script("document.getElementById(arguments[0]).scrollIntoView()", chart)
+    until(partial(_drawn, browser, chart))
+    assert browser.execute_script(marks, chart), f"{chart} is empty"
 
 
 def _drawn(browser: Any, chart: str) -> bool:
@@ -160,8 +171,7 @@ def _drawn(browser: Any, chart: str) -> bool:
 
 def test_hostile_names_and_texts_are_shown_as_text(opened: Any) -> None:
     opened.execute_script("for (const chart of charts.values()) draw(chart)")
-    elements = "img, iframe, object, embed, base, form, b, i, svg a, a:not([href^='#'])"
-    assert opened.find_elements("css selector", elements) == []
+    assert opened.find_elements("css selector", HOSTILE) == []
     assert opened.execute_script("return document.scripts.length") == 3
     labels = opened.execute_script(
         "return [...document.querySelectorAll('#plot-boundary .y2tick text')].map((e) => e.textContent)"
@@ -324,3 +334,102 @@ def test_a_script_that_came_in_all_the_same_would_not_run(browser: Any, page: tu
     refused = until(lambda: [entry["message"] for entry in browser.get_log("browser")])
     assert browser.execute_script("return typeof window.planted") == "undefined"
     assert "Content Security Policy" in refused[0]
+
+
+IMAGE = f"<img src=x onerror={CANARY}>"
+ANALYSED = {
+    "training": ["steps", "stages", "outcome-entropy", "law"],
+    "shifts": ["moves", "divergence", "perplexities", "categories"],
+    "interventions": ["swaps"],
+    "reasoning": ["cot", "valid-reasoning"],
+    "tools": ["tool-boundary", "tool-calls"],
+}
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task of which everything was computed, with hostile names throughout, and one of which nothing was."""
+    folder = tmp_path_factory.mktemp("deep")
+    statuses = (STATUSES[0], [*STATUSES[1][:2], "cwwwwwww", "ccwwwwww"], [4 * "cccw"[i:] + "ww" for i in range(4)])
+    runs = [
+        write_run(folder / f"{i}", f"{IMAGE}@{10 * i}", PROBLEMS, [line[:8] for line in each], response)
+        for i, each in enumerate(statuses)
+    ]
+    runs.append(write_run(folder / "tool", f"{IMAGE}@10", PROBLEMS, STATUSES[1], response, tools=Tools()))
+    made = rescoring(f"</script><script>{CANARY}</script>", categories=(IMAGE, "<i>kind</i></script>"), notes=(IMAGE,))
+    put(runs[0], IMAGE, made)
+    put(runs[0], "sampled", rescoring(f"</script><script>{CANARY}</script>", divergence="sampled"))
+    put(
+        runs[1], IMAGE, interventions(model=IMAGE, level="<b>early</b>", design={"strata": (IMAGE,), "protocol": IMAGE})
+    )
+    judge(runs[0], IMAGE)
+    plain = write_run(folder / "plain", "m", PROBLEMS, STATUSES[0], response, task="plain")
+    report([*runs, plain], folder / "report.html", rollouts=0)
+    return folder / "report.html"
+
+
+@pytest.fixture
+def analysed(browser: Any, deep: Path) -> Iterator[Any]:
+    yield from watched(browser, deep)
+
+
+def test_what_was_computed_beside_the_runs_is_drawn_in_sections_of_its_own(analysed: Any) -> None:
+    sections = dict(analysed.execute_script("return SECTIONS.map(([id, , , list]) => [id, list.map((c) => c.id)])"))
+    assert {name: sections[name] for name in ANALYSED} == ANALYSED
+    charts = [chart for name in ANALYSED for chart in ANALYSED[name]]
+    assert not any(_drawn(analysed, chart) for chart in charts if chart != "steps"), "drawn before they are seen"
+    for chart in charts:
+        scroll_to(analysed, chart)
+        analysed.execute_script("toggleTable(charts.get(arguments[0]))", chart)
+    assert analysed.find_elements("css selector", HOSTILE) == []
+    assert analysed.execute_script("return document.scripts.length") == 3
+    labels = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent).join(' ')"
+    assert "<i>kind</i>" in analysed.execute_script(labels, "#plot-categories .ytick text")
+    assert "<b>early</b>" in analysed.execute_script(labels, "#plot-swaps .ytick text")
+    choose(analysed, "moves-by", 1)
+    assert "<i>kind</i>" in analysed.execute_script(labels, "#plot-moves .xtick text")
+    analysed.execute_script("Plotly.Fx.hover('plot-moves', [{curveNumber: 1, pointNumber: 1}])")
+    assert "<i>kind</i>" in until(lambda: analysed.execute_script(labels, "#plot-moves .hoverlayer"))
+    assert IMAGE in analysed.execute_script(labels, "#swaps .data td, #categories .data td")
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    analysed.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    until(lambda: analysed.execute_script("return charts.get('swaps').plot._fullLayout.width <= 390"))
+    assert analysed.execute_script("return document.documentElement.scrollWidth") <= 390
+    analysed.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    choose(analysed, "pick-task", 1)
+    seen = "return [...document.querySelectorAll('section, nav a')].filter((e) => e.offsetParent).map((e) => e.id || e.hash)"
+    shown = set(analysed.execute_script(seen))
+    assert {"policy", "#policy"} < shown
+    assert not {name.strip("#") for name in shown} & set(ANALYSED)
+
+
+def test_its_numbers_are_those_of_the_files_and_what_is_absent_says_why(analysed: Any, deep: Path) -> None:
+    file = deep.parent / "0" / "rescored" / IMAGE / "rescore.json"
+    result = json.loads(file.read_text())
+    exact = [row for row in rows(analysed, "divergence") if row["folder"] == IMAGE]
+    assert {(row["measure"], row["rollouts"]): (row["value"], row["low"], row["high"]) for row in exact} == {
+        (item["name"], item.get("group", "all")): (item["value"], item["low"], item["high"])
+        for item in result["estimates"]
+    }
+    assert {row["folder"] for row in rows(analysed, "moves")} == {IMAGE}
+    names = analysed.execute_script(
+        "return [...document.querySelectorAll('#moves-rescoring option')].map((e) => e.text)"
+    )
+    assert len(set(names)) == len(names) == 2, "told apart by the folder's name"
+    absent = {row["perplexity"]: row["note"] for row in rows(analysed, "perplexities") if row["value"] is None}
+    assert absent["other on reference"] == "absent: not computed"
+    choose(analysed, "moves-rescoring", 1)
+    absent = {row["perplexity"]: row["note"] for row in rows(analysed, "perplexities") if row["value"] is None}
+    assert set(absent) == {"other on other", "other on reference"}
+    assert "task t has no reference solutions" in absent["other on reference"]
+    effects = json.loads((deep.parent / "1" / "interventions" / IMAGE / "result.json").read_text())["effects"]
+    found = rows(analysed, "swaps")
+    assert [(row["value"], row["low"], row["p_holm"]) for row in found] == [
+        (e["effect"], e["low"], e["p_holm"]) for e in effects
+    ]
+    assert (found[2]["tokens"], found[2]["note"]) == (0, "absent: no token of this kind")
+    analysed.execute_script("for (const chart of charts.values()) { draw(chart); toggleTable(chart) }")
+    text = analysed.execute_script("return document.body.innerText")
+    assert not re.search(r"NaN|undefined|\[object", text)
+    assert "Not judged: " in text
+    assert "8 correct rollouts" in text

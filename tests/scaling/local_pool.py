@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
-from rlvr_bench.scaling.messages import Event, Failure, Lost, Opened, Report
+from rlvr_bench.scaling.messages import Event, Failure, Lost, Opened, Report, Target
 from rlvr_bench.scaling.replica import Replica
 
 
@@ -31,9 +31,9 @@ class LocalPool:
         self._later(lambda: self.events.put((number, replica.open())))
         return number
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters) -> None:
+    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
         if live := self.replicas[replica]:
-            live.begin(sitting, sampling)
+            live.begin(sitting, sampling, target)
             self._later(lambda: self._collect(replica, sitting))
 
     def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:

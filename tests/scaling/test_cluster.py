@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 
 from rlvr_bench import pipeline
-from rlvr_bench.errors import BadArgument, EngineError, RlvrBenchError
+from rlvr_bench.errors import BadArgument, EngineError, RlvrBenchError, StorageError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
 from rlvr_bench.pipeline.options import Silent
 from rlvr_bench.pipeline.series import evaluate_all
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.store import open_run
+from rlvr_bench.store.places import place
+from tests.store.object_storage import s3_server
 
 pytest.importorskip("ray", reason="needs the ray extra")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -37,10 +39,11 @@ STORE_BYTES = 80 * 2**20
 class TwoNodes:
     """A head and one more node, which can be lost and replaced."""
 
-    def __init__(self) -> None:
+    def __init__(self, bucket: str) -> None:
         import ray
         from ray.cluster_utils import Cluster
 
+        self.bucket = bucket
         # A dead node is noticed within seconds, not half a minute.
         health = {"initial_delay_ms": 1000, "period_ms": 500, "failure_threshold": 3}
         head = {
@@ -67,12 +70,13 @@ def nodes() -> Iterator[TwoNodes]:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  else Ray's workers wait for whatever else the machine does
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    found = TwoNodes()
-    yield found
-    import ray
+    with s3_server() as bucket:  # first, so that the nodes know of it
+        found = TwoNodes(bucket)
+        yield found
+        import ray
 
-    ray.shutdown()
-    found.cluster.shutdown()
+        ray.shutdown()
+        found.cluster.shutdown()
 
 
 def options(out: Path, nodes: TwoNodes | None = None, replicas: int = 3, **changed: object) -> SampleOptions:
@@ -119,12 +123,12 @@ class At(Silent):
     """Calls what it is given once so many rollouts are drawn."""
 
     def __init__(self, *calls: tuple[int, Callable[[], None]]) -> None:
-        self._calls, self._drawn = list(calls), 0
+        self.left, self._drawn = list(calls), 0
 
     def advance(self, rollouts: int, tokens: int = 0) -> None:
         self._drawn += rollouts
-        while self._calls and self._drawn >= self._calls[0][0]:
-            self._calls.pop(0)[1]()
+        while self.left and self._drawn >= self.left[0][0]:
+            self.left.pop(0)[1]()
 
 
 @pytest.fixture
@@ -232,6 +236,56 @@ def test_an_adaptive_run_stops_where_a_single_process_does(
     straight = pipeline.evaluate("fake", TASK, fake(tmp_path / "straight"))[1]
     fakes(monkeypatch, seconds=0.005)
     assert pipeline.evaluate("fake", TASK, fake(tmp_path / "scaled", nodes))[1].problems == straight.problems
+
+
+def test_a_run_on_object_storage_survives_an_engine_and_a_verifier(
+    tmp_path: Path, nodes: TwoNodes, pools: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from rlvr_bench.scaling import cluster
+
+    helpers: list[Any] = []
+    plain = cluster.RayHelpers.__init__
+
+    def noted(self: Any, *given: Any) -> None:
+        plain(self, *given)
+        helpers.append(self)
+
+    def kill(found: Any) -> None:
+        ray.kill(next(handle for handle in found._handles if handle is not None))
+
+    monkeypatch.setattr(cluster.RayHelpers, "__init__", noted)
+    fake = functools.partial(options, n=160, engine="fake", engine_args={}, stop_after=15)
+    straight = pipeline.evaluate("fake", TASK, fake(tmp_path / "straight"))[1]
+    fakes(monkeypatch, seconds=0.005)
+    deaths = At((300, lambda: kill(helpers[0])), (700, lambda: kill(pools[0])))
+    run, card = pipeline.evaluate(
+        "fake", TASK, fake(place(f"{nodes.bucket}/runs"), nodes), GradeOptions(workers=1), deaths
+    )
+    assert str(run).startswith(nodes.bucket)
+    assert not deaths.left
+    assert card.problems == straight.problems
+    assert len(rollouts(run)) == sum(problem["n"] for problem in card.problems)
+    assert len({file.name for file in open_run(run).rollouts.files()}) > 2
+
+
+def test_a_folder_that_a_node_does_not_see_is_told_before_anything_is_drawn(tmp_path: Path, nodes: TwoNodes) -> None:
+    out = place("memory://runs")  # of this process alone
+    with pytest.raises(
+        StorageError, match=r"does not see the run in .*: --out must lie on a file system that all nodes"
+    ):
+        pipeline.sample("fake", TASK, options(out, nodes, engine="fake", engine_args={}))
+
+
+def test_a_node_whose_clock_is_wrong_is_refused(
+    tmp_path: Path, nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = time.time
+    monkeypatch.setattr("rlvr_bench.scaling.cluster.time.time", lambda: here() + 600)
+    with pytest.raises(EngineError, match=r"the clock of node .* is (59[0-9]|60[0-9]) s off this machine's: set it"):
+        pipeline.sample("fake", TASK, options(tmp_path / "runs", nodes, engine="fake", engine_args={}))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_checkpoints_and_tasks_as_one_job(tmp_path: Path, nodes: TwoNodes, pools: list[Any]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from rlvr_bench.records import STATUSES, Outcomes, StoppingRule
+from rlvr_bench.records import STATUSES, Outcomes, ProfileSums, StoppingRule
 
-__all__ = ["outcomes", "under_rule"]
+__all__ = ["outcomes", "under_rule", "with_profiles"]
 
 
 def outcomes(statuses: list[str], **columns: Any) -> Outcomes:
@@ -33,10 +35,18 @@ def outcomes(statuses: list[str], **columns: Any) -> Outcomes:
             name: np.full(size, np.nan)
             for name in ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
         },
-        "entropy_profile": np.full((size, 20), np.nan, dtype=np.float32),
         "asked": max(map(len, statuses)),
     }
     return Outcomes(**{**fields, **columns})
+
+
+def with_profiles(run: Outcomes, profiles: npt.NDArray[np.floating]) -> Outcomes:
+    """The run with these profiles of its rollouts, (R, 20), NaN for a bin without tokens."""
+    sums = ProfileSums(np.zeros((len(run.problem_ids), 4, 20)), np.zeros((len(run.problem_ids), 4, 20), dtype=np.int64))
+    for problem, status, profile in zip(run.problem, run.status, profiles, strict=True):
+        sums.total[problem, status] += np.nan_to_num(profile)
+        sums.count[problem, status] += ~np.isnan(profile)
+    return msgspec.structs.replace(run, entropy_profile=sums)
 
 
 def under_rule(statuses: list[str], asked: int, stop_after: int, batch: int) -> Outcomes:

@@ -9,7 +9,7 @@ import pytest
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers import entropy, quality
 from rlvr_bench.scorers.entropy import length_matched
-from tests.scorers.made import outcomes
+from tests.scorers.made import outcomes, with_profiles
 
 
 def by_group(estimates: list[Estimate], name: str) -> dict[str | None, Estimate]:
@@ -94,7 +94,7 @@ def test_perplexity_is_per_token_and_per_rollout() -> None:
 def test_the_profile_has_a_mean_per_bin_of_position_for_each_outcome() -> None:
     profile = np.full((4, 20), np.nan, dtype=np.float32)
     profile[:, 0], profile[0, 19] = [1.0, 3.0, 7.0, 8.0], 5.0
-    found = by_group(entropy(outcomes(["cwn", "w"], entropy_profile=profile)), "entropy_profile")
+    found = by_group(entropy(with_profiles(outcomes(["cwn", "w"]), profile)), "entropy_profile")
     assert sum(value.value is not None for value in found.values()) == 5
     assert found["0.00-0.05"].value == pytest.approx((11 / 3 + 8) / 2)
     assert found["correct, 0.00-0.05"].value == pytest.approx(1.0)

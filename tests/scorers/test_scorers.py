@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from itertools import combinations, product
 
+import msgspec
 import numpy as np
 import pytest
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import StoppingRule
-from rlvr_bench.scorers import boundary, default_ks, entropy, pass_at_k, quality_rates
+from rlvr_bench.scorers import boundary, common, default_ks, entropy, pass_at_k, quality_rates
+from rlvr_bench.scorers.common import problem_blocks
+from rlvr_bench.scorers.quality import duplicates
+from rlvr_bench.scorers.votes import vote_table
 from tests.scorers.made import outcomes, under_rule
 
 
@@ -151,8 +155,42 @@ def test_under_a_stopping_rule_the_boundary_is_at_the_full_budget() -> None:
     assert (estimate.value, estimate.k) == (1.0, 8)
 
 
-def test_the_first_rollouts_are_a_subset_no_rule_chose() -> None:
-    first = outcomes(["cwcw", "wwww"], entropy_mean=np.arange(8.0)).first(2)
-    assert first.n_samples.tolist() == [2, 2]
-    assert first.n_correct.tolist() == [1, 0]
+def test_fair_outcomes_are_those_that_no_rule_chose() -> None:
+    flags = {"repetition": np.arange(8) % 2 == 0}
+    run = outcomes(["cwcw", "wwww"], entropy_mean=np.arange(8.0), flags=flags)
+    assert run.fair() is run
+    ruled = msgspec.structs.replace(run, stopping=StoppingRule(stop_after=1, batch=2))
+    first = ruled.fair()
+    assert ruled.is_fair.tolist() == [True, True, False, False] * 2
+    assert (first.n_samples.tolist(), first.n_correct.tolist()) == ([2, 2], [1, 0])
+    assert (first.asked, first.stopping) == (2, None)
     assert first.entropy_mean.tolist() == [0.0, 1.0, 4.0, 5.0]
+    assert first.flags["repetition"].tolist() == [True, False] * 2
+
+
+def test_blocks_hold_whole_problems_and_every_rollout_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "BLOCK", 10)
+    n = np.array([0, 4, 6, 0, 1, 25, 3, 3, 3, 3, 0])
+    found = list(problem_blocks(n))
+    assert [int(n[problems].sum()) for problems, _ in found] == [10, 1, 25, 9, 3]
+    for part, size in enumerate((11, 48)):
+        assert np.concatenate([np.arange(size)[each[part]] for each in found]).tolist() == list(range(size))
+    for problems, rows in found:
+        assert rows.stop - rows.start == n[problems].sum()
+    assert list(problem_blocks(np.zeros(0, dtype=np.int64))) == []
+
+
+@pytest.mark.parametrize("block", [1, 7, 40])
+def test_a_run_scored_in_blocks_is_scored_the_same(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    rng = np.random.default_rng(block)
+    rows = ["".join(rng.choice(list("cwne"), size)) for size in (9, 0, 4, 30, 1, 16)]
+    run = outcomes(rows, answer=rng.integers(0, 3, 60).astype(np.int32), text=rng.integers(0, 9, 60).astype(np.int32))
+    ks = [1, 2, 3, 16]
+    votes, repeated = vote_table(run, ks), duplicates(run)
+    monkeypatch.setattr(common, "BLOCK", block)
+    assert np.array_equal(vote_table(run, ks), votes, equal_nan=True)
+    assert np.array_equal(duplicates(run), repeated)
+    seen: set[tuple[int, int]] = set()
+    for pair, again in zip(zip(run.problem.tolist(), run.text.tolist(), strict=True), repeated, strict=True):
+        assert again == (pair in seen)
+        seen.add(pair)

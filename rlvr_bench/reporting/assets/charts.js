@@ -37,7 +37,8 @@ function fillControls(chart) {
 function control(chart, each) {
   const set = (value) => {
     chart.choice[each.key] = value;
-    draw(chart);
+    if (each.shared) redraw();
+    else draw(chart);
   };
   if (!each.options) {
     const box = el("input", { type: "checkbox", id: `${chart.id}-${each.key}`, change: () => set(box.checked) });
@@ -57,6 +58,7 @@ function control(chart, each) {
 }
 
 function draw(chart) {
+  if (chart.card.hidden) return;
   fillControls(chart);
   const rows = chart.rows(chart);
   chart.plot.hidden = !rows.length;
@@ -172,9 +174,14 @@ function lines(rows, options) {
 
 function hoverText(each, options) {
   const format = options.format ?? decimal;
-  const name = each._run === undefined ? "" : `<b>${esc(runs()[each._run].short)}</b><br>`;
+  const name = each._run === undefined ? "" : `<b>${esc(each._name ?? runs()[each._run].short)}</b><br>`;
   return `${name}${esc(options.what(each), 120)}: ${format(each.value)} ${limits(each.low, each.high, format)}<br>${basis(each)}`;
 }
+
+const KIND_SYMBOLS = { all: "circle-open", correct: "circle", wrong: "diamond" };
+const topLegend = () => ({ orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { color: css("--ink") } });
+
+const errorBars = (rows, color) => ({ type: "data", symmetric: false, array: rows.map((each) => (known(each.high) ? each.high - each.value : 0)), arrayminus: rows.map((each) => (known(each.low) ? each.value - each.low : 0)), thickness: 1.5, width: 0, color });
 
 const logAxis = (title, largest) => {
   const ticks = [];
@@ -182,26 +189,32 @@ const logAxis = (title, largest) => {
   return { type: "log", title, tickvals: ticks, ticktext: ticks.map(count) };
 };
 
-// Dots with intervals: a row of the chart per checkpoint, a dot per kind (all, correct, wrong).
+// Dots with intervals: a line of the chart per checkpoint (or whatever `at` of a row is, called `names` of it), a dot per
+// kind (all, correct, wrong, unless `colours` and `symbols` say how other kinds look). Rows without a value stay out.
 function dots(rows, options) {
-  const order = [...new Set(rows.map((each) => each._run))];
-  const place = new Map(order.map((i, j) => [i, order.length - 1 - j]));
+  const at = options.at ?? ((each) => each._run);
+  const order = [...new Set(rows.map(at))];
+  const place = new Map(order.map((key, j) => [key, order.length - 1 - j]));
   const data = options.kinds.map((kind, j) => {
-    const mine = rows.filter((each) => each[options.by] === kind);
-    const shift = (options.kinds.length - 1) / 2 - j;
+    const mine = rows.filter((each) => each[options.by] === kind && known(each.value));
+    const shift = options.level ? 0 : (options.kinds.length - 1) / 2 - j;
+    const color = options.colours?.[j] ?? outcomeColour(kind);
     return {
       type: "scatter", mode: "markers", name: kind, hoverinfo: "text", hovertext: mine.map((each) => hoverText(each, options)),
-      x: mine.map((each) => each.value), y: mine.map((each) => place.get(each._run) + shift * 0.22),
-      error_x: { type: "data", symmetric: false, array: mine.map((each) => (known(each.high) ? each.high - each.value : 0)), arrayminus: mine.map((each) => (known(each.low) ? each.value - each.low : 0)), thickness: 1.5, width: 0, color: outcomeColour(kind) },
-      marker: { color: outcomeColour(kind), size: 9, symbol: { all: "circle-open", correct: "circle", wrong: "diamond" }[kind], line: { width: 2, color: outcomeColour(kind) } },
+      x: mine.map((each) => each.value), y: mine.map((each) => place.get(at(each)) + shift * 0.22),
+      error_x: errorBars(mine, color),
+      marker: { color, size: 9, symbol: options.symbols?.[j] ?? KIND_SYMBOLS[kind], line: { width: 2, color } },
     };
   });
-  return { data, layout: { height: 96 + 34 * order.length + (options.kinds.length > 1 ? 24 : 0), margin: { l: 20, r: 14, t: 10, b: 44 }, showlegend: options.kinds.length > 1, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { color: css("--ink") } }, xaxis: { title: options.title, rangemode: options.rangemode ?? "normal", tickformat: options.tickformat }, yaxis: checkpointAxis(order) } };
+  const axis = options.names ? rowAxis(order.map(options.names), options.letters) : checkpointAxis(order);
+  const zero = options.zero ? { zeroline: true, zerolinewidth: 2, zerolinecolor: css("--soft") } : {};
+  return { data, layout: { height: 96 + 34 * order.length + (options.kinds.length > 1 ? 24 : 0), margin: { l: 20, r: 14, t: 10, b: 44 }, showlegend: options.kinds.length > 1, legend: topLegend(), xaxis: { title: options.title, rangemode: options.rangemode ?? "normal", tickformat: options.tickformat, ...zero }, yaxis: axis } };
 }
 
-const checkpointAxis = (order) => ({
-  tickvals: order.map((_, j) => order.length - 1 - j), ticktext: order.map((i) => esc(runs()[i].short, narrow() ? 14 : 26)), range: [-0.6, order.length - 0.4], showgrid: false, zeroline: false,
+const rowAxis = (names, letters = 26) => ({
+  tickvals: names.map((_, j) => names.length - 1 - j), ticktext: names.map((name) => esc(name, narrow() ? Math.ceil(0.55 * letters) : letters)), range: [-0.6, names.length - 0.4], showgrid: false, zeroline: false,
 });
+const checkpointAxis = (order) => rowAxis(order.map((i) => runs()[i].short));
 
 // A table of shaded cells: a row per checkpoint, a column per kind, the number written in.
 function cells(rows, options) {

@@ -1,14 +1,24 @@
 // Puts the page together and keeps it in step with task, baseline, shown checkpoints, theme and window.
 
+// What was computed for none of the runs has no section, and what was not for those of a task is hidden.
 const SECTIONS = [
-  ["reach", "What can each checkpoint reach?", [passAtK, difference, tiers, cover, guess]],
-  ["problems", "Which problems?", [upset, chance, histogram, heat]],
-  ["policy", "How does the policy explore?", [steps, entropyKinds, branching, profile, lengths]],
-  ["responses", "What do the responses look like?", [quality, diversity, answerEntropy]],
-];
+  ["reach", "Reach", "What can each checkpoint reach?", [passAtK, difference, tiers, cover, guess]],
+  ["problems", "Problems", "Which problems?", [upset, chance, histogram, heat]],
+  ["policy", "Exploration", "How does the policy explore?", [...(hasTraining() ? [] : [steps]), entropyKinds, branching, profile, lengths]],
+  ["training", "Training", "What happens during training?", hasTraining() ? [steps, stages, outcomeEntropy, law] : []],
+  ["shifts", "Shifts", "Where did probability move?", [moves, divergence, perplexities, categories]],
+  ["interventions", "Interventions", "Which tokens decide the answer?", [swaps]],
+  ["reasoning", "Reasoning", "Is the reasoning valid?", [cot, validReasoning]],
+  ["tools", "Tools", "What do tools change?", [toolBoundary, toolCalls]],
+  ["responses", "Responses", "What do the responses look like?", [quality, diversity, answerEntropy]],
+].map(([id, short, title, list]) => [id, short, title, list.filter((chart) => PAGE.some((each) => isPresent(chart, each)))]).filter(([, , , list]) => list.length);
+
+function isPresent(chart, each) {
+  return chart.present ? chart.present(each) : true;
+}
 
 function build() {
-  const links = [["summary", "Summary"], ...SECTIONS.map(([id, title]) => [id, title.replace(/^.*(reach|problems|explore|responses).*$/, (_, word) => ({ reach: "Reach", problems: "Problems", explore: "Exploration", responses: "Responses" })[word])]), ["rollouts", "Rollouts"], ["words", "Words"], ["settings", "Settings"]];
+  const links = [["summary", "Summary"], ...SECTIONS, ["rollouts", "Rollouts"], ["words", "Words"], ["settings", "Settings"]];
   document.getElementById("top").replaceChildren(
     el("div", { class: "head" },
       el("h1", { id: "title" }),
@@ -17,7 +27,7 @@ function build() {
   document.getElementById("page").replaceChildren(
     el("div", { class: "bar", id: "bar" }),
     el("section", { id: "summary" }, el("h2", { text: "Summary" }), el("ul", { class: "findings", id: "findings" }), el("div", { id: "summary-table" }), el("div", { id: "notes" })),
-    ...SECTIONS.map(([id, title, list]) => el("section", { id }, el("h2", { text: title }), el("div", { class: "cards" }, ...list.map(cardOf)))),
+    ...SECTIONS.map(([id, , title, list]) => el("section", { id }, el("h2", { text: title }), el("div", { class: "cards" }, ...list.map(cardOf)))),
     el("section", { id: "rollouts" }, el("h2", { text: "Read some rollouts" }), readerCard()),
     el("section", { id: "words" }, el("h2", { text: "What the words mean" }), words()),
     el("section", { id: "settings" }, el("h2", { text: "How the runs were made" }), el("div", { id: "settings-list" })));
@@ -31,6 +41,12 @@ function fill() {
   document.getElementById("summary-table").replaceChildren(...summaryTable());
   document.getElementById("notes").replaceChildren(...task().notes.map((text) => el("p", { class: "note", text: `Note: ${text}` })));
   document.getElementById("settings-list").replaceChildren(...settings());
+  for (const [id, , , list] of SECTIONS) {
+    for (const chart of list) chart.card.hidden = !isPresent(chart, task());
+    const empty = list.every((chart) => chart.card.hidden);
+    document.getElementById(id).hidden = empty;
+    document.querySelector(`nav a[href="#${id}"]`).hidden = empty;
+  }
   fillBar();
   fillReader();
 }

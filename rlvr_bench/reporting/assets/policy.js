@@ -3,64 +3,6 @@
 const KINDS = ["all", "correct", "wrong"];
 const STATISTICS = "These scorecards have no token statistics (evaluate with --token-stats summary).";
 
-const seriesMeasures = {
-  token_entropy: ["token entropy, nats", null, undefined],
-  branching_factor: ["branching factor", null, undefined],
-  answer_entropy: ["answer entropy, nats", null, undefined],
-  "pass@k, k = 1": ["pass@1", null, 1],
-  "pass@k, largest k": ["pass@k at the largest k", null, "largest"],
-};
-
-function seriesEstimate(run, measure) {
-  const [, group, k] = seriesMeasures[measure];
-  if (k === undefined) return estimates(run, measure, group)[0];
-  const curve = estimates(run, "pass@k").filter((each) => known(each.value));
-  return curve.find((each) => each.k === (k === "largest" ? largestK() : k));
-}
-
-const steps = {
-  id: "steps",
-  title: "Over training",
-  explain: "A measure at each training step. Falling token entropy means that the policy commits itself; when it nears zero there is little left to explore.",
-  wide: true,
-  controls: [{ key: "measure", label: "measure", initial: "token_entropy", options: () => Object.entries(seriesMeasures).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
-  empty: "No training series here: needs two checkpoints whose names end in their step, such as grpo@200 or global_step_200.",
-  rows(chart) {
-    const measure = chosen(chart, "measure");
-    const found = shownRuns().filter((i) => runs()[i].step !== null && known(seriesEstimate(runs()[i], measure)?.value)).map((i) => row(i, seriesEstimate(runs()[i], measure), { series: runs()[i].series, step: runs()[i].step, measure }));
-    found.sort((a, b) => a.series.localeCompare(b.series) || a.step - b.step);
-    return found.filter((each) => found.some((other) => other.series === each.series && other.step !== each.step));
-  },
-  figure(rows, chart) {
-    const measure = chosen(chart, "measure");
-    const rate = measure.startsWith("pass");
-    const options = { format: rate ? percent : decimal, what: (each) => `step ${count(each.step)}, ${seriesMeasures[each.measure][0]}` };
-    const names = [...new Set(rows.map((each) => each.series))];
-    const data = names.map((name, j) => {
-      const mine = rows.filter((each) => each.series === name);
-      return {
-        type: "scatter", mode: "lines+markers", name: esc(name.split("/").pop()), x: mine.map((each) => each.step), y: mine.map((each) => each.value), hoverinfo: "text", hovertext: mine.map((each) => hoverText(each, options)),
-        error_y: { type: "data", symmetric: false, array: mine.map((each) => (known(each.high) ? each.high - each.value : 0)), arrayminus: mine.map((each) => (known(each.low) ? each.value - each.low : 0)), thickness: 1.3, width: 3, color: css("--soft") },
-        line: { color: names.length > 1 ? COLOURS[shade()][j % 12] : css("--soft"), width: 2 }, marker: { size: 9, color: mine.map((each) => colour(each._run)), symbol: symbol(j) },
-      };
-    });
-    const knots = measure === "token_entropy" ? task().stages.filter((each) => each.fit.second_stage) : [];
-    const shapes = knots.flatMap(({ fit }) => [
-      { type: "rect", xref: "x", yref: "paper", x0: fit.low, x1: fit.high, y0: 0, y1: 1, line: { width: 0 }, fillcolor: css("--faint"), opacity: 0.35, layer: "below" },
-      { type: "line", xref: "x", yref: "paper", x0: fit.knot, x1: fit.knot, y0: 0, y1: 1, line: { color: css("--soft"), width: 1, dash: "dot" } },
-    ]);
-    const annotations = knots.map(({ fit }) => ({ x: fit.knot, y: 1, yref: "paper", xanchor: "left", yanchor: "top", text: ` second stage from step ${decimal(fit.knot)}`, showarrow: false, font: { color: css("--soft"), size: 11 } }));
-    return { data, layout: { height: 320, showlegend: names.length > 1, shapes, annotations, xaxis: { title: "training step" }, yaxis: { title: seriesMeasures[measure][0], rangemode: "tozero", tickformat: rate ? ".0%" : undefined } } };
-  },
-  says: (rows, chart) => `${standardNote(rows)}${chosen(chart, "measure") === "token_entropy" ? task().stages.map(stageWords).join("") : ""}`,
-};
-
-function stageWords({ series, fit }) {
-  const name = task().stages.length > 1 ? `${series}: ` : "";
-  if (fit.second_stage) return ` ${name}The course bends at step ${decimal(fit.knot)} ${limits(fit.low, fit.high, decimal)}, ${pValue(fit.p_value)} against a straight line.`;
-  return ` ${name}Stages: ${fit.note ?? "none found"}.`;
-}
-
 // Dots of one statistic over all, correct and wrong rollouts.
 function byOutcome(id, title, explain, name, axis) {
   const groups = (matched) => (matched ? [["correct", "correct, length-matched"], ["wrong", "wrong, length-matched"]] : [["all", null], ["correct", "correct"], ["wrong", "wrong"]]);

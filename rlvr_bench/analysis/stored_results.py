@@ -1,0 +1,56 @@
+"""Results of an analysis that lie beside a run, read back by name: rescorings and interventions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from rlvr_bench.analysis.intervention_results import INTERVENTIONS_SCHEMA, Interventions
+from rlvr_bench.analysis.shift_results import RESCORE_SCHEMA, Rescoring
+from rlvr_bench.errors import RunError
+
+__all__ = ["read_interventions", "read_rescorings"]
+
+T = TypeVar("T")
+
+
+def read_rescorings(run: Path) -> dict[str, Rescoring]:
+    """Every finished rescoring of the run in folder ``run``, ``rescored/<name>/rescore.json``, by name.
+
+    Raises RunError where a file is damaged or of another schema.
+    """
+    found = {}
+    for file in sorted(run.glob("rescored/*/rescore.json")):
+        result = _read(file, Rescoring)
+        _check_schema(file, result.schema, RESCORE_SCHEMA)
+        found[file.parent.name] = result
+    return found
+
+
+def read_interventions(run: Path) -> dict[str, Interventions]:
+    """Every finished set of interventions in the run's responses, ``interventions/<name>/result.json``, by name.
+
+    Raises RunError where a file is damaged or of another schema.
+    """
+    found = {}
+    for file in sorted(run.glob("interventions/*/result.json")):
+        result = _read(file, Interventions)
+        _check_schema(file, result.design.schema, INTERVENTIONS_SCHEMA)
+        found[file.parent.name] = result
+    return found
+
+
+def _read(file: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror or error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is one
+        raise RunError(f"{file}: damaged ({error}). Delete it and run the same command again.") from error
+
+
+def _check_schema(file: Path, found: int, known: int) -> None:
+    if found != known:
+        raise RunError(f"{file}: schema {found}, this version of rlvr-bench reads {known}")

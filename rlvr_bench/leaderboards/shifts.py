@@ -1,0 +1,43 @@
+"""How far a checkpoint lies from its base: from the rescorings that lie beside its scorecard."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from rlvr_bench.analysis.shift_results import Rescoring
+from rlvr_bench.analysis.stored_results import read_rescorings
+from rlvr_bench.leaderboards.columns import Cell, Row
+from rlvr_bench.leaderboards.entries import cells_of
+from rlvr_bench.records import Scorecard
+
+__all__ = ["shift_cells"]
+
+THRESHOLD = 0.1  # a column has one meaning: moves by another threshold are not shown
+
+
+def shift_cells(file: Path, card: Scorecard, base: Cell) -> Row:
+    """The cells ``kl_to``, ``kl`` and ``moved_share`` of a scorecard; none where it lies in no run folder.
+
+    Of several rescorings the one under ``base`` counts, else the only one under another checkpoint. The divergence is the
+    exact one, else the mean log ratio of tokens drawn from the model's own law; drawn otherwise there is none. Raises
+    RunError where a rescoring's file is damaged.
+    """
+    found = _chosen(read_rescorings(file.parent).values(), base) if file.name == "scorecard.json" else None
+    if found is None:
+        return {}
+    estimates = {item.name: item for item in found.estimates if item.group is None}
+    sampling = card.run.get("sampling") or {}
+    own_law = sampling.get("temperature") == 1 and sampling.get("top_p") == 1 and not sampling.get("top_k")
+    divergence = estimates.get("kl") or (estimates.get("kl_k1") if own_law else None)
+    moved = estimates.get("moved_share") if found.threshold == THRESHOLD else None
+    return {"kl_to": found.other.model, **cells_of("kl", divergence), **cells_of("moved_share", moved)}
+
+
+def _chosen(rescorings: Collection[Rescoring], base: Cell) -> Rescoring | None:
+    others = [each for each in rescorings if each.other.weights != each.own.weights]
+    under_base = [each for each in others if each.other.model == base]
+    candidates = under_base or others
+    if len({each.other.weights for each in candidates}) != 1:
+        return None
+    return max(candidates, key=lambda each: (each.divergence == "exact", each.n_tokens))

@@ -1,0 +1,158 @@
+"""What was computed beside the runs of a page: rescorings, interventions, judges, tools, and their training series."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from rlvr_bench.analysis.intervention_results import Interventions
+from rlvr_bench.analysis.shift_results import Rescoring
+from rlvr_bench.analysis.stored_results import read_interventions, read_rescorings
+from rlvr_bench.analysis.training_series import TrainingSeries, series_of
+from rlvr_bench.comparison.steps import step_of
+from rlvr_bench.errors import RunError
+from rlvr_bench.records import Tools
+from rlvr_bench.reporting.sources import Source
+
+__all__ = [
+    "PageInterventions",
+    "PageJudge",
+    "PageRescoring",
+    "PageSeries",
+    "PageTools",
+    "interventions",
+    "judge_of",
+    "rescorings",
+    "text_and_tools",
+    "tools_of",
+    "training",
+]
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class PageRescoring(msgspec.Struct, frozen=True, kw_only=True):
+    """Run number ``run`` under another checkpoint, as ``rescored/<name>/rescore.json`` has it."""
+
+    run: int
+    name: str
+    result: Rescoring
+
+
+class PageInterventions(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of run number ``run`` swapped, as ``interventions/<name>/result.json`` has it."""
+
+    run: int
+    name: str
+    result: Interventions
+
+
+class PageSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """The checkpoints of one training run, numbers ``runs`` by step; their metrics are the estimates of those runs."""
+
+    series: str
+    runs: list[int]
+    result: TrainingSeries
+
+
+class PageTools(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run could call while it answered, and how often it did: calls, and failed ones, per response."""
+
+    language: str
+    version: str
+    calls: float | None
+    errors: float | None
+
+
+class PageJudge(msgspec.Struct, frozen=True, kw_only=True):
+    """Who judged a run's reasoning, how votes were combined, and the verdicts on its correct rollouts."""
+
+    judge: str
+    version: str
+    rule: str
+    rollouts: int
+    valid: int
+    invalid: int
+    error: int
+
+
+def rescorings(sources: Sequence[Source]) -> list[PageRescoring]:
+    """Every rescoring that lies beside a run. Raises RunError where its file is damaged."""
+    return [
+        PageRescoring(run=number, name=name, result=result)
+        for number, source in enumerate(sources)
+        if source.run is not None
+        for name, result in read_rescorings(source.run.path).items()
+    ]
+
+
+def interventions(sources: Sequence[Source]) -> list[PageInterventions]:
+    """Every set of interventions that lies beside a run. Raises RunError where its file is damaged."""
+    return [
+        PageInterventions(run=number, name=name, result=result)
+        for number, source in enumerate(sources)
+        if source.run is not None
+        for name, result in read_interventions(source.run.path).items()
+    ]
+
+
+def tools_of(source: Source) -> PageTools | None:
+    """None for a run without tools. Raises RunError where the scorecard is damaged there."""
+    tools, quality = _part(source, "tools", Tools), source.card.quality
+    if tools is None:
+        return None
+    return PageTools(
+        language=tools.language,
+        version=tools.version,
+        calls=quality.get("tool_calls_per_response"),
+        errors=quality.get("tool_errors_per_response"),
+    )
+
+
+def judge_of(source: Source) -> PageJudge | None:
+    """None for a run that was not judged, or not to the end. Raises RunError where the scorecard is damaged there."""
+    return _part(source, "judging", PageJudge)
+
+
+def _part(source: Source, name: str, kind: type[T]) -> T | None:
+    value = source.card.run.get(name)
+    try:
+        return None if value is None else msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{source.file}: damaged at run.{name} ({error}). Run `rlvr-bench score` again.") from error
+
+
+def text_and_tools(sources: Sequence[Source]) -> list[tuple[int, int]]:
+    """Numbers of the runs of one checkpoint without tools and with them."""
+    plain, able = (
+        [number for number, source in enumerate(sources) if (tools_of(source) is None) is without]
+        for without in (True, False)
+    )
+    return [(text, tool) for text in plain for tool in able if _checkpoint(sources[text]) == _checkpoint(sources[tool])]
+
+
+def training(sources: Sequence[Source], allow: Collection[str]) -> list[PageSeries]:
+    """Every training series of at least two steps; of two runs of one step the first counts.
+
+    A checkpoint drawn with tools is of another series than without. Raises the errors of ``series``.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for number, source in enumerate(sources):
+        tools, step = tools_of(source), step_of(str(source.card.run.get("model", "")))
+        if step is not None:
+            name = step.series if tools is None else f"{step.series} + {tools.language}"
+            found.setdefault(name, {}).setdefault(step.step, number)
+    return [_series(name, at, sources, allow) for name, at in found.items() if len(at) > 1]
+
+
+def _series(name: str, at: dict[int, int], sources: Sequence[Source], allow: Collection[str]) -> PageSeries:
+    steps = sorted(at)
+    cards = [(sources[at[step]].file, sources[at[step]].card) for step in steps]
+    result = msgspec.structs.replace(series_of(cards, steps, allow), metrics=())
+    return PageSeries(series=name, runs=[at[step] for step in steps], result=result)
+
+
+def _checkpoint(source: Source) -> tuple[object, object]:
+    return source.card.run.get("model"), source.card.run.get("weights")

@@ -1,0 +1,168 @@
+// One training run seen through its checkpoints: measures against the step, stages, and the entropy-performance law.
+
+const LONG = 3; // checkpoints from which on a series has a section of its own
+const longSeries = (each) => each.series.filter((one) => one.runs.length >= LONG);
+const hasTraining = () => PAGE.some((each) => longSeries(each).length > 0);
+
+const seriesMeasures = {
+  token_entropy: ["token entropy, nats", null, undefined],
+  branching_factor: ["branching factor", null, undefined],
+  answer_entropy: ["answer entropy, nats", null, undefined],
+  "pass@k, k = 1": ["pass@1", null, 1],
+  "pass@k, largest k": ["pass@k at the largest k", null, "largest"],
+};
+
+function seriesEstimate(run, measure) {
+  const [, group, k] = seriesMeasures[measure];
+  if (k === undefined) return estimates(run, measure, group)[0];
+  const curve = estimates(run, "pass@k").filter((each) => known(each.value));
+  return curve.find((each) => each.k === (k === "largest" ? largestK() : k));
+}
+
+const steps = {
+  id: "steps",
+  title: "Over training",
+  explain: "A measure at each training step. Falling token entropy means that the policy commits itself; when it nears zero there is little left to explore.",
+  wide: true,
+  present: (each) => !hasTraining() || each.series.length > 0,
+  controls: [{ key: "measure", label: "measure", initial: "token_entropy", options: () => Object.entries(seriesMeasures).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
+  empty: "No training series here: needs two checkpoints whose names end in their step, such as grpo@200 or global_step_200.",
+  rows(chart) {
+    const measure = chosen(chart, "measure");
+    const found = shownRuns().filter((i) => runs()[i].step !== null && known(seriesEstimate(runs()[i], measure)?.value)).map((i) => row(i, seriesEstimate(runs()[i], measure), { series: runs()[i].series, step: runs()[i].step, measure }));
+    found.sort((a, b) => a.series.localeCompare(b.series) || a.step - b.step);
+    return found.filter((each) => found.some((other) => other.series === each.series && other.step !== each.step));
+  },
+  figure(rows, chart) {
+    const measure = chosen(chart, "measure");
+    const rate = measure.startsWith("pass");
+    const options = { format: rate ? percent : decimal, what: (each) => `step ${count(each.step)}, ${seriesMeasures[each.measure][0]}` };
+    const names = [...new Set(rows.map((each) => each.series))];
+    const data = names.map((name, j) => {
+      const mine = rows.filter((each) => each.series === name);
+      return {
+        type: "scatter", mode: "lines+markers", name: esc(name.split("/").pop()), x: mine.map((each) => each.step), y: mine.map((each) => each.value), hoverinfo: "text", hovertext: mine.map((each) => hoverText(each, options)),
+        error_y: { type: "data", symmetric: false, array: mine.map((each) => (known(each.high) ? each.high - each.value : 0)), arrayminus: mine.map((each) => (known(each.low) ? each.value - each.low : 0)), thickness: 1.3, width: 3, color: css("--soft") },
+        line: { color: names.length > 1 ? COLOURS[shade()][j % 12] : css("--soft"), width: 2 }, marker: { size: 9, color: mine.map((each) => colour(each._run)), symbol: symbol(j) },
+      };
+    });
+    const knots = fitsOf(measure).filter((each) => each.second_stage);
+    const shapes = knots.flatMap((fit) => [
+      { type: "rect", xref: "x", yref: "paper", x0: fit.low, x1: fit.high, y0: 0, y1: 1, line: { width: 0 }, fillcolor: css("--faint"), opacity: 0.35, layer: "below" },
+      { type: "line", xref: "x", yref: "paper", x0: fit.knot, x1: fit.knot, y0: 0, y1: 1, line: { color: css("--soft"), width: 1, dash: "dot" } },
+    ]);
+    const annotations = knots.map((fit) => ({ x: fit.knot, y: 1, yref: "paper", xanchor: "left", yanchor: "top", text: ` second stage from step ${decimal(fit.knot)}`, showarrow: false, font: { color: css("--soft"), size: 11 } }));
+    return { data, layout: { height: 320, showlegend: names.length > 1, shapes, annotations, xaxis: { title: "training step" }, yaxis: { title: seriesMeasures[measure][0], rangemode: "tozero", tickformat: rate ? ".0%" : undefined } } };
+  },
+  says: (rows, chart) => `${standardNote(rows)}${fitsOf(chosen(chart, "measure")).map(stageWords).join("")}`,
+};
+
+// The stage fits of a measure, one for each series.
+function fitsOf(measure) {
+  const metric = { "pass@k, k = 1": "pass@1", "pass@k, largest k": `pass@${largestK()}` }[measure] ?? measure;
+  return task().series.flatMap(({ series, result }) => result.stages.filter((fit) => fit.metric === metric).map((fit) => ({ series, ...fit })));
+}
+
+function stageWords(fit) {
+  const name = task().series.length > 1 ? `${fit.series}: ` : "";
+  const course = fit.scale === "log" ? "The course of its logarithm" : "The course";
+  if (fit.second_stage) return ` ${name}${course} bends at step ${decimal(fit.knot)} ${limits(fit.low, fit.high, decimal)}, ${pValue(fit.p_value)} against a straight line.`;
+  return ` ${name}Stages: ${fit.note ?? "none found"}.`;
+}
+
+// The cards of the section share the choice of the series.
+const trainingChoice = { series: 0, matched: "plain" };
+const seriesControl = { key: "series", label: "series", shared: true, options: () => longSeries(task()).map((each, j) => [j, clip(each.series, 60)]) };
+const chosenSeries = (chart) => longSeries(task())[chosen(chart, "series") ?? 0];
+const ofSeries = { choice: trainingChoice, present: (each) => longSeries(each).length > 0 };
+const sentence = (text) => `${text.slice(0, 1).toUpperCase()}${text.slice(1)}.`;
+const metricWords = (metric) => metric.replaceAll("_", " ");
+
+const BEND = "second stage begins", QUARTERS = "three quarters of the change done";
+
+const stages = {
+  ...ofSeries,
+  id: "stages",
+  title: "When does each measure change?",
+  explain: "Circles: the step at which a second stage begins, with its interval, where two segments fit better than one straight line (BIC and a test). Diamonds: the step by which three quarters of a measure's whole change have happened.",
+  controls: [seriesControl],
+  rows(chart) {
+    const { series, result } = chosenSeries(chart);
+    const one = (metric, what, more) => ({ series, metric, what, value: null, low: null, high: null, level: null, p_value: null, scale: "", slope: null, slope_before: null, slope_after: null, change_from: null, change_to: null, checkpoints: result.checkpoints.length, n_problems: result.n_problems, note: "", ...more });
+    const fits = result.stages.map((fit) => one(fit.metric, BEND, { value: fit.knot, low: fit.low, high: fit.high, level: fit.level, p_value: fit.p_value, scale: fit.scale, slope: fit.slope, slope_before: fit.slope_before, slope_after: fit.slope_after, checkpoints: fit.n_points, note: fit.note ?? "" }));
+    const marks = result.milestones.map((mark) => one(mark.metric, QUARTERS, { value: mark.step, change_from: mark.first, change_to: mark.last }));
+    return [...fits, ...marks];
+  },
+  figure: (rows) => dots(rows, { by: "what", kinds: [BEND, QUARTERS], at: (each) => each.metric, names: metricWords, letters: 40, title: "training step", colours: [css("--accent"), css("--soft")], symbols: ["circle", "diamond-open"], what: (each) => `${metricWords(each.metric)}: ${each.what} at step` }),
+  says(rows, chart) {
+    const { result } = chosenSeries(chart);
+    const found = rows.filter((each) => each.what === BEND && known(each.value)).length;
+    const notes = [...new Set(result.stages.filter((fit) => fit.second_stage === null).map((fit) => fit.note))];
+    const words = notes.length ? sentence(notes.join("; ")) : found ? `${count(found)} of ${count(result.stages.length)} measures have a second stage.` : "No measure has a second stage: each course is one straight line (entropy and branching: their logarithms), as far as these checkpoints show.";
+    return `${plural(result.checkpoints.length, "checkpoint")} on ${plural(result.n_problems, "problem")}. ${words}`;
+  },
+};
+
+const outcomeEntropy = {
+  ...ofSeries,
+  id: "outcome-entropy",
+  title: "Entropy of correct and wrong rollouts over training",
+  explain: "Whether the policy grows sure of what is right sooner than of what is wrong. Wrong rollouts are often longer, so compare them matched in length too.",
+  controls: [seriesControl, { key: "matched", label: "rollouts", options: () => [["plain", "as drawn"], ...(runs().some((run) => estimates(run, "token_entropy", "correct, length-matched").length) ? [["matched", "matched in length"]] : [])] }],
+  empty: STATISTICS,
+  rows(chart) {
+    const kinds = chosen(chart, "matched") === "matched" ? [["correct", "correct, length-matched"], ["wrong", "wrong, length-matched"]] : [["all", null], ["correct", "correct"], ["wrong", "wrong"]];
+    const shown = chosenSeries(chart).runs.filter((i) => !state.hidden.has(i));
+    return kinds.flatMap(([kind, group]) => shown.flatMap((i) => estimates(runs()[i], "token_entropy", group).filter((each) => known(each.value)).map((each) => row(i, each, { step: runs()[i].step, rollouts: kind, group: group ?? "all" }))));
+  },
+  figure(rows) {
+    const data = KINDS.filter((kind) => rows.some((each) => each.rollouts === kind)).map((kind) => {
+      const mine = rows.filter((each) => each.rollouts === kind);
+      return { type: "scatter", mode: "lines+markers", name: kind, x: mine.map((each) => each.step), y: mine.map((each) => each.value), hoverinfo: "text", hovertext: mine.map((each) => hoverText(each, { what: () => `token entropy, ${each.group}` })), error_y: errorBars(mine, outcomeColour(kind)), line: { color: outcomeColour(kind), width: 2, dash: kind === "all" ? "dot" : "solid" }, marker: { color: outcomeColour(kind), size: 7, symbol: KIND_SYMBOLS[kind] } };
+    });
+    return { data, layout: { height: 340, showlegend: true, legend: topLegend(), xaxis: { title: "training step" }, yaxis: { title: "entropy, nats", rangemode: "tozero" } } };
+  },
+};
+
+const law = {
+  ...ofSeries,
+  id: "law",
+  title: "Performance bought with entropy",
+  explain: "pass@1 against mean token entropy H at every checkpoint, and the law pass@1 = −a·exp(H) + b fitted to them (arXiv 2505.22617). At H = 0 stands its ceiling: what is left when all entropy is spent. Open diamonds: what the first third of the checkpoints foretold, given the entropies that came.",
+  wide: true,
+  controls: [seriesControl],
+  empty: "Needs token entropy at checkpoints that differ in it.",
+  rows(chart) {
+    const series = chosenSeries(chart), found = series.result.law;
+    if (!found) return [];
+    const one = (what, more) => ({ series: series.series, what, step: null, entropy: null, value: null, low: null, high: null, level: null, foretold: null, n_problems: series.result.n_problems, method: "", ...more });
+    const late = found.forecast?.n_fitted ?? Infinity;
+    const points = found.entropy.map((entropy, j) => ({ ...one("checkpoint", { step: series.result.checkpoints[j].step, entropy, value: found.performance[j], foretold: found.forecast?.predicted[j - late] ?? null }), _run: series.runs[j] }));
+    const fitted = [["a", found.a], ["b", found.b], ["ceiling", found.ceiling], ["foretold less actual at the end", found.forecast?.final_error]];
+    return [...points, ...fitted.filter(([, each]) => each).map(([what, each]) => one(what, { value: each.value, low: each.low ?? null, high: each.high ?? null, level: each.level ?? 0.95, entropy: what === "ceiling" ? 0 : null, method: each.method }))];
+  },
+  figure(rows, chart) {
+    const found = chosenSeries(chart).result.law;
+    const seen = rows.filter((each) => each.what === "checkpoint"), told = seen.filter((each) => known(each.foretold)), top = rows.filter((each) => each.what === "ceiling");
+    const x = Array.from({ length: 61 }, (_unused, j) => (1.06 * Math.max(...found.entropy) * j) / 60);
+    const heights = [...seen, ...top].flatMap((each) => [each.value, each.low, each.high, each.foretold]).filter(known).map((value) => Math.min(Math.max(value, 0), 1)); // a law that does not hold leaves [0, 1]
+    const text = (each, value, word) => `<b>${esc(runs()[each._run].short)}</b><br>${word} ${percent(value)} at entropy ${decimal(each.entropy)}<br>${plural(each.n_problems, "problem")}`;
+    return {
+      data: [
+        { type: "scatter", mode: "lines", name: "law", x, y: x.map((entropy) => found.b.value - found.a.value * Math.exp(entropy)), line: { color: css("--soft"), width: 1.5, dash: "dot" }, hoverinfo: "skip" },
+        { type: "scatter", mode: "markers", name: "checkpoints", x: seen.map((each) => each.entropy), y: seen.map((each) => each.value), marker: { size: 10, color: seen.map((each) => colour(each._run)) }, hoverinfo: "text", hovertext: seen.map((each) => text(each, each.value, "pass@1")) },
+        { type: "scatter", mode: "markers", name: "foretold", x: told.map((each) => each.entropy), y: told.map((each) => each.foretold), marker: { size: 10, symbol: "diamond-open", color: css("--ink"), line: { width: 1.5 } }, hoverinfo: "text", hovertext: told.map((each) => text(each, each.foretold, "foretold pass@1")) },
+        { type: "scatter", mode: "markers", name: "ceiling", x: top.map(() => 0), y: top.map((each) => each.value), error_y: errorBars(top, css("--accent")), marker: { size: 10, symbol: "square", color: css("--accent") }, hoverinfo: "text", hovertext: top.map((each) => `ceiling ${percent(each.value)} ${limits(each.low, each.high, percent)}<br>${plural(each.n_problems, "problem")}`) },
+      ],
+      layout: { height: 380, showlegend: true, legend: topLegend(), xaxis: { title: "token entropy H, nats", range: [-0.02 * x.at(-1), x.at(-1)] }, yaxis: { title: "pass@1", tickformat: ".0%", range: [Math.min(...heights) - 0.03, Math.max(...heights) + 0.03] } },
+    };
+  },
+  says(rows, chart) {
+    const found = chosenSeries(chart).result.law;
+    const one = (each, format) => `${format(each.value)} ${limits(each.low, each.high, format)}`;
+    const fit = `a = ${one(found.a, decimal)}, b = ${one(found.b, decimal)}; ceiling ${one(found.ceiling, percent)}${known(found.r_squared) ? `; R² = ${found.r_squared.toFixed(2)}` : ""}.`;
+    const told = found.forecast, broken = found.ceiling.value < 0 || found.ceiling.value > 1 ? " No pass@1 lies there: the law does not hold for these checkpoints." : "";
+    const forecast = told ? ` Foretold from the first ${told.n_fitted}: off by ${decimal(100 * told.rmse, 2)} points on average (root mean square), ${decimal(100 * told.rmse_unchanged, 2)} if nothing had changed any more; at the end ${one(told.final_error, points)} points.` : ` ${sentence(found.note ?? "no forecast")}`;
+    return `${fit}${broken}${forecast} Intervals at 95 % hold for other problems of the kind, not for another training run.`;
+  },
+};

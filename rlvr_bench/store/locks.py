@@ -1,0 +1,161 @@
+"""One writer at a time: a lock that falls with its process on a file system, one that must be kept alive on object storage.
+
+The lock's content names its owner. Whoever writes on the owner's behalf elsewhere (a replica on another node) looks first
+whether the owner still has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from rlvr_bench.errors import RunLocked, StorageError
+from rlvr_bench.store.places import is_remote, make_folder, read_if_there, reason, write_atomically
+
+__all__ = ["Lock", "Owner", "lock_folder", "owner_of"]
+
+# A lease is renewed every BEAT_S; one that has not changed for DEAD_S, by the clock of whoever waits, is taken over.
+BEAT_S = 5.0
+DEAD_S = 20.0
+SETTLE_S = 1.0  # two that take over at once: both wait so long, and the one that was overwritten leaves
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who holds a lock; ``token`` tells two holders of one process apart, ``beat`` counts its renewals."""
+
+    pid: int
+    host: str
+    token: str
+    beat: int = 0
+
+
+class Lock:
+    """The lock of a folder, held until ``release``."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.token = owner.token
+        self.is_lost = False  # to another process
+
+    def check(self) -> None:
+        """Raises StorageError where the lock is lost."""
+
+    def release(self) -> None:
+        """Let others have it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.release()
+
+
+class _FileLock(Lock):
+    """An exclusive lock of the open file: it falls with the process, however the process ends."""
+
+    def __init__(self, file: Path, owner: Owner) -> None:
+        super().__init__(owner)
+        try:
+            self._handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StorageError(f"cannot write to {file.parent}: {reason(error)}") from error
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._handle)
+            raise _locked(file) from None
+        os.ftruncate(self._handle, 0)
+        os.write(self._handle, msgspec.json.encode(owner))
+
+    def release(self) -> None:
+        os.close(self._handle)
+
+
+class _Lease(Lock):
+    """An object that only its maker renews; made with a conditional write, so that of two only one succeeds."""
+
+    def __init__(self, file: Path, owner: Owner) -> None:
+        super().__init__(owner)
+        self._file, self._owner = file, owner
+        self._over = threading.Event()
+        self._acquire()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        if self.is_lost:
+            raise StorageError(f"{self._file.parent}: another process has taken this run over; what was drawn is kept")
+
+    def release(self) -> None:
+        self._over.set()
+        self._thread.join()
+        if not self.is_lost:
+            with contextlib.suppress(Exception):  # left behind, it is taken over
+                self._file.unlink()
+
+    def _acquire(self) -> None:
+        if self._create():
+            return
+        seen, since = owner_of(self._file.parent), time.monotonic()
+        while time.monotonic() - since < DEAD_S:
+            time.sleep(min(BEAT_S / 2, DEAD_S / 4))
+            now = owner_of(self._file.parent)
+            if now is None and self._create():
+                return
+            if now != seen:
+                raise _locked(self._file)
+        write_atomically(self._file, msgspec.json.encode(self._owner))
+        time.sleep(SETTLE_S)
+        if (now := owner_of(self._file.parent)) is None or now.token != self.token:
+            raise _locked(self._file)
+
+    def _create(self) -> bool:
+        remote: Any = self._file
+        try:
+            remote.fs.pipe_file(remote.path, msgspec.json.encode(self._owner), mode="create")
+        except FileExistsError:
+            return False
+        except Exception as error:
+            raise StorageError(f"cannot write to {self._file.parent}: {reason(error)}") from error
+        return True
+
+    def _renew(self) -> None:
+        while not self._over.wait(BEAT_S):
+            with contextlib.suppress(StorageError):  # the storage may come back before the lease is dead
+                now = owner_of(self._file.parent)
+                if now is not None and now.token != self.token:
+                    self.is_lost = True
+                    return
+                self._owner = msgspec.structs.replace(self._owner, beat=self._owner.beat + 1)
+                write_atomically(self._file, msgspec.json.encode(self._owner))
+
+
+def lock_folder(path: Path) -> Lock:
+    """The folder's lock, the folder made where there is none. Raises RunLocked, StorageError."""
+    make_folder(path)
+    owner = Owner(os.getpid(), socket.gethostname(), uuid.uuid4().hex)
+    kind = _Lease if is_remote(path) else _FileLock
+    return kind(path / "lock", owner)
+
+
+def owner_of(path: Path) -> Owner | None:
+    """Who holds, or last held, a folder's lock; None where nobody is known. Raises StorageError."""
+    content = read_if_there(path / "lock")
+    try:
+        return msgspec.json.decode(content or b"", type=Owner)
+    except msgspec.DecodeError:
+        return None
+
+
+def _locked(file: Path) -> RunLocked:
+    owner = owner_of(file.parent)
+    return RunLocked(str(file.parent), owner.pid if owner else 0, owner.host if owner else "")

@@ -1,0 +1,52 @@
+"""An S3 server in this process, and addresses in it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rlvr_bench.store.places import place
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """The address of a bucket that is served from here, for this process and those it starts."""
+    server = pytest.importorskip("moto.server", reason="needs moto").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            import s3fs
+
+            bucket = f"bucket-{uuid.uuid4().hex}"  # buckets outlive their server
+            s3fs.S3FileSystem.clear_instance_cache()
+            s3fs.S3FileSystem().mkdir(bucket)
+            yield f"s3://{bucket}"
+            s3fs.S3FileSystem.clear_instance_cache()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["s3", "local"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """An empty place that is reached through fsspec: an S3 bucket, and a folder of this machine."""
+    pytest.importorskip("upath", reason="needs the s3 extra")
+    if request.param == "local":
+        yield place(f"local://{tmp_path}/stored")
+        return
+    with s3_server() as bucket:
+        yield place(f"{bucket}/runs")
