@@ -27,7 +27,7 @@ Against = Annotated[
     list[Path] | None,
     typer.Option(
         parser=read_place,
-        metavar="PATH",
+        metavar="<path>",
         help="Baselines: scorecards, or folders of them; matched by task, then by model.",
     ),
 ]

@@ -39,12 +39,13 @@ __all__ = [
 
 def read_place(text: str) -> Path:
     """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
+    if "://" not in text:
+        return Path(text)
     from rlvr_bench.store.places import place
 
     return place(text)
 
 
-PLACE: dict[str, Any] = {"parser": read_place, "metavar": "PATH"}
 MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible server, or fake[:RATE]."
 TASK_HELP = "Task name, or path of your own: ./my_task.py."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
@@ -59,7 +60,7 @@ Engine = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many problems.")]
 OUT_HELP = "Folder of runs, or an address such as s3://bucket/runs; this one goes to OUT/<model>/<task>."
-Out = Annotated[Path, typer.Option(help=OUT_HELP, **PLACE)]
+Out = Annotated[Path, typer.Option(help=OUT_HELP, parser=read_place, metavar="<path>")]
 Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
 Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
 TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
