@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 
-def read_place(text: str) -> Path:
+def read_place(text: str | Path) -> Path:
     """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
-    if "://" not in text:
+    if "://" not in str(text):
         return Path(text)
     from rlvr_bench.store.places import place
 
