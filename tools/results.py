@@ -1,6 +1,6 @@
 """Rebuilds results/: every zoo checkpoint on the held-out problems, the leaderboard, the plots and the table of claims.
 
-    make results                        evaluate what ships, train and evaluate the extra seeds (two to three hours)
+    make results                        evaluate what ships, train and evaluate the extra seeds (about two hours)
     make results RESULTS_FLAGS=--retrain   train everything but base anew first and put it into the package
 
 Work that was done is kept under build/results and not done again. Needs torch and matplotlib.
