@@ -210,9 +210,12 @@ class Dispatcher:
             self._run_dry(work)
 
     def _run_dry(self, work: _Work) -> None:
-        """There is nothing to give to those that want more: say so, and make use of what there is elsewhere."""
+        """There is nothing to give to those that want more: say so, and make use of what there is elsewhere.
+
+        Where more may come once draws are verified, those that want nothing hear of it too: they tell theirs sooner.
+        """
         for number, worker in self._workers.items():
-            if worker.room > 0 and not worker.dry:
+            if not worker.dry and (worker.room > 0 or not work.exhausted):
                 self._pool.add(number, self._sitting, ())
                 worker.dry = True
         self._hand_out_suspects(work)

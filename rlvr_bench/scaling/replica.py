@@ -24,7 +24,7 @@ from rlvr_bench.store.manifest import installed_packages
 __all__ = ["Probe", "Replica", "probe"]
 
 _FEWEST_AHEAD, _MOST_AHEAD = 2, 512  # requests that wait here for the engine
-_SOON_S = 0.2  # how long finished draws wait to be written while there is nothing more to draw
+_SOON_S = 0.2  # how long finished draws wait to be written while the driver has nothing more to ask for
 _PATIENCE_S = 0.25  # how long an engine that could take more waits for the driver before it goes on without
 
 
@@ -156,13 +156,12 @@ class Replica:
     def _due_in(self) -> float | None:
         """Seconds until finished draws should be told, None where there are none.
 
-        They are told at once, or when they are due to be written; soon where nothing more is to be drawn for now, since
-        the driver may wait for them to ask for more.
+        They are told at once, or when they are due to be written; soon where the driver has nothing more to ask for, since
+        it may wait for them to ask for more.
         """
         if self._recorder is None:
             return 0.0 if self._finished else None
-        starved = self._dry and not self._queue
-        return self._recorder.schedule.due_in(_SOON_S if starved else math.inf)
+        return self._recorder.schedule.due_in(_SOON_S if self._dry else math.inf)
 
     def _take(self) -> list[Draw]:
         draws, self._finished = self._finished, []
@@ -191,13 +190,13 @@ class Replica:
         try:
             for draw in self._engine().draw(self._requests(), sampling):
                 with self._change:
-                    if self._over:
-                        return
                     self._begun -= 1
                     self._finished.append(draw)
                     if self._recorder is not None:
                         self._recorder.schedule.add(len(draw.rollouts))
                     self._change.notify_all()
+                    if self._over:
+                        return
         except Exception as error:  # noqa: BLE001  it travels to the driver, which decides what becomes of it
             with self._change:
                 self._failure = Failure.of(error)
