@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 import pyarrow.dataset as ds
 from results_page import write_page
+from results_plots import write_plots
 
 from rlvr_bench import stats
 from rlvr_bench.records import Scorecard
@@ -83,6 +84,7 @@ def main() -> None:
         write_measured(name, measured(runs[name]), guess)
     write_leaderboard()
     write_page(RESULTS)
+    write_plots(RESULTS)
 
 
 def train(work: Path, name: str, seed: int) -> Path:

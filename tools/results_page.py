@@ -1,6 +1,6 @@
-"""results/README.md and its plots, made from results/scorecards: each claim of the field beside what the zoo shows.
+"""results/README.md, made from results/scorecards: each claim of the field beside what the zoo shows.
 
-python tools/results_page.py            writes them; needs matplotlib
+python tools/results_page.py            writes it
 python tools/results_page.py --check    exit status 1 where README.md is not what the scorecards give
 """
 
@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -28,11 +28,18 @@ from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.zoo.checkpoints import list_steps, read_card, shipped_folder
 from rlvr_bench.zoo.recipes import RECIPES, REINFORCED
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-__all__ = ["write_page"]
+__all__ = [
+    "KS",
+    "RESULTS",
+    "RFT",
+    "Cards",
+    "Measure",
+    "against_base",
+    "grpo_steps",
+    "measure",
+    "read_cards",
+    "write_page",
+]
 
 RESULTS = Path(__file__).parent.parent / "results"
 KS = (1, 4, 16, 64, 256, 1024)
@@ -55,19 +62,16 @@ class Measure(NamedTuple):
 
 
 def write_page(results: Path) -> None:
-    """Write README.md, pass_at_k.svg, entropy.svg and boundary.svg from results/scorecards and the cards of the zoo."""
-    cards = _cards(results)
-    pairs = _against_base(results)
-    (results / "README.md").write_text(_page(results, cards, pairs))
-    _plots(results, cards, pairs)
+    """Write README.md from results/scorecards and the cards of the zoo."""
+    (results / "README.md").write_text(_page(results, read_cards(results), against_base(results)))
 
 
-def _cards(results: Path) -> Cards:
+def read_cards(results: Path) -> Cards:
     files = (results / "scorecards").glob("*.json")
     return {file.stem: msgspec.json.decode(file.read_bytes(), type=Scorecard) for file in files}
 
 
-def _against_base(results: Path) -> dict[str, PairComparison]:
+def against_base(results: Path) -> dict[str, PairComparison]:
     return _against("base", [name for name in RECIPES if name != "base"], results / "scorecards")
 
 
@@ -100,7 +104,7 @@ def _estimate(card: Scorecard, name: str, k: int | None = None, group: str | Non
     return next((e for e in card.estimates if (e.name, e.k, e.group) == (name, k, group) and e.value is not None), None)
 
 
-def _measure(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Measure:
+def measure(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Measure:
     found = _estimate(card, name, k, group)
     return Measure(math.nan, math.nan, math.nan) if found is None else Measure(found.value, found.low, found.high)
 
@@ -139,7 +143,7 @@ n = 1,024 rollouts a problem for each method, 256 for its other training seeds a
 it says so. Settings were chosen on other problems (`countdown.development`); `base` itself was chosen by results on these,
 and is slightly flattered. Every recipe from `base` had the same budget: 51,200 rollouts (`sft`: demonstrations) and 400
 optimizer steps. `guess` makes random legal steps without seeing the targets: what it reaches needs no skill, and at k = 256
-that is {_percent(_measure(cards["guess"], "pass@k", 256))}, at k = 1,024 {_percent(_measure(cards["guess"], "pass@k", 1024))}.
+that is {_percent(measure(cards["guess"], "pass@k", 256))}, at k = 1,024 {_percent(measure(cards["guess"], "pass@k", 1024))}.
 So read the largest k on the hard tier (below), and a policy under the guesser as one that no longer tries.
 
 ![pass@k of every method](pass_at_k.svg)"""
@@ -148,10 +152,10 @@ So read the largest k on the hard tier (below), and a policy under the guesser a
 def _table(cards: Cards, names: Sequence[str]) -> str:
     def row(name: str) -> list[str]:
         card = cards[name]
-        passes = [_percent(_measure(card, "pass@k", k)) for k in (1, 16, 256, 1024)]
+        passes = [_percent(measure(card, "pass@k", k)) for k in (1, 16, 256, 1024)]
         unsolved = sum(entry["c"] == 0 for entry in card.problems)
-        policy = [_plain(_measure(card, "token_entropy")), _plain(_measure(card, "branching_factor"), 2)]
-        return [f"`{name}`", *passes, str(unsolved), *policy, _plain(_measure(card, "distinct_answers@k", 256), 0)]
+        policy = [_plain(measure(card, "token_entropy")), _plain(measure(card, "branching_factor"), 2)]
+        return [f"`{name}`", *passes, str(unsolved), *policy, _plain(measure(card, "distinct_answers@k", 256), 0)]
 
     header = ["checkpoint", "pass@1", "pass@16", "pass@256", "pass@1024", "unsolved", "entropy, nats", "branching"]
     return "## Checkpoints\n\n" + _rows([*header, "distinct answers of 256"], map(row, names))
@@ -258,7 +262,7 @@ def _early_fall(cards: Cards) -> Measure:
     The two gaps are taken as independent; they share their problems, so the interval is rather too wide.
     """
     name = "wrong less correct, length-matched"
-    before, after = (_measure(cards[label], "token_entropy", group=name) for label in ("base", "grpo@20"))
+    before, after = (measure(cards[label], "token_entropy", group=name) for label in ("base", "grpo@20"))
     half = math.hypot((before.high - before.low) / 2, (after.high - after.low) / 2)
     value = before.value - after.value
     return Measure(value, value - half, value + half)
@@ -266,7 +270,7 @@ def _early_fall(cards: Cards) -> Measure:
 
 def _by_seed(cards: Cards, name: str, k: int) -> list[float]:
     """Mean pass@k of every training seed of a method."""
-    return [_measure(cards[label], "pass@k", k).value for label in (name, f"{name}-s1", f"{name}-s2")]
+    return [measure(cards[label], "pass@k", k).value for label in (name, f"{name}-s1", f"{name}-s2")]
 
 
 def _between(cards: Cards, name: str, k: int) -> Measure:
@@ -353,28 +357,28 @@ def _reasons(names: Sequence[str]) -> str:
     )
 
 
-def _steps() -> list[tuple[int, str]]:
+def grpo_steps() -> list[tuple[int, str]]:
     return [(0, "base"), *((step, f"grpo@{step}") for step in list_steps("grpo")), (RECIPES["grpo"].steps, "grpo")]
 
 
 def _series(cards: Cards) -> str:
     def row(step: int, label: str) -> list[str]:
         card = cards[label]
-        passes = [_percent(_measure(card, "pass@k", k)) for k in (1, 16, 256)]
+        passes = [_percent(measure(card, "pass@k", k)) for k in (1, 16, 256)]
         groups = (None, "correct, length-matched", "wrong, length-matched")
-        entropy = [_plain(_measure(card, "token_entropy", group=group)) for group in groups]
-        return [str(step), *passes, *entropy, _plain(_measure(card, "branching_factor"), 2)]
+        entropy = [_plain(measure(card, "token_entropy", group=group)) for group in groups]
+        return [str(step), *passes, *entropy, _plain(measure(card, "branching_factor"), 2)]
 
     header = ["step", "pass@1", "pass@16", "pass@256", "entropy", "of correct", "of wrong", "branching"]
     return (
         "## The steps of GRPO\n\nEntropy in nats per token; that of correct and wrong rollouts is length-matched.\n\n"
-        + _rows(header, [row(step, label) for step, label in _steps()])
+        + _rows(header, [row(step, label) for step, label in grpo_steps()])
         + "\n\n![entropy over training](entropy.svg)"
     )
 
 
 def _training(folder: Path) -> TrainingSeries:
-    steps, labels = zip(*_steps(), strict=True)
+    steps, labels = zip(*grpo_steps(), strict=True)
     return series([folder / f"{label}.json" for label in labels], steps)
 
 
@@ -504,105 +508,7 @@ def _cost(names: Sequence[str]) -> str:
     )
 
 
-COLOURS = ("#3b6fb6", "#d1495b", "#2e933c", "#8e5ea2", "#e08e0b", "#00798c", "#7f5539", "#5c677d")
-
-
-def _plots(results: Path, cards: Cards, pairs: dict[str, PairComparison]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams.update({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "rlvr-bench"})
-    _plot_curves(results / "pass_at_k.svg", cards)
-    _plot_entropy(results / "entropy.svg", cards)
-    _plot_boundary(results / "boundary.svg", pairs)
-
-
-def _finish(figure: Figure, path: Path) -> None:
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-
-
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
-
-
-def _curve(axes: Axes, card: Scorecard, label: str, colour: str, style: str = "-") -> None:
-    found = [e for e in card.estimates if e.name == "pass@k" and e.value is not None]
-    ks = [e.k for e in found]
-    axes.plot(ks, [e.value for e in found], color=colour, linestyle=style, linewidth=1.8, label=label)
-    axes.fill_between(ks, [e.low for e in found], [e.high for e in found], color=colour, alpha=0.1, linewidth=0)
-
-
-def _plot_curves(path: Path, cards: Cards) -> None:
-    from matplotlib.pyplot import subplots
-
-    figure, panels = subplots(1, 2, figsize=(11, 4.4), sharey=True, facecolor="white")
-    for axes, title, names in zip(panels, ("RL", "fine-tuning"), (REINFORCED, ("sft", *RFT)), strict=True):
-        _curve(axes, cards["base"], "base", "black", "--")
-        for name, colour in zip(names, COLOURS, strict=False):
-            _curve(axes, cards[name], name, colour)
-        _curve(axes, cards["guess"], "random legal guessing", "#999999", ":")
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(KS, [f"{k:,}" for k in KS])
-        axes.set_xlabel("k, the number of rollouts allowed")
-        axes.set_title(f"{title} from base", loc="left")
-        axes.set_ylim(0, 1)
-        _tidy(axes)
-        axes.legend(frameon=False, loc="lower right", fontsize=8.5)
-    panels[0].set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-    panels[0].set_ylabel("pass@k")
-    _finish(figure, path)
-
-
-def _plot_entropy(path: Path, cards: Cards) -> None:
-    from matplotlib.pyplot import subplots
-
-    figure, (left, right) = subplots(1, 2, figsize=(11, 3.8), facecolor="white")
-    steps = [step for step, _ in _steps()]
-    groups = ((None, "all rollouts", "black"), ("correct, length-matched", "correct", COLOURS[2]))
-    for group, label, colour in (*groups, ("wrong, length-matched", "wrong", COLOURS[1])):
-        found = [_measure(cards[name], "token_entropy", group=group) for _, name in _steps()]
-        _band(left, steps, found, label, colour)
-    for k, colour in ((1, COLOURS[0]), (16, COLOURS[4]), (256, COLOURS[3])):
-        _band(right, steps, [_measure(cards[name], "pass@k", k) for _, name in _steps()], f"pass@{k}", colour)
-    left.set_ylabel("token entropy, nats")
-    left.set_ylim(bottom=0)
-    right.set_ylim(0, 1)
-    right.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-    for axes in (left, right):
-        axes.set_xlabel("GRPO step")
-        _tidy(axes)
-        axes.legend(frameon=False, fontsize=8.5)
-    _finish(figure, path)
-
-
-def _band(axes: Axes, x: Sequence[int], found: Sequence[Measure], label: str, colour: str) -> None:
-    axes.plot(x, [m.value for m in found], color=colour, marker="o", markersize=3.5, linewidth=1.8, label=label)
-    axes.fill_between(x, [m.low for m in found], [m.high for m in found], color=colour, alpha=0.15, linewidth=0)
-
-
-def _plot_boundary(path: Path, pairs: dict[str, PairComparison]) -> None:
-    from matplotlib.pyplot import subplots
-
-    figure, axes = subplots(figsize=(11, 4), facecolor="white")
-    places = np.arange(len(pairs))
-    sides = ((-0.2, COLOURS[2], "gained", "gains", 1), (0.2, COLOURS[1], "lost", "losses", -1))
-    for offset, colour, label, field, sign in sides:
-        sizes = [getattr(pair.boundary, field) for pair in pairs.values()]
-        axes.bar(places + offset, [sign * size.observed for size in sizes], 0.36, color=colour, label=label)
-        bounds = np.array([(sign * size.low, sign * size.high) for size in sizes])
-        label = "what two runs of one model show, 95 %" if sign > 0 else None
-        axes.vlines(places + offset, bounds.min(1), bounds.max(1), color="black", linewidth=1.4, label=label)
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(places, list(pairs), rotation=30, ha="right")
-    axes.set_ylabel("problems, k = 1,024")
-    _tidy(axes)
-    axes.legend(frameon=False, fontsize=8.5)
-    _finish(figure, path)
-
-
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit((RESULTS / "README.md").read_text() != _page(RESULTS, _cards(RESULTS), _against_base(RESULTS)))
+        sys.exit((RESULTS / "README.md").read_text() != _page(RESULTS, read_cards(RESULTS), against_base(RESULTS)))
     write_page(RESULTS)
