@@ -36,12 +36,14 @@ from rlvr_bench.pipeline.options import SampleOptions, Silent
 from rlvr_bench.records import Draw, DrawRequest, Problem, Prompt, Rollout, SamplingParameters
 from rlvr_bench.scaling import Dispatcher, Slots
 from rlvr_bench.scaling.messages import Event, Key, Opened, Report, TakenBack, Target, key_of
+from rlvr_bench.scaling.replica import _SOON_S
 from rlvr_bench.store import RunWriter
+from rlvr_bench.store.shards import sparing_patience
 from tests.conftest import info_of, manifest_with
 
 INFO = info_of()
 N = 16
-WRITE, WRITE_S, SOON_S = "write", 5.0, 0.2  # when replicas write, as theirs do
+WRITE = "write"
 
 
 @dataclass
@@ -228,7 +230,7 @@ class SimulatedPool:
         starved = replica.dry and not replica.queue
         if starved or not replica.due:
             replica.due = True
-            self._at(at + (SOON_S if starved else WRITE_S) + self.setting.latency_s, number, WRITE)
+            self._at(at + (_SOON_S if starved else sparing_patience(at)) + self.setting.latency_s, number, WRITE)
 
     def _report(self, number: int, *, write: bool) -> Report:
         replica = self._replicas[number]

@@ -5,6 +5,7 @@ Grading streams: memory holds one shard of texts and the distinct answers seen, 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import Run
-from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts, current_grading
+from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts
 from rlvr_bench.text_rules import text_flags
 from rlvr_bench.verifiers import VerifierPool
 from rlvr_bench.verifiers.protocol import Verifier
@@ -51,7 +52,6 @@ class Grader:
         self._done: dict[str, npt.NDArray[np.int64]] = {}  # text hash of the graded rollout at each index, 0 for none
         self._right: dict[str, npt.NDArray[np.bool_]] = {}
         self._decided: dict[Key, Verdict] = {}
-        self._new_decisions = 0
         self._began = time.monotonic()
         self._pool: VerifierPool[Key] = VerifierPool(verifier, workers=workers, timeout_s=timeout_s)
         for row in self.verdicts.rows():
@@ -68,7 +68,13 @@ class Grader:
 
     def grade_missing(self, progress: Callable[[int], None] = lambda rollouts: None) -> None:
         """Grade the stored rollouts without a verdict, a shard at a time; ``progress`` is told of every rollout passed."""
-        for table in self._run.rollouts.read(_COLUMNS):
+        lacking = []
+        for file, table in self._run.rollouts.read_named(_COLUMNS[:3]):
+            if self._lacks(table):
+                lacking.append(file)
+            else:
+                progress(table.num_rows)
+        for table in self._run.rollouts.read(_COLUMNS, lacking):
             self.grade([row for row in self._known(table) if not self._is_graded(row)])
             progress(table.num_rows)
 
@@ -112,14 +118,9 @@ class Grader:
 
     def publish(self) -> Grading:
         """Put these verdicts in force."""
-        previous = current_grading(self._run)
-        distinct = self._new_decisions
-        if previous and previous.folder == self.verdicts.folder:
-            distinct += previous.distinct
-        return self.verdicts.publish(distinct, time.monotonic() - self._began)
+        return self.verdicts.publish(len(self._decided), time.monotonic() - self._began)
 
     def _decide(self, wanted: dict[Key, str]) -> None:
-        self._new_decisions += len(wanted)
         self._decided.update(self._pool.verify((key, answer, self._problems[key[0]]) for key, answer in wanted.items()))
 
     def _remember(self, row: VerdictRow) -> None:
@@ -140,6 +141,11 @@ class Grader:
     def _known(self, table: pa.Table) -> Iterator[Ungraded]:
         rows = map(Ungraded, *(table[name].to_pylist() for name in _COLUMNS))
         return (row for row in rows if row.problem_id in self._problems)
+
+    def _lacks(self, table: pa.Table) -> bool:
+        """Whether a shard (problem, index, text hash) holds rollouts without a verdict."""
+        rows = map(Ungraded, *(table[name].to_pylist() for name in _COLUMNS[:3]), itertools.repeat(""))
+        return any(row.problem_id in self._problems and not self._is_graded(row) for row in rows)
 
     def _is_graded(self, row: Ungraded) -> bool:
         have = self._done.get(row.problem_id)

@@ -47,6 +47,7 @@ OWNERS = {
     "datasets": {"datasets.py"},
     **{name: {"reporting/render.py"} for name in ("plotly", "jinja2", "markupsafe")},
     "ray": {"scaling/cluster.py"},
+    "upath": {"store/places.py"},
     **{name: {"samplers/endpoint_client.py"} for name in ("httpx", "tenacity", "anyio")},
 }
 

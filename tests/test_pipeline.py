@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,7 +21,8 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingPa
 from rlvr_bench.samplers.fake import FakeSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
-from rlvr_bench.store import open_run
+from rlvr_bench.store import open_run, shards
+from rlvr_bench.store.verdicts import current_grading
 from rlvr_bench.task import load_task
 
 TASK = "double_countdown"
@@ -201,6 +203,25 @@ def test_a_verdict_that_outlived_its_rollout_is_not_doubled(tmp_path: Path) -> N
     assert pipeline.evaluate("fake:0.5", TASK, options(tmp_path))[1].problems == first.problems
     graded = [row for table in [pq.read_table(next((run / "verdicts").iterdir()))] for row in table.to_pylist()]
     assert len({(row["problem_id"], row["index"]) for row in graded}) == len(graded) == 320
+
+
+def test_texts_that_have_verdicts_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = pipeline.evaluate("fake:0.5", TASK, options(tmp_path))
+    read: list[str] = []
+    plain = shards._table
+
+    def noted(content: bytes, columns: Sequence[str] | None) -> pa.Table:
+        read.extend(columns or ["all"])
+        return plain(content, columns)
+
+    monkeypatch.setattr(shards, "_table", noted)
+    before = current_grading(open_run(run))
+    grading, _ = pipeline.grade(run)
+    assert before is not None
+    assert (grading.rollouts, grading.distinct, grading.statuses) == (320, before.distinct, before.statuses)
+    assert 0 < grading.distinct <= 320
+    assert read
+    assert "text" not in read
 
 
 def test_unreadable_shards_are_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,12 +144,17 @@ def series_of(
 
 
 def _expanded(pattern: str) -> list[Path]:
-    if "://" in pattern or Path(pattern).exists() or not re.search(r"[*?\[]", pattern):
+    sign = re.search(r"[*?\[]", pattern)
+    if sign is None or place(pattern).exists():
         return [place(pattern)]
-    matches = sorted(glob.glob(pattern))  # noqa: PTH207  Path has no glob of a whole pattern
+    if "://" in pattern:
+        cut = pattern.rindex("/", 0, sign.start()) + 1
+        matches = sorted(place(pattern[:cut]).glob(pattern[cut:]))
+    else:
+        matches = [Path(match) for match in sorted(glob.glob(pattern))]  # noqa: PTH207  Path has no glob of a whole pattern
     if not matches:
         raise RunError(f"no run matches {pattern!r}")
-    return [Path(match) for match in matches]
+    return matches
 
 
 def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None) -> list[int]:

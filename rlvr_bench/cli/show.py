@@ -54,7 +54,7 @@ def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
     counts = ", ".join(f"{name} {count:,}" for name, count in grading.statuses.items())
     console.print(
         f"{grading.rollouts:,} rollouts by {grading.verifier} {grading.version}: {counts}; "
-        f"{grading.distinct:,} distinct answers decided",
+        f"{grading.distinct:,} distinct answers",
         highlight=False,
     )
     if flips:

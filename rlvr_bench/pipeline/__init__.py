@@ -120,7 +120,7 @@ def _graded_alongside(
 
 
 def grade(
-    run: Path, options: GradeOptions | None = None, progress: Progress | None = None
+    run: str | Path, options: GradeOptions | None = None, progress: Progress | None = None
 ) -> tuple[Grading, list[Flip]]:
     """Verify every rollout of a run that has no verdict of the task's verifier as it is now.
 
@@ -142,7 +142,7 @@ def grade(
     return now, list(flips(opened, before, now)) if changed and before else []
 
 
-def audit(run: Path, sample: int = 200, options: GradeOptions | None = None) -> Audit:
+def audit(run: str | Path, sample: int = 200, options: GradeOptions | None = None) -> Audit:
     """Compare a random sample of a graded run's verdicts a second, independent time; writes ``audit.json``.
 
     Raises RunError where the run is not graded, VerifierError where its verifier has no second comparison, BadArgument.
@@ -150,7 +150,7 @@ def audit(run: Path, sample: int = 200, options: GradeOptions | None = None) -> 
     return audit_run(open_run(run), sample, workers=(options or GradeOptions()).workers)
 
 
-def score(run: Path, ks: Sequence[int] | None = None) -> Scorecard:
+def score(run: str | Path, ks: Sequence[int] | None = None) -> Scorecard:
     """Turn a graded run into a scorecard, written to ``scorecard.json`` in the run folder.
 
     ``ks``: budgets of pass@k; default: powers of two up to n, and n. One above n has no value, and says why.
@@ -163,7 +163,7 @@ def score(run: Path, ks: Sequence[int] | None = None) -> Scorecard:
         raise RunError(f"{run}: not graded yet. Run `rlvr-bench grade {run}` first.")
     scorecard = _with_audit(_scored(opened, grading, ks), read_audit(opened))
     content = msgspec.json.format(msgspec.json.encode(scorecard), indent=1)
-    write_atomically(run / "scorecard.json", content + b"\n")
+    write_atomically(opened.path / "scorecard.json", content + b"\n")
     return scorecard
 
 

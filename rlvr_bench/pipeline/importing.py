@@ -40,7 +40,7 @@ class ImportOptions:
     format: str | None = None
     verdict: str | None = None
     regrade: bool = False
-    out: Path = Path("runs")
+    out: str | Path = Path("runs")
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,7 +41,7 @@ from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParam
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.places import read_whole, write_atomically
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import SHARD_ROLLOUTS, SHARD_SECONDS, ShardFolder
 from rlvr_bench.task import LoadedTask, read_task, task_verifier
@@ -103,7 +103,7 @@ class InterveneOptions:
 
 
 def intervene(
-    run: Path,
+    run: str | Path,
     options: InterveneOptions | None = None,
     grading: GradeOptions | None = None,
     progress: Progress | None = None,
@@ -267,7 +267,7 @@ class _Sites:
 
     def read(self) -> list[Site]:
         try:
-            rows = pq.read_table(self.file).to_pylist()
+            rows = pq.read_table(pa.BufferReader(read_whole(self.file))).to_pylist()
             return [msgspec.convert({**row, "levels": dict(row["levels"])}, Site) for row in rows]
         except (OSError, pa.ArrowException, msgspec.ValidationError) as error:
             raise RunError(f"{self.file}: damaged ({error}). Choose another --name.") from error

@@ -89,7 +89,7 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(
-    run: Path, options: JudgeOptions, grading: GradeOptions | None = None, progress: Progress | None = None
+    run: str | Path, options: JudgeOptions, grading: GradeOptions | None = None, progress: Progress | None = None
 ) -> Judging:
     """Judge the reasoning of every correct rollout that this judge has not judged yet, and put the judgements in force.
 

@@ -64,7 +64,7 @@ class SampleOptions:
 
     n: int = DEFAULT_N
     engine: str = "auto"
-    out: Path = Path("runs")
+    out: str | Path = Path("runs")
     limit: int | None = None
     seed: int = 0
     temperature: float | None = None

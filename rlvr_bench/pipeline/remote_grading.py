@@ -13,6 +13,7 @@ from rlvr_bench.pipeline.drawing import Graded, count
 from rlvr_bench.pipeline.options import GradeOptions
 from rlvr_bench.records import Draw
 from rlvr_bench.store import Run, open_run
+from rlvr_bench.store.places import absolute
 from rlvr_bench.verifiers import Verifier
 
 if TYPE_CHECKING:
@@ -38,22 +39,22 @@ class RemoteGrader:
     """``LiveGrader`` for draws that lie in shards already."""
 
     def __init__(self, cluster: RayCluster, run: Run, verifier: Verifier, options: GradeOptions) -> None:
-        self._helpers = cluster.helpers(functools.partial(ShardGrader, run.path, verifier, options))
+        self._answerers = cluster.answerers(functools.partial(ShardGrader, absolute(run.path), verifier, options))
         self._submitted: set[str] = set()
 
     def submit(self, draw: Draw) -> None:
         """Have the draw's shard graded, if it is the first of it."""
         if draw.shard is not None and draw.shard not in self._submitted:
             self._submitted.add(draw.shard)
-            self._helpers.ask(draw.shard)
+            self._answerers.ask(draw.shard)
 
     def finished(self, *, wait: bool) -> Iterator[Graded]:
         """What has been graded since the last call; with ``wait``, at least one. Raises what the grading raised."""
-        for graded in self._helpers.answers(wait=wait):
+        for graded in self._answerers.answers(wait=wait):
             yield from graded
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._helpers.close()
+        self._answerers.close()

@@ -65,7 +65,7 @@ class RescoreOptions:
 
 
 def rescore(
-    run: Path, model: str, options: RescoreOptions | None = None, progress: Progress | None = None
+    run: str | Path, model: str, options: RescoreOptions | None = None, progress: Progress | None = None
 ) -> Rescoring:
     """Score every stored rollout of ``run`` under ``model`` and compare the two; resumes where it was stopped.
 

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rlvr_bench.errors import BadArgument, RunError, StorageError
+from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.prompts import PROMPTS, PromptTemplate
 from rlvr_bench.records import STATUSES, Outcomes, Problem
 from rlvr_bench.store import Run, open_run
-from rlvr_bench.store.manifest import write_atomically
 from rlvr_bench.store.outcomes import read_outcomes
+from rlvr_bench.store.places import make_folder, place, write_atomically
 from rlvr_bench.training.selection import Pool, Selection, Strategy, choose
 
 __all__ = ["SelectionSummary", "select"]
@@ -62,7 +62,7 @@ def select(
     Raises RunError where the folder is no run, is not graded to the end, has no correct rollout or lacks the statistics
     of ``entropy`` or ``rbf``; BadArgument where ``out`` exists or an option is not allowed; StorageError.
     """
-    opened, file = open_run(Path(run)), Path(out)
+    opened, file = open_run(run), place(out)
     if file.exists():
         raise BadArgument("--out", str(out), "exists already: choose another file, or delete it first")
     template = _template(opened)
@@ -80,10 +80,7 @@ def select(
     _check_usable(opened, pool, strategy)
     chosen = choose(pool, strategy, per_problem, wrong_share, seed)
     conversational = opened.manifest.chat_template is not None and bool(template.user)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error.strerror or error}") from error
+    make_folder(file.parent)
     write_atomically(file, _lines(opened, outcomes, chosen, template, conversational=conversational))
     wrong = int(chosen.wrong.sum())
     return SelectionSummary(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -80,22 +81,21 @@ class PageJudge(msgspec.Struct, frozen=True, kw_only=True):
 
 def rescorings(sources: Sequence[Source]) -> list[PageRescoring]:
     """Every rescoring that lies beside a run. Raises RunError where its file is damaged."""
-    return [
-        PageRescoring(run=number, name=name, result=result)
-        for number, source in enumerate(sources)
-        if source.run is not None
-        for name, result in read_rescorings(source.run.path).items()
-    ]
+    return [PageRescoring(run=i, name=name, result=found) for i, name, found in _beside(sources, read_rescorings)]
 
 
 def interventions(sources: Sequence[Source]) -> list[PageInterventions]:
     """Every set of interventions that lies beside a run. Raises RunError where its file is damaged."""
     return [
-        PageInterventions(run=number, name=name, result=result)
-        for number, source in enumerate(sources)
-        if source.run is not None
-        for name, result in read_interventions(source.run.path).items()
+        PageInterventions(run=i, name=name, result=found) for i, name, found in _beside(sources, read_interventions)
     ]
+
+
+def _beside(sources: Sequence[Source], read: Callable[[Path], Mapping[str, T]]) -> Iterator[tuple[int, str, T]]:
+    """What lies beside each run, with the run's number and the name of its folder."""
+    for number, source in enumerate(sources):
+        if source.run is not None:
+            yield from ((number, name, result) for name, result in read(source.run.path).items())
 
 
 def tools_of(source: Source) -> PageTools | None:
@@ -140,11 +140,17 @@ def training(sources: Sequence[Source], allow: Collection[str]) -> list[PageSeri
     """
     found: dict[str, dict[int, int]] = {}
     for number, source in enumerate(sources):
-        tools, step = tools_of(source), step_of(str(source.card.run.get("model", "")))
-        if step is not None:
-            name = step.series if tools is None else f"{step.series} + {tools.language}"
-            found.setdefault(name, {}).setdefault(step.step, number)
+        if (place := place_in_series(source)) is not None:
+            found.setdefault(place[0], {}).setdefault(place[1], number)
     return [_series(name, at, sources, allow) for name, at in found.items() if len(at) > 1]
+
+
+def place_in_series(source: Source) -> tuple[str, int] | None:
+    """The training series and the step of a checkpoint whose name tells them."""
+    tools, step = tools_of(source), step_of(str(source.card.run.get("model", "")))
+    if step is None:
+        return None
+    return step.series if tools is None else f"{step.series} + {tools.language}", step.step
 
 
 def _series(name: str, at: dict[int, int], sources: Sequence[Source], allow: Collection[str]) -> PageSeries:

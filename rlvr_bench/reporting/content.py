@@ -16,7 +16,6 @@ from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
-from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
 from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
@@ -135,13 +134,13 @@ def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
 
 
 def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:
-    step = step_of(str(source.card.run.get("model", "")))
+    place = analyses.place_in_series(source)
     low, high = _rate_limits(run.c, run.n)
     return PageRun(
         label=run.label,
         short=short,
-        series=None if step is None else step.series,
-        step=None if step is None else step.step,
+        series=None if place is None else place[0],
+        step=None if place is None else place[1],
         settings=_settings(source),
         n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
         n_max=int(run.n.max(initial=0)),

@@ -57,6 +57,7 @@ class RayCluster:
             self.gpus = gpus if any(_has(node, "GPU") for node in nodes) else 0
             room = _room(nodes, self.gpus, gpus)
             hosts = [node for node in nodes if _fits(node, self.gpus)]
+            self._hosts = [node["NodeID"] for node in hosts]
             self.replicas = replicas or room
             if self.replicas > room:
                 what = f"{self.gpus} GPU each" if self.gpus else "1 CPU each"
@@ -71,9 +72,9 @@ class RayCluster:
         """Replicas that each open this engine."""
         return RayPool(opener, self.gpus)
 
-    def helpers(self, maker: Callable[[], Callable[[Any], Any]]) -> RayHelpers:
-        """A function on the CPUs of every node, made there."""
-        return RayHelpers(maker, sum(node["Alive"] for node in ray.nodes()))
+    def answerers(self, maker: Callable[[], Callable[[Any], Any]]) -> RayAnswerers:
+        """A function on the CPUs of every node that can hold engines, made there."""
+        return RayAnswerers(maker, self._hosts)
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
@@ -168,48 +169,49 @@ class RayPool:
         reference.future().add_done_callback(done)
 
 
-class RayHelpers:
-    """Actors that each hold one function and answer one question at a time; those of an actor that dies are asked again."""
+class RayAnswerers:
+    """Actors that each hold one function and answer one question at a time; an actor that dies is replaced and asked again."""
 
-    def __init__(self, maker: Callable[[], Callable[[Any], Any]], count: int) -> None:
-        self._maker = maker
-        self._asked: list[dict[int, Any]] = [{} for _ in range(count)]  # the questions that each has, by number
-        self._handles: list[Any] = [None] * count
+    def __init__(self, maker: Callable[[], Callable[[Any], Any]], hosts: Sequence[str]) -> None:
+        """``hosts``: ids of the nodes they run on, one on each."""
+        self._maker, self._hosts = maker, hosts
+        self._asked: list[dict[int, Any]] = [{} for _ in hosts]  # the questions that each has, by number
+        self._handles: list[Any] = [None for _ in hosts]
         self._numbers = itertools.count()
         self._deaths: collections.Counter[Any] = collections.Counter()
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
 
     def ask(self, question: Any) -> None:
         """Ask the one that has least to do."""
-        helper = min(range(len(self._asked)), key=lambda each: len(self._asked[each]))
+        self._ask(min(range(len(self._asked)), key=lambda each: len(self._asked[each])), question)
+
+    def _ask(self, place: int, question: Any) -> None:
         number = next(self._numbers)
-        self._asked[helper][number] = question
-        if self._handles[helper] is None:
-            # No CPU is set aside for it: engines may take all that the cluster counts, and it works in bursts.
-            options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
-            self._handles[helper] = ray.remote(_Helper).options(**options).remote(self._maker)
-        handle = self._handles[helper]
+        self._asked[place][number] = question
+        if self._handles[place] is None:
+            self._handles[place] = self._start(place)
+        handle = self._handles[place]
 
         def done(future: Any) -> None:
             error = future.exception()
-            if error is not None and self._handles[helper] is handle:
-                self._handles[helper] = None
-            self._answers.put((helper, number, future.result() if error is None else error))
+            if error is not None and self._handles[place] is handle:
+                self._handles[place] = None
+            self._answers.put((place, number, future.result() if error is None else error))
 
         handle.answer.remote(question).future().add_done_callback(done)
 
     def answers(self, *, wait: bool) -> Iterator[Any]:
         """What has been answered since the last call, in any order; with ``wait``, at least one.
 
-        Raises what answering raised, EngineError where helpers die one after the other.
+        Raises what answering raised, EngineError where a question ends its actor three times.
         """
         while wait or not self._answers.empty():
-            helper, number, answer = self._answers.get()
-            question = self._asked[helper].pop(number, None)
+            place, number, answer = self._answers.get()
+            question = self._asked[place].pop(number)
             if isinstance(answer, Failure):
                 raise answer.error()
             if isinstance(answer, BaseException):
-                self._died(question, answer)
+                self._died(place, question, answer)
                 continue
             yield answer
             wait = False
@@ -220,16 +222,26 @@ class RayHelpers:
             if handle is not None:
                 ray.kill(handle)
 
-    def _died(self, question: Any, error: BaseException) -> None:
+    def _start(self, place: int) -> Any:
+        """An actor on this host, or on another where it is gone."""
+        alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        hosts = [host for host in self._hosts if host in alive] or alive
+        host = self._hosts[place] if self._hosts[place] in alive else hosts[place % len(hosts)]
+        # No CPU is set aside for it: engines may take all that the cluster counts, and it works in bursts.
+        where = NodeAffinitySchedulingStrategy(host, soft=False)
+        return ray.remote(_Answerer).options(num_cpus=0, scheduling_strategy=where).remote(self._maker)
+
+    def _died(self, place: int, question: Any, error: BaseException) -> None:
+        """Ask again in the same place: whoever is new there sees what was done before, and does not do it twice."""
         self._deaths[question] += 1
         if self._deaths[question] >= _MOST_DEATHS:
             raise EngineError(f"verification died {_MOST_DEATHS} times on {question}: {_reason(error)}") from error
         logger.warning("a verifying process was lost (%s); another takes its place", _reason(error))
-        self.ask(question)
+        self._ask(place, question)
 
 
-class _Helper:
-    """What an actor of ``RayHelpers`` is."""
+class _Answerer:
+    """What an actor of ``RayAnswerers`` is."""
 
     def __init__(self, maker: Callable[[], Callable[[Any], Any]]) -> None:
         self._maker = maker
@@ -256,7 +268,8 @@ def _connect(address: str | None, replicas: int | None) -> None:
         ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EngineError(
-            f"no Ray cluster at {address!r}: {_reason(error)}. Start one with `ray start --head`, or name its HOST:PORT"
+            f"no Ray cluster at {address!r}: {_reason(error)}. Start one with `ray start --head`, or name its HOST:PORT; "
+            "where it asks for a token, set RAY_AUTH_MODE=token"
         ) from error
 
 

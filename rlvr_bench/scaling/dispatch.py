@@ -34,6 +34,7 @@ from rlvr_bench.scaling.messages import (
 )
 from rlvr_bench.scaling.slots import Slots
 from rlvr_bench.store import RunWriter
+from rlvr_bench.store.places import absolute
 
 __all__ = ["Dispatcher", "Slots"]
 
@@ -170,8 +171,6 @@ class Dispatcher:
                         aside.append(draw.request)
                     yield draw
                 self._note()
-            if self._writer is not None:
-                self._writer.set_strays_aside()
         finally:
             self._sampling = self._writer = None
             for number in self._workers:
@@ -367,7 +366,7 @@ class Dispatcher:
     def _begin(self, number: int) -> None:
         assert self._sampling is not None
         self._workers[number].rest()
-        target = None if self._writer is None else Target(self._writer.path, self._writer.lock.token)
+        target = None if self._writer is None else Target(absolute(self._writer.path), self._writer.lock.token)
         self._pool.begin(number, self._sitting, self._sampling, target)
 
     # ------------------------------------------------------------------------------------------- counting

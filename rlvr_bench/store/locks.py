@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 import threading
@@ -15,14 +16,16 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
 from rlvr_bench.errors import RunLocked, StorageError
-from rlvr_bench.store.places import is_remote, make_folder, read_if_there, reason, write_atomically
+from rlvr_bench.store.places import create, is_remote, make_folder, read_if_there, reason, remove, write_atomically
 
 __all__ = ["Lock", "Owner", "lock_folder", "owner_of"]
+
+logger = logging.getLogger(__name__)
 
 # A lease is renewed every BEAT_S; one that has not changed for DEAD_S, by the clock of whoever waits, is taken over.
 BEAT_S = 5.0
@@ -92,20 +95,29 @@ class _Lease(Lock):
         self._thread.start()
 
     def check(self) -> None:
-        if self.is_lost:
+        """Looks: a process that was stopped for a while wakes up before its renewal does."""
+        if self.is_lost or not self._is_mine():
             raise StorageError(f"{self._file.parent}: another process has taken this run over; what was drawn is kept")
 
     def release(self) -> None:
         self._over.set()
         self._thread.join()
-        if not self.is_lost:
-            with contextlib.suppress(Exception):  # left behind, it is taken over
-                self._file.unlink()
+        with contextlib.suppress(StorageError):  # left behind, it is taken over
+            if not self.is_lost and self._is_mine():
+                remove(self._file)
 
     def _acquire(self) -> None:
         if self._create():
             return
         seen, since = owner_of(self._file.parent), time.monotonic()
+        if seen is not None:
+            logger.info(
+                "%s: process %d on %s was writing here; waiting up to %.0f s to see whether it still does",
+                self._file.parent,
+                seen.pid,
+                seen.host,
+                DEAD_S,
+            )
         while time.monotonic() - since < DEAD_S:
             time.sleep(min(BEAT_S / 2, DEAD_S / 4))
             now = owner_of(self._file.parent)
@@ -115,24 +127,21 @@ class _Lease(Lock):
                 raise _locked(self._file)
         write_atomically(self._file, msgspec.json.encode(self._owner))
         time.sleep(SETTLE_S)
-        if (now := owner_of(self._file.parent)) is None or now.token != self.token:
+        if not self._is_mine():
             raise _locked(self._file)
 
     def _create(self) -> bool:
-        remote: Any = self._file
-        try:
-            remote.fs.pipe_file(remote.path, msgspec.json.encode(self._owner), mode="create")
-        except FileExistsError:
-            return False
-        except Exception as error:
-            raise StorageError(f"cannot write to {self._file.parent}: {reason(error)}") from error
-        return True
+        return create(self._file, msgspec.json.encode(self._owner))
+
+    def _is_mine(self) -> bool:
+        """Nobody's is not mine: it was taken over, and the other is done."""
+        now = owner_of(self._file.parent)
+        return now is not None and now.token == self.token
 
     def _renew(self) -> None:
         while not self._over.wait(BEAT_S):
             with contextlib.suppress(StorageError):  # the storage may come back before the lease is dead
-                now = owner_of(self._file.parent)
-                if now is not None and now.token != self.token:
+                if not self._is_mine():
                     self.is_lost = True
                     return
                 self._owner = msgspec.structs.replace(self._owner, beat=self._owner.beat + 1)

@@ -11,7 +11,7 @@ import msgspec
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
-from rlvr_bench.store.places import read_whole, write_atomically
+from rlvr_bench.store.places import read_if_there, write_atomically
 
 __all__ = ["SCHEMA", "Manifest", "Session", "installed_packages", "read_manifest", "write_atomically"]
 
@@ -109,9 +109,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return {name: (mine.get(name), theirs.get(name)) for name in names if mine.get(name) != theirs.get(name)}
 
 
-def read_manifest(file: Path) -> Manifest:
-    """Raises RunError where the file is no manifest of ours, or of another schema version."""
-    content = read_whole(file)
+def read_manifest(file: Path) -> Manifest | None:
+    """None where there is no such file. Raises RunError where it is no manifest of ours, or of another schema version."""
+    content = read_if_there(file)
+    if content is None:
+        return None
     try:
         schema = msgspec.json.decode(content, type=dict).get("schema")
         if schema != SCHEMA:

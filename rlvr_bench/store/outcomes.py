@@ -71,7 +71,7 @@ class _Places:
         self._sorted = np.concatenate(parts)
         self._sorted.sort()
         if twice := int((self._sorted[1:] == self._sorted[:-1]).sum()):
-            raise RunError(f"{shards.path}: {twice} rollouts are stored twice")
+            raise RunError(f"{shards.path}: {twice} rollouts are stored twice. Run the same evaluate or sample again.")
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -155,8 +155,8 @@ def _verdicts(shards: ShardFolder, place: _Places, text_hash: npt.NDArray[np.int
         answers[at] = _shared_codes(table["answer"], codes)
         for name in FLAGS:
             if table[name].null_count and flags[name].dtype == bool:
-                flags[name] = flags[name].astype(object)
-            flags[name][at] = table[name].to_numpy()
+                flags[name] = flags[name].astype(np.float32)  # NaN where it is not known
+            flags[name][at] = pc.cast(table[name], pa.float32()).to_numpy() if table[name].null_count else table[name]
     if missing := int((found["status"] < 0).sum()):
         raise RunError(f"{run.path}: {missing} rollouts have no verdict. Run `rlvr-bench grade {run.path}` first.")
     return found | {"answer": _numbered(answers), "flags": flags, "known": [("candidates", not nulls)]}

@@ -7,21 +7,46 @@ and writes through ``Path``. What object storage does differently (no rename, no
 
 from __future__ import annotations
 
+import fnmatch
+import functools
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-from rlvr_bench.errors import StorageError
+from rlvr_bench.errors import RlvrBenchError, StorageError
 
-__all__ = ["is_remote", "make_folder", "place", "read_if_there", "read_whole", "reason", "staged", "write_atomically"]
+__all__ = [
+    "create",
+    "files_in",
+    "is_remote",
+    "make_folder",
+    "move",
+    "place",
+    "read_if_there",
+    "read_whole",
+    "reason",
+    "remove",
+    "staged",
+    "write_atomically",
+]
+
+# Storages of objects in buckets: what looks like a folder there need not be made, and making one could make a bucket.
+_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+_ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)  # not failures
 
 
 def is_remote(path: str | Path) -> bool:
     """Whether a path leads to a storage that fsspec speaks to."""
     return hasattr(path, "fs")
+
+
+def absolute(path: Path) -> Path:
+    """The path as a process elsewhere must name it."""
+    return path if is_remote(path) else path.absolute()
 
 
 def place(name: str | Path) -> Path:
@@ -38,14 +63,19 @@ def place(name: str | Path) -> Path:
         from upath import UPath
 
         path: Any = UPath(name, use_listings_cache=False)  # others write there too
+        path._fs_cached = _Storage(path.fs, has_folders=scheme not in _BUCKETS)  # paths made from this one keep it
         bucket = path.path.partition("/")[0]
+        if scheme in _BUCKETS and not bucket:
+            raise StorageError(f"{name}: names no bucket. An address is {scheme}://BUCKET/FOLDER")
         with suppress(PermissionError):  # one may be allowed to read and write below it all the same
             if bucket:
-                path.fs.info(bucket)
+                path.fs.fs.info(bucket)
     except ImportError as error:
         raise StorageError(f"{name}: {error}. pip install 'rlvr-bench[s3]' or 'rlvr-bench[gcs]'") from error
     except FileNotFoundError as error:
         raise StorageError(f"{name}: there is no bucket {bucket!r}") from error
+    except RlvrBenchError:
+        raise
     except Exception as error:  # every storage has exceptions of its own
         raise StorageError(f"cannot reach {name}: {reason(error)}") from error
     opened: Path = path
@@ -62,23 +92,58 @@ def read_whole(file: Path) -> bytes:
 
 def read_if_there(file: Path) -> bytes | None:
     """A file's content, None where there is no such file. Raises StorageError."""
-    remote: Any = file
-    try:
-        return bytes(remote.fs.cat_file(remote.path)) if is_remote(file) else file.read_bytes()
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # every storage has exceptions of its own
-        if not is_remote(file) and not isinstance(error, OSError):
-            raise
-        raise StorageError(f"cannot read {file}: {reason(error)}") from error
+    with _failing("read", file):
+        try:
+            return bytes(_fs(file).cat_file(_key(file))) if is_remote(file) else file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def create(file: Path, content: bytes) -> bool:
+    """Write a file of a storage unless there is one; of two that try at once one succeeds. Raises StorageError."""
+    with _failing("write", file):
+        try:
+            _fs(file).pipe_file(_key(file), content, mode="create")
+        except FileExistsError:
+            return False
+    return True
+
+
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """The files of this suffix directly in a folder, by name; none where there is no such folder. Raises StorageError."""
+    with _failing("read", folder):
+        try:
+            paths = _fs(folder).ls(_key(folder), detail=False) if is_remote(folder) else map(str, folder.iterdir())
+            names = sorted(path.rpartition("/")[2] for path in paths if path.endswith(suffix))
+        except FileNotFoundError:
+            return []
+    return [folder / name for name in names]
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it. Raises StorageError."""
-    try:
+    """Make a folder and those above it, where there are folders. Raises StorageError."""
+    if getattr(path, "protocol", "") in _BUCKETS:
+        return
+    with _failing("write to", path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot write to {path}: {reason(error)}") from error
+
+
+def move(file: Path, target: Path) -> None:
+    """Move a file into a folder that is there. Raises StorageError."""
+    with _failing("move", file):
+        if is_remote(file):
+            _fs(file).mv(_key(file), _key(target))
+        else:
+            file.rename(target)
+
+
+def remove(file: Path) -> None:
+    """Delete a file. Raises StorageError."""
+    with _failing("remove", file):
+        if is_remote(file):
+            _fs(file).rm_file(_key(file))
+        else:
+            file.unlink()
 
 
 def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
@@ -119,11 +184,7 @@ def staged(target: Path) -> Iterator[Path]:
     if is_remote(target):
         with tempfile.TemporaryDirectory(prefix="rlvr-bench-") as folder:
             yield Path(folder)
-            for file in sorted(Path(folder).rglob("*"), key=lambda file: file.name == "manifest.json"):
-                if file.is_file():  # the manifest, which makes a folder a run, comes last
-                    copy = target / file.relative_to(folder).as_posix()
-                    make_folder(copy.parent)
-                    write_atomically(copy, file.read_bytes())
+            _upload(Path(folder), target)
         return
     import shutil
 
@@ -146,13 +207,124 @@ def reason(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
-def _write_remote(file: Path, content: bytes) -> None:
-    remote: Any = file
+class _Storage:
+    """A file system of fsspec that fails with StorageError.
+
+    fsspec takes a folder that it cannot list for an empty one, and a file that it cannot reach for one that is not
+    there: a run would be drawn a second time beside itself.
+    """
+
+    def __init__(self, fs: Any, *, has_folders: bool) -> None:
+        self.fs = fs
+        self._has_folders = has_folders
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.fs, name)
+        return functools.partial(self._call, found) if callable(found) else found
+
+    def exists(self, path: str) -> bool:
+        return self._kind(path) is not None
+
+    def isfile(self, path: str) -> bool:
+        return self._kind(path) == "file"
+
+    def isdir(self, path: str) -> bool:
+        return self._kind(path) == "directory"
+
+    def open(self, path: str, mode: str = "rb", **how: Any) -> IO[Any]:
+        """Read whole: what fails then fails here."""
+        if "r" not in mode:
+            return cast("IO[Any]", self._call(self.fs.open, path, mode, **how))
+        content = io.BytesIO(self._call(self.fs.cat_file, path))
+        return content if "b" in mode else io.TextIOWrapper(content, **how)
+
+    def mkdir(self, path: str, **how: Any) -> None:
+        if self._has_folders:
+            self._call(self.fs.mkdir, path, **how)
+
+    def glob(self, pattern: str) -> list[str]:
+        """Paths that match; one without ``**`` a folder at a time."""
+        if "**" in pattern:
+            return list(self._call(self.fs.glob, pattern))
+        first, *segments = pattern.split("/")
+        found = [first]
+        for segment in segments:
+            if any(sign in segment for sign in "*?["):
+                found = [path for folder in found for path in self._children(folder, segment)]
+            else:
+                found = [f"{folder}/{segment}" for folder in found]
+        return [path for path in found if self.exists(path)]
+
+    def _children(self, folder: str, pattern: str) -> list[str]:
+        try:
+            names = self._call(self.fs.ls, folder, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        children = (name.rstrip("/") for name in names)
+        return sorted(name for name in children if fnmatch.fnmatchcase(name.rpartition("/")[2], pattern))
+
+    def _kind(self, path: str) -> str | None:
+        try:
+            return str(self._call(self.fs.info, path)["type"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except _ANSWERS:
+            raise
+        except Exception as error:  # every storage has exceptions of its own
+            what = self.fs.unstrip_protocol(arguments[0]) if arguments else self.fs
+            raise StorageError(f"cannot reach {what}: {reason(error)}") from error
+
+
+def _upload(folder: Path, target: Path) -> None:
+    """Copy a folder's files; the manifest, which makes a folder a run, comes last."""
+    written = []
     try:
-        remote.fs.pipe_file(remote.path, content)
+        for file in sorted(folder.rglob("*"), key=lambda file: file.name == "manifest.json"):
+            if file.is_file():
+                copy = target / file.relative_to(folder).as_posix()
+                make_folder(copy.parent)
+                written.append(copy)
+                write_atomically(copy, file.read_bytes())
+    except BaseException:
+        for copy in written:
+            with suppress(StorageError):
+                remove(copy)
+        raise
+
+
+def _write_remote(file: Path, content: bytes) -> None:
+    try:
+        _fs(file).pipe_file(_key(file), content)
     except Exception as error:  # every storage has exceptions of its own
         raise _unwritten(file, error) from error
 
 
 def _unwritten(file: Path, error: BaseException) -> StorageError:
     return StorageError(f"cannot write {file}: {reason(error)}. What was written before is kept.")
+
+
+@contextmanager
+def _failing(what: str, file: Path) -> Iterator[None]:
+    """Makes whatever a disk or a storage fails with a StorageError."""
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, OSError) or is_remote(file)):
+            raise
+        raise StorageError(f"cannot {what} {file}: {reason(error)}") from error
+
+
+def _fs(path: Path) -> Any:
+    """The file system of fsspec itself that a path lies on."""
+    remote: Any = path
+    return remote.fs.fs if isinstance(remote.fs, _Storage) else remote.fs
+
+
+def _key(path: Path) -> str:
+    """What the storage calls it."""
+    remote: Any = path
+    return str(remote.path)

@@ -83,7 +83,7 @@ def text_hash(text: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def run_folder(out: Path, model: str, task: str) -> Path:
+def run_folder(out: str | Path, model: str, task: str) -> Path:
     """``out/<model>/<task>``: a hub id keeps its owner, a path its last two parts, anything else its name."""
     parts = [part for part in re.split(r"[/\\]+", model.rstrip("/")) if part not in ("", ".", "..")]
     return place(out) / (_slug("--".join(parts[-2:])) or "model") / _slug(task)
@@ -192,6 +192,8 @@ class RunWriter:
         try:
             if not isinstance(error, StorageError):
                 self.flush()
+            if error is None:
+                self._judge_strays()
         finally:
             self.lock.release()
 
@@ -201,14 +203,17 @@ class RunWriter:
         """
         found: dict[str, npt.NDArray[np.bool_]] = {}
         for file, table in self.run.rollouts.sound(["problem_id", "index"]):
-            parts = list(_by_problem(table))
-            if any(_marked(found, name, indices) for name, indices in parts):
-                self.run.rollouts.set_aside(file, "repeats rollouts of another shard")
-                continue
-            for name, indices in parts:
-                _mark(found, name, indices)
-            self._known.add(file.name)
+            self._take_in(file, table, found)
         return found
+
+    def _take_in(self, file: Path, table: pa.Table, found: dict[str, npt.NDArray[np.bool_]]) -> None:
+        parts = list(_by_problem(table))
+        if any(_marked(found, name, indices) for name, indices in parts):
+            self.run.rollouts.set_aside(file, "repeats rollouts of another shard")
+            return
+        for name, indices in parts:
+            _mark(found, name, indices)
+        self._known.add(file.name)
 
     def strays(self) -> Iterator[tuple[str, dict[tuple[str, int], tuple[Rollout, ...]]]]:
         """Shards that nobody has told of, with their rollouts (without texts) by problem and start of their draw."""
@@ -219,10 +224,12 @@ class RunWriter:
                 batches.setdefault((row["problem_id"], row.pop("draw_start")), []).append(Rollout(text="", **row))
             yield file.name, {key: tuple(rollouts) for key, rollouts in batches.items()}
 
-    def set_strays_aside(self) -> None:
-        """Everything asked for has been told of: what else lies there repeats it."""
+    def _judge_strays(self) -> None:
+        """Everything asked for has been told of: what else lies there repeats it, or holds what nobody asked for now."""
         for file in self._stray_files():
-            self.run.rollouts.set_aside(file, "repeats rollouts of another shard")
+            self.lock.check()
+            (table,) = self.run.rollouts.read(["problem_id", "index"], [file])
+            self._take_in(file, table, self._drawn)
 
     def _stray_files(self) -> list[Path]:
         return [file for file in self.run.rollouts.files() if file.name not in self._known]
@@ -241,11 +248,12 @@ class RunWriter:
 def open_run(path: str | Path) -> Run:
     """A run for reading, on disk or under an address (``s3://``). Raises RunError where the folder is not one."""
     path = place(path)
-    if not (path / "manifest.json").is_file():
+    manifest = read_manifest(path / "manifest.json")
+    if manifest is None:
         runs = sorted(str(file.parent) for file in path.glob("*/*/manifest.json")) if path.is_dir() else []
         near = f" Runs below it: {', '.join(runs[:5])}." if runs else ""
         raise RunError(f"{path}: not a run (no manifest.json). A run is runs/<model>/<task>.{near}")
-    return Run(path, read_manifest(path / "manifest.json"))
+    return Run(path, manifest)
 
 
 def rollout_table(draws: Sequence[Draw]) -> pa.Table:
@@ -310,10 +318,9 @@ def _mark(found: dict[str, npt.NDArray[np.bool_]], name: str, indices: npt.NDArr
 
 
 def _agreed(path: Path, wanted: Manifest) -> Manifest:
-    file = path / "manifest.json"
-    if not file.exists():
+    old = read_manifest(path / "manifest.json")
+    if old is None:
         return wanted
-    old = read_manifest(file)
     if differing := old.differing(wanted):
         raise RunMismatch(str(path), differing)
     return msgspec.structs.replace(old, n=max(old.n, wanted.n), sessions=(*old.sessions, *wanted.sessions))

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.store.places import is_remote, make_folder, read_whole, write_atomically
+from rlvr_bench.store.places import files_in, is_remote, make_folder, move, read_whole, write_atomically
 
-__all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder"]
+__all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +65,17 @@ class Schedule:
         if self._waiting >= SHARD_ROLLOUTS:
             return 0.0
         now = time.monotonic()
-        grown = min(_SHARE * (now - self._began), _MOST_SECONDS) if self._sparing else 0.0
-        return max(0.0, self._oldest + min(patience_s, max(SHARD_SECONDS, grown)) - now)
+        own = sparing_patience(now - self._began) if self._sparing else SHARD_SECONDS
+        return max(0.0, self._oldest + min(patience_s, own) - now)
 
     def written(self) -> None:
         """Nothing waits any more."""
         self._waiting = 0
+
+
+def sparing_patience(elapsed_s: float) -> float:
+    """How long rollouts wait at most to be written, ``elapsed_s`` into a sitting, where files are to be spared."""
+    return max(SHARD_SECONDS, min(_SHARE * elapsed_s, _MOST_SECONDS))
 
 
 class ShardFolder:
@@ -82,8 +87,8 @@ class ShardFolder:
         self._next: int | None = None
 
     def files(self) -> list[Path]:
-        """Shards in the order of their names; those of one writer in the order written."""
-        return sorted(file for file in self.path.glob("*.parquet") if not file.name.startswith("."))
+        """Shards in the order of their names; those of one writer in the order written. Raises StorageError."""
+        return [file for file in files_in(self.path, ".parquet") if not file.name.startswith(".")]
 
     def append(self, table: pa.Table) -> Path:
         """Write one shard. Raises StorageError where the storage refuses; shards written before stay whole."""
@@ -115,7 +120,7 @@ class ShardFolder:
         """Move a shard into ``set-aside/``; returns where it now lies."""
         target = self.path / "set-aside" / file.name
         make_folder(target.parent)
-        file.rename(target)
+        move(file, target)
         logger.warning("%s %s: set aside, its rows will be made again", file, why)
         return target
 
@@ -124,12 +129,18 @@ class ShardFolder:
 
         Raises RunError at a damaged one (a writer sets it aside and redraws), StorageError.
         """
+        return (table for _, table in self.read_named(columns, files))
+
+    def read_named(
+        self, columns: Sequence[str] | None = None, files: Sequence[Path] | None = None
+    ) -> Iterator[tuple[Path, pa.Table]]:
+        """``read``, each table with its file."""
         for file, content in self._contents(files):
             if not _fits(file, content):
                 raise RunError(
                     f"{file} is damaged (checksum). Run the same evaluate or sample again: it redraws what was lost."
                 )
-            yield _table(content, columns)
+            yield file, _table(content, columns)
 
     def _contents(self, files: Sequence[Path] | None = None) -> Iterator[tuple[Path, bytes]]:
         """Files with their contents, in order; from a storage, a few are fetched ahead."""

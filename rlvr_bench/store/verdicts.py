@@ -55,7 +55,10 @@ class VerdictRow(msgspec.Struct, frozen=True):
 
 
 class Grading(msgspec.Struct, frozen=True, kw_only=True):
-    """Which verdicts are in force, and what they took: ``distinct`` answers decided, ``seconds`` of wall time."""
+    """Which verdicts are in force: of how many ``distinct`` answers, put in force by a pass of so many ``seconds``.
+
+    What was verified while rollouts were still being drawn is not in the seconds.
+    """
 
     verifier: str
     version: str

@@ -22,6 +22,7 @@ from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError, RlvrBenchError, StorageError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
 from rlvr_bench.pipeline.options import Silent
+from rlvr_bench.pipeline.scaling import Job
 from rlvr_bench.pipeline.series import evaluate_all
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
@@ -285,21 +286,21 @@ def test_a_run_on_object_storage_survives_an_engine_and_a_verifier(
 
     from rlvr_bench.scaling import cluster
 
-    helpers: list[Any] = []
-    plain = cluster.RayHelpers.__init__
+    verifying: list[Any] = []
+    plain = cluster.RayAnswerers.__init__
 
     def noted(self: Any, *given: Any) -> None:
         plain(self, *given)
-        helpers.append(self)
+        verifying.append(self)
 
     def kill(found: Any) -> None:
         ray.kill(next(handle for handle in found._handles if handle is not None))
 
-    monkeypatch.setattr(cluster.RayHelpers, "__init__", noted)
+    monkeypatch.setattr(cluster.RayAnswerers, "__init__", noted)
     fake = functools.partial(options, n=160, engine="fake", engine_args={}, stop_after=15)
     straight = pipeline.evaluate("fake", TASK, fake(tmp_path / "straight"))[1]
     fakes(monkeypatch, seconds=0.005)
-    deaths = At((300, lambda: kill(helpers[0])), (700, lambda: kill(pools[0])))
+    deaths = At((300, lambda: kill(verifying[0])), (700, lambda: kill(pools[0])))
     run, card = pipeline.evaluate(
         "fake", TASK, fake(place(f"{nodes.bucket}/runs"), nodes), GradeOptions(workers=1), deaths
     )
@@ -316,6 +317,34 @@ def test_a_folder_that_a_node_does_not_see_is_told_before_anything_is_drawn(tmp_
         StorageError, match=r"does not see the run in .*: --out must lie on a file system that all nodes"
     ):
         pipeline.sample("fake", TASK, options(out, nodes, engine="fake", engine_args={}))
+
+
+def test_a_relative_folder_is_found_and_only_nodes_that_were_checked_verify(
+    tmp_path: Path, nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nodes stand in another folder than this process; the node that joins has no room for an engine."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Plain
+
+    verifying: list[str] = []
+
+    def noted(host: str, soft: bool) -> Any:
+        verifying.append(host)
+        return Plain(host, soft=soft)
+
+    bare = nodes.add(num_cpus=0)
+    try:
+        monkeypatch.chdir(tmp_path)
+        small = functools.partial(options, n=32, engine="fake", engine_args={})
+        asked = small(Path("runs"), nodes)
+        with Job(asked) as job, job.checkpoint(Silent()) as engines:
+            monkeypatch.setattr("rlvr_bench.scaling.cluster.NodeAffinitySchedulingStrategy", noted)
+            run, card = pipeline.evaluate("fake", TASK, asked, GradeOptions(workers=1), Silent(), engines)
+    finally:
+        nodes.remove(bare)
+    assert verifying
+    assert bare.node_id not in verifying
+    assert run == Path("runs") / "fake" / TASK
+    assert card.problems == pipeline.evaluate("fake", TASK, small(tmp_path / "straight"))[1].problems
 
 
 def test_a_node_whose_clock_is_wrong_is_refused(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,9 @@ PROBLEMS = [Problem(id=name, question="?", answer="1") for name in RATES]
 
 
 @pytest.fixture
-def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunWriter]:
+def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWriter:
     monkeypatch.setattr(shards, "SHARD_SECONDS", 0.01)
-    with RunWriter(tmp_path, manifest_with(n=40), PROBLEMS) as writer:
-        yield writer
+    return RunWriter(tmp_path, manifest_with(n=40), PROBLEMS)
 
 
 def stored(writer: RunWriter) -> dict[tuple[str, int], str]:
@@ -75,7 +73,8 @@ class Mute(LocalPool):
 
 def test_what_a_replica_wrote_before_it_died_is_not_drawn_again(writer: RunWriter) -> None:
     pool, seen = Mute(lambda: Engine(window=2, seconds=0.002)), []  # type: ignore[arg-type, var-annotated]
-    draw_into(writer, pool, 2, seen)
+    with writer:
+        draw_into(writer, pool, 2, seen)
     assert pool.killed
     assert stored(writer) == ALONE
     assert len(seen) == len({(draw.request.prompt.problem_id, draw.request.start) for draw in seen}) == 100
@@ -86,23 +85,25 @@ def test_what_a_replica_writes_after_it_was_given_up_is_set_aside(writer: RunWri
     pool, late = LocalPool(lambda: Engine(window=2, seconds=0.002)), threading.Event()
     dispatcher, seen = Dispatcher(pool, Slots(2)), list[Draw]()
     dispatcher.write_to(writer)
-    for draw in dispatcher.draw(iter(requests()), SAMPLING):
-        writer.add(draw)
-        seen.append(draw)
-        if len(seen) > 90 and not late.is_set():
-            late.set()
-            Recorder(Target(writer.path, writer.lock.token)).write(list(fake().draw(requests(3), SAMPLING)))
-    dispatcher.close()
+    with writer:
+        for draw in dispatcher.draw(iter(requests()), SAMPLING):
+            writer.add(draw)
+            seen.append(draw)
+            if len(seen) > 90 and not late.is_set():
+                late.set()
+                Recorder(Target(writer.path, writer.lock.token)).write(list(fake().draw(requests(3), SAMPLING)))
+        dispatcher.close()
     assert stored(writer) == ALONE
     assert len(list((writer.path / "rollouts" / "set-aside").iterdir())) == 1
 
 
 def test_a_shard_that_repeats_another_is_set_aside_when_the_run_is_opened_again(tmp_path: Path) -> None:
     draws = list(fake().draw(requests(20), SAMPLING))
-    with RunWriter(tmp_path, manifest_with(n=40), PROBLEMS) as writer:
-        target = Target(writer.path, writer.lock.token)
-        Recorder(target).write(draws[:10])
-        Recorder(target).write(draws[9:20])
+    writer = RunWriter(tmp_path, manifest_with(n=40), PROBLEMS)
+    target = Target(writer.path, writer.lock.token)
+    Recorder(target).write(draws[:10])
+    Recorder(target).write(draws[9:20])
+    writer.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     with RunWriter(tmp_path, manifest_with(n=40), PROBLEMS) as writer:
         assert len(writer.run.rollouts.files()) == 1
         have = writer.n_drawn(RATES, 40)

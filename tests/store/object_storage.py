@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,36 @@ ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+class Refusal:
+    """Refuses requests, counted from 0, from number ``first`` to before ``last``."""
+
+    def __init__(self, first: int, last: float = float("inf")) -> None:
+        self.seen = 0
+        self._first, self._last = first, last
+
+    def __enter__(self) -> Refusal:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+
+        refused = b"<Error><Code>AccessDenied</Code><Message>not for you</Message></Error>"
+        answer = DomainDispatcherApplication.__call__
+
+        def refuse(app: Any, environ: Any, start_response: Any) -> Any:
+            number, self.seen = self.seen, self.seen + 1
+            if not self._first <= number < self._last:
+                return answer(app, environ, start_response)
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            body = b"" if environ["REQUEST_METHOD"] == "HEAD" else refused
+            start_response("403 Forbidden", [("Content-Length", str(len(body)))])
+            return [body]
+
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(DomainDispatcherApplication, "__call__", refuse)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._patch.undo()
 
 
 @contextmanager

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from rlvr_bench.records import STATUSES, Draw, DrawRequest, Problem, Prompt, Rollout, StoppingRule, Verdict
+from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.store import Run, RunWriter, open_run
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.verdicts import VerdictRow, Verdicts
+from rlvr_bench.store.verdicts import VerdictRow, Verdicts, current_grading
+from rlvr_bench.text_rules import FLAGS
 from tests.conftest import draw_of, manifest_with
 
 BATCH = 4
@@ -77,3 +79,13 @@ def test_profiles_are_summed_by_problem_status_and_bin(
 def test_a_run_without_profiles_has_none(tmp_path: Path, problems: list[Problem]) -> None:
     run = graded(tmp_path, problems, [draw_of(p.id, 0, BATCH) for p in problems], np.random.default_rng(0))
     assert read_outcomes(run).entropy_profile is None
+
+
+def test_flags_that_are_not_known_are_scored_as_absent(tmp_path: Path, problems: list[Problem]) -> None:
+    rng = np.random.default_rng(0)
+    run = graded(tmp_path, problems, draws(problems, rng), rng)
+    grading = current_grading(run)
+    assert grading is not None
+    outcomes = read_outcomes(run)
+    card = make_scorecard(run.manifest, grading, outcomes, flags=outcomes.flags)
+    assert {name: card.quality.get(f"{name}_rate") for name in FLAGS} == dict.fromkeys(FLAGS)

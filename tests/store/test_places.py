@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import socket
 import threading
@@ -13,9 +14,11 @@ import msgspec
 import pytest
 
 from rlvr_bench import pipeline
-from rlvr_bench.errors import RlvrBenchError, RunLocked, StorageError
+from rlvr_bench.analysis.training_series import series
+from rlvr_bench.errors import RlvrBenchError, RunError, RunLocked, StorageError
 from rlvr_bench.pipeline import SampleOptions
 from rlvr_bench.pipeline.importing import ImportOptions, import_run
+from rlvr_bench.pipeline.selecting import select
 from rlvr_bench.records import Draw, Problem
 from rlvr_bench.store import Manifest, RunWriter, locks, open_run
 from rlvr_bench.store.locks import Owner, lock_folder, owner_of
@@ -23,7 +26,7 @@ from rlvr_bench.store.places import make_folder, place, write_atomically
 from rlvr_bench.store.shards import SHARD_ROLLOUTS, Schedule
 from tests.conftest import run_verb
 from tests.importers.made import WRITERS
-from tests.store.object_storage import s3_server, storage  # noqa: F401  a fixture
+from tests.store.object_storage import Refusal, s3_server, storage  # noqa: F401  a fixture
 
 TASK = "double_countdown"
 MakeDraw = Callable[..., Draw]
@@ -94,6 +97,63 @@ def test_an_import_lands_there_whole(storage: Path, tmp_path: Path) -> None:  # 
         import_run([source], ImportOptions(model="m", task="t", out=storage))
 
 
+def test_an_import_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    source = WRITERS["nemo-skills"][0](tmp_path / "files", ["cw", "ww"])
+    with s3_server() as bucket:
+        options = ImportOptions(model="m", task="t", out=f"{bucket}/runs")
+        for first in (2, 4):
+            with Refusal(first, first + 1), pytest.raises(StorageError):
+                import_run([source], options)
+            assert not place(f"{bucket}/runs").exists()
+        import_run([source], options)
+
+
+def test_whatever_request_is_refused_a_score_is_one_line_or_right() -> None:
+    with s3_server() as bucket:
+        run, card = pipeline.evaluate("fake", TASK, asked(place(bucket), n=8, limit=3))
+        for first in itertools.count(0, 3):  # every kind of request comes at some multiple of 3
+            with Refusal(first) as refusal:
+                try:
+                    assert pipeline.score(run) == card
+                except RlvrBenchError as error:
+                    assert re.match(r"cannot (read|reach|write) s3://\S+: (not for you|Forbidden)", str(error))  # noqa: PT017
+            if refusal.seen <= first:
+                break
+        assert first > 10
+
+
+@pytest.mark.usefixtures("hasty")
+def test_whatever_request_is_refused_nothing_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "BEAT_S", 60)  # renewals would be counted as well
+    with s3_server() as bucket:
+        for first in itertools.count(0, 3):  # every kind of request comes at some multiple of 3
+            out = place(f"{bucket}/{first}")
+            run = pipeline.sample("fake", TASK, asked(out, n=8, limit=3, draw_batch=8))
+            with Refusal(first, first + 1) as refusal:
+                try:
+                    pipeline.sample("fake", TASK, asked(out, n=16, limit=3, draw_batch=8))
+                except RlvrBenchError:
+                    pipeline.sample("fake", TASK, asked(out, n=16, limit=3, draw_batch=8))
+            assert len(texts(run)) == 48
+            if refusal.seen <= first:
+                break
+        assert first > 5
+
+
+def test_addresses_as_text_and_patterns(tmp_path: Path) -> None:
+    with s3_server() as bucket:
+        for model in ("fake:0.2", "fake:0.5"):
+            run, card = pipeline.evaluate(model, TASK, asked(f"{bucket}/odd %20 runs/", n=16))  # type: ignore[arg-type]
+        assert pipeline.score(str(run)) == card
+        found = series([f"{bucket}/odd %20 runs/fake-*/{TASK}"], [1, 2])
+        assert [point.model for point in found.checkpoints] == ["fake:0.2", "fake:0.5"]
+        with pytest.raises(RunError, match="no run matches"):
+            series([f"{bucket}/runs/none-*"])
+        made = select(str(run), out=f"{bucket}/sets/a.jsonl")
+        assert place(made.file).read_bytes().count(b"\n") == made.rollouts
+    assert pipeline.sample("fake", TASK, asked(str(tmp_path))).parent.parent == tmp_path  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "BEAT_S", 0.1)
@@ -157,10 +217,47 @@ def test_a_writer_that_was_taken_over_stops(
     assert owner_of(writer.path) == thief  # which keeps its lock
 
 
+def test_a_writer_that_slept_looks_before_it_writes(
+    storage: Path,  # noqa: F811
+    problems: list[Problem],
+    make_manifest: MakeManifest,
+    make_draw: MakeDraw,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(locks, "BEAT_S", 60)  # its renewal has not noticed
+    for taken in (b'{"pid": 1, "host": "elsewhere", "token": "another"}', None):
+        writer = RunWriter(storage / "m" / "t", make_manifest(), problems)
+        file = writer.path / "lock"
+        if taken is None:
+            file.unlink()  # the other is done
+        else:
+            write_atomically(file, taken)
+        writer.add(make_draw("p0", 0, 16))
+        with pytest.raises(StorageError, match="another process has taken this run over"):
+            writer.__exit__(None, None, None)
+        assert writer.run.rollouts.files() == []
+        assert file.exists() == (taken is not None)
+        if taken is not None:
+            file.unlink()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_waiting_for_a_dead_owner_says_so_once(
+    storage: Path,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make_folder(storage)
+    write_atomically(storage / "lock", b'{"pid": 17, "host": "gone", "token": "t", "beat": 7}')
+    with caplog.at_level("INFO", "rlvr_bench"), lock_folder(storage):
+        (said,) = [record.getMessage() for record in caplog.records if record.name == locks.__name__]
+    assert "process 17 on gone was writing here; waiting up to" in said
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
         ("s3://nowhere/runs", "s3://nowhere/runs: there is no bucket 'nowhere'"),
+        ("s3://", "s3://: names no bucket"),
         ("xyz://bucket/runs", "cannot reach xyz://bucket/runs: .*xyz"),
     ],
 )

@@ -54,7 +54,7 @@ const divergence = {
     const mine = rows.filter((each) => each.measure === measure);
     return dots(mine, { by: "rollouts", kinds: KINDS.filter((kind) => mine.some((each) => each.rollouts === kind)), at: (each) => each._at, names: (j) => nameOf(task().rescorings, task().rescorings[j], rescoringName), letters: 44, title, format, tickformat: format === percent ? ".0%" : undefined, zero: true, what: (each) => `${words}, ${each.rollouts} rollouts` });
   },
-  says: (rows, chart) => `${standardNote(rows)} ${shownOf(task().rescorings).length > 1 ? "Every measure is in the table." : rescoringWords(shownOf(task().rescorings)[0][0])}`,
+  says: (rows, chart) => `${standardNote(rows)} ${shownOf(task().rescorings).length > 1 ? `Every measure is in the table.${[...new Set(shownOf(task().rescorings).flatMap(([each]) => each.result.notes))].map((note) => ` Note: ${note}.`).join("")}` : rescoringWords(shownOf(task().rescorings)[0][0])}`,
 };
 
 const FOUR = [["own_on_own", "own on own"], ["other_on_own", "other on own"], ["other_on_other", "other on other"], ["other_on_reference", "other on reference"]];
@@ -194,7 +194,7 @@ const swaps = {
     const { name, result } = task().interventions[chosen(chart, "swaps")], { design } = result;
     const clear = rows.filter((each) => known(each.p_holm) && each.p_holm < 0.05).sort((a, b) => a.value - b.value);
     const finest = rows.filter((each) => known(each.p_holm)).length;
-    const found = clear.length ? `Shown to change the answer (corrected over ${plural(finest, "stratum").replace("stratums", "strata")}, p < 0.05): ${clear.slice(0, 3).map((each) => `${each.tokens_of} (${points(each.value)} ${limits(each.low, each.high, points)})`).join("; ")}${clear.length > 3 ? "; …" : ""}.` : `No stratum is shown to change the answer (corrected over ${finest}).`;
+    const found = clear.length ? `Shown to change the answer (corrected over ${plural(finest, "stratum").replace("stratums", "strata")}, p < 0.05): ${clear.slice(0, 3).map((each) => `${each.tokens_of} (${points(each.value)} ${limits(each.low, each.high, points)})`).join("; ")}${clear.length > 3 ? "; …" : ""}.` : `No stratum is shown to change the answer${finest ? ` (corrected over ${finest})` : ""}.`;
     const lost = [result.no_alternative ? ` ${plural(result.no_alternative, "token")} had no alternative and are left out.` : "", result.undecided ? ` ${plural(result.undecided, "continuation")} could not be verified and are left out.` : ""].join("");
     return `${found} ${plural(result.n_sites, "token")} of ${clip(result.model, 80)} swapped ${SWAP_RULES[design.swap] ?? clip(design.swap, 20)}, ${plural(design.repeats, "continuation")} of each (${clip(name, 80)}, protocol version ${clip(design.protocol, 20)}).${lost} Intervals at 95 %, clustered by problem.`;
   },

@@ -98,7 +98,7 @@ const stages = {
     const { result } = chosenSeries(chart);
     const found = rows.filter((each) => each.what === BEND && known(each.value)).length;
     const notes = [...new Set(result.stages.filter((fit) => fit.second_stage === null).map((fit) => fit.note))];
-    const words = notes.length ? sentence(notes.join("; ")) : found ? `${count(found)} of ${count(result.stages.length)} measures have a second stage.` : "No measure has a second stage: each course is one straight line (entropy and branching: their logarithms), as far as these checkpoints show.";
+    const words = notes.length ? sentence(notes.join("; ")) : found ? `${count(found)} of ${count(result.stages.length)} measures have a second stage (each tested at 5 %, not corrected).` : "No measure has a second stage: each course is one straight line (entropy and branching: their logarithms), as far as these checkpoints show.";
     return `${plural(result.checkpoints.length, "checkpoint")} on ${plural(result.n_problems, "problem")}. ${words}`;
   },
 };
