@@ -17,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from rlvr_bench.errors import StorageError
 from rlvr_bench.records import Problem, Verdict
+from rlvr_bench.store.places import is_remote
 from rlvr_bench.store.run import Run
+from rlvr_bench.store.shards import Schedule
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts
 from rlvr_bench.text_rules import text_flags
 from rlvr_bench.verifiers import VerifierPool
@@ -53,6 +56,8 @@ class Grader:
         self._right: dict[str, npt.NDArray[np.bool_]] = {}
         self._decided: dict[Key, Verdict] = {}
         self._began = time.monotonic()
+        self._unwritten: list[VerdictRow] = []
+        self._schedule = Schedule(sparing=is_remote(run.path))
         self._pool: VerifierPool[Key] = VerifierPool(verifier, workers=workers, timeout_s=timeout_s)
         for row in self.verdicts.rows():
             self._remember(row)
@@ -65,6 +70,8 @@ class Grader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.__exit__(kind, error, trace)
+        if not isinstance(error, StorageError):
+            self.flush()
 
     def grade_missing(self, progress: Callable[[int], None] = lambda rollouts: None) -> None:
         """Grade the stored rollouts without a verdict, a shard at a time; ``progress`` is told of every rollout passed."""
@@ -84,7 +91,7 @@ class Grader:
         return list(self._known(table))
 
     def grade(self, rows: list[Ungraded]) -> list[VerdictRow]:
-        """Decide these responses; those that had no verdict on disk get one, all in one shard.
+        """Decide these responses; those that had no verdict get one, which is on disk within seconds, or after ``flush``.
 
         A response can have one already: its verdict was written, a crash took the rollout, and it was drawn again.
         """
@@ -103,10 +110,19 @@ class Grader:
             flags = text_flags(row.text)
             graded.append(VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates, flags))
         new = [after for before, after in zip(rows, graded, strict=True) if not self._is_graded(before)]
-        self.verdicts.append(new)
         for fresh in new:
             self._mark(fresh)
+        self._unwritten += new
+        self._schedule.add(len(new))
+        if self._schedule.due_in() == 0:
+            self.flush()
         return graded
+
+    def flush(self) -> None:
+        """Write the verdicts that wait as one shard. Raises StorageError."""
+        rows, self._unwritten = self._unwritten, []
+        self._schedule.written()
+        self.verdicts.append(rows)
 
     def correct(self, drawn: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, int]:
         """Correct rollouts per problem among those drawn (a boolean per index)."""
@@ -118,6 +134,7 @@ class Grader:
 
     def publish(self) -> Grading:
         """Put these verdicts in force."""
+        self.flush()
         return self.verdicts.publish(len(self._decided), time.monotonic() - self._began)
 
     def _decide(self, wanted: dict[Key, str]) -> None:

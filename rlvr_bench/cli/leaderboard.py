@@ -18,7 +18,12 @@ STDOUT = Path("-")
 Runs = Annotated[
     list[Path], typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of them.")
 ]
-Csv = Annotated[Path | None, typer.Option(help="Leaderboard to write; rows of these runs are renewed, others kept.")]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        parser=read_place, metavar="<path>", help="Leaderboard to write; rows of these runs are renewed, others kept."
+    ),
+]
 Markdown = Annotated[Path | None, typer.Option(help="Write tables for people to read; - for standard output.")]
 Json = Annotated[Path | None, typer.Option(help="Write all columns as JSON; - for standard output.")]
 Parquet = Annotated[Path | None, typer.Option(help="Write all columns as Parquet.")]

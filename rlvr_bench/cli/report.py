@@ -19,7 +19,7 @@ Runs = Annotated[
         metavar="RUN...", parser=read_place, help="Run folders or scorecard files; the first of a task is its baseline."
     ),
 ]
-Html = Annotated[Path, typer.Option(help="File to write.")]
+Html = Annotated[Path, typer.Option(parser=read_place, metavar="<path>", help="File to write.")]
 Allow = Annotated[
     list[str] | None,
     typer.Option(help="Compare although this field differs (chat_template, problems, ...). Any number of times."),

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, RunPath
+from rlvr_bench.cli.options import AsJson, RunPath, read_place
 
 if TYPE_CHECKING:
     from rlvr_bench.pipeline.selecting import SelectionSummary
@@ -22,7 +22,14 @@ How = Annotated[
         help="Of the correct rollouts: at random, the same with 5% wrong ones, highest entropy, or branching."
     ),
 ]
-Out = Annotated[Path, typer.Option(help="JSONL file to write: prompt and completion, as TRL's SFTTrainer reads them.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        parser=read_place,
+        metavar="<path>",
+        help="JSONL file to write: prompt and completion, as TRL's SFTTrainer reads them.",
+    ),
+]
 PerProblem = Annotated[int, typer.Option(help="At most so many distinct correct rollouts of a problem.")]
 WrongShare = Annotated[
     float | None, typer.Option(help="Share of wrong rollouts in the set. Default: 0.05 for noise, else 0.")

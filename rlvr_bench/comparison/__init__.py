@@ -44,7 +44,7 @@ SCHEMA = 1
 REPLICATES_PER_TEST = 100  # so that Holm's correction can still reach 0.01
 
 
-def compare(paths: Sequence[Path], ks: Sequence[int] | None = None, allow: Collection[str] = ()) -> Comparison:
+def compare(paths: Sequence[str | Path], ks: Sequence[int] | None = None, allow: Collection[str] = ()) -> Comparison:
     """Compare runs, given as run folders or scorecard files, each against the first.
 
     ``ks``: budgets (default: powers of two up to the largest that every problem has in all runs, and that one).

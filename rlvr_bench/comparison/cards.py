@@ -16,7 +16,7 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.records import Scorecard, StoppingRule
 from rlvr_bench.scorers.solve_rate import pass_under_rule
 
-__all__ = ["Incomparable", "RunCounts", "align", "clusters", "read_card"]
+__all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "read_card"]
 
 SCHEMA = 1
 IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
@@ -71,11 +71,21 @@ class RunCounts:
         return np.array([np.nan if value is None else value for value in found])
 
 
-def read_card(path: Path) -> tuple[Path, Scorecard]:
+def as_path(name: str | Path) -> Path:
+    """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
+    if isinstance(name, Path) or "://" not in str(name):
+        return Path(name) if isinstance(name, str) else name
+    from rlvr_bench.store.places import place  # brings pyarrow, which a check does without
+
+    return place(name)
+
+
+def read_card(path: str | Path) -> tuple[Path, Scorecard]:
     """A scorecard and its file, from a run folder or from the file itself.
 
     Raises RunError where there is none, or it is not one of ours.
     """
+    path = as_path(path)
     file = path / "scorecard.json" if path.is_dir() else path
     try:
         card = msgspec.json.decode(file.read_bytes(), type=Scorecard)

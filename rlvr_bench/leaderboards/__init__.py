@@ -40,7 +40,7 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def leaderboard(
-    runs: Sequence[Path],
+    runs: Sequence[str | Path],
     *,
     existing: Path | None = None,
     ks: Sequence[int] = DEFAULT_KS,
@@ -76,7 +76,7 @@ def leaderboard(
 
 
 def _entries(
-    runs: Sequence[Path],
+    runs: Sequence[str | Path],
     ks: Sequence[int],
     told: Mapping[tuple[str, str], str],
     kept: Mapping[tuple[Cell, ...], Row],

@@ -32,7 +32,9 @@ class ShardGrader:
 
     def __call__(self, shard: str) -> list[Graded]:
         """Verdicts for every rollout of a shard; how many each problem has there, and how many are correct."""
-        return count(self._grader.grade(self._grader.rows_of(self._run.rollouts.path / shard)))
+        rows = self._grader.grade(self._grader.rows_of(self._run.rollouts.path / shard))
+        self._grader.flush()
+        return count(rows)
 
 
 class RemoteGrader:

@@ -32,8 +32,8 @@ WORST_FIRST: tuple[Outcome, ...] = ("regression", "cannot_tell", "ok")
 
 
 def check(
-    runs: Sequence[Path],
-    against: Sequence[Path],
+    runs: Sequence[str | Path],
+    against: Sequence[str | Path],
     max_drop: Mapping[str, float],
     max_rise: Mapping[str, float] | None = None,
     options: CheckOptions | None = None,

@@ -29,7 +29,7 @@ def pair_up(runs: Sequence[Card], baselines: Sequence[Card]) -> tuple[list[tuple
     return pairs, notes
 
 
-def accept(runs: Sequence[Path], against: Sequence[Path], max_error_rate: float) -> list[Acceptance]:
+def accept(runs: Sequence[str | Path], against: Sequence[Path], max_error_rate: float) -> list[Acceptance]:
     """Copy each run's scorecard over the baseline it would be held against, byte for byte; nothing is tested.
 
     A task without a baseline gets a new file: ``against`` itself where it is one path that does not exist, else

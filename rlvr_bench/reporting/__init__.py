@@ -25,7 +25,7 @@ class Written:
     runs: int
 
 
-def report(runs: Sequence[Path], html: Path, *, allow: Collection[str] = (), rollouts: int = 2) -> Written:
+def report(runs: Sequence[str | Path], html: Path, *, allow: Collection[str] = (), rollouts: int = 2) -> Written:
     """Write one HTML page on runs, given as run folders or scorecard files; the first run of a task is its baseline.
 
     The page is whole in itself (no network) and is made from scorecards. A run folder adds the problems' texts and

@@ -29,7 +29,7 @@ class Source:
         return {problem.id: problem for problem in self.run.problems()}
 
 
-def read_sources(paths: Sequence[Path]) -> list[Source]:
+def read_sources(paths: Sequence[str | Path]) -> list[Source]:
     """Scorecards with the run folders they lie in, in the order given, a file named twice once. Raises RunError."""
     sources: dict[Path, Source] = {}
     for path in paths:

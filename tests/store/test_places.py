@@ -218,15 +218,17 @@ def test_a_writer_that_was_taken_over_stops(
 
 
 def test_a_writer_that_slept_looks_before_it_writes(
-    storage: Path,  # noqa: F811
+    tmp_path: Path,
     problems: list[Problem],
     make_manifest: MakeManifest,
     make_draw: MakeDraw,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("upath", reason="needs the s3 extra")
+    folder = place(f"local://{tmp_path}/stored")
     monkeypatch.setattr(locks, "BEAT_S", 60)  # its renewal has not noticed
     for taken in (b'{"pid": 1, "host": "elsewhere", "token": "another"}', None):
-        writer = RunWriter(storage / "m" / "t", make_manifest(), problems)
+        writer = RunWriter(folder / "m" / "t", make_manifest(), problems)
         file = writer.path / "lock"
         if taken is None:
             file.unlink()  # the other is done
@@ -242,13 +244,12 @@ def test_a_writer_that_slept_looks_before_it_writes(
 
 
 @pytest.mark.usefixtures("hasty")
-def test_waiting_for_a_dead_owner_says_so_once(
-    storage: Path,  # noqa: F811
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    make_folder(storage)
-    write_atomically(storage / "lock", b'{"pid": 17, "host": "gone", "token": "t", "beat": 7}')
-    with caplog.at_level("INFO", "rlvr_bench"), lock_folder(storage):
+def test_waiting_for_a_dead_owner_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("upath", reason="needs the s3 extra")
+    folder = place(f"local://{tmp_path}/stored")
+    make_folder(folder)
+    write_atomically(folder / "lock", b'{"pid": 17, "host": "gone", "token": "t", "beat": 7}')
+    with caplog.at_level("INFO", "rlvr_bench"), lock_folder(folder):
         (said,) = [record.getMessage() for record in caplog.records if record.name == locks.__name__]
     assert "process 17 on gone was writing here; waiting up to" in said
 
