@@ -24,6 +24,12 @@ def data_dir() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first, so that two workers end at the same time."""
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("vllm")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture
 def problems() -> list[Problem]:
     return [Problem(id=f"p{i}", question=f"What is {i} + 1?", answer=str(i + 1), tier="t") for i in range(4)]

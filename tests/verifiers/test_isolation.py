@@ -113,6 +113,9 @@ def test_processes_are_gone_after_the_pool_and_after_an_abandoned_iteration() ->
         for _ in pool.verify((i, str(i) if i < 5 else "sleep", PROBLEM) for i in range(10)):
             break
         assert dict(pool.verify([(1, "7", PROBLEM)]))[1].status == "correct", "usable after an abandoned iteration"
+    deadline = time.monotonic() + 5  # a killed process is seen until its parent has been told
+    while processes_in_session_of(server) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert processes_in_session_of(server) == []
 
 
