@@ -21,7 +21,7 @@ from rlvr_bench.samplers.scoring import Scored
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.store import Run, Session, run_folder
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.shards import ShardFolder
 
 __all__ = ["SCORE_SCHEMA", "Rescored", "ScoredTokens", "ScoringManifest", "StoredRollout", "stored_rollouts"]

@@ -26,8 +26,8 @@ from rlvr_bench.records import Scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.store import RunWriter, open_run, run_folder
-from rlvr_bench.store.manifest import write_atomically
 from rlvr_bench.store.outcomes import read_outcomes
+from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, current_grading
 from rlvr_bench.task import LoadedTask, load_task, read_task, task_verifier

@@ -27,7 +27,7 @@ from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.scorers.cot import cot_pass_at_k
 from rlvr_bench.store import open_run
-from rlvr_bench.store.manifest import write_atomically
+from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading, status_columns

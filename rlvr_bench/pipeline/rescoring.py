@@ -35,8 +35,8 @@ from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.samplers.scoring import Passage, Scored, Scorer, open_scorer
 from rlvr_bench.scorers.common import mean_estimate
 from rlvr_bench.store import Run, Session, open_run, run_folder
-from rlvr_bench.store.manifest import write_atomically
 from rlvr_bench.store.outcomes import read_outcomes
+from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.shards import SHARD_SECONDS
 from rlvr_bench.task import read_task
 

@@ -44,7 +44,7 @@ def accept(runs: Sequence[str | Path], against: Sequence[Path], max_error_rate: 
         if places.count(file) > 1:
             raise RunError(f"{file}: two of these runs would become this baseline. Update with one of them.")
     before = dict(old)
-    from rlvr_bench.store.manifest import write_atomically  # brings pyarrow, which a check does without
+    from rlvr_bench.store.places import write_atomically  # brings pyarrow, which a check does without
 
     done = []
     for (source, card), file in zip(cards, places, strict=True):

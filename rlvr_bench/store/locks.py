@@ -78,6 +78,7 @@ class _FileLock(Lock):
             raise _locked(file) from None
         os.ftruncate(self._handle, 0)
         os.write(self._handle, msgspec.json.encode(owner))
+        os.fsync(self._handle)  # replicas on other machines look who it is
 
     def release(self) -> None:
         os.close(self._handle)

@@ -11,9 +11,9 @@ import msgspec
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
-from rlvr_bench.store.places import read_if_there, write_atomically
+from rlvr_bench.store.places import read_if_there
 
-__all__ = ["SCHEMA", "Manifest", "Session", "installed_packages", "read_manifest", "write_atomically"]
+__all__ = ["SCHEMA", "Manifest", "Session", "installed_packages", "read_manifest"]
 
 SCHEMA = 1
 _PACKAGES = (

@@ -20,6 +20,7 @@ from typing import IO, Any, cast
 from rlvr_bench.errors import RlvrBenchError, StorageError
 
 __all__ = [
+    "absolute",
     "create",
     "files_in",
     "is_remote",
