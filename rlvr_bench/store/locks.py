@@ -21,7 +21,8 @@ from typing import Self
 import msgspec
 
 from rlvr_bench.errors import RunLocked, StorageError
-from rlvr_bench.store.places import create, is_remote, make_folder, read_if_there, reason, remove, write_atomically
+from rlvr_bench.store.places import create, is_remote, make_folder, read_if_there, remove, write_atomically
+from rlvr_bench.store.storage import reason
 
 __all__ = ["Lock", "Owner", "lock_folder", "owner_of"]
 
