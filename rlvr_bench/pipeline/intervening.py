@@ -7,8 +7,7 @@ continuation is depends on its site and the seed alone, so a run that was stoppe
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,38 +33,22 @@ from rlvr_bench.analysis.interventions import (
     read_sources,
 )
 from rlvr_bench.errors import EngineError, ModelError, RunError
+from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, Key, Verification, begun, continued
 from rlvr_bench.pipeline.models import open_model
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
 from rlvr_bench.prompts import open_prompt
-from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters, Verdict
+from rlvr_bench.records import Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.places import read_whole, write_atomically
-from rlvr_bench.store.run import Run, stored_text
-from rlvr_bench.store.shards import SHARD_ROLLOUTS, SHARD_SECONDS, ShardFolder
+from rlvr_bench.store.run import Run
+from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.task import LoadedTask, read_task, task_verifier
 from rlvr_bench.verifiers import VerifierPool
 from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["InterveneOptions", "InterventionDesign", "Interventions", "intervene", "intervene_with"]
-
-ARMS = ("kept", "swapped")
-_DRAWS = pa.schema(
-    [
-        ("site", pa.int32()),
-        ("arm", pa.dictionary(pa.int32(), pa.string())),
-        ("repeat", pa.int32()),
-        ("problem_id", pa.dictionary(pa.int32(), pa.string())),
-        ("text", pa.large_string()),
-        ("n_tokens", pa.int32()),
-        ("finish_reason", pa.dictionary(pa.int32(), pa.string())),
-        ("status", pa.dictionary(pa.int32(), pa.string())),
-        ("answer", pa.large_string()),
-        ("kind", pa.dictionary(pa.int32(), pa.string())),
-    ]
-)
-_Key = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,17 +139,17 @@ def intervene_with(
             )
             stored.write(_with_alternatives(chosen, able, prompts, options))
         sites = stored.read()
-        draws = ShardFolder(folder / "draws", _DRAWS)
+        draws = ShardFolder(folder / "draws", CONTINUATIONS)
         draws.set_aside_damaged()
-        pool: VerifierPool[_Key] = VerifierPool(verifier, workers=grading.workers, timeout_s=grading.timeout_s)
+        pool: VerifierPool[Key] = VerifierPool(verifier, workers=grading.workers, timeout_s=grading.timeout_s)
         with pool:
-            _Drawing(run, sites, prompts, draws, _Verification(run, verifier, pool), options, progress).run(able)
+            verification = Verification(run, verifier, pool)
+            Continuing(design, sampling, sites, prompts, draws, verification, progress).run(able)
         result = _result(run, design, sites, draws)
         write_atomically(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     return result
 
 
-# ------------------------------------------------------------------------------------------------ before anything is drawn
 def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
     chat: Literal["auto", "none"] = "none" if run.manifest.chat_template is None else "auto"
     engine = run.manifest.engine if options.engine == "auto" else options.engine
@@ -242,14 +225,10 @@ def _prompts(run: Run) -> dict[str, Prompt]:
     return {problem.id: template.render(problem) for problem in run.problems()}
 
 
-def _begun(prompt: Prompt, ids: Sequence[int]) -> Prompt:
-    return msgspec.structs.replace(prompt, begun=tuple(ids))
-
-
 def _with_alternatives(
     sites: Sequence[Site], sampler: PrefixSampler, prompts: Mapping[str, Prompt], options: InterveneOptions
 ) -> list[Site]:
-    likely = sampler.next_tokens([_begun(prompts[site.problem_id], site.prefix) for site in sites], CANDIDATES)
+    likely = sampler.next_tokens([begun(prompts[site.problem_id], site.prefix) for site in sites], CANDIDATES)
     return [alternative(site, tokens, options.swap, options.seed) for site, tokens in zip(sites, likely, strict=True)]
 
 
@@ -291,116 +270,10 @@ _SITES = pa.schema(
 )
 
 
-# ------------------------------------------------------------------------------------------------ drawing and verifying
-class _Verification:
-    """Verdicts on continuations; each distinct answer of a problem is decided once."""
-
-    def __init__(self, run: Run, verifier: Verifier, pool: VerifierPool[_Key]) -> None:
-        self._problems = {problem.id: problem for problem in run.problems()}
-        self._verifier, self._pool = verifier, pool
-        self._decided: dict[_Key, Verdict] = {}
-
-    def verdicts(self, rollouts: Sequence[Rollout]) -> list[Verdict]:
-        """One verdict per rollout, in order."""
-        found: list[_Key | None] = []
-        wanted: dict[_Key, str] = {}
-        for rollout in rollouts:
-            answer = self._verifier.extract(stored_text(rollout.text)).answer
-            key = None if answer is None else (rollout.problem_id, self._verifier.key(answer))
-            found.append(key)
-            if key is not None and answer is not None and key not in self._decided:
-                wanted.setdefault(key, answer)
-        self._decided.update(self._pool.verify((key, answer, self._problems[key[0]]) for key, answer in wanted.items()))
-        return [Verdict(status="no_answer") if key is None else self._decided[key] for key in found]
-
-
-class _Drawing:
-    """One sitting: what is missing is drawn, verified and stored, a shard at a time."""
-
-    def __init__(
-        self,
-        run: Run,
-        sites: Sequence[Site],
-        prompts: Mapping[str, Prompt],
-        draws: ShardFolder,
-        verification: _Verification,
-        options: InterveneOptions,
-        progress: Progress,
-    ) -> None:
-        self._run, self._sites, self._prompts = run, sites, prompts
-        self._draws, self._verification = draws, verification
-        self._options, self._progress = options, progress
-        self._waiting: list[Draw] = []
-
-    def run(self, sampler: PrefixSampler) -> None:
-        """Raises what sampler, verifier and disk raise; what was drawn before is kept."""
-        done = {(site, arm) for site, arm, _ in _rows(self._draws)}
-        total = sum(site.swapped is not None for site in self._sites) * len(ARMS) * self._options.repeats
-        self._progress.start("intervene", total, len(done) * self._options.repeats)
-        oldest = time.monotonic()
-        try:
-            for draw in sampler.draw(self._requests(done), _sampling(self._run)):
-                self._waiting.append(draw)
-                self._progress.advance(len(draw.rollouts), sum(rollout.n_tokens for rollout in draw.rollouts))
-                many = sum(len(each.rollouts) for each in self._waiting) >= SHARD_ROLLOUTS
-                if many or time.monotonic() - oldest > SHARD_SECONDS:
-                    self._flush()
-                    oldest = time.monotonic()
-        finally:
-            self._flush()
-
-    def _requests(self, done: set[tuple[int, str]]) -> Iterator[DrawRequest]:
-        """Both arms of a site one after the other: they share a prefix, which an engine's cache then holds once."""
-        repeats, limit = self._options.repeats, _sampling(self._run).max_tokens
-        for number, site in enumerate(self._sites):
-            for place, arm in enumerate(ARMS):
-                token = site.kept if arm == "kept" else site.swapped
-                if token is None or site.swapped is None or (number, arm) in done:
-                    continue
-                yield DrawRequest(
-                    prompt=_begun(self._prompts[site.problem_id], (*site.prefix, token)),
-                    start=(number * len(ARMS) + place) * repeats,
-                    n=repeats,
-                    seed=site.stream(self._options.seed),
-                    max_tokens=limit - site.token - 1,
-                )
-
-    def _flush(self) -> None:
-        rollouts = [rollout for draw in self._waiting for rollout in draw.rollouts]
-        if not rollouts:
-            return
-        rows = []
-        for rollout, verdict in zip(rollouts, self._verification.verdicts(rollouts), strict=True):
-            place, repeat = divmod(rollout.index, self._options.repeats)
-            site, arm = divmod(place, len(ARMS))
-            rows.append(
-                {
-                    "site": site,
-                    "arm": ARMS[arm],
-                    "repeat": repeat,
-                    "problem_id": rollout.problem_id,
-                    "text": stored_text(rollout.text),
-                    "n_tokens": rollout.n_tokens,
-                    "finish_reason": rollout.finish_reason,
-                    "status": verdict.status,
-                    "answer": None if verdict.answer is None else stored_text(verdict.answer),
-                    "kind": verdict.kind,
-                }
-            )
-        self._draws.append(pa.Table.from_pylist(rows, schema=_DRAWS))
-        self._waiting = []
-
-
-def _rows(draws: ShardFolder) -> Iterator[tuple[int, str, str]]:
-    """(site, arm, status) of every stored continuation."""
-    for table in draws.read(["site", "arm", "status"]):
-        yield from zip(*(table[name].to_pylist() for name in ("site", "arm", "status")), strict=True)
-
-
 def _result(run: Run, design: InterventionDesign, sites: Sequence[Site], draws: ShardFolder) -> Interventions:
     counts: npt.NDArray[np.int64] = np.zeros((len(sites), len(ARMS), 2), dtype=np.int64)  # decided, correct
     undecided = total = 0
-    for site, arm, status in _rows(draws):
+    for site, arm, status in continued(draws):
         total += 1
         undecided += status == "error"
         counts[site, ARMS.index(arm)] += (status != "error", status == "correct")

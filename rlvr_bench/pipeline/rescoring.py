@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +35,8 @@ from rlvr_bench.samplers.scoring import Passage, Scored, Scorer, open_scorer
 from rlvr_bench.scorers.common import mean_estimate
 from rlvr_bench.store import Run, Session, open_run, run_folder
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.places import write_atomically
-from rlvr_bench.store.shards import SHARD_SECONDS
+from rlvr_bench.store.places import is_remote, write_atomically
+from rlvr_bench.store.shards import Schedule
 from rlvr_bench.task import read_task
 
 __all__ = ["RescoreOptions", "prompts_of", "rescore"]
@@ -182,15 +181,16 @@ def _store(
     folder: Rescored, chunk: Sequence[StoredRollout], scored: Iterator[tuple[int, Scored]], progress: Progress
 ) -> None:
     waiting: list[tuple[StoredRollout, Scored]] = []
-    written = time.monotonic()
+    schedule = Schedule(sparing=is_remote(folder.path))
     try:
         for number, result in scored:
             waiting.append((chunk[number], result))
             progress.advance(1, len(result.logprob))
-            if time.monotonic() - written > SHARD_SECONDS:
+            schedule.add(1)
+            if schedule.due_in() == 0:
                 rows, waiting = waiting, []
                 folder.append(rows)
-                written = time.monotonic()
+                schedule.written()
     finally:
         folder.append(waiting)
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -22,7 +20,6 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, S
 from rlvr_bench.scaling.messages import (
     Event,
     Failure,
-    Key,
     Lost,
     Opened,
     Pool,
@@ -33,6 +30,7 @@ from rlvr_bench.scaling.messages import (
     key_of,
 )
 from rlvr_bench.scaling.slots import Slots
+from rlvr_bench.scaling.work import Work, Worker
 from rlvr_bench.store import RunWriter
 from rlvr_bench.store.places import absolute
 
@@ -50,56 +48,6 @@ _NOTE_S = 2.0
 _SAY_AFTER_S = 120.0
 
 
-@dataclass
-class _Worker:
-    """A replica as the driver sees it: what it holds, and how much more it wants."""
-
-    out: dict[Key, DrawRequest] = field(default_factory=dict)
-    sent: int = 0
-    room: int = 0
-    queued: int = 0
-    dry: bool = False  # it knows that there are no more requests for now
-    alone: bool = False  # it draws a suspect
-    giving_back: bool = False
-    tokens: int = 0
-    since: float = 0.0  # the sitting began
-    held_since: float = 0.0  # its loading began
-
-    def rest(self) -> None:
-        """Forget the sitting before."""
-        self.out = {}
-        self.sent = self.room = self.queued = self.tokens = 0
-        self.dry = self.alone = self.giving_back = False
-        self.since = time.monotonic()
-
-
-class _Work:
-    """What is to be drawn: requests that came back from a lost replica first, then those of the iterator."""
-
-    def __init__(self, requests: Iterable[DrawRequest | None]) -> None:
-        self._requests = iter(requests)
-        self.again: deque[DrawRequest] = deque()
-        self.suspects: deque[DrawRequest] = deque()
-        self.losses: dict[Key, int] = {}
-        self.exhausted = False
-
-    def next(self) -> DrawRequest | None:
-        """None where there is none now."""
-        if self.again:
-            return self.again.popleft()
-        if self.exhausted:
-            return None
-        request = next(self._requests, self)
-        if isinstance(request, _Work):
-            self.exhausted = True
-            return None
-        return request
-
-    @property
-    def is_empty(self) -> bool:
-        return self.exhausted and not self.again and not self.suspects
-
-
 class Dispatcher:
     """Implements ``Sampler`` over a pool of replicas; they stay open from one ``draw`` to the next."""
 
@@ -114,7 +62,7 @@ class Dispatcher:
         self.tally = Tally(gpus=pool.gpus)
         self._pool, self._slots, self._watch = pool, slots, watch
         self._job_tally = tally
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Worker] = {}
         self._opening: set[int] = set()
         self._info: EngineInfo | None = None
         self._sitting = 0
@@ -154,7 +102,7 @@ class Dispatcher:
         """
         self._sitting += 1
         self._sampling = sampling
-        work, aside = _Work(requests), []
+        work, aside = Work(requests), []
         for number in self._workers:
             self._begin(number)
         try:
@@ -193,7 +141,7 @@ class Dispatcher:
         self._held = 0
 
     # ------------------------------------------------------------------------------------------- giving out
-    def _hand_out(self, work: _Work) -> None:
+    def _hand_out(self, work: Work) -> None:
         """Give requests to those that want some, the least laden first, as long as there are any."""
         gifts: dict[int, list[DrawRequest]] = {}
         while hungry := [n for n, w in self._workers.items() if w.room > 0 and not w.alone]:
@@ -208,7 +156,7 @@ class Dispatcher:
         if hungry:
             self._run_dry(work)
 
-    def _run_dry(self, work: _Work) -> None:
+    def _run_dry(self, work: Work) -> None:
         """There is nothing to give to those that want more: say so, and make use of what there is elsewhere.
 
         Where more may come once draws are verified, those that want nothing hear of it too: they tell theirs sooner.
@@ -220,7 +168,7 @@ class Dispatcher:
         self._hand_out_suspects(work)
         self._balance()
 
-    def _hand_out_suspects(self, work: _Work) -> None:
+    def _hand_out_suspects(self, work: Work) -> None:
         for number, worker in self._workers.items():
             if work.suspects and not worker.out and worker.room > 0:
                 worker.alone = True
@@ -248,7 +196,7 @@ class Dispatcher:
             self._pool.take_back(laden, self._sitting, max(1, waiting * idle // (idle + 1)))
 
     # ------------------------------------------------------------------------------------------- taking in
-    def _heed(self, event: Event | None, work: _Work | None) -> Sequence[Draw]:
+    def _heed(self, event: Event | None, work: Work | None) -> Sequence[Draw]:
         """Take in what happened; returns the draws that are done, those given up without rollouts."""
         if event is None:
             return ()
@@ -283,11 +231,11 @@ class Dispatcher:
                 f"the engine on {opened.node} differs from the first one ({differing}): every node needs the same "
                 "versions and the same weights"
             )
-        self._workers[number] = _Worker(held_since=time.monotonic() - opened.seconds)
+        self._workers[number] = Worker(held_since=time.monotonic() - opened.seconds)
         if self._sampling is not None:
             self._begin(number)
 
-    def _reported(self, number: int, worker: _Worker, report: Report, work: _Work | None) -> Sequence[Draw]:
+    def _reported(self, number: int, worker: Worker, report: Report, work: Work | None) -> Sequence[Draw]:
         under_way = worker.sent - report.received
         worker.room, worker.queued = report.room - under_way, report.queued + under_way
         draws = []
@@ -304,7 +252,7 @@ class Dispatcher:
             draws += self._lost(number, Lost(report.failure.message, blameless=False), work)
         return draws
 
-    def _lost(self, number: int, lost: Lost, work: _Work | None) -> list[Draw]:
+    def _lost(self, number: int, lost: Lost, work: Work | None) -> list[Draw]:
         """A replica is gone: what it held goes to others, and another is started in its place."""
         worker = self._workers.get(number)
         if worker is None and number not in self._opening:
@@ -323,7 +271,7 @@ class Dispatcher:
         stored = list(self._stored(worker))
         return [*stored, *(Draw(request=request, rollouts=()) for request in self._draw_again(worker, lost, work))]
 
-    def _stored(self, worker: _Worker) -> Iterator[Draw]:
+    def _stored(self, worker: Worker) -> Iterator[Draw]:
         """What a lost replica wrote and did not live to tell: it is not drawn again."""
         if self._writer is None:
             return
@@ -334,7 +282,7 @@ class Dispatcher:
                 self._count(worker, rollouts)
                 yield Draw(request=worker.out.pop(key), rollouts=rollouts, shard=shard)
 
-    def _draw_again(self, worker: _Worker, lost: Lost, work: _Work) -> Iterator[DrawRequest]:
+    def _draw_again(self, worker: Worker, lost: Lost, work: Work) -> Iterator[DrawRequest]:
         """Put back what a lost replica held; yields what is given up."""
         for key, request in worker.out.items():
             losses = work.losses[key] = work.losses.get(key, 0) + (not lost.blameless)
@@ -370,7 +318,7 @@ class Dispatcher:
         self._pool.begin(number, self._sitting, self._sampling, target)
 
     # ------------------------------------------------------------------------------------------- counting
-    def _count(self, worker: _Worker, rollouts: Sequence[Rollout]) -> None:
+    def _count(self, worker: Worker, rollouts: Sequence[Rollout]) -> None:
         tokens = sum(rollout.n_tokens for rollout in rollouts)
         worker.tokens += tokens
         self.tally.tokens += tokens

@@ -14,6 +14,7 @@ import pytest
 from rlvr_bench.analysis.interventions import Effect, Site, Source, alternative, choose_sites, levels_of
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RunError
 from rlvr_bench.pipeline import SampleOptions, intervening, sample
+from rlvr_bench.pipeline.continuing import CONTINUATIONS
 from rlvr_bench.pipeline.intervening import InterveneOptions, Interventions, intervene_with
 from rlvr_bench.pipeline.options import GradeOptions, Silent
 from rlvr_bench.prompts import open_prompt
@@ -148,7 +149,7 @@ def interval(effect: Effect) -> tuple[float, float]:
 
 def stored_draws(run: Run, name: str) -> list[tuple[Any, ...]]:
     folder = run.path / "interventions" / name / "draws"
-    tables = ShardFolder(folder, intervening._DRAWS).read()
+    tables = ShardFolder(folder, CONTINUATIONS).read()
     return sorted(tuple(row.values()) for table in tables for row in table.to_pylist())
 
 
@@ -180,7 +181,7 @@ def test_a_token_swapped_for_itself_changes_nothing_at_all(planted_run: Run) -> 
 
 
 def test_what_was_lost_is_drawn_again_and_is_the_same(planted_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervening, "SHARD_ROLLOUTS", 20)
+    monkeypatch.setattr("rlvr_bench.store.shards.SHARD_ROLLOUTS", 20)
     options: dict[str, Any] = {"strata": ("position",), "sites": 15, "repeats": 2}
     whole = run_planted(planted_run, name="whole", **options)
     with pytest.raises(EngineError, match="died"):

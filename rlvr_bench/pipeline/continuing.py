@@ -1,0 +1,147 @@
+"""Continuations of a run's responses behind swapped and kept tokens: drawn, verified and stored, a shard at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+import pyarrow as pa
+
+from rlvr_bench.analysis.intervention_results import InterventionDesign
+from rlvr_bench.analysis.interventions import Site
+from rlvr_bench.pipeline.options import Progress
+from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters, Verdict
+from rlvr_bench.samplers.protocol import PrefixSampler
+from rlvr_bench.store.places import is_remote
+from rlvr_bench.store.run import Run, stored_text
+from rlvr_bench.store.shards import Schedule, ShardFolder
+from rlvr_bench.verifiers import VerifierPool
+from rlvr_bench.verifiers.protocol import Verifier
+
+__all__ = ["ARMS", "CONTINUATIONS", "Continuing", "Key", "Verification", "begun", "continued"]
+
+ARMS = ("kept", "swapped")
+CONTINUATIONS = pa.schema(
+    [
+        ("site", pa.int32()),
+        ("arm", pa.dictionary(pa.int32(), pa.string())),
+        ("repeat", pa.int32()),
+        ("problem_id", pa.dictionary(pa.int32(), pa.string())),
+        ("text", pa.large_string()),
+        ("n_tokens", pa.int32()),
+        ("finish_reason", pa.dictionary(pa.int32(), pa.string())),
+        ("status", pa.dictionary(pa.int32(), pa.string())),
+        ("answer", pa.large_string()),
+        ("kind", pa.dictionary(pa.int32(), pa.string())),
+    ]
+)
+Key = tuple[str, str]
+
+
+def begun(prompt: Prompt, ids: Sequence[int]) -> Prompt:
+    return msgspec.structs.replace(prompt, begun=tuple(ids))
+
+
+class Verification:
+    """Verdicts on continuations; each distinct answer of a problem is decided once."""
+
+    def __init__(self, run: Run, verifier: Verifier, pool: VerifierPool[Key]) -> None:
+        self._problems = {problem.id: problem for problem in run.problems()}
+        self._verifier, self._pool = verifier, pool
+        self._decided: dict[Key, Verdict] = {}
+
+    def verdicts(self, rollouts: Sequence[Rollout]) -> list[Verdict]:
+        """One verdict per rollout, in order."""
+        found: list[Key | None] = []
+        wanted: dict[Key, str] = {}
+        for rollout in rollouts:
+            answer = self._verifier.extract(stored_text(rollout.text)).answer
+            key = None if answer is None else (rollout.problem_id, self._verifier.key(answer))
+            found.append(key)
+            if key is not None and answer is not None and key not in self._decided:
+                wanted.setdefault(key, answer)
+        self._decided.update(self._pool.verify((key, answer, self._problems[key[0]]) for key, answer in wanted.items()))
+        return [Verdict(status="no_answer") if key is None else self._decided[key] for key in found]
+
+
+class Continuing:
+    """One sitting: what is missing is drawn, verified and stored, a shard at a time."""
+
+    def __init__(
+        self,
+        design: InterventionDesign,
+        sampling: SamplingParameters,
+        sites: Sequence[Site],
+        prompts: Mapping[str, Prompt],
+        draws: ShardFolder,
+        verification: Verification,
+        progress: Progress,
+    ) -> None:
+        self._design, self._sampling = design, sampling
+        self._sites, self._prompts = sites, prompts
+        self._draws, self._verification, self._progress = draws, verification, progress
+        self._waiting: list[Draw] = []
+        self._schedule = Schedule(sparing=is_remote(draws.path))
+
+    def run(self, sampler: PrefixSampler) -> None:
+        """Raises what sampler, verifier and disk raise; what was drawn before is kept."""
+        done = {(site, arm) for site, arm, _ in continued(self._draws)}
+        total = sum(site.swapped is not None for site in self._sites) * len(ARMS) * self._design.repeats
+        self._progress.start("intervene", total, len(done) * self._design.repeats)
+        try:
+            for draw in sampler.draw(self._requests(done), self._sampling):
+                self._waiting.append(draw)
+                self._progress.advance(len(draw.rollouts), sum(rollout.n_tokens for rollout in draw.rollouts))
+                self._schedule.add(len(draw.rollouts))
+                if self._schedule.due_in() == 0:
+                    self._flush()
+        finally:
+            self._flush()
+
+    def _requests(self, done: set[tuple[int, str]]) -> Iterator[DrawRequest]:
+        """Both arms of a site one after the other: they share a prefix, which an engine's cache then holds once."""
+        repeats, limit = self._design.repeats, self._sampling.max_tokens
+        for number, site in enumerate(self._sites):
+            for place, arm in enumerate(ARMS):
+                token = site.kept if arm == "kept" else site.swapped
+                if token is None or site.swapped is None or (number, arm) in done:
+                    continue
+                yield DrawRequest(
+                    prompt=begun(self._prompts[site.problem_id], (*site.prefix, token)),
+                    start=(number * len(ARMS) + place) * repeats,
+                    n=repeats,
+                    seed=site.stream(self._design.seed),
+                    max_tokens=limit - site.token - 1,
+                )
+
+    def _flush(self) -> None:
+        rollouts = [rollout for draw in self._waiting for rollout in draw.rollouts]
+        if not rollouts:
+            return
+        rows = []
+        for rollout, verdict in zip(rollouts, self._verification.verdicts(rollouts), strict=True):
+            place, repeat = divmod(rollout.index, self._design.repeats)
+            site, arm = divmod(place, len(ARMS))
+            rows.append(
+                {
+                    "site": site,
+                    "arm": ARMS[arm],
+                    "repeat": repeat,
+                    "problem_id": rollout.problem_id,
+                    "text": stored_text(rollout.text),
+                    "n_tokens": rollout.n_tokens,
+                    "finish_reason": rollout.finish_reason,
+                    "status": verdict.status,
+                    "answer": None if verdict.answer is None else stored_text(verdict.answer),
+                    "kind": verdict.kind,
+                }
+            )
+        self._draws.append(pa.Table.from_pylist(rows, schema=CONTINUATIONS))
+        self._waiting = []
+        self._schedule.written()
+
+
+def continued(draws: ShardFolder) -> Iterator[tuple[int, str, str]]:
+    """(site, arm, status) of every stored continuation."""
+    for table in draws.read(["site", "arm", "status"]):
+        yield from zip(*(table[name].to_pylist() for name in ("site", "arm", "status")), strict=True)
