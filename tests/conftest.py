@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def problems() -> list[Problem]:
     return [Problem(id=f"p{i}", question=f"What is {i} + 1?", answer=str(i + 1), tier="t") for i in range(4)]
+
+
+def require(module: str, extra: str) -> None:
+    """Skip where a module is missing; in CI fail, which installs it (``make test``) or something is wrong."""
+    if importlib.util.find_spec(module) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{module} is not installed, and CI must not pass without its tests")
+        pytest.skip(f"{module} is not installed: pip install 'rlvr-bench[{extra}]'", allow_module_level=True)
 
 
 def info_of(engine: str = "fake", **changed: Any) -> EngineInfo:

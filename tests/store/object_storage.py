@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rlvr_bench.store.places import place
+from tests.conftest import require
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -53,7 +54,10 @@ class Refusal:
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The address of a bucket that is served from here, for this process and those it starts."""
-    server = pytest.importorskip("moto.server", reason="needs moto").ThreadedMotoServer(port=0, verbose=False)
+    require("moto", "test")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
@@ -75,7 +79,7 @@ def s3_server() -> Iterator[str]:
 @pytest.fixture(params=["s3", "local"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """An empty place that is reached through fsspec: an S3 bucket, and a folder of this machine."""
-    pytest.importorskip("upath", reason="needs the s3 extra")
+    require("upath", "s3")
     if request.param == "local":
         yield place(f"local://{tmp_path}/stored")
         return

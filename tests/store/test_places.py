@@ -24,7 +24,7 @@ from rlvr_bench.store import Manifest, RunWriter, locks, open_run
 from rlvr_bench.store.locks import Owner, lock_folder, owner_of
 from rlvr_bench.store.places import make_folder, place, write_atomically
 from rlvr_bench.store.shards import SHARD_ROLLOUTS, Schedule
-from tests.conftest import run_verb
+from tests.conftest import require, run_verb
 from tests.importers.made import WRITERS
 from tests.store.object_storage import Refusal, s3_server, storage  # noqa: F401  a fixture
 
@@ -224,7 +224,7 @@ def test_a_writer_that_slept_looks_before_it_writes(
     make_draw: MakeDraw,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("upath", reason="needs the s3 extra")
+    require("upath", "s3")
     folder = place(f"local://{tmp_path}/stored")
     monkeypatch.setattr(locks, "BEAT_S", 60)  # its renewal has not noticed
     for taken in (b'{"pid": 1, "host": "elsewhere", "token": "another"}', None):
@@ -245,7 +245,7 @@ def test_a_writer_that_slept_looks_before_it_writes(
 
 @pytest.mark.usefixtures("hasty")
 def test_waiting_for_a_dead_owner_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("upath", reason="needs the s3 extra")
+    require("upath", "s3")
     folder = place(f"local://{tmp_path}/stored")
     make_folder(folder)
     write_atomically(folder / "lock", b'{"pid": 17, "host": "gone", "token": "t", "beat": 7}')
@@ -265,7 +265,7 @@ def test_waiting_for_a_dead_owner_says_so_once(tmp_path: Path, caplog: pytest.Lo
 def test_a_place_that_is_not_there_is_one_line_and_status_2(
     address: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("s3fs", reason="needs the s3 extra")
+    require("s3fs", "s3")
     with s3_server():
         assert run_verb("evaluate", "--model", "fake", "--task", TASK, "--out", address) == 2
     said = capsys.readouterr().err
@@ -274,7 +274,9 @@ def test_a_place_that_is_not_there_is_one_line_and_status_2(
 
 
 def test_a_storage_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    s3fs = pytest.importorskip("s3fs", reason="needs the s3 extra")
+    require("s3fs", "s3")
+    import s3fs
+
     with s3_server(), socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
