@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import logging
 import re
-import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers import guards
 from rlvr_bench.verifiers.base import PolicyVerifier, check_option
+from rlvr_bench.verifiers.equality import Equality
 from rlvr_bench.verifiers.limits import breaks_limits
-from rlvr_bench.verifiers.normalise import lossless, normalise
-from rlvr_bench.verifiers.rational import numbers_agree, read_number
+from rlvr_bench.verifiers.normalise import for_engine, lossless, tidied
+from rlvr_bench.verifiers.rational import Tolerance, numbers_agree, read_number
+from rlvr_bench.verifiers.readings import readings
 
 __all__ = ["MathVerifier"]
 
@@ -117,62 +119,6 @@ def _is_whole(answer: str) -> bool:
     return bool(_LONE_VALUE.fullmatch(_SYNTAX_WORDS.sub("", answer)))
 
 
-def _values(expression: Any, precision: int) -> list[Any] | None:
-    """An expression evaluated at fixed points, with i as the imaginary unit; None unless it is a plain function of symbols."""
-    sympy = _engine()["sympy"]
-    if not isinstance(expression, sympy.Expr) or expression.is_Matrix or expression.has(*_engine()["unevaluated"]):
-        return None
-    symbols = sorted(expression.free_symbols, key=str)
-    values = []
-    for offset in _POINTS:
-        # A symbol's value depends on its name only, so that x means the same on both sides.
-        point = {
-            symbol: sympy.I
-            if symbol.name == "i"
-            else sympy.Rational(zlib.crc32(symbol.name.encode()) % 9973, 9973) + offset
-            for symbol in symbols
-        }
-        value = expression.subs(point).evalf(precision)
-        if not (value.is_number and value.is_finite and value.is_comparable is not None and not value.free_symbols):
-            return None
-        values.append(value)
-    return values
-
-
-def _gap(ours: Any, theirs: Any) -> float | None:
-    """The relative difference of two values; None where both are so small that they may be rounding noise around 0."""
-    largest = max(abs(ours), abs(theirs))
-    if ours == theirs:
-        return 0.0
-    return None if largest < 1e-40 else float(abs(ours - theirs) / largest)
-
-
-def _numerically(gold: Any, value: Any) -> bool | None:
-    """Whether two expressions agree at fixed points to 50 digits (True) or clearly differ at one (False); None if unsure.
-
-    Most of math-verify's time goes into simplifying differences that are not zero, and most of those are not zero at
-    the first point tried.
-    """
-    sympy = _engine()["sympy"]
-    if any(side.__class__ is sympy.Symbol and side.name != "i" for side in (gold, value)):
-        return None  # words: math-verify compares e*a*s*t with the symbol "east"
-    try:
-        ours, theirs = _values(gold, 60), _values(value, 60)
-        if ours is None or theirs is None:
-            return None
-        gaps = [_gap(a, b) for a, b in zip(ours, theirs, strict=True)]
-        known = [gap for gap in gaps if gap is not None]
-        if len(known) < len(gaps):
-            exact = gold.doit(), value.doit()
-            return bool(exact[0] == exact[1]) if exact[0].is_Rational and exact[1].is_Rational else None
-        if any(gap > 1e-3 for gap in known):
-            return False
-        moderate = all(1e-20 < abs(a) < 1e20 for a in ours)  # else a difference of 1 would not show
-        return True if moderate and all(gap < 1e-50 for gap in known) else None
-    except (AttributeError, TypeError, ValueError, ArithmeticError, NotImplementedError, RecursionError):
-        return None
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MathVerifier(PolicyVerifier):
     """Mathematical equality of an extracted answer and the gold answer.
@@ -186,11 +132,17 @@ class MathVerifier(PolicyVerifier):
     version: ClassVar[str] = "1"
     percent: str = "either"
     units: str = "strict"
+    decimals: int = 6
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_option(self.name, "percent", self.percent, ("either", "value", "sign"))
         check_option(self.name, "units", self.units, ("strict", "ignore"))
+
+    @property
+    def _equality(self) -> Equality:
+        return _equality(self.percent, self.decimals, self.tolerance)
 
     def warm_up(self) -> None:
         """Import sympy and fill ANTLR's tables, whose first use of each shape costs 30 to 500 ms."""
@@ -209,22 +161,19 @@ class MathVerifier(PolicyVerifier):
         """(right, reason); right is None where the answer is past the limits."""
         if len(answer) > 100_000 or (len(answer) > 8192 and answer != gold):
             return None, "limit"
-        ours, theirs = _normalised(gold), normalise(answer)
-        decided = self._without_engine(ours, theirs)
-        if decided is not None:
-            return decided, None
-        (ours, our_unit), (theirs, their_unit) = guards.split_unit(ours), guards.split_unit(theirs)
-        if our_unit and their_unit and our_unit != their_unit and self.units == "strict":
-            return False, "unit"
-        decided = self._without_engine(ours, theirs) if our_unit or their_unit else None
+        ours, theirs = _tidied(gold), tidied(answer)
+        decided = self._by_text(ours, theirs)
         if decided is not None:
             return decided, None
         if breaks_limits(theirs) or breaks_limits(ours):
             return None, "limit"
-        ours, theirs = guards.align_vectors(ours, theirs)
+        decided, reason = self._by_reading(ours, theirs)
+        if decided is not None:
+            return decided, reason
+        ours, theirs = guards.align_vectors(for_engine(ours), for_engine(theirs))
         return self._by_engine(ours, theirs)
 
-    def _without_engine(self, gold: str, answer: str) -> bool | None:
+    def _by_text(self, gold: str, answer: str) -> bool | None:
         """What can be decided with certainty from the text alone."""
         if gold == answer and gold:
             return True
@@ -232,28 +181,45 @@ class MathVerifier(PolicyVerifier):
             return False
         numbers = read_number(gold), read_number(answer)
         if numbers[0] is not None and numbers[1] is not None:
-            return numbers_agree(numbers[0], numbers[1], self.percent)
-        for compare in (guards.compare_choices, guards.compare_bases, guards.compare_texts):
+            return numbers_agree(numbers[0], numbers[1], self.percent, self._equality.tolerance)
+        for compare in (guards.compare_choices, guards.compare_bases, guards.compare_times, guards.compare_texts):
             decided = compare(gold, answer)
             if decided is not None:
                 return decided
         return None
 
+    def _by_reading(self, gold: str, answer: str) -> tuple[bool | None, str | None]:
+        """Equal if one reading of each is, different if none is and both sides could be read; else undecided."""
+        ours, theirs = readings(gold), readings(answer)
+        if not ours or not theirs:
+            return None, None
+        verdicts, reason = [], None
+        for mine, yours in itertools.product(ours, theirs):
+            if mine.unit and yours.unit and mine.unit != yours.unit and self.units == "strict":
+                verdicts.append(guards.same_unit(mine.unit, yours.unit))
+                reason = "unit"
+                continue
+            verdicts.append(self._equality.same(mine.node, yours.node))
+            if verdicts[-1]:
+                return True, None
+        return (None, None) if None in verdicts else (False, reason)
+
     def _by_engine(self, gold: str, answer: str) -> tuple[bool, str | None]:
-        """math-verify's verdict, with its "equal" checked against its known false positives."""
+        """math-verify's verdict, with its "equal" checked against what it is known to drop."""
         ours, theirs = _parse(gold), _parse(answer)
         if not ours or not theirs:
             return False, None
-        numerically = _numerically(ours[0], theirs[0])
-        if numerically is False:
+        if not _strictly(_engine()["verify"], ours, theirs, timeout_seconds=None, allow_set_relation_comp=True):
             return False, None
-        verify = _engine()["verify"]
-        if not _strictly(verify, ours, theirs, timeout_seconds=None, allow_set_relation_comp=True):
-            return numerically is True and _is_whole(answer) and _is_whole(gold), None
         reason = guards.reject_by_shape(gold, answer)
-        if reason is None and not (_is_whole(answer) and _is_whole(gold)) and not isinstance(theirs[0], str):
+        if reason is None and not (_is_whole(answer) and _is_whole(gold)):
             reason = "unread"
         return reason is None, reason
 
 
-_normalised = functools.lru_cache(maxsize=8192)(normalise)
+@functools.lru_cache(maxsize=8)
+def _equality(percent: str, decimals: int, tolerance: float) -> Equality:
+    return Equality(Tolerance(decimals, tolerance), percent)
+
+
+_tidied = functools.lru_cache(maxsize=8192)(tidied)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["lossless", "normalise", "unwrap"]
+__all__ = ["for_engine", "lossless", "normalise", "tidied", "unwrap"]
 
 _LEFT_RIGHT = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?=\s*(?:[()\[\]|./<>]|\\[{}|lr]))")
 _FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
@@ -47,7 +47,7 @@ _SYMBOLS = {
     "÷": "/", "∕": "/", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx ",
     "±": "\\pm ", "∓": "\\mp ", "∞": "\\infty ", "∪": "\\cup ", "∩": "\\cap ", "∅": "\\emptyset ", "∈": "\\in ",
     "∉": "\\notin ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}",
-    "°": "^\\circ ", "º": "^\\circ ", "π": "\\pi ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ",
+    "°": "^\\circ ", "º": "^\\circ ", "˚": "^\\circ ", "π": "\\pi ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ",
     "θ": "\\theta ", "λ": "\\lambda ", "μ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ", "φ": "\\phi ",
     "ϕ": "\\phi ", "ω": "\\omega ", "ε": "\\epsilon ", "Δ": "\\Delta ", "′": "'", "’": "'", "“": '"', "”": '"',
     "…": "\\ldots ", "\u200b": "", "\u2061": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ", "→": "\\to ",
@@ -83,7 +83,7 @@ _UNDERLINE = re.compile(r"\\(?:underline|uline)\s*\{([^{}]*)\}")
 _WIDE_SPACE = re.compile(
     r"(?<!\\)\\(?:quad|qquad|enspace|hfill)(?![A-Za-z])|\\hspace\*?\{[^{}]*\}|(?<!\\)\\[;:, ]|(?<!\\)~|&nbsp;"
 )
-_DIGIT_GAP = re.compile(r"(?<=\d)(?:\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))")
+_DIGIT_GAP = re.compile(r"(?<=\d)(?:\\thinspace\s*|\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))")
 _END = re.compile(r"(?:\\\\|\\|[\s,;:]|(?<![.\s])\.(?!\d))+$")
 _TEXT_FRAME = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox|operatorname|bm|boldsymbol)\s*\{([^{}]*)\}"
@@ -155,7 +155,6 @@ def _numbers(text: str) -> str:
     text = _DIGIT_GAP.sub("", text)
     text = _CURRENCY_END.sub("", _CURRENCY.sub("", text))
     text = _PERCENT_WORD.sub(r"\\%", re.sub(r"(?<!\\)%", r"\\%", text))
-    text = _E_NOTATION.sub(_e_notation, text)
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
     mixed = _SLASH_MIXED.fullmatch(text)
@@ -198,7 +197,7 @@ _COUNTED = re.compile(
     r"numbers?|triangles?|times|cookies|books?)"
 )
 _ORDINAL = re.compile(r"(\d+)\s*(?:\^\s*\{?\s*(?:\\(?:text|mathrm)\{)?\s*(?:st|nd|rd|th)\s*\}?\}?|(?:st|nd|rd|th))")
-_ARTICLE = re.compile(r"(?:an?|the) ([a-z]{3,}(?: [a-z]+)*)", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?:an?|[Tt]he|An) (?!and\b|or\b)([a-z]{3,}(?: [a-z]+)*)")
 
 
 def _words(text: str) -> str:
@@ -275,15 +274,26 @@ def _notations(text: str) -> str:
     return _union(text)
 
 
-def normalise(answer: str) -> str:
-    """The form that is compared: what `lossless` does, and every rewriting of this module."""
+def tidied(answer: str) -> str:
+    """An answer without decoration, in LaTeX: the form that `expressions` reads."""
     text = unwrap(lossless(answer))
     if not text.isascii():
         text = _to_latex(text)
     text = _LEADING_EQUALS.sub("", text)
+    text = _numbers(text)
+    text = _WIDE_SPACE.sub(" ", text) if "\\" in text or "~" in text else text
+    return lossless(unwrap(_words(text)))
+
+
+def for_engine(text: str) -> str:
+    """What `tidied` made, in the notations that math-verify reads right."""
     if "\\" in text:
         text = _ANGLES.sub(r"(\1)", _RM_E.sub(r"{\1}" if "mathrm{i" in text else r"\1", text))
-    text = _degrees(_numbers(text))
-    text = _WIDE_SPACE.sub(" ", text) if "\\" in text or "~" in text else text
+    text = _degrees(_E_NOTATION.sub(_e_notation, text))
     text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
-    return lossless(unwrap(_notations(_words(text))))
+    return lossless(unwrap(_notations(text)))
+
+
+def normalise(answer: str) -> str:
+    """The form that math-verify compares: every rewriting of this module."""
+    return for_engine(tidied(answer))

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import msgspec
 
-__all__ = ["PlainNumber", "numbers_agree", "read_number"]
+__all__ = ["PlainNumber", "Tolerance", "numbers_agree", "read_number", "rounded"]
 
 _MAX_CHARS = 1200
 _MAX_EXPONENT = 4000
@@ -28,14 +28,26 @@ _SCIENTIFIC = re.compile(
     rf"{_SIGN}(?P<number>{_UNSIGNED})?\s*(?P<times>\\times|\\cdot|\*|x|X)?\s*10\s*\^\s*"
     r"(?:\{\s*(?P<power>[-+]?\d{1,4})\s*\}|(?P<power1>\d))"
 )
+_E_NOTATION = re.compile(rf"{_SIGN}(?P<number>\d+\.?\d*|\.\d+)\s?(?:\\?e|E)(?P<plus>\+)?(?P<power>-?\d{{1,4}})")
 _PARENTHESES = re.compile(r"\(([^(),]*)\)")
 
 
+class Tolerance(msgspec.Struct, frozen=True):
+    """When a decimal counts as an exact number.
+
+    It must have at least ``places`` decimals and be the exact value, rounded or cut to as many as it has; or differ from
+    the gold by at most ``relative`` of it, where a task allows that.
+    """
+
+    places: int = 6
+    relative: float = 0.0
+
+
 class PlainNumber(msgspec.Struct, frozen=True):
-    """A number as written: its value without the percent sign; a decimal point or a power of ten makes it a decimal."""
+    """A number as written: its value without the percent sign, and its decimals (None where it is no decimal)."""
 
     value: Fraction
-    is_decimal: bool
+    places: int | None
     is_percent: bool
 
 
@@ -52,7 +64,9 @@ def _read_decimal(text: str) -> PlainNumber | None:
     if match is None:
         return None
     number = match["number"]
-    return PlainNumber(_signed(_fraction(number), match["sign"]), "." in number.rstrip("."), bool(match["percent"]))
+    _, point, decimals = number.rstrip(".").partition(".")
+    places = len(decimals) if point else None
+    return PlainNumber(_signed(_fraction(number), match["sign"]), places, bool(match["percent"]))
 
 
 def _read_ratio(text: str) -> PlainNumber | None:
@@ -72,7 +86,7 @@ def _read_ratio(text: str) -> PlainNumber | None:
     if not divisor:
         return None
     value = whole + _fraction(top) / divisor
-    return PlainNumber(_signed(value, match["sign"]), "." in top + bottom, bool(match["percent"]))
+    return PlainNumber(_signed(value, match["sign"]), None, bool(match["percent"]))
 
 
 def _read_scientific(text: str) -> PlainNumber | None:
@@ -83,7 +97,16 @@ def _read_scientific(text: str) -> PlainNumber | None:
     mantissa = _fraction(match["number"]) if match["number"] else Fraction(1)
     if abs(power) > _MAX_EXPONENT:
         return None
-    return PlainNumber(_signed(mantissa * Fraction(10) ** power, match["sign"]), bool(match["number"]), False)
+    return PlainNumber(_signed(mantissa * Fraction(10) ** power, match["sign"]), None, False)
+
+
+def _read_e_notation(text: str) -> PlainNumber | None:
+    """4.5e33; not 2e+1, which is 2·e + 1."""
+    match = _E_NOTATION.fullmatch(text)
+    if match is None or (match["plus"] and len(match["power"]) == 1 and match["number"].isdigit()):
+        return None
+    value = _fraction(match["number"]) * Fraction(10) ** int(match["power"])
+    return PlainNumber(_signed(value, match["sign"]), None, False)
 
 
 def read_number(text: str) -> PlainNumber | None:
@@ -92,36 +115,59 @@ def read_number(text: str) -> PlainNumber | None:
         return None
     framed = _PARENTHESES.fullmatch(text)
     text = framed[1].strip() if framed else text
-    return _read_decimal(text) or _read_ratio(text) or _read_scientific(text)
+    return _read_decimal(text) or _read_ratio(text) or _read_scientific(text) or _read_e_notation(text)
 
 
-def _close(gold: PlainNumber, value: PlainNumber, shift: tuple[int, int] = (0, 0)) -> bool:
-    """Equality as math-verify means it: exact, or to 6 decimals where one was written as a decimal and neither as an integer.
+def rounded(
+    ours: Fraction, theirs: Fraction, places: tuple[int | None, int | None], tolerance: Tolerance
+) -> bool:
+    """Whether two exact values, written with so many decimals (None: not as a decimal), are the same number.
 
-    Rounding to 6 decimals makes every two numbers below 5e-7 equal, so small ones must also agree to 6 digits. ``shift``
-    divides each side by that power of ten first.
+    Integers are never rounded values: 42.0000001 is not 42.
     """
-    ours, theirs = gold.value / 10 ** shift[0], value.value / 10 ** shift[1]
-    if ours == theirs:
+    if ours == theirs or _within(ours, theirs, tolerance):
         return True
-    is_whole = any(not side.is_decimal and side.value.denominator == 1 for side in (gold, value)) and shift == (0, 0)
-    if is_whole or not (gold.is_decimal or value.is_decimal) or abs(ours - theirs) > Fraction(1, 10**6):
+    sides = list(zip((ours, theirs), (theirs, ours), places, strict=True))
+    decimals = [side for side in sides if side[2] is not None]
+    if not decimals or any(count is None and value.denominator == 1 for value, _, count in sides):
         return False
-    largest = max(abs(ours), abs(theirs))
-    if largest < Fraction(1, 1000):
-        return bool(abs(ours - theirs) <= largest / 10**6)
-    return bool(round(ours, 6) == round(theirs, 6))
+    value, other, count = min(decimals, key=lambda side: side[2] or 0)
+    return _is_rounding(value, other, count or 0, tolerance.places)
 
 
-def numbers_agree(gold: PlainNumber, value: PlainNumber, percent: str = "either") -> bool:
+def _is_rounding(value: Fraction, other: Fraction, places: int, least: int) -> bool:
+    scale = 10**places
+    digits = len(str(abs(value.numerator) * scale // value.denominator))
+    if places < least or digits < min(4, least):
+        return False
+    return value in (Fraction(round(other * scale), scale), Fraction(int(other * scale), scale))
+
+
+def _within(ours: Fraction, theirs: Fraction, tolerance: Tolerance) -> bool:
+    return bool(tolerance.relative) and abs(ours - theirs) <= Fraction(tolerance.relative) * abs(ours)
+
+
+def numbers_agree(
+    gold: PlainNumber, value: PlainNumber, percent: str = "either", tolerance: Tolerance = Tolerance()
+) -> bool:
     """Whether two plain numbers are the same answer.
 
     ``percent`` says what a percent sign on one side only means: ``either`` (25% is 25 and 0.25, math-verify's rule),
     ``value`` (25% is 0.25 only), ``sign`` (25% is 25 only).
     """
     if gold.is_percent == value.is_percent:
-        return _close(gold, value)
-    if percent != "sign" and _close(gold, value, (2 * gold.is_percent, 2 * value.is_percent)):
+        return rounded(gold.value, value.value, (gold.places, value.places), tolerance)
+    if percent != "sign" and rounded(*_as_fractions(gold, value), tolerance):
         return True
     # A bare 0.5 and 0.5% are a hundredfold apart and both plausible; a bare 12.5 can only mean 12.5%.
-    return percent != "value" and (gold.is_percent or abs(gold.value) >= 1) and _close(gold, value)
+    bare_is_plausible = percent != "value" and (gold.is_percent or abs(gold.value) >= 1)
+    return bare_is_plausible and rounded(gold.value, value.value, (gold.places, value.places), tolerance)
+
+
+def _as_fractions(
+    gold: PlainNumber, value: PlainNumber
+) -> tuple[Fraction, Fraction, tuple[int | None, int | None]]:
+    """Both values with a percent sign carried out."""
+    sides = [(each.value / 100, None if each.places is None else each.places + 2) if each.is_percent
+             else (each.value, each.places) for each in (gold, value)]  # fmt: skip
+    return sides[0][0], sides[1][0], (sides[0][1], sides[1][1])
