@@ -187,9 +187,7 @@ def values_agree(ours: Any, theirs: Any) -> bool:
     """Whether two values are the same to 40 digits and more."""
     mp = context()
     gap, largest = abs(ours - theirs), max(abs(ours), abs(theirs))
-    if largest > mp.mpf(10) ** 25:
-        return bool(gap < largest * mp.mpf(10) ** (8 - DIGITS))
-    return bool(gap < mp.mpf(10) ** (15 - DIGITS) * max(largest, mp.mpf(10) ** -12))
+    return bool(gap <= mp.mpf(10) ** (15 - DIGITS) * largest or largest < mp.mpf(10) ** (10 - DIGITS))
 
 
 _OFFSETS = ("0", "1", "3.25", "6.5")
@@ -218,7 +216,9 @@ def _integer_variables(gold: Node, answer: Node, letters: frozenset[str]) -> fro
     found: set[str] = set()
     real: set[str] = set()
     for each in itertools.chain(walk(gold), walk(answer)):
-        if each.op == "pow" and _is_alternating(each.parts[0]):
+        if each.op in ("sum", "prod"):
+            found |= names(each.parts[1]) | names(each.parts[2])
+        elif each.op == "pow" and _is_alternating(each.parts[0]):
             found |= names(each.parts[1])
         elif each.op == "fun" and each.name in ("floor", "ceil", "mod"):
             inner = each.parts[0]

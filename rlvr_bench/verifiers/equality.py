@@ -6,8 +6,11 @@ how they are arranged, words must agree. Nothing here guesses: what no rule cove
 
 from __future__ import annotations
 
+import functools
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import msgspec
@@ -22,6 +25,7 @@ from rlvr_bench.verifiers.wording import ignorable, is_label, same_words, uncond
 __all__ = ["Equality"]
 
 _SHAPES = frozenset(("tuple", "set", "list", "matrix", "cases", "builder", "setop", "domain", "text", "phrase", "dots"))
+_SYMMETRIC = frozenset(("par", "perp", "cong", "sim"))
 _RULERS = frozenset(("rel", "mod", "ratio"))
 _MAX_ITEMS = 64
 
@@ -36,7 +40,8 @@ class Equality(msgspec.Struct, frozen=True):
         """Whether ``answer`` is the answer ``gold``."""
         if gold == answer:
             return not any(each.op == "const" and each.name == "oo" for each in walk(gold)) or _is_plain_infinity(gold)
-        gold, answer = _bound_letters(gold), _bound_letters(answer)
+        gold, answer = _bound_letters(_with_membership(gold)), _bound_letters(_with_membership(answer))
+        gold, answer = _primed(gold, answer), _primed(answer, gold)
         gold, answer = unconditioned(gold, answer)
         if "phrase" in (gold.op, answer.op) or "text" in (gold.op, answer.op):
             return self._same_phrase(gold, answer)
@@ -100,7 +105,8 @@ class Equality(msgspec.Struct, frozen=True):
     # ---------------------------------------------------------------------------------------------------- collections
 
     def _same_collection(self, gold: Node, answer: Node) -> bool | None:
-        gold, answer = _named_tuple(gold), _named_tuple(answer)
+        gold, answer = _named_tuple(_chained(gold, answer)), _named_tuple(_chained(answer, gold))
+        gold, answer = _as_vector(gold, answer), _as_vector(answer, gold)
         if "matrix" in (gold.op, answer.op):
             return self._same_matrix(gold, answer)
         if "cases" in (gold.op, answer.op):
@@ -115,9 +121,9 @@ class Equality(msgspec.Struct, frozen=True):
 
     def _same_list(self, gold: Node, answer: Node) -> bool | None:
         """Values in any order; in braces each counts once."""
-        ours, theirs = _members(gold), _members(answer)
+        ours, theirs = _members(_chained(gold, answer)), _members(_chained(answer, gold))
         if _has_dots(ours) or _has_dots(theirs):
-            return self._in_order(ours, theirs)
+            return self._same_progression(ours, theirs)
         if gold.op == "set" or answer.op == "set":
             ours, theirs = self._distinct(ours), self._distinct(theirs)
         if _assigned(ours) and _assigned(theirs) and len(ours) == len(theirs):
@@ -125,6 +131,16 @@ class Equality(msgspec.Struct, frozen=True):
         else:
             ours, theirs = _solution_values(ours, theirs), _solution_values(theirs, ours)
         return self._any_order(ours, theirs)
+
+    def _same_progression(self, ours: Sequence[Node], theirs: Sequence[Node]) -> bool | None:
+        """Lists with an ellipsis: term by term, or the same first term, step and last term."""
+        found = self._in_order(ours, theirs)
+        steps = [_progression(parts) for parts in (ours, theirs)]
+        if found or not steps[0] or not steps[1]:
+            return found
+        if any(not _has_dots(parts) for parts in (ours, theirs)):
+            return self._any_order(*(_written_out(parts) for parts in (ours, theirs)))
+        return self._in_order(*steps)
 
     def _in_order(self, ours: Sequence[Node], theirs: Sequence[Node]) -> bool | None:
         if len(ours) != len(theirs):
@@ -138,7 +154,7 @@ class Equality(msgspec.Struct, frozen=True):
             return self._in_order(ours, theirs)
         left, unsure = list(theirs), False
         for each in ours:
-            verdicts = [self.same(each, other) for other in left]
+            verdicts = [self.same(each, other) if _one_kind(each, other) else False for other in left]
             if True in verdicts:
                 left.pop(verdicts.index(True))
             elif None in verdicts:
@@ -257,6 +273,8 @@ class Equality(msgspec.Struct, frozen=True):
         return True if True in verdicts else None if None in verdicts else False
 
     def _agree(self, gold: Node, answer: Node) -> bool | None:
+        if _ANY_INTEGER in names(gold) and _ANY_INTEGER in names(answer):
+            return _same_multiples(gold, answer)
         infinite = [_infinity(node) for node in (gold, answer)]
         if infinite[0] or infinite[1]:
             return infinite[0] == infinite[1]
@@ -273,6 +291,8 @@ class Equality(msgspec.Struct, frozen=True):
         if ours.name == "mod":
             return _all((self.same(ours.parts[0], theirs.parts[0]), self._same_residues(ours.parts[1], theirs.parts[1])))
         in_order = self._in_order(ours.parts, theirs.parts)
+        if in_order is not True and ours.name in _SYMMETRIC:
+            in_order = self._in_order(ours.parts, theirs.parts[::-1])
         if in_order is True or len(ours.parts) > 2 or ours.name not in ("<", "<=", "!="):
             return in_order
         return _proportional(_difference(ours), _difference(theirs), positive=ours.name != "!=")
@@ -405,6 +425,44 @@ def _solution_values(parts: Sequence[Node], others: Sequence[Node]) -> Sequence[
     if not named or len(stems) > 1 or not (bare or numbered):
         return parts
     return [part.parts[-1] if part in named else part for part in parts]
+
+
+def _chained(node: Node, other: Node) -> Node:
+    """a = b = 2 as a = 2, b = 2, where the other side gives several values."""
+    several = other.op in ("list", "tuple") or (other.op == "rel" and other.parts[0].op == "tuple")
+    is_chain = node.op == "rel" and set(node.name.split()) == {"="} and len(node.parts) > 2
+    if not (several and is_chain) or any(side.op != "sym" for side in node.parts[:-1]):
+        return node
+    return Node("list", tuple(Node("rel", (side, node.parts[-1]), "=") for side in node.parts[:-1]), ",")
+
+
+_UNIT_VECTORS = ("hat i", "hat j", "hat k")
+
+
+def _as_vector(node: Node, other: Node) -> Node:
+    """2 i - 5 k, with unit vectors, as (2, 0, -5), where the other side is a tuple or a column."""
+    size = len(other.parts) if other.op in ("tuple", "matrix") else 0
+    if not 2 <= size <= 3 or node.op in _SHAPES | _RULERS or not names(node) & set(_UNIT_VECTORS[:size]):
+        return node
+    at_zero = functools.reduce(lambda tree, name: _substituted_by(tree, name, 0), _UNIT_VECTORS, node)
+    if exact(at_zero) != 0:
+        return node
+    axes = []
+    for axis in _UNIT_VECTORS[:size]:
+        value = functools.reduce(lambda tree, name: _substituted_by(tree, name, name == axis), _UNIT_VECTORS, node)
+        axes.append(value)
+    return Node("tuple", tuple(axes), "()")
+
+
+def _substituted_by(node: Node, name: str, number: int) -> Node:
+    if node.op == "sym":
+        return Node("num", name=str(int(number)), value=Fraction(int(number))) if node.name == name else node
+    return node._replace(parts=tuple(_substituted_by(part, name, number) for part in node.parts)) if node.parts else node
+
+
+def _one_kind(ours: Node, theirs: Node) -> bool:
+    """A set in a list is not a number in a list."""
+    return (ours.op == "set") == (theirs.op == "set")
 
 
 def _named_tuple(node: Node) -> Node:
@@ -546,7 +604,85 @@ def _solves(variable: str, solution: Node, difference: Node) -> bool | None:
 
 # --------------------------------------------------------------------------------------------------- bound variables
 
-_DOMAINS = frozenset("Z N R Q C Z^+ N^* Z_{+}".split())
+_ANY_INTEGER = "@Z0"
+_INTEGER_WORDS = re.compile(
+    r"(?:for |where |with )?(?:all |any |every |each |some |an? |is (?:an? )?(?:any )?|are (?:any )?|is an arbitrary )*integers?"
+)
+
+
+def _with_membership(node: Node) -> Node:
+    """"for any integer n" and "where n is an integer" as n in Z."""
+    if node.op != "phrase" or len(node.parts) not in (3, 4):
+        return node
+    texts = " ".join(part.name for part in node.parts if part.op == "text")
+    letters = [part for part in node.parts[1:] if part.op == "sym"]
+    if len(letters) != 1 or not _INTEGER_WORDS.fullmatch(texts) or node.parts[0].op == "text":
+        return node
+    return Node("list", (node.parts[0], Node("rel", (letters[0], Node("domain", name="Z")), "in")), ",")
+
+
+def _same_multiples(gold: Node, answer: Node) -> bool | None:
+    """a k + b and c k + d over all integers k: equal steps, and b - d a multiple of them."""
+    mp = context()
+    others = (names(gold) | names(answer)) - {_ANY_INTEGER}
+    if others:
+        return agree(gold, answer, Tolerance())
+    try:
+        (a0, a1, a2), (b0, b1, b2) = (
+            [evaluate(side, {_ANY_INTEGER: mp.mpf(value)}) for value in (0, 1, 2)] for side in (gold, answer)
+        )
+    except Undefined:
+        return None
+    if not (values_agree(a1 - a0, a2 - a1) and values_agree(b1 - b0, b2 - b1)):
+        return agree(gold, answer, Tolerance())
+    if not values_agree(abs(a1 - a0), abs(b1 - b0)):
+        return False
+    multiple = (a0 - b0) / (a1 - a0)
+    return bool(abs(multiple - mp.nint(mp.re(multiple))) < mp.mpf(10) ** -40)
+
+
+def _primed(node: Node, other: Node) -> Node:
+    """y' as dy/dx, where the other side writes it so."""
+    forms = {name for name in names(other) if re.fullmatch(r"D\d+ .+/.+", name)}
+    for name in names(node):
+        bare = name.rstrip("'")
+        order = len(name) - len(bare)
+        match = next((form for form in forms if form.startswith(f"D{order} {bare}/")), None)
+        if order and match:
+            node = _substituted(node, name, match)
+    return node
+
+
+def _progression(parts: Sequence[Node]) -> list[Node] | None:
+    """First term, step and last term of an arithmetic progression with an ellipsis; None where it is none."""
+    places = [place for place, part in enumerate(parts) if part.op == "dots"]
+    if not places:
+        return list(parts)
+    known = [exact(part) for part in parts[: places[0]]]
+    if len(places) > 1 or len(known) < 2 or None in known or places[0] < len(parts) - 2:
+        return None
+    steps = {b - a for a, b in itertools.pairwise(known)}  # type: ignore[operator]
+    if len(steps) > 1:
+        return None
+    return [parts[0], Node("num", name="step", value=steps.pop()), *parts[places[0] + 1 :]]
+
+
+_MAX_WRITTEN_OUT = 200
+
+
+def _written_out(parts: Sequence[Node]) -> Sequence[Node]:
+    """The terms that an ellipsis stands for, where they are few and the last one is known."""
+    if not _has_dots(parts):
+        return parts
+    found = [exact(part) for part in _progression(parts) or ()]
+    if len(found) != 3 or None in found or not found[1]:
+        return parts
+    first, step, last = found
+    count = (last - first) / step + 1  # type: ignore[operator]
+    if count.denominator != 1 or not 0 < count <= _MAX_WRITTEN_OUT:
+        return parts
+    values = (first + step * place for place in range(int(count)))  # type: ignore[operator]
+    return [Node("num", name=str(value), value=value) for value in values]
 
 
 def _bound_letters(node: Node) -> Node:
@@ -554,13 +690,13 @@ def _bound_letters(node: Node) -> Node:
     if node.op not in ("list", "phrase", "builder"):
         return node
     bound = [
-        part.parts[0].name
+        (part.parts[0].name, part.parts[1].name)
         for part in node.parts
         if part.op == "rel" and part.name == "in" and part.parts[0].op == "sym" and part.parts[1].op == "domain"
     ]
     used = names(node.parts[0]) if node.parts and node.parts[0].op != "text" else frozenset()
-    for place, name in enumerate(name for name in bound if name in used):
-        node = _substituted(node, name, f"@{place}")
+    for place, (name, domain) in enumerate((name, domain) for name, domain in bound if name in used):
+        node = _substituted(node, name, f"@{domain}{place}")
     return node
 
 

@@ -19,6 +19,7 @@ __all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact", "n
 DIGITS = 60
 _MAX_BITS = 200_000
 _MAX_FACTORIAL = 3000
+_MAX_TERMS = 60
 
 
 class Undefined(Exception):  # noqa: N818  a value, not a failure
@@ -47,7 +48,12 @@ def names(node: Node) -> frozenset[str]:
             found.update(_letters(each.name))
         elif each.op == "call":
             found.add(each.name + "()")
-    return frozenset(found)
+    return frozenset(found - _summed(node))
+
+
+def _summed(node: Node) -> set[str]:
+    """Variables that only count the terms of a sum."""
+    return {each.parts[0].name for each in walk(node) if each.op in ("sum", "prod")}
 
 
 def _letters(name: str) -> list[str]:
@@ -254,6 +260,29 @@ class _Evaluation:
             return self._point[node.name] * arguments[0]
         return self._made_up(node.name, arguments)
 
+    def _sum(self, node: Node) -> Any:
+        return self._mp.fsum(self._terms(node))
+
+    def _prod(self, node: Node) -> Any:
+        return self._mp.fprod(self._terms(node))
+
+    def _terms(self, node: Node) -> list[Any]:
+        """The terms of a finite sum or product. Raises Undefined for one that is not, or is long."""
+        variable, first, last, term = node.parts
+        low, high = (int(self._whole(part)) for part in (first, last))
+        if not -1 <= high - low <= _MAX_TERMS:
+            raise Undefined
+        return [
+            _Evaluation({**self._point, variable.name: self._mp.mpf(value)}).of(term)
+            for value in range(low, high + 1)
+        ]
+
+    def _whole(self, node: Node) -> Any:
+        value = self._real(node)
+        if not self._mp.isint(value):
+            raise Undefined
+        return value
+
     def _opaque(self, node: Node) -> Any:
         if node.name == "overline" and len(node.parts) == 1:
             value = self.of(node.parts[0])
@@ -359,7 +388,7 @@ _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "asin": lambda mp, x: mp.asin(x), "acos": lambda mp, x: mp.acos(x), "atan": lambda mp, x: mp.atan(x),
     "acot": lambda mp, x: mp.acot(x), "asec": lambda mp, x: mp.acos(1 / x), "acsc": lambda mp, x: mp.asin(1 / x),
     "sinh": lambda mp, x: mp.sinh(x), "cosh": lambda mp, x: mp.cosh(x), "tanh": lambda mp, x: mp.tanh(x),
-    "ln": lambda mp, x: mp.log(x), "exp": lambda mp, x: mp.exp(x), "sqrt": lambda mp, x: mp.sqrt(x),
+    "ln": lambda mp, x: mp.log(x), "cis": lambda mp, x: mp.expj(x), "exp": lambda mp, x: mp.exp(x), "sqrt": lambda mp, x: mp.sqrt(x),
     "abs": lambda mp, x: abs(x), "sgn": lambda mp, x: mp.sign(x), "arg": lambda mp, x: mp.arg(x),
     "Re": lambda mp, x: mp.re(x), "Im": lambda mp, x: mp.im(x), "log": lambda mp, x: mp.log10(x),
 }  # fmt: skip

@@ -45,7 +45,7 @@ class Node(NamedTuple):
 _RELATIONS = {
     "=": "=", "<": "<", ">": ">", "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=",
     "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "in": "in", "notin": "notin", "subset": "sub", "subseteq": "sube",
-    "equiv": "mod", "approx": "=", "simeq": "=", "cong": "cong", "to": "to", "rightarrow": "to", "perp": "perp",
+    "equiv": "mod", "approx": "~", "simeq": "~", "doteq": "~", "cong": "cong", "to": "to", "rightarrow": "to", "perp": "perp",
     "parallel": "par", "sim": "sim", "mid": "mid", "propto": "propto",
 }  # fmt: skip
 _SET_SIGNS = {"cup": "union", "cap": "intersection", "setminus": "minus", "backslash": "minus"}
@@ -86,6 +86,7 @@ class _Reader:
 
     def __init__(self, found: list[Token], tight_slash: bool) -> None:
         self._tokens, self._at, self._tight = found, 0, tight_slash
+        self._sums = 0  # sums around this place
         self._bars = 0  # open absolute values: a bar closes the last one
         self._plain_colon = self._rows = self._turned = False  # in braces; in a matrix; in ]a, b[
 
@@ -155,6 +156,8 @@ class _Reader:
         """A relation, or words and relations one after the other."""
         parts: list[Node] = []
         while True:
+            if parts and parts[-1].op != "text" and self._take("word", "to"):
+                parts[-1] = Node("ratio", (parts[-1], self._sum()))
             words = self._words()
             if words is not None:
                 parts.append(words)
@@ -194,6 +197,7 @@ class _Reader:
             signs.append(sign)
             words = self._words()
             sides.append(words if words is not None else self._set())
+        sides, signs = _without_approximations(sides, signs)
         if self._is("cmd", "pmod", "mod", "bmod"):
             sides[-1] = self._modulus(sides[-1])
         return sides[0] if not signs else Node("rel", tuple(sides), " ".join(signs))
@@ -286,9 +290,9 @@ class _Reader:
         """Multiplication without a sign; two numbers side by side are a mixed number or not readable."""
         number = self._next()
         if left.op == "num" and "." not in left.name and self._is("cmd", "frac"):
-            right = self._power()
+            right = self._atom()
             is_plain = right.op == "div" and all(part.op == "num" and part.name.isdigit() for part in right.parts)
-            return Node("add", (left, right)) if is_plain else _times(left, right)
+            return self._postfix(Node("add", (left, right))) if is_plain else _times(left, self._postfix(right))
         if number.kind == "num" and (left.op in ("num", "neg") or self._tokens[self._at - 1].kind == "num"):
             top, slash, bottom = self._take("num"), self._take("op", "/"), self._take("num")
             if left.op != "num" or not (top and slash and bottom) or "." in left.name + top.text + bottom.text:
@@ -346,12 +350,20 @@ class _Reader:
         if token.kind == "sym":
             return self._symbol(token.text)
         if token.kind == "letters":
-            return Node("letters", name=token.text)
+            return self._capitals(token.text)
         if token.kind == "op":
             return self._bracketed(token.text)
         if token.kind == "cmd":
             return self._command(token.text)
         raise Unreadable(f"unexpected {token.text!r}")
+
+    def _capitals(self, letters: str) -> Node:
+        """Capital letters side by side; an exponent or a subscript belongs to the last of them."""
+        if not self._is("op", "^", "_") and not self._is("cmd", "prime"):
+            return Node("letters", name=letters)
+        first = letters[:-1]
+        last = self._postfix(self._symbol(letters[-1]))
+        return _times(Node("letters", name=first) if len(first) > 1 else Node("sym", name=first), last)
 
     def _symbol(self, name: str) -> Node:
         if name == "e" and not self._is("op", "_"):
@@ -359,8 +371,12 @@ class _Reader:
         if name == "i" and not self._is("op", "_"):
             return Node("const", name="i")
         name = self._subscripted(name)
-        is_called = name[0] in _UNKNOWN_FUNCTIONS and "prime" not in name
-        return self._called(name) if is_called and self._is("op", "(") else Node("sym", name=name)
+        is_called = self._is("op", "(") and (name[0] in _UNKNOWN_FUNCTIONS or self._at_zero())
+        return self._called(name) if is_called else Node("sym", name=name)
+
+    def _at_zero(self) -> bool:
+        """Whether ``(0)`` follows: a value at 0, since nobody multiplies by (0)."""
+        return [token.text for token in self._tokens[self._at : self._at + 3]] == ["(", "0", ")"]
 
     def _subscripted(self, name: str) -> str:
         """A symbol's name with its subscript and primes, in one spelling."""
@@ -528,6 +544,7 @@ class _Reader:
             inner = self._atom()
         else:
             inner = self._argument()
+        name = "vec" if name == "overrightarrow" and inner.op == "letters" else name
         if inner.op in ("sym", "letters"):
             return self._postfix_name(Node(inner.op, name=f"{name} {_undirected(name, inner.name)}"))
         return Node("opaque", (inner,), {"bar": "overline"}.get(name, name))
@@ -537,12 +554,39 @@ class _Reader:
 
     def _big(self, name: str) -> Node:
         """A sum, integral or limit as something without a value: its bounds and what follows, up to the next sign."""
-        bounds = []
+        start, bounds = self._at, {}
         while self._is("op", "_", "^"):
             sign = self._next().text
             self._at += 1
-            bounds.append(Node("text", name=sign + self._raw_group()))
-        return Node("opaque", (*bounds, self._product()), name)
+            bounds[sign] = self._raw_group()
+        if name in ("sum", "prod") and re.fullmatch(r"[a-z]=.+", bounds.get("_", "")) and "^" in bounds:
+            return self._finite(name, start)
+        texts = (Node("text", name=sign + text) for sign, text in sorted(bounds.items()))
+        return Node("opaque", (*texts, self._product()), name)
+
+    def _finite(self, name: str, start: int) -> Node:
+        """A sum or product over one variable: (variable, first, last, term)."""
+        self._at = start
+        found = {}
+        while self._is("op", "_", "^"):
+            sign = self._next().text
+            self._at += 1
+            self._rows, rows = True, self._rows
+            found[sign] = self._bound()
+            self._rows = rows
+        variable, first = found["_"].parts
+        counter = Node("sym", name="@" + "+" * self._sums)
+        self._sums += 1
+        term = _renamed(self._product(), variable.name, counter)
+        self._sums -= 1
+        return Node(name, (counter, first, found["^"], term))
+
+    def _bound(self) -> Node:
+        if not self._take("op", "{"):
+            return self._atom()
+        node = self._relation()
+        self._expect("op", "}")
+        return node
 
     def _braces(self) -> Node:
         if self._take("cmd", "}"):
@@ -602,6 +646,26 @@ def _undirected(accent: str, letters: str) -> str:
     return "".join(sorted(letters)) if accent == "triangle" else letters
 
 
+def _renamed(node: Node, name: str, new: Node) -> Node:
+    """An expression with another name for a letter, in subscripts too."""
+    if node.op in ("sym", "const"):
+        if node.name == name:
+            return new
+        head, mark, tail = node.name.rpartition("_")
+        return node._replace(name=f"{head}_{new.name}") if mark and tail == name else node
+    return node._replace(parts=tuple(_renamed(part, name, new) for part in node.parts)) if node.parts else node
+
+
+def _without_approximations(sides: list[Node], signs: list[str]) -> tuple[list[Node], list[str]]:
+    """a = b ~ c is a = b, and 2 sqrt 5 ~ 4.47 is 2 sqrt 5; x ~ 5 alone gives x the value 5."""
+    if "~" not in signs:
+        return sides, signs
+    first = signs.index("~")
+    if first or sides[0].op not in ("sym", "letters", "call", "text"):
+        return sides[: first + 1], signs[:first]
+    return sides, ["=" if sign == "~" else sign for sign in signs]
+
+
 _DIRECTED = ("vec ", "overrightarrow ")
 
 
@@ -612,7 +676,29 @@ def _times(left: Node, right: Node, *, cross: bool = False) -> Node:
 
 
 def _fraction(top: Node, bottom: Node) -> Node:
+    """A quotient, or a derivative: dy/dx is one name."""
+    (order, of), (power, by) = _differential(top), _differential(bottom)
+    if order and order == power and of and by:
+        return Node("sym", name=f"D{order} {of}/{by}")
     return Node("div", (top, bottom))
+
+
+def _differential(node: Node) -> tuple[int, str]:
+    """The order and the variable of ``dy``, ``d^2 y``, ``dx^2``; order 0 for anything else."""
+    if node.op == "sym" and re.fullmatch(r"d[a-z]", node.name):
+        return 1, node.name[1:]
+    if node.op == "pow" and node.parts[1].op == "num" and node.parts[1].name.isdigit():
+        order, name = _differential(node.parts[0])
+        return order * int(node.parts[1].name), name
+    if node.op != "mul" or node.parts[1].op not in ("sym", "pow", "call"):
+        return 0, ""
+    left, right = node.parts
+    if left.op == "sym" and left.name == "d":
+        inner = right.parts[0] if right.op == "pow" else right
+        order = int(right.parts[1].name) if right.op == "pow" and right.parts[1].name.isdigit() else 1
+        return (order, inner.name) if inner.op in ("sym", "call") else (0, "")
+    is_power = left.op == "pow" and left.parts[0].name == "d" and left.parts[1].name.isdigit()
+    return (int(left.parts[1].name), right.name) if is_power and right.op == "sym" else (0, "")
 
 
 _INVERSES = {"sin": "asin", "cos": "acos", "tan": "atan", "cot": "acot", "sec": "asec", "csc": "acsc"}

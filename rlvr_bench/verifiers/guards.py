@@ -63,15 +63,11 @@ def compare_bases(gold: str, answer: str) -> bool | None:
 
 def _based(text: str) -> tuple[str, str] | None:
     match = _BASED.fullmatch(text.strip())
-    if match is None or not any(map(str.isdigit, match[1])) and not match[1].isupper():
+    if match is None:
         return None
     base = next(group for group in match.groups()[1:] if group)
     base = _BASE_WORDS.get(base, base)
-    if not base.isdigit() or not 2 <= int(base) <= 36:
-        return None
-    try:
-        int(match[1], int(base))
-    except ValueError:
+    if not base.isdigit() or not 2 <= int(base) <= 36 or not (match[1][0].isdigit() or int(base) == 16):
         return None
     return match[1], base
 
@@ -80,16 +76,17 @@ def _same_digits(ours: str, theirs: str) -> bool:
     return ours.lower().lstrip("0") == theirs.lower().lstrip("0")
 
 
-_TIME = re.compile(r"(\d{1,2}):(\d{2})(?:\s*(?:\\text\{)?~?\s*([ap])\.?\s*m\.?\s*\}?)?", re.IGNORECASE)
+_TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?:\s*(?:\\text\{)?~?\s*([ap])\.?\s*m\.?\s*\}?)?", re.IGNORECASE)
 
 
 def compare_times(gold: str, answer: str) -> bool | None:
     """Times of day: 06:30 is 6:30; a.m. and p.m. must agree where both are given. None unless both are times."""
     ours, theirs = _TIME.fullmatch(gold), _TIME.fullmatch(answer)
-    if not ours or not theirs:
+    if not ours or not theirs or not (ours[2] or ours[3]) or not (theirs[2] or theirs[3]):
         return None
     halves = {match[3].lower() for match in (ours, theirs) if match[3]}
-    return len(halves) < 2 and [int(part) for part in ours.group(1, 2)] == [int(part) for part in theirs.group(1, 2)]
+    clocks = [[int(part or 0) for part in match.group(1, 2)] for match in (ours, theirs)]
+    return len(halves) < 2 and clocks[0] == clocks[1]
 
 
 def same_unit(gold: str, answer: str) -> bool:

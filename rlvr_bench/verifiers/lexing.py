@@ -26,16 +26,16 @@ class Token(NamedTuple):
 
 FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh ln log lg exp max min gcd lcm det sgn sign "
-    "abs floor ceil tg ctg arctg arg Re Im asin acos atan".split()
+    "abs floor ceil tg ctg arctg arg Re Im asin acos atan cis".split()
 )
 _TEXT = frozenset("text mbox hbox textrm textbf textit textsf texttt textnormal textsc emph".split())
 _FONTS = frozenset("mathrm mathbf mathit mathsf mathtt boldsymbol bm operatorname mathcal mathfrak mathscr pmb rm".split())
 _IGNORED = frozenset(
     "left right big Big bigl bigr Bigl Bigr displaystyle textstyle limits nolimits quad qquad cdotp rm bf it mathstrut "
-    "thinspace medspace thickspace large Large LARGE huge Huge small normalsize".split()
+    "checkmark blacksquare square Box bigstar star qed hfill thinspace medspace thickspace large Large LARGE huge Huge small normalsize".split()
 )
 _TOKEN = re.compile(
-    r"\s+|(?P<num>\d+(?:\.\d+)?|\.\d+)|\\(?P<cmd>[A-Za-z]+)\*?|\\(?P<esc>.)|(?P<run>[A-Za-z]+)|(?P<op>.)", re.DOTALL
+    r"\s+|(?P<num>\d+(?:\.\d*)?|\.\d+)|\\(?P<cmd>[A-Za-z]+)\*?|\\(?P<esc>.)|(?P<run>[A-Za-z]+)|(?P<op>.)", re.DOTALL
 )
 _SCIENTIFIC = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:\\?e|E)([+-]?)\{?(\d{1,4})\}?(?![\d.A-Za-z^])")
 _TEXT_TOKEN = re.compile(r"(\d+(?:\.\d+)?|\.\d+)|([^\W\d_]+(?:[.'’-][^\W\d_]+)*)|(\S)")
@@ -79,7 +79,7 @@ def _tokens(text: str, euler: bool) -> Iterator[Token]:
         elif match["num"]:
             yield Token("num", match["num"])
         elif match["run"]:
-            yield from _run_tokens(match["run"])
+            yield from _run_tokens(match["run"], _stands_alone(text, match.start(), position))
         elif match["esc"]:
             yield from _escaped(match["esc"])
         elif match["op"]:
@@ -132,6 +132,8 @@ def _text_tokens(inner: str) -> Iterator[Token]:
     for number, word, sign in _TEXT_TOKEN.findall(inner):
         if number:
             yield Token("num", number)
+        elif word in ("degree", "degrees"):
+            yield Token("cmd", "circ")
         elif word:
             yield Token("word", word.lower() if len(word) > 1 else word)
         elif sign in ",;:()=+-<>[]":
@@ -146,6 +148,8 @@ def _font_tokens(name: str, inner: str) -> Iterator[Token]:
     bare = inner.strip().strip("~").replace("\\", "")
     if bare in FUNCTIONS:
         yield Token("cmd", bare)
+    elif name in ("mathbf", "boldsymbol", "bm") and bare in ("i", "j", "k"):
+        yield Token("sym", f"hat {bare}")
     elif name in ("mathcal", "mathfrak", "mathscr") and len(bare) == 1:
         yield Token("cmd", f"{name}{bare}")
     elif len(bare) == 1 or not bare.isalpha():
@@ -156,7 +160,12 @@ def _font_tokens(name: str, inner: str) -> Iterator[Token]:
         yield from _text_tokens(bare)
 
 
-def _run_tokens(run: str) -> Iterator[Token]:
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    """Whether a run of letters has blanks or nothing around it, as a word has."""
+    return (start == 0 or text[start - 1] in " ,;.") and (end == len(text) or text[end] in " ,;.")
+
+
+def _run_tokens(run: str, alone: bool) -> Iterator[Token]:
     """A bare run of letters as what it is most likely to be."""
     lower = run.lower()
     if len(run) == 1:
@@ -167,7 +176,7 @@ def _run_tokens(run: str) -> Iterator[Token]:
         yield Token("cmd", _PREFIX[lower])
     elif run.isupper():
         yield Token("letters", run)
-    elif lower in _SHORT_WORDS:
+    elif alone and lower in _SHORT_WORDS:
         yield Token("word", lower)
     elif glued := _GLUED.fullmatch(run):
         yield Token("cmd", glued[1])

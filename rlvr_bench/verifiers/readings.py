@@ -61,11 +61,25 @@ def _of_form(text: str) -> Iterator[Reading]:
     measured = split_unit(text)
     if measured is not None:
         for node in _trees(measured.value):
-            if is_constant(node) and not (measured.is_letter and node.op in ("add", "pm")):
+            if is_constant(_last_side(node)) and not (measured.is_letter and node.op in ("add", "pm")):
                 yield Reading(node, measured.unit or "unit")
     if measured is None or measured.is_letter:
         for node in _trees(text):
-            yield Reading(node.parts[0], "degree") if node.op == "fun" and node.name == "degree" else Reading(node)
+            yield _without_degrees(node)
+
+
+def _last_side(node: Node) -> Node:
+    """The value of ``x = 5``, any other node as it is."""
+    is_definition = node.op == "rel" and node.name == "=" and node.parts[0].op in ("sym", "letters", "text", "call")
+    return node.parts[-1] if is_definition else node
+
+
+def _without_degrees(node: Node) -> Reading:
+    """An angle in degrees as a number with a unit; inside a formula degrees are computed with."""
+    last = _last_side(node)
+    if last.op != "fun" or last.name != "degree":
+        return Reading(node)
+    return Reading(last.parts[0] if last is node else node._replace(parts=(node.parts[0], last.parts[0])), "degree")
 
 
 def _trees(text: str) -> Iterator[Node]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from rlvr_bench.verifiers.agreeing import is_constant
-from rlvr_bench.verifiers.evaluating import Undefined, context, evaluate
+from rlvr_bench.verifiers.evaluating import Undefined, context, evaluate, names, walk
 from rlvr_bench.verifiers.expressions import Node
 
 __all__ = ["Piece", "Region", "region", "same_region"]
@@ -85,6 +86,8 @@ def _of_relation(node: Node) -> Region | None:
     if signs == ["in"] and node.parts[0].op in ("sym", "const"):
         inside = region(node.parts[1])
         return None if inside is None else Region(inside.pieces, node.parts[0].name)
+    if signs == ["="] and node.parts[0].op == "sym" and is_constant(node.parts[1]):
+        return Region((Piece(node.parts[1], True, node.parts[1], True),), node.parts[0].name)
     if not signs or not set(signs) <= _INEQUALITIES:
         return None
     found: Region | None = None
@@ -97,29 +100,93 @@ def _of_relation(node: Node) -> Region | None:
 
 
 def _half_line(left: Node, sign: str, right: Node) -> Region | None:
-    """One inequality between a variable (or its absolute value) and a constant."""
-    if _is_variable(right) and not _is_variable(left):
+    """One inequality in one variable, or in its absolute value, to the first power."""
+    if _infinite(left) or _infinite(right):
+        return _by_infinity(left, sign, right)
+    if right.op == "fun" and right.name == "abs":
         left, right, sign = right, left, _TURNED[sign]
-    if not _is_bound(right):
-        return None
     closed = sign in ("<=", ">=")
-    if left.op == "fun" and left.name == "abs" and left.parts[0].op == "sym" and sign != "!=":
-        inner = Piece(Node("neg", (right,)), closed == (sign == "<="), right, closed == (sign == "<="))
-        found = Region((inner,), left.parts[0].name)
-        return found if sign[0] == "<" else _complement(found)
-    if left.op != "sym":
-        return None
+    if left.op == "fun" and left.name == "abs" and is_constant(right) and sign != "!=":
+        line = _line(left.parts[0])
+        if line is None:
+            return None
+        ends = [_solved(line, Node("neg", (right,))), _solved(line, right)]
+        low, high = ends if line[1] > 0 else ends[::-1]
+        inside = Region((Piece(low, closed == (sign[0] == "<"), high, closed == (sign[0] == "<")),), line[0])
+        return inside if sign[0] == "<" else _complement(inside)
+    return _linear(left, sign, right)
+
+
+def _linear(left: Node, sign: str, right: Node) -> Region | None:
+    if _is_plain(left) and not names(right):
+        bound, name = right, left.name
+    elif _is_plain(right) and not names(left):
+        bound, name, sign = left, right.name, _TURNED[sign]
+    elif _is_plain(left) and left.name not in names(right) and not _is_plain(right):
+        bound, name = right, left.name  # a bound with other variables
+    else:
+        line = _line(Node("add", (left, Node("neg", (right,)))))
+        if line is None:
+            return None
+        bound, name, sign = _solved(line, _ZERO), line[0], sign if line[1] > 0 else _TURNED[sign]
     if sign == "!=":
-        return _complement(Region((Piece(right, True, right, True),), left.name))
-    bounds = (_MINUS_INFINITY, False, right, closed) if sign[0] == "<" else (right, closed, _INFINITY, False)
-    return Region((Piece(*bounds),), left.name)
+        return _complement(Region((Piece(bound, True, bound, True),), name))
+    closed = "=" in sign
+    ends = (_MINUS_INFINITY, False, bound, closed) if sign[0] == "<" else (bound, closed, _INFINITY, False)
+    return Region((Piece(*ends),), name)
+
+
+_ZERO = Node("num", name="0")
+
+
+def _is_plain(node: Node) -> bool:
+    return node.op == "sym"
+
+
+def _infinite(node: Node) -> bool:
+    inner = node.parts[0] if node.op == "neg" else node
+    return inner == _INFINITY
+
+
+def _by_infinity(left: Node, sign: str, right: Node) -> Region | None:
+    """x < oo says nothing more than that x is a number."""
+    variable = right if _infinite(left) else left
+    return Region((_LINE,), variable.name) if variable.op == "sym" and sign in ("<", ">") else None
+
+
+def _line(node: Node) -> tuple[str, Any, Node] | None:
+    """An expression a x + b with numbers a and b: its variable, a, and the expression itself."""
+    variables = names(node)
+    if len(variables) != 1 or any(each.op in ("opaque", "call") for each in walk(node)):
+        return None
+    (name,) = variables
+    mp = context()
+    try:
+        at = [evaluate(node, {name: mp.mpf(value)}) for value in ("0", "1", "2", "-1.5")]
+    except Undefined:
+        return None
+    slope = at[1] - at[0]
+    straight = all(abs(at[0] + slope * mp.mpf(x) - y) < mp.mpf(10) ** -40 for x, y in (("2", at[2]), ("-1.5", at[3])))
+    if not straight or mp.im(slope) != 0 or abs(slope) < mp.mpf(10) ** -30:
+        return None
+    return name, slope, node
+
+
+def _solved(line: tuple[str, Any, Node], value: Node) -> Node:
+    """Where a x + b has this value, as an expression: (value - b) / a."""
+    name, _, node = line
+    at_zero, at_one = (_at(node, name, number) for number in ("0", "1"))
+    slope = Node("add", (at_one, Node("neg", (at_zero,))))
+    return Node("div", (Node("add", (value, Node("neg", (at_zero,)))), slope))
+
+
+def _at(node: Node, name: str, number: str) -> Node:
+    if node.op == "sym" and node.name == name:
+        return Node("num", name=number, value=Fraction(number))
+    return node._replace(parts=tuple(_at(part, name, number) for part in node.parts)) if node.parts else node
 
 
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
-
-
-def _is_variable(node: Node) -> bool:
-    return node.op == "sym" or (node.op == "fun" and node.name == "abs" and node.parts[0].op == "sym")
 
 
 def _is_bound(node: Node) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Measured", "split_unit"]
+__all__ = ["Measured", "split_unit", "unit_of"]
 
 _NAMES = {
     "m": "m meter metre", "cm": "cm centimeter centimetre", "mm": "mm millimeter millimetre", "km": "km kilometer kilometre",
@@ -25,7 +25,7 @@ _NAMES = {
     "mA": "mA milliamp", "ohm": "ohm Ω", "F": "farad", "C": "coulomb", "T": "tesla", "eV": "eV electronvolt", "keV": "keV",
     "MeV": "MeV", "GeV": "GeV", "erg": "erg", "dyn": "dyn dyne", "K": "K kelvin", "celsius": "celsius", "fahrenheit": "fahrenheit",
     "degree": "degree deg", "radian": "radian rad", "acre": "acre", "hectare": "hectare ha", "rupee": "rupee", "euro": "euro EUR",
-    "yuan": "yuan RMB", "mph": "mph", "unit": "unit",
+    "yuan": "yuan RMB", "yen": "yen JPY", "sterling": "sterling GBP", "mph": "mph", "unit": "unit",
 }  # fmt: skip
 _UNITS = {name: unit for unit, names in _NAMES.items() for name in names.split()}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
@@ -37,7 +37,11 @@ _JOINER = r"(?:[\s~/()]|\\[,; ]|\\cdot|\\times|\*|-)*"
 _TAIL = re.compile(rf"(?:{_JOINER}{_ATOM}){{1,8}}\s*\)?$")
 _FRACTION_TAIL = re.compile(rf"\s*\\frac\s*\{{((?:{_FRAME}|[A-Za-z]|[\s~\\,])+)\}}\s*\{{((?:{_FRAME}|[A-Za-z]|[\s~\\,])+{_EXPONENT})\}}$")
 _BARE_LETTER = re.compile(r"(?:^|[\s~])([A-Za-z])$")
-_CELSIUS = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree|degrees?|\\text\s*\{\s*degrees?\s*)\s*(?:" + _FRAME + r"|([CF])|Celsius|Fahrenheit)\s*\}?$", re.IGNORECASE)
+_TEMPERATURE = re.compile(
+    r"\s*(?:(?:\^\s*\{?\s*\\circ\s*\}?|\\degree)[\s~]*(?:\\(?:text|mathrm)\s*\{[\s~]*)?(?P<letter>[CF])"
+    r"|(?:\\(?:text|mathrm)\s*\{)?[\s~]*(?:degrees?\s+)?(?P<name>celsius|fahrenheit))\s*\}?$",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"([A-Za-z¢Ω]+(?:-[a-z]+)?)\.?(?:\^\{?(-?\d)\}?)?|(/)|(\()|(\))")
 _MAX_TAIL = 120
 
@@ -53,10 +57,10 @@ class Measured(NamedTuple):
 def split_unit(text: str) -> Measured | None:
     """An answer without the unit it ends in, or None where it ends in none that is known. The value is not looked at."""
     tail = text[-_MAX_TAIL:]
-    celsius = _CELSIUS.search(tail)
-    if celsius and re.search(r"[CF]|celsius|fahrenheit", celsius[0], re.IGNORECASE):
-        name = "celsius" if re.search(r"C(?:\b|elsius|\})|celsius", celsius[0], re.IGNORECASE) and "ahr" not in celsius[0] else "fahrenheit"
-        return _measured(text, celsius[0], name)
+    temperature = _TEMPERATURE.search(tail)
+    if temperature:
+        is_celsius = (temperature["letter"] or temperature["name"]).lower().startswith("c")
+        return _measured(text, temperature[0], "celsius" if is_celsius else "fahrenheit")
     fraction = _FRACTION_TAIL.search(tail)
     if fraction:
         unit = canonical_unit(f"{fraction[1]}/({fraction[2]})")
@@ -74,7 +78,7 @@ def _measured(text: str, tail: str, unit: str) -> Measured | None:
     value = text[: len(text) - len(tail)].rstrip(" ~\\,;(")
     if not value or not any(symbol.isalnum() for symbol in value):
         return None
-    return Measured(value, unit, bool(_BARE_LETTER.search(tail)))
+    return Measured(value, unit, bool(_BARE_LETTER.search(tail) and "circ" not in tail))
 
 
 def canonical_unit(text: str) -> str | None:
@@ -102,7 +106,7 @@ def canonical_unit(text: str) -> str | None:
                 factor = _POWERS[word.lower()]
         else:
             whole = _WHOLE.get(word.lower())
-            unit = _UNITS.get(word) or _unit_of(word) if whole is None else None
+            unit = unit_of(word) if whole is None else None
             if whole is None and unit is None:
                 return None
             for name, direction in ((whole.split("/")[0], 1), (whole.split("/")[1], -1)) if whole else ((unit or "", 1),):
@@ -118,9 +122,11 @@ def canonical_unit(text: str) -> str | None:
     return "*".join(f"{name}^{power}" if power != 1 else name for name, power in sorted(powers.items()) if power and name != "unit")
 
 
-def _unit_of(word: str) -> str | None:
+def unit_of(word: str) -> str | None:
     """A unit by its full name, in any case and number."""
     lower = word.lower()
+    if word in _UNITS:
+        return _UNITS[word]
     if len(lower) < 3 and word not in ("Cm", "KM", "Kg", "KG", "Km", "CM", "hr", "Hr"):
         return None
     for candidate in (lower, lower.removesuffix("s"), lower.removesuffix("es")):

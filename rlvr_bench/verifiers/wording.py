@@ -10,17 +10,18 @@ import re
 from collections.abc import Sequence
 
 from rlvr_bench.verifiers.expressions import Node
+from rlvr_bench.verifiers.units import unit_of
 
 __all__ = ["ignorable", "is_label", "same_words", "unconditioned"]
 
-_ARTICLES = frozenset("a an the".split())
+_EMPTY_WORDS = frozenset("a an the is are number numbers".split())
 _QUALIFIERS = frozenset(
     "not no nor never none neither or and but more less least most fewer greater than above below under over between except "
     "without only maybe possibly perhaps probably odd even north south east west northeast northwest southeast southwest left "
     "right up down upward downward upwards downwards clockwise counterclockwise anticlockwise am pm a.m p.m ad bc bce ce inward "
     "outward red blue green yellow black white orange purple pink brown gray grey remainder mod modulo out of if when unless "
     "some any all each negative minus plus positive prime primes multiple multiples divisible otherwise either both instead "
-    "until before after ago late early later earlier inside outside other another to times raised power".split()
+    "wrong incorrect false invalid impossible unknown untrue until before after ago late early later earlier inside outside other another to times raised power".split()
 )
 _FOR_ALL = frozenset(
     ("for all", "for every", "for any", "for each", "where", "with", "for all real", "for all real numbers", "for any real",
@@ -31,7 +32,8 @@ _WORD = re.compile(r"[^\W_]+(?:[.'’-][^\W_]+)*")
 
 
 def _words(text: str) -> list[str]:
-    return [_stem(word) for word in _WORD.findall(text.casefold()) if word not in _ARTICLES]
+    found = (word for word in _WORD.findall(text.replace("-", "")) if word.casefold() not in _EMPTY_WORDS)
+    return [unit_of(word) or _stem(word.casefold()) for word in found]
 
 
 def _stem(word: str) -> str:
