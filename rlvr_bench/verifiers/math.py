@@ -19,13 +19,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rlvr_bench.records import Problem, Verdict
-from rlvr_bench.verifiers import guards
+from rlvr_bench.verifiers.mathematics import guards
 from rlvr_bench.verifiers.base import PolicyVerifier, check_option
-from rlvr_bench.verifiers.equality import Equality
-from rlvr_bench.verifiers.limits import breaks_limits
-from rlvr_bench.verifiers.normalise import for_engine, lossless, tidied
-from rlvr_bench.verifiers.rational import Tolerance, numbers_agree, read_number
-from rlvr_bench.verifiers.readings import readings
+from rlvr_bench.verifiers.mathematics.equality import Equality
+from rlvr_bench.verifiers.mathematics.limits import breaks_limits
+from rlvr_bench.verifiers.mathematics.normalise import for_engine, lossless, tidied
+from rlvr_bench.verifiers.mathematics.rational import Tolerance, numbers_agree, read_number
+from rlvr_bench.verifiers.mathematics.readings import readings
 
 __all__ = ["MathVerifier"]
 

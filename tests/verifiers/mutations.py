@@ -16,7 +16,9 @@ _COMMANDS = {
     "\\lfloor": None, "\\lceil": None, "\\rho": "\\sigma", "\\sigma": "\\rho", "\\gamma": "\\delta", "\\hbar": "\\epsilon",
 }  # fmt: skip
 _SIGNS = {"+": "-", "-": "+", "<": ">", ">": "<", "/": "+", "*": "+", "!": "", "%": None, "=": "<"}
-_KEPT = re.compile(r"frac|dfrac|tfrac|left|right|text|mathrm|begin|end|pmatrix|displaystyle|circ|quad|boxed|operatorname|ldots")
+_KEPT = re.compile(
+    r"frac|dfrac|tfrac|left|right|text|mathrm|begin|end|pmatrix|displaystyle|circ|quad|boxed|operatorname|ldots"
+)
 
 
 def _changed(token: str, chance: random.Random, used: set[str]) -> str | None:

@@ -35,7 +35,9 @@ _EXPONENT = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
 _ATOM = rf"(?:{_FRAME}|\\Omega|\\mu(?=\s*(?:m|s|\\))|(?<![A-Za-z\\])[A-Za-z]{{2,}}\.?|(?<=[\s/])[A-Za-z](?![A-Za-z])|Ω){_EXPONENT}"
 _JOINER = r"(?:[\s~/()]|\\[,; ]|\\cdot|\\times|\*|-)*"
 _TAIL = re.compile(rf"(?:{_JOINER}{_ATOM}){{1,8}}\s*\)?$")
-_FRACTION_TAIL = re.compile(rf"\s*\\frac\s*\{{((?:{_FRAME}|[A-Za-z]|[\s~\\,])+)\}}\s*\{{((?:{_FRAME}|[A-Za-z]|[\s~\\,])+{_EXPONENT})\}}$")
+_FRACTION_TAIL = re.compile(
+    rf"\s*\\frac\s*\{{((?:{_FRAME}|[A-Za-z]|[\s~\\,])+)\}}\s*\{{((?:{_FRAME}|[A-Za-z]|[\s~\\,])+{_EXPONENT})\}}$"
+)
 _BARE_LETTER = re.compile(r"(?:^|[\s~])([A-Za-z])$")
 _TEMPERATURE = re.compile(
     r"\s*(?:(?:\^\s*\{?\s*\\circ\s*\}?|\\degree)[\s~]*(?:\\(?:text|mathrm)\s*\{[\s~]*)?(?P<letter>[CF])"
@@ -83,7 +85,9 @@ def _measured(text: str, tail: str, unit: str) -> Measured | None:
 
 def canonical_unit(text: str) -> str | None:
     """Units and their powers in alphabetical order (``m*s^-2``), or None where a word is no unit."""
-    plain = re.sub(r"\\(?:text|mathrm|mbox|textrm|textbf|textit|operatorname|rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1 ", text)
+    plain = re.sub(
+        r"\\(?:text|mathrm|mbox|textrm|textbf|textit|operatorname|rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1 ", text
+    )
     plain = plain.replace("\\Omega", " ohm ").replace("\\mu", "u").replace("\\cdot", " ").replace("\\times", " ")
     plain = re.sub(r"\bper\b", "/", re.sub(r"[~\\,;*]", " ", plain))
     plain = re.sub(r"\s+\^", "^", plain)
@@ -109,7 +113,9 @@ def canonical_unit(text: str) -> str | None:
             unit = unit_of(word) if whole is None else None
             if whole is None and unit is None:
                 return None
-            for name, direction in ((whole.split("/")[0], 1), (whole.split("/")[1], -1)) if whole else ((unit or "", 1),):
+            for name, direction in (
+                ((whole.split("/")[0], 1), (whole.split("/")[1], -1)) if whole else ((unit or "", 1),)
+            ):
                 powers[name] = powers.get(name, 0) + sign * direction * factor * int(exponent or 1)
                 last = name
             if once:
@@ -119,7 +125,9 @@ def canonical_unit(text: str) -> str | None:
         return None
     if not powers:
         return None
-    return "*".join(f"{name}^{power}" if power != 1 else name for name, power in sorted(powers.items()) if power and name != "unit")
+    return "*".join(
+        f"{name}^{power}" if power != 1 else name for name, power in sorted(powers.items()) if power and name != "unit"
+    )
 
 
 def unit_of(word: str) -> str | None:

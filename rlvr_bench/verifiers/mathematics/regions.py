@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from rlvr_bench.verifiers.agreeing import is_constant
-from rlvr_bench.verifiers.evaluating import Undefined, context, evaluate, names, walk
-from rlvr_bench.verifiers.expressions import Node
+from rlvr_bench.verifiers.mathematics.agreeing import is_constant
+from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate, names, walk
+from rlvr_bench.verifiers.mathematics.expressions import Node
 
 __all__ = ["Piece", "Region", "region", "same_region"]
 
@@ -292,7 +292,9 @@ def _complement(given: Region | None) -> Region | None:
         found.append(Piece(low, has_low, piece.low, not piece.has_low))
         low, has_low = piece.high, not piece.has_high
     found.append(Piece(low, has_low, _INFINITY, False))
-    return Region(tuple(_merged([p for p in found if p.low != _INFINITY and p.high != _MINUS_INFINITY])), given.variable)
+    return Region(
+        tuple(_merged([p for p in found if p.low != _INFINITY and p.high != _MINUS_INFINITY])), given.variable
+    )
 
 
 def _meeting(left: Region | None, right: Region | None) -> Region | None:
@@ -319,9 +321,7 @@ def _symbolic_meeting(left: Region, right: Region) -> Region | None:
     return Region((Piece(one.low, one.has_low, other.high, other.has_high),), left.variable or right.variable)
 
 
-def same_region(
-    gold: Region, answer: Region, same_bound: Callable[[Node, Node], bool | None]
-) -> bool | None:
+def same_region(gold: Region, answer: Region, same_bound: Callable[[Node, Node], bool | None]) -> bool | None:
     """Whether two regions are the same set of numbers; variables that are named on both sides must be the same."""
     if gold.variable and answer.variable and gold.variable != answer.variable:
         return False

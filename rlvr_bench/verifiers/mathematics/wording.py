@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rlvr_bench.verifiers.expressions import Node
-from rlvr_bench.verifiers.units import unit_of
+from rlvr_bench.verifiers.mathematics.expressions import Node
+from rlvr_bench.verifiers.mathematics.units import unit_of
 
 __all__ = ["ignorable", "is_label", "same_words", "unconditioned"]
 
@@ -78,7 +78,9 @@ def _without_for_all(node: Node) -> Node:
     if node.op != "phrase" or len(node.parts) != 3 or node.parts[1].name not in _FOR_ALL:
         return node
     first, _, last = node.parts
-    return first if last.op == "sym" or (last.op == "rel" and last.name == "in" and last.parts[1].op == "domain") else node
+    return (
+        first if last.op == "sym" or (last.op == "rel" and last.name == "in" and last.parts[1].op == "domain") else node
+    )
 
 
 def _membership(node: Node) -> Node | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from rlvr_bench.verifiers.expressions import Node
+from rlvr_bench.verifiers.mathematics.expressions import Node
 
 __all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact", "names", "walk"]
 
@@ -273,8 +273,7 @@ class _Evaluation:
         if not -1 <= high - low <= _MAX_TERMS:
             raise Undefined
         return [
-            _Evaluation({**self._point, variable.name: self._mp.mpf(value)}).of(term)
-            for value in range(low, high + 1)
+            _Evaluation({**self._point, variable.name: self._mp.mpf(value)}).of(term) for value in range(low, high + 1)
         ]
 
     def _whole(self, node: Node) -> Any:

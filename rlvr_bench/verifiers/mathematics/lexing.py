@@ -29,7 +29,9 @@ FUNCTIONS = frozenset(
     "abs floor ceil tg ctg arctg arg Re Im asin acos atan cis".split()
 )
 _TEXT = frozenset("text mbox hbox textrm textbf textit textsf texttt textnormal textsc emph".split())
-_FONTS = frozenset("mathrm mathbf mathit mathsf mathtt boldsymbol bm operatorname mathcal mathfrak mathscr pmb rm".split())
+_FONTS = frozenset(
+    "mathrm mathbf mathit mathsf mathtt boldsymbol bm operatorname mathcal mathfrak mathscr pmb rm".split()
+)
 _IGNORED = frozenset(
     "left right big Big bigl bigr Bigl Bigr displaystyle textstyle limits nolimits quad qquad cdotp rm bf it mathstrut "
     "checkmark blacksquare square Box bigstar star qed hfill thinspace medspace thickspace large Large LARGE huge Huge small normalsize".split()
@@ -42,11 +44,21 @@ _TEXT_TOKEN = re.compile(r"(\d+(?:\.\d+)?|\.\d+)|([^\W\d_]+(?:[.'’-][^\W\d_]+)
 _GROUP = re.compile(r"\s*\{([^{}]*)\}")
 _SIGNS = {"lt": "<", "gt": ">", "colon": ":", "lbrace": "{", "rbrace": "}", "lbrack": "[", "rbrack": "]", "vert": "|"}
 _ESCAPES = {"{": "{", "}": "}", "%": "%", "\\": "newline"}
-_SHORT_WORDS = frozenset("or no on to of is if in at by as an be it so not and all for odd yes one two six ten any".split())
+_SHORT_WORDS = frozenset(
+    "or no on to of is if in at by as an be it so not and all for odd yes one two six ten any".split()
+)
 _VOWEL = re.compile(r"[aeiouyAEIOUY]")
 _DIFFERENTIAL = re.compile(r"d[xyztuvrsw]")
 _GLUED = re.compile(r"(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln)([a-z]{1,2})")
-_PREFIX = {"sqrt": "sqrt", "pi": "pi", "infinity": "infty", "inf": "infty", "infty": "infty", "theta": "theta", "alpha": "alpha"}
+_PREFIX = {
+    "sqrt": "sqrt",
+    "pi": "pi",
+    "infinity": "infty",
+    "inf": "infty",
+    "infty": "infty",
+    "theta": "theta",
+    "alpha": "alpha",
+}
 _SAME_COMMAND = {"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "And": "land",
                  "lbrace": "{", "rbrace": "}", "Vert": "|", "lVert": "|", "rVert": "|", "land": "land", "degree": "circ"}  # fmt: skip
 
@@ -60,7 +72,11 @@ def _tokens(text: str, euler: bool) -> Iterator[Token]:
     position, size = 0, len(text)
     while position < size:
         scientific = None if euler else _SCIENTIFIC.match(text, position)
-        if scientific and not _is_euler(scientific) and not (position and (text[position - 1].isalpha() or text[position - 1] in "_^")):
+        if (
+            scientific
+            and not _is_euler(scientific)
+            and not (position and (text[position - 1].isalpha() or text[position - 1] in "_^"))
+        ):
             yield Token("num", _plain(scientific))
             position = scientific.end()
             continue

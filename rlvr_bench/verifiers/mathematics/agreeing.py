@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from rlvr_bench.verifiers.evaluating import DIGITS, Infinite, Undefined, context, evaluate, exact, names, walk
-from rlvr_bench.verifiers.expressions import Node
-from rlvr_bench.verifiers.rational import Tolerance, rounded
+from rlvr_bench.verifiers.mathematics.evaluating import DIGITS, Infinite, Undefined, context, evaluate, exact, names, walk
+from rlvr_bench.verifiers.mathematics.expressions import Node
+from rlvr_bench.verifiers.mathematics.rational import Tolerance, rounded
 
 __all__ = ["agree", "agree_as_numbers", "is_constant", "values_agree"]
 
@@ -133,7 +133,10 @@ def _without_accent(node: Node, other: Node) -> Node:
     accent, blank, points = node.name.rpartition(" ")
     bare = not blank and other.name.partition(" ")[0] in ("triangle", "angle", "overline")
     if bare or (accent in ("triangle", "angle", "overline") and " " not in other.name):
-        return Node("letters", name=min(points, points[::-1]) if "triangle" not in (accent, other.name[:8]) else "".join(sorted(points)))
+        return Node(
+            "letters",
+            name=min(points, points[::-1]) if "triangle" not in (accent, other.name[:8]) else "".join(sorted(points)),
+        )
     return node
 
 

@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rlvr_bench.verifiers.agreeing import is_constant
-from rlvr_bench.verifiers.expressions import Node, Unreadable, read
-from rlvr_bench.verifiers.units import split_unit
+from rlvr_bench.verifiers.mathematics.agreeing import is_constant
+from rlvr_bench.verifiers.mathematics.expressions import Node, Unreadable, read
+from rlvr_bench.verifiers.mathematics.units import split_unit
 
 __all__ = ["Reading", "readings"]
 

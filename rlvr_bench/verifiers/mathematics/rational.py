@@ -118,9 +118,7 @@ def read_number(text: str) -> PlainNumber | None:
     return _read_decimal(text) or _read_ratio(text) or _read_scientific(text) or _read_e_notation(text)
 
 
-def rounded(
-    ours: Fraction, theirs: Fraction, places: tuple[int | None, int | None], tolerance: Tolerance
-) -> bool:
+def rounded(ours: Fraction, theirs: Fraction, places: tuple[int | None, int | None], tolerance: Tolerance) -> bool:
     """Whether two exact values, written with so many decimals (None: not as a decimal), are the same number.
 
     Integers are never rounded values: 42.0000001 is not 42.
@@ -164,9 +162,7 @@ def numbers_agree(
     return bare_is_plausible and rounded(gold.value, value.value, (gold.places, value.places), tolerance)
 
 
-def _as_fractions(
-    gold: PlainNumber, value: PlainNumber
-) -> tuple[Fraction, Fraction, tuple[int | None, int | None]]:
+def _as_fractions(gold: PlainNumber, value: PlainNumber) -> tuple[Fraction, Fraction, tuple[int | None, int | None]]:
     """Both values with a percent sign carried out."""
     sides = [(each.value / 100, None if each.places is None else each.places + 2) if each.is_percent
              else (each.value, each.places) for each in (gold, value)]  # fmt: skip

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from rlvr_bench.verifiers.agreeing import agree, is_constant, values_agree
-from rlvr_bench.verifiers.evaluating import Undefined, context, evaluate, exact, names, walk
-from rlvr_bench.verifiers.expressions import Node
-from rlvr_bench.verifiers.rational import Tolerance
-from rlvr_bench.verifiers.regions import region, same_region
-from rlvr_bench.verifiers.wording import ignorable, is_label, same_words, unconditioned
+from rlvr_bench.verifiers.mathematics.agreeing import agree, is_constant, values_agree
+from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate, exact, names, walk
+from rlvr_bench.verifiers.mathematics.expressions import Node
+from rlvr_bench.verifiers.mathematics.rational import Tolerance
+from rlvr_bench.verifiers.mathematics.regions import region, same_region
+from rlvr_bench.verifiers.mathematics.wording import ignorable, is_label, same_words, unconditioned
 
 __all__ = ["Equality"]
 
@@ -72,7 +72,10 @@ class Equality(msgspec.Struct, frozen=True):
 
     def _same_ratio(self, gold: Node, answer: Node) -> bool | None:
         """a : b is a/b; longer ratios may be multiplied through. A ratio is nothing but a ratio or a quotient."""
-        sides = [node.parts if node.op == "ratio" else (node, Node("num", name="1", value=exact(node) or 1)) for node in (gold, answer)]
+        sides = [
+            node.parts if node.op == "ratio" else (node, Node("num", name="1", value=exact(node) or 1))
+            for node in (gold, answer)
+        ]
         if gold.op != answer.op:
             short = gold if gold.op == "ratio" else answer
             other = answer if gold.op == "ratio" else gold
@@ -289,7 +292,9 @@ class Equality(msgspec.Struct, frozen=True):
         if ours.name != theirs.name or len(ours.parts) != len(theirs.parts):
             return False
         if ours.name == "mod":
-            return _all((self.same(ours.parts[0], theirs.parts[0]), self._same_residues(ours.parts[1], theirs.parts[1])))
+            return _all(
+                (self.same(ours.parts[0], theirs.parts[0]), self._same_residues(ours.parts[1], theirs.parts[1]))
+            )
         in_order = self._in_order(ours.parts, theirs.parts)
         if in_order is not True and ours.name in _SYMMETRIC:
             in_order = self._in_order(ours.parts, theirs.parts[::-1])
@@ -353,11 +358,15 @@ def _infinity(node: Node) -> str:
 
 def _is_plain_infinity(node: Node) -> bool:
     """Infinity alone, or as a bound: nothing was computed with it."""
-    return not any(each.op in ("add", "mul", "div", "pow", "fun") and any(map(_infinity, each.parts)) for each in walk(node))
+    return not any(
+        each.op in ("add", "mul", "div", "pow", "fun") and any(map(_infinity, each.parts)) for each in walk(node)
+    )
 
 
 def _is_collection(node: Node) -> bool:
-    return node.op in _SHAPES or (node.op == "rel" and any(side.op in _SHAPES for side in node.parts) and "=" in node.name)
+    return node.op in _SHAPES or (
+        node.op == "rel" and any(side.op in _SHAPES for side in node.parts) and "=" in node.name
+    )
 
 
 def _is_region_only(node: Node) -> bool:
@@ -457,7 +466,9 @@ def _as_vector(node: Node, other: Node) -> Node:
 def _substituted_by(node: Node, name: str, number: int) -> Node:
     if node.op == "sym":
         return Node("num", name=str(int(number)), value=Fraction(int(number))) if node.name == name else node
-    return node._replace(parts=tuple(_substituted_by(part, name, number) for part in node.parts)) if node.parts else node
+    return (
+        node._replace(parts=tuple(_substituted_by(part, name, number) for part in node.parts)) if node.parts else node
+    )
 
 
 def _one_kind(ours: Node, theirs: Node) -> bool:
@@ -611,7 +622,7 @@ _INTEGER_WORDS = re.compile(
 
 
 def _with_membership(node: Node) -> Node:
-    """"for any integer n" and "where n is an integer" as n in Z."""
+    """ "for any integer n" and "where n is an integer" as n in Z."""
     if node.op != "phrase" or len(node.parts) not in (3, 4):
         return node
     texts = " ".join(part.name for part in node.parts if part.op == "text")

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
-from rlvr_bench.verifiers.lexing import FUNCTIONS, Token, Unreadable, tokens
+from rlvr_bench.verifiers.mathematics.lexing import FUNCTIONS, Token, Unreadable, tokens
 
 __all__ = ["Node", "Unreadable", "read"]
 
@@ -276,7 +276,9 @@ class _Reader:
         if token.kind in ("sym", "letters", "num", "frame"):
             return True
         if token.kind == "op":
-            return token.text in "({" or (token.text == "[" and not self._turned) or (token.text == "|" and not self._bars)
+            return (
+                token.text in "({" or (token.text == "[" and not self._turned) or (token.text == "|" and not self._bars)
+            )
         return token.kind == "cmd" and self._starts_atom(token.text)
 
     def _starts_atom(self, name: str) -> bool:

@@ -85,7 +85,9 @@ _UNDERLINE = re.compile(r"\\(?:underline|uline)\s*\{([^{}]*)\}")
 _WIDE_SPACE = re.compile(
     r"(?<!\\)\\(?:quad|qquad|enspace|hfill)(?![A-Za-z])|\\hspace\*?\{[^{}]*\}|(?<!\\)\\[;:, ]|(?<!\\)~|&nbsp;"
 )
-_DIGIT_GAP = re.compile(r"(?<=\d)(?:\\thinspace\s*|\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))")
+_DIGIT_GAP = re.compile(
+    r"(?<=\d)(?:\\thinspace\s*|\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))"
+)
 _END = re.compile(r"(?:\\\\|\\|[\s,;:]|(?<![.\s])\.(?!\d))+$")
 _TEXT_FRAME = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox|operatorname|bm|boldsymbol)\s*\{([^{}]*)\}"
@@ -152,7 +154,15 @@ def _e_notation(match: re.Match[str]) -> str:
     return f"{mantissa} \\times 10^{{{'-' if sign == '-' else ''}{int(exponent)}}}"
 
 
-_CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound sterling", "¥": "yen", "₹": "rupee", "S": "dollar", "D": "dollar"}
+_CURRENCIES = {
+    "$": "dollar",
+    "€": "euro",
+    "£": "pound sterling",
+    "¥": "yen",
+    "₹": "rupee",
+    "S": "dollar",
+    "D": "dollar",
+}
 _AMOUNT = re.compile(r"-?[\d.,]*\d[\d.,]*")
 
 
