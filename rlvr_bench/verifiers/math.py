@@ -19,13 +19,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rlvr_bench.records import Problem, Verdict
-from rlvr_bench.verifiers.mathematics import guards
 from rlvr_bench.verifiers.base import PolicyVerifier, check_option
+from rlvr_bench.verifiers.mathematics import guards
 from rlvr_bench.verifiers.mathematics.equality import Equality
 from rlvr_bench.verifiers.mathematics.limits import breaks_limits
 from rlvr_bench.verifiers.mathematics.normalise import for_engine, lossless, tidied
 from rlvr_bench.verifiers.mathematics.rational import Tolerance, numbers_agree, read_number
-from rlvr_bench.verifiers.mathematics.readings import readings
+from rlvr_bench.verifiers.mathematics.readings import readings, same_unit
 
 __all__ = ["MathVerifier"]
 
@@ -193,10 +193,11 @@ class MathVerifier(PolicyVerifier):
         ours, theirs = readings(gold), readings(answer)
         if not ours or not theirs:
             return None, None
-        verdicts, reason = [], None
+        verdicts: list[bool | None] = []
+        reason = None
         for mine, yours in itertools.product(ours, theirs):
-            if mine.unit and yours.unit and mine.unit != yours.unit and self.units == "strict":
-                verdicts.append(guards.same_unit(mine.unit, yours.unit))
+            if self.units == "strict" and not same_unit(mine, yours):
+                verdicts.append(False)
                 reason = "unit"
                 continue
             verdicts.append(self._equality.same(mine.node, yours.node))

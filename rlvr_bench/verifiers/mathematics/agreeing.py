@@ -13,20 +13,15 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from rlvr_bench.verifiers.mathematics.evaluating import DIGITS, Infinite, Undefined, context, evaluate, exact, names, walk
-from rlvr_bench.verifiers.mathematics.expressions import Node
+from rlvr_bench.verifiers.mathematics.evaluating import DIGITS, Infinite, Undefined, context, evaluate, exact
 from rlvr_bench.verifiers.mathematics.rational import Tolerance, rounded
+from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, walk
 
-__all__ = ["agree", "agree_as_numbers", "is_constant", "values_agree"]
+__all__ = ["agree", "agree_as_numbers", "values_agree"]
 
 _STEPS = frozenset(("floor", "ceil", "abs", "sgn", "max", "min", "mod", "arg"))
 _INTEGER_LETTERS = frozenset("ijklmnpqNMK")
 _MAX_DIGITS = 1500
-
-
-def is_constant(node: Node) -> bool:
-    """Whether an expression has no variables, unknown functions or things without a value."""
-    return not names(node) and not any(each.op in ("opaque", "domain", "dots") for each in walk(node))
 
 
 def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
@@ -45,7 +40,7 @@ def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
     return verdict
 
 
-_VALUED = frozenset("sum prod int iint iiint oint lim sup inf det".split())
+_VALUED = frozenset(("sum", "prod", "int", "iint", "iiint", "oint", "lim", "sup", "inf", "det"))
 
 
 # ------------------------------------------------------------------------------------------------------------- numbers

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from rlvr_bench.verifiers.mathematics.expressions import Node
+from rlvr_bench.verifiers.mathematics.trees import Node, points_of
 
-__all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact", "names", "walk"]
+__all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact"]
 
 DIGITS = 60
 _MAX_BITS = 200_000
@@ -22,42 +22,12 @@ _MAX_FACTORIAL = 3000
 _MAX_TERMS = 60
 
 
-class Undefined(Exception):  # noqa: N818  a value, not a failure
+class Undefined(Exception):
     """The expression has no value that is computed here."""
 
 
 class Infinite(Undefined):
     """The expression has no finite value at this point: a division by zero, a pole."""
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """A node and everything below it."""
-    yield node
-    for part in node.parts:
-        yield from walk(part)
-
-
-@functools.lru_cache(maxsize=4096)
-def names(node: Node) -> frozenset[str]:
-    """The variables of an expression: symbols, unknown functions (as ``name()``), capital letters one by one."""
-    found: set[str] = set()
-    for each in walk(node):
-        if each.op == "sym":
-            found.add(each.name)
-        elif each.op == "letters":
-            found.update(_letters(each.name))
-        elif each.op == "call":
-            found.add(each.name + "()")
-    return frozenset(found - _summed(node))
-
-
-def _summed(node: Node) -> set[str]:
-    """Variables that only count the terms of a sum."""
-    return {each.parts[0].name for each in walk(node) if each.op in ("sum", "prod")}
-
-
-def _letters(name: str) -> list[str]:
-    return [name] if " " in name or "_" in name or "'" in name else list(name)
 
 
 # ------------------------------------------------------------------------------------------------------------ exactly
@@ -222,7 +192,7 @@ class _Evaluation:
         return self._point[node.name]
 
     def _letters(self, node: Node) -> Any:
-        return self._mp.fprod(self._point[name] for name in _letters(node.name))
+        return self._mp.fprod(self._point[name] for name in points_of(node.name))
 
     def _add(self, node: Node) -> Any:
         return self._mp.fsum(self.of(part) for part in node.parts)
@@ -382,12 +352,14 @@ def _nonzero(mp: Any, value: Any) -> Any:
 
 _FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "sin": lambda mp, x: mp.sin(x), "cos": lambda mp, x: mp.cos(x), "tan": lambda mp, x: mp.sin(x) / _nonzero(mp, mp.cos(x)),
-    "cot": lambda mp, x: mp.cos(x) / _nonzero(mp, mp.sin(x)), "sec": lambda mp, x: 1 / _nonzero(mp, mp.cos(x)),
+    "cot": lambda mp, x: mp.cos(x) / _nonzero(mp, mp.sin(x)),
+    "sec": lambda mp, x: 1 / _nonzero(mp, mp.cos(x)),
     "csc": lambda mp, x: 1 / _nonzero(mp, mp.sin(x)),
     "asin": lambda mp, x: mp.asin(x), "acos": lambda mp, x: mp.acos(x), "atan": lambda mp, x: mp.atan(x),
     "acot": lambda mp, x: mp.acot(x), "asec": lambda mp, x: mp.acos(1 / x), "acsc": lambda mp, x: mp.asin(1 / x),
     "sinh": lambda mp, x: mp.sinh(x), "cosh": lambda mp, x: mp.cosh(x), "tanh": lambda mp, x: mp.tanh(x),
-    "ln": lambda mp, x: mp.log(x), "cis": lambda mp, x: mp.expj(x), "exp": lambda mp, x: mp.exp(x), "sqrt": lambda mp, x: mp.sqrt(x),
+    "ln": lambda mp, x: mp.log(x),
+    "cis": lambda mp, x: mp.expj(x), "exp": lambda mp, x: mp.exp(x), "sqrt": lambda mp, x: mp.sqrt(x),
     "abs": lambda mp, x: abs(x), "sgn": lambda mp, x: mp.sign(x), "arg": lambda mp, x: mp.arg(x),
     "Re": lambda mp, x: mp.re(x), "Im": lambda mp, x: mp.im(x), "log": lambda mp, x: mp.log10(x),
 }  # fmt: skip

@@ -16,7 +16,6 @@ __all__ = [
     "compare_times",
     "is_algebraic_tail",
     "reject_by_shape",
-    "same_unit",
 ]
 
 _ATTACHED_LETTER = re.compile(
@@ -33,7 +32,9 @@ def is_algebraic_tail(text: str) -> bool:
 
 _BASE_WORDS = {
     word: str(number)
-    for number, word in enumerate("two three four five six seven eight nine ten eleven twelve".split(), 2)
+    for number, word in enumerate(
+        ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 2
+    )
 } | {"sixteen": "16", "binary": "2", "octal": "8", "decimal": "10", "hexadecimal": "16", "hex": "16"}
 _DIGITS = r"(?:\\(?:text|mathrm)\{)?([0-9A-Za-z]+)\}?"
 _BASED = re.compile(
@@ -87,11 +88,6 @@ def compare_times(gold: str, answer: str) -> bool | None:
     halves = {match[3].lower() for match in (ours, theirs) if match[3]}
     clocks = [[int(part or 0) for part in match.group(1, 2)] for match in (ours, theirs)]
     return len(halves) < 2 and clocks[0] == clocks[1]
-
-
-def same_unit(gold: str, answer: str) -> bool:
-    """Whether two different units are one: "unit" stands for any."""
-    return "unit" in (gold, answer)
 
 
 _FRAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|boldsymbol|bm)\{([^{}]*)\}")

@@ -10,10 +10,15 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["FUNCTIONS", "Token", "Unreadable", "tokens"]
+__all__ = ["FUNCTIONS", "Token", "Unreadable", "tokens", "word_set"]
 
 
-class Unreadable(Exception):  # noqa: N818  a reading, not a failure
+def word_set(words: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(words.split())
+
+
+class Unreadable(Exception):
     """The text is not in the grammar."""
 
 
@@ -24,17 +29,16 @@ class Token(NamedTuple):
     text: str
 
 
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh ln log lg exp max min gcd lcm det sgn sign "
-    "abs floor ceil tg ctg arctg arg Re Im asin acos atan cis".split()
+FUNCTIONS = word_set(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh ln log lg exp max min gcd lcm "
+    "det sgn sign abs floor ceil tg ctg arctg arg Re Im asin acos atan cis"
 )
-_TEXT = frozenset("text mbox hbox textrm textbf textit textsf texttt textnormal textsc emph".split())
-_FONTS = frozenset(
-    "mathrm mathbf mathit mathsf mathtt boldsymbol bm operatorname mathcal mathfrak mathscr pmb rm".split()
-)
-_IGNORED = frozenset(
-    "left right big Big bigl bigr Bigl Bigr displaystyle textstyle limits nolimits quad qquad cdotp rm bf it mathstrut "
-    "checkmark blacksquare square Box bigstar star qed hfill thinspace medspace thickspace large Large LARGE huge Huge small normalsize".split()
+_TEXT = word_set("text mbox hbox textrm textbf textit textsf texttt textnormal textsc emph")
+_FONTS = word_set("mathrm mathbf mathit mathsf mathtt boldsymbol bm operatorname mathcal mathfrak mathscr pmb rm")
+_IGNORED = word_set(
+    "left right big Big bigl bigr Bigl Bigr displaystyle textstyle limits nolimits quad qquad cdotp rm bf it "
+    "mathstrut checkmark blacksquare square Box bigstar star qed hfill thinspace medspace thickspace large Large "
+    "LARGE huge Huge small normalsize"
 )
 _TOKEN = re.compile(
     r"\s+|(?P<num>\d+(?:\.\d*)?|\.\d+)|\\(?P<cmd>[A-Za-z]+)\*?|\\(?P<esc>.)|(?P<run>[A-Za-z]+)|(?P<op>.)", re.DOTALL
@@ -44,9 +48,7 @@ _TEXT_TOKEN = re.compile(r"(\d+(?:\.\d+)?|\.\d+)|([^\W\d_]+(?:[.'’-][^\W\d_]+)
 _GROUP = re.compile(r"\s*\{([^{}]*)\}")
 _SIGNS = {"lt": "<", "gt": ">", "colon": ":", "lbrace": "{", "rbrace": "}", "lbrack": "[", "rbrack": "]", "vert": "|"}
 _ESCAPES = {"{": "{", "}": "}", "%": "%", "\\": "newline"}
-_SHORT_WORDS = frozenset(
-    "or no on to of is if in at by as an be it so not and all for odd yes one two six ten any".split()
-)
+_SHORT_WORDS = word_set("or no on to of is if in at by as an be it so not and all for odd yes one two six ten any")
 _VOWEL = re.compile(r"[aeiouyAEIOUY]")
 _DIFFERENTIAL = re.compile(r"d[xyztuvrsw]")
 _GLUED = re.compile(r"(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln)([a-z]{1,2})")
@@ -102,6 +104,11 @@ def _tokens(text: str, euler: bool) -> Iterator[Token]:
             yield from _sign(match["op"])
 
 
+def _continues(text: str, position: int) -> bool:
+    """Whether a number here belongs to what is before it: a name, a subscript, an exponent."""
+    return position > 0 and (text[position - 1].isalpha() or text[position - 1] in "_^")
+
+
 def _is_euler(scientific: re.Match[str]) -> bool:
     """2e+1 is 2·e + 1: nobody writes a one-digit exponent with a plus sign."""
     return "e" in scientific[0] and scientific[2] == "+" and "." not in scientific[1] and len(scientific[3]) == 1
@@ -144,7 +151,7 @@ def _sign(symbol: str) -> Iterator[Token]:
 
 
 def _text_tokens(inner: str) -> Iterator[Token]:
-    """Words and numbers inside ``\\text{}``."""
+    """Words and numbers inside a text command."""
     for number, word, sign in _TEXT_TOKEN.findall(inner):
         if number:
             yield Token("num", number)

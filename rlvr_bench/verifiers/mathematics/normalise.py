@@ -49,7 +49,8 @@ _SYMBOLS = {
     "÷": "/", "∕": "/", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx ",
     "±": "\\pm ", "∓": "\\mp ", "∞": "\\infty ", "∪": "\\cup ", "∩": "\\cap ", "∅": "\\emptyset ", "∈": "\\in ",
     "∉": "\\notin ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}",
-    "°": "^\\circ ", "º": "^\\circ ", "˚": "^\\circ ", "¢": "\\text{ cent}", "π": "\\pi ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ",
+    "°": "^\\circ ", "º": "^\\circ ", "˚": "^\\circ ", "¢": "\\text{ cent}",
+    "π": "\\pi ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ",
     "θ": "\\theta ", "λ": "\\lambda ", "μ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ", "φ": "\\phi ",
     "ϕ": "\\phi ", "ω": "\\omega ", "ε": "\\epsilon ", "Δ": "\\Delta ", "′": "'", "’": "'", "“": '"', "”": '"',
     "…": "\\ldots ", "\u200b": "", "\u2061": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ", "→": "\\to ",
@@ -134,6 +135,7 @@ _E_NOTATION = re.compile(
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _SLASH_MIXED = re.compile(r"([-+]?)\s*(\d+)\s+(\d+)\s*/\s*(\d+)")
 _OVER = re.compile(r"\{([^{}]*?)\\over(?![A-Za-z])([^{}]*?)\}")
+_CHOOSE = re.compile(r"\{([^{}]*?)\s*\\choose\s*(?![A-Za-z])([^{}]*?)\}")
 _OVER_WHOLE = re.compile(r"([^{}]*?)\\over(?![A-Za-z])([^{}]*)")
 _DEGREE = (
     r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?:s)?(?![A-Za-z])|\s*\\?(?:text|mathrm)?\s*\{?\s*\b(?:degrees?|deg)\b\s*\}?)"
@@ -188,6 +190,8 @@ def _numbers(text: str) -> str:
     mixed = _SLASH_MIXED.fullmatch(text)
     if mixed:
         text = f"{mixed[1]}{mixed[2]}\\frac{{{mixed[3]}}}{{{mixed[4]}}}"
+    if "\\choose" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     if "\\over" in text:
         text = _OVER.sub(r"\\frac{\1}{\2}", text)
         whole = _OVER_WHOLE.fullmatch(text)

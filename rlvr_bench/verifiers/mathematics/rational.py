@@ -43,6 +43,9 @@ class Tolerance(msgspec.Struct, frozen=True):
     relative: float = 0.0
 
 
+_SIX_DECIMALS = Tolerance()
+
+
 class PlainNumber(msgspec.Struct, frozen=True):
     """A number as written: its value without the percent sign, and its decimals (None where it is no decimal)."""
 
@@ -146,7 +149,7 @@ def _within(ours: Fraction, theirs: Fraction, tolerance: Tolerance) -> bool:
 
 
 def numbers_agree(
-    gold: PlainNumber, value: PlainNumber, percent: str = "either", tolerance: Tolerance = Tolerance()
+    gold: PlainNumber, value: PlainNumber, percent: str = "either", tolerance: Tolerance = _SIX_DECIMALS
 ) -> bool:
     """Whether two plain numbers are the same answer.
 

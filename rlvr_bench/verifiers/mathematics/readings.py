@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rlvr_bench.verifiers.mathematics.agreeing import is_constant
-from rlvr_bench.verifiers.mathematics.expressions import Node, Unreadable, read
+from rlvr_bench.verifiers.mathematics.expressions import Unreadable, read
+from rlvr_bench.verifiers.mathematics.trees import Node, is_constant
 from rlvr_bench.verifiers.mathematics.units import split_unit
 
-__all__ = ["Reading", "readings"]
+__all__ = ["Reading", "readings", "same_unit"]
 
 
 class Reading(NamedTuple):
@@ -24,6 +24,13 @@ class Reading(NamedTuple):
 
     node: Node
     unit: str = ""
+
+
+def same_unit(gold: Reading, answer: Reading) -> bool:
+    """Whether two readings may be in one unit: a missing one may be any, "unit" is any, and a percentage has none."""
+    if not gold.unit or not answer.unit:
+        return not ((gold.unit or answer.unit) and "percent" in (gold.node.op, answer.node.op))
+    return gold.unit == answer.unit or "unit" in (gold.unit, answer.unit)
 
 
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")

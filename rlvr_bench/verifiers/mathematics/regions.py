@@ -6,14 +6,13 @@ and ``\mathbb{R}`` all become the same list of pieces, so that two of them can b
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any, NamedTuple
 
-from rlvr_bench.verifiers.mathematics.agreeing import is_constant
-from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate, names, walk
-from rlvr_bench.verifiers.mathematics.expressions import Node
+from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate
+from rlvr_bench.verifiers.mathematics.trees import Node, counted, is_constant, names, substituted, walk
 
 __all__ = ["Piece", "Region", "region", "same_region"]
 
@@ -149,7 +148,7 @@ def _infinite(node: Node) -> bool:
 
 
 def _by_infinity(left: Node, sign: str, right: Node) -> Region | None:
-    """x < oo says nothing more than that x is a number."""
+    """The inequality x < oo says nothing more than that x is a number."""
     variable = right if _infinite(left) else left
     return Region((_LINE,), variable.name) if variable.op == "sym" and sign in ("<", ">") else None
 
@@ -175,15 +174,9 @@ def _line(node: Node) -> tuple[str, Any, Node] | None:
 def _solved(line: tuple[str, Any, Node], value: Node) -> Node:
     """Where a x + b has this value, as an expression: (value - b) / a."""
     name, _, node = line
-    at_zero, at_one = (_at(node, name, number) for number in ("0", "1"))
+    at_zero, at_one = (substituted(node, name, counted(number)) for number in (0, 1))
     slope = Node("add", (at_one, Node("neg", (at_zero,))))
     return Node("div", (Node("add", (value, Node("neg", (at_zero,)))), slope))
-
-
-def _at(node: Node, name: str, number: str) -> Node:
-    if node.op == "sym" and node.name == name:
-        return Node("num", name=number, value=Fraction(number))
-    return node._replace(parts=tuple(_at(part, name, number) for part in node.parts)) if node.parts else node
 
 
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
@@ -251,10 +244,8 @@ def _joined(left: Region | None, right: Region | None) -> Region | None:
     if left is None or right is None or (left.variable and right.variable and left.variable != right.variable):
         return None
     pieces = (*left.pieces, *right.pieces)
-    try:
+    with contextlib.suppress(Undefined):  # bounds with variables: the pieces as they were written
         pieces = tuple(_merged(pieces))
-    except Undefined:
-        pass  # bounds with variables: the pieces as they were written
     return Region(pieces, left.variable or right.variable)
 
 
@@ -312,7 +303,7 @@ def _bounds(given: Region) -> tuple[Node, ...]:
 
 
 def _symbolic_meeting(left: Region, right: Region) -> Region | None:
-    """a < x and x < b, where a and b are not numbers: one side gives each bound."""
+    """Joins a < x and x < b, where a and b are not numbers: one side gives each bound."""
     one, other = left.pieces[0], right.pieces[0]
     if one.low == _MINUS_INFINITY:
         one, other = other, one

@@ -11,28 +11,28 @@ from typing import NamedTuple
 
 __all__ = ["Measured", "split_unit", "unit_of"]
 
-_NAMES = {
-    "m": "m meter metre", "cm": "cm centimeter centimetre", "mm": "mm millimeter millimetre", "km": "km kilometer kilometre",
-    "nm": "nm nanometer nanometre", "um": "um micrometer micrometre micron", "angstrom": "angstrom", "pm": "picometer",
-    "in": "in inch inches", "ft": "ft foot feet", "yd": "yd yard", "mi": "mi mile", "ly": "light-year lightyear ly",
-    "pc": "pc parsec", "au": "AU", "g": "g gram gm", "kg": "kg kilogram kilo", "mg": "mg milligram", "lb": "lb lbs pound",
-    "oz": "oz ounce", "ton": "ton tonne", "mol": "mol mole", "s": "s sec second", "min": "min minute", "h": "h hr hour",
-    "ms": "ms millisecond", "us": "us microsecond", "ns": "ns nanosecond", "day": "day", "week": "week wk", "month": "month",
-    "year": "year yr", "l": "l L liter litre", "ml": "ml mL milliliter millilitre", "gal": "gallon gal", "dollar": "dollar USD",
-    "cent": "cent ¢", "N": "N newton", "J": "J joule", "kJ": "kJ kilojoule", "cal": "cal calorie", "kcal": "kcal", "W": "W watt",
-    "kW": "kW kilowatt", "MW": "MW megawatt", "Hz": "Hz hertz", "kHz": "kHz kilohertz", "MHz": "MHz megahertz", "GHz": "GHz",
-    "Pa": "Pa pascal", "kPa": "kPa", "atm": "atm atmosphere", "V": "V volt", "mV": "mV millivolt", "kV": "kV", "A": "A amp ampere",
-    "mA": "mA milliamp", "ohm": "ohm Ω", "F": "farad", "C": "coulomb", "T": "tesla", "eV": "eV electronvolt", "keV": "keV",
-    "MeV": "MeV", "GeV": "GeV", "erg": "erg", "dyn": "dyn dyne", "K": "K kelvin", "celsius": "celsius", "fahrenheit": "fahrenheit",
-    "degree": "degree deg", "radian": "radian rad", "acre": "acre", "hectare": "hectare ha", "rupee": "rupee", "euro": "euro EUR",
-    "yuan": "yuan RMB", "yen": "yen JPY", "sterling": "sterling GBP", "mph": "mph", "unit": "unit",
-}  # fmt: skip
-_UNITS = {name: unit for unit, names in _NAMES.items() for name in names.split()}
+# A line for each quantity; each unit with its spellings, the first of which is the one that is compared.
+_SPELLINGS = """
+m meter metre / cm centimeter centimetre / mm millimeter millimetre / km kilometer kilometre / nm nanometer nanometre
+um micrometer micrometre micron / angstrom / in inch inches / ft foot feet / yd yard / mi mile / light-year lightyear ly
+pc parsec / AU / acre / hectare ha / l L liter litre / ml mL milliliter millilitre / gallon gal
+g gram gm / kg kilogram kilo / mg milligram / lb lbs pound / oz ounce / ton tonne / mol mole
+s sec second / min minute / h hr hour / ms millisecond / us microsecond / ns nanosecond / day / week wk / month / year yr
+mph
+N newton / dyn dyne / J joule / kJ kilojoule / cal calorie / kcal / erg / eV electronvolt / keV / MeV / GeV / W watt
+kW kilowatt / MW megawatt / Hz hertz / kHz kilohertz / MHz megahertz / GHz / Pa pascal / kPa / atm atmosphere / V volt / mV millivolt / kV
+A amp ampere / mA milliamp / ohm Ω / farad / coulomb / tesla / K kelvin / celsius / fahrenheit / degree deg / radian rad
+dollar USD / cent ¢ / euro EUR / sterling GBP / rupee / yuan RMB / yen JPY / unit
+"""
+_UNITS = {
+    name: names.split()[0] for line in _SPELLINGS.splitlines() for names in line.split(" / ") for name in names.split()
+}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-_WHOLE = {"kmh": "km/h", "kph": "km/h", "kmph": "km/h", "mph": "mi/h", "fps": "ft/s"}
+_COMPOUND = {"kmh": "km/h", "kph": "km/h", "kmph": "km/h", "mph": "mi/h", "fps": "ft/s"}
 _FRAME = r"\\(?:text|mathrm|mbox|textrm|textbf|textit|operatorname|rm)\s*\{(?:[^{}]|\{[^{}]*\})*\}"
 _EXPONENT = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
-_ATOM = rf"(?:{_FRAME}|\\Omega|\\mu(?=\s*(?:m|s|\\))|(?<![A-Za-z\\])[A-Za-z]{{2,}}\.?|(?<=[\s/])[A-Za-z](?![A-Za-z])|Ω){_EXPONENT}"
+_BARE = r"(?<![A-Za-z\\])[A-Za-z]{2,}\.?|(?<=[\s/])[A-Za-z](?![A-Za-z])|Ω"
+_ATOM = rf"(?:{_FRAME}|\\Omega|\\mu(?=\s*(?:m|s|\\))|{_BARE}){_EXPONENT}"
 _JOINER = r"(?:[\s~/()]|\\[,; ]|\\cdot|\\times|\*|-)*"
 _TAIL = re.compile(rf"(?:{_JOINER}{_ATOM}){{1,8}}\s*\)?$")
 _FRACTION_TAIL = re.compile(
@@ -44,7 +44,7 @@ _TEMPERATURE = re.compile(
     r"|(?:\\(?:text|mathrm)\s*\{)?[\s~]*(?:degrees?\s+)?(?P<name>celsius|fahrenheit))\s*\}?$",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"([A-Za-z¢Ω]+(?:-[a-z]+)?)\.?(?:\^\{?(-?\d)\}?)?|(/)|(\()|(\))")
+_WORD = re.compile(r"([A-Za-z¢Ω]+(?:-[a-z]+)?)\.?(?:\^\{?(-?\d)\}?)?|([/()])")
 _MAX_TAIL = 120
 
 
@@ -89,45 +89,40 @@ def canonical_unit(text: str) -> str | None:
         r"\\(?:text|mathrm|mbox|textrm|textbf|textit|operatorname|rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1 ", text
     )
     plain = plain.replace("\\Omega", " ohm ").replace("\\mu", "u").replace("\\cdot", " ").replace("\\times", " ")
-    plain = re.sub(r"\bper\b", "/", re.sub(r"[~\\,;*]", " ", plain))
-    plain = re.sub(r"\s+\^", "^", plain)
-    powers: dict[str, int] = {}
-    sign, once, factor, last = 1, False, 1, ""
-    position = 0
-    for match in _WORD.finditer(plain):
-        if plain[position : match.start()].strip(" -"):
-            return None
-        position = match.end()
-        word, exponent, slash, opened, closed = match.groups()
-        if slash:
-            sign, once = -1, True
-        elif opened or closed:
-            once = not opened and once
-        elif word.lower() in _POWERS:
-            if last and word.lower() in ("squared", "cubed"):
-                powers[last] *= _POWERS[word.lower()]
-            else:
-                factor = _POWERS[word.lower()]
-        else:
-            whole = _WHOLE.get(word.lower())
-            unit = unit_of(word) if whole is None else None
-            if whole is None and unit is None:
-                return None
-            for name, direction in (
-                ((whole.split("/")[0], 1), (whole.split("/")[1], -1)) if whole else ((unit or "", 1),)
-            ):
-                powers[name] = powers.get(name, 0) + sign * direction * factor * int(exponent or 1)
-                last = name
-            if once:
-                sign, once = 1, False
-            factor = 1
-    if plain[position:].strip(" ."):
+    plain = re.sub(r"\s+\^", "^", re.sub(r"\bper\b", "/", re.sub(r"[~\\,;*]", " ", plain)))
+    if _WORD.sub("", plain).strip(" -."):
         return None
+    powers = _powers(_WORD.findall(plain))
     if not powers:
         return None
     return "*".join(
-        f"{name}^{power}" if power != 1 else name for name, power in sorted(powers.items()) if power and name != "unit"
+        f"{name}^{power}" if power != 1 else name for name, power in sorted(powers.items()) if name != "unit"
     )
+
+
+def _powers(words: list[tuple[str, str, str]]) -> dict[str, int] | None:
+    """The power of each unit; a slash turns the next unit (or bracket) around. None where a word is no unit."""
+    powers: dict[str, int] = {}
+    sign, in_bracket, factor, last = 1, False, 1, ""
+    for word, exponent, mark in words:
+        if mark:
+            sign, in_bracket = (-1 if mark == "/" else sign), mark == "(" or (in_bracket and mark != ")")
+            continue
+        power = _POWERS.get(word.lower())
+        if power and last and word.lower().endswith("ed"):
+            powers[last] *= power
+        elif power:
+            factor = power
+        else:
+            parts = _COMPOUND.get(word.lower(), word).split("/")
+            units = [unit_of(part) for part in parts]
+            if None in units:
+                return None
+            for place, unit in enumerate(units):
+                last = unit or ""
+                powers[last] = powers.get(last, 0) + sign * (-1) ** place * factor * int(exponent or 1)
+            sign, factor = sign if in_bracket else 1, 1
+    return powers
 
 
 def unit_of(word: str) -> str | None:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rlvr_bench.verifiers.mathematics.expressions import Node
+from rlvr_bench.verifiers.mathematics.lexing import word_set
+from rlvr_bench.verifiers.mathematics.trees import Node
 from rlvr_bench.verifiers.mathematics.units import unit_of
 
 __all__ = ["ignorable", "is_label", "same_words", "unconditioned"]
 
-_EMPTY_WORDS = frozenset("a an the is are number numbers".split())
-_QUALIFIERS = frozenset(
-    "not no nor never none neither or and but more less least most fewer greater than above below under over between except "
-    "without only maybe possibly perhaps probably odd even north south east west northeast northwest southeast southwest left "
-    "right up down upward downward upwards downwards clockwise counterclockwise anticlockwise am pm a.m p.m ad bc bce ce inward "
-    "outward red blue green yellow black white orange purple pink brown gray grey remainder mod modulo out of if when unless "
-    "some any all each negative minus plus positive prime primes multiple multiples divisible otherwise either both instead "
-    "wrong incorrect false invalid impossible unknown untrue until before after ago late early later earlier inside outside other another to times raised power".split()
+_EMPTY_WORDS = word_set("a an the is are number numbers")
+_QUALIFIERS = word_set(
+    "not no nor never none neither or and but more less least most fewer greater than above below under over between "
+    "except without only maybe possibly perhaps probably odd even north south east west northeast northwest southeast "
+    "southwest left right up down upward downward upwards downwards clockwise counterclockwise anticlockwise am pm "
+    "a.m p.m ad bc bce ce inward outward red blue green yellow black white orange purple pink brown gray grey "
+    "remainder mod modulo out of if when unless some any all each negative minus plus positive prime primes multiple "
+    "multiples divisible otherwise either both instead wrong incorrect false invalid impossible unknown untrue until "
+    "before after ago late early later earlier inside outside other another to times raised power"
 )
 _FOR_ALL = frozenset(
     ("for all", "for every", "for any", "for each", "where", "with", "for all real", "for all real numbers", "for any real",
@@ -84,13 +86,9 @@ def _without_for_all(node: Node) -> Node:
 
 
 def _membership(node: Node) -> Node | None:
-    """What is left of a list without its last item, if that only says which numbers a letter stands for."""
+    """What is left of a list without its last item, if that only says that a letter stands for any integer."""
     if node.op != "list" or len(node.parts) != 2:
         return None
     first, last = node.parts
-    is_domain = last.op == "rel" and last.name == "in" and last.parts[1].op == "domain" and last.parts[1].name == "Z"
-    return _plain_letters(first, last.parts[0].name) if is_domain else None
-
-
-def _plain_letters(node: Node, name: str) -> Node:
-    return node
+    is_integer = last.op == "rel" and last.name == "in" and last.parts[1].op == "domain" and last.parts[1].name == "Z"
+    return first if is_integer else None
