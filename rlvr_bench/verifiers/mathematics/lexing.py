@@ -52,17 +52,11 @@ _SHORT_WORDS = word_set("or no on to of is if in at by as an be it so not and al
 _VOWEL = re.compile(r"[aeiouyAEIOUY]")
 _DIFFERENTIAL = re.compile(r"d[xyztuvrsw]")
 _GLUED = re.compile(r"(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln)([a-z]{1,2})")
-_PREFIX = {
-    "sqrt": "sqrt",
-    "pi": "pi",
-    "infinity": "infty",
-    "inf": "infty",
-    "infty": "infty",
-    "theta": "theta",
-    "alpha": "alpha",
-}
-_SAME_COMMAND = {"dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "And": "land",
-                 "lbrace": "{", "rbrace": "}", "Vert": "|", "lVert": "|", "rVert": "|", "land": "land", "degree": "circ"}  # fmt: skip
+_PREFIX = {"sqrt": "sqrt", "pi": "pi", "infinity": "infty", "inf": "infty", "theta": "theta", "alpha": "alpha"}
+_SAME_COMMAND = {
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "And": "land", "degree": "circ",
+    "lbrace": "{", "rbrace": "}", "Vert": "|", "lVert": "|", "rVert": "|",
+}  # fmt: skip
 
 
 def tokens(text: str, *, euler: bool = False) -> list[Token]:
