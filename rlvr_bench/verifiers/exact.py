@@ -7,14 +7,18 @@ import re
 import unicodedata
 from typing import ClassVar
 
-from rlvr_bench.errors import VerifierError
+from rlvr_bench.errors import GoldError
 from rlvr_bench.records import Problem, Verdict
-from rlvr_bench.verifiers.base import PolicyVerifier
+from rlvr_bench.verifiers.base import PolicyVerifier, worked_answer
 
 __all__ = ["ChoiceVerifier", "ExactVerifier", "IntegerVerifier", "RegexVerifier", "read_integer"]
 
 # Longer answers are not integers anyone was asked for; int() is quadratic in the digits.
 _MAX_DIGITS = 1000
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:40]} ... {text[-30:]}")
 
 
 def _judge(right: bool, answer: str, kind: str | None = None) -> Verdict:
@@ -32,8 +36,13 @@ class ExactVerifier(PolicyVerifier):
         folded = " ".join(unicodedata.normalize("NFKC", answer).split())
         return folded.casefold() if self.ignore_case else folded
 
+    def read_gold(self, answer: str) -> str:
+        if not self.key(answer):
+            raise GoldError("the gold answer is empty")
+        return answer
+
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        return _judge(self.key(answer) == self.key(problem.answer), answer)
+        return _judge(self.key(answer) == self.key(self.gold_of(problem)), answer)
 
 
 _INTEGER_FRAME = re.compile(
@@ -67,10 +76,15 @@ class IntegerVerifier(PolicyVerifier):
         value = read_integer(answer)
         return answer if value is None else str(value)
 
+    def read_gold(self, answer: str) -> str:
+        """The answer if it writes an integer, else the one that a worked solution ends with. Raises GoldError."""
+        for text in (answer, worked_answer(answer)):
+            if text is not None and read_integer(text) is not None:
+                return text.strip()
+        raise GoldError(f"the gold answer {_shown(answer)} is not an integer")
+
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        gold, value = read_integer(problem.answer), read_integer(answer)
-        if gold is None:
-            raise VerifierError(f"problem {problem.id!r}: the answer {problem.answer!r} is not an integer")
+        gold, value = read_integer(self.gold_of(problem)), read_integer(answer)
         return _judge(value == gold, answer, kind="not_an_integer" if value is None else None)
 
 
@@ -84,12 +98,19 @@ class ChoiceVerifier(PolicyVerifier):
     name: ClassVar[str] = "choice"
     policy: str = "choice"
 
+    def read_gold(self, answer: str) -> str:
+        """The letter, also that which a worked solution ends with. Raises GoldError for an index, a word, two letters."""
+        for text in (answer, worked_answer(answer)):
+            if text is not None and _LETTER.fullmatch(text.strip()):
+                return self.key(text)
+        raise GoldError(f"the gold answer {_shown(answer)} is not the letter of a choice")
+
     def key(self, answer: str) -> str:
         letter = _LETTER.fullmatch(answer.strip())
         return letter.group(1).upper() if letter else answer.strip()
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        return _judge(self.key(answer) == self.key(problem.answer), answer)
+        return _judge(self.key(answer) == self.gold_of(problem), answer)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,10 +121,22 @@ class RegexVerifier(PolicyVerifier):
     pattern: str = ""
     ignore_case: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._compile(self.pattern)
+
+    def read_gold(self, answer: str) -> str:
+        """The pattern as it is; an option ``pattern`` makes every gold answer good. Raises GoldError."""
+        if not self.pattern and not answer:
+            raise GoldError("the gold answer, which is the pattern, is empty")
+        self._compile(self.pattern or answer)
+        return answer
+
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        pattern = self.pattern or problem.answer
+        return _judge(self._compile(self.pattern or self.gold_of(problem)).fullmatch(answer) is not None, answer)
+
+    def _compile(self, pattern: str) -> re.Pattern[str]:
         try:
-            compiled = re.compile(pattern, re.IGNORECASE if self.ignore_case else 0)
-        except re.error as error:
-            raise VerifierError(f"problem {problem.id!r}: {pattern!r} is not a regular expression: {error}") from error
-        return _judge(compiled.fullmatch(answer) is not None, answer)
+            return re.compile(pattern, re.IGNORECASE if self.ignore_case else 0)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise GoldError(f"{_shown(pattern)} is not a regular expression: {error}") from error
