@@ -88,7 +88,7 @@ def test_regex() -> None:
     [
         ("integer", {}, " 073 ", "073"), ("integer", {}, "She has 80 - 8 = 72 eggs.\n#### 72", "72"), ("integer", {}, "So $x = \\boxed{9}$, which is odd.", "9"),
         ("choice", {}, "c", "C"), ("choice", {}, "(J)", "J"), ("choice", {}, "It is hot, so \\boxed{B}.", "B"),
-        ("exact", {}, "New York", "New York"), ("regex", {}, " a+", " a+"), ("regex", {"pattern": "a"}, "", ""),
+        ("exact", {}, "New York", "New York"), ("regex", {}, " a+", " a+"), ("regex", {"pattern": "a"}, "", ""), ("code", {}, "", ""), ("countdown", {}, "", ""), ("reasoning_gym", {}, "", ""), ("function", {"function": "a:b"}, "", ""),
     ],
 )  # fmt: skip
 def test_a_gold_is_read_also_out_of_a_worked_solution(
