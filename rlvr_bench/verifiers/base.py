@@ -31,7 +31,7 @@ _BOX = re.compile(r"\\(?:boxed|[fb]ox)")
 def worked_answer(gold: str) -> str | None:
     """The answer of a worked solution where there is no doubt: what follows its last ``####``, else its only box."""
     _, mark, last = gold.rpartition("####")
-    if mark:
+    if mark and "\n" not in last.strip():
         return last.strip() or None
     return last_boxed(gold) if len(_BOX.findall(gold)) == 1 else None
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import ClassVar
 
-from rlvr_bench.errors import GoldError
+from rlvr_bench.errors import GoldError, VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.base import PolicyVerifier, worked_answer
 
@@ -123,7 +123,10 @@ class RegexVerifier(PolicyVerifier):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._compile(self.pattern)
+        try:
+            self._compile(self.pattern)
+        except GoldError as error:
+            raise VerifierError(f"verifier 'regex': option pattern: {error}") from error
 
     def read_gold(self, answer: str) -> str:
         """The pattern as it is; an option ``pattern`` makes every gold answer good. Raises GoldError."""
