@@ -45,7 +45,8 @@ _OTHER_RELATION = re.compile(
     r"[<>≤≥≠≈±∓]|[!:]=|\.\.|\\(?:n?eq?|[lg]eq?(?:slant)?|[lg]t|approx|sim|simeq|cong|equiv|pm|mp|not|in|to|lor|land|vee|wedge|ldots|dots)(?![A-Za-z])"
 )
 # Words that make another answer of the number before them, and so are no unit of it.
-_OTHER_WORDS = """or and not no non but if to than then more less fewer least most about approximately roughly around nearly almost
+_OTHER_WORDS = """\
+or and not no non but if to than then more less fewer least most about approximately roughly around nearly almost
 maybe perhaps either neither both between hundred hundreds thousand thousands million millions billion billions trillion dozen
 dozens half halves third thirds fourth fourths fifth fifths tenth tenths quarter quarters hundredth hundredths squared cubed
 factorial base mod modulo remainder plus minus negative below under over above point except unless when where for all any even
