@@ -12,6 +12,7 @@ __all__ = [
     "BadArgument",
     "DataError",
     "EngineError",
+    "GoldError",
     "ModelError",
     "RlvrBenchError",
     "RunError",
@@ -66,6 +67,10 @@ class EngineError(RlvrBenchError):
 
 class VerifierError(RlvrBenchError):
     """A verifier that does not exist, has a bad option, or cannot run on this machine."""
+
+
+class GoldError(VerifierError):
+    """A gold answer that the verifier cannot compare with anything; whoever knows the problem adds its id."""
 
 
 class StorageError(RlvrBenchError):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from rlvr_bench.errors import VerifierError
+from rlvr_bench.errors import GoldError, VerifierError
 from rlvr_bench.records import Problem, Verdict
-from rlvr_bench.verifiers.extraction import open_policy
+from rlvr_bench.verifiers.extraction import last_boxed, open_policy
 from rlvr_bench.verifiers.protocol import Extraction
 
-__all__ = ["PolicyVerifier", "check_option"]
+__all__ = ["PolicyVerifier", "check_option", "worked_answer"]
 
 _open_policy = functools.lru_cache(maxsize=64)(open_policy)
 
@@ -22,6 +23,17 @@ def check_option(verifier: str, option: str, value: object, allowed: tuple[objec
     if value not in allowed:
         listed = ", ".join(repr(choice) for choice in allowed)
         raise VerifierError(f"verifier {verifier!r}: option {option}={value!r} is not one of {listed}")
+
+
+_BOX = re.compile(r"\\(?:boxed|[fb]ox)")
+
+
+def worked_answer(gold: str) -> str | None:
+    """The answer of a worked solution where there is no doubt: what follows its last ``####``, else its only box."""
+    _, mark, last = gold.rpartition("####")
+    if mark and "\n" not in last.strip():
+        return last.strip() or None
+    return last_boxed(gold) if len(_BOX.findall(gold)) == 1 else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,11 +59,25 @@ class PolicyVerifier:
     def warm_up(self) -> None:
         """Import and warm what `verify` needs; called once in the process the workers are forked from."""
 
+    def read_gold(self, answer: str) -> str:
+        """The gold answer without outer white space. Raises GoldError for one that is empty."""
+        gold = answer.strip()
+        if not gold:
+            raise GoldError("the gold answer is empty")
+        return gold
+
     def extract(self, response: str) -> Extraction:
         return _open_policy(self.policy)(response)
 
     def key(self, answer: str) -> str:
         return answer
+
+    def gold_of(self, problem: Problem) -> str:
+        """`read_gold` of a problem's answer; its GoldError names the problem."""
+        try:
+            return self.read_gold(problem.answer)
+        except GoldError as error:
+            raise GoldError(f"problem {problem.id!r}: {error}") from error
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
         raise NotImplementedError

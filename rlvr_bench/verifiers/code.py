@@ -296,6 +296,10 @@ class CodeVerifier(PolicyVerifier):
     def _limits(self) -> SandboxLimits:
         return SandboxLimits(cpu_s=self.test_s, memory_bytes=self.memory_bytes)
 
+    def read_gold(self, answer: str) -> str:
+        """The answer as it is: the tests decide, not a reference solution."""
+        return answer
+
     def key(self, answer: str) -> str:
         """The program without its layout and comments: programs of one syntax tree behave alike, and are run once."""
         return _program_key(answer)

@@ -7,14 +7,17 @@ import re
 import unicodedata
 from typing import ClassVar
 
-from rlvr_bench.errors import VerifierError
+from rlvr_bench.errors import GoldError, VerifierError
 from rlvr_bench.records import Problem, Verdict
-from rlvr_bench.verifiers.base import PolicyVerifier
+from rlvr_bench.verifiers.base import PolicyVerifier, worked_answer
+from rlvr_bench.verifiers.choices import read_choice
+from rlvr_bench.verifiers.integers import read_integer
 
-__all__ = ["ChoiceVerifier", "ExactVerifier", "IntegerVerifier", "RegexVerifier", "read_integer"]
+__all__ = ["ChoiceVerifier", "ExactVerifier", "IntegerVerifier", "RegexVerifier"]
 
-# Longer answers are not integers anyone was asked for; int() is quadratic in the digits.
-_MAX_DIGITS = 1000
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:40]} ... {text[-30:]}")
 
 
 def _judge(right: bool, answer: str, kind: str | None = None) -> Verdict:
@@ -32,29 +35,13 @@ class ExactVerifier(PolicyVerifier):
         folded = " ".join(unicodedata.normalize("NFKC", answer).split())
         return folded.casefold() if self.ignore_case else folded
 
+    def read_gold(self, answer: str) -> str:
+        if not self.key(answer):
+            raise GoldError("the gold answer is empty")
+        return answer
+
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        return _judge(self.key(answer) == self.key(problem.answer), answer)
-
-
-_INTEGER_FRAME = re.compile(
-    r"(?:\\text|\\mathrm|\\mathbf|\\textbf)\s*\{\s*([^{}]*?)\s*\}|\\\((.*)\\\)|\$+([^$]*)\$+|\*\*(.*)\*\*", re.DOTALL
-)
-_INTEGER = re.compile(r"\s*(?:\\?\$|[€£¥])?\s*([+\-−]?)\s*(\d{1,3}(?:(?:,|\\,|\{,\}|\\!|,\\!)\d{3})+|\d+)(?:\.0*)?\s*")
-
-
-def read_integer(text: str) -> int | None:
-    r"""The integer a text writes, or None: ``073``, ``1,234``, ``1\,234``, ``27.0``, ``$12``, ``\text{5}``; exactly."""
-    stripped = text.strip()
-    framed = _INTEGER_FRAME.fullmatch(stripped) if len(stripped) < 2 * _MAX_DIGITS else None
-    if framed:
-        stripped = next((group for group in framed.groups() if group is not None), "")
-    match = _INTEGER.fullmatch(stripped)
-    if match is None:
-        return None
-    digits = re.sub(r"\D", "", match.group(2))
-    if len(digits) > _MAX_DIGITS:
-        return None
-    return -int(digits) if match.group(1) in ("-", "−") else int(digits)
+        return _judge(self.key(answer) == self.key(self.gold_of(problem)), answer)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,34 +49,45 @@ class IntegerVerifier(PolicyVerifier):
     """Right if both are the same integer (AIME, GSM8K); anything that is not one is wrong, of kind ``not_an_integer``."""
 
     name: ClassVar[str] = "integer"
+    version: ClassVar[str] = "2"
 
     def key(self, answer: str) -> str:
         value = read_integer(answer)
         return answer if value is None else str(value)
 
+    def read_gold(self, answer: str) -> str:
+        """The answer if it writes an integer, else the one that a worked solution ends with. Raises GoldError."""
+        for text in (answer, worked_answer(answer)):
+            if text is not None and read_integer(text) is not None:
+                return text.strip()
+        raise GoldError(f"the gold answer {_shown(answer)} is not an integer")
+
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        gold, value = read_integer(problem.answer), read_integer(answer)
-        if gold is None:
-            raise VerifierError(f"problem {problem.id!r}: the answer {problem.answer!r} is not an integer")
+        gold, value = read_integer(self.gold_of(problem)), read_integer(answer)
         return _judge(value == gold, answer, kind="not_an_integer" if value is None else None)
-
-
-_LETTER = re.compile(r"[^A-Za-z]*(?:text(?:bf|rm)?|mathrm|mathbf)?[^A-Za-z]*([A-Za-z])(?:[^A-Za-z].*)?", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceVerifier(PolicyVerifier):
-    r"""Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``."""
+    r"""Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``; a list or a hedge names none."""
 
     name: ClassVar[str] = "choice"
+    version: ClassVar[str] = "2"
     policy: str = "choice"
 
     def key(self, answer: str) -> str:
-        letter = _LETTER.fullmatch(answer.strip())
-        return letter.group(1).upper() if letter else answer.strip()
+        return read_choice(answer) or answer.strip()
+
+    def read_gold(self, answer: str) -> str:
+        """The letter, also that which a worked solution ends with. Raises GoldError for an index, a word, two letters."""
+        for text in (answer, worked_answer(answer)):
+            letter = None if text is None else read_choice(text)
+            if letter is not None:
+                return letter
+        raise GoldError(f"the gold answer {_shown(answer)} is not the letter of a choice")
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        return _judge(self.key(answer) == self.key(problem.answer), answer)
+        return _judge(read_choice(answer) == self.gold_of(problem), answer)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,10 +98,25 @@ class RegexVerifier(PolicyVerifier):
     pattern: str = ""
     ignore_case: bool = False
 
-    def verify(self, answer: str, problem: Problem) -> Verdict:
-        pattern = self.pattern or problem.answer
+    def __post_init__(self) -> None:
+        super().__post_init__()
         try:
-            compiled = re.compile(pattern, re.IGNORECASE if self.ignore_case else 0)
-        except re.error as error:
-            raise VerifierError(f"problem {problem.id!r}: {pattern!r} is not a regular expression: {error}") from error
-        return _judge(compiled.fullmatch(answer) is not None, answer)
+            self._compile(self.pattern)
+        except GoldError as error:
+            raise VerifierError(f"verifier 'regex': option pattern: {error}") from error
+
+    def read_gold(self, answer: str) -> str:
+        """The pattern as it is; an option ``pattern`` makes every gold answer good. Raises GoldError."""
+        if not self.pattern and not answer:
+            raise GoldError("the gold answer, which is the pattern, is empty")
+        self._compile(self.pattern or answer)
+        return answer
+
+    def verify(self, answer: str, problem: Problem) -> Verdict:
+        return _judge(self._compile(self.pattern or self.gold_of(problem)).fullmatch(answer) is not None, answer)
+
+    def _compile(self, pattern: str) -> re.Pattern[str]:
+        try:
+            return re.compile(pattern, re.IGNORECASE if self.ignore_case else 0)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise GoldError(f"{_shown(pattern)} is not a regular expression: {error}") from error

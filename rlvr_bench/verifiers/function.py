@@ -115,6 +115,10 @@ class FunctionVerifier:
         """Load the function, so that its imports are not charged to the first item."""
         _load(self._target)
 
+    def read_gold(self, answer: str) -> str:
+        """The answer as it is: what it means is the function's affair."""
+        return answer
+
     def extract(self, response: str) -> Extraction:
         return self._taking.extract(response)
 

@@ -40,6 +40,13 @@ class Verifier(Protocol):
         """Import what ``verify`` needs; called once in the process that the workers are forked from."""
         ...
 
+    def read_gold(self, answer: str) -> str:
+        """The gold answer as ``verify`` compares it, taken out of a worked solution where that is certain.
+
+        Raises GoldError, which says what is wrong without naming the problem, for one that no answer could equal.
+        """
+        ...
+
     def extract(self, response: str) -> Extraction: ...
 
     def key(self, answer: str) -> str:

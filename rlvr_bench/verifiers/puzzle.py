@@ -25,6 +25,10 @@ class CountdownVerifier(PolicyVerifier):
     def warm_up(self) -> None:
         import rlvr_bench.countdown  # noqa: F401  imported ahead of the fork
 
+    def read_gold(self, answer: str) -> str:
+        """The answer as it is: the numbers and targets decide, not an answer."""
+        return answer
+
     def verify(self, answer: str, problem: Problem) -> Verdict:
         from rlvr_bench.countdown import check
 

@@ -121,6 +121,9 @@ class StatedAnswers:
     def extract(self, response: str) -> Extraction:
         return self.verifier.extract(statements(response))
 
+    def read_gold(self, answer: str) -> str:
+        return self.verifier.read_gold(answer)
+
     def key(self, answer: str) -> str:
         return self.verifier.key(answer)
 

@@ -1,9 +1,11 @@
 # ruff: noqa: E501  the tables are easier to read in long rows
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from rlvr_bench.errors import UnknownName, VerifierError
+from rlvr_bench.errors import GoldError, UnknownName, VerifierError
 from rlvr_bench.records import Problem
 from rlvr_bench.verifiers import VERIFIERS, Verifier, open_verifier
 
@@ -79,8 +81,39 @@ def test_regex() -> None:
     assert decide(open_verifier("regex"), "ab+", "abbb")[0] == "correct"
     assert decide(open_verifier("regex"), "ab+", "abbbc")[0] == "wrong"
     assert decide(open_verifier("regex", pattern="\\d", ignore_case=True), "", "7")[0] == "correct"
-    with pytest.raises(VerifierError, match="not a regular expression"):
-        decide(open_verifier("regex"), "(", "a")
+    with pytest.raises(VerifierError, match=r"option pattern: '\[' is not a regular expression"):
+        open_verifier("regex", pattern="[")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "answer", "gold"),
+    [
+        ("integer", {}, " 073 ", "073"), ("integer", {}, "She has 80 - 8 = 72 eggs.\n#### 72", "72"), ("integer", {}, "So $x = \\boxed{9}$, which is odd.", "9"),
+        ("choice", {}, "c", "C"), ("choice", {}, "(J)", "J"), ("choice", {}, "It is hot, so \\boxed{B}.", "B"),
+        ("exact", {}, "New York", "New York"), ("regex", {}, " a+", " a+"), ("regex", {"pattern": "a"}, "", ""), ("code", {}, "", ""), ("countdown", {}, "", ""), ("reasoning_gym", {}, "", ""), ("function", {"function": "a:b"}, "", ""),
+    ],
+)  # fmt: skip
+def test_a_gold_is_read_also_out_of_a_worked_solution(
+    name: str, options: dict[str, str], answer: str, gold: str
+) -> None:
+    assert open_verifier(name, **options).read_gold(answer) == gold
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "message"),
+    [
+        ("integer", "x", "'x' is not an integer"), ("integer", "", "'' is not an integer"), ("integer", "First \\boxed{8}, then \\boxed{9}.", "not an integer"), ("integer", "about 9. " * 40, "abou ... 9"),
+        ("choice", "2", "'2' is not the letter of a choice"), ("choice", "Paris", "not the letter"), ("choice", "", "not the letter"), ("choice", "\\boxed{7}", "not the letter"),
+        ("exact", " \u3000\n", "is empty"), ("regex", "", "is empty"), ("regex", "a(", "'a(' is not a regular expression"),
+    ],
+)  # fmt: skip
+def test_a_gold_that_no_answer_could_equal_is_refused_with_its_problem(name: str, answer: str, message: str) -> None:
+    verifier = open_verifier(name)
+    with pytest.raises(GoldError, match=re.escape(message)) as error:
+        verifier.read_gold(answer)
+    assert "\n" not in str(error.value)
+    with pytest.raises(GoldError, match=f"problem 'p': .*{re.escape(message)}"):
+        decide(verifier, answer, "1")
 
 
 def test_countdown_needs_its_data() -> None:
