@@ -1,8 +1,9 @@
-r"""Mathematical answers: certain cheap comparisons first, math-verify for the rest (the only file that imports it).
+r"""Mathematical equality: read by a grammar of our own, decided by math-verify where that does not reach.
 
-The order: equal strings, lettered choices, plain numbers (exactly), bases, units; then limits; then math-verify on
-``\boxed{}``-wrapped normal forms, gold first, because it is not symmetric and reads bare LaTeX wrong. Its "equal" is then
-checked against what it is known to get wrong: tiny values, dropped tails, tuples and sets. Its "different" stands.
+The order: equal texts, plain numbers (exactly), lettered choices, bases and times; then limits; then `mathematics`, which reads
+both answers to their end and compares them by kind, or says that it cannot. What is left goes to math-verify (this is the only
+file that imports it), gold first, because it is not symmetric, and in ``\boxed{}``, because it reads bare LaTeX wrong. Its
+"equal" counts only where its grammar read all of both answers; its "different" stands.
 
 `MathVerifier.verify` sets no time limit of its own (math-verify's SIGALRM counts whole wall seconds and turns a timeout
 into "wrong"): run it in a `VerifierPool`.
@@ -18,8 +19,10 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from rlvr_bench.errors import GoldError
 from rlvr_bench.records import Problem, Verdict
-from rlvr_bench.verifiers.base import PolicyVerifier, check_option
+from rlvr_bench.verifiers.base import PolicyVerifier, check_option, worked_answer
+from rlvr_bench.verifiers.extraction import open_policy
 from rlvr_bench.verifiers.mathematics import guards
 from rlvr_bench.verifiers.mathematics.equality import Equality
 from rlvr_bench.verifiers.mathematics.limits import breaks_limits
@@ -35,7 +38,9 @@ _WARM_UP = (
     ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{pmatrix}1&2\\\\3&5\\end{pmatrix}"),
     ("\\text{east}", "\\text{west}"), ("\\pi e^{2}", "\\ln 2"), ("1+2i", "2-i"), ("5!", "\\binom{5}{2}"),
 )  # fmt: skip
-_POINTS = (1, 3, 10)
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_MAX_WORDS = 40
 _SYNTAX_WORDS = re.compile(r"\\text\{[^{}]*\}|[A-Za-z]{2,}|[\s.,:;()\[\]$*_~'\"]|\\[,;!: ]")
 _LONE_VALUE = re.compile(r"-?\d*(?:\\frac\{-?\d+\}\{-?\d+\}|/\d+)?\d*")
 
@@ -44,29 +49,16 @@ _LONE_VALUE = re.compile(r"-?\d*(?:\\frac\{-?\d+\}\{-?\d+\}|/\d+)?\d*")
 def _engine() -> Any:
     """math-verify's parts that are used here, imported once and only where needed."""
     import math_verify
-    import sympy
     from latex2sympy2_extended import latex2sympy2
     from math_verify import parser
-    from sympy.core.function import AppliedUndef
 
     for name in ("math_verify", "math_verify.parser", "math_verify.grader", "latex2sympy2_extended"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # it logs at warning level for every odd answer
-    unevaluated = (
-        sympy.Integral,
-        sympy.Sum,
-        sympy.Product,
-        sympy.Derivative,
-        sympy.Limit,
-        AppliedUndef,
-        sympy.MatrixBase,
-    )
     return {
         "parse": math_verify.parse,
         "verify": math_verify.verify,
         "parser": parser,
         "latex": latex2sympy2,
-        "sympy": sympy,
-        "unevaluated": unevaluated,
     }
 
 
@@ -129,7 +121,7 @@ class MathVerifier(PolicyVerifier):
     """
 
     name: ClassVar[str] = "math"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     percent: str = "either"
     units: str = "strict"
     decimals: int = 6
@@ -147,13 +139,34 @@ class MathVerifier(PolicyVerifier):
     def warm_up(self) -> None:
         """Import sympy and fill ANTLR's tables, whose first use of each shape costs 30 to 500 ms."""
         for gold, answer in _WARM_UP:
+            self._by_reading(gold, answer)
             self._by_engine(gold, answer)
+
+    def read_gold(self, answer: str) -> str:
+        """The gold answer, out of a worked solution where there is no doubt (what follows ``####``, or its only box).
+
+        Raises GoldError for one that is empty, has several boxes in prose, or is a text without an answer that is marked.
+        """
+        gold = super().read_gold(answer)
+        if "####" in gold or _BOX.search(gold):
+            gold = worked_answer(gold) or self._gold_of_boxes(gold)
+        if not tidied(gold):
+            raise GoldError(f"the gold answer {answer[:80]!r} is empty without its decoration")
+        if len(_WORD.findall(gold)) > _MAX_WORDS:
+            raise GoldError(f"the gold answer {answer[:80]!r} is a text: mark its answer with \\boxed{{}} or ####")
+        return gold
+
+    def _gold_of_boxes(self, gold: str) -> str:
+        extraction = open_policy("boxed")(gold)
+        if extraction.answer is None or not (extraction.candidates == 1 or extraction.joined):
+            raise GoldError(f"the gold answer {gold[:80]!r} has several boxes: which one is it?")
+        return extraction.answer
 
     def key(self, answer: str) -> str:
         return lossless(answer)
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        right, kind = self._decide(problem.answer, answer)
+        right, kind = self._decide(self.gold_of(problem), answer)
         status = "error" if right is None else "correct" if right else "wrong"
         return Verdict(status=status, answer=answer, kind=kind)  # type: ignore[arg-type]
 

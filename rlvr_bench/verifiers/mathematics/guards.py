@@ -138,12 +138,28 @@ _RELATION = re.compile(r"(?<![\\<>!])=|[<>]|\\(?:leq?|geq?|lt|gt|in|neq?|approx)
 _SUM_SIDE = re.compile(r"[^=<>,;]*[A-Za-z)}\d][-+][^=<>,;]*=[^=<>,;]*")
 
 
+_FRAMED = re.compile(r"\\(?:text|textbf|textit|textrm|mbox)\s*\{([^{}]*)\}|(?<![\\A-Za-z])([A-Za-z]{4,})")
+_MARKS = re.compile(
+    r"'|\\prime|\\(?:bar|hat|vec|dot|ddot|tilde|overline|overrightarrow|widehat|angle|triangle|int|sum|prod|lim|det|partial)"
+    r"(?![A-Za-z])"
+)
+
+
+def _kept(text: str) -> tuple[list[str], list[str]]:
+    """What a symbolic engine drops: words, and marks that make another thing of a letter; each sorted."""
+    framed = " ".join(a or b for a, b in _FRAMED.findall(text))
+    return sorted(re.findall(r"[a-z]+", framed.lower())), sorted(_MARKS.findall(text))
+
+
 def reject_by_shape(gold: str, answer: str) -> str | None:
     """Why two answers cannot be the same whatever a symbolic engine says, or None.
 
-    A set is not a tuple; two numbers side by side are not their sum (math-verify reads "5 6" as 11); and an equation in
-    several terms is not its right-hand side (it takes 5 for x + y = 5).
+    A set is not a tuple; two numbers side by side are not their sum (math-verify reads "5 6" as 11); an equation in
+    several terms is not its right-hand side (it takes 5 for x + y = 5); and words and primes must be the same.
     """
+    ours, theirs = _kept(gold), _kept(answer)
+    if ours[0] != theirs[0] or (ours[1] != theirs[1] and ours[1] and theirs[1]):
+        return "words"
     if (_BRACED_SET.fullmatch(gold) and _TUPLE.fullmatch(answer)) or (
         _TUPLE.fullmatch(gold) and _BRACED_SET.fullmatch(answer)
     ):

@@ -22,7 +22,8 @@ mph
 N newton / dyn dyne / J joule / kJ kilojoule / cal calorie / kcal / erg / eV electronvolt / keV / MeV / GeV / W watt
 kW kilowatt / MW megawatt / Hz hertz / kHz kilohertz / MHz megahertz / GHz / Pa pascal
 kPa / atm atmosphere / V volt
-mV millivolt / kV / A amp ampere / mA milliamp / ohm Ω / farad / coulomb / tesla / K kelvin / celsius / fahrenheit / degree deg / radian rad
+mV millivolt / kV / A amp ampere / mA milliamp / ohm Ω / farad / coulomb / tesla / K kelvin / celsius
+fahrenheit / degree deg / radian rad
 dollar USD / cent ¢ / euro EUR / sterling GBP / rupee / yuan RMB / yen JPY / unit
 """
 _UNITS = {
