@@ -148,7 +148,8 @@ _MARKS = re.compile(
 def _kept(text: str) -> tuple[list[str], list[str]]:
     """What a symbolic engine drops: words, and marks that make another thing of a letter; each sorted."""
     framed = " ".join(a or b for a, b in _FRAMED.findall(text))
-    return sorted(re.findall(r"[a-z]+", framed.lower())), sorted(_MARKS.findall(text))
+    words = sorted(word for word in re.findall(r"[a-z]+", framed.lower()) if word not in ("and", "or"))
+    return words, sorted(_MARKS.findall(text))
 
 
 def reject_by_shape(gold: str, answer: str) -> str | None:

@@ -45,6 +45,7 @@ _TOKEN = re.compile(
 )
 _SCIENTIFIC = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:\\?e|E)([+-]?)\{?(\d{1,4})\}?(?![\d.A-Za-z^])")
 _TEXT_TOKEN = re.compile(r"(\d+(?:\.\d+)?|\.\d+)|([^\W\d_]+(?:[.'’-][^\W\d_]+)*)|(\S)")
+_IN_BRACKETS = re.compile(r"\s*\(([^()]*)\)\s*")
 _GROUP = re.compile(r"\s*\{([^{}]*)\}")
 _SIGNS = {"lt": "<", "gt": ">", "colon": ":", "lbrace": "{", "rbrace": "}", "lbrack": "[", "rbrack": "]", "vert": "|"}
 _ESCAPES = {"{": "{", "}": "}", "%": "%", "\\": "newline"}
@@ -140,13 +141,14 @@ def _sign(symbol: str) -> Iterator[Token]:
         yield Token("op", symbol)
     elif symbol.isalpha():
         yield Token("word", symbol)
-    elif symbol != "~":
+    elif symbol not in "~$":
         raise Unreadable(symbol)
 
 
 def _text_tokens(inner: str) -> Iterator[Token]:
     """Words and numbers inside a text command."""
-    for number, word, sign in _TEXT_TOKEN.findall(inner):
+    framed = _IN_BRACKETS.fullmatch(inner)
+    for number, word, sign in _TEXT_TOKEN.findall(framed[1] if framed else inner):
         if number:
             yield Token("num", number)
         elif word in ("degree", "degrees"):

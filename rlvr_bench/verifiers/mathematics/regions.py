@@ -192,6 +192,8 @@ def _of_list(node: Node) -> Region | None:
     found = [region(part, brackets_are_intervals=False) for part in node.parts]
     if any(each is None or not each.variable for each in found):
         return None
+    if node.name != "or" and any(part.name == "=" for part in node.parts):
+        return None  # x = 1, x = 2 are two values, not a contradiction
     join: Callable[[Any, Any], Any] = _joined if node.name == "or" else _meeting
     return functools.reduce(lambda a, b: None if a is None or b is None else join(a, b), found)
 

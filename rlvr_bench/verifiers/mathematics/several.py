@@ -152,6 +152,8 @@ def one_kind(ours: Node, theirs: Node) -> bool:
 
 def named_tuple(node: Node) -> Node:
     """(x, y) = (1, 2) as x = 1, y = 2, and a name = collection as the collection."""
+    if node.op == "rel" and node.name == "in" and node.parts[1].op == "set":
+        return node.parts[1]
     if node.op != "rel" or set(node.name.split()) != {"="}:
         return node
     left, right = node.parts[0], node.parts[-1]
