@@ -1,0 +1,128 @@
+r"""What a formula says as an answer: the end of its chain of equations, its last row, without the dots that close a sentence.
+
+``7 + 7 = 14`` is 14 and ``AB^2 = 9 + 16 = 25`` is ``AB^2 = 25``; ``x = 14``, ``x = 1 \text{ or } x = 2``, matrices, sets and
+intervals stay as they are, because an equation can be the answer.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["is_name", "is_value", "reduce", "split_relations"]
+
+_EDGE = re.compile(r"\A(?:\s|\\[,;:! ]|\\displaystyle(?![A-Za-z])|\\q?quad(?![A-Za-z]))+")
+_END = re.compile(r"(?:\s|(?<!\\)\\[,;:! ]|\\q?quad|[.,;:]|\\\\|\\tag\s?\{[^{}]*\}|\\(?:blacksquare|square|qed|checkmark)(?![A-Za-z]))+\Z")
+_TAG = re.compile(r"\\(?:tag|label|hspace|vspace)\*?\s?\{[^{}]{0,60}\}|\\(?:nonumber|notag)(?![A-Za-z])")
+_ROWS = re.compile(r"\A\s*\\begin\{(?:aligned|align\*?|split|gathered|gather\*?|alignedat|array)\}(?:\[[a-z]\])?(?:\s*\{[^{}]*\})?")
+_ROWS_END = re.compile(r"\\end\{(?:aligned|align\*?|split|gathered|gather\*?|alignedat|array)\}\s*[.,]?\s*\Z")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{")
+_ARROW = re.compile(r"\\(?:implies|Rightarrow|Longrightarrow|therefore|iff|Leftrightarrow)(?![A-Za-z])|⇒|∴|=>(?!\s*=)|⟹")
+_TOKEN = re.compile(
+    r"\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\\(?P<approx>approx|simeq|doteq)(?![A-Za-z])|(?P<similar>≈|≃)|\\(?:left|right|[bB]igg?[lr]?)\s*(?:\\[{}|]|.)|"
+    r"\\text\w*\s?\{[^{}]*\}|\\begin\{|\\end\{|\\[A-Za-z]+|\\.|(?P<equals>(?<![<>!:=])=(?![=>]))|[(\[{]|[)\]}]|[,;]",
+    re.DOTALL,
+)
+_LIST_WORD = re.compile(r"\\text\w*\s?\{\s*,?\s*(?:or|and)\b|\\q?quad(?![A-Za-z])|\\(?:lor|land|vee)(?![A-Za-z])")
+_TEXT = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname|mathbf|bf|rm)\s*\{([^{}]*)\}")
+_LETTERS = re.compile(r"[A-Za-zα-ω]")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_SYMBOL = (
+    r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|rho|sigma|phi|varphi|omega|epsilon|varepsilon|tau|psi|xi|eta|zeta|kappa|ell|"
+    r"Delta|Omega|Gamma|Phi|Psi|Sigma|Lambda|angle|triangle|overline|hat|vec|bar|tilde|widehat|mathcal|mathbb|mathbf|mathrm|"
+    r"text|odot|overrightarrow|bigtriangleup|operatorname)(?![A-Za-z])"
+)
+_NAMES = re.compile(_SYMBOL)
+_NAME = re.compile(rf"(?:[A-Za-zα-ω]|{_SYMBOL})(?:{_SYMBOL}|[A-Z]|_\w|['′ ]|_?\{{[\w,\\ ]*\}})*+(?:\([\w,\\ ^+-]{{1,20}}\))?")
+_OPERATION = re.compile(r"\\(?:times|cdot|div)(?![A-Za-z])|[*×÷·]|\d\.\d")
+
+
+def _strip(text: str) -> str:
+    text = _TAG.sub("", text) if "\\" in text else text
+    return _END.sub("", _EDGE.sub("", text)).strip()
+
+
+def split_relations(text: str) -> tuple[list[str], str, bool]:
+    """The sides of the equations on the top level, the last relation ("=", "≈" or ""), and whether it is a list there."""
+    sides, start, depth, last, listed = [], 0, 0, "", False
+    for token in _TOKEN.finditer(text):
+        symbol = token.group()
+        if symbol in "([{" or symbol == "\\{" or symbol == "\\begin{" or symbol.startswith("\\left"):
+            depth += 1
+        elif symbol in ")]}" or symbol == "\\}" or symbol.startswith(("\\right", "\\end{")):
+            if not (symbol.startswith("\\right") and symbol[6:7].isalpha()):
+                depth -= 1
+        elif depth <= 0 and (token["equals"] or token["approx"] or token["similar"]):
+            sides.append(text[start : token.start()])
+            start, last = token.end(), "=" if token["equals"] else "≈"
+        elif depth <= 0 and (symbol in ",;" or _LIST_WORD.match(symbol)):
+            listed = True
+    return [*sides, text[start:]], last, listed
+
+
+def is_name(side: str) -> bool:
+    """Whether a side only names something: ``x``, ``f(x)``, ``AB``, ``\\angle ABC``."""
+    bare = side.strip()
+    return bool(bare) and len(bare) <= 60 and _NAME.fullmatch(bare) is not None
+
+
+def _is_calculation(side: str) -> bool:
+    """Whether a side is made of numbers alone, units and words aside."""
+    bare = _TEXT.sub("", side)
+    return not _NAMES.search(bare) and not _LETTERS.search(_COMMAND.sub("", bare))
+
+
+def _end_of_chain(text: str) -> str:
+    sides, last, listed = split_relations(text)
+    sides = [_strip(side) for side in sides]
+    if len(sides) < 2 or not sides[-1]:
+        return text
+    if listed:
+        return text
+    first, end = sides[0], sides[-1]
+    if last == "≈" and len(sides) >= 2 and sides[-2] and not is_name(sides[-2]) and not _OPERATION.search(sides[-2]):
+        sides.pop()  # 2/3, about 0.667: the exact value is the answer
+        end = sides[-1]
+    if len(sides) < 2:
+        return end
+    if len(sides) > 2 and all(map(is_name, sides[:-1])) and last == "=" and len(set(sides)) == len(sides):
+        return text
+    if is_name(first) and not _TEXT.fullmatch(first) and last == "=":
+        return f"{first} = {end}"
+    if len(sides) == 2 and last == "=" and not _is_calculation(first):
+        return text
+    return end
+
+
+def _rows(text: str) -> str:
+    """The last row of an aligned display; its rows as a list where each gives one name a value."""
+    body = _ROWS_END.sub("", _ROWS.sub("", text, count=1)) if _ROWS.match(text) else text
+    if "\\\\" not in body:
+        return body.replace("&", " ") if body is not text or not _ENVIRONMENT.search(body) else body
+    if _ENVIRONMENT.search(body):
+        return text
+    rows = [row.strip() for row in re.split(r"\\\\(?:\[[^\]]{0,9}\])?", re.sub(r"\s*&\s*", " ", body)) if _strip(row)]
+    if not rows:
+        return text
+    ends = [split_relations(row) for row in rows]
+    if len(rows) > 1 and all(len(sides) == 2 and is_name(sides[0]) for sides, _, _ in ends):
+        if len({sides[0].strip() for sides, _, _ in ends}) == len(rows) and all(is_value(s[1]) for s, _, _ in ends):
+            return ", ".join(map(_strip, rows))
+    head = ends[0][0][0].strip()
+    if len(rows) > 1 and len(ends[-1][0]) > 1 and not _strip(ends[-1][0][0]):
+        return f"{head} = {rows[-1].lstrip('= ')}" if is_name(head) else rows[-1].lstrip("= ")
+    return rows[-1]
+
+
+def reduce(formula: str) -> str:
+    """The answer that a formula gives: its last row, what its last arrow leads to, the value at the end of its chain."""
+    text = _strip(formula)
+    text = _strip(_rows(text)) if "\\\\" in text or "&" in text or _ROWS.match(text) else text
+    if _ARROW.search(text):
+        text = _strip(_ARROW.split(text)[-1]) or text
+    text = text.lstrip("= ") if text.startswith("=") else text
+    return _strip(_end_of_chain(text)) if "=" in text or "≈" in text or "\\approx" in text or "\\simeq" in text else text
+
+
+def is_value(text: str) -> bool:
+    """Whether a formula says more than a name: a number, an expression in something, an equation."""
+    return bool(text) and not is_name(text) and any(symbol.isalnum() for symbol in text)
