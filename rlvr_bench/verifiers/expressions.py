@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_name", "is_value", "reduce", "split_relations"]
+from rlvr_bench.verifiers.boxes import closing_brace
+
+__all__ = ["is_item", "is_name", "is_value", "reduce", "split_relations"]
 
 _EDGE = re.compile(r"\A(?:\s|\\[,;:! ]|\\displaystyle(?![A-Za-z])|\\q?quad(?![A-Za-z]))+")
 _END = re.compile(r"(?:\s|(?<!\\)\\[,;:! ]|\\q?quad|[.,;:]|\\\\|\\tag\s?\{[^{}]*\}|\\(?:blacksquare|square|qed|checkmark)(?![A-Za-z]))+\Z")
@@ -18,7 +20,7 @@ _ROWS_END = re.compile(r"\\end\{(?:aligned|align\*?|split|gathered|gather\*?|ali
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{")
 _ARROW = re.compile(r"\\(?:implies|Rightarrow|Longrightarrow|therefore|iff|Leftrightarrow)(?![A-Za-z])|⇒|∴|=>(?!\s*=)|⟹")
 _TOKEN = re.compile(
-    r"\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\\(?P<approx>approx|simeq|doteq)(?![A-Za-z])|(?P<similar>≈|≃)|\\(?:left|right|[bB]igg?[lr]?)\s*(?:\\[{}|]|.)|"
+    r"\d{1,3}(?:(?:,\\?!?|\{,\}|\\,)\d{3})+(?!\d)|\\(?P<approx>approx|simeq|doteq)(?![A-Za-z])|(?P<similar>≈|≃)|\\(?:left|right|[bB]igg?[lr]?)\s*(?:\\[{}|]|.)|"
     r"\\text\w*\s?\{[^{}]*\}|\\begin\{|\\end\{|\\[A-Za-z]+|\\.|(?P<equals>(?<![<>!:=])=(?![=>]))|[(\[{]|[)\]}]|[,;]",
     re.DOTALL,
 )
@@ -33,6 +35,13 @@ _SYMBOL = (
 )
 _NAMES = re.compile(_SYMBOL)
 _NAME = re.compile(rf"(?:[A-Za-zα-ω]|{_SYMBOL})(?:{_SYMBOL}|[A-Z]|_\w|['′ ]|_?\{{[\w,\\ ]*\}})*+(?:\([\w,\\ ^+-]{{1,20}}\))?")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_NAMES_OF_TUPLE = re.compile(rf"(?:\\left)?\(\s*(?:[A-Za-z]\w?|{_SYMBOL})(?:_\{{?\w\}}?)?(?:\s*,\s*(?:[A-Za-z]\w?|{_SYMBOL})(?:_\{{?\w\}}?)?)+\s*(?:\\right)?\)")
+_NUMERIC = re.compile(r"(?:[-+\d.,/^%() i]|\\(?:frac|sqrt|pi|circ|!|,|%|\$|text\w*\s?\{[^{}]*\}|cdot|times|left|right)|[{}])+")
+_CURVE = re.compile(r"(?<![A-Za-z\\])[xyzrt](?![A-Za-z])")
+_EQUIVALENT = re.compile(r"\\equiv(?![A-Za-z])|≡")
+_MODULUS = re.compile(r"\\pmod\s?(?:\{[^{}]*\}|\w)|\(?\\(?:bmod|mod)\b.*\Z")
+_ITEM = re.compile(r"(.+?)\s*(?:=|<|>|≤|≥|\\(?:le|ge|leq|geq|neq|ne)(?![A-Za-z]))\s*(.+)", re.DOTALL)
 _OPERATION = re.compile(r"\\(?:times|cdot|div)(?![A-Za-z])|[*×÷·]|\d\.\d")
 
 
@@ -71,26 +80,49 @@ def _is_calculation(side: str) -> bool:
     return not _NAMES.search(bare) and not _LETTERS.search(_COMMAND.sub("", bare))
 
 
+def _unbraced(side: str) -> str:
+    """A side without braces around all of it, which only TeX sees."""
+    if side.startswith("{") and side.endswith("}") and "{" not in side[1:-1] and "}" not in side[1:-1]:
+        return side[1:-1].strip()
+    if side.startswith("{") and closing_brace(side, 0, len(side)) == len(side) - 1:
+        return side[1:-1].strip()
+    return side
+
+
 def _end_of_chain(text: str) -> str:
     sides, last, listed = split_relations(text)
-    sides = [_strip(side) for side in sides]
-    if len(sides) < 2 or not sides[-1]:
+    sides = [_unbraced(_strip(side)) for side in sides]
+    if len(sides) < 2 or not sides[-1] or (listed and not _same_value(sides)):
         return text
-    if listed:
-        return text
-    first, end = sides[0], sides[-1]
-    if last == "≈" and len(sides) >= 2 and sides[-2] and not is_name(sides[-2]) and not _OPERATION.search(sides[-2]):
+    if len(sides) > 2 and is_name(sides[-1]) and not is_name(sides[-2]):
+        sides.pop()  # 36 - 19 = 17 = x
+    if last == "≈" and sides[-2] and not is_name(sides[-2]) and not _OPERATION.search(sides[-2]):
         sides.pop()  # 2/3, about 0.667: the exact value is the answer
-        end = sides[-1]
-    if len(sides) < 2:
+    first, end = sides[0], sides[-1]
+    if len(sides) == 1:
         return end
     if len(sides) > 2 and all(map(is_name, sides[:-1])) and last == "=" and len(set(sides)) == len(sides):
         return text
     if is_name(first) and not _TEXT.fullmatch(first) and last == "=":
-        return f"{first} = {end}"
-    if len(sides) == 2 and last == "=" and not _is_calculation(first):
+        return f"{first} = {end.replace(',', '') if _THOUSANDS.fullmatch(end) else end}"
+    if _NAMES_OF_TUPLE.fullmatch(first):
+        return end
+    if len(sides) == 2 and last == "=" and not _is_calculation(first) and not (_is_number(end) and not _CURVE.search(first)):
         return text
     return end
+
+
+def _same_value(sides: list[str]) -> bool:
+    """Whether a comma belongs to the last side's tuple of values: ``(x, y) = (1, 2)``."""
+    return len(sides) == 2 and _NAMES_OF_TUPLE.fullmatch(sides[0]) is not None and sides[1][:1] in "(\\["
+
+
+def _congruence(text: str) -> str:
+    r"""``129^{34} \equiv 81 \equiv 4 \pmod{11}`` is 4; ``x \equiv 4 \pmod{11}`` stays as it is."""
+    sides = _EQUIVALENT.split(text)
+    if len(sides) < 2 or (len(sides) == 2 and is_name(sides[0])):
+        return text
+    return _unbraced(_strip(_MODULUS.sub("", sides[-1]))) or text
 
 
 def _rows(text: str) -> str:
@@ -120,7 +152,19 @@ def reduce(formula: str) -> str:
     if _ARROW.search(text):
         text = _strip(_ARROW.split(text)[-1]) or text
     text = text.lstrip("= ") if text.startswith("=") else text
+    if "\\equiv" in text or "≡" in text:
+        text = _congruence(text)
     return _strip(_end_of_chain(text)) if "=" in text or "≈" in text or "\\approx" in text or "\\simeq" in text else text
+
+
+def _is_number(text: str) -> bool:
+    return any(map(str.isdigit, text)) and _NUMERIC.fullmatch(text) is not None
+
+
+def is_item(text: str) -> bool:
+    """Whether an equation or inequality gives a name a number, as the items of a list of solutions do: ``x = 3``."""
+    item = _ITEM.fullmatch(text.strip())
+    return item is not None and is_name(item[1]) and _is_number(item[2].strip().rstrip(",.;"))
 
 
 def is_value(text: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rlvr_bench.verifiers.expressions import is_value, reduce
+from rlvr_bench.verifiers.expressions import is_item, is_value, reduce
 from rlvr_bench.verifiers.spans import FORMULA
 
 __all__ = ["Run", "find_runs"]
@@ -31,6 +31,9 @@ _DANGLING = re.compile(r"(?:\s|[-+*/^=<>≤≥≈×÷·−–&|_(\[~]|\\[,;: ])+
 _LEADING = re.compile(r"\A(?:[\s*/^<>≤≥≠≈×÷·–&_~!²³…]|\\[,;:! ]|\\\\|\.\.\.|(?:[-+−]\s)(?=[-+−]\s)|[)\]}])+")
 _GLUE = re.compile(r"\s*(?:,|;|,?\s*(?:and|or|und|oder|et|ou|y|o|e|и|или|和|或|及|、)\b|、|和|或)\s*")
 _MONEY = re.compile(r"[$€£¥₹]\s?(?=[-+]?\s?\.?\d)")
+_RELATION = re.compile(r"[=<>≤≥∈]|\\(?:leq?|geq?|neq?|in|approx|equiv)(?![A-Za-z])")
+_TIMES = re.compile(r"(?<=\d)\s?[xX]\s?(?=\.?\d)(?=.*=)")
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\Z")
 _FACTOR = re.compile(r"\s?[$€£]?\.?\d")
 _GROUP = re.compile(r"\d{3}(?![\d.])")
 _FRACTION = re.compile(r"\d+/\d+")
@@ -43,6 +46,8 @@ class Run(NamedTuple):
     end: int
     text: str
     is_equation: bool
+    relates: bool
+    is_items: bool
     says_more: bool
     is_aside: bool
     is_money: bool
@@ -81,13 +86,23 @@ class _Scanner:
         if not raw:
             return
         expanded = re.sub(FORMULA, lambda mark: self.formula(mark.group()), _MONEY.sub("", raw))
-        text = reduce(expanded)
+        text = _ORDINAL.sub("", reduce(_TIMES.sub(" × ", expanded)))
         if text.strip("().[]"):
             aside = raw.startswith("(") and bool(self.found) and "," not in raw
             equation = "=" in expanded or "≈" in expanded or "\\approx" in expanded
             says_more = is_value(text) or text in ("\\pi", "π", "√", "∞", "\\infty", "∅", "\\emptyset", "\\varnothing")
             self.found.append(
-                Run(start, start + len(raw), text, equation, says_more, aside, _MONEY.match(raw) is not None)
+                Run(
+                    start=start,
+                    end=start + len(raw),
+                    text=text,
+                    is_equation=equation,
+                    relates=_RELATION.search(text) is not None or equation,
+                    is_items=is_item(expanded),
+                    says_more=says_more,
+                    is_aside=aside,
+                    is_money=_MONEY.match(raw) is not None,
+                )
             )
 
     def formula(self, mark: str) -> str:
@@ -113,6 +128,10 @@ class _Scanner:
         attached = self.start >= 0 and self.last in _FINAL_KINDS and not self.gap
         return attached or _AROUND_LETTER.match(self.sentence, token.end()) is not None
 
+    def after_equals(self, token: re.Match[str]) -> bool:
+        """Whether an ordinal is a result: ``1 + 5 = 6th``."""
+        return self.start >= 0 and self.sentence[: token.start()].rstrip().endswith("=")
+
     def multiplies(self, token: re.Match[str]) -> bool:
         """Whether an x is a multiplication sign: ``6 x 9``."""
         return token.group() in "xX" and self.last == "number" and _FACTOR.match(self.sentence, token.end()) is not None
@@ -134,7 +153,8 @@ class _Scanner:
             return
         if self.in_braces() and kind in ("word", "label", "other", "letter"):
             self.last = "letter"
-        elif kind in ("number", "formula"):
+        elif kind in ("number", "formula") or (kind == "label" and self.after_equals(token)):
+            kind = "number" if kind == "label" else kind
             if self.starts_anew(kind, token.start()):
                 self.flush(token.start())
             self.begin(token)
@@ -172,8 +192,15 @@ class _Scanner:
 
 
 def _is_list(sentence: str, first: Run, second: Run) -> bool:
+    """Whether two runs are items of one list: values, or equations that each give a name its number."""
     glue = sentence[first.end : second.start]
-    return len(glue) <= 12 and not first.is_aside and not second.is_aside and _GLUE.fullmatch(glue) is not None
+    if len(glue) > 12 or first.is_aside or second.is_aside or not _GLUE.fullmatch(glue):
+        return False
+    if not (first.relates or second.relates):
+        return first.says_more == second.says_more
+    if second.relates:
+        return first.is_items and second.is_items
+    return first.is_items and "," not in glue and not glue.isspace()
 
 
 def _joined(sentence: str, first: Run, second: Run) -> Run:
@@ -196,7 +223,7 @@ def find_runs(sentence: str, formulas: list[str]) -> list[Run]:
     scanner.flush(len(sentence))
     joined: list[Run] = []
     for run in scanner.found:
-        if joined and _is_list(sentence, joined[-1], run) and joined[-1].says_more == run.says_more:
+        if joined and _is_list(sentence, joined[-1], run):
             joined[-1] = _joined(sentence, joined[-1], run)
         else:
             joined.append(run)

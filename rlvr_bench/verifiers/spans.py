@@ -18,6 +18,7 @@ _PRIVATE = re.compile("[\ue000-\uf8ff]")
 _DISPLAYS = r"(?:align|equation|gather|multline|eqnarray|displaymath|math|alignat|flalign)\*?"
 _OPENER = re.compile(rf"\\\\|\\\[|\\\(|\\begin\{{({_DISPLAYS})\}}|\$\$|\\\$|\$")
 _MONEY = re.compile(r"\s?[-+]?\s?\.?\d")
+_AMOUNT = re.compile(r"\s?\.?\d")
 _COMMAND = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s?\{[^{}]{0,80}\}|\\[A-Za-z]+")
 _WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{2,}(?![A-Za-z])")
 _FUNCTIONS = frozenset(
@@ -51,12 +52,12 @@ def _is_formula(text: str, start: int, stop: int) -> bool:
     content = text[start + 1 : stop]
     if not content.strip() or "\n\n" in content or "**" in content:
         return False
-    digit_first = _MONEY.match(content) is not None
+    digit_first = _AMOUNT.match(content) is not None
     if digit_first and (
         "\n" in content
         or text[stop + 1 : stop + 2].isdigit()
         or (content[-1].isspace() and not content[0].isspace())
-        or (content.rstrip()[-1] in "+-*/=(,×" and text[stop + 1 : stop + 2] != "")
+        or (content.rstrip()[-1] in "+-*/(×" and text[stop + 1 : stop + 2] != "")
     ):
         return False
     if not digit_first and content[0].isspace() != content[-1].isspace() and not text[stop + 1 : stop + 2].strip():
@@ -76,8 +77,8 @@ class _Reader:
     def put(self, content: str, display: bool) -> None:
         self.formulas.append(content.strip())
         mark = chr(_FIRST + len(self.formulas) - 1)
-        ends = content.rstrip()[-1:] in (".", "!", "?") if display else False
-        self.parts.append(f" {mark}. " if ends else f" {mark} " if display else mark)
+        ended = f"{mark}." if content.rstrip()[-1:] in (".", "!", "?") else mark
+        self.parts.append(f" {ended} " if display else ended)
 
     def enclosed(self, start: int, closer: str, display: bool) -> int:
         """Take what ``closer`` ends; a formula that nothing ends was cut off, and nothing after it can be read."""
@@ -99,12 +100,18 @@ class _Reader:
         self.parts.append("$" if _MONEY.match(self.text, at + 1) else "")
         return at + 1
 
+    def is_money(self, at: int) -> bool:
+        """Whether two dollar signs before ``at`` are a slip of the pen before an amount."""
+        return self.text.find("$$", at) < 0 and _MONEY.match(self.text, at) is not None
+
     def read(self) -> Flat:
         position = 0
         while opener := _OPENER.search(self.text, position):
             self.parts.append(self.text[position : opener.start()])
             symbol = opener.group()
-            if symbol == "\\[" or symbol == "\\(" or symbol == "$$":
+            if symbol == "$$" and self.is_money(opener.end()):
+                position = opener.start() + 1
+            elif symbol == "\\[" or symbol == "\\(" or symbol == "$$":
                 closer = {"\\[": "\\]", "\\(": "\\)", "$$": "$$"}[symbol]
                 self.end_line(symbol != "\\(")
                 position = self.enclosed(opener.end(), closer, display=symbol != "\\(")
@@ -133,6 +140,7 @@ _PLAIN_FENCES = ("", "text", "txt", "math", "latex", "tex", "markdown", "md", "p
 _BARE_DISPLAY = re.compile(r"^[ \t]*\[[ \t](?=[^\n]*[\\=])([^\n]{1,600})[ \t]\][ \t]*$", re.MULTILINE)
 _STARS = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])|(?<!\w)__|__(?!\w)")
 _STAR = re.compile(r"(?<![\w*)])\*(?=[^\s*])([^*\n]{1,200})(?<=\S)\*(?![\w*(])")
+_DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
 _BREAK = re.compile(r"<br\s?/?>|\\newline(?![A-Za-z])")
 
 
@@ -154,7 +162,7 @@ def _without_code(text: str) -> str:
 def flatten(text: str) -> Flat:
     """The text with each formula as one character of `FORMULA`, its index counted from the first."""
     text = _CALCULATOR.sub("", _PRIVATE.sub(" ", text)) if "<<" in text else _PRIVATE.sub(" ", text)
-    text = _BREAK.sub("\n", _without_code(text))
+    text = _BREAK.sub("\n", _without_code(_DRAWING.sub("", text) if "[asy]" in text else text))
     text = _BARE_DISPLAY.sub(r"\\[\1\\]", text)
     flat = _Reader(text).read()
     plain = _STAR.sub(r"\1", _STARS.sub("", flat.text)).replace("`", "")

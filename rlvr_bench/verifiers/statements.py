@@ -65,11 +65,17 @@ _STRONG = re.compile(
     r"also|daher|somit|folglich|donc|ainsi|par conséquent|por (?:lo )?tanto|así que|portanto|quindi|dunque|следовательно|поэтому|итак|"
     r"таким образом|よって|したがって|ゆえに|따라서|그러므로)(?=\W|[^\x00-\x7f]|\Z)"
 )
-_CHECK = re.compile(r"(?i)\A\W*(?:let'?s |to |we (?:can )?|now,? )*(?:check|verif|double.check|confirm|note that|recall|remember|for example)|✓|✔|✅")
+_CHECK = re.compile(
+    r"(?i)\A\W*(?:let'?s |to |(?:we|you|one) (?:can |may |could |might )?(?:also )?|now,? )*"
+    r"(?:check|verif|double.check|confirm|note\b|recall|remember|for example|alternative|have (?:also )?(?:recogni|used|done|paired))"
+    r"|\A\s*\([^()]*(?:\([^()]*\)[^()]*)*\)?\s*\Z|✓|✔|✅"
+)
+_ANAPHORA = re.compile(r"(?i)\A\W*(?:this|that|it|each|there|these|those|they)\b")
 _CLAUSE = re.compile(
-    r"(?i)(?P<reason>[,;:(]?\s+\(?(?:because|since|as|where|when|if|while|given that|assuming|denn|weil|da|parce que|car|porque|ya que|потому что|так как)\b)"
+    r"(?i)(?P<reason>,\s+as\b|[,;:(]?\s+\(?(?:because|since|where|when|if|while|given that|assuming|denn|weil|da|parce que|porque|ya que|потому что|так как)\b)"
     r"|(?P<so>[,;:]?\s+(?:so|therefore|thus|hence|which means|meaning|then|but|giving|making|leaving|yielding|and so|we (?:get|have|find|obtain))\b)"
     r"|(?P<which>,?\s+which\b)"
+    r"|(?P<and>,?\s+and\s+(?=(?:the|its|his|her|their|our|so|there|this|that|he|she|it|they|we)\b))"
     rf"|(?P<break>;|,\s+(?=(?!(?:and|or|und|oder|et|ou|y|o|и|или)\b)[^\W\d]{{2,}})|\s[—–]\s(?=[A-Za-z])|[，；：]|:\s)"
 )
 _REASON_FIRST = re.compile(r"(?i)\A\W*(?:because|since|as|if|when|given|assuming|suppose|let|while|for|where)\b")
@@ -83,10 +89,14 @@ _TOTAL_OF = re.compile(
     r"probability|loss|gain|balance|rest|remainder|answer|result|score|age|weight|income|revenue|maximum|minimum)\s+of\s*[$€£]?\s*\Z"
 )
 _PREPOSITION = re.compile(
-    r"(?i)\b(?:in|after|for|every|per|within|by|on|at|from|over|during|of|than|with|between|among|into|to|through|until|before|"
+    r"(?i)\b(?:in|after|for|every|per|within|by|on|at|from|over|during|of|than|with|between|among|into|through|until|before|"
     r"step|case|part|day|equation|figure|problem|question|group|row|column|chapter|grade|level|hour|week|month|year|another|"
     r"one of|out of|each of)\s+(?:(?:the|those|these|this|his|her|their|its|all|each|every|other|first|last|next|remaining|only|about|another)\s+)*[$€£]?\s*\Z"
 )
+_EQUALS_BEFORE = re.compile(r"=\s*[$€£]?(?:[A-Za-z]+\s+){0,4}\Z")
+_ROUNDED = re.compile(r"(?i)\b(?:round|amount|com|add|reduc|increas|drop|decreas|simplif|equat|equal)\w*\s+(?:up\s+|down\s+)?to\s*[$€£]?\Z")
+# "to clean 45 rooms" is what it is for; "needs to sell 14" is what is asked.
+_PURPOSE = re.compile(r"(?i)(?<!need )(?<!needs )(?<!needed )(?<!have )(?<!has )(?<!had )(?<!able )(?<!going )\bto (?!be\b)[a-z]+(?:\s+(?:all|the|her|his))?\s*\Z")
 _AFTER_PER = re.compile(r"(?i)\b(?:than|per|every|in|after|over|within|during)\s+(?:the\s+)?\Z")
 _PERCENT = re.compile(r"\s?(?:\\?%|percent\b|per cent\b|pct\b|Prozent\b|pour cent\b|por ciento\b)")
 _SCALE = re.compile(r"\s(?:thousand|million|billion|trillion)\b")
@@ -145,8 +155,12 @@ def _strength(run: Run, before: str) -> int:
     """How surely the words before a run say that it is the value: 3 an equation, 2 a copula, 1 any verb, 0 an aside."""
     if run.is_aside or not run.says_more:
         return 0
-    if run.is_equation:
+    if run.is_equation or _EQUALS_BEFORE.search(before):
         return 3
+    if _ROUNDED.search(before):
+        return 2
+    if _PURPOSE.search(before):
+        return 0
     if _TOTAL_OF.search(before):
         return 2
     if run.is_money and not _AFTER_PER.search(before):
@@ -175,7 +189,7 @@ def _clause_value(runs: list[Run], sentence: str, start: int, end: int) -> _Valu
         if _NEGATED.search(before):
             continue
         strength = _strength(run, before)
-        if best is None or min(strength, 2) >= min(best.strength, 2):
+        if best is None or strength >= best.strength:
             best = _Value(_with_unit(run, sentence), strength, run, run.end)
     return best
 
@@ -197,11 +211,10 @@ def _value(sentence: str, formulas: list[str], explained: bool = False) -> _Valu
             (reasons if reason else said).append(value)
         if explained and said and not reason:
             break
-    for values in (said, reasons):
-        sure = [value for value in values if value.strength > 0]
-        if sure:
-            return sure[-1]
-    return (said or reasons or [None])[-1]
+    calculated = [value for value in reasons if value.strength == 3]
+    sure = [value for value in said if value.strength > 0]
+    values = sure or calculated or said or reasons
+    return values[-1] if values else None
 
 
 # -------------------------------------------------------------------------------------------------------- conclusions
@@ -307,8 +320,8 @@ def _at_mark(flat: Flat, mark: _Mark) -> str | None:
 
 
 _CUT_END = re.compile(
-    r"(?i)(?:[-+*/^=<>×÷(\[{,\\&|]|\\[A-Za-z]+|\b(?:the|of|to|and|or|a|an|by|is|are|was|for|with|in|on|at|from|as|that|we|so|then|than|if|"
-    r"because|which|this|let|our|her|his|their|its|per|each|has|have|be))\s?\Z"
+    r"(?i)(?:[-+*/^=<>×÷(\[{,\\&|]|\\[A-Za-z]+|\b(?:the|of|to|and|or|a|an|by|is|are|was|for|with|at|from|as|we|so|than|if|because|"
+    r"which|let|our|his|their|its))\s?\Z"
 )
 _CLOSED_END = re.compile(r"[.!?:。！？)\]}\"'”`*_|>$%°]\Z|\n\s*\Z")
 
@@ -343,11 +356,12 @@ def _last_statement(flat: Flat) -> _Value | None:
             return value
         if last is None and not (_CHECK.search(text) and sentence.start > 0):
             last = value
-        if last is not None and value.strength >= 3:
+        if last is value and (_CALCULATES.search(text) or (value.strength >= 2 and not _ANAPHORA.match(text))):
             break
     return last
 
 
+_CALCULATES = re.compile(r"=|\bequals\b")
 _WHOLE = re.compile(r"[^\n]{1,400}\Z")
 
 
