@@ -21,10 +21,10 @@ _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{")
 _ARROW = re.compile(r"\\(?:implies|Rightarrow|Longrightarrow|therefore|iff|Leftrightarrow)(?![A-Za-z])|⇒|∴|=>(?!\s*=)|⟹")
 _TOKEN = re.compile(
     r"\d{1,3}(?:(?:,\\?!?|\{,\}|\\,)\d{3})+(?!\d)|\\(?P<approx>approx|simeq|doteq)(?![A-Za-z])|(?P<similar>≈|≃)|\\(?:left|right|[bB]igg?[lr]?)\s*(?:\\[{}|]|.)|"
-    r"\\text\w*\s?\{[^{}]*\}|\\begin\{|\\end\{|\\[A-Za-z]+|\\.|(?P<equals>(?<![<>!:=])=(?![=>]))|[(\[{]|[)\]}]|[,;]",
+    r"\\text\w*\s?\{[^{}]*\}|\\begin\{|\\end\{|\\[A-Za-z]+|\\.|(?P<equals>(?<![<>:=])(?<!\s!)=(?![=>]))|[(\[{]|[)\]}]|[,;]",
     re.DOTALL,
 )
-_LIST_WORD = re.compile(r"\\text\w*\s?\{\s*,?\s*(?:or|and)\b|\\q?quad(?![A-Za-z])|\\(?:lor|land|vee)(?![A-Za-z])")
+_LIST_WORD = re.compile(r"\\text\w*\s?\{\s*,?\s*(?:or|and)\b|\\(?:lor|land|vee)(?![A-Za-z])")
 _TEXT = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname|mathbf|bf|rm)\s*\{([^{}]*)\}")
 _LETTERS = re.compile(r"[A-Za-zα-ω]")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -35,10 +35,14 @@ _SYMBOL = (
 )
 _NAMES = re.compile(_SYMBOL)
 _NAME = re.compile(rf"(?:[A-Za-zα-ω]|{_SYMBOL})(?:{_SYMBOL}|[A-Z]|_\w|['′ ]|_?\{{[\w,\\ ]*\}})*+(?:\([\w,\\ ^+-]{{1,20}}\))?")
+_PRODUCT = re.compile(r"[ixyzet]\(")
+_MEMBER = re.compile(r"\s*(.{1,40}?)\s*\\in(?![A-Za-z])\s*(.+)", re.DOTALL)
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _NAMES_OF_TUPLE = re.compile(rf"(?:\\left)?\(\s*(?:[A-Za-z]\w?|{_SYMBOL})(?:_\{{?\w\}}?)?(?:\s*,\s*(?:[A-Za-z]\w?|{_SYMBOL})(?:_\{{?\w\}}?)?)+\s*(?:\\right)?\)")
 _NUMERIC = re.compile(r"(?:[-+\d.,/^%() i]|\\(?:frac|sqrt|pi|circ|!|,|%|\$|text\w*\s?\{[^{}]*\}|cdot|times|left|right)|[{}])+")
 _CURVE = re.compile(r"(?<![A-Za-z\\])[xyzrt](?![A-Za-z])")
+_RELATION = re.compile(r"[=≈≃]|\\(?:approx|simeq|doteq)")
+_BRACED_NUMBER = re.compile(r"\{\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*\}(?!\s*[_^/{(])")
 _EQUIVALENT = re.compile(r"\\equiv(?![A-Za-z])|≡")
 _MODULUS = re.compile(r"\\pmod\s?(?:\{[^{}]*\}|\w)|\(?\\(?:bmod|mod)\b.*\Z")
 _ITEM = re.compile(r"(.+?)\s*(?:=|<|>|≤|≥|\\(?:le|ge|leq|geq|neq|ne)(?![A-Za-z]))\s*(.+)", re.DOTALL)
@@ -52,7 +56,8 @@ def _strip(text: str) -> str:
 
 def split_relations(text: str) -> tuple[list[str], str, bool]:
     """The sides of the equations on the top level, the last relation ("=", "≈" or ""), and whether it is a list there."""
-    sides, start, depth, last, listed = [], 0, 0, "", False
+    sides, start, depth, last = [], 0, 0, ""
+    listed = spaced = False
     for token in _TOKEN.finditer(text):
         symbol = token.group()
         if symbol in "([{" or symbol == "\\{" or symbol == "\\begin{" or symbol.startswith("\\left"):
@@ -63,15 +68,18 @@ def split_relations(text: str) -> tuple[list[str], str, bool]:
         elif depth <= 0 and (token["equals"] or token["approx"] or token["similar"]):
             sides.append(text[start : token.start()])
             start, last = token.end(), "=" if token["equals"] else "≈"
+            listed = listed or spaced
         elif depth <= 0 and (symbol in ",;" or _LIST_WORD.match(symbol)):
             listed = True
+        elif depth <= 0 and symbol in ("\\quad", "\\qquad"):
+            spaced = True
     return [*sides, text[start:]], last, listed
 
 
 def is_name(side: str) -> bool:
     """Whether a side only names something: ``x``, ``f(x)``, ``AB``, ``\\angle ABC``."""
     bare = side.strip()
-    return bool(bare) and len(bare) <= 60 and _NAME.fullmatch(bare) is not None
+    return bool(bare) and len(bare) <= 60 and _NAME.fullmatch(bare) is not None and not _PRODUCT.match(bare)
 
 
 def _is_calculation(side: str) -> bool:
@@ -82,8 +90,9 @@ def _is_calculation(side: str) -> bool:
 
 def _unbraced(side: str) -> str:
     """A side without braces around all of it, which only TeX sees."""
-    if side.startswith("{") and side.endswith("}") and "{" not in side[1:-1] and "}" not in side[1:-1]:
-        return side[1:-1].strip()
+    number = _BRACED_NUMBER.match(side)
+    if number:
+        return f"{number[1]}{side[number.end() :]}"
     if side.startswith("{") and closing_brace(side, 0, len(side)) == len(side) - 1:
         return side[1:-1].strip()
     return side
@@ -152,9 +161,12 @@ def reduce(formula: str) -> str:
     if _ARROW.search(text):
         text = _strip(_ARROW.split(text)[-1]) or text
     text = text.lstrip("= ") if text.startswith("=") else text
+    member = _MEMBER.fullmatch(text) if "\\in" in text else None
+    if member and is_name(member[1]):
+        return f"{member[1]} \\in {_unbraced(_strip(member[2]))}"
     if "\\equiv" in text or "≡" in text:
         text = _congruence(text)
-    return _strip(_end_of_chain(text)) if "=" in text or "≈" in text or "\\approx" in text or "\\simeq" in text else text
+    return _strip(_end_of_chain(text)) if _RELATION.search(text) else _unbraced(text)
 
 
 def _is_number(text: str) -> bool:

@@ -29,15 +29,19 @@ def _boxed(text: str) -> Extraction:
     return Extraction(answer=", ".join(contents) or None, candidates=candidates, joined=len(contents) > 1)
 
 
+_HASHES = re.compile(r"####(?!#)[ \t]*\n?([^\n]{0,1000})")
+
+
 def _gsm8k(text: str) -> Extraction:
-    """What follows the last ``####`` that a value follows, without what the line adds to it: GSM8K's own answer mark."""
-    marks = text.count("####")
-    if not marks:
-        return Extraction(answer=None)
-    at = text.rfind("####")
-    lines = text[at + 4 : at + 4 + 1000].strip().splitlines()
-    answer = lines[0].strip().removesuffix(".").strip() if lines else ""
-    return Extraction(answer=answer or None, candidates=marks)
+    """What follows ``####``, GSM8K's own answer mark, the last time that a value does, without what the line adds to it."""
+    tail = text[-20_000:] if "####" in text[-20_000:] else text
+    lines = [match[1].strip() for match in _HASHES.finditer(tail)][-20:]
+    for line in reversed(lines):
+        answer = answer_of_line(line)
+        if answer:
+            return Extraction(answer=answer, candidates=text.count("####"))
+    plain = next((line.removesuffix(".").strip() for line in reversed(lines) if line), None)
+    return Extraction(answer=plain or None, candidates=text.count("####"))
 
 
 # "The answer is (C)", "Answer: C", "ANSWER: **C**"; the letter must end there, so that "the answer is A number" is not A.
@@ -66,6 +70,20 @@ def _choice(text: str) -> Extraction:
     return Extraction(answer=alone.group(1) if alone else None, candidates=1 if alone else 0)
 
 
+_STATED_START = re.compile(r"(?i)\W*(?:so |therefore,? |thus,? )?(?:the |my )?(?:final |correct )?answer\b")
+
+
+def _plain(answer: str) -> str | None:
+    """An answer in a tag or a group: of a sentence that states one, what it states; without unmatched emphasis."""
+    if _STATED_START.match(answer):
+        answer = last_boxed(answer) or answer_of_line(answer) or answer
+    text = answer.strip()
+    for mark in ("**", "__", "`"):
+        if text.count(mark) == 1 and (text.startswith(mark) or text.endswith(mark)):
+            text = text.removeprefix(mark).removesuffix(mark).strip()
+    return text or None
+
+
 def _tagged(tag: str) -> Policy:
     """The content of the last ``<tag>...</tag>``."""
     start, stop = f"<{tag}>", f"</{tag}>"
@@ -75,25 +93,30 @@ def _tagged(tag: str) -> Policy:
         open_ = text.rfind(start, 0, close) if close >= 0 else -1
         if open_ < 0:
             return Extraction(answer=None)
-        return Extraction(answer=text[open_ + len(start) : close].strip() or None, candidates=text.count(stop))
+        return Extraction(answer=_plain(text[open_ + len(start) : close]), candidates=text.count(stop))
 
     return extract
 
 
 def _matched(pattern: str) -> Policy:
-    """The last match of a regular expression: its group ``answer``, else its first group, else all of it."""
+    """The last match of a regular expression: its group ``answer``, else its first group."""
     try:
         compiled = re.compile(pattern, re.MULTILINE)
     except re.error as error:
         raise VerifierError(f"extraction policy 'regex:{pattern}' is not a regular expression: {error}") from error
-    group: int | str = "answer" if "answer" in compiled.groupindex else min(compiled.groups, 1)
+    if not compiled.groups:
+        raise VerifierError(
+            f"extraction policy 'regex:{pattern}' has no group: put the part that is the answer in parentheses, "
+            f"e.g. 'regex:Answer: (.+)', or all of it: 'regex:({pattern})'"
+        )
+    group: int | str = "answer" if "answer" in compiled.groupindex else 1
 
     def extract(text: str) -> Extraction:
         last, count = None, 0
         for last in compiled.finditer(text):  # noqa: B007  the last one is used below
             count += 1
         answer = last.group(group) if last else None
-        return Extraction(answer=(answer or "").strip() or None, candidates=count)
+        return Extraction(answer=_plain(answer or ""), candidates=count)
 
     return extract
 

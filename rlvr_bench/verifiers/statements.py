@@ -70,7 +70,7 @@ _CHECK = re.compile(
     r"(?:check|verif|double.check|confirm|note\b|recall|remember|for example|alternative|have (?:also )?(?:recogni|used|done|paired))"
     r"|\A\s*\([^()]*(?:\([^()]*\)[^()]*)*\)?\s*\Z|✓|✔|✅"
 )
-_ANAPHORA = re.compile(r"(?i)\A\W*(?:this|that|it|each|there|these|those|they)\b")
+_ANAPHORA = re.compile(r"(?i)\A\W*(?:this|that|it|each|these|those|they)\s+(?:is|are|was|were|because|shows|satisf|match|agree|hold)")
 _CLAUSE = re.compile(
     r"(?i)(?P<reason>,\s+as\b|[,;:(]?\s+\(?(?:because|since|where|when|if|while|given that|assuming|denn|weil|da|parce que|porque|ya que|потому что|так как)\b)"
     r"|(?P<so>[,;:]?\s+(?:so|therefore|thus|hence|which means|meaning|then|but|giving|making|leaving|yielding|and so|we (?:get|have|find|obtain))\b)"
