@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Box", "closing_brace", "count_boxes", "joined_boxes", "last_boxed"]
+__all__ = ["Box", "closing_brace", "last_boxed", "read_boxes"]
 
 _NAMES = ("\\boxed", "\\fbox", "\\framebox")
 # A backslash pair is one token: \{ and \} are printed braces, not grouping ones.
@@ -65,7 +65,15 @@ def _without_braces(text: str, at: int, name_end: int) -> Box | None:
     return Box(at, match.start(1) + len(content), content) if content and depth <= 0 else None
 
 
-def _boxes_from_the_end(text: str) -> Iterator[Box]:
+def _written(text: str) -> tuple[int, tuple[str, ...]]:
+    """How many times a box is written, whole or not, and by which names."""
+    boxed = text.count("\\boxed")
+    if text.count("box") == boxed:  # almost every response: the other names are not looked for
+        return boxed, _NAMES[:1]
+    return boxed + text.count("\\fbox") + text.count("\\framebox"), _NAMES
+
+
+def _boxes_from_the_end(text: str, names: tuple[str, ...]) -> Iterator[Box]:
     r"""Balanced, non-empty boxes, the last one first.
 
     A box that is not closed before the end also keeps every earlier box from closing after it, so each stretch of text is
@@ -73,7 +81,7 @@ def _boxes_from_the_end(text: str) -> Iterator[Box]:
     \boxed{}"), not an answer.
     """
     limit = len(text)
-    nearest = {name: text.rfind(name) for name in _NAMES}  # each kind is looked for only past the one last used
+    nearest = {name: text.rfind(name) for name in names}  # each kind is looked for only past the one last used
     while True:
         name = max(nearest, key=nearest.__getitem__)
         at = nearest[name]
@@ -97,27 +105,38 @@ def _boxes_from_the_end(text: str) -> Iterator[Box]:
 
 def last_boxed(text: str) -> str | None:
     r"""The content of the last balanced, non-empty box, or None."""
-    return next((box.content for box in _boxes_from_the_end(text)), None)
+    written, names = _written(text)
+    return next((box.content for box in _boxes_from_the_end(text, names)), None) if written else None
 
 
-def joined_boxes(text: str) -> list[str]:
-    r"""The contents of the last box and of those joined to it by nothing but commas, "and", "or" or line breaks, in order.
+def _only_boxed(text: str) -> str | None:
+    r"""What `last_boxed` gives, without its loop where the one box is a plain ``\boxed{...}``."""
+    at = text.rfind("\\boxed{")
+    close = closing_brace(text, at + len("\\boxed"), len(text)) if at >= 0 else -1
+    return text[at + len("\\boxed{") : close].strip() or None if close >= 0 else last_boxed(text)
 
-    Equal ones are given once: a box that is written again is the same answer, not a list.
+
+def read_boxes(text: str) -> tuple[list[str], int]:
+    r"""(contents, how many boxes are written): of the last box and of those joined to it, in order.
+
+    Boxes are joined where nothing but commas, "and", "or" or line breaks is between them. Equal contents are given once: a
+    box that is written again is the same answer, not a list.
     """
+    written, names = _written(text)
+    if written <= 1:
+        only = _only_boxed(text) if written else None
+        return [only] if only else [], written
     found: list[Box] = []
-    for box in _boxes_from_the_end(text):
-        if found:
-            apart = found[-1].start - box.end
-            gap = text[box.end : found[-1].start] if 0 < apart <= _MOST_GLUE else ""
-            if not (_JOINT.search(gap) and _GLUE.fullmatch(gap)):
-                break
+    for box in _boxes_from_the_end(text, names):
+        if found and not _are_joined(text, box, found[-1]):
+            break
         found.append(box)
         if len(found) > _MOST_JOINED:
-            return [found[0].content]
-    return list(dict.fromkeys(box.content for box in reversed(found)))
+            return [found[0].content], written
+    return list(dict.fromkeys(box.content for box in reversed(found))), written
 
 
-def count_boxes(text: str) -> int:
-    """How many times a box is written, whole or not."""
-    return sum(map(text.count, _NAMES))
+def _are_joined(text: str, first: Box, second: Box) -> bool:
+    apart = second.start - first.end
+    gap = text[first.end : second.start] if 0 < apart <= _MOST_GLUE else ""
+    return _JOINT.search(gap) is not None and _GLUE.fullmatch(gap) is not None

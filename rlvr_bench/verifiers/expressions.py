@@ -103,7 +103,7 @@ def _end_of_chain(text: str) -> str:
     sides = [_unbraced(_strip(side)) for side in sides]
     if len(sides) < 2 or not sides[-1] or (listed and not _same_value(sides)):
         return text
-    if len(sides) > 2 and is_name(sides[-1]) and not is_name(sides[-2]):
+    if is_name(sides[-1]) and _is_number(sides[-2]):
         sides.pop()  # 36 - 19 = 17 = x
     if last == "≈" and sides[-2] and not is_name(sides[-2]) and not _OPERATION.search(sides[-2]):
         sides.pop()  # 2/3, about 0.667: the exact value is the answer

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from rlvr_bench.errors import VerifierError
-from rlvr_bench.verifiers.boxes import count_boxes, joined_boxes, last_boxed
+from rlvr_bench.verifiers.boxes import last_boxed, read_boxes
 from rlvr_bench.verifiers.protocol import Extraction
 from rlvr_bench.verifiers.statements import answer_of_line, conclude
 from rlvr_bench.verifiers.thoughts import after_thought
@@ -22,11 +22,10 @@ __all__ = ["POLICIES", "after_thought", "last_boxed", "open_policy"]
 Policy = Callable[[str], Extraction]
 
 def _boxed(text: str) -> Extraction:
-    candidates = count_boxes(text)
-    if candidates < 2:
-        return Extraction(answer=last_boxed(text) if candidates else None, candidates=candidates)
-    contents = joined_boxes(text)
-    return Extraction(answer=", ".join(contents) or None, candidates=candidates, joined=len(contents) > 1)
+    contents, written = read_boxes(text)
+    if len(contents) == 1:
+        return Extraction(answer=contents[0], candidates=written)
+    return Extraction(answer=", ".join(contents) or None, candidates=written, joined=bool(contents))
 
 
 _HASHES = re.compile(r"####(?!#)[ \t]*\n?([^\n]{0,1000})")

@@ -17,7 +17,7 @@ __all__ = ["Run", "find_runs"]
 _NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
 _TOKEN = re.compile(
     rf"(?P<space>\s+)|(?P<formula>{FORMULA})|(?P<label>\d+(?:st|nd|rd|th)\b|\d+-[A-Za-z]{{2,}}|(?:[A-Za-z]{{2,}}-?|[A-Z])\d+(?![\d.]*\s?[/^*=]))"
-    rf"|(?P<number>(?:[$€£¥₹]\s?)?(?:\d{{1,2}}:\d{{2}}(?!\d)|{_NUMBER})(?:\s?\\?%)?)"
+    rf"|(?P<number>(?:[$€£¥₹]\s?)?(?:\d+(?::\d+)+|{_NUMBER})(?:\s?\\?%)?)"
     r"|(?P<command>\\(?:begin|end)\{[a-z]*\*?\}(?:\{[lcr|]*\})?|\\text\w*\s?\{[^{}]*\}|\\[A-Za-z]+|√|∞|π|∅|°)"
     r"|(?P<word>(?:sin|cos|tan|log|ln|sqrt|pi)(?=\s?[(\d{])|[A-Za-zÀ-ÿ]{2,}(?:['’][a-z]+)?)|(?P<letter>[A-Za-z])"
     r"|(?P<operator>\\\\|\\[,;:! ]|<=|>=|!=|\.\.\.|[-+*/^=<>≤≥≠≈±×÷·−–&|!_∪∩²³…~])"

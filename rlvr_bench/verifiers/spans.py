@@ -141,6 +141,7 @@ _BARE_DISPLAY = re.compile(r"^[ \t]*\[[ \t](?=[^\n]*[\\=])([^\n]{1,600})[ \t]\][
 _STARS = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])|(?<!\w)__|__(?!\w)")
 _STAR = re.compile(r"(?<![\w*)])\*(?=[^\s*])([^*\n]{1,200})(?<=\S)\*(?![\w*(])")
 _DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
+_SPACES, _LINES = re.compile(r"[^\S\n]{3,}"), re.compile(r"\n{3,}")
 _BREAK = re.compile(r"<br\s?/?>|\\newline(?![A-Za-z])")
 
 
@@ -163,6 +164,7 @@ def flatten(text: str) -> Flat:
     """The text with each formula as one character of `FORMULA`, its index counted from the first."""
     text = _CALCULATOR.sub("", _PRIVATE.sub(" ", text)) if "<<" in text else _PRIVATE.sub(" ", text)
     text = _BREAK.sub("\n", _without_code(_DRAWING.sub("", text) if "[asy]" in text else text))
+    text = _SPACES.sub("  ", _LINES.sub("\n\n", text))
     text = _BARE_DISPLAY.sub(r"\\[\1\\]", text)
     flat = _Reader(text).read()
     plain = _STAR.sub(r"\1", _STARS.sub("", flat.text)).replace("`", "")

@@ -41,6 +41,7 @@ _POSTPOSED = re.compile(
     r"(?i)\b(?:is|as|are)\s+(?:the|our|my|your|its)\s+(?:final\s+|correct\s+|required\s+|desired\s+)?answers?\b(?!\s*(?:is\b|:))"
 )
 _DECIMAL_COMMA = re.compile(r"(?i)\b(?:antwort|ergebnis|lösung|réponse|respuesta|resposta|risposta|ответ|відповідь|odpowied|odpověď|antwoord|svar|cevap)")
+_DECIMALS = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d{1,2}|\d{4,})(?![\d,])")
 _HYPOTHESIS = re.compile(r"(?i)\b(?:if|whether|suppose|unless|assuming|what|wenn|ob|si)\b[^.\n]{0,60}\Z")
 _FILLER = re.compile(
     r"(?i)\A(?:[\s:：*_~>\"“‘=]|[-–—•](?=\s)|"
@@ -105,6 +106,8 @@ _UNIT = re.compile(
     r"kilometers?|hours?|minutes?|seconds?|days?|weeks?|months?|years?|grams?|kilograms?|pounds?|ounces?|liters?|gallons?|cents|"
     r"dollars?|degrees?)(?:\^\{?[23]\}?|[²³])?)(?![\w^/*(])(?!\s+(?:per|an?|each|every|old|of|and \d)\b)"
 )
+_OUT_OF = re.compile(r"\s(?:out of|in)\s(\d+)\b")
+_CHANCE = re.compile(r"(?i)\b(?:probability|chances?|odds|fraction)\b")
 _MERIDIEM = re.compile(r"\s?([ap])\.?\s?m\b\.?", re.IGNORECASE)
 
 
@@ -145,6 +148,9 @@ def _with_unit(run: Run, sentence: str) -> str:
     half = _MERIDIEM.match(sentence, run.end)
     if half and re.fullmatch(r"\d{1,2}(?::\d\d)?", run.text):
         return f"{run.text} \\text{{ {half[1].lower()}.m.}}"
+    share = _OUT_OF.match(sentence, run.end)
+    if share and run.text.isdigit() and _CHANCE.search(sentence):
+        return f"{run.text}/{share[1]}"
     unit = _UNIT.match(sentence, run.end)
     if unit and "=" not in run.text and "," not in run.text:
         return f"{run.text} \\text{{ {unit[1]}}}"
@@ -225,10 +231,8 @@ def _ascii_digits(text: str) -> str:
 
 
 def _decimal_point(text: str) -> str:
-    """1.234,5 as 1234.5, where the language writes it so."""
-    if re.fullmatch(r"-?\d{1,3}(?:\.\d{3})*,\d+\s?\\?%?", text):
-        return text.replace(".", "").replace(",", ".")
-    return text
+    """1.234,5 as 1234.5 and 3,5 as 3.5, in a language that writes them so; 1,234 may be either and stays."""
+    return _DECIMALS.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
 
 
 def _leading_value(body: str, formulas: list[str]) -> tuple[_Value | None, str]:
@@ -252,7 +256,9 @@ def _wordy(body: str) -> str | None:
     plain = re.sub(r"\\text\w*\s?\{([^{}]*)\}", r"\1", text)
     if not text or len(text) > 80 or len(plain.split()) > 5 or _NO_ANSWER_WORDS.match(plain):
         return None
-    return text if any(map(str.isalnum, text)) and not re.search(FORMULA, text) else None
+    if text.count("{") != text.count("}") or re.search(FORMULA, text):
+        return None
+    return text if any(map(str.isalnum, text)) else None
 
 
 class _Mark(NamedTuple):
@@ -300,6 +306,7 @@ def _at_mark(flat: Flat, mark: _Mark) -> str | None:
         value = _value(_before(flat.text, mark.start), flat.formulas)
         return value.text if value else None
     body = _body(flat.text, mark.end)
+    body = _decimal_point(body) if mark.foreign else body
     sentences = _sentences(body)
     if not sentences:
         return None
@@ -362,12 +369,13 @@ def _last_statement(flat: Flat) -> _Value | None:
 
 
 _CALCULATES = re.compile(r"=|\bequals\b")
+_NUMBER_WORD = re.compile(r"(?i)\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b")
 _WHOLE = re.compile(r"[^\n]{1,400}\Z")
 
 
 def _whole_reply(text: str, flat: Flat) -> str | None:
     """A reply that is one expression and nothing else."""
-    stripped = flat.text.strip().rstrip(".")
+    stripped = _LABEL.sub("", flat.text).strip().rstrip(".")
     runs = find_runs(stripped, flat.formulas)
     if len(runs) == 1 and not stripped[: runs[0].start].strip() and not stripped[runs[0].end :].strip():
         return runs[0].text
@@ -385,7 +393,7 @@ def conclude(text: str) -> tuple[str | None, int]:
     for mark in _marks(flat.text):
         answer = _at_mark(flat, mark)
         if answer:
-            stated.append(_decimal_point(answer) if mark.foreign else answer)
+            stated.append(answer)
     if stated:
         return _ascii_digits(stated[-1]), len(set(stated))
     if _is_cut(flat):
@@ -393,7 +401,8 @@ def conclude(text: str) -> tuple[str | None, int]:
     value = _last_statement(flat)
     if value is not None:
         return _ascii_digits(value.text), 1
-    short = _wordy(text) if "\n" not in text.strip() else None
+    words = _NUMBER_WORD.findall(flat.text[-300:])
+    short = words[-1] if words else _wordy(text) if "\n" not in text.strip() else None
     return short, 1 if short else 0
 
 
