@@ -12,7 +12,9 @@ _NAMES = ("\\boxed", "\\fbox", "\\framebox")
 # A backslash pair is one token: \{ and \} are printed braces, not grouping ones.
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _TO_BRACE = re.compile(r"\s*(?:\[[^\[\]{}\n]{0,20}\]){0,2}\s*")
-_BARE = re.compile(r"[ \t]{0,3}((?:[-+]?\.?\d|\\(?:[dt]?frac|sqrt|pi|infty|text|mathrm|emptyset)(?![A-Za-z]))[^\s$]{0,80})")
+_BARE = re.compile(
+    r"[ \t]{0,3}((?:[-+]?\.?\d|\\(?:[dt]?frac|sqrt|pi|infty|text|mathrm|emptyset)(?![A-Za-z]))[^\s$]{0,80})"
+)
 _BARE_LETTER = re.compile(r"[ \t]{1,3}([A-Za-z])(?=\s{0,3}(?:\$|\\\)|\\\]))")
 _BARE_END = re.compile(r"\\[)\]]|\\\\|\*\*|`")
 _NAMED = r"(?:[A-Za-z](?:_\{?\w\}?)?\s{0,3}=)"

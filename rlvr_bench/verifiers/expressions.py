@@ -13,18 +13,25 @@ from rlvr_bench.verifiers.boxes import closing_brace
 __all__ = ["is_item", "is_name", "is_value", "reduce", "split_relations"]
 
 _EDGE = re.compile(r"\A(?:\s|\\[,;:! ]|\\displaystyle(?![A-Za-z])|\\q?quad(?![A-Za-z]))+")
-_END = re.compile(r"(?:\s|(?<!\\)\\[,;:! ]|\\q?quad|[.,;:]|\\\\|\\tag\s?\{[^{}]*\}|\\(?:blacksquare|square|qed|checkmark)(?![A-Za-z]))+\Z")
+_END = re.compile(
+    r"(?:\s|(?<!\\)\\[,;:! ]|\\q?quad|[.,;:]|\\\\|\\tag\s?\{[^{}]*\}|\\(?:blacksquare|square|qed|checkmark)(?![A-Za-z]))+\Z"
+)
 _TAG = re.compile(r"\\(?:tag|label|hspace|vspace)\*?\s?\{[^{}]{0,60}\}|\\(?:nonumber|notag)(?![A-Za-z])")
-_ROWS = re.compile(r"\A\s*\\begin\{(?:aligned|align\*?|split|gathered|gather\*?|alignedat|array)\}(?:\[[a-z]\])?(?:\s*\{[^{}]*\})?")
+_ROWS = re.compile(
+    r"\A\s*\\begin\{(?:aligned|align\*?|split|gathered|gather\*?|alignedat|array)\}(?:\[[a-z]\])?(?:\s*\{[^{}]*\})?"
+)
 _ROWS_END = re.compile(r"\\end\{(?:aligned|align\*?|split|gathered|gather\*?|alignedat|array)\}\s*[.,]?\s*\Z")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{")
-_ARROW = re.compile(r"\\(?:implies|Rightarrow|Longrightarrow|therefore|iff|Leftrightarrow)(?![A-Za-z])|⇒|∴|=>(?!\s*=)|⟹")
+_ARROW = re.compile(
+    r"\\(?:implies|Rightarrow|Longrightarrow|therefore|iff|Leftrightarrow)(?![A-Za-z])|⇒|∴|=>(?!\s*=)|⟹"
+)
 _TOKEN = re.compile(
     r"\d{1,3}(?:(?:,\\?!?|\{,\}|\\,)\d{3})+(?!\d)|\\(?P<approx>approx|simeq|doteq)(?![A-Za-z])|(?P<similar>≈|≃)|\\(?:left|right|[bB]igg?[lr]?)\s*(?:\\[{}|]|.)|"
     r"\\text\w*\s?\{[^{}]*\}|\\begin\{|\\end\{|\\[A-Za-z]+|\\.|(?P<equals>(?<![<>:=])(?<!\s!)=(?![=>]))|[(\[{]|[)\]}]|[,;]",
     re.DOTALL,
 )
 _LIST_WORD = re.compile(r"\\text\w*\s?\{\s*,?\s*(?:or|and)\b|\\(?:lor|land|vee)(?![A-Za-z])")
+_BOLD = re.compile(r"\\(?:mathbf|boldsymbol|textbf|bm)\s?\{\s*([-+]?[\d ,.]+|\\pi)\s*\}")
 _TEXT = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname|mathbf|bf|rm)\s*\{([^{}]*)\}")
 _LETTERS = re.compile(r"[A-Za-zα-ω]")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -34,12 +41,18 @@ _SYMBOL = (
     r"text|odot|overrightarrow|bigtriangleup|operatorname)(?![A-Za-z])"
 )
 _NAMES = re.compile(_SYMBOL)
-_NAME = re.compile(rf"(?:[A-Za-zα-ω]|{_SYMBOL})(?:{_SYMBOL}|[A-Z]|_\w|['′ ]|_?\{{[\w,\\ ]*\}})*+(?:\([\w,\\ ^+-]{{1,20}}\))?")
+_NAME = re.compile(
+    rf"(?:[A-Za-zα-ω]|{_SYMBOL})(?:{_SYMBOL}|[A-Z]|_\w|['′ ]|_?\{{[\w,\\ ]*\}})*+(?:\([\w,\\ ^+-]{{1,20}}\))?"
+)
 _PRODUCT = re.compile(r"[ixyzet]\(")
 _MEMBER = re.compile(r"\s*(.{1,40}?)\s*\\in(?![A-Za-z])\s*(.+)", re.DOTALL)
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_NAMES_OF_TUPLE = re.compile(rf"(?:\\left)?\(\s*(?:[A-Za-z]\w?|{_SYMBOL})(?:_\{{?\w\}}?)?(?:\s*,\s*(?:[A-Za-z]\w?|{_SYMBOL})(?:_\{{?\w\}}?)?)+\s*(?:\\right)?\)")
-_NUMERIC = re.compile(r"(?:[-+\d.,/^%() i]|\\(?:frac|sqrt|pi|circ|!|,|%|\$|text\w*\s?\{[^{}]*\}|cdot|times|left|right)|[{}])+")
+_NAMES_OF_TUPLE = re.compile(
+    rf"(?:\\left)?\(\s*(?:[A-Za-z]\w?|{_SYMBOL})(?:_\{{?\w\}}?)?(?:\s*,\s*(?:[A-Za-z]\w?|{_SYMBOL})(?:_\{{?\w\}}?)?)+\s*(?:\\right)?\)"
+)
+_NUMERIC = re.compile(
+    r"(?:[-+\d.,/^%() i]|\\(?:frac|sqrt|pi|circ|!|,|%|\$|text\w*\s?\{[^{}]*\}|cdot|times|left|right)|[{}])+"
+)
 _CURVE = re.compile(r"(?<![A-Za-z\\])[xyzrt](?![A-Za-z])")
 _RELATION = re.compile(r"[=≈≃]|\\(?:approx|simeq|doteq)")
 _BRACED_NUMBER = re.compile(r"\{\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*\}(?!\s*[_^/{(])")
@@ -77,7 +90,7 @@ def split_relations(text: str) -> tuple[list[str], str, bool]:
 
 
 def is_name(side: str) -> bool:
-    """Whether a side only names something: ``x``, ``f(x)``, ``AB``, ``\\angle ABC``."""
+    r"""Whether a side only names something: ``x``, ``f(x)``, ``AB``, ``\angle ABC``."""
     bare = side.strip()
     return bool(bare) and len(bare) <= 60 and _NAME.fullmatch(bare) is not None and not _PRODUCT.match(bare)
 
@@ -116,7 +129,12 @@ def _end_of_chain(text: str) -> str:
         return f"{first} = {end.replace(',', '') if _THOUSANDS.fullmatch(end) else end}"
     if _NAMES_OF_TUPLE.fullmatch(first):
         return end
-    if len(sides) == 2 and last == "=" and not _is_calculation(first) and not (_is_number(end) and not _CURVE.search(first)):
+    if (
+        len(sides) == 2
+        and last == "="
+        and not _is_calculation(first)
+        and not (_is_number(end) and not _CURVE.search(first))
+    ):
         return text
     return end
 
@@ -145,18 +163,23 @@ def _rows(text: str) -> str:
     if not rows:
         return text
     ends = [split_relations(row) for row in rows]
-    if len(rows) > 1 and all(len(sides) == 2 and is_name(sides[0]) for sides, _, _ in ends):
-        if len({sides[0].strip() for sides, _, _ in ends}) == len(rows) and all(is_value(s[1]) for s, _, _ in ends):
-            return ", ".join(map(_strip, rows))
+    heads = {sides[0].strip() for sides, _, _ in ends if len(sides) == 2 and is_name(sides[0]) and is_value(sides[1])}
+    if 1 < len(rows) == len(heads):
+        return ", ".join(map(_strip, rows))
     head = ends[0][0][0].strip()
     if len(rows) > 1 and len(ends[-1][0]) > 1 and not _strip(ends[-1][0][0]):
         return f"{head} = {rows[-1].lstrip('= ')}" if is_name(head) else rows[-1].lstrip("= ")
     return rows[-1]
 
 
+def _unspaced(bold: re.Match[str]) -> str:
+    r"""``\mathbf{6 0 6}``, as typeset books are read by machines, is 606."""
+    return re.sub(r"(?<=\d)[ ,]+(?=\d(?:\D|\Z))", "", bold[1]).strip()
+
+
 def reduce(formula: str) -> str:
     """The answer that a formula gives: its last row, what its last arrow leads to, the value at the end of its chain."""
-    text = _strip(formula)
+    text = _strip(_BOLD.sub(_unspaced, formula) if "bf" in formula or "bold" in formula else formula)
     text = _strip(_rows(text)) if "\\\\" in text or "&" in text or _ROWS.match(text) else text
     if _ARROW.search(text):
         text = _strip(_ARROW.split(text)[-1]) or text

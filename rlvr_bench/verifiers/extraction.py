@@ -21,6 +21,7 @@ __all__ = ["POLICIES", "after_thought", "last_boxed", "open_policy"]
 
 Policy = Callable[[str], Extraction]
 
+
 def _boxed(text: str) -> Extraction:
     contents, written = read_boxes(text)
     if len(contents) == 1:

@@ -1,4 +1,4 @@
-r"""The expressions that a sentence writes among its words: ``14``, ``3/4``, ``x^2 + 1``, ``(2, 5]``, ``\frac{1}{2}``, ``$9,500``.
+r"""The expressions that a sentence writes among its words: ``14``, ``x^2 + 1``, ``(2, 5]``, ``\frac{1}{2}``, ``$9,500``.
 
 A sentence here is a piece of `spans.flatten`: each formula is one character. An expression is a run of numbers, operators,
 brackets, LaTeX commands and formulas without a word between them; runs that only commas, "and" and "or" separate are a list.
@@ -180,9 +180,9 @@ class _Scanner:
         self.gap = False
 
     def command(self, token: re.Match[str], symbol: str) -> None:
-        if self.starts_anew("formula" if self.last == "formula" else "command", token.start()):
-            if symbol.startswith("\\begin") or self.last == "formula":
-                self.flush(token.start())
+        new = self.starts_anew("formula" if self.last == "formula" else "command", token.start())
+        if new and (symbol.startswith("\\begin") or self.last == "formula"):
+            self.flush(token.start())
         self.begin(token)
         if symbol.startswith("\\begin"):
             self.stack.append(("\\begin", token.start()))

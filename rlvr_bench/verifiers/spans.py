@@ -22,12 +22,16 @@ _AMOUNT = re.compile(r"\s?\.?\d")
 _COMMAND = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s?\{[^{}]{0,80}\}|\\[A-Za-z]+")
 _WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{2,}(?![A-Za-z])")
 _FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc log ln exp sqrt pi mod gcd lcm max min det dim deg arcsin arccos arctan sinh cosh tanh lim "
-    "cm mm km kg mg ml ft lb lbs oz min hr mph kph cis arg".split()
+    (
+        "sin cos tan cot sec csc log ln exp sqrt pi mod gcd lcm max min det dim deg arcsin arccos arctan sinh cosh tanh lim "
+        "cm mm km kg mg ml ft lb lbs oz hr mph kph cis arg"
+    ).split()
 )
 _STOPWORDS = frozenset(
-    "a an and are as at be but by can each every for from had has have he her his if in into is it its more of on or out "
-    "per she so than that the their then they this to total was we which who will with you".split()
+    (
+        "a an and are as at be but by can each every for from had has have he her his if in into is it its more of on or out "
+        "per she so than that the their then they this to total was we which who will with you"
+    ).split()
 )
 
 
@@ -140,7 +144,8 @@ _PLAIN_FENCES = ("", "text", "txt", "math", "latex", "tex", "markdown", "md", "p
 _BARE_DISPLAY = re.compile(r"^[ \t]*\[[ \t](?=[^\n]*[\\=])([^\n]{1,600})[ \t]\][ \t]*$", re.MULTILINE)
 _STARS = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])|(?<!\w)__|__(?!\w)")
 _STAR = re.compile(r"(?<![\w*)])\*(?=[^\s*])([^*\n]{1,200})(?<=\S)\*(?![\w*(])")
-_DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
+_DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)|<img[^<>]{0,200}>|!\[[^\[\]]{0,200}\]\([^()]{0,300}\)", re.DOTALL)
+_DRAWN = re.compile(r"\[asy\]|<img|!\[")
 _SPACES, _LINES = re.compile(r"[^\S\n]{3,}"), re.compile(r"\n{3,}")
 _BREAK = re.compile(r"<br\s?/?>|\\newline(?![A-Za-z])")
 
@@ -163,7 +168,7 @@ def _without_code(text: str) -> str:
 def flatten(text: str) -> Flat:
     """The text with each formula as one character of `FORMULA`, its index counted from the first."""
     text = _CALCULATOR.sub("", _PRIVATE.sub(" ", text)) if "<<" in text else _PRIVATE.sub(" ", text)
-    text = _BREAK.sub("\n", _without_code(_DRAWING.sub("", text) if "[asy]" in text else text))
+    text = _BREAK.sub("\n", _without_code(_DRAWING.sub("", text) if _DRAWN.search(text) else text))
     text = _SPACES.sub("  ", _LINES.sub("\n\n", text))
     text = _BARE_DISPLAY.sub(r"\\[\1\\]", text)
     flat = _Reader(text).read()
