@@ -10,9 +10,9 @@ import re
 
 from rlvr_bench.verifiers.boxes import closing_brace
 
-__all__ = ["is_item", "is_name", "is_value", "reduce", "split_relations"]
+__all__ = ["is_name", "is_value", "reduce", "solved_name"]
 
-_EDGE = re.compile(r"\A(?:\s|\\[,;:! ]|\\displaystyle(?![A-Za-z])|\\q?quad(?![A-Za-z]))+")
+_EDGE = re.compile(r"\A(?:\s|\\text\w*\s?\{[^{}]*[:=]\s*\}|\\[,;:! ]|\\displaystyle(?![A-Za-z])|\\q?quad(?![A-Za-z]))+")
 _END = re.compile(
     r"(?:\s|(?<!\\)\\[,;:! ]|\\q?quad|[.,;:]|\\\\|\\tag\s?\{[^{}]*\}|\\(?:blacksquare|square|qed|checkmark)(?![A-Za-z]))+\Z"
 )
@@ -67,7 +67,7 @@ def _strip(text: str) -> str:
     return _END.sub("", _EDGE.sub("", text)).strip()
 
 
-def split_relations(text: str) -> tuple[list[str], str, bool]:
+def _sides(text: str) -> tuple[list[str], str, bool]:
     """The sides of the equations on the top level, the last relation ("=", "≈" or ""), and whether it is a list there."""
     sides, start, depth, last = [], 0, 0, ""
     listed = spaced = False
@@ -112,7 +112,7 @@ def _unbraced(side: str) -> str:
 
 
 def _end_of_chain(text: str) -> str:
-    sides, last, listed = split_relations(text)
+    sides, last, listed = _sides(text)
     sides = [_unbraced(_strip(side)) for side in sides]
     if len(sides) < 2 or not sides[-1] or (listed and not _same_value(sides)):
         return text
@@ -126,17 +126,18 @@ def _end_of_chain(text: str) -> str:
     if len(sides) > 2 and all(map(is_name, sides[:-1])) and last == "=" and len(set(sides)) == len(sides):
         return text
     if is_name(first) and not _TEXT.fullmatch(first) and last == "=":
-        return f"{first} = {end.replace(',', '') if _THOUSANDS.fullmatch(end) else end}"
+        end = end.replace(",", "") if _THOUSANDS.fullmatch(end) else end
+        return text if len(sides) == 2 and text.endswith(end) else f"{first} = {end}"
     if _NAMES_OF_TUPLE.fullmatch(first):
         return end
-    if (
-        len(sides) == 2
-        and last == "="
-        and not _is_calculation(first)
-        and not (_is_number(end) and not _CURVE.search(first))
-    ):
+    if len(sides) == 2 and last == "=" and not _is_calculation(first) and not _evaluates(first, end):
         return text
     return end
+
+
+def _evaluates(left: str, right: str) -> bool:
+    """Whether an equation computes a number (``m + n = 29``, ``x + 1 = 15``) rather than describes a curve or a root."""
+    return _is_number(right) and right.strip("0. ") != "" and len(set(_CURVE.findall(left))) < 2
 
 
 def _same_value(sides: list[str]) -> bool:
@@ -162,7 +163,7 @@ def _rows(text: str) -> str:
     rows = [row.strip() for row in re.split(r"\\\\(?:\[[^\]]{0,9}\])?", re.sub(r"\s*&\s*", " ", body)) if _strip(row)]
     if not rows:
         return text
-    ends = [split_relations(row) for row in rows]
+    ends = [_sides(row) for row in rows]
     heads = {sides[0].strip() for sides, _, _ in ends if len(sides) == 2 and is_name(sides[0]) and is_value(sides[1])}
     if 1 < len(rows) == len(heads):
         return ", ".join(map(_strip, rows))
@@ -196,10 +197,12 @@ def _is_number(text: str) -> bool:
     return any(map(str.isdigit, text)) and _NUMERIC.fullmatch(text) is not None
 
 
-def is_item(text: str) -> bool:
-    """Whether an equation or inequality gives a name a number, as the items of a list of solutions do: ``x = 3``."""
+def solved_name(text: str) -> tuple[str, bool]:
+    """The name that an equation or inequality is solved for, and if it gives it a number: ``x = 3``; "" for any other text."""
     item = _ITEM.fullmatch(text.strip())
-    return item is not None and is_name(item[1]) and _is_number(item[2].strip().rstrip(",.;"))
+    if item is None or not is_name(item[1]):
+        return "", False
+    return item[1].replace(" ", ""), _is_number(item[2].strip().rstrip(",.;"))
 
 
 def is_value(text: str) -> bool:

@@ -29,7 +29,7 @@ def _boxed(text: str) -> Extraction:
     return Extraction(answer=", ".join(contents) or None, candidates=written, joined=bool(contents))
 
 
-_HASHES = re.compile(r"####(?!#)[ \t]*\n?([^\n]{0,1000})")
+_HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*\n?([^\n]{0,1000})")
 
 
 def _gsm8k(text: str) -> Extraction:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rlvr_bench.verifiers.expressions import is_item, is_value, reduce
+from rlvr_bench.verifiers.expressions import is_value, reduce, solved_name
 from rlvr_bench.verifiers.spans import FORMULA
 
 __all__ = ["Run", "find_runs"]
@@ -26,13 +26,14 @@ _TOKEN = re.compile(
 )
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "log", "ln", "sqrt", "pi"))
 _FINAL_KINDS = ("number", "formula", "closes", "letter", "command")
-_AROUND_LETTER = re.compile(r"\s?[=^_+*/<>≤≥|∪]|\s-\s|\(|\d")
-_DANGLING = re.compile(r"(?:\s|[-+*/^=<>≤≥≈×÷·−–&|_(\[~]|\\[,;: ])+\Z")
+_AROUND_LETTER = re.compile(r"\s?\\(?:in|leq?|geq?|neq?|cdot|times)(?![a-z])|\s?[=^_+*/<>≤≥|∪]|\s-\s|\(|\d")
+_DANGLING = re.compile(r"(?:\s|[-+*/^=<>≤≥≈×÷·−–&_(\[~]|\\[,;: ])+\Z")
 _LEADING = re.compile(r"\A(?:[\s*/^<>≤≥≠≈×÷·–&_~!²³…]|\\[,;:! ]|\\\\|\.\.\.|(?:[-+−]\s)(?=[-+−]\s)|[)\]}])+")
 _GLUE = re.compile(r"\s*(?:,|;|,?\s*(?:and|or|und|oder|et|ou|y|o|e|и|или|和|或|及|、)\b|、|和|或)\s*")
 _MONEY = re.compile(r"[$€£¥₹]\s?(?=[-+]?\s?\.?\d)")
 _RELATION = re.compile(r"[=<>≤≥∈]|\\(?:leq?|geq?|neq?|in|approx|equiv)(?![A-Za-z])")
 _TIMES = re.compile(r"(?<=\d)\s?[xX]\s?(?=\.?\d)(?=.*=)")
+_DOTS = re.compile(r"\s*,?\s*(?:\.\.\.|…|\\[lc]?dots)")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\Z")
 _FACTOR = re.compile(r"\s?[$€£]?\.?\d")
 _GROUP = re.compile(r"\d{3}(?![\d.])")
@@ -47,7 +48,7 @@ class Run(NamedTuple):
     text: str
     is_equation: bool
     relates: bool
-    is_items: bool
+    solves: tuple[str, bool]
     says_more: bool
     is_aside: bool
     is_money: bool
@@ -85,6 +86,10 @@ class _Scanner:
         raw = raw[: ending.start()] if ending else raw
         if not raw:
             return
+        length = len(raw)
+        if raw[0] == "{" and raw[-1] == "}" and "," in raw:
+            raw = f"\\{{{raw[1:-1]}\\}}"  # outside of mathematics braces are printed: a set
+        raw = raw.strip("| ") if raw.startswith("| ") else raw  # a cell of a table
         expanded = re.sub(FORMULA, lambda mark: self.formula(mark.group()), _MONEY.sub("", raw))
         text = _ORDINAL.sub("", reduce(_TIMES.sub(" × ", expanded)))
         if text.strip("().[]"):
@@ -94,11 +99,11 @@ class _Scanner:
             self.found.append(
                 Run(
                     start=start,
-                    end=start + len(raw),
+                    end=start + length,
                     text=text,
                     is_equation=equation,
                     relates=_RELATION.search(text) is not None or equation,
-                    is_items=is_item(expanded),
+                    solves=solved_name(expanded),
                     says_more=says_more,
                     is_aside=aside,
                     is_money=_MONEY.match(raw) is not None,
@@ -198,9 +203,10 @@ def _is_list(sentence: str, first: Run, second: Run) -> bool:
         return False
     if not (first.relates or second.relates):
         return first.says_more == second.says_more
+    (name, is_number), (other, other_is_number) = first.solves, second.solves
     if second.relates:
-        return first.is_items and second.is_items
-    return first.is_items and "," not in glue and not glue.isspace()
+        return (is_number and other_is_number) or bool(name) and name == other
+    return is_number and "," not in glue and not glue.isspace()
 
 
 def _joined(sentence: str, first: Run, second: Run) -> Run:
@@ -215,6 +221,12 @@ def _joined(sentence: str, first: Run, second: Run) -> Run:
     )
 
 
+def _open_list(sentence: str, run: Run) -> Run:
+    """A list with the dots that say that it goes on."""
+    goes_on = "," in run.text and _DOTS.match(sentence, run.end)
+    return run._replace(text=f"{run.text}, \\ldots") if goes_on else run
+
+
 def find_runs(sentence: str, formulas: list[str]) -> list[Run]:
     """The expressions of a sentence in order, lists joined."""
     scanner = _Scanner(sentence, formulas)
@@ -227,4 +239,4 @@ def find_runs(sentence: str, formulas: list[str]) -> list[Run]:
             joined[-1] = _joined(sentence, joined[-1], run)
         else:
             joined.append(run)
-    return joined
+    return [_open_list(sentence, run) for run in joined]

@@ -21,17 +21,13 @@ _MONEY = re.compile(r"\s?[-+]?\s?\.?\d")
 _AMOUNT = re.compile(r"\s?\.?\d")
 _COMMAND = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s?\{[^{}]{0,80}\}|\\[A-Za-z]+")
 _WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{2,}(?![A-Za-z])")
-_FUNCTIONS = frozenset(
-    (
-        "sin cos tan cot sec csc log ln exp sqrt pi mod gcd lcm max min det dim deg arcsin arccos arctan sinh cosh tanh lim "
-        "cm mm km kg mg ml ft lb lbs oz hr mph kph cis arg"
-    ).split()
+_FUNCTION = re.compile(
+    r"(?i)sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|mod|gcd|lcm|max|min|det|dim|deg|arc(?:sin|cos|tan)|sinh|cosh|tanh|lim|cis|arg|"
+    r"cm|mm|km|kg|mg|ml|ft|lbs?|oz|hr|mph|kph"
 )
-_STOPWORDS = frozenset(
-    (
-        "a an and are as at be but by can each every for from had has have he her his if in into is it its more of on or out "
-        "per she so than that the their then they this to total was we which who will with you"
-    ).split()
+_STOPWORD = re.compile(
+    r"(?i)an?|and|are|as|at|be|but|by|can|each|every|for|from|ha[dsv]e?|her?|his|if|into?|is|its?|more|of|on|or|out|per|she|so|"
+    r"than|that|the|their|then|they|this|to|total|was|we|which|who|will|with|you"
 )
 
 
@@ -45,10 +41,10 @@ class Flat(NamedTuple):
 
 def _is_prose(content: str, digit_first: bool) -> bool:
     """Whether what two dollar signs enclose is a piece of a sentence: ``$7 and got $3``."""
-    words = [word for word in _WORD.findall(_COMMAND.sub(" ", content)) if word.lower() not in _FUNCTIONS]
+    words = [word for word in _WORD.findall(_COMMAND.sub(" ", content)) if not _FUNCTION.fullmatch(word)]
     if digit_first:
         return bool(words) and not set(words) <= {"and", "or"} and " " in content
-    return any(word.lower() in _STOPWORDS for word in words) and len(words) > 1
+    return any(map(_STOPWORD.fullmatch, words)) and len(words) > 1
 
 
 def _is_formula(text: str, start: int, stop: int) -> bool:
@@ -172,5 +168,5 @@ def flatten(text: str) -> Flat:
     text = _SPACES.sub("  ", _LINES.sub("\n\n", text))
     text = _BARE_DISPLAY.sub(r"\\[\1\\]", text)
     flat = _Reader(text).read()
-    plain = _STAR.sub(r"\1", _STARS.sub("", flat.text)).replace("`", "")
+    plain = _STAR.sub(r"\1", _STARS.sub("", flat.text)).replace("`", "").replace("...", "…")
     return Flat(plain, flat.formulas, flat.open)

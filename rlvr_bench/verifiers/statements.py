@@ -24,7 +24,7 @@ _MOST_SENTENCES = 80
 
 _IS = r"\b(?:is|are|was|were|would be|will be|should be|must be|has to be|equals?|comes (?:out )?to|turns out to be)\b"
 _ANSWER = re.compile(
-    rf"(?i)(?:\b(?:final|correct|right|numerical|overall)?\s*answers?\b[^\n.:：=?!\d]{{0,80}}?(?P<is>{_IS}|[:：=])"
+    rf"(?i)(?:\b(?:final|correct|right|numerical|overall)?\s*answers?\b[^\n.:：=?!\d]{{0,80}}?(?P<is>{_IS}|[:：=]|\s[-–—](?=\s))"
     r"|^[ \t]*(?:A|Ans|Sol)\s?(?P<colon>[:.：])"
     r"|^[ \t]*\#{0,6}[ \t]*(?:the )?(?:final |correct )?answers?[ \t]*(?P<heading>$)"
     r"|^[ \t]*(?P<hashes>\#{4})(?!\#)(?=[^\n\d]{0,4}\d)"
@@ -36,8 +36,8 @@ _COMMA_LANGUAGES = (
     r"svar(?:et)?|cevap|yanıt)\b"
 )
 _FOREIGN_ANSWER = re.compile(
-    rf"(?i)(?:{_COMMA_LANGUAGES}|\b(?:jawaban|απάντηση)\b|đáp án|câu trả lời|उत्तर|الجواب|الإجابة|إجابة|উত্তর|คำตอบ|תשובה|پاسخ|정답|답|"
-    r"答案|答え|解答|回答|答)[^\n.。:：=\d?!–—-]{0,40}?"
+    rf"(?i)(?:{_COMMA_LANGUAGES}|\b(?:jawaban|απάντηση)\b|đáp án|câu trả lời|उत्तर|الجواب|الإجابة|إجابة|উত্তর|คำตอบ|תשובה|"
+    r"پاسخ|정답|답|答案|答え|解答|回答|答)[^\n.。:：=\d?!–—-]{0,40}?"
     r"(?P<is>[:：=–—-]|\b(?:ist|lautet|sind|beträgt|est|sont|es|son|é|são|è|sono|равен|равна|равно|это|is|är|wynosi|je|adalah|là|"
     r"είναι|to)\b|应为|应该是|等于|是|为|為|は|이|은|는|है|হল|হলো|হচ্ছে|هو|هي|คือ|היא|הוא)"
 )
@@ -49,8 +49,9 @@ _POSTPOSED = re.compile(
 _DECIMALS = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d{1,2}|\d{4,})(?![\d,])")
 _HYPOTHESIS = re.compile(r"(?i)\b(?:if|whether|suppose|unless|assuming|what|wenn|ob|si)\b[^.\n]{0,60}\Z")
 _FILLER = re.compile(
-    r"(?i)\A(?:[\s:：*_~>\"“‘=]|[-–—•](?=\s)|(?:therefore|thus|hence|then|simply|just|clearly|equal to|approximately|about|around|"
-    r"roughly|exactly|given by|found to be|indeed|also|only|now|always|be|is|are|option|最终|约|也是|nur|donc|por lo tanto)\b[,:]?)+"
+    r"(?i)\A(?:[\s:：*_~>\"“‘=]|[-–—•](?=\s)|(?:therefore|thus|hence|then|simply|just|clearly|equal to|approximately|about|"
+    r"around|roughly|exactly|given by|found to be|indeed|also|only|now|always|be|is|are|option|nur|donc|por lo tanto|"
+    r"最终|约|也是)\b[,:]?)+"
 )
 _ANNOUNCES = re.compile(
     r"(?i)^(?:not\b|correct|incorrect|right|wrong|valid|consistent|reasonable|clear|obvious|as follows|obtained|found|given|"
@@ -60,13 +61,13 @@ _ANNOUNCES = re.compile(
 )
 _CONCLUDES = re.compile(
     r"(?i)\A\W*(?:therefore|thus|hence|consequently|in conclusion|to conclude|in summary|finally|altogether|in total|"
-    r"so,? (?:the|our) (?:final |correct )?answer|we conclude|this means|final result|result|因此|所以|故|综上|总共|also|daher|somit|"
-    r"folglich|donc|ainsi|par conséquent|por (?:lo )?tanto|así que|portanto|quindi|dunque|следовательно|поэтому|итак|таким образом|"
-    r"よって|したがって|ゆえに|따라서|그러므로)(?=\W|[^\x00-\x7f]|\Z)"
+    r"so,? (?:the|our) (?:final |correct )?answer|we conclude|this means|final result|result|因此|所以|故|综上|总共|"
+    r"also|daher|somit|folglich|donc|ainsi|par conséquent|por (?:lo )?tanto|así que|portanto|quindi|dunque|"
+    r"следовательно|поэтому|итак|таким образом|よって|したがって|ゆえに|따라서|그러므로)(?=\W|[^\x00-\x7f]|\Z)"
 )
 _CHECKS = re.compile(
-    r"(?i)\A\W*(?:let'?s |to |(?:we|you|one) (?:can |may |could |might )?(?:also )?|now,? )*(?:check|verif|double.check|confirm|"
-    r"note\b|recall|remember|for example|alternative|have (?:also )?(?:recogni|used|done|paired))|✓|✔|✅"
+    r"(?i)\A\W*(?:let'?s |to |(?:we|you|one) (?:can |may |could |might )?(?:also )?|now,? )*(?:check|verif|"
+    r"double.check|confirm|note\b|recall|remember|for example|alternative|have (?:also )?(?:recogni|used|done|paired))|✓|✔|✅"
 )
 _IN_PARENTHESES = re.compile(r"\s*\([^()]*(?:\([^()]*\)[^()]*)*\)?\s*")
 _POINTS_BACK = re.compile(
@@ -169,22 +170,26 @@ _CUT_END = re.compile(
     r"(?:[-+*/^=<>×÷(\[{,\\&]|\\(?:times|cdot|div|pm|frac|sqrt|left|text|begin|le|ge|in|quad)|\b(?i:the|of|to|and|or|an|by|is|are|"
     r"was|for|with|at|from|as|we|so|than|if|because|which|let|our|his|their|its)|\ba)\s?\Z"
 )
-_OPENING = re.compile(r"(?i)\A\W*(?:so|then|therefore|thus|hence|finally|in total|altogether)\b")
-_CLOSED_END = re.compile(r"[.!?:。！？)\]}\"'”`*_|>$%°]\Z|\n\s*\Z")
+_OPENING = re.compile(r"(?i)\A\W*(?:so|then|therefore|thus|hence|finally|in total|altogether)\W*")
+_PLAIN = re.compile(r"-?[\d.,]+(?:\\?%)?")
+_CLOSED_END = re.compile(rf"(?:[.!?:。！？)\]}}\"'”`*_|>$%°]|{FORMULA})\Z|\n\s*\Z")
 
 
 def _is_cut(flat: Flat) -> bool:
-    """Whether a text plainly breaks off: inside a formula, after an operator or in the middle of a phrase."""
-    end = flat.text.rstrip(" \t")
-    return flat.open or _CUT_END.search(end, max(0, len(end) - 40)) is not None
+    """Whether a text plainly breaks off: inside a formula or a bracket, after an operator, in the middle of a phrase."""
+    end = flat.text.rstrip(" \t")[-300:].rpartition("\n")[2]
+    unclosed = sum(map(end.count, "([{")) > sum(map(end.count, ")]}"))
+    return flat.open or (unclosed and not _CLOSED_END.search(end)) or _CUT_END.search(end[-40:]) is not None
 
 
 def _is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
-    """Whether a value is the last thing of a longer text that says nothing after it and does not say it is a result."""
+    """Whether a longer text ends at a number of which nothing says that it is a result, and that may go on."""
     if sentence.ended or sentence.start == 0 or value.strength >= 2 or _CLOSED_END.search(flat.text):
         return False
-    before = _OPENING.sub("", sentence.text[: value.run.start])
-    return not sentence.text[value.run.end :].strip() and bool(before.strip(" \t*_>#-•,:"))
+    if sentence.text[value.run.end :].strip() and not sentence.text.rstrip()[-1].isdigit():
+        return False
+    before = sentence.text[: value.run.start].strip(" \t*_>#-•,:")
+    return not _PLAIN.fullmatch(value.text) or _OPENING.sub("", before) != ""
 
 
 def _is_epilogue(sentence: str) -> bool:
