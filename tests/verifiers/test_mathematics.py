@@ -107,15 +107,13 @@ _TERMS = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(_TERMS, _TERMS)
 def test_an_expanded_form_is_equal_and_another_term_is_not(term: sympy.Expr, other: sympy.Expr) -> None:
     """Sympy writes both forms; ours reads them back and knows nothing of how they were made."""
     gold = sympy.latex(term)
     assert status(gold, sympy.latex(sympy.expand(term))) == "correct"
-    changed = term + other**2 + 1
-    if sympy.simplify(changed - term) != 0:
-        assert status(gold, sympy.latex(changed)) == "wrong"
+    assert status(gold, sympy.latex(term + other**2 + 1)) == "wrong"  # a square and 1 more: never the same
 
 
 @settings(deadline=None, max_examples=150)
