@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import atexit
 import contextlib
+import functools
 import json
 import os
 import resource
@@ -29,6 +30,7 @@ with contextlib.suppress(ImportError):  # inside the sandbox these are here alre
 FRAME = struct.Struct("!I")
 
 
+@functools.lru_cache(maxsize=1)
 def source() -> str:
     """The program for a bare interpreter: the text of `values`, then of this file, run in one namespace."""
     from pathlib import Path

@@ -1,10 +1,10 @@
 """LiveCodeBench's tests, judged as its own grader judges them, so that scores compare.
 
 Taken from ``lcb_runner/evaluation/testing_util.py`` of LiveCodeBench at commit 28fef95 (July 2025): which modules a sample
-finds imported, and in which order; a recursion limit of 50,000; integers of up to 50,000 digits in text; how outputs and results
-are compared; one instance of ``Solution`` for all tests of a sample. `CodeVerifier`'s options hold its 6 s for a test, which
-are CPU time here and elapsed time there. Two things are not taken over. A program there runs inside a function, which breaks
-``global`` statements, and reads its input from a stand-in for ``sys.stdin``; here it runs as a program.
+finds imported, and in which order; a recursion limit of 50,000; integers of up to 50,000 digits in text; how outputs and
+results are compared; that an exception fails a program and an exit status does not; one instance of ``Solution`` for all
+tests of a sample. Its 6 s for a test are elapsed time, ours CPU time. Two things are not taken over: a program there runs
+inside a function, which breaks ``global`` statements, and reads from a stand-in for ``sys.stdin``; here it runs as a program.
 """
 
 from __future__ import annotations

@@ -48,8 +48,7 @@ def take_program(text: str) -> Extraction:
     """
     fences = _fences(text)
     blocks = [(language, block.rstrip()) for language, block in _blocks(text, fences) if block.strip()]
-    if not blocks and len(fences) <= 1 and not any(fence[3] for fence in fences):
-        # No fence, or only the one that closes a block which the prompt had opened.
+    if not fences or _only_closes(text, fences, bool(blocks)):
         bare = (text[: fences[0].start()] if fences else text).strip("\n").rstrip()
         return Extraction(answer=bare if bare.strip() else None, candidates=1 if bare.strip() else 0)
     plain = [block for language, block in blocks if not language]
@@ -57,6 +56,11 @@ def take_program(text: str) -> Extraction:
     kept = [block for block in plain if _STRUCTURE.search(block)] + marked if marked else plain
     kept = [block for block in kept[:-1] if _SUBSTANCE.search(block)][1 - _MAX_BLOCKS :] + kept[-1:]
     return Extraction(answer=f"\n{_BOUNDARY}\n".join(kept) or None, candidates=len(blocks))
+
+
+def _only_closes(text: str, fences: list[re.Match[str]], more: bool) -> bool:
+    """Whether the only fence ends a block that the prompt opened: nothing comes after it, or code that is indented before."""
+    return len(fences) == 1 and not fences[0][3] and (not more or text.lstrip("\n")[:1] in (" ", "\t"))
 
 
 def _fences(text: str) -> list[re.Match[str]]:

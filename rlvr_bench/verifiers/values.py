@@ -21,7 +21,7 @@ _CONTAINERS: dict[str, Any] = {"t": tuple, "l": list, "s": set, "f": frozenset}
 _VIEWS: dict[str, Any] = {"k": type({}.keys()), "v": type({}.values()), "i": type({}.items())}
 _DATES = ("date", "time", "datetime")
 _ARRAYS = frozenset(
-    ["bool", "complex64", "complex128", "float16", "float32", "float64"]
+    ["bool", "str", "complex64", "complex128", "float16", "float32", "float64"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
 _JSON_BITS = 4096  # a longer integer travels in hexadecimal, which is read in linear time
@@ -76,8 +76,10 @@ def _encode_rare(value: Any, keep: Any) -> Any:
             return {tag: [encode(item, keep) for item in value]}
     if isinstance(value, collections.deque):
         return {"q": [[encode(item, keep) for item in collections.deque.__iter__(value)], value.maxlen]}
-    if isinstance(value, (_loaded("numpy", "ndarray"), _loaded("numpy", "generic"))) and value.dtype.name in _ARRAYS:
-        return {"n": [value.dtype.name, list(value.shape), [encode(item, keep) for item in value.ravel().tolist()]]}
+    if isinstance(value, (_loaded("numpy", "ndarray"), _loaded("numpy", "generic"))):
+        name = "str" if value.dtype.kind == "U" else value.dtype.name
+        if name in _ARRAYS:
+            return {"n": [name, list(value.shape), [encode(item, keep) for item in value.ravel().tolist()]]}
     if hasattr(type(value), "__next__"):
         return {"j": [encode(item, keep) for item in itertools.islice(value, _MAX_ITERATED)]}
     plain = _encode_plain(value)
