@@ -129,7 +129,7 @@ def _run(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[st
         _run_program(request["code"], request.get("header", ""))
     os.close(write_end)
     os.close(given)
-    output, ended = _drain(read_end, request["output_bytes"], time.monotonic() + request["wall_s"])
+    output, ended = _drain(read_end, request["output_bytes"], time.monotonic() + request["run_s"])
     os.close(read_end)
     if not ended:
         for kill in (os.killpg, os.kill):

@@ -53,7 +53,7 @@ def _run_program(code: str, case: dict[str, Any], limits: dict[str, Any], sessio
     expected = str(case["output"])
     most = max(limits["output_bytes"], 2 * len(expected))
     request = {"op": "run", "code": code, "header": HEADER, "input": str(case["input"]), "output_bytes": most}
-    reply = session.ask({**request, "wall_s": limits["wall_s"]})
+    reply = session.ask({**request, "run_s": limits["wall_s"]})
     if not reply.get("ended") or reply.get("status") == -signal.SIGXCPU:
         return "timeout"
     if reply.get("status") != 0:
@@ -62,7 +62,7 @@ def _run_program(code: str, case: dict[str, Any], limits: dict[str, Any], sessio
 
 
 def _load_function(code: str, name: str, limits: dict[str, Any], session: Session) -> list[str] | None:
-    loaded = session.load(f"{HEADER}\n{code}", cpu_s=limits["cpu_s"])
+    loaded = session.load(f"{HEADER}\n{code}", cpu_s=limits["cpu_s"], wall_s=limits["wall_s"])
     defined, parses = defined_names(code)
     if parses:
         loaded &= defined  # the imports define an ``add`` too
@@ -72,7 +72,8 @@ def _load_function(code: str, name: str, limits: dict[str, Any], session: Sessio
 
 def _call_function(path: list[str], case: dict[str, Any], limits: dict[str, Any], session: Session) -> str | None:
     arguments = [json.loads(line) for line in str(case["input"]).splitlines() if line.strip()]
-    value = session.call(path, arguments, {}, instantiate=True, cpu_s=limits["cpu_s"])
+    each = {"cpu_s": limits["cpu_s"], "wall_s": limits["wall_s"]}
+    value = session.call(path, arguments, {}, instantiate=True, **each)
     result = (
         list(value) if isinstance(value, tuple) else value
     )  # "don't penalize" tuples; inner ones stay unequal there too

@@ -43,8 +43,12 @@ class Session:
         self._sandbox, self._deadline = sandbox, time.monotonic() + wall_s
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The reply to a request. Raises what the sample raised, or SampleFailure where it gave no reply."""
-        reply = self._sandbox.request(message, self._deadline - time.monotonic())
+        """The reply to a request, within its ``wall_s`` if it has one.
+
+        Raises what the sample raised, or SampleFailure where it gave no reply.
+        """
+        left = self._deadline - time.monotonic()
+        reply = self._sandbox.request(message, min(left, message.get("wall_s", left)))
         if "raised" in reply:
             kind = getattr(builtins, str(reply["raised"]), None)
             known = (

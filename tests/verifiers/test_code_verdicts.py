@@ -85,7 +85,7 @@ def test_what_a_function_returns_compares_as_in_one_process() -> None:
     assert wrongly_judged(RETURNED) == []
 
 
-ADD_ONE = {
+ADD_ONE: dict[str, object] = {
     "prompt": 'def add_one(x: int) -> int:\n    """ Add one.\n    """\n',
     "test": "def check(candidate):\n    assert candidate(1) == 2\n",
     "entry_point": "add_one",
