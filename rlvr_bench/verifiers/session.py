@@ -27,6 +27,8 @@ class Remote:
         object.__setattr__(self, "_number", number)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # NumPy would read our memory where an ``__array_interface__`` says
+            raise AttributeError(name)
         return self._session.attribute(self._number, name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -77,6 +77,7 @@ RETURNED = [
     returns("return sum(a[0])", "assert f(range(4)) == 6; assert f(x for x in [1, 2]) == 3; assert f({1: 2}.values()) == 2", True),
     returns("return Y([1])", "assert f() == 3", False, f"from collections import deque\nclass Y(deque):\n{LIAR}"),
     returns("return Y(5)", "assert f() == 3", False, f"from fractions import Fraction\nclass Y(Fraction):\n{LIAR}"),
+    returns("return Y()", "import numpy; assert numpy.asarray(f()).dtype == object", True, "class Y:\n    __array_interface__ = {'version': 3, 'shape': (1,), 'typestr': '<i8', 'data': (4096, False)}"),
     returns("return np.array([1]).view(Y)", "assert f() == 3", False, f"{NP}\nclass Y(np.ndarray):\n{LIAR}"),
 ]  # fmt: skip
 
