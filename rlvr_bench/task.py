@@ -31,6 +31,7 @@ __all__ = [
     "TaskProblem",
     "describe",
     "gold_response",
+    "is_shipped",
     "join_parameters",
     "list_tasks",
     "load_task",
@@ -126,6 +127,11 @@ def task_folder() -> Path:
 def list_tasks() -> list[str]:
     """Names of the shipped tasks, sorted."""
     return sorted(file.stem for file in task_folder().glob("*.py") if not file.stem.startswith("_"))
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name, its parameters left aside, is that of a shipped task and no path."""
+    return name.partition(":")[0] in list_tasks()
 
 
 def read_task(name: str) -> tuple[Task, Path]:

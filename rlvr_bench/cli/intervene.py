@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments
+from rlvr_bench.cli.options import AsJson, DataDir, OwnTask, RunPath, Timeout, Workers, engine_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +48,8 @@ def intervene(
     seed: Seed = 0,
     name: Name = None,
     model: RunModel = None,
+    task: OwnTask = None,
+    data_dir: DataDir = None,
     engine: Engine = "auto",
     engine_arg: EngineArg = None,
     workers: Workers = None,
@@ -69,6 +71,8 @@ def intervene(
         seed=seed,
         name=name,
         model=model,
+        task=task,
+        data_dir=data_dir,
         engine=engine,
         engine_args=engine_arguments(engine_arg or []),
     )

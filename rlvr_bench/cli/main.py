@@ -24,6 +24,7 @@ from rlvr_bench.cli.options import (
     DryRun,
     Model,
     Models,
+    OwnTask,
     RunPath,
     TaskName,
     TaskNames,
@@ -122,6 +123,8 @@ def sample(model: Model, task: TaskName, options: Any, as_json: AsJson = False) 
 @app.command()
 def grade(
     run: RunPath,
+    task: OwnTask = None,
+    data_dir: DataDir = None,
     workers: Workers = None,
     timeout: Timeout = 5.0,
     allow_unsafe_code: Unsafe = False,
@@ -134,7 +137,7 @@ def grade(
 
     options = _grade_options(workers, timeout, allow_unsafe_code)
     with _bars() as bars:
-        grading, flips = pipeline.grade(run, options, bars)
+        grading, flips = pipeline.grade(run, options, bars, task, data_dir)
     found = pipeline.audit(run, audit, options) if audit else None
 
     def show(console: Console) -> None:

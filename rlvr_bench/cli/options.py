@@ -24,6 +24,7 @@ __all__ = [
     "Model",
     "Models",
     "Out",
+    "OwnTask",
     "RunPath",
     "TaskName",
     "TaskNames",
@@ -50,6 +51,9 @@ MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible
 TASK_HELP = "Task name, or path of your own: ./my_task.py."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 TaskName = Annotated[str, typer.Option("--task", "-t", help=TASK_HELP)]
+OwnTask = Annotated[
+    str | None, typer.Option("--task", "-t", help="File of the run's task, where it is not a shipped one.")
+]
 Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
 TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]
 Budgets = Annotated[str | None, typer.Option("--k", help="Budgets, such as 1,16,256. Default: powers of two, and n.")]

@@ -8,6 +8,7 @@ import msgspec
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.pipeline.options import SampleOptions, check
+from rlvr_bench.pipeline.run_tasks import facts_of
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
 from rlvr_bench.samplers.protocol import Sampler
@@ -79,5 +80,6 @@ def make_manifest(
         else StoppingRule(stop_after=options.stop_after, batch=options.draw_batch),
         n=options.n,
         tools=options.tool_limits,
+        facts=facts_of(loaded.task),
         sessions=(Session.now(options.n, info),),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,9 +13,13 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
 from rlvr_bench.store.places import read_if_there
 
-__all__ = ["SCHEMA", "Manifest", "Session", "installed_packages", "read_manifest"]
+__all__ = ["SCHEMA", "Manifest", "Session", "TaskFacts", "installed_packages", "read_manifest"]
 
 SCHEMA = 1
+# Fields of a manifest in which two sessions of one run may differ.
+_LOOSE = frozenset(
+    ("n", "model", "task_file", "asked", "sessions", "n_problems", "source", "facts", "problems_file_sha256")
+)
 _PACKAGES = (
     "rlvr-bench",
     "numpy",
@@ -58,12 +62,25 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         return cls(started=started, n=n, engine_version=info.version, device=info.device, packages=installed_packages())
 
 
+class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What scoring and rescoring need of a task, kept as data: a run is read where its task file is not.
+
+    ``answer_space``: how many answers the task has, where that is declared; ``gold``: a response that states the gold
+    answer, with ``{answer}`` in it.
+    """
+
+    answer_space: Annotated[int, msgspec.Meta(ge=1)] | None
+    gold: str | None
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """How a run was drawn. Everything but ``n``, ``model``, ``task_file`` and ``sessions`` must agree before a run is
     topped up: weights decide, not the name a checkpoint goes by.
 
     ``sampling`` holds the parameters as resolved, ``asked`` those the user passed; ``n`` is the largest n asked so far.
+    ``problems_sha256`` is of all problems of the task, ``problems_file_sha256`` of the file that holds those asked for.
     ``imported`` names the program that drew a run which we did not: what its files do not say is None or "unknown".
+    Fields with a default are younger than the first runs: None says that the run does not know.
     """
 
     schema: int
@@ -90,15 +107,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[Session, ...]
     imported: str | None = None
     tools: Tools | None = None
+    facts: TaskFacts | None = None
+    problems_file_sha256: str | None = None
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide what a rollout of this run is, by dotted name."""
-        loose = {"n", "model", "task_file", "asked", "sessions", "n_problems", "source"}
         fields: dict[str, Any] = {}
         for name, value in msgspec.to_builtins(self).items():
-            if isinstance(value, dict) and name not in loose:
+            if isinstance(value, dict) and name not in _LOOSE:
                 fields |= {f"{name}.{key}": item for key, item in value.items()}
-            elif name not in loose:
+            elif name not in _LOOSE:
                 fields[name] = value
         return fields
 

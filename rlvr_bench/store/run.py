@@ -17,7 +17,8 @@ from rlvr_bench.errors import RunError, RunMismatch, StorageError
 from rlvr_bench.records import Draw, Problem, Rollout
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
-from rlvr_bench.store.places import is_remote, place, read_whole, write_atomically
+from rlvr_bench.store.places import is_remote, place, read_if_there, read_whole, write_atomically
+from rlvr_bench.store.problem_files import check_problems_file, encode_problems, file_digest
 from rlvr_bench.store.shards import Schedule, ShardFolder
 
 __all__ = [
@@ -103,14 +104,24 @@ class Run:
         self.rollouts = ShardFolder(path / "rollouts", ROLLOUT_SCHEMA)
 
     def problems(self) -> list[Problem]:
-        """The problems this run was asked to draw, in task order."""
+        """The problems this run was asked to draw, in task order. Raises RunError where they are not the manifest's."""
         file = self.path / "problems.jsonl"
         try:
-            return msgspec.json.Decoder(Problem).decode_lines(read_whole(file))
+            content = read_whole(file)
+            problems = msgspec.json.Decoder(Problem).decode_lines(content)
         except StorageError as error:
             raise RunError(str(error)) from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{file}: damaged ({error})") from error
+        check_problems_file(file, content, problems, self.manifest, self._drawn_ids)
+        return problems
+
+    def _drawn_ids(self) -> set[str]:
+        """Ids of the problems that have rollouts."""
+        found: set[str] = set()
+        for table in self.rollouts.read(["problem_id"]):
+            found.update(table["problem_id"].unique().to_pylist())
+        return found
 
     def drawn(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Which rollout indices of each problem are on disk, as one boolean array per problem."""
@@ -133,8 +144,9 @@ class RunWriter:
         self.lock = lock_folder(path)
         try:
             manifest = _agreed(path, wanted)
+            digest = _write_problems(Run(path, manifest), problems)
+            manifest = msgspec.structs.replace(manifest, problems_file_sha256=digest)
             self.run = Run(path, manifest)
-            _write_problems(self.run, problems)
             write_atomically(path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2))
             self._known: set[str] = set()  # names of shards that are accounted for
             self._drawn = self._scan()
@@ -326,9 +338,16 @@ def _agreed(path: Path, wanted: Manifest) -> Manifest:
     return msgspec.structs.replace(old, n=max(old.n, wanted.n), sessions=(*old.sessions, *wanted.sessions))
 
 
-def _write_problems(run: Run, problems: Sequence[Problem]) -> None:
-    """Keep the problems with the run, so that grading needs no data set; a larger --limit adds to them."""
+def _write_problems(run: Run, problems: Sequence[Problem]) -> str | None:
+    """Keep the problems with the run, so that grading needs no data set; a larger --limit adds to them.
+
+    Returns the digest of the file. Whoever was killed between file and manifest left the very problems that are wanted.
+    """
     file = run.path / "problems.jsonl"
-    known = run.problems() if file.exists() else []
-    if len(problems) > len(known):
-        write_atomically(file, msgspec.json.Encoder().encode_lines(problems))
+    wanted, found = encode_problems(problems), read_if_there(file)
+    began = found is not None and (run.path / "manifest.json").exists()
+    if began and found and found != wanted and len(run.problems()) >= len(problems):
+        return file_digest(found)
+    if problems and found != wanted:
+        write_atomically(file, wanted)
+    return file_digest(wanted) if problems else None
