@@ -66,6 +66,9 @@ Limit = Annotated[int | None, typer.Option(help="Only the first so many problems
 OUT_HELP = "Folder of runs, or an address such as s3://bucket/runs; this one goes to OUT/<model>/<task>."
 Out = Annotated[Path, typer.Option(help=OUT_HELP, parser=read_place, metavar="<path>")]
 Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
+SeedScheme = Annotated[
+    int | None, typer.Option(help="2: seeds cover the model (new runs); 1: they do not, as in runs of older versions.")
+]
 Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
 TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
 TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
@@ -101,6 +104,7 @@ def _sampling(
     limit: Limit = None,
     out: Out = Path("runs"),
     seed: Seed = 0,
+    seed_scheme: SeedScheme = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     top_k: TopK = None,

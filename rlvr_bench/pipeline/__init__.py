@@ -14,7 +14,9 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_counts
 from rlvr_bench.importers.regrading import check_gradable, check_responses
+from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
+from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.judging import with_judgements
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
@@ -26,7 +28,7 @@ from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
-from rlvr_bench.store import RunWriter, open_run, run_folder
+from rlvr_bench.store import RunWriter, open_run
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.places import write_atomically
@@ -53,8 +55,12 @@ def evaluate(
     """
     grading = grading or GradeOptions()
     run = sample(model, task, options, progress, grading, engines)
-    _grade(open_run(run), *read_task(task), grading, progress or Silent())
-    return run, score(run)
+    opened, (known, file) = open_run(run), read_task(task)
+    card = standing_scorecard(opened, reading_statements(_permitted(task_verifier(known, file), grading), opened))
+    if card is None:
+        _grade(opened, known, file, grading, progress or Silent())
+        card = score(run)
+    return run, card
 
 
 def sample(
@@ -80,12 +86,17 @@ def sample(
     loaded = load_task(task, options.data_dir)
     template = open_prompt(options.prompt or loaded.task.prompt)
     prompts = render_prompts(template, loaded, options)
+    folder = find_run(options.out, model, loaded.task.name, options.run_name(loaded.task.name))
+    if is_finished(folder, model, loaded, template, options):
+        total = options.n * len(loaded.problems[: options.limit])
+        progress.start("sample", total, total)
+        return folder
     sampler = engines.open(model, loaded, options)
     try:
         sampling = resolve_sampling(loaded.task, options, sampler, prompts)
         manifest = make_manifest(model, loaded, template, options, sampling, sampler.info)
         chosen = loaded.problems[: options.limit]
-        with RunWriter(run_folder(options.out, model, options.run_name(loaded.task.name)), manifest, chosen) as writer:
+        with RunWriter(folder, manifest, chosen) as writer:
             asked = {problem.id: prompts[problem.id] for problem in chosen}
             done = writer.n_drawn(asked, options.n)
             spans = list(writer.missing(asked, options.n, options.draw_batch))

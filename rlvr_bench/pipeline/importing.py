@@ -15,10 +15,11 @@ from rlvr_bench.importers.collecting import Collected, Collector
 from rlvr_bench.importers.counted_runs import write_counts
 from rlvr_bench.importers.files import choose_files
 from rlvr_bench.importers.regrading import check_gradable, check_responses, named_task
+from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.options import GradeOptions, Progress
 from rlvr_bench.pipeline.run_tasks import facts_of, grading_task
 from rlvr_bench.records import Scorecard
-from rlvr_bench.store import SCHEMA, Manifest, run_folder
+from rlvr_bench.store import SCHEMA, Manifest
 from rlvr_bench.store.places import staged, write_atomically
 from rlvr_bench.store.problem_files import encode_problems, file_digest
 from rlvr_bench.store.run import Run
@@ -69,7 +70,7 @@ def import_run(
     chosen, files, notes = choose_files(paths, FORMATS, options.format)
     origin, files = chosen.survey(files)
     manifest = _manifest(chosen, origin, files, options)
-    target = run_folder(options.out, manifest.model, manifest.task)
+    target = find_run(options.out, manifest.model, manifest.task)
     if target.exists():
         raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
     with staged(target) as staging:

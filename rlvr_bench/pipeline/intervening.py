@@ -32,13 +32,14 @@ from rlvr_bench.analysis.interventions import (
     levels_of,
     read_sources,
 )
-from rlvr_bench.errors import EngineError, ModelError, RunError
+from rlvr_bench.errors import BadArgument, EngineError, ModelError, RunError
 from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, Key, Verification, begun, continued
 from rlvr_bench.pipeline.models import open_model
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
 from rlvr_bench.pipeline.run_tasks import grading_task
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Prompt, SamplingParameters
+from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
@@ -103,6 +104,7 @@ def intervene(
     opened = open_run(run)
     read_sources(opened, 1)  # says what is missing before a model is loaded
     loaded = grading_task(opened, options.task, options.data_dir)
+    _check_arguments(opened, options)
     sampler = open_model(options.model or opened.manifest.model, loaded, _sample_options(opened, options))
     try:
         return intervene_with(sampler, opened, loaded.open_verifier(), options, grading, progress or Silent())
@@ -156,6 +158,16 @@ def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
     chat: Literal["auto", "none"] = "none" if run.manifest.chat_template is None else "auto"
     engine = run.manifest.engine if options.engine == "auto" else options.engine
     return SampleOptions(engine=engine, chat_template=chat, token_stats="off", engine_args=options.engine_args)
+
+
+def _check_arguments(run: Run, options: InterveneOptions) -> None:
+    """The model must be the run's: its engine arguments are for the user to give, since they can load code."""
+    if run.manifest.engine_args is None:
+        return
+    before, now = deciding(run.manifest.engine_args), deciding(options.engine_args)
+    for name in dict.fromkeys((*before, *now)):
+        if before.get(name) != now.get(name):
+            raise BadArgument("--engine-arg", name, f"the run has {before.get(name)!r}, asked is {now.get(name)!r}")
 
 
 def _check_sampler(sampler: Sampler, run: Run) -> PrefixSampler:

@@ -60,6 +60,7 @@ class SampleOptions:
     with the unbiased estimator for that rule. ``replicas`` engines draw, on the Ray cluster at ``ray`` (auto or HOST:PORT)
     or, where none is named, on this machine; where a batch is drawn changes nothing in it. ``tools`` lets the model run
     code in at most ``tool_calls`` blocks of ``tool_seconds`` CPU time each; such a run gets a folder of its own.
+    ``seed_scheme`` 2 (a new run's default) covers the model in every seed, 1 does not; a run keeps the one it began with.
     """
 
     n: int = DEFAULT_N
@@ -83,6 +84,7 @@ class SampleOptions:
     tool_seconds: float = Tools().seconds
     replicas: int | None = None
     ray: str | None = None
+    seed_scheme: Literal[1, 2] | None = None
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
@@ -103,6 +105,7 @@ class SampleOptions:
         check(self.tools in (None, "python"), "--tools", self.tools, "must be python")
         check(self.tool_calls >= 1, "--tool-calls", self.tool_calls, "must be at least 1")
         check(self.tool_seconds > 0, "--tool-seconds", self.tool_seconds, "must be above 0")
+        check(self.seed_scheme in (None, 1, 2), "--seed-scheme", self.seed_scheme, "must be 1 or 2")
         check(self.replicas is None or self.replicas >= 1, "--replicas", self.replicas, "must be at least 1")
 
     @property

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,7 +27,7 @@ __all__ = [
     "Span",
     "open_run",
     "rollout_table",
-    "run_folder",
+    "spans_missing",
     "stored_text",
     "text_hash",
 ]
@@ -82,17 +81,6 @@ def text_hash(text: str) -> int:
     """64-bit hash of a response, to count exact duplicates without keeping texts."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
-
-
-def run_folder(out: str | Path, model: str, task: str) -> Path:
-    """``out/<model>/<task>``: a hub id keeps its owner, a path its last two parts, anything else its name."""
-    parts = [part for part in re.split(r"[/\\]+", model.rstrip("/")) if part not in ("", ".", "..")]
-    return place(out) / (_slug("--".join(parts[-2:])) or "model") / _slug(task)
-
-
-def _slug(name: str) -> str:
-    """A name as one plain folder name: ``reasoning_gym:chain_sum,size=5`` becomes ``reasoning_gym-chain_sum-size-5``."""
-    return re.sub(r"[^A-Za-z0-9._@-]+", "-", name).strip("-.")
 
 
 class Run:
@@ -161,10 +149,7 @@ class RunWriter:
 
         The first batch of every problem comes before the second of any, so an interrupted run is even over problems.
         """
-        ids = list(problem_ids)
-        for block in range(0, n, batch):
-            for problem_id in ids:
-                yield from self._gaps(problem_id, block, min(block + batch, n))
+        return spans_missing(self._drawn, problem_ids, n, batch)
 
     def n_drawn(self, problem_ids: Iterable[str], n: int) -> int:
         """Rollouts on disk or waiting to be written, of these problems, with an index below n."""
@@ -246,15 +231,25 @@ class RunWriter:
     def _stray_files(self) -> list[Path]:
         return [file for file in self.run.rollouts.files() if file.name not in self._known]
 
-    def _gaps(self, problem_id: str, start: int, stop: int) -> Iterator[Span]:
-        have = self._drawn.get(problem_id)
-        done = np.zeros(stop - start, dtype=bool)
-        if have is not None:
-            known = have[start:stop]
-            done[: len(known)] = known
-        edges = np.flatnonzero(np.diff(np.concatenate(([True], done, [True]))))
-        for low, high in edges.reshape(-1, 2):
-            yield Span(problem_id, start + int(low), int(high - low))
+
+def spans_missing(
+    drawn: Mapping[str, npt.NDArray[np.bool_]], problem_ids: Iterable[str], n: int, batch: int
+) -> Iterator[Span]:
+    """Spans to be drawn for n rollouts of each problem, as ``RunWriter.missing`` gives them; ``drawn``: by index."""
+    ids = list(problem_ids)
+    for block in range(0, n, batch):
+        for problem_id in ids:
+            yield from _gaps(drawn.get(problem_id), problem_id, block, min(block + batch, n))
+
+
+def _gaps(have: npt.NDArray[np.bool_] | None, problem_id: str, start: int, stop: int) -> Iterator[Span]:
+    done = np.zeros(stop - start, dtype=bool)
+    if have is not None:
+        known = have[start:stop]
+        done[: len(known)] = known
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], done, [True]))))
+    for low, high in edges.reshape(-1, 2):
+        yield Span(problem_id, start + int(low), int(high - low))
 
 
 def open_run(path: str | Path) -> Run:
