@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError, RunMismatch
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
+from rlvr_bench.pipeline.folders import path_digest
 from rlvr_bench.pipeline.forecast import forecast
 from rlvr_bench.samplers.engine_arguments import deciding, recorded
 from rlvr_bench.samplers.seeds import draw_seed
@@ -126,8 +128,12 @@ def options_of(out: Path, **changed: Any) -> dict[str, Any]:
 @pytest.fixture
 def copied(drawn: tuple[Path, Path], tmp_path: Path) -> tuple[Path, Path]:
     """The same, to change; no engine may be loaded."""
-    shutil.copytree(drawn[0], tmp_path / "copy")
-    return tmp_path / "copy", tmp_path / "copy" / "model"
+    out = tmp_path / drawn[0].name
+    shutil.copytree(drawn[0], out)
+    (file,) = (out / "runs").glob(f"*/{TASK}/manifest.json")
+    moved = {"model": str(out / "model"), "model_path": path_digest(str(out / "model"))}
+    file.write_text(json.dumps(json.loads(file.read_text()) | moved))
+    return out, out / "model"
 
 
 @pytest.fixture
@@ -141,7 +147,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_finished_command_again_loads_nothing_and_gives_the_same(drawn: tuple[Path, Path], no_engine: None) -> None:
     out, model = drawn
     run, card = pipeline.evaluate(str(model), TASK, SampleOptions(**options_of(out)), GradeOptions(workers=1))
-    assert card == pipeline.score(run)
+    assert msgspec.json.encode(card) == msgspec.json.encode(pipeline.score(run))
     fewer = SampleOptions(**options_of(out, n=2, limit=2))
     assert pipeline.sample(str(model), TASK, fewer) == run
     with pytest.raises(EngineError, match="an engine is loaded"):
@@ -165,14 +171,14 @@ def test_a_finished_command_again_is_light(drawn: tuple[Path, Path]) -> None:
     ("changed", "named"),
     [
         ({"seed": 1}, "seed: run has 0, asked 1"),
-        ({"temperature": 1.0}, "sampling.temperature"),
+        ({"temperature": 0.9}, "sampling.temperature"),
         ({"max_tokens": 5}, "sampling.max_tokens"),
         ({"draw_batch": 2, "n": 8}, "draw_batch"),
         ({"token_stats": "full", "n": 8}, "token_stats"),
         ({"engine_args": {"trust_remote_code": True}, "n": 8}, "engine_args.trust_remote_code"),
         ({"stop_after": 1, "n": 16}, "stopping"),
         ({"seed_scheme": 1}, "seed_scheme: run has 2, asked 1"),
-        ({"prompt": "raw"}, "prompt"),
+        ({"prompt": "qwen-boxed"}, "prompt"),
     ],
 )
 def test_a_mismatch_is_found_before_an_engine_loads_and_by_a_dry_run(
