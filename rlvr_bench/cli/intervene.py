@@ -9,6 +9,7 @@ from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, DataDir, OwnTask, RunPath, Timeout, Workers, engine_arguments
+from rlvr_bench.cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,7 @@ def intervene(
     if as_json:
         print_json(found)
     else:
-        _show(Console(), found)
+        _show(Terminal(), found)
 
 
 def _show(console: Console, found: Interventions) -> None:
@@ -90,9 +91,11 @@ def _show(console: Console, found: Interventions) -> None:
 
     design = found.design
     console.print(
-        f"[bold]{found.model}[/] on [bold]{design.task}[/]: {found.n_sites:,} tokens swapped ({design.swap}), "
-        f"{design.repeats} continuations with and without; accuracy of the continuations",
-        highlight=False,
+        styled(
+            *((found.model, "bold"), " on ", (design.task, "bold")),
+            f": {found.n_sites:,} tokens swapped ({design.swap}), {design.repeats} continuations with and without; ",
+            "accuracy of the continuations",
+        )
     )
     rows = [_row(effect, design.strata) for effect in found.effects]
     columns = [*design.strata, "tokens", "kept", "swapped", "effect", "95% interval", "p (Holm)"]

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Tools
+from rlvr_bench.store.shard_checks import LARGEST_INDEX
 
 __all__ = ["GradeOptions", "Progress", "SampleOptions", "Silent", "check"]
 
@@ -88,7 +89,7 @@ class SampleOptions:
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
-        check(self.n >= 1, "-n", self.n, "must be at least 1")
+        check(1 <= self.n <= LARGEST_INDEX, "-n", self.n, f"must be at least 1 and at most {LARGEST_INDEX:,}")
         check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
         check(self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more")
         check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must lie in (0, 1]")

@@ -113,7 +113,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None
     draw_batch: int | None
     stopping: StoppingRule | None
-    n: int
+    n: Annotated[int, msgspec.Meta(ge=0)]
     sessions: tuple[Session, ...]
     imported: str | None = None
     tools: Tools | None = None

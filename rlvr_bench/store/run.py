@@ -18,6 +18,7 @@ from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.places import is_remote, place, read_if_there, read_whole, write_atomically
 from rlvr_bench.store.problem_files import check_problems_file, encode_problems, file_digest
+from rlvr_bench.store.shard_checks import LARGEST_INDEX
 from rlvr_bench.store.shards import Schedule, ShardFolder
 
 __all__ = [
@@ -61,6 +62,7 @@ ROLLOUT_SCHEMA = pa.schema(
 )
 
 
+_INDICES = 2**16
 _BARE = ["problem_id", "index", "n_tokens", "finish_reason", "draw_start"]
 
 
@@ -89,7 +91,12 @@ class Run:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.rollouts = ShardFolder(path / "rollouts", ROLLOUT_SCHEMA)
+        self.rollouts = ShardFolder(path / "rollouts", ROLLOUT_SCHEMA, self.largest_index)
+
+    @property
+    def largest_index(self) -> int:
+        """The largest index that a rollout of this run may have, with room for what an older manifest does not say."""
+        return min(LARGEST_INDEX, max(self.manifest.n, _INDICES))
 
     def problems(self) -> list[Problem]:
         """The problems this run was asked to draw, in task order. Raises RunError where they are not the manifest's."""

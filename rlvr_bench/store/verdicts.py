@@ -79,7 +79,7 @@ class Verdicts:
         self.run = run
         self.name, self.version, self.options = name, version, dict(options)
         self.folder = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-        self.shards = ShardFolder(run.path / "verdicts" / self.folder, VERDICT_SCHEMA)
+        self.shards = ShardFolder(run.path / "verdicts" / self.folder, VERDICT_SCHEMA, run.largest_index)
 
     def append(self, rows: Sequence[VerdictRow]) -> None:
         """Write one shard of verdicts."""
