@@ -233,7 +233,9 @@ def test_a_bad_option_is_found_before_an_engine_loads(tmp_path: Path, no_engine:
             ask("zoo:base", TASK, options)
 
 
-def test_an_old_run_says_that_it_does_not_know_and_is_topped_up(copied: tuple[Path, Path]) -> None:
+def test_an_old_run_says_that_it_does_not_know_and_is_topped_up(
+    copied: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
     out, model = copied
     (run,) = (out / "runs").glob(f"*/{TASK}")
     manifest = json.loads((run / "manifest.json").read_text())
@@ -242,6 +244,7 @@ def test_an_old_run_says_that_it_does_not_know_and_is_topped_up(copied: tuple[Pa
     pipeline.evaluate(str(model), TASK, SampleOptions(**options_of(out, n=8)), GradeOptions(workers=1))
     after = open_run(run).manifest
     assert (after.engine_args, after.seed_scheme, after.n) == (None, 1, 8)
+    assert "with which engine arguments is unknown" in caplog.text
 
 
 def test_engine_arguments_reach_the_manifest_from_the_command_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,8 @@ from rlvr_bench.verifiers import Verifier
 
 __all__ = ["is_finished", "standing_scorecard"]
 
+logger = logging.getLogger(__name__)
+
 _LOADED = ("transformers", "vllm")  # engines that load weights from files
 
 
@@ -45,6 +48,10 @@ def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTe
     old = read_manifest(folder / "manifest.json")
     if old is None or engine not in (*_LOADED, "endpoint"):
         return False
+    if old.engine_args is None and old.imported is None:
+        logger.warning(
+            "%s: drawn by an older version: with which engine arguments is unknown, and not compared", folder
+        )
     wanted = _expected(old, engine, model, path, loaded, template, options)
     differing = old.differing(wanted)
     if options.seed_scheme not in (None, old.seed_scheme):
