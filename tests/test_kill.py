@@ -126,12 +126,12 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_kill_leaves_what_was_there_or_all_of_what_comes(tmp_path: Path, verb: str) -> None:
     """Kills over the whole length of a command: after each, every file is the old one or the new one."""
     out, rng = tmp_path / "runs", random.Random(verb)
-    options = SampleOptions(n=64, limit=100, out=out)
+    options = SampleOptions(n=16, limit=100, out=out)
     run, _ = pipeline.evaluate("fake:0.3", "double_countdown", options, GradeOptions(workers=1))
-    (tmp_path / "counts.csv").write_text("problem_id,n,c\n" + "".join(f"p{i},64,{i % 65}\n" for i in range(5000)))
+    (tmp_path / "counts.csv").write_text("problem_id,n,c\n" + "".join(f"p{i},64,{i % 65}\n" for i in range(500)))
     made = tmp_path / "made"
     made.mkdir()
-    command = {
+    made_by = command = {
         "score": other("score", str(run), "--k", "1,2,3"),
         "report": other("report", str(run), "--html", str(made / "page.html")),
         "leaderboard": other("leaderboard", str(run), "--csv", str(made / "board.csv")),
@@ -145,27 +145,18 @@ def test_a_kill_leaves_what_was_there_or_all_of_what_comes(tmp_path: Path, verb:
     length = time.monotonic() - began
     after = files(tmp_path)
     assert before != after
-    for _ in range(4):
+    for _ in range(2):
         shutil.rmtree(made)
         made.mkdir()
         (run / "scorecard.json").write_bytes(before["runs/fake-0.3/double_countdown/scorecard.json"])
-        kill_after(command, length * (0.4 + 0.6 * rng.random()))
+        kill_after(made_by, length * (0.4 + 0.6 * rng.random()))
         for name, content in files(tmp_path).items():
             assert content in (before.get(name), after.get(name)), name
-        if verb == "import":
-            assert files(made).keys() in (set(), {name.removeprefix("made/") for name in after if "made/" in name})
-    if not (made / "runs").exists():  # there is a run already where the last kill came too late
-        subprocess.run(command, check=True, capture_output=True)
+        if verb == "import" and (run_there := made / "runs" / "m" / "t").exists():
+            assert run_there.joinpath("manifest.json").exists()  # a whole run, which the last step may not have scored
+            command = other("score", str(run_there))
+    subprocess.run(command, check=True, capture_output=True)
     assert files(tmp_path) == after
-
-
-def test_a_kill_with_two_replicas_loses_nothing(tmp_path: Path) -> None:
-    require("ray", "ray")
-    extra = ("--engine", "transformers", "--replicas", "2", "--engine-arg", "rows=32")
-    environment = {**os.environ, "RLVR_BENCH_SHARD_SECONDS": "0.2"}
-    assert kill_at_random(tmp_path, random.Random(7), extra, environment), "the run ended before its kill"
-    subprocess.run(command(tmp_path, *extra), check=True, capture_output=True)
-    assert set(rollouts(tmp_path)) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
 
 
 @pytest.mark.vllm
