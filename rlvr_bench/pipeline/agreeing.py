@@ -21,7 +21,7 @@ from rlvr_bench.samplers.model_files import stored_template, weights_digest
 from rlvr_bench.scorers.scorecard import how_scored
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.places import is_remote, read_if_there
+from rlvr_bench.store.places import files_in, is_remote, read_if_there
 from rlvr_bench.store.problem_files import encode_problems
 from rlvr_bench.store.run import Run, spans_missing
 from rlvr_bench.store.verdicts import Verdicts, current_grading
@@ -72,8 +72,9 @@ def standing_scorecard(run: Run, verifier: Verifier) -> Scorecard | None:
         return None
     if grading.folder != Verdicts(run, verifier.name, verifier.version, verifier.options).folder:
         return None
-    changed = [run.path / name for name in ("audit.json", "judging.json", "problems.jsonl", "grading.json")]
-    if any(other.exists() and other.stat().st_mtime_ns > file.stat().st_mtime_ns for other in changed):
+    read = [run.path / name for name in ("audit.json", "judging.json", "problems.jsonl", "grading.json")]
+    read += [*run.rollouts.files(), *files_in(run.path / "verdicts" / grading.folder, ".parquet")]
+    if any(other.exists() and other.stat().st_mtime_ns > file.stat().st_mtime_ns for other in read):
         return None
     try:
         card = msgspec.json.decode(file.read_bytes(), type=Scorecard)
