@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rlvr_bench.cli.messages import STDERR
 from rlvr_bench.cli.options import AsJson, Out
+from rlvr_bench.cli.terminal import Terminal, write_json
 
 __all__ = ["register"]
 
@@ -60,8 +59,8 @@ def import_(
         imported = import_run(files, options)
     if as_json:
         content = msgspec.json.encode(imported, enc_hook=str)
-        sys.stdout.write(msgspec.json.format(content, indent=1).decode() + "\n")
+        write_json(msgspec.json.format(content, indent=1) + b"\n")
         return
     for note in imported.notes:
         STDERR.print(f"note: {note}", markup=False, soft_wrap=True)
-    show_scorecard(Console(), imported.scorecard, imported.run)
+    show_scorecard(Terminal(), imported.scorecard, imported.run)

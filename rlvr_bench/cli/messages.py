@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 
-from rich.console import Console
+from rlvr_bench.cli.terminal import Terminal, write_json
 
 __all__ = ["STDERR", "MessageHandler", "print_json"]
 
-STDERR = Console(stderr=True, highlight=False)
+STDERR = Terminal(stderr=True)
 
 
 class MessageHandler(logging.Handler):
@@ -23,4 +22,4 @@ def print_json(value: object) -> None:
     """Print a result of the library on standard output; paths become text."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1).decode() + "\n")
+    write_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1) + b"\n")

@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 
 from rlvr_bench.auditing import Audit
+from rlvr_bench.cli.terminal import styled
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.scorers.guessing import NEGLIGIBLE
@@ -25,7 +25,7 @@ def show_table(console: Console, title: str, columns: list[str], rows: list[list
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
 
 
@@ -33,9 +33,15 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     """What ``evaluate`` and ``score`` print: pass@k, the boundary, how the policy spreads, quality, and the files."""
     run = scorecard.run
     console.print(
-        f"[bold]{run['model']}[/] on [bold]{run['task']}[/]: {run['n_problems_drawn']} problems, "
-        f"{_span(run['n_min'], run['n_max'])} rollouts each, {_drawn_how(run)}",
-        highlight=False,
+        styled(
+            *(
+                (str(run["model"]), "bold"),
+                " on ",
+                (str(run["task"]), "bold"),
+                f": {run['n_problems_drawn']} problems, ",
+            ),
+            f"{_span(run['n_min'], run['n_max'])} rollouts each, {_drawn_how(run)}",
+        )
     )
     guesses = _guesses(scorecard.estimates)
     rows = [_pass_row(e, guesses.get(e.k)) for e in _shown_curve(scorecard.estimates)]

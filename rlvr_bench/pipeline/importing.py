@@ -14,11 +14,14 @@ from rlvr_bench.importers import FORMATS, Format, Origin
 from rlvr_bench.importers.collecting import Collected, Collector
 from rlvr_bench.importers.counted_runs import write_counts
 from rlvr_bench.importers.files import choose_files
-from rlvr_bench.importers.regrading import check_gradable, named_task
+from rlvr_bench.importers.regrading import check_gradable, check_responses, named_task
+from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.options import GradeOptions, Progress
+from rlvr_bench.pipeline.run_tasks import facts_of, grading_task
 from rlvr_bench.records import Scorecard
-from rlvr_bench.store import SCHEMA, Manifest, run_folder
+from rlvr_bench.store import SCHEMA, Manifest
 from rlvr_bench.store.places import staged, write_atomically
+from rlvr_bench.store.problem_files import encode_problems, file_digest
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading
 from rlvr_bench.task import LoadedTask
@@ -67,7 +70,7 @@ def import_run(
     chosen, files, notes = choose_files(paths, FORMATS, options.format)
     origin, files = chosen.survey(files)
     manifest = _manifest(chosen, origin, files, options)
-    target = run_folder(options.out, manifest.model, manifest.task)
+    target = find_run(options.out, manifest.model, manifest.task)
     if target.exists():
         raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
     with staged(target) as staging:
@@ -78,7 +81,7 @@ def import_run(
         collected = collector.finish()
         _write(collector, collected, options)
     if options.regrade:
-        pipeline.grade(target, grading, progress)
+        pipeline.grade(target, grading, progress, options.task)
     told = (*notes, *origin.notes, *_notes(collected, counts=collector.counts_only))
     return Imported(run=target, scorecard=pipeline.score(target), notes=told)
 
@@ -117,19 +120,22 @@ def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: Im
         n=0,
         sessions=(),
         imported=chosen.name,
+        facts=facts_of(known[0]) if known else None,
     )
 
 
 def _write(collector: Collector, collected: Collected, options: ImportOptions) -> None:
     """Everything but the shards, which are there: problems, manifest, and which verdicts are in force."""
     run, total = collector.run, sum(collected.n)
+    content = encode_problems(collected.problems)
     manifest = msgspec.structs.replace(
         run.manifest,
         n=max(collected.n),
         n_problems=len(collected.problems),
         problems_sha256=collected.digest,
+        problems_file_sha256=file_digest(content),
     )
-    write_atomically(run.path / "problems.jsonl", msgspec.json.Encoder().encode_lines(collected.problems))
+    write_atomically(run.path / "problems.jsonl", content)
     if collector.counts_only:
         if options.regrade:
             raise RunError(f"{run.manifest.source}: counts without responses; there is nothing to grade")
@@ -137,7 +143,9 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions) -
         counts = zip(names, collected.n, collected.c, strict=True)
         write_counts(run, counts, _counted_grading(collector, collected))
     elif options.regrade:
-        check_gradable(Run(run.path, manifest))
+        staged_run = Run(run.path, manifest)
+        check_responses(staged_run)
+        check_gradable(staged_run, grading_task(staged_run, options.task))
     elif collected.unjudged == total:
         raise DataError(
             f"{run.manifest.source}: no response has a verdict of its own. Evaluate them with {run.manifest.imported} "

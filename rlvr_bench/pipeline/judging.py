@@ -30,7 +30,7 @@ from rlvr_bench.store import open_run
 from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
-from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading, status_columns
+from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading, status_columns
 from rlvr_bench.verifiers import FunctionVerifier, VerifierPool
 from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
 
@@ -254,7 +254,8 @@ def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequ
         return scorecard
     try:
         judging = msgspec.json.decode(file.read_bytes(), type=Judging)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        check_folder_name(judging.folder)
+    except (msgspec.DecodeError, ValueError) as error:
         raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench judge {run.path}` again.") from error
     votes = _read_votes(ShardFolder(run.path / "judgements" / judging.folder, _SCHEMA))
     correct = _correct(run)

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.pipeline.folders import path_digest
 from rlvr_bench.pipeline.options import SampleOptions, check
+from rlvr_bench.pipeline.run_tasks import facts_of
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
+from rlvr_bench.samplers.engine_arguments import recorded
+from rlvr_bench.samplers.model_files import companion_digests
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.store import SCHEMA, Manifest, Session
 from rlvr_bench.task import LoadedTask, Task
@@ -79,5 +83,10 @@ def make_manifest(
         else StoppingRule(stop_after=options.stop_after, batch=options.draw_batch),
         n=options.n,
         tools=options.tool_limits,
+        facts=facts_of(loaded.task),
+        engine_args=recorded(options.engine_args),
+        model_files=companion_digests(info.model) if info.engine in ("transformers", "vllm") else None,
+        seed_scheme=options.seed_scheme or 2,
+        model_path=path_digest(model),
         sessions=(Session.now(options.n, info),),
     )

@@ -19,8 +19,9 @@ import torch
 import transformers
 from torch import Tensor
 
-from rlvr_bench.errors import BadArgument, ModelError
+from rlvr_bench.errors import ModelError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
+from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.model_files import cut_at_stop, render, response_texts, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
 from rlvr_bench.samplers.summary import summarise
@@ -33,7 +34,6 @@ _CACHE_BYTES = 2 * 2**30  # KV cache of a window at most (on a GPU: half of what
 _LOGIT_BYTES = 256 * 2**20  # one step's float32 logits at most
 _PREFIXES = 32  # prompts whose next token is looked at together
 _CHUNK = 64  # uniform numbers drawn ahead per rollout
-_ENGINE_ARGS = ("attn_implementation", "device", "dtype", "rows", "threads", "trust_remote_code")
 # Below this many parameters an operation is too short to share: on a busy machine two threads that wait for each other at
 # every one of them were measured up to 50 times slower than one.
 _ONE_THREAD_PARAMETERS = 20_000_000
@@ -47,8 +47,7 @@ class TransformersSampler:
     def __init__(self, options: SamplerOptions) -> None:
         """Load tokenizer and weights. Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
         args = dict(options.engine_args)
-        if unknown := sorted(set(args) - set(_ENGINE_ARGS)):
-            raise BadArgument("--engine-arg", unknown[0], f"the transformers engine takes {', '.join(_ENGINE_ARGS)}")
+        check_engine_arguments("transformers", args, options.token_stats)
         self._options = options
         self._device = torch.device(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
         self._rows = int(args.pop("rows", _ROWS))

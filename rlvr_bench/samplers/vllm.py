@@ -29,6 +29,7 @@ import msgspec
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
 from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.model_files import (
     check_context,
     render,
@@ -290,12 +291,7 @@ def _step(engine: Any) -> list[Any]:
 
 
 def _check_arguments(options: SamplerOptions) -> None:
-    own = {"model": "it is --model", "worker_extension_cls": "the sampler loads its own worker extension"}
-    if options.token_stats != "off":
-        own["logprobs_mode"] = "token statistics are those of the raw logits; sample with token statistics off"
-    for name, reason in own.items():
-        if name in options.engine_args:
-            raise BadArgument(f"engine argument {name}", options.engine_args[name], f"not allowed: {reason}")
+    check_engine_arguments("vllm", options.engine_args, options.token_stats)
     if options.model.startswith(("/", "./", "../", "~")) and not Path(options.model).is_dir():
         raise ModelError(f"there is no model directory {options.model}")
 

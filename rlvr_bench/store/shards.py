@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.store.places import files_in, is_remote, make_folder, move, read_whole, write_atomically
+from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table
 
 __all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]
 
@@ -81,9 +82,11 @@ def sparing_patience(elapsed_s: float) -> float:
 class ShardFolder:
     """An append-only collection of parquet shards in one folder."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, largest: int = LARGEST_INDEX) -> None:
+        """``largest``: the largest rollout index there may be."""
         self.path = path
         self.schema = schema
+        self._largest = largest
         self._next: int | None = None
 
     def files(self) -> list[Path]:
@@ -112,7 +115,7 @@ class ShardFolder:
         """``read``, each shard with its file, that sets damaged ones aside: for whoever can make their rows again."""
         for file, content in self._contents():
             if _fits(file, content):
-                yield file, _table(content, columns)
+                yield file, self._checked(file, content, columns)
             else:
                 self.set_aside(file, _DAMAGED)
 
@@ -140,7 +143,18 @@ class ShardFolder:
                 raise RunError(
                     f"{file} is damaged (checksum). Run the same evaluate or sample again: it redraws what was lost."
                 )
-            yield file, _table(content, columns)
+            yield file, self._checked(file, content, columns)
+
+    def _checked(self, file: Path, content: bytes, columns: Sequence[str] | None) -> pa.Table:
+        """A shard's table. Raises RunError where its content is none that we write."""
+        try:
+            metadata = pq.read_metadata(pa.BufferReader(content))
+            check_metadata(file, metadata, self.schema)
+            table = _table(content, columns)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0][:200]})") from error
+        check_table(file, table, self.schema, columns, self._largest)
+        return table
 
     def _contents(self, files: Sequence[Path] | None = None) -> Iterator[tuple[Path, bytes]]:
         """Files with their contents, in order; from a storage, a few are fetched ahead."""
@@ -168,4 +182,5 @@ def _fits(file: Path, content: bytes) -> bool:
 
 
 def _table(content: bytes, columns: Sequence[str] | None) -> pa.Table:
-    return pq.read_table(pa.BufferReader(content), columns=None if columns is None else list(columns))
+    # Not read_table: it brings pandas along, which takes longer than most shards.
+    return pq.ParquetFile(pa.BufferReader(content)).read(columns=None if columns is None else list(columns))

@@ -19,7 +19,7 @@ from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.text_rules import RULES_VERSION, TextFlags
 
-__all__ = ["VERDICT_SCHEMA", "Grading", "VerdictRow", "Verdicts", "current_grading"]
+__all__ = ["VERDICT_SCHEMA", "Grading", "VerdictRow", "Verdicts", "check_folder_name", "current_grading"]
 
 VERDICT_SCHEMA = pa.schema(
     [
@@ -79,7 +79,7 @@ class Verdicts:
         self.run = run
         self.name, self.version, self.options = name, version, dict(options)
         self.folder = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-        self.shards = ShardFolder(run.path / "verdicts" / self.folder, VERDICT_SCHEMA)
+        self.shards = ShardFolder(run.path / "verdicts" / self.folder, VERDICT_SCHEMA, run.largest_index)
 
     def append(self, rows: Sequence[VerdictRow]) -> None:
         """Write one shard of verdicts."""
@@ -137,9 +137,18 @@ def current_grading(run: Run) -> Grading | None:
     if content is None:
         return None
     try:
-        return msgspec.json.decode(content, type=Grading)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        grading = msgspec.json.decode(content, type=Grading)
+        for name in (grading.folder, grading.verifier):
+            check_folder_name(name)
+    except (msgspec.DecodeError, ValueError) as error:
         raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench grade {run.path}` again.") from error
+    return grading
+
+
+def check_folder_name(name: str) -> None:
+    """Raises ValueError for a name that leads out of its folder: a run's files may come from anybody."""
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError(f"{name!r} is no plain folder name")
 
 
 def status_columns(
