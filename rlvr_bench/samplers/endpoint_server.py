@@ -8,22 +8,28 @@ the model's generation config, llama.cpp has one of its own) is spelled out wher
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
 
-from rlvr_bench.errors import BadArgument, EngineError, UnknownName
+from rlvr_bench.errors import EngineError
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
-from rlvr_bench.samplers.endpoint_client import Address, Client, Failed
+from rlvr_bench.samplers.endpoint_client import Address, Client
+from rlvr_bench.samplers.endpoint_content import most_bytes
+from rlvr_bench.samplers.endpoint_failures import Failed
+from rlvr_bench.samplers.endpoint_models import Card, find_model, read_tokens, read_version
 from rlvr_bench.samplers.endpoint_replies import Choice, columns, positions, read_choices
 from rlvr_bench.samplers.vllm_worker import COLUMNS
 
 __all__ = ["Dialect", "Server", "begun_text", "learn"]
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +39,6 @@ _PATHS: dict[Route, str] = {"completions": "/completions", "chat": "/chat/comple
 _TOP = 20  # as many as vLLM's and OpenAI's servers give
 _SEED_BITS = 62  # leaves room for + i in a signed 64-bit seed; see ``seeds.draw_seed``
 _PROMPTS_KEPT = 4096
-_LISTED = 20
 _MANY = 4
 _PROBE = Prompt(
     problem_id="probe", text="Name a few numbers:", messages=({"role": "user", "content": "Name a few numbers."},)
@@ -98,14 +103,14 @@ def child_seed(seed: int, i: int) -> int:
 class Server:
     """One model behind one address. All coroutines belong to the client's event loop."""
 
-    def __init__(self, client: Client, address: Address, *, chat: bool, measure: bool) -> None:
+    def __init__(self, client: Client, address: Address, *, chat: bool, measure: bool, vllm_routes: bool) -> None:
         """Nothing is asked yet: ``connect`` does."""
         self._client, self._address = client, address
-        self._measure = measure
+        self._chat, self._measure, self._vllm_routes = chat, measure, vllm_routes
         self._dialects: dict[Route, Dialect] = {}
         self._learning = asyncio.Lock()
         self._prompts: OrderedDict[str, tuple[Prompt, list[int]]] = OrderedDict()
-        self.card: dict[str, Any] = {}
+        self.card: Card
         self.version = "unknown"
         self.tokenizes = False
         self.templated = chat
@@ -114,18 +119,38 @@ class Server:
     @property
     def model(self) -> str:
         """The model's name at this server."""
-        return str(self.card["id"])
+        return self.card.id
 
     async def connect(self) -> None:
-        """Find the model and learn what the server can do. Raises Failed, EngineError, BadArgument, UnknownName."""
-        self.card = await _find_model(self._client, self._address)
-        owner = str(self.card.get("owned_by") or "")
-        version = await _or_none(self._client.get(f"{self._address.root}/version", retries=0))
-        self.version = f"{owner} {(version or {}).get('version') or ''}".strip() or "unknown"
-        self.tokenizes = await _or_none(self._tokenize({"prompt": _PROBE.text})) is not None
+        """Find the model and learn what the server can do.
+
+        Raises Failed where it does not answer to the end, EngineError, BadArgument, UnknownName.
+        """
+        self.card, version = await find_model(self._client, self._address), ""
+        if self._vllm_routes:
+            get = self._client.get(f"{self._address.root}/version")
+            version = read_version(await self._optional("/version", get) or {})
+            tokenize = self._tokenize({"prompt": _PROBE.text})
+            self.tokenizes = bool(await self._optional("/tokenize", tokenize))
+        self.version = f"{self.card.owner} {version}".strip() or "unknown"
         if self.templated:
             self.templated = await self._has_template()
         self.main = await self._dialect("chat" if self.templated and not self.tokenizes else "completions")
+
+    def inferred(self) -> dict[str, str]:
+        """What the server was found to take, in words; it decides what is drawn, or what is known of it."""
+        raw = "the server has no chat endpoint or template" if self._chat else "as asked"
+        main = self.main
+        law = "off" if not self._measure else f"top {main.top}" if main.top else "none"
+        return {
+            "prompts": "messages, through the server's chat template" if self.templated else f"raw text: {raw}",
+            "route": main.route,
+            "responses": "several a request" if main.many else "one a request",
+            "seeds": f"{main.seed_bits} bits" if main.seed_bits else "none",
+            "sampling": "spelled out" if main.explicit else "top-k, min-p and penalties are the server's own",
+            "log-probabilities": "exact statistics" if main.exact else law,
+            "token counts": "from /tokenize" if self.tokenizes else "none",
+        }
 
     async def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt as the model sees it, a begun response behind it.
@@ -179,21 +204,51 @@ class Server:
         self, dialect: Dialect, content: dict[str, Any], sampling: SamplingParameters, n: int, seed: int
     ) -> list[Choice]:
         body = {"model": self.model, **content, **dialect.body(sampling, n, seed)}
-        return await self._client.post(f"{self._address.base}{_PATHS[dialect.route]}", body, read_choices)
+        limit, probing = sampling.max_tokens, sampling in (_HOT, _PLAIN)
+        return await self._client.post(
+            f"{self._address.base}{_PATHS[dialect.route]}",
+            body,
+            functools.partial(read_choices, n=n, max_tokens=limit),
+            max_tokens=None if probing else limit,
+            most=most_bytes(2 * n * limit, dialect.top),
+        )
 
     async def _tokenize(self, content: dict[str, Any]) -> list[int]:
         body = {"model": self.model, **content}
-        return await self._client.post(f"{self._address.root}/tokenize", body, _read_tokens, retries=1)
+        return await self._client.post(f"{self._address.root}/tokenize", body, read_tokens)
+
+    async def _optional(self, path: str, work: Awaitable[T]) -> T | None:
+        """The result of a route of vLLM's own, None where the server has none. Raises Failed where that is not clear."""
+        try:
+            return await work
+        except Failed as failure:
+            if failure.says_no_route() or failure.other_meaning or (failure.is_malformed and path == "/version"):
+                return None
+            failure.args = (f"{failure} (at {path}, which --engine-arg vllm_routes=off leaves alone)",)
+            raise
 
     async def _has_template(self) -> bool:
-        """Whether messages can be sent: a base model's server has no template to put them in."""
-        if self.tokenizes:
-            found = await _or_none(self._tokenize(self._content(_PROBE))) is not None
-        else:
-            found = await _or_none(self._dialect("chat")) is not None
-        if not found:
-            log.info("%s has no chat template: prompts go as raw text", self.model)
-        return found
+        """Whether messages can be sent: a base model's server has no template to put them in.
+
+        Raises Failed where the server does not say.
+        """
+        try:
+            if self.tokenizes:
+                return bool(await self._tokenize(self._content(_PROBE)))
+        except Failed as failure:
+            if failure.says_no_template():
+                return False
+            if not failure.says_unsupported("messages", "prompt"):
+                raise
+            self.tokenizes = False  # of raw text alone: whether there is a template is for the chat route to say
+        try:
+            await self._dialect("chat")
+        except Failed as failure:
+            if failure.says_no_template() or failure.says_no_route("chat", "messages"):
+                return False
+            failure.args = (f"{failure} (at /chat/completions; --chat-template none sends prompts as raw text)",)
+            raise
+        return True
 
     async def _dialect(self, route: Route) -> Dialect:
         async with self._learning:
@@ -208,71 +263,33 @@ class Server:
         return self._dialects[route]
 
 
-# ------------------------------------------------------------------------------------------- getting acquainted
-async def _find_model(client: Client, address: Address) -> dict[str, Any]:
-    """What /models says of the model that is meant."""
-    base, failure = address.base, None
-    listing: Any = {}
-    for retries in (0, None):  # a server that is not there is told at once, one that is still loading is waited for
-        try:
-            listing = await client.get(f"{base}/models", retries=retries)
-        except Failed as error:
-            failure = error
-            if failure.status is None or not failure.transient:
-                break
-        else:
-            failure = None
-            break
-    if failure is not None and failure.status is None:
-        raise EngineError(f"cannot reach {base}: {failure}; is the server running?")
-    if failure is not None and failure.status != 404:
-        raise failure
-    cards = [card for card in listing.get("data") or () if isinstance(card, dict) and card.get("id")]
-    return _choose(cards, address.model, base)
-
-
-def _choose(cards: Sequence[dict[str, Any]], wanted: str | None, base: str) -> dict[str, Any]:
-    names = [str(card["id"]) for card in cards]
-    if wanted is not None:
-        if cards and wanted not in names:
-            raise UnknownName("model", wanted, names[:_LISTED], f"(at {base})")
-        return next((card for card in cards if card["id"] == wanted), {"id": wanted})
-    if not cards:
-        raise EngineError(f"{base} lists no models: the URL usually ends in /v1; or name a model as {base}#MODEL")
-    if len(cards) > 1:
-        listed = ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)
-        raise BadArgument("--model", base, f"it serves several models; name one as {base}#MODEL: {listed}")
-    return cards[0]
-
-
-def _read_tokens(reply: Any) -> list[int]:
-    """Read the answer of vLLM's /tokenize; others have an endpoint of that name and mean something else."""
-    tokens = reply.get("tokens")
-    if not isinstance(tokens, list) or not tokens or reply.get("count") != len(tokens):
-        raise Failed("does not count tokens")
-    return [int(token) for token in tokens]
-
-
-async def _or_none(work: Awaitable[Any]) -> Any:
-    """The result, or None where the server has no such thing. Raises Failed where it refuses access or cannot answer."""
-    try:
-        return await work
-    except Failed as failure:
-        if failure.status in (401, 403) or (failure.status is None and failure.transient):
-            raise
-        return None
-
-
 # ------------------------------------------------------------------------------------------- learning a dialect
 Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
 
-_EXTRAS: tuple[tuple[dict[str, Any], ...], ...] = (
-    ({"explicit": True},),
-    ({"ids": True},),
-    ({"top": _TOP}, {"top": 5}),
-    ({"many": True},),
-    ({"seed_bits": _SEED_BITS}, {"seed_bits": 31}),
+# What may be added to a plain request, in steps of alternatives, and how a refusal names it.
+_EXTRAS: tuple[tuple[tuple[dict[str, Any], ...], tuple[str, ...]], ...] = (
+    (({"explicit": True},), ("top_k", "min_p", "repetition_penalty")),
+    (({"ids": True},), ("return_token_ids", "return_tokens_as_token_ids")),
+    (({"top": _TOP}, {"top": 5}), ("logprobs", "top_logprobs")),
+    (({"many": True},), ("n", "best_of", "multiple")),
+    (({"seed_bits": _SEED_BITS}, {"seed_bits": 31}), ("seed",)),
 )
+_EVERY_NAME = tuple(name for _, names in _EXTRAS for name in names)
+
+
+async def _unless(work: Awaitable[T], proof: Callable[[Failed], bool]) -> T | None:
+    """The result, or None where the failure is a proof that the server has no such thing. Raises Failed for any other."""
+    try:
+        return await work
+    except Failed as failure:
+        if proof(failure):
+            return None
+        raise
+
+
+async def _if_taken(work: Awaitable[T], names: Sequence[str]) -> T | None:
+    """The result, or None where the server says that it does not take these parameters. Raises Failed for any other."""
+    return await _unless(work, lambda failure: failure.says_unsupported(*names))
 
 
 async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
@@ -282,7 +299,7 @@ async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
     """
     if measure and route == "completions":
         exact = Dialect(route=route, top=COLUMNS, exact=True)
-        choices = await _or_none(ask(exact, _HOT, _MANY))
+        choices = await _if_taken(ask(exact, _HOT, _MANY), _EVERY_NAME)
         if choices and _has_columns(choices):
             await _check_law(ask, exact, choices)
             return exact
@@ -301,22 +318,21 @@ async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
 
 async def _richest(ask: Ask, wanted: Dialect) -> tuple[Dialect, list[Choice]]:
     """Everything at once, which most servers take; else one thing after another on top of what must be."""
-    if (choices := await _or_none(ask(wanted, _HOT, _MANY))) is not None:
+    # A refusal of everything at once proves nothing of any part: that is what the steps are for.
+    choices = await _unless(ask(wanted, _HOT, _MANY), lambda failure: failure.is_definite)
+    if choices is not None:
         return wanted, choices
     found = msgspec.structs.replace(wanted, explicit=False, ids=False, top=0, many=False, seed_bits=0)
-    renamed = msgspec.structs.replace(found, limit="max_completion_tokens")
-    if (choices := await _or_none(ask(renamed, _HOT, 1))) is not None:
-        found = renamed
-    if (again := await _or_none(ask(msgspec.structs.replace(found, limit="max_tokens"), _HOT, 1))) is not None:
-        found, choices = msgspec.structs.replace(found, limit="max_tokens"), again
+    choices = await _if_taken(ask(found, _HOT, 1), ["max_tokens"])
     if choices is None:
-        choices = await ask(found, _HOT, 1)  # raises what the server has to say
-    for alternatives in _EXTRAS:
+        found = msgspec.structs.replace(found, limit="max_completion_tokens")
+        choices = await ask(found, _HOT, 1)
+    for alternatives, names in _EXTRAS:
         for change in alternatives:
             if "top" in change and not wanted.top:
                 continue
             richer = msgspec.structs.replace(found, **change)
-            answer = await _or_none(ask(richer, _HOT, _MANY if richer.many else 1))
+            answer = await _if_taken(ask(richer, _HOT, _MANY if richer.many else 1), names)
             if answer is not None:
                 found, choices = richer, answer
                 break
@@ -332,8 +348,8 @@ def _has_columns(choices: Sequence[Choice]) -> bool:
 
 async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
     """The first token's entropy must not depend on how it is sampled."""
-    (plain, *_) = await ask(dialect, _PLAIN, 1)
-    first, second = float(columns(hot[0]).entropy[0]), float(columns(plain).entropy[0])
+    found = [columns(choice).entropy for choice in (*hot, *await ask(dialect, _PLAIN, 1))]
+    first, second = (float(next((law[0] for law in laws if len(law)), np.nan)) for laws in (found[:-1], found[-1:]))
     if abs(first - second) > _SAME_LAW:
         raise EngineError(
             f"this server measures the law it samples from, not the model's own (entropy {first:.3f} when hot, "
