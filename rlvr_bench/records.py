@@ -171,7 +171,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     ``token_stats`` is ``exact`` (over the full vocabulary), ``bounds`` (from truncated logprobs) or ``none``;
     ``chat_template`` the SHA-256 of the template that was applied, or None where prompts are sent as raw text;
-    ``inferred`` what a server was found to take, by requests of a few tokens, in words.
+    ``inferred`` what a server was found to take, by requests of a few tokens, in words; ``cautions`` what of it changes
+    the meaning of the numbers.
     """
 
     engine: str
@@ -184,6 +185,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     device: str
     inferred: dict[str, str] = {}
+    cautions: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from rlvr_bench.analysis.token_categories import RULES_VERSION, TokenPieces, cat
 from rlvr_bench.errors import BadArgument, RlvrBenchError, RunError
 from rlvr_bench.pipeline.models import is_endpoint, resolve_model
 from rlvr_bench.pipeline.options import Progress, Silent, check
+from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.records import Estimate
 from rlvr_bench.samplers import SamplerOptions, resolve_engine
 from rlvr_bench.samplers.model_files import weights_digest
@@ -63,6 +64,7 @@ class RescoreOptions:
         check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must lie in (0, 1)")
 
 
+@with_progress
 def rescore(
     run: str | Path, model: str, options: RescoreOptions | None = None, progress: Progress | None = None
 ) -> Rescoring:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.pipeline.cautions import cautions
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
@@ -54,6 +55,7 @@ def make_manifest(
     sampling: SamplingParameters,
     info: EngineInfo,
 ) -> Manifest:
+    warnings = cautions(loaded.task, options, sampling, info)
     return Manifest(
         schema=SCHEMA,
         task=loaded.task.name,
@@ -79,5 +81,6 @@ def make_manifest(
         else StoppingRule(stop_after=options.stop_after, batch=options.draw_batch),
         n=options.n,
         tools=options.tool_limits,
-        sessions=(Session.now(options.n, info),),
+        sessions=(Session.now(options.n, info, warnings),),
+        inferred=dict(info.inferred),
     )

@@ -238,4 +238,5 @@ def _describe(server: Server, address: Address) -> EngineInfo:
         dtype="server",
         device="server",
         inferred=server.inferred(),
+        cautions=server.cautions(),
     )

@@ -48,14 +48,13 @@ async def find_model(client: Client, address: Address) -> Card:
     A server that is not there is reported at once; one that is still loading, or in trouble, is asked again. Raises
     Failed, EngineError, BadArgument, UnknownName.
     """
-    url, listing = f"{address.base}/models", {}
+    failure: Failed | None = None
+    listing: dict[str, Any] = {}
     try:
-        listing = await _asked(client, url)
+        listing = await _asked(client, f"{address.base}/models")
     except Failed as error:
         failure = error
-        if failure.says_no_route():
-            failure = None
-    else:
+    if failure is not None and failure.says_no_route():
         failure = None
     if failure is not None and failure.status is None:
         raise EngineError(f"cannot reach {address.base}: {failure}; is the server running?")

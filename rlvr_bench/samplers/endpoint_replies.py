@@ -99,12 +99,12 @@ def read_choices(reply: dict[str, Any], n: int | None = None, max_tokens: int | 
 
 def _in_order(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """By index; some servers give none, which must then be so for all."""
-    indices = [choice.get("index") for choice in choices]
-    if all(index is None for index in indices):
+    if all(choice.get("index") is None for choice in choices):
         return choices
-    if any(type(index) is not int for index in indices) or sorted(indices) != list(range(len(choices))):
+    indices = {index: choice for choice in choices if type(index := choice.get("index")) is int}
+    if sorted(indices) != list(range(len(choices))):
         raise Failed.malformed("answered with responses whose indices do not count them")
-    return sorted(choices, key=lambda choice: int(choice["index"]))
+    return [indices[i] for i in range(len(choices))]
 
 
 def _choice(choice: dict[str, Any], counted: int | None) -> Choice:

@@ -152,6 +152,16 @@ class Server:
             "token counts": "from /tokenize" if self.tokenizes else "none",
         }
 
+    def cautions(self) -> tuple[str, ...]:
+        """What of it changes the meaning of the numbers."""
+        found = self.inferred()
+        lacking = {
+            "raw prompts": self._chat and not self.templated and f"prompts are sent as {found['prompts']}",
+            "own sampling": not self.main.explicit and f"the server takes no top-k of ours: {found['sampling']}",
+            "no seeds": not self.main.seed_bits and "the server takes no seeds: what is drawn cannot be drawn again",
+        }
+        return tuple(text for text in lacking.values() if text)
+
     async def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt as the model sees it, a begun response behind it.
 

@@ -21,7 +21,14 @@ from torch import Tensor
 
 from rlvr_bench.errors import BadArgument, ModelError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
-from rlvr_bench.samplers.model_files import cut_at_stop, render, response_texts, template_digest, weights_digest
+from rlvr_bench.samplers.model_files import (
+    cut_at_stop,
+    render,
+    response_texts,
+    template_cautions,
+    template_digest,
+    weights_digest,
+)
 from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.samplers.token_stats import token_statistics
@@ -119,6 +126,7 @@ class TransformersSampler:
             weights=weights_digest(self._options.model),
             context_tokens=getattr(config, "max_position_embeddings", None),
             chat_template=template_digest(self._tokenizer, self._options.chat_template),
+            cautions=template_cautions(self._tokenizer, self._options.chat_template),
             token_stats="none" if self._options.token_stats == "off" else "exact",
             dtype=str(self._model.dtype).removeprefix("torch."),
             device=self._device.type,

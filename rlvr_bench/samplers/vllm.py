@@ -33,6 +33,7 @@ from rlvr_bench.samplers.model_files import (
     check_context,
     render,
     response_texts,
+    template_cautions,
     template_digest,
     weights_digest,
 )
@@ -387,6 +388,7 @@ def _describe(options: SamplerOptions, model_config: Any, tokenizer: Any) -> Eng
         weights=weights_digest(options.model, options.engine_args.get("revision")),
         context_tokens=int(model_config.max_model_len),
         chat_template=template_digest(tokenizer, options.chat_template),
+        cautions=template_cautions(tokenizer, options.chat_template),
         token_stats="none" if options.token_stats == "off" else "exact",
         dtype=str(model_config.dtype).removeprefix("torch."),
         device=current_platform.device_type,

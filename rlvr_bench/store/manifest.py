@@ -43,19 +43,29 @@ def installed_packages() -> dict[str, str]:
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One sitting of sampling: when, on which engine version and device, towards which n, with which packages."""
+    """One sitting of sampling: when, on which engine version and device, towards which n, with which packages.
+
+    ``warnings``: what was unusual about it and changes the meaning of the numbers.
+    """
 
     started: str
     n: int
     engine_version: str
     device: str
     packages: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def now(cls, n: int, info: EngineInfo) -> Session:
+    def now(cls, n: int, info: EngineInfo, warnings: tuple[str, ...] = ()) -> Session:
         """A session that starts now, with the versions installed here."""
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(started=started, n=n, engine_version=info.version, device=info.device, packages=installed_packages())
+        return cls(
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            n=n,
+            engine_version=info.version,
+            device=info.device,
+            packages=installed_packages(),
+            warnings=warnings,
+        )
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     topped up: weights decide, not the name a checkpoint goes by.
 
     ``sampling`` holds the parameters as resolved, ``asked`` those the user passed; ``n`` is the largest n asked so far.
+    ``inferred`` is what a server was found to take; None in runs that are older than the field.
     ``imported`` names the program that drew a run which we did not: what its files do not say is None or "unknown".
     """
 
@@ -90,6 +101,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[Session, ...]
     imported: str | None = None
     tools: Tools | None = None
+    inferred: dict[str, str] | None = None
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide what a rollout of this run is, by dotted name."""
@@ -106,6 +118,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """Identity fields in which ``other`` differs, as (mine, theirs)."""
         mine, theirs = self.identity(), other.identity()
         names = [*mine, *(name for name in theirs if name not in mine)]
+        if self.inferred is None or other.inferred is None:
+            names = [name for name in names if name.partition(".")[0] != "inferred"]
         return {name: (mine.get(name), theirs.get(name)) for name in names if mine.get(name) != theirs.get(name)}
 
 
