@@ -11,7 +11,7 @@ from rlvr_bench.pipeline.cautions import cautions
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
-from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.samplers.protocol import PreparedSampler, Sampler
 from rlvr_bench.store import SCHEMA, Manifest, Session
 from rlvr_bench.task import LoadedTask, Task
 
@@ -21,12 +21,14 @@ __all__ = ["make_manifest", "resolve_sampling"]
 def resolve_sampling(
     task: Task, options: SampleOptions, sampler: Sampler, prompts: Mapping[str, Prompt]
 ) -> SamplingParameters:
-    """What the user passed, else what the task recommends, else the convention.
+    """What the user passed, else what the task recommends, else the convention. The sampler learns the prompts first.
 
     A max_tokens that nobody asked for is cut to the model's context. The longest prompt of the whole task decides, so
     that ``--limit`` changes nothing. Raises BadArgument where max_tokens was passed and does not fit, or a prompt alone
     does not.
     """
+    if isinstance(sampler, PreparedSampler):
+        sampler.prepare(list(prompts.values()))
     recommended = task.sampling or SamplingParameters()
     sampling = msgspec.structs.replace(recommended, **options.asked())
     context = sampler.info.context_tokens

@@ -8,7 +8,7 @@ truncated log-probabilities, and said to be. Each draw batch is one request with
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Literal, TypeVar
 
@@ -54,17 +54,18 @@ class EndpointSampler:
             vllm_routes=self._settings.vllm_routes == "auto",
         )
         self._closed = self._cut_short = False
+        self._said: EngineInfo | None = None
         try:
             self._call(self._server.connect)
-            self._info = _describe(self._server, self._address)
-            log.info("server: %s", "; ".join(f"{name}: {found}" for name, found in self._info.inferred.items()))
-            if options.token_stats == "full" and self._info.token_stats != "exact":
-                raise BadArgument(
-                    "token_stats", "full", f"needs the worker extension, and {self._address.base} runs without it"
-                )
+            self._info = self._described()
         except BaseException:
             self.close()
             raise
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Learn how the server takes these prompts; ``info`` describes it. Raises EngineError where it does not."""
+        self._call(self._server.prepare, prompts)
+        self._info = self._described()
 
     @property
     def info(self) -> EngineInfo:
@@ -116,6 +117,17 @@ class EndpointSampler:
         except Failed as error:
             failure = error
         raise self._client.explain(failure)
+
+    def _described(self) -> EngineInfo:
+        info = _describe(self._server, self._address)
+        if self._options.token_stats == "full" and info.token_stats != "exact":
+            raise BadArgument(
+                "token_stats", "full", f"needs the worker extension, and {self._address.base} runs without it"
+            )
+        if info != self._said:
+            log.info("server: %s", "; ".join(f"{name}: {found}" for name, found in info.inferred.items()))
+        self._said = info
+        return info
 
     def _begin(self, request: DrawRequest, sampling: SamplingParameters) -> Future[list[Choice]]:
         if sampling.temperature == 0 and request.n > 1:

@@ -115,6 +115,7 @@ class Server:
         self.tokenizes = False
         self.templated = chat
         self.main: Dialect
+        self._bare = False  # whether the prompts have no messages
 
     @property
     def model(self) -> str:
@@ -137,13 +138,22 @@ class Server:
             self.templated = await self._has_template()
         self.main = await self._dialect("chat" if self.templated and not self.tokenizes else "completions")
 
+    async def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Learn the route that these prompts take. Raises Failed where the server does not take them, or does not answer."""
+        self._bare = not any(prompt.messages for prompt in prompts)
+        raw = self.tokenizes or not self.templated or self._bare
+        self.main = await self._dialect("completions" if raw else "chat")
+
     def inferred(self) -> dict[str, str]:
         """What the server was found to take, in words; it decides what is drawn, or what is known of it."""
-        raw = "the server has no chat endpoint or template" if self._chat else "as asked"
+        raw = "as the task has it" if self._bare else "as asked"
+        raw = raw if self._bare or not self._chat else "the server has no chat endpoint or template"
         main = self.main
         law = "off" if not self._measure else f"top {main.top}" if main.top else "none"
         return {
-            "prompts": "messages, through the server's chat template" if self.templated else f"raw text: {raw}",
+            "prompts": "messages, through the server's chat template"
+            if self.templated and not self._bare
+            else f"raw text: {raw}",
             "route": main.route,
             "responses": "several a request" if main.many else "one a request",
             "seeds": f"{main.seed_bits} bits" if main.seed_bits else "none",
@@ -156,7 +166,10 @@ class Server:
         """What of it changes the meaning of the numbers."""
         found = self.inferred()
         lacking = {
-            "raw prompts": self._chat and not self.templated and f"prompts are sent as {found['prompts']}",
+            "raw prompts": self._chat
+            and not self._bare
+            and not self.templated
+            and f"prompts are sent as {found['prompts']}",
             "own sampling": not self.main.explicit and f"the server takes no top-k of ours: {found['sampling']}",
             "no seeds": not self.main.seed_bits and "the server takes no seeds: what is drawn cannot be drawn again",
         }

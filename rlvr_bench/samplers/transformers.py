@@ -30,6 +30,7 @@ from rlvr_bench.samplers.model_files import (
     weights_digest,
 )
 from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
+from rlvr_bench.samplers.quiet import without_deprecations
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.samplers.token_stats import token_statistics
 
@@ -51,6 +52,7 @@ class TransformersSampler:
     (rollouts generated together), threads (on a CPU), attn_implementation, trust_remote_code.
     """
 
+    @without_deprecations()
     def __init__(self, options: SamplerOptions) -> None:
         """Load tokenizer and weights. Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
         args = dict(options.engine_args)
@@ -96,6 +98,7 @@ class TransformersSampler:
                 draws = self._generate(window, sampling)
             yield from draws
 
+    @without_deprecations()
     @torch.inference_mode()
     def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
         """The ``most`` likeliest next tokens behind each prompt, end tokens left out."""
@@ -146,6 +149,7 @@ class TransformersSampler:
         by_logits = _LOGIT_BYTES // (4 * config.vocab_size)
         return max(1, min(self._rows, int(by_cache), int(by_logits)))
 
+    @without_deprecations()
     @torch.inference_mode()
     def _generate(self, window: Sequence[DrawRequest], sampling: SamplingParameters) -> list[Draw]:
         prompts = [self._encode(request.prompt) for request in window]
