@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rlvr_bench import pipeline
 from rlvr_bench.errors import EngineError
 from rlvr_bench.pipeline import SampleOptions
+from rlvr_bench.records import Draw
 from rlvr_bench.samplers.endpoint_failures import Failed
 from rlvr_bench.samplers.endpoint_replies import positions, read_choices
 from rlvr_bench.store import open_run
@@ -155,7 +156,7 @@ def reply_of(found: Any) -> Reply:
 def test_a_malformed_reply_fails_its_own_request(opened: Opener, caplog: pytest.LogCaptureFixture, name: str) -> None:
     replies = [reply_of(MALFORMED[name])] * 2
     _server, sampler = opened(ScriptedServer(script=fails_for("p1", *replies)), retries=1, chat_template="none")
-    drawn = []
+    drawn: list[Draw] = []
     with pytest.raises(EngineError, match="1 of 3 requests failed") as caught:
         drawn.extend(sampler.draw([request(f"p{i}", seed=i) for i in range(3)], SAMPLING))
     assert {draw.request.prompt.problem_id for draw in drawn} == {"p0", "p2"}
@@ -338,7 +339,7 @@ def test_a_long_row_of_malformed_replies_is_not_a_dead_server(opened: Opener) ->
     _server, sampler = opened(
         ScriptedServer(script=fails_for("raw p", *odd)), retries=0, concurrency=2, chat_template="none"
     )
-    drawn = []
+    drawn: list[Draw] = []
     with pytest.raises(EngineError, match="40 of 60 requests failed"):
         drawn.extend(sampler.draw([request(f"p{i}", seed=i) for i in range(60)], SAMPLING))
     assert len(drawn) == 20

@@ -119,7 +119,7 @@ class Cut:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Path:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     honest = models.open_fake
     monkeypatch.setattr(models, "open_fake", lambda model, loaded: Cut(honest(model, loaded)))
     return pipeline.evaluate("fake:0.5", TASK, SampleOptions(n=4, limit=5, out=tmp_path))[0]
@@ -130,7 +130,7 @@ def test_they_are_in_the_log_the_scorecard_and_the_report(run: Path, caplog: pyt
     odd, cut = card.run["warnings"]
     assert odd == "the engine is odd"
     assert cut.startswith("100.0% of the responses were cut")
-    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    warned = [record.getMessage() for record in caplog.get_records("setup") if record.levelname == "WARNING"]
     assert warned.index(odd) < warned.index(cut)
     page = page_task(read_sources([run]), (), 4)
     assert page.warnings == [odd, cut]
