@@ -68,9 +68,9 @@ def test_a_stage_has_a_line_at_its_start_in_between_and_at_its_end(lines: list[s
     told.verified(3600, 90)
     told.end()
     assert lines == [
-        "sample: 1,200 of 4,800 rollouts, begins",
-        "sample: 1,800 of 4,800 rollouts (38%), 3,000 tokens/s, verified 500, solved 34 problems, about 2 min left",
-        "sample: 4,800 of 4,800 rollouts, 3,000 tokens/s, verified 3,600, solved 90 problems, done after 3 min",
+        "sample: 1,200/4,800 rollouts, begins",
+        "sample: 1,800/4,800 rollouts (38%), 3,000 tokens/s, verified 500, solved 34 problems, about 2 min left",
+        "sample: 4,800/4,800 rollouts, 3,000 tokens/s, verified 3,600, solved 90 problems, done after 3 min",
     ]
 
 
@@ -81,7 +81,24 @@ def test_before_anything_is_done_no_time_is_promised(lines: list[str]) -> None:
     clock.now += 600
     told.tell()
     told.end()
-    assert lines[1:] == ["load: 0 of 1 models (0%), 10 min so far", "load: 0 of 1 models, ended after 10 min"]
+    assert lines == ["load: 0/1 models (0%), 10 min so far", "load: 0/1 models, ended after 10 min"]
+
+
+def test_a_stage_that_fails_at_once_says_nothing(lines: list[str]) -> None:
+    """A user's error is one line, and nothing was done."""
+    told = Lines(lines.append)
+    for total in (1, 10):
+        told.start("import", total, 0, "files")
+        told.end()
+    assert not lines
+
+
+def test_one_piece_is_one_line(lines: list[str]) -> None:
+    told = Lines(lines.append, clock=Clock())
+    told.start("load", 1, 0, "models")
+    told.advance(1)
+    told.end()
+    assert lines == ["load: 1/1 models, done after 0 s"]
 
 
 def test_lines_come_by_themselves_and_stop_with_the_stage(lines: list[str]) -> None:
@@ -93,7 +110,7 @@ def test_lines_come_by_themselves_and_stop_with_the_stage(lines: list[str]) -> N
     n = len(lines)
     time.sleep(0.1)
     assert len(lines) == n
-    assert lines[-1].startswith("sample: 0 of 10 rollouts, ended after")
+    assert lines[-1].startswith("sample: 0/10 rollouts, ended after")
 
 
 def test_a_new_stage_ends_the_one_before_and_a_complete_one_needs_one_line(lines: list[str]) -> None:
@@ -104,9 +121,9 @@ def test_a_new_stage_ends_the_one_before_and_a_complete_one_needs_one_line(lines
     told.end()
     told.end()
     assert [line.partition(" after")[0] for line in lines] == [
-        "sample: 0 of 10 rollouts, begins",
-        "sample: 10 of 10 rollouts, done",
-        "verify: 10 of 10 rollouts, nothing left to do",
+        "sample: 0/10 rollouts, begins",
+        "sample: 10/10 rollouts, done",
+        "verify: 10/10 rollouts, nothing left to do",
     ]
     until(lambda: not beats())
 
@@ -125,9 +142,10 @@ def test_lanes_have_lines_of_their_own(lines: list[str]) -> None:
         lane = told.lane(name)
         lane.start("sample", 10, 0)
         lane.note("2 replicas")
+        lane.advance(4)
         lane.end()
-    assert lines[0] == "step-20 sample: 0 of 10 rollouts, begins"
-    assert lines[1].startswith("step-20 sample: 0 of 10 rollouts, 2 replicas, ended")
+    assert lines[0] == "step-20 sample: 0/10 rollouts, begins"
+    assert lines[1].startswith("step-20 sample: 4/10 rollouts, 2 replicas, ended")
     assert lines[2].startswith("step\\x1b[31m sample")
 
 
@@ -144,14 +162,14 @@ def test_in_python_the_stages_go_to_the_logger(tmp_path: Path, caplog: pytest.Lo
     run, _ = evaluate("fake:0.5", TASK, SampleOptions(n=4, limit=5, out=tmp_path, draw_batch=4))
     texts = [record.getMessage() for record in caplog.records if record.name == "rlvr_bench"]
     assert [re.sub(r"after.*|, [\d,]+ tokens/s", "", text) for text in texts] == [
-        "sample: 0 of 20 rollouts, begins",
-        f"sample: 20 of 20 rollouts, verified 20, solved {solved(texts)} problems, done ",
-        "verify: 0 of 20 rollouts, begins",
-        "verify: 20 of 20 rollouts, done ",
-        "score: 0 of 20 rollouts, begins",
-        "score: 20 of 20 rollouts, done ",
+        "sample: 0/20 rollouts, begins",
+        f"sample: 20/20 rollouts, verified 20, solved {solved(texts)} problems, done ",
+        "verify: 0/20 rollouts, begins",
+        "verify: 20/20 rollouts, done ",
+        "score: 0/20 rollouts, begins",
+        "score: 20/20 rollouts, done ",
     ]
-    assert not beats()
+    until(lambda: not beats())
     caplog.clear()
     grade(run)
     score(run)
@@ -168,7 +186,7 @@ def test_a_stage_ends_with_a_failure_too(tmp_path: Path) -> None:
         score(tmp_path)
     with pytest.raises(ValueError, match="full"):
         evaluate("fake:0.5", TASK, SampleOptions(n=4, limit=5, out=tmp_path), progress=Full())
-    assert not beats()
+    until(lambda: not beats())
 
 
 class Full(Lines):
@@ -199,7 +217,7 @@ def test_bars_in_a_notebook_rewrite_one_line(
     said = capsys.readouterr().err
     assert said.count("\n") == 2
     first, second, _ = (line.rpartition("\r")[2] for line in said.split("\n"))
-    assert first.startswith("sample  50%|██████████          | 100 of 200 rollouts [0 s")
+    assert first.startswith("sample  50%|██████████          | 100/200 rollouts [0 s")
     assert "verified 80, solved 7 problems" in first
     assert "verify 100%|████████████████████|" in second
 

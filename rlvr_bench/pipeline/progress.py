@@ -20,6 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERVAL_S = 30.0
+_SILENT_S = 2.0  # a stage that fails before leaves its error alone in the log
 
 logger = logging.getLogger("rlvr_bench")
 
@@ -38,6 +39,8 @@ class Stage:
     verified: int | None = None
     solved: int = 0
     note: str = ""
+    is_announced: bool = False
+    is_reported: bool = False  # whether anything was written
 
     @property
     def is_complete(self) -> bool:
@@ -53,7 +56,7 @@ class Stage:
         return None if made <= 0 else (now - self.began) / made * max(0, self.total - self.done)
 
     def count(self) -> str:
-        return f"{self.done:,} of {self.total:,} {self.unit}"
+        return f"{self.done:,}/{self.total:,} {self.unit}"
 
     def figures(self, now: float) -> list[str]:
         """Speed, and what is verified and solved, where that is known."""
@@ -82,18 +85,27 @@ class Lines:
         self._interval_s, self._clock, self._name = interval_s, clock, name
         self._stage: Stage | None = None
         self._ended = threading.Event()
+        self._lock = threading.Lock()
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
         """Begin a stage of which ``done`` of ``total`` is there already; one that was under way ends."""
         self.end()
         self._stage = found = Stage(f"{self._name} {stage}".strip(), total, done, unit, self._clock(), done)
-        self._say(found, [found.count(), "nothing left to do" if found.is_complete else "begins"])
-        if not found.is_complete:
-            self._ended = threading.Event()
-            threading.Thread(target=_beat, args=(weakref.ref(self), self._ended), name="progress", daemon=True).start()
+        if found.is_complete:
+            self._say(found, [found.count(), "nothing left to do"])
+            return
+        self._ended = threading.Event()
+        # Of one piece there is nothing to count: it is reported once it takes long, or is done.
+        silent_s = self._interval_s if total == 1 else min(_SILENT_S, self._interval_s)
+        found.is_announced = total == 1
+        beat = threading.Thread(
+            target=_beat, args=(weakref.ref(self), self._ended, silent_s), name="progress", daemon=True
+        )
+        beat.start()
 
     def advance(self, rollouts: int, tokens: int = 0) -> None:
-        if self._stage is not None:
+        if self._stage is not None and rollouts:
+            self.announce()
             self._stage.done += rollouts
             self._stage.tokens += tokens
 
@@ -113,11 +125,21 @@ class Lines:
         """The stage is over, complete or not; nothing happens where none is under way."""
         stage, self._stage = self._stage, None
         self._ended.set()
-        if stage is None or (stage.first >= stage.total and stage.is_complete):
+        if stage is None or stage.first >= stage.total or (stage.done == stage.first and not stage.is_reported):
             return
         now = self._clock()
         how = "done" if stage.is_complete else "ended"
         self._say(stage, [stage.count(), *stage.figures(now), f"{how} after {duration(now - stage.began)}"])
+
+    def announce(self) -> bool:
+        """Write that the stage has begun, once; whether it was written now."""
+        with self._lock:
+            stage = self._stage
+            if stage is None or stage.is_announced:
+                return False
+            stage.is_announced = True
+            self._say(stage, [stage.count(), "begins"])
+            return True
 
     def tell(self) -> None:
         """Write how far the stage is."""
@@ -132,19 +154,19 @@ class Lines:
         return self._interval_s
 
     def _say(self, stage: Stage, parts: list[str]) -> None:
+        stage.is_reported = True
         self._write(f"{stage.name}: {', '.join(parts)}")
 
 
-def _beat(lines: weakref.ref[Lines], ended: threading.Event) -> None:
-    """Speak up at every interval until the stage ends, or nobody holds the lines any more."""
-    while (found := lines()) is not None:
-        interval_s = found.interval_s
-        del found
-        if ended.wait(interval_s):
-            return
+def _beat(lines: weakref.ref[Lines], ended: threading.Event, seconds: float) -> None:
+    """Speak up after some seconds and at every interval, until the stage ends or nobody holds the lines any more."""
+    while not ended.wait(seconds):
         found = lines()
-        if found is not None:
+        if found is None:
+            return
+        if not found.announce():
             found.tell()
+        seconds = found.interval_s
         del found
 
 
