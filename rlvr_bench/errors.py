@@ -22,7 +22,13 @@ __all__ = [
     "TaskError",
     "UnknownName",
     "VerifierError",
+    "visible",
 ]
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters, escape sequences and invisible characters as escapes (backslash x1b)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class RlvrBenchError(Exception):

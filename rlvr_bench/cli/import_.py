@@ -51,12 +51,13 @@ def import_(
     """Read another program's rollouts, or counts in a CSV file, into a run, and score it."""
     import msgspec
 
+    from rlvr_bench.cli.progress import Bars
     from rlvr_bench.cli.show import show_scorecard
     from rlvr_bench.pipeline.importing import ImportOptions, import_run
 
     options = ImportOptions(model=model, task=task, format=format_, verdict=verdict, regrade=regrade, out=out)
-    with STDERR.status("reading, checking and scoring"):
-        imported = import_run(files, options)
+    with Bars() as bars:
+        imported = import_run(files, options, progress=bars)
     if as_json:
         content = msgspec.json.encode(imported, enc_hook=str)
         write_json(msgspec.json.format(content, indent=1) + b"\n")

@@ -56,7 +56,7 @@ def judge(
     grading = options_of(timeout_s=timeout) if workers is None else options_of(timeout_s=timeout, workers=workers)
     with Bars() as bars:
         found = judge_run(run, options, grading, bars)
-    scorecard = pipeline.score(run)
+        scorecard = pipeline.score(run, progress=bars)
     estimates = [each for each in scorecard.estimates if each.name in ("cot_pass@k", "valid_reasoning")]
     if as_json:
         content = msgspec.json.encode({"judging": found, "estimates": estimates})

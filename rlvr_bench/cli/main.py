@@ -155,7 +155,8 @@ def score(run: RunPath, k: Budgets = None, as_json: AsJson = False) -> None:
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_scorecard
 
-    scorecard = pipeline.score(run, None if k is None else read_budgets(k))
+    with _bars() as bars:
+        scorecard = pipeline.score(run, None if k is None else read_budgets(k), bars)
     _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
 
 

@@ -15,7 +15,10 @@ class MessageHandler(logging.Handler):
     """Prints each message through the console that the progress bars use."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        STDERR.print(self.format(record), markup=False, soft_wrap=True)
+        text = self.format(record)
+        ours = record.name.partition(".")[0] == "rlvr_bench"
+        mark = "warning: " if ours and record.levelno >= logging.WARNING and not text.startswith("warning:") else ""
+        STDERR.print(mark + text, markup=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:

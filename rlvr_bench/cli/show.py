@@ -12,9 +12,11 @@ from rich.table import Table
 
 from rlvr_bench.auditing import Audit
 from rlvr_bench.cli.terminal import styled
+from rlvr_bench.errors import visible
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.scorers.guessing import NEGLIGIBLE
+from rlvr_bench.scorers.warnings import warnings_of
 
 __all__ = ["show_audit", "show_forecasts", "show_grading", "show_scorecard", "show_table"]
 
@@ -48,6 +50,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
+    for text in warnings_of(scorecard.run, scorecard.quality):
+        console.print(f"warning: {visible(text)}", highlight=False, markup=False, soft_wrap=True)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_counts
 from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
+from rlvr_bench.pipeline.cautions import report_cautions
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.judging import with_judgements
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
+from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
 from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
 from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
@@ -28,6 +31,7 @@ from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
+from rlvr_bench.scorers.warnings import warnings_of
 from rlvr_bench.store import RunWriter, open_run
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.outcomes import read_outcomes
@@ -40,7 +44,10 @@ from rlvr_bench.verifiers.code import CodeVerifier
 
 __all__ = ["GradeOptions", "Progress", "SampleOptions", "audit", "evaluate", "grade", "sample", "score"]
 
+logger = logging.getLogger(__name__)
 
+
+@with_progress
 def evaluate(
     model: str,
     task: str,
@@ -59,10 +66,11 @@ def evaluate(
     card = standing_scorecard(opened, reading_statements(_permitted(task_verifier(known, file), grading), opened))
     if card is None:
         _grade(opened, known, file, grading, progress or Silent())
-        card = score(run)
+        card = score(run, progress=progress)
     return run, card
 
 
+@with_progress
 def sample(
     model: str,
     task: str,
@@ -97,6 +105,7 @@ def sample(
         manifest = make_manifest(model, loaded, template, options, sampling, sampler.info)
         chosen = loaded.problems[: options.limit]
         with RunWriter(folder, manifest, chosen) as writer:
+            report_cautions(manifest)
             asked = {problem.id: prompts[problem.id] for problem in chosen}
             done = writer.n_drawn(asked, options.n)
             spans = list(writer.missing(asked, options.n, options.draw_batch))
@@ -133,6 +142,7 @@ def _graded_alongside(
         yield remote, grader.correct(writer.drawn)
 
 
+@with_progress
 def grade(
     run: str | Path,
     options: GradeOptions | None = None,
@@ -176,7 +186,8 @@ def audit(run: str | Path, sample: int = 200, options: GradeOptions | None = Non
     return audit_run(open_run(run), sample, workers=(options or GradeOptions()).workers)
 
 
-def score(run: str | Path, ks: Sequence[int] | None = None) -> Scorecard:
+@with_progress
+def score(run: str | Path, ks: Sequence[int] | None = None, progress: Progress | None = None) -> Scorecard:
     """Turn a graded run into a scorecard, written to ``scorecard.json`` in the run folder.
 
     ``ks``: budgets of pass@k; default: powers of two up to n, and n. One above n has no value, and says why.
@@ -187,7 +198,10 @@ def score(run: str | Path, ks: Sequence[int] | None = None) -> Scorecard:
     grading = current_grading(opened)
     if grading is None:
         raise RunError(f"{run}: not graded yet. Run `rlvr-bench grade {run}` first.")
-    scorecard = _with_audit(_scored(opened, grading, ks), read_audit(opened))
+    progress = progress or Silent()
+    progress.start("score", grading.rollouts, 0)
+    scorecard = _with_warnings(_with_audit(_scored(opened, grading, ks), read_audit(opened)))
+    progress.advance(grading.rollouts)
     content = msgspec.json.format(msgspec.json.encode(scorecard), indent=1)
     write_atomically(opened.path / "scorecard.json", content + b"\n")
     return scorecard
@@ -213,6 +227,14 @@ def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
         run={**scorecard.run, "audit": summary},
         quality={**scorecard.quality, "audit_disagreement_rate": found.rate},
     )
+
+
+def _with_warnings(scorecard: Scorecard) -> Scorecard:
+    """The scorecard with what changes the meaning of its numbers, which the log hears of too."""
+    found = warnings_of(scorecard.run, scorecard.quality)
+    for text in found:
+        logger.warning("%s", text)
+    return msgspec.structs.replace(scorecard, run={**scorecard.run, "warnings": found})
 
 
 def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:

@@ -16,7 +16,8 @@ from rlvr_bench.importers.counted_runs import write_counts
 from rlvr_bench.importers.files import choose_files
 from rlvr_bench.importers.regrading import check_gradable, check_responses, named_task
 from rlvr_bench.pipeline.folders import find_run
-from rlvr_bench.pipeline.options import GradeOptions, Progress
+from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent
+from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_tasks import facts_of, grading_task
 from rlvr_bench.records import Scorecard
 from rlvr_bench.store import SCHEMA, Manifest
@@ -54,6 +55,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
+@with_progress
 def import_run(
     paths: Sequence[str | Path],
     options: ImportOptions | None = None,
@@ -73,17 +75,20 @@ def import_run(
     target = find_run(options.out, manifest.model, manifest.task)
     if target.exists():
         raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
+    progress = progress or Silent()
+    progress.start("import", len(files), 0, "files")
     with staged(target) as staging:
         verifier = None if options.regrade else f"imported:{chosen.name}"
         collector = Collector(Run(staging, manifest), verifier, origin.version or UNKNOWN)
         for file in files:
             collector.take(chosen.read(file, options.verdict, options.regrade))
+            progress.advance(1)
         collected = collector.finish()
         _write(collector, collected, options)
     if options.regrade:
         pipeline.grade(target, grading, progress, options.task)
     told = (*notes, *origin.notes, *_notes(collected, counts=collector.counts_only))
-    return Imported(run=target, scorecard=pipeline.score(target), notes=told)
+    return Imported(run=target, scorecard=pipeline.score(target, progress=progress), notes=told)
 
 
 def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: ImportOptions) -> Manifest:

@@ -36,6 +36,7 @@ from rlvr_bench.errors import BadArgument, EngineError, ModelError, RunError
 from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, Key, Verification, begun, continued
 from rlvr_bench.pipeline.models import open_model
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
+from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_tasks import grading_task
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Prompt, SamplingParameters
@@ -89,6 +90,7 @@ class InterveneOptions:
         return self.name or f"{self.swap}-{'-'.join(self.strata)}"
 
 
+@with_progress
 def intervene(
     run: str | Path,
     options: InterveneOptions | None = None,

@@ -21,6 +21,7 @@ import pyarrow as pa
 from rlvr_bench.errors import RunError
 from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent, check
+from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters, Scorecard
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.protocol import Sampler
@@ -88,6 +89,7 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
     error: int
 
 
+@with_progress
 def judge(
     run: str | Path, options: JudgeOptions, grading: GradeOptions | None = None, progress: Progress | None = None
 ) -> Judging:

@@ -19,9 +19,9 @@ DEFAULT_DRAW_BATCH = 16
 
 
 class Progress(Protocol):
-    """Told how far a stage is; the command line shows it as a bar."""
+    """Hears how far a stage is; ``Bars`` shows it to people, ``Lines`` writes it to a log."""
 
-    def start(self, stage: str, total: int, done: int) -> None: ...
+    def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None: ...
 
     def advance(self, rollouts: int, tokens: int = 0) -> None: ...
 
@@ -37,11 +37,15 @@ class Progress(Protocol):
         """A progress of its own for one of several checkpoints that are drawn at once."""
         ...
 
+    def end(self) -> None:
+        """The stage is over, complete or not; also called where none is under way."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
 
-    def start(self, stage: str, total: int, done: int) -> None: ...
+    def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None: ...
 
     def advance(self, rollouts: int, tokens: int = 0) -> None: ...
 
@@ -51,6 +55,8 @@ class Silent:
 
     def lane(self, name: str) -> Progress:
         return self
+
+    def end(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from rlvr_bench.errors import BadArgument, RlvrBenchError, RunError
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.models import is_endpoint, resolve_model
 from rlvr_bench.pipeline.options import Progress, Silent, check
+from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_tasks import kept_facts
 from rlvr_bench.records import Estimate
 from rlvr_bench.samplers import SamplerOptions, resolve_engine
@@ -64,6 +65,7 @@ class RescoreOptions:
         check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must lie in (0, 1)")
 
 
+@with_progress
 def rescore(
     run: str | Path, model: str, options: RescoreOptions | None = None, progress: Progress | None = None
 ) -> Rescoring:

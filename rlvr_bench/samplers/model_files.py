@@ -23,6 +23,7 @@ __all__ = [
     "render",
     "response_texts",
     "stored_template",
+    "template_cautions",
     "template_digest",
     "weights_digest",
 ]
@@ -134,6 +135,13 @@ def template_digest(tokenizer: Any, chat_template: ChatTemplate, prompt: Prompt 
     if not _uses_template(tokenizer, chat_template) or (prompt is not None and not prompt.messages):
         return None
     return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
+
+
+def template_cautions(tokenizer: Any, chat_template: ChatTemplate) -> tuple[str, ...]:
+    """The warning where the model has a chat template and prompts do not go through it."""
+    if chat_template == "auto" or not getattr(tokenizer, "chat_template", None):
+        return ()
+    return ("the model's chat template is not applied: prompts are sent as raw text, as asked",)
 
 
 def render(tokenizer: Any, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:

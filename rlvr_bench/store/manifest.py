@@ -26,7 +26,7 @@ _LOOSE = frozenset(
     )
 )
 # Fields that runs of older versions do not have: what they do not know cannot differ.
-_YOUNGER = ("engine_args", "model_files")
+_YOUNGER = ("engine_args", "model_files", "inferred")
 _PACKAGES = (
     "rlvr-bench",
     "numpy",
@@ -54,19 +54,29 @@ def installed_packages() -> dict[str, str]:
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One sitting of sampling: when, on which engine version and device, towards which n, with which packages."""
+    """One sitting of sampling: when, on which engine version and device, towards which n, with which packages.
+
+    ``warnings``: what was unusual about it and changes the meaning of the numbers.
+    """
 
     started: str
     n: int
     engine_version: str
     device: str
     packages: dict[str, str]
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def now(cls, n: int, info: EngineInfo) -> Session:
+    def now(cls, n: int, info: EngineInfo, warnings: tuple[str, ...] = ()) -> Session:
         """A session that starts now, with the versions installed here."""
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(started=started, n=n, engine_version=info.version, device=info.device, packages=installed_packages())
+        return cls(
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            n=n,
+            engine_version=info.version,
+            device=info.device,
+            packages=installed_packages(),
+            warnings=warnings,
+        )
 
 
 class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +95,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     topped up: weights decide, not the name a checkpoint goes by.
 
     ``sampling`` holds the parameters as resolved, ``asked`` those the user passed; ``n`` is the largest n asked so far.
-    ``problems_sha256`` is of all problems of the task, ``problems_file_sha256`` of the file that holds those asked for.
+    ``inferred`` is what a server was found to take; None in runs that are older than the field.
     ``imported`` names the program that drew a run which we did not: what its files do not say is None or "unknown".
     ``engine_args`` are those the user passed, ``model_files`` the digests of the files beside the weights that decide what
     is drawn (configuration, tokenizer). ``seed_scheme`` 2: a draw's seed covers the model; 1: it does not.
@@ -123,6 +133,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     model_files: dict[str, str] | None = None
     seed_scheme: Literal[1, 2] = 1
     model_path: str | None = None
+    inferred: dict[str, str] | None = None
 
     @property
     def drawn_by(self) -> str | None:
