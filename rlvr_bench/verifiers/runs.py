@@ -27,7 +27,7 @@ _TOKEN = re.compile(
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "log", "ln", "sqrt", "pi"))
 _FINAL_KINDS = ("number", "formula", "closes", "letter", "command")
 _AROUND_LETTER = re.compile(r"\s?\\(?:in|leq?|geq?|neq?|cdot|times)(?![a-z])|\s?[=^_+*/<>≤≥|∪]|\s-\s|\(|\d")
-_DANGLING = re.compile(r"(?:\s|[-+*/^=<>≤≥≈×÷·−–&_(\[~]|\\[,;: ])+\Z")
+_DANGLING = re.compile(r"(?:\s|[-+*/^=<>≤≥≈×÷·−–&_…(\[~]|\\[,;: ])+\Z")
 _LEADING = re.compile(r"\A(?:[\s*/^<>≤≥≠≈×÷·–&_~!²³…]|\\[,;:! ]|\\\\|\.\.\.|(?:[-+−]\s)(?=[-+−]\s)|[)\]}])+")
 _GLUE = re.compile(r"\s*(?:,|;|,?\s*(?:and|or|und|oder|et|ou|y|o|e|и|или|和|或|及|、)\b|、|和|或)\s*")
 _MONEY = re.compile(r"[$€£¥₹]\s?(?=[-+]?\s?\.?\d)")
@@ -205,7 +205,7 @@ def _is_list(sentence: str, first: Run, second: Run) -> bool:
         return first.says_more == second.says_more
     (name, is_number), (other, other_is_number) = first.solves, second.solves
     if second.relates:
-        return (is_number and other_is_number) or bool(name) and name == other
+        return (is_number and other_is_number) or (bool(name) and name == other)
     return is_number and "," not in glue and not glue.isspace()
 
 

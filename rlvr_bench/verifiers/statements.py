@@ -184,7 +184,9 @@ def _is_cut(flat: Flat) -> bool:
 
 def _is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
     """Whether a longer text ends at a number of which nothing says that it is a result, and that may go on."""
-    if sentence.ended or sentence.start == 0 or value.strength >= 2 or _CLOSED_END.search(flat.text):
+    if sentence.ended or sentence.start == 0 or _CLOSED_END.search(flat.text):
+        return False
+    if value.strength >= 2 or _CALCULATES.search(sentence.text):
         return False
     if sentence.text[value.run.end :].strip() and not sentence.text.rstrip()[-1].isdigit():
         return False
@@ -255,7 +257,7 @@ def conclude(text: str) -> tuple[str | None, int]:
     value = _last_statement(flat)
     if value is not None:
         return _ascii_digits(value.text), 1
-    words = _NUMBER_WORD.findall(flat.text[-300:])
+    words = [] if any(map(str.isdigit, flat.text)) else _NUMBER_WORD.findall(flat.text[-300:])
     short = words[-1] if words else _wordy(text) if "\n" not in text.strip() else None
     return short, 1 if short else 0
 
