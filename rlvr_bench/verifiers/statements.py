@@ -61,8 +61,8 @@ _ANNOUNCES = re.compile(
 )
 _CONCLUDES = re.compile(
     r"(?i)\A\W*(?:therefore|thus|hence|consequently|in conclusion|to conclude|in summary|finally|altogether|in total|"
-    r"so,? (?:the|our) (?:final |correct )?answer|we conclude|this means|final result|result|因此|所以|故|综上|总共|"
-    r"also|daher|somit|folglich|donc|ainsi|par conséquent|por (?:lo )?tanto|así que|portanto|quindi|dunque|"
+    r"so|we conclude|this means|final result|result|因此|所以|故|综上|总共|"
+    r"daher|somit|folglich|donc|ainsi|par conséquent|por (?:lo )?tanto|así que|portanto|quindi|dunque|"
     r"следовательно|поэтому|итак|таким образом|よって|したがって|ゆえに|따라서|그러므로)(?=\W|[^\x00-\x7f]|\Z)"
 )
 _CHECKS = re.compile(
