@@ -32,7 +32,7 @@ def verify_many(
     r"""Verify ``(response, answer)`` pairs; the verdicts stand in the order of the pairs.
 
     ``verifier`` is a name (`VERIFIERS`) or a verifier; ``extract`` the policy that takes the answer from a response:
-    ``boxed``, ``auto`` (boxed, else a stated final answer, else the last expression, else all of it), ``gsm8k``, ``choice``,
+    ``boxed``, ``auto`` (boxed, else the last stated answer, else the last concluding sentence), ``gsm8k``, ``choice``,
     ``regex:...`` and the others of `extraction`. Pairs with the same gold answer and an equivalent extracted one are decided
     once, with ``timeout_s`` of CPU time; the others get ``seconds`` 0. Only extracted answers are kept: ``pairs`` may be a
     generator.

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from rlvr_bench.verifiers.expressions import is_value, reduce, solved_name
+from rlvr_bench.verifiers.rational import read_number
 from rlvr_bench.verifiers.spans import FORMULA
 
 __all__ = ["Run", "find_runs"]
@@ -27,11 +28,13 @@ _TOKEN = re.compile(
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "log", "ln", "sqrt", "pi"))
 _FINAL_KINDS = ("number", "formula", "closes", "letter", "command")
 _AROUND_LETTER = re.compile(r"\s?\\(?:in|leq?|geq?|neq?|cdot|times)(?![a-z])|\s?[=^_+*/<>≤≥|∪]|\s-\s|\(|\d")
-_DANGLING = re.compile(r"(?:\s|[-+*/^=<>≤≥≈×÷·−–&_(\[~]|\\[,;: ])+\Z")
+_DANGLING = re.compile(r"(?:\s|[-+*/^=<>≤≥≈×÷·−–&_…(\[~]|\\[,;: ])+\Z")
 _LEADING = re.compile(r"\A(?:[\s*/^<>≤≥≠≈×÷·–&_~!²³…]|\\[,;:! ]|\\\\|\.\.\.|(?:[-+−]\s)(?=[-+−]\s)|[)\]}])+")
 _GLUE = re.compile(r"\s*(?:,|;|,?\s*(?:and|or|und|oder|et|ou|y|o|e|и|или|和|或|及|、)\b|、|和|或)\s*")
 _MONEY = re.compile(r"[$€£¥₹]\s?(?=[-+]?\s?\.?\d)")
 _RELATION = re.compile(r"[=<>≤≥∈]|\\(?:leq?|geq?|neq?|in|approx|equiv)(?![A-Za-z])")
+_OR, _PERCENT = re.compile(r"\b(?:or|oder|ou|o|или)\b|或"), re.compile(r"\\?%")
+_INEQUALITY = re.compile(r"[<>≤≥]|\\[lg]eq?(?![a-z])")
 _TIMES = re.compile(r"(?<=\d)\s?[xX]\s?(?=\.?\d)(?=.*=)")
 _DOTS = re.compile(r"\s*,?\s*(?:\.\.\.|…|\\[lc]?dots)")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\Z")
@@ -209,10 +212,21 @@ def _is_list(sentence: str, first: Run, second: Run) -> bool:
     return is_number and "," not in glue and not glue.isspace()
 
 
+def _is_same_number(first: str, second: str) -> bool:
+    r"""Whether two texts write one fraction in two ways: ``\frac{3}{4}`` or 0.75, 2/3 or 0.667, 1/4 or 25%."""
+    ours, theirs = (read_number(_PERCENT.sub(r"\\%", text).replace("\\dfrac", "\\frac")) for text in (first, second))
+    if ours is None or theirs is None:
+        return False
+    values = [number.value / 100 if number.is_percent else number.value for number in (ours, theirs)]
+    rounded = ours.is_decimal != theirs.is_decimal and all(value.denominator > 1 for value in values)
+    return values[0] == values[1] or (rounded and abs(values[0] - values[1]) * 200 <= abs(values[0]))
+
+
 def _joined(sentence: str, first: Run, second: Run) -> Run:
-    glue = " or " if re.search(r"\b(?:or|oder|ou|или)\b", sentence[first.end : second.start]) and (
-        re.search(r"[<>≤≥]|\\[lg]eq?(?![a-z])", second.text)
-    ) else ", "  # fmt: skip
+    either = _OR.search(sentence[first.end : second.start]) is not None
+    if either and _is_same_number(first.text, second.text):
+        return first._replace(end=second.end)  # the same value in another form
+    glue = " or " if either and _INEQUALITY.search(second.text) else ", "
     return first._replace(
         end=second.end,
         text=f"{first.text}{glue}{second.text}",

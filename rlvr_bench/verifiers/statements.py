@@ -61,8 +61,8 @@ _ANNOUNCES = re.compile(
 )
 _CONCLUDES = re.compile(
     r"(?i)\A\W*(?:therefore|thus|hence|consequently|in conclusion|to conclude|in summary|finally|altogether|in total|"
-    r"so,? (?:the|our) (?:final |correct )?answer|we conclude|this means|final result|result|因此|所以|故|综上|总共|"
-    r"also|daher|somit|folglich|donc|ainsi|par conséquent|por (?:lo )?tanto|así que|portanto|quindi|dunque|"
+    r"so|we conclude|this means|final result|result|因此|所以|故|综上|总共|"
+    r"daher|somit|folglich|donc|ainsi|par conséquent|por (?:lo )?tanto|así que|portanto|quindi|dunque|"
     r"следовательно|поэтому|итак|таким образом|よって|したがって|ゆえに|따라서|그러므로)(?=\W|[^\x00-\x7f]|\Z)"
 )
 _CHECKS = re.compile(
@@ -184,7 +184,9 @@ def _is_cut(flat: Flat) -> bool:
 
 def _is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
     """Whether a longer text ends at a number of which nothing says that it is a result, and that may go on."""
-    if sentence.ended or sentence.start == 0 or value.strength >= 2 or _CLOSED_END.search(flat.text):
+    if sentence.ended or sentence.start == 0 or _CLOSED_END.search(flat.text):
+        return False
+    if value.strength >= 2 or _CALCULATES.search(sentence.text):
         return False
     if sentence.text[value.run.end :].strip() and not sentence.text.rstrip()[-1].isdigit():
         return False
@@ -255,7 +257,7 @@ def conclude(text: str) -> tuple[str | None, int]:
     value = _last_statement(flat)
     if value is not None:
         return _ascii_digits(value.text), 1
-    words = _NUMBER_WORD.findall(flat.text[-300:])
+    words = [] if any(map(str.isdigit, flat.text)) else _NUMBER_WORD.findall(flat.text[-300:])
     short = words[-1] if words else _wordy(text) if "\n" not in text.strip() else None
     return short, 1 if short else 0
 

@@ -89,6 +89,10 @@ STATED: list[tuple[str, str | None]] = [
     ("When 15 is divided by 4, the remainder is 3.", "3"), ("The sum of 5 and 9 is 14.", "14"), ("5 plus 9 equals 14.", "14"), ("5 plus 9 is 14", "14"),
     ("Therefore, the area of the triangle ABC is 6√3.", "6√3"), ("The area is 36π square units.", "36π"), ("The area is 36\\pi.", "36\\pi"), ("Area = 36π cm²", "36π \\text{ cm²}"),
     ("The angle is 30°.", "30°"), ("The angle is $30^\\circ$.", "30^\\circ"), ("The temperature is -5 degrees.", "-5 \\text{ degrees}"),
+    # one value in two forms, and two values
+    ("The answer is $\\frac{3}{4}$, or 0.75.", "\\frac{3}{4}"), ("The answer is 2/3 or 0.667.", "2/3"), ("The answer is 1/4 or 25%.", "1/4"), ("The answer is 200 or 201.", "200, 201"), ("The answer is 0.5 or 0.25.", "0.5, 0.25"),
+    # a conclusion before a remark that calculates nothing
+    ("So she has 14 apples. Also, 3 of them are red.", "14"),
     # marks within marks
     ("Final Answer: The final answer is $24$. I hope it is correct.", "24"), ("Final Answer: The final answer is 24,000. I hope it is correct.", "24,000"),
     ("The final answer is $\\boxed{24}$. I hope it is correct.", "24"), ("Thus the answer is $2+3=5$", "5"), ("The answer is: 2+3=5", "5"),
