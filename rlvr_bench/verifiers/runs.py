@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from rlvr_bench.verifiers.expressions import is_value, reduce, solved_name
-from rlvr_bench.verifiers.rational import read_number
+from rlvr_bench.verifiers.mathematics.rational import read_number
 from rlvr_bench.verifiers.spans import FORMULA
 
 __all__ = ["Run", "find_runs"]
