@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from rlvr_bench.verifiers.boxes import closing_brace
+from rlvr_bench.verifiers.extraction.boxes import closing_brace
 
 __all__ = ["is_name", "is_value", "reduce", "solved_name"]
 

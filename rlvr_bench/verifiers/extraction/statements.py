@@ -9,10 +9,19 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rlvr_bench.verifiers.expressions import reduce
-from rlvr_bench.verifiers.runs import find_runs
-from rlvr_bench.verifiers.sentences import CLAUSE, LABEL, NEGATED, Sentence, Value, leading_value, sentences, value_of
-from rlvr_bench.verifiers.spans import FORMULA, Flat, flatten
+from rlvr_bench.verifiers.extraction.formulas import reduce
+from rlvr_bench.verifiers.extraction.runs import find_runs
+from rlvr_bench.verifiers.extraction.sentences import (
+    CLAUSE,
+    LABEL,
+    NEGATED,
+    Sentence,
+    Value,
+    leading_value,
+    sentences,
+    value_of,
+)
+from rlvr_bench.verifiers.extraction.spans import FORMULA, Flat, flatten
 
 __all__ = ["answer_of_line", "conclude"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rlvr_bench.verifiers.expressions import is_value, reduce, solved_name
+from rlvr_bench.verifiers.extraction.formulas import is_value, reduce, solved_name
+from rlvr_bench.verifiers.extraction.spans import FORMULA
 from rlvr_bench.verifiers.mathematics.rational import read_number
-from rlvr_bench.verifiers.spans import FORMULA
 
 __all__ = ["Run", "find_runs"]
 

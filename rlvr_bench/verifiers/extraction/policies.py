@@ -13,14 +13,14 @@ import re
 from collections.abc import Callable
 
 from rlvr_bench.errors import VerifierError
-from rlvr_bench.verifiers.boxes import last_boxed, read_boxes
 from rlvr_bench.verifiers.choices import take_choice
+from rlvr_bench.verifiers.extraction.boxes import last_boxed, read_boxes
+from rlvr_bench.verifiers.extraction.statements import answer_of_line, conclude
+from rlvr_bench.verifiers.extraction.thoughts import after_thought
 from rlvr_bench.verifiers.programs import take_program
 from rlvr_bench.verifiers.protocol import Extraction
-from rlvr_bench.verifiers.statements import answer_of_line, conclude
-from rlvr_bench.verifiers.thoughts import after_thought
 
-__all__ = ["POLICIES", "after_thought", "last_boxed", "open_policy"]
+__all__ = ["POLICIES", "open_policy"]
 
 Policy = Callable[[str], Extraction]
 

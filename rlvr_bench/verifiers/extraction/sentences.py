@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rlvr_bench.verifiers.runs import Run, find_runs
+from rlvr_bench.verifiers.extraction.runs import Run, find_runs
 
 __all__ = ["CLAUSE", "LABEL", "NEGATED", "Sentence", "Value", "leading_value", "sentences", "value_of"]
 # The patterns below end in \Z where they read the words before a value, and ignore case.
