@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from rlvr_bench.verifiers.extraction.asides import gives
 from rlvr_bench.verifiers.extraction.runs import Run, find_runs
 
-__all__ = ["CLAUSE", "LABEL", "NEGATED", "Sentence", "Value", "leading_value", "sentences", "value_of"]
+__all__ = ["CLAUSE", "LABEL", "Sentence", "Value", "leading_value", "sentences", "value_of"]
 # The patterns below end in \Z where they read the words before a value, and ignore case.
-NEGATED = re.compile(
+_NEGATED = re.compile(
     r"(?i)(?:\b(?:not|never|cannot|neither|nicht|pas|не)|n[’']t\b|不)\s*(?:(?:be|equal|equal to|exactly|just|only|the|a)\s+)*\Z"
 )
 _ABBREVIATION = re.compile(
@@ -25,11 +26,14 @@ _AND = r"(?:and|or|und|oder|et|ou|y|o|и|или)\b"
 CLAUSE = re.compile(
     r"(?i)(?P<reason>,\s+as\b|[,;:(]?\s+\(?(?:because|since|where|when|if|while|given that|assuming|denn|weil|da|parce que|"
     r"porque|ya que|потому что|так как)\b)"
+    r"|(?P<how>,?\s+(?:after|before|by|upon|without|instead of|besides)\s+(?:\w+ly\s+)?[a-z]{2,}ing\b"
+    r"|\s+(?:after|before|until|unless|although|though|whereas|by the time)\s+(?:he|she|it|they|we|you|I)\b)"
+    r"|(?P<relative>\s+(?:(?:for|in|of|at|on|with|from|to)\s+(?:which|whom)|such that|whose)\b)"
     r"|(?P<so>[,;:]?\s+(?:so|therefore|thus|hence|which means|meaning|then|but|giving|making|leaving|yielding|and so|"
     r"we (?:get|have|find|obtain))\b)"
     r"|(?P<which>,?\s+which\b)"
     r"|(?P<and>,?\s+and\s+(?=(?:the|its|his|her|their|our|so|there|this|that|he|she|it|they|we)\b))"
-    rf"|(?P<break>;|,\s+(?=(?!{_AND})[^\W\d]{{2,}})|\s[—–]\s(?=[A-Za-z])|[，；：]|:\s)"
+    rf"|(?P<break>;|,\s+(?=(?!{_AND})[^\W\d]{{2,}})|,\s+(?=[\ue000-\uefff]\s*\Z)|\s[—–]\s(?=[A-Za-z])|[，；：]|:\s)"
 )
 _CONDITION = re.compile(r"(?i)\A\W*(?:because|since|as|if|when|given|assuming|suppose|let|while|for|where|with)\b")
 _GIVEN = re.compile(r"(?i)\b(?:with|when|because|since|if|for|given|let|as|taking|setting|using)\s*\Z")
@@ -47,6 +51,18 @@ _TOTAL_OF = re.compile(
     r"rate|probability|loss|gain|balance|rest|remainder|answer|result|score|age|weight|income|revenue|maximum|minimum)"
     r"\s+of\s*[$€£]?\s*\Z"
 )
+# "at a rate of 9" says how, "out of a total of 40" of how many; "for a total of 9" is a result.
+_DETAIL_OF = re.compile(
+    r"(?i)\b(?:(?:at|with|by|given)\s+(?:an?|the|his|her|its|their)\s+(?!total)(?:\w+\s+){0,2}|of\s+(?:an?|the)\s+(?:\w+\s+)?)\w+\s+of"
+    r"\s*[$€£]?\s*\Z"
+)
+_BOUND = re.compile(r"(?i)\b(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower)\s+than\s+[$€£]?\s*\Z")
+_COMPARED = re.compile(
+    r"(?i)(?:\\?%)?\s(?:[a-z]+\s){0,2}?(?:(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter|"
+    r"taller|faster|slower|heavier|lighter|farther|further)(?:\s[a-z]+){0,2}\sthan|times)\b"
+)
+_TIMES = re.compile(r"(?i)\b(?:twice|thrice|half|double|triple)\s")
+_SUBJECT = re.compile(r"(?i)\s(?:has|have|had|contains?|possess(?:es)?)\s")
 _PREPOSITION = re.compile(
     r"(?i)\b(?:in|after|for|every|per|within|by|on|at|from|over|during|of|than|with|between|among|into|through|until|before|"
     r"step|case|part|day|equation|figure|problem|question|group|row|column|chapter|grade|level|hour|week|month|year|another)\s+"
@@ -83,11 +99,12 @@ class Sentence(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A value, how surely its sentence states it (see `_strength`), and its run."""
+    """A value, how surely its sentence states it (see `_strength`), its run, and how its clause begins (see `_clauses`)."""
 
     text: str
     strength: int
     run: Run
+    kind: str = ""
 
 
 def sentences(text: str) -> list[Sentence]:
@@ -121,11 +138,11 @@ def _with_unit(run: Run, sentence: str) -> str:
     return run.text
 
 
-def _strength(run: Run, before: str) -> int:
-    """How surely the words before a run say that it is the value.
+def _strength(run: Run, before: str, sentence: str) -> int:
+    """How surely the words around a run say that it is the value.
 
     3: it ends an equation; 2: "is" or its like leads to it; 1: any other words; 0: a preposition or a purpose does
-    ("in 3 weeks", "to clean 45 rooms"; but "needs to sell 14").
+    ("in 3 weeks", "to clean 45 rooms"; but "needs to sell 14"). What is compared ("3 times as") or has something is 1 at most.
     """
     if run.is_aside or not run.says_more:
         return 0
@@ -134,42 +151,74 @@ def _strength(run: Run, before: str) -> int:
     if _ROUNDED_TO.search(before):
         return 2
     purpose = _PURPOSE.search(before)
-    if purpose and (purpose[1] or "").lower() not in _DUTY:
+    if (purpose and (purpose[1] or "").lower() not in _DUTY) or _DETAIL_OF.search(before):
         return 0
     if _TOTAL_OF.search(before):
         return 2
-    if run.is_money and not _PER.search(before):
-        return 2 if _STATES.search(before) else 1
-    if _PREPOSITION.search(before):
+    if _PREPOSITION.search(before) and not (run.is_money and not _PER.search(before)):
         return 0
+    if _COMPARED.match(sentence, run.end) or _SUBJECT.match(sentence, run.end):
+        return 1
     return 2 if _STATES.search(before) else 1
 
 
-def _clauses(sentence: str) -> list[tuple[int, int, str]]:
-    """(start, end, how it begins) of the clauses of a sentence: "", "so", "reason", "which" or "break"."""
+class _Clause(NamedTuple):
+    """Where a clause starts and ends and how it begins: "", "so", "reason", "how", "relative", "which", "and" or
+    "break".
+    """
+
+    start: int
+    end: int
+    kind: str
+
+
+def _clauses(sentence: str) -> list[_Clause]:
     cuts = [(match.start(), match.lastgroup or "") for match in CLAUSE.finditer(sentence)]
-    first = "reason" if _CONDITION.match(sentence) else ""
-    starts = [(0, first), *cuts]
+    starts = [(0, "reason" if _CONDITION.match(sentence) else ""), *cuts]
     ends = [start for start, _ in cuts] + [len(sentence)]
-    return [(start, end, kind) for (start, kind), end in zip(starts, ends, strict=True)]
+    return [_Clause(start, end, kind) for (start, kind), end in zip(starts, ends, strict=True)]
 
 
-def _clause_value(runs: list[Run], sentence: str, start: int, end: int) -> Value | None:
-    """The last value of the surest kind in a clause."""
+def _clause_value(runs: list[Run], sentence: str, clause: _Clause, last: bool = False) -> Value | None:
+    """The last value of the surest kind in a clause; with ``last`` the last one that no preposition leads to."""
     best: Value | None = None
+    paid = False
     for run in runs:
-        if not start <= run.start < end or not run.says_more:
+        if not clause.start <= run.start < clause.end or not run.says_more:
             continue
-        before = sentence[max(start, run.start - 60) : run.start]
-        if NEGATED.search(before):
+        before = sentence[max(clause.start, run.start - 60) : run.start]
+        if _NEGATED.search(before) or _BOUND.search(before):
             continue
-        strength = _strength(run, before)
-        if best is None or strength >= best.strength:
+        strength = _strength(run, before, sentence)
+        if run.is_money and paid and strength == 1 and _PREPOSITION.search(before):
+            strength = 0  # "paid $1,250 for rooms at $250"
+        paid = paid or (run.is_money and strength > 0 and not _PREPOSITION.search(before))
+        if best is None or strength >= (min(best.strength, 1) if last else best.strength):
             text = _with_unit(run, sentence)
             if run.relates and _GIVEN.search(before):
                 text = _ITEMS.split(text)[-1]  # "with T = 8, n = 23"
-            best = Value(text, strength, run)
+            best = Value(text, strength, run, clause.kind)
     return best
+
+
+def _is_breakdown(runs: list[Run], sentence: str, clause: _Clause) -> bool:
+    """Whether a clause only lists the parts of a total before it: "140 in total: 90 roses and 50 tulips"."""
+    if sentence[clause.start] not in ":—–":
+        return False
+    parts = [run for run in runs if clause.start <= run.start < clause.end and not run.is_aside]
+    return len(parts) > 1 and not any(run.is_equation for run in parts)
+
+
+def _is_demoted(value: Value, before: Value | None, runs: list[Run], sentence: str, clause: _Clause) -> bool:
+    """Whether a clause only describes the value ``before`` it: how it came about, of what it is, what it is made of."""
+    if clause.kind == "how":
+        return value.strength < 3
+    if before is None or before.strength == 0:
+        return False
+    if clause.kind == "which":
+        words = sentence[clause.start : value.run.start]
+        return value.strength < 3 and (_TIMES.search(words) or _COMPARED.match(sentence, value.run.end)) is not None
+    return clause.kind == "relative" or _is_breakdown(runs, sentence, clause)
 
 
 def value_of(sentence: str, formulas: list[str], explained: bool = False) -> Value | None:
@@ -181,18 +230,21 @@ def value_of(sentence: str, formulas: list[str], explained: bool = False) -> Val
         return None
     reasons: list[Value] = []
     said: list[Value] = []
+    before: Value | None = None
     reason = False
-    for start, end, kind in _clauses(sentence):
-        reason = kind == "reason" or (reason and kind == "which")
-        value = _clause_value(runs, sentence, start, end)
-        if value is not None and reason:
+    clauses = _clauses(sentence)
+    for clause in clauses[1:] if gives(sentence) else clauses:
+        reason = clause.kind == "reason" or (reason and clause.kind == "which")
+        value = _clause_value(runs, sentence, clause, last=clause.kind == "relative" and before is None)
+        if value is not None and (reason or _is_demoted(value, before, runs, sentence, clause)):
             reasons.append(value if value.strength == 3 else value._replace(strength=0))
         elif value is not None:
             said.append(value)
+        before = value
         if explained and said and not reason:
             break
-    calculated = [value for value in reasons if value.strength == 3]
     sure = [value for value in said if value.strength > 0]
+    calculated = [value for value in reasons if value.strength == 3]
     values = sure or calculated or said or reasons
     return values[-1] if values else None
 
@@ -206,7 +258,7 @@ def leading_value(body: str, formulas: list[str]) -> tuple[Value | None, str]:
     rest = body[run.end :]
     if not run.says_more and not re.match(r"\W*\Z|\W*[,;.]", rest) and len(runs) > 1:
         return None, body
-    clause_end = _clauses(body)[0][1]
+    clause_end = _clauses(body)[0].end
     later = [other for other in runs[1:] if other.is_equation and other.start < clause_end and not other.is_aside]
     run = later[-1] if later and not run.is_equation else run
     return Value(_with_unit(run, body), 3, run), body[run.end :]

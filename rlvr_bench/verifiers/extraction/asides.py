@@ -1,0 +1,100 @@
+r"""Sentences that state no answer whatever numbers they hold: checks, remarks, closings of a chat, questions, refusals, givens.
+
+Each function reads one sentence of `spans.flatten`.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["BOUND", "asks", "concludes", "gives", "is_aside", "points_back", "refuses", "turns"]
+
+# What makes a number after it a bound, not a value.
+BOUND = (
+    r"(?:(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower)\s+than|at\s+(?:most|least)|no\s+(?:more|less|fewer)\s+than|"
+    r"up\s+to|over|under|above|below)\b"
+)
+_BOUNDED = re.compile(rf"(?i)\banswers?\b[^.\n\d]{{0,30}}?\b(?:is|are|be)\s+{BOUND}")
+_CONCLUDES = re.compile(
+    r"(?i)\A\W*(?:therefore|thus|hence|consequently|in conclusion|to conclude|in summary|finally|altogether|in total|"
+    r"so|we conclude|this means|final result|result|因此|所以|故|综上|总共|"
+    r"daher|somit|folglich|donc|ainsi|par conséquent|por (?:lo )?tanto|así que|portanto|quindi|dunque|"
+    r"следовательно|поэтому|итак|таким образом|よって|したがって|ゆえに|따라서|그러므로)(?=\W|[^\x00-\x7f]|\Z)"
+)
+_CHECKS = re.compile(
+    r"(?i)\A\W*(?:let['’]?s |let us |to |(?:we|you|one) (?:can |may |could |might )?(?:also )?|now,? |as a |a |quick |sanity )*"
+    r"(?:check|verif|double.check|confirm|note\b|recall|remember|remark\b|for example|for comparison|by comparison|in comparison|"
+    r"compare\b|alternative|common (?:mistake|error|pitfall)|have (?:also )?(?:recogni|used|done|paired)|p\.?s\b)|✓|✔|✅"
+)
+_REASONABLE = re.compile(
+    r"(?i)\A\W*(?:this|that|it|which|the (?:answer|result|value)|our (?:answer|result))\s+(?:also\s+)?(?:(?:is|seems|looks|sounds)\s+"
+    r"(?:\w+ly\s+)?(?:reasonable|plausible|consistent|correct|right|sensible|expected|in line)|makes sense|checks out|agrees|matches)\b"
+)
+_INDEED = re.compile(r"(?i)\A\W*indeed\b")
+_CLOSES = re.compile(
+    r"(?i)\b(?:rate (?:my|this|the|our)|let me know|feel free|hope (?:this|that|it)|would you like|do you (?:have|want|need|understand)|"
+    r"(?:any|more|other|further) questions?\b|thanks?(?: you)?\b|(?:glad|happy) to\b|good luck|i (?:can|could|will) (?:also )?help|"
+    r"if you(?:['’]d| would) like|please (?:let|type|provide|give|ask|rate|share|feel)|score (?:my|this) (?:answer|solution))"
+)
+_IN_PARENTHESES = re.compile(r"\s*\([^()]*(?:\([^()]*\)[^()]*)*\)?\s*")
+_POINTS_BACK = re.compile(
+    r"(?i)\A\W*(?:this|that|it|each|these|those|they)\s+(?:is|are|was|were|because|shows|satisf|match|agree|hold)"
+)
+_TURNS = re.compile(
+    r"(?i)\A\W*(?:(?:oh|ah|but|hmm+|no|so)\b[,.… ]*)*(?:wait|hold on|actually|correction|sorry|oops|scratch that|hmm+|no,|"
+    r"on second thought|let me (?:correct|redo|re-?think))\b"
+)
+_REFUSES = re.compile(
+    r"(?i)\bI(?:['’]m| am| was)?\s+(?:\w+,?\s+){0,4}?(?:can(?:['’]t|not| not)|could(?:n['’]t| not)|unable to|not able to|"
+    r"do(?:n['’]t| not))\s+(?:\w+\s+){0,2}?(?:solve|answer|determine|help|know|say|tell|give|provide|see|view|find|compute|"
+    r"calculate|assist|continue|complete|finish|have)\b|\bnot enough (?:information|data)\b|\binsufficient (?:information|data)\b"
+)
+_ASKS = re.compile(
+    r"(?i)\b(?:how (?:many|much|far|long|old|tall|fast|often)|what|which|who|when|where|find|calculate|determine)\b"
+)
+_ADDRESSES = re.compile(r"(?i)\b(?:you|i|we|me|us|else)\b")
+_GIVES = re.compile(
+    r"(?i)\A\W*(?:(?:first|now|so|then|and),?\s+)?(?:let(?!['’]s| us| me)|let(?:['’]s| us| me)\s+(?:denote|call|say|assume|let|suppose|"
+    r"define|set|use|take)|suppose|assume|assuming|denote|define|say|given(?: that)?|we are (?:given|told)|it is given)\b"
+)
+
+
+def concludes(sentence: str) -> bool:
+    """Whether a sentence begins with "therefore" or its like."""
+    return _CONCLUDES.match(sentence) is not None
+
+
+def is_aside(sentence: str) -> bool:
+    """A check, a remark, a comparison, the closing of a chat, or a sentence in parentheses."""
+    return (
+        _CHECKS.search(sentence) is not None
+        or _REASONABLE.match(sentence) is not None
+        or _INDEED.match(sentence) is not None
+        or _CLOSES.search(sentence) is not None
+        or _IN_PARENTHESES.fullmatch(sentence) is not None
+    )
+
+
+def points_back(sentence: str) -> bool:
+    """Whether a sentence speaks of a value that was stated before: "This is ..."."""
+    return _POINTS_BACK.match(sentence) is not None
+
+
+def turns(sentence: str) -> bool:
+    """Whether a sentence takes back what was said before it: "Wait, ..."."""
+    return _TURNS.match(sentence) is not None
+
+
+def refuses(sentence: str) -> bool:
+    """Whether a sentence says that there is no answer, or only a bound of it: "I can't solve Problem 14"."""
+    return _REFUSES.search(sentence) is not None or _BOUNDED.search(sentence) is not None
+
+
+def asks(question: str) -> bool:
+    """Whether a question is one of the problem, not one to the reader of the answer."""
+    return _ASKS.search(question) is not None and _ADDRESSES.search(question) is None
+
+
+def gives(sentence: str) -> bool:
+    """Whether a sentence begins with what is given or defined: "Let m = 8"."""
+    return _GIVES.match(sentence) is not None

@@ -1,0 +1,63 @@
+r"""Where a response ends: finished, or cut off at its limit of tokens in the middle of something."""
+
+from __future__ import annotations
+
+import re
+
+from rlvr_bench.verifiers.extraction.sentences import Sentence, Value
+from rlvr_bench.verifiers.extraction.spans import FORMULA, Flat
+
+__all__ = ["is_cut", "is_dangling", "without_repeat"]
+
+_CUT_END = re.compile(
+    r"(?:[-+*/^=<>×÷(\[{,\\&]|\\(?:times|cdot|div|pm|frac|sqrt|left|text|begin|le|ge|in|quad)|\b(?i:the|of|to|and|or|an|by|is|are|"
+    r"was|for|with|at|from|as|we|so|than|if|because|which|let|our|his|their|its)|\ba)\s?\Z"
+)
+_LABEL_ALONE = re.compile(r"\A\s*(?:\(?\d{1,2}[.)]|step\s+\d+\s*[.:]?)\s*\Z", re.IGNORECASE)
+_LABEL = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|[Ss]tep\s+\d+)\s", re.MULTILINE)
+_OPENING = re.compile(r"(?i)\A\W*(?:so|then|therefore|thus|hence|finally|in total|altogether)\W*")
+_PLAIN = re.compile(r"-?[\d.,]+(?:\\?%)?")
+_CLOSED_END = re.compile(rf"(?:[.!?:。！？)\]}}\"'”`*_|>$%°]|{FORMULA})\Z|\n\s*\Z")
+_CALCULATES = re.compile(r"=|\bequals\b")
+_SETS_UP = re.compile(
+    r"(?i)\b(?:multiply|multiplying|divide|dividing|subtract|subtracting|add|adding|(?:need|have|want|going) to|to find|to get|let|"
+    r"let['’]s|suppose|assume|denote|start|consider|given|substitut\w+|plug\w*|first|next)\b"
+)
+_SHORTEST_REPEAT = 6
+
+
+def is_cut(flat: Flat) -> bool:
+    """Whether a text plainly breaks off: inside a formula or a bracket, after an operator, in the middle of a phrase."""
+    end = flat.text.rstrip(" \t")[-300:].rpartition("\n")[2]
+    unclosed = sum(map(end.count, "([{")) > sum(map(end.count, ")]}"))
+    if flat.open or (unclosed and not _CLOSED_END.search(end)) or _CUT_END.search(end[-40:]):
+        return True
+    return _LABEL_ALONE.match(end) is not None and _LABEL.search(flat.text[: -len(end)]) is not None
+
+
+def is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
+    """Whether a text ends at a number of which nothing says that it is a result, and that may go on."""
+    if sentence.ended or _CLOSED_END.search(flat.text):
+        return False
+    if sentence.text[value.run.end :].strip() and not sentence.text.rstrip()[-1].isdigit():
+        return False
+    if value.kind == "which" and value.strength < 3:
+        return True
+    sets_up = _SETS_UP.search(sentence.text) is not None and value.kind != "so"
+    if value.strength >= 2 or _CALCULATES.search(sentence.text):
+        return False
+    if sentence.start == 0:
+        return sets_up
+    before = sentence.text[: value.run.start].strip(" \t*_>#-•,:")
+    return not _PLAIN.fullmatch(value.text) or _OPENING.sub("", before) != ""
+
+
+def without_repeat(flat: Flat, said: list[Sentence]) -> Flat:
+    """Without an unfinished last sentence that only begins an earlier one again, as responses do that repeat themselves."""
+    last = said[-1] if said else None
+    if last is None or last.ended:
+        return flat
+    beginning = last.text.strip()
+    if len(beginning) < _SHORTEST_REPEAT or not any(one.text.strip().startswith(beginning) for one in said[:-1]):
+        return flat
+    return Flat(flat.text[: last.start], flat.formulas, open=False)
