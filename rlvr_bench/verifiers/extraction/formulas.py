@@ -54,6 +54,7 @@ _NUMERIC = re.compile(
     r"(?:[-+\d.,/^%() i]|\\(?:frac|sqrt|pi|circ|!|,|%|\$|text\w*\s?\{[^{}]*\}|cdot|times|left|right)|[{}])+"
 )
 _CURVE = re.compile(r"(?<![A-Za-z\\])[xyzrt](?![A-Za-z])")
+_MATRIX = re.compile(r"(?:\\left\s?[(\[|])?\s?\\begin\{(?:[bpvBV]?matrix|array)\}")
 _RELATION = re.compile(r"[=≈≃]|\\(?:approx|simeq|doteq)")
 _BRACED_NUMBER = re.compile(r"\{\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*\}(?!\s*[_^/{(])")
 _EQUIVALENT = re.compile(r"\\equiv(?![A-Za-z])|≡")
@@ -130,6 +131,8 @@ def _end_of_chain(text: str) -> str:
         return text if len(sides) == 2 and text.endswith(end) else f"{first} = {end}"
     if _NAMES_OF_TUPLE.fullmatch(first):
         return end
+    if len(sides) == 2 and _MATRIX.match(end) and not _MATRIX.search(first):
+        return end  # A^{-1} = a matrix
     if len(sides) == 2 and last == "=" and not _is_calculation(first) and not _evaluates(first, end):
         return text
     return end

@@ -15,7 +15,7 @@ from rlvr_bench.verifiers.mathematics.rational import read_number
 
 __all__ = ["Run", "find_runs"]
 
-_NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]?|\.\d+"
 _TOKEN = re.compile(
     rf"(?P<space>\s+)|(?P<formula>{FORMULA})|(?P<label>\d+(?:st|nd|rd|th)\b|\d+-[A-Za-z]{{2,}}|(?:[A-Za-z]{{2,}}-?|[A-Z])\d+(?![\d.]*\s?[/^*=]))"
     rf"|(?P<number>(?:[$€£¥₹]\s?)?(?:\d+(?::\d+)+|{_NUMBER})(?:\s?\\?%)?)"
@@ -40,6 +40,19 @@ _DOTS = re.compile(r"\s*,?\s*(?:\.\.\.|…|\\[lc]?dots)")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\Z")
 _FACTOR = re.compile(r"\s?[$€£]?\.?\d")
 _GROUP = re.compile(r"\d{3}(?![\d.])")
+_DASH = re.compile(r"[–−](?=\d)")  # a minus sign where nothing is before it
+_PROPER = re.compile(r"(\d+)/(\d+)")
+_WHOLE = re.compile(r"\d+")
+_AND = re.compile(r"\s+and\s+")
+_LARGE_UNIT = re.compile(
+    r"\s(hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|years?|weeks?|days?|months?|meters?|metres?|kilometers?|dollars?|degrees?)"
+    r",?\s(?:and\s)?"
+)
+_SMALL_UNIT = re.compile(
+    r"\s(?:minutes?|mins?|seconds?|secs?|inch(?:es)?|ounces?|oz|months?|weeks?|days?|hours?|centimeters?|cm|millimeters?|meters?|cents)\b"
+)
+_RANK = re.compile(r"(?<![\w-])(\d+(?:st|nd|rd|th))(?:\splace)?\W*\Z")
+_VERB = re.compile(r"\s(?:is|are|was|were|has|have|does|divides|equals)\b")
 _FRACTION = re.compile(r"\d+/\d+")
 
 
@@ -82,7 +95,8 @@ class _Scanner:
 
     def keep(self, start: int, end: int) -> None:
         raw = self.sentence[start:end]
-        lead = _LEADING.match(raw)
+        dash = _DASH.match(raw) is not None and not self.sentence[:start].rstrip("$ ")[-1:].isdigit()
+        lead = None if dash else _LEADING.match(raw)
         start += lead.end() if lead else 0
         raw = self.sentence[start:end]
         ending = _DANGLING.search(raw)
@@ -90,6 +104,7 @@ class _Scanner:
         if not raw:
             return
         length = len(raw)
+        raw = f"-{raw[1:]}" if dash else raw
         if raw[0] == "{" and raw[-1] == "}" and "," in raw:
             raw = f"\\{{{raw[1:-1]}\\}}"  # outside of mathematics braces are printed: a set
         raw = raw.strip("| ") if raw.startswith("| ") else raw  # a cell of a table
@@ -204,6 +219,8 @@ def _is_list(sentence: str, first: Run, second: Run) -> bool:
     glue = sentence[first.end : second.start]
     if len(glue) > 12 or first.is_aside or second.is_aside or not _GLUE.fullmatch(glue):
         return False
+    if ";" in glue and _VERB.match(sentence, second.end):
+        return False  # another sentence begins: "0; 2004 is divisible by 12"
     if not (first.relates or second.relates):
         return first.says_more == second.says_more
     (name, is_number), (other, other_is_number) = first.solves, second.solves
@@ -226,6 +243,14 @@ def _joined(sentence: str, first: Run, second: Run) -> Run:
     either = _OR.search(sentence[first.end : second.start]) is not None
     if either and _is_same_number(first.text, second.text):
         return first._replace(end=second.end)  # the same value in another form
+    parts = _PROPER.fullmatch(second.text)
+    if (
+        parts
+        and int(parts[1]) < int(parts[2])
+        and _WHOLE.fullmatch(first.text)
+        and _AND.fullmatch(sentence, first.end, second.start)
+    ):
+        return first._replace(end=second.end, text=f"{first.text} {second.text}")  # 2 and 1/2
     glue = " or " if either and _INEQUALITY.search(second.text) else ", "
     return first._replace(
         end=second.end,
@@ -241,6 +266,27 @@ def _open_list(sentence: str, run: Run) -> Run:
     return run._replace(text=f"{run.text}, \\ldots") if goes_on else run
 
 
+def _is_measure(sentence: str, first: Run, second: Run) -> bool:
+    """Whether two runs are one measure in two units: "3 hours 20 minutes"."""
+    if not (_WHOLE.fullmatch(first.text) and _WHOLE.match(second.text)) or second.relates:
+        return False
+    return _LARGE_UNIT.fullmatch(sentence, first.end, second.start) is not None and (
+        _SMALL_UNIT.match(sentence, second.end) is not None
+    )
+
+
+def _plain_run(start: int, text: str) -> Run:
+    return Run(
+        start, start + len(text), text, False, False, ("", False), says_more=True, is_aside=False, is_money=False
+    )
+
+
+def _ordinal(sentence: str) -> list[Run]:
+    """The rank that a sentence without other numbers ends on: "He finished 1st"."""
+    rank = _RANK.search(sentence)
+    return [] if rank is None else [_plain_run(rank.start(1), rank[1])]
+
+
 def find_runs(sentence: str, formulas: list[str]) -> list[Run]:
     """The expressions of a sentence in order, lists joined."""
     scanner = _Scanner(sentence, formulas)
@@ -249,8 +295,12 @@ def find_runs(sentence: str, formulas: list[str]) -> list[Run]:
     scanner.flush(len(sentence))
     joined: list[Run] = []
     for run in scanner.found:
-        if joined and _is_list(sentence, joined[-1], run):
+        if joined and _is_measure(sentence, joined[-1], run):
+            unit = _LARGE_UNIT.match(sentence, joined[-1].end)
+            text = f"{joined[-1].text} \\text{{ {unit[1] if unit else ''} }} {run.text}"
+            joined[-1] = joined[-1]._replace(end=run.end, text=text)
+        elif joined and _is_list(sentence, joined[-1], run):
             joined[-1] = _joined(sentence, joined[-1], run)
         else:
             joined.append(run)
-    return [_open_list(sentence, run) for run in joined]
+    return [_open_list(sentence, run) for run in joined] or _ordinal(sentence)

@@ -19,6 +19,9 @@ _DISPLAYS = r"(?:align|equation|gather|multline|eqnarray|displaymath|math|aligna
 _OPENER = re.compile(rf"\\\\|\\\[|\\\(|\\begin\{{({_DISPLAYS})\}}|\$\$|\\\$|\$")
 _MONEY = re.compile(r"\s?[-+]?\s?\.?\d")
 _AMOUNT = re.compile(r"\s?\.?\d")
+# What no dollar sign closes and the text breaks off in: "$3x + 5 = 2", "$x + 1 =".
+_CUT_FORMULA = re.compile(r"\d+[A-Za-z\\^_][^\n$]{0,200}[\w\\+*/^=}-]\Z")
+_CUT_EQUATION = re.compile(r"[^\n$]{0,200}[=+*/^<>-][^\n$.!]{0,200}\Z")
 _COMMAND = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s?\{[^{}]{0,80}\}|\\[A-Za-z]+")
 _WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{2,}(?![A-Za-z])")
 _FUNCTION = re.compile(
@@ -53,6 +56,8 @@ def _is_formula(text: str, start: int, stop: int) -> bool:
     if not content.strip() or "\n\n" in content or "**" in content:
         return False
     digit_first = _AMOUNT.match(content) is not None
+    if content.rstrip()[-1] in "+-*/(×=<>" and _AMOUNT.match(text, stop + 1):
+        return False  # "x + $25 = $100" with money within
     if digit_first and (
         "\n" in content
         or text[stop + 1 : stop + 2].isdigit()
@@ -97,7 +102,10 @@ class _Reader:
         if stop > 0 and _is_formula(self.text, at, stop):
             self.put(self.text[at + 1 : stop], display=False)
             return stop + 1
-        self.parts.append("$" if _MONEY.match(self.text, at + 1) else "")
+        money = _MONEY.match(self.text, at + 1) is not None
+        if stop < 0 and (_CUT_FORMULA if money else _CUT_EQUATION).match(self.text, at + 1):
+            self.open = True
+        self.parts.append("$" if money else "")
         return at + 1
 
     def is_money(self, at: int) -> bool:
@@ -128,14 +136,34 @@ class _Reader:
         return Flat("".join(self.parts), self.formulas, self.open)
 
     def end_line(self, display: bool) -> None:
-        """A display belongs to the sentence before it, unless that sentence has ended."""
-        if display and self.parts and self.parts[-1].rstrip()[-1:] not in (".", "!", "?", ""):
+        """A display belongs to the sentence before it, unless that sentence has ended or is a heading."""
+        if (
+            display
+            and self.parts
+            and not _HEADING.search(self.parts[-1])
+            and self.parts[-1].rstrip()[-1:] not in (".", "!", "?", "")
+        ):
             self.parts[-1] = self.parts[-1].rstrip() + " "
 
 
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,120}>>")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)[ \t]*([A-Za-z0-9_+-]*)[^\n]*\n?", re.MULTILINE)
-_PLAIN_FENCES = ("", "text", "txt", "math", "latex", "tex", "markdown", "md", "plaintext", "answer")
+_PLAIN_FENCES = (
+    "",
+    "output",
+    "stdout",
+    "console",
+    "result",
+    "text",
+    "txt",
+    "math",
+    "latex",
+    "tex",
+    "markdown",
+    "md",
+    "plaintext",
+    "answer",
+)
 # "[ x = 5 ]" alone on its line: a display whose backslashes were lost.
 _BARE_DISPLAY = re.compile(r"^[ \t]*\[[ \t](?=[^\n]*[\\=])([^\n]{1,600})[ \t]\][ \t]*$", re.MULTILINE)
 _STARS = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])|(?<!\w)__|__(?!\w)")
@@ -143,7 +171,10 @@ _STAR = re.compile(r"(?<![\w*)])\*(?=[^\s*])([^*\n]{1,200})(?<=\S)\*(?![\w*(])")
 _DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)|<img[^<>]{0,200}>|!\[[^\[\]]{0,200}\]\([^()]{0,300}\)", re.DOTALL)
 _DRAWN = re.compile(r"\[asy\]|<img|!\[")
 _SPACES, _LINES = re.compile(r"[^\S\n]{3,}"), re.compile(r"\n{3,}")
-_BREAK = re.compile(r"<br\s?/?>|\\newline(?![A-Za-z])")
+_BREAK = re.compile(r"<br\s?/?>|</?(?:p|div|li|ul|ol|h[1-6])>|\\newline(?![A-Za-z])")
+_TAGS = re.compile(r"</?(?:b|i|u|em|strong|span|center|code|mark|big|small|font)>")
+_EMPTY_BOX = re.compile(r"\$?\\boxed\s?\{\s*\}\$?")
+_HEADING = re.compile(r"(?:^|\n)[ \t]*(?:\#{1,6}[^\n]{0,80}|\*\*[^*\n]{1,80}\*\*)\s*\Z")
 
 
 def _without_code(text: str) -> str:
@@ -165,6 +196,8 @@ def flatten(text: str) -> Flat:
     """The text with each formula as one character of `FORMULA`, its index counted from the first."""
     text = _CALCULATOR.sub("", _PRIVATE.sub(" ", text)) if "<<" in text else _PRIVATE.sub(" ", text)
     text = _BREAK.sub("\n", _without_code(_DRAWING.sub("", text) if _DRAWN.search(text) else text))
+    text = _TAGS.sub("", text) if "</" in text else text
+    text = _EMPTY_BOX.sub("", text) if "\\boxed" in text else text
     text = _SPACES.sub("  ", _LINES.sub("\n\n", text))
     text = _BARE_DISPLAY.sub(r"\\[\1\\]", text)
     flat = _Reader(text).read()

@@ -31,6 +31,8 @@ def _is_final(value: Value, sentence: str) -> bool:
     """Whether no earlier sentence can win over a value: it is calculated, stated or concluded."""
     if value.kind == "so" and value.strength > 0:
         return True
+    if "|" not in sentence and not _WORDS.search(sentence[: value.run.start]) and not _WORDS.search(sentence[value.run.end :]):
+        return True  # a line that is the value alone
     return _CALCULATES.search(sentence) is not None or (value.strength >= 2 and not points_back(sentence))
 
 
@@ -64,6 +66,7 @@ def _last_statement(flat: Flat) -> Value | None:
 _CALCULATES = re.compile(r"=|\bequals\b")
 _FIRST = re.compile(r"\A\s*([$€£]?\d[\d,]*(?:\.\d+)?)\.\s+(?=[A-Z])")
 _LISTED = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
+_WORDS = re.compile(r"[^\W_]")
 _WHOLE = re.compile(r"[^\n]{1,400}\Z")
 
 
