@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BOUND", "asks", "concludes", "gives", "is_aside", "points_back", "refuses", "turns"]
+__all__ = ["BOUND", "asks", "concludes", "gives", "is_aside", "points_back", "refuses", "sets_a_task", "turns"]
 
 # What makes a number after it a bound, not a value.
 BOUND = (
@@ -22,13 +22,26 @@ _CONCLUDES = re.compile(
     r"следовательно|поэтому|итак|таким образом|よって|したがって|ゆえに|따라서|그러므로)(?=\W|[^\x00-\x7f]|\Z)"
 )
 _CHECKS = re.compile(
-    r"(?i)\A\W*(?:let['’]?s |let us |to |(?:we|you|one) (?:can |may |could |might )?(?:also )?|now,? |as a |a |quick |sanity )*"
-    r"(?:check|verif|double.check|confirm|note\b|recall|remember|remark\b|for example|for comparison|by comparison|in comparison|"
-    r"compare\b|alternative|common (?:mistake|error|pitfall)|have (?:also )?(?:recogni|used|done|paired)|p\.?s\b)|✓|✔|✅"
+    r"(?i)\A\W*(?:let['’]?s |let us |to |(?:we|you|one) (?:can |may |could |might )?(?:also )?|now,? |as a |a |quick |sanity |"
+    r"(?:very )?(?:common|frequent|typical|usual) )*"
+    r"(?:check|verif|double.check|confirm|note\b|recall|remember|remark\b|proof\s*[:.]|tip\s*:|p\.?s\b|for example|for reference|"
+    r"(?:for|by|in) (?:comparison|contrast)|compare\b|alternative|by the way|incidentally|have (?:also )?(?:recogni|used|done|paired)|"
+    r"mistake|error|pitfall|(?:plugg|substitut|putt)ing (?:(?:this|it|that|them|these|the \w+) )?back|"
+    r"(?:plug|substitute|put) (?:\w+ )?back)|✓|✔|✅"
 )
 _REASONABLE = re.compile(
     r"(?i)\A\W*(?:this|that|it|which|the (?:answer|result|value)|our (?:answer|result))\s+(?:also\s+)?(?:(?:is|seems|looks|sounds)\s+"
     r"(?:\w+ly\s+)?(?:reasonable|plausible|consistent|correct|right|sensible|expected|in line)|makes sense|checks out|agrees|matches)\b"
+)
+# What was not done, or what others do wrong.
+_OTHERWISE = re.compile(
+    r"(?i)\A\W*(?:if (?:we|you|one) (?:had|did|forgot|ignored)\b.*\bwould\b|had (?:we|you|he|she|they|it)\b.*\bwould\b|"
+    r"(?:many|some|most) (?:people|students|of us)\b|an? (?:naive|wrong|careless|mistaken|incorrect)\b|one (?:might|may|could) (?:think|guess)|"
+    r"you (?:might|may) (?:think|guess))"
+)
+_MATCHES = re.compile(
+    r"(?i)(?:\b(?:which|and this|and that)\s+(?:matches|agrees|checks out|works)|\bmatch(?:es)? the "
+    r"(?:given|original|problem|condition))"
 )
 _INDEED = re.compile(r"(?i)\A\W*indeed\b")
 _CLOSES = re.compile(
@@ -52,6 +65,7 @@ _REFUSES = re.compile(
 _ASKS = re.compile(
     r"(?i)\b(?:how (?:many|much|far|long|old|tall|fast|often)|what|which|who|when|where|find|calculate|determine)\b"
 )
+_SETS_A_TASK = re.compile(r"(?i)\A\W*(?:(?:find|determine)\b[^:]*|(?:calculate|compute|evaluate|solve)\b[^:=]*)\Z")
 _ADDRESSES = re.compile(r"(?i)\b(?:you|i|we|me|us|else)\b")
 _GIVES = re.compile(
     r"(?i)\A\W*(?:(?:first|now|so|then|and),?\s+)?(?:let(?!['’]s| us| me)|let(?:['’]s| us| me)\s+(?:denote|call|say|assume|let|suppose|"
@@ -70,6 +84,8 @@ def is_aside(sentence: str) -> bool:
         _CHECKS.search(sentence) is not None
         or _REASONABLE.match(sentence) is not None
         or _INDEED.match(sentence) is not None
+        or _OTHERWISE.match(sentence) is not None
+        or (_MATCHES.search(sentence) is not None and not concludes(sentence))
         or _CLOSES.search(sentence) is not None
         or _IN_PARENTHESES.fullmatch(sentence) is not None
     )
@@ -93,6 +109,11 @@ def refuses(sentence: str) -> bool:
 def asks(question: str) -> bool:
     """Whether a question is one of the problem, not one to the reader of the answer."""
     return _ASKS.search(question) is not None and _ADDRESSES.search(question) is None
+
+
+def sets_a_task(sentence: str) -> bool:
+    """Whether a sentence is the problem in other words: "Find x if 2x = 5"."""
+    return _SETS_A_TASK.match(sentence) is not None
 
 
 def gives(sentence: str) -> bool:

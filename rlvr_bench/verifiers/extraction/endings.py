@@ -23,6 +23,9 @@ _SETS_UP = re.compile(
     r"(?i)\b(?:multiply|multiplying|divide|dividing|subtract|subtracting|add|adding|(?:need|have|want|going) to|to find|to get|let|"
     r"let['’]s|suppose|assume|denote|start|consider|given|substitut\w+|plug\w*|first|next)\b"
 )
+_OPERATES = re.compile(
+    r"(?i)\b(?:times|plus|minus|divided by|multiplied by|and there (?:are|is|were)|subtract|add)\s+[$€£]?\Z"
+)
 _SHORTEST_REPEAT = 6
 
 
@@ -42,6 +45,8 @@ def is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
     if sentence.text[value.run.end :].strip() and not sentence.text.rstrip()[-1].isdigit():
         return False
     if value.kind == "which" and value.strength < 3:
+        return True
+    if _OPERATES.search(sentence.text[: value.run.start]):
         return True
     sets_up = _SETS_UP.search(sentence.text) is not None and value.kind != "so"
     if value.strength >= 2 or _CALCULATES.search(sentence.text):

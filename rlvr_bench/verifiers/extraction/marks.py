@@ -6,15 +6,15 @@ import re
 from typing import NamedTuple
 
 from rlvr_bench.verifiers.extraction.asides import BOUND
+from rlvr_bench.verifiers.extraction.clauses import first_clause
 from rlvr_bench.verifiers.extraction.sentences import (
-    CLAUSE,
     Value,
     leading_value,
     sentences,
     value_of,
 )
 from rlvr_bench.verifiers.extraction.spans import Flat
-from rlvr_bench.verifiers.extraction.words import wordy
+from rlvr_bench.verifiers.extraction.words import wordy, yes_or_no
 
 __all__ = ["Mark", "find_marks", "stated_at", "without_filler"]
 
@@ -56,9 +56,9 @@ _REFUSED = re.compile(rf"(?i)\A\s*(?:(?:not|neither|never|cannot|nicht|pas|не)
 _UNFINISHED = re.compile(r"\s*[-+*/^=×÷]\s*")
 _CORRECTED = re.compile(
     r"(?i)(?:\b(?:but|no|or|wait|sorry|oh|hmm)\b[^.\n\d]{0,30}?)?\b(?:actually|rather|in fact|in reality|really|I mean|correction|"
-    r"scratch that|wait)\b"
+    r"scratch that|wait|sorry|oops|make that)\b"
 )
-_RESTATED = re.compile(r"(?:…|\.\.\.)[,;]?\s*(?:(?:that is|i\.e\.|which is|which equals|namely|meaning|or)\b,?|=)\s*")
+_RESTATED = re.compile(r"(?:…|\.\.\.)[,;]?\s*(?:(?:that is|which is|which equals|namely|meaning|or)\b,?|i\.e\.,?|=)\s*")
 
 
 class Mark(NamedTuple):
@@ -165,12 +165,14 @@ def stated_at(flat: Flat, mark: Mark) -> str | None:
     if not first.strip() or _REFUSED.match(first):
         return None
     alone = len(said) == 1
+    if agreed := yes_or_no(first):
+        return agreed
     value, rest = leading_value(first, flat.formulas)
     if value is not None:
         if _UNFINISHED.fullmatch(rest) and not said[0].ended:
             return None  # cut off in the middle of a calculation
         value = _corrected(rest, flat.formulas) or value
-        compact = len(CLAUSE.split(rest, maxsplit=1)[0].split()) <= 4
+        compact = len(first_clause(rest).split()) <= 4
         return value.text if mark.decisive or compact or alone else None
     if not (mark.decisive or alone):
         return None

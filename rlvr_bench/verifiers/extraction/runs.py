@@ -15,7 +15,7 @@ from rlvr_bench.verifiers.mathematics.rational import read_number
 
 __all__ = ["Run", "find_runs"]
 
-_NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]?|\.\d+"
+_NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])?|\.\d+"
 _TOKEN = re.compile(
     rf"(?P<space>\s+)|(?P<formula>{FORMULA})|(?P<label>\d+(?:st|nd|rd|th)\b|\d+-[A-Za-z]{{2,}}|(?:[A-Za-z]{{2,}}-?|[A-Z])\d+(?![\d.]*\s?[/^*=]))"
     rf"|(?P<number>(?:[$€£¥₹]\s?)?(?:\d+(?::\d+)+|{_NUMBER})(?:\s?\\?%)?)"
@@ -41,6 +41,7 @@ _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\Z")
 _FACTOR = re.compile(r"\s?[$€£]?\.?\d")
 _GROUP = re.compile(r"\d{3}(?![\d.])")
 _DASH = re.compile(r"[–−](?=\d)")  # a minus sign where nothing is before it
+_MINUS = re.compile(r"(?i)(?<!\d\s)\b(?:minus|negative)\s\Z")
 _PROPER = re.compile(r"(\d+)/(\d+)")
 _WHOLE = re.compile(r"\d+")
 _AND = re.compile(r"\s+and\s+")
@@ -105,6 +106,7 @@ class _Scanner:
             return
         length = len(raw)
         raw = f"-{raw[1:]}" if dash else raw
+        raw = f"-{raw}" if raw[0].isdigit() and _MINUS.search(self.sentence, 0, start) else raw
         if raw[0] == "{" and raw[-1] == "}" and "," in raw:
             raw = f"\\{{{raw[1:-1]}\\}}"  # outside of mathematics braces are printed: a set
         raw = raw.strip("| ") if raw.startswith("| ") else raw  # a cell of a table

@@ -10,9 +10,10 @@ import re
 from typing import NamedTuple
 
 from rlvr_bench.verifiers.extraction.asides import gives
+from rlvr_bench.verifiers.extraction.clauses import Clause, clauses_of
 from rlvr_bench.verifiers.extraction.runs import Run, find_runs
 
-__all__ = ["CLAUSE", "LABEL", "Sentence", "Value", "leading_value", "sentences", "value_of"]
+__all__ = ["LABEL", "Sentence", "Value", "leading_value", "sentences", "value_of"]
 # The patterns below end in \Z where they read the words before a value, and ignore case.
 _NEGATED = re.compile(
     r"(?i)(?:\b(?:not|never|cannot|neither|nicht|pas|не)|n[’']t\b|不)\s*(?:(?:be|equal|equal to|exactly|just|only|the|a)\s+)*\Z"
@@ -22,20 +23,6 @@ _ABBREVIATION = re.compile(
 )
 _SENTENCE_END = re.compile(r"\n|(?:[.!?](?=[\s\"'”)]|$)|[。！？；])+[\"'”)]*")
 LABEL = re.compile(r"(?i)\A\s*(?:[-•*>]\s+|\(?\d{1,2}[.)]\s+|\(?[a-z][.)]\s+|step\s+\d+\s*[:.]\s*)+")
-_AND = r"(?:and|or|und|oder|et|ou|y|o|и|или)\b"
-CLAUSE = re.compile(
-    r"(?i)(?P<reason>,\s+as\b|[,;:(]?\s+\(?(?:because|since|where|when|if|while|given that|assuming|denn|weil|da|parce que|"
-    r"porque|ya que|потому что|так как)\b)"
-    r"|(?P<how>,?\s+(?:after|before|by|upon|without|instead of|besides)\s+(?:\w+ly\s+)?[a-z]{2,}ing\b"
-    r"|\s+(?:after|before|until|unless|although|though|whereas|by the time)\s+(?:he|she|it|they|we|you|I)\b)"
-    r"|(?P<relative>\s+(?:(?:for|in|of|at|on|with|from|to)\s+(?:which|whom)|such that|whose)\b)"
-    r"|(?P<so>[,;:]?\s+(?:so|therefore|thus|hence|which means|meaning|then|but|giving|making|leaving|yielding|and so|"
-    r"we (?:get|have|find|obtain))\b)"
-    r"|(?P<which>,?\s+which\b)"
-    r"|(?P<and>,?\s+and\s+(?=(?:the|its|his|her|their|our|so|there|this|that|he|she|it|they|we)\b))"
-    rf"|(?P<break>;|,\s+(?=(?!{_AND})[^\W\d]{{2,}})|,\s+(?=[\ue000-\uefff]\s*\Z)|\s[—–]\s(?=[A-Za-z])|[，；：]|:\s)"
-)
-_CONDITION = re.compile(r"(?i)\A\W*(?:because|since|as|if|when|given|assuming|suppose|let|while|for|where|with)\b")
 _GIVEN = re.compile(r"(?i)\b(?:with|when|because|since|if|for|given|let|as|taking|setting|using)\s*\Z")
 _ITEMS = re.compile(r",\s*(?=[^,]*=)")
 _HOW = (
@@ -56,12 +43,16 @@ _DETAIL_OF = re.compile(
     r"(?i)\b(?:(?:at|with|by|given)\s+(?:an?|the|his|her|its|their)\s+(?!total)(?:\w+\s+){0,2}|of\s+(?:an?|the)\s+(?:\w+\s+)?)\w+\s+of"
     r"\s*[$€£]?\s*\Z"
 )
-_BOUND = re.compile(r"(?i)\b(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower)\s+than\s+[$€£]?\s*\Z")
+_BOUND = re.compile(
+    r"(?i)\b(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower)\s+than\s+[$€£]?\s*\Z"
+    r"|(?<!that )\b(?:is|are|was|were|be)\s+at\s+(?:most|least)\s+[$€£]?\s*\Z"
+)
 _COMPARED = re.compile(
     r"(?i)(?:\\?%)?\s(?:[a-z]+\s){0,2}?(?:(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter|"
     r"taller|faster|slower|heavier|lighter|farther|further)(?:\s[a-z]+){0,2}\sthan|times)\b"
 )
 _TIMES = re.compile(r"(?i)\b(?:twice|thrice|half|double|triple)\s")
+_EACH = re.compile(r"(?i)\s(?:(?:for\s)?each|apiece|per|for\severy|an?\s(?:hour|day|week|month|year|piece|person))\b")
 _SUBJECT = re.compile(r"(?i)\s(?:has|have|had|contains?|possess(?:es)?)\s")
 _PREPOSITION = re.compile(
     r"(?i)\b(?:in|after|for|every|per|within|by|on|at|from|over|during|of|than|with|between|among|into|through|until|before|"
@@ -162,24 +153,7 @@ def _strength(run: Run, before: str, sentence: str) -> int:
     return 2 if _STATES.search(before) else 1
 
 
-class _Clause(NamedTuple):
-    """Where a clause starts and ends and how it begins: "", "so", "reason", "how", "relative", "which", "and" or
-    "break".
-    """
-
-    start: int
-    end: int
-    kind: str
-
-
-def _clauses(sentence: str) -> list[_Clause]:
-    cuts = [(match.start(), match.lastgroup or "") for match in CLAUSE.finditer(sentence)]
-    starts = [(0, "reason" if _CONDITION.match(sentence) else ""), *cuts]
-    ends = [start for start, _ in cuts] + [len(sentence)]
-    return [_Clause(start, end, kind) for (start, kind), end in zip(starts, ends, strict=True)]
-
-
-def _clause_value(runs: list[Run], sentence: str, clause: _Clause, last: bool = False) -> Value | None:
+def _clause_value(runs: list[Run], sentence: str, clause: Clause, last: bool = False) -> Value | None:
     """The last value of the surest kind in a clause; with ``last`` the last one that no preposition leads to."""
     best: Value | None = None
     paid = False
@@ -187,12 +161,16 @@ def _clause_value(runs: list[Run], sentence: str, clause: _Clause, last: bool = 
         if not clause.start <= run.start < clause.end or not run.says_more:
             continue
         before = sentence[max(clause.start, run.start - 60) : run.start]
-        if _NEGATED.search(before) or _BOUND.search(before):
+        if _NEGATED.search(before) or (not run.is_equation and _BOUND.search(before)):
             continue
         strength = _strength(run, before, sentence)
-        if run.is_money and paid and strength == 1 and _PREPOSITION.search(before):
+        if run.is_money and paid and strength == 1 and (_PREPOSITION.search(before) or _EACH.match(sentence, run.end)):
             strength = 0  # "paid $1,250 for rooms at $250"
-        paid = paid or (run.is_money and strength > 0 and not _PREPOSITION.search(before))
+        if best is not None and best.strength > 0 and strength == 1 and _COMPARED.match(sentence, run.end):
+            continue  # "has 20 marbles, 5 more than Tom"
+        paid = paid or (
+            run.is_money and strength > 0 and not _PREPOSITION.search(before) and not _EACH.match(sentence, run.end)
+        )
         if best is None or strength >= (min(best.strength, 1) if last else best.strength):
             text = _with_unit(run, sentence)
             if run.relates and _GIVEN.search(before):
@@ -201,7 +179,7 @@ def _clause_value(runs: list[Run], sentence: str, clause: _Clause, last: bool = 
     return best
 
 
-def _is_breakdown(runs: list[Run], sentence: str, clause: _Clause) -> bool:
+def _is_breakdown(runs: list[Run], sentence: str, clause: Clause) -> bool:
     """Whether a clause only lists the parts of a total before it: "140 in total: 90 roses and 50 tulips"."""
     if sentence[clause.start] not in ":—–":
         return False
@@ -209,7 +187,7 @@ def _is_breakdown(runs: list[Run], sentence: str, clause: _Clause) -> bool:
     return len(parts) > 1 and not any(run.is_equation for run in parts)
 
 
-def _is_demoted(value: Value, before: Value | None, runs: list[Run], sentence: str, clause: _Clause) -> bool:
+def _is_demoted(value: Value, before: Value | None, runs: list[Run], sentence: str, clause: Clause) -> bool:
     """Whether a clause only describes the value ``before`` it: how it came about, of what it is, what it is made of."""
     if clause.kind == "how":
         return value.strength < 3
@@ -219,6 +197,15 @@ def _is_demoted(value: Value, before: Value | None, runs: list[Run], sentence: s
         words = sentence[clause.start : value.run.start]
         return value.strength < 3 and (_TIMES.search(words) or _COMPARED.match(sentence, value.run.end)) is not None
     return clause.kind == "relative" or _is_breakdown(runs, sentence, clause)
+
+
+def _telling(sentence: str) -> list[Clause]:
+    """The clauses of a sentence, without those that say what is given."""
+    clauses = clauses_of(sentence)
+    if not gives(sentence):
+        return clauses
+    first = (at for at, clause in enumerate(clauses) if clause.kind == "so" or sentence[clause.start] == ",")
+    return clauses[next(first, len(clauses)) :]
 
 
 def value_of(sentence: str, formulas: list[str], explained: bool = False) -> Value | None:
@@ -232,8 +219,7 @@ def value_of(sentence: str, formulas: list[str], explained: bool = False) -> Val
     said: list[Value] = []
     before: Value | None = None
     reason = False
-    clauses = _clauses(sentence)
-    for clause in clauses[1:] if gives(sentence) else clauses:
+    for clause in _telling(sentence):
         reason = clause.kind == "reason" or (reason and clause.kind == "which")
         value = _clause_value(runs, sentence, clause, last=clause.kind == "relative" and before is None)
         if value is not None and (reason or _is_demoted(value, before, runs, sentence, clause)):
@@ -258,7 +244,7 @@ def leading_value(body: str, formulas: list[str]) -> tuple[Value | None, str]:
     rest = body[run.end :]
     if not run.says_more and not re.match(r"\W*\Z|\W*[,;.]", rest) and len(runs) > 1:
         return None, body
-    clause_end = _clauses(body)[0].end
+    clause_end = clauses_of(body)[0].end
     later = [other for other in runs[1:] if other.is_equation and other.start < clause_end and not other.is_aside]
     run = later[-1] if later and not run.is_equation else run
     return Value(_with_unit(run, body), 3, run), body[run.end :]

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import re
 
-from rlvr_bench.verifiers.extraction.asides import asks, concludes, is_aside, points_back, refuses, turns
+from rlvr_bench.verifiers.extraction.asides import (
+    asks,
+    concludes,
+    gives,
+    is_aside,
+    points_back,
+    refuses,
+    sets_a_task,
+    turns,
+)
 from rlvr_bench.verifiers.extraction.endings import is_cut, is_dangling, without_repeat
 from rlvr_bench.verifiers.extraction.formulas import reduce
 from rlvr_bench.verifiers.extraction.marks import find_marks, stated_at, without_filler
@@ -31,7 +40,11 @@ def _is_final(value: Value, sentence: str) -> bool:
     """Whether no earlier sentence can win over a value: it is calculated, stated or concluded."""
     if value.kind == "so" and value.strength > 0:
         return True
-    if "|" not in sentence and not _WORDS.search(sentence[: value.run.start]) and not _WORDS.search(sentence[value.run.end :]):
+    if (
+        "|" not in sentence
+        and not _WORDS.search(sentence[: value.run.start])
+        and not _WORDS.search(sentence[value.run.end :])
+    ):
         return True  # a line that is the value alone
     return _CALCULATES.search(sentence) is not None or (value.strength >= 2 and not points_back(sentence))
 
@@ -47,7 +60,7 @@ def _last_statement(flat: Flat) -> Value | None:
             if last is None and asks(text):
                 return None  # the problem once more, or another one
             continue
-        if last is None and refuses(text):
+        if last is None and (refuses(text) or sets_a_task(text)):
             return None
         value = None if sentence.start > 0 and is_aside(text) else value_of(text, flat.formulas)
         if value is not None:
@@ -64,7 +77,8 @@ def _last_statement(flat: Flat) -> Value | None:
 
 
 _CALCULATES = re.compile(r"=|\bequals\b")
-_FIRST = re.compile(r"\A\s*([$€£]?\d[\d,]*(?:\.\d+)?)\.\s+(?=[A-Z])")
+_FIRST = re.compile(r"\A\s*[$€£]?(\d[\d,]*(?:\.\d+)?%?)((?:\s[a-z]+){0,2})(?:\.\s+(?=[A-Z])|\s[-–—]\s+(?=[a-z]))")
+_CALCULATES_ON = re.compile(r"(?i)=|\b(?:equals|total|altogether|in all|now|left|result|answer|sum)\b")
 _LISTED = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
 _WORDS = re.compile(r"[^\W_]")
 _WHOLE = re.compile(r"[^\n]{1,400}\Z")
@@ -86,13 +100,12 @@ def _whole_reply(text: str, flat: Flat) -> str | None:
 
 def _answer_first(flat: Flat) -> str | None:
     """The value of a reply that begins with it and then explains it: "38. There are 19 people with 2 bottles each."."""
-    label = _FIRST.match(flat.text)
-    if label is None or _LISTED.search(flat.text, label.end()):
+    first = _FIRST.match(flat.text)
+    if first is None or _LISTED.search(flat.text, first.end()):
         return None
-    rest = sentences(flat.text[label.end() :])
-    if any(concludes(sentence.text) or turns(sentence.text) for sentence in rest):
-        return None
-    return label[1]
+    rest = sentences(flat.text[first.end() :])
+    said = any(concludes(sentence.text) or turns(sentence.text) for sentence in rest)
+    return None if said or (first[2] and _CALCULATES_ON.search(flat.text, first.end())) else first[1]
 
 
 def _after_turn(flat: Flat, start: int) -> Value | None:
@@ -107,6 +120,8 @@ def _after_turn(flat: Flat, start: int) -> Value | None:
 def _in_words(text: str, flat: Flat) -> str | None:
     """The answer of a text that ends with none in figures: a number word, a few words, what a conclusion names."""
     number = None if any(map(str.isdigit, flat.text)) else number_word(flat.text[-300:])
+    if gives(text) or refuses(text):
+        return None
     return number or (wordy(text) if "\n" not in text.strip() else None)
 
 

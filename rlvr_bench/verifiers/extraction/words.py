@@ -7,12 +7,12 @@ import re
 from rlvr_bench.verifiers.extraction.asides import concludes
 from rlvr_bench.verifiers.extraction.spans import FORMULA
 
-__all__ = ["number_word", "predicate", "wordy"]
+__all__ = ["number_word", "predicate", "wordy", "yes_or_no"]
 
 _ANNOUNCES = re.compile(
     r"(?i)^(?:not\b|correct|incorrect|right|wrong|valid|consistent|reasonable|clear|obvious|as follows|obtained|found|given|"
     r"shown|known|unknown|unclear|below|above|here|in\b|that\b|the (?:same|one|following|number|value|sum|answer)\b|we\b|i\b|"
-    r"you\b|it\b|this\b|something|expected|required|needed|to\b|based|from|because|if\b|when\b|what|how|let|see\b|left\b|"
+    r"suppose|assume|given|find\b|you\b|it\b|this\b|something|expected|required|needed|to\b|based|from|because|if\b|when\b|what|how|let|see\b|left\b|"
     r"an? (?:integer|number|positive|real)\b)"
 )
 _FRAMED = re.compile(r"\\text\w*\s?\{([^{}]*)\}")
@@ -22,7 +22,11 @@ _EXPLAINED = re.compile(
 )
 _PREDICATE = re.compile(
     r"(?i)\A\W*(?:(?:therefore|thus|hence|so|finally|in conclusion),?\s+)?(?:the|this|that|it|he|she|they|[A-Z]\w*)\b[^,;:\n]{0,120}?"
-    r"\s(?:is|are|was|were)\s+(?:therefore\s+|thus\s+|an?\s+|the\s+)*((?:[^\W\d]|[-'’])+(?:\s(?:[^\W\d]|[-'’])+)?)\W*\Z"
+    r"\s(?:is|are|was|were|will be|would be|must be|becomes?)\s+(?:therefore\s+|thus\s+|an?\s+|the\s+)*((?:[^\W\d]|[-'’])+(?:\s(?:[^\W\d]|[-'’])+)?)\W*\Z"
+)
+_NAME_IS = re.compile(
+    r"\A\W*(?:(?i:therefore|thus|hence|so|finally|in conclusion),?\s+)?(?!(?:The|This|That|It|He|She|They|We|I|There|Each|All)\b)([A-Z][a-z]+)"
+    r"\s+(?:is|was|has|will be|must be)\s+the\s+[a-z]"
 )
 _NUMBER_WORD = re.compile(r"(?i)\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b")
 _NO_PREDICATE = re.compile(
@@ -32,11 +36,16 @@ _NO_PREDICATE = re.compile(
 )
 
 
+def yes_or_no(text: str) -> str | None:
+    """The "yes", "no", "true" or "false" that a statement begins with: "No, it is not possible"."""
+    said = _YES_OR_NO.match(text)
+    return said[1] if said else None
+
+
 def wordy(body: str) -> str | None:
     """An answer in a few words, without what explains it; None for words that only announce one."""
-    said = _YES_OR_NO.match(body)
-    if said:
-        return said[1]
+    if agreed := yes_or_no(body):
+        return agreed
     text = body.strip().strip("*_`\"'“”‘’ .!").strip()
     cut = _EXPLAINED.search(text)
     text = text[: cut.start()].strip("*_`\"'“”‘’ .!,") if cut and cut.start() else text
@@ -55,10 +64,16 @@ def number_word(text: str) -> str | None:
 
 
 def predicate(sentence: str, alone: bool) -> str | None:
-    """What a sentence calls its subject, if it concludes or is the whole reply: "Thus the fastest is Evelyn"."""
+    """What a sentence calls its subject, if it concludes or is the whole reply: "Thus the fastest is Evelyn".
+
+    Where it calls a name something ("Evelyn is the fastest"), the name.
+    """
     if not (alone or concludes(sentence)):
         return None
+    named = _NAME_IS.match(sentence)
+    if named:
+        return named[1]
     match = _PREDICATE.match(sentence)
-    if match is None or _NUMBER_WORD.search(match[1]) or _ANNOUNCES.match(match[1]) or _NO_PREDICATE.match(match[1]):
+    if match is None or _NUMBER_WORD.search(match[1]) or _ANNOUNCES.match(match[1]):
         return None
-    return match[1]
+    return None if _NO_PREDICATE.match(match[1]) and not alone else match[1]

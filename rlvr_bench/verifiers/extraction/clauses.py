@@ -1,0 +1,53 @@
+r"""The clauses of a sentence: which of them say something, and which only describe what is said."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["Clause", "clauses_of", "first_clause"]
+
+_AND = r"(?:and|or|und|oder|et|ou|y|o|и|или)\b"
+_REASON = (
+    r",\s+as\b|[,;:(]?\s+\(?(?:because|since|where|when|if|while|given that|assuming|denn|weil|da|parce que|porque|ya que|"
+    r"потому что|так как)\b"
+)
+# How a value comes about, what it includes, what it is not.
+_HOW = (
+    r",?\s+(?:after|before|by|upon|without|besides)\s+(?:\w+ly\s+)?[a-z]{2,}ing\b"
+    r"|\s+(?:after|before|until|unless|although|though|whereas|by the time)\s+(?:he|she|it|they|we|you|I)\b"
+    r"|,?\s+(?:including|excluding|having|costing|weighing|containing|lasting|measuring|consisting of|counting|not counting|"
+    r"instead of|rather than|compared (?:to|with)|(?:down|up) from|as opposed to|except(?: for)?|made up of|priced at|worth)\b"
+)
+_RELATIVE = r",?\s+(?:(?:for|in|of|at|on|with|to)\s+(?:which|whom)(?!\s+(?:case\b|there\s+(?:is|are)\b))|such that|whose)\b"
+_SO = (
+    r"[,;:]?\s+(?:so|therefore|thus|hence|which means|meaning|then|but|giving|making|leaving|yielding|totall?ing|and so|from which|in which case|"
+    r"we (?:get|have|find|obtain))\b"
+)
+_CLAUSE = re.compile(
+    rf"(?i)(?P<reason>{_REASON})|(?P<how>{_HOW})|(?P<relative>{_RELATIVE})|(?P<so>{_SO})|(?P<which>,?\s+which\b)"
+    r"|(?P<and>,?\s+and\s+(?=(?:the|its|his|her|their|our|so|there|this|that|he|she|it|they|we)\b))"
+    rf"|(?P<break>;|,\s+(?=(?!{_AND})[^\W\d]{{2,}})|,\s+(?=[\ue000-\uefff]\s*\Z)|\s[—–]\s(?=[A-Za-z])|[，；：]|:\s)"
+)
+_CONDITION = re.compile(r"(?i)\A\W*(?:because|since|as|if|when|given|assuming|suppose|let|while|for|where|with)\b")
+
+
+class Clause(NamedTuple):
+    """Where a clause starts and ends and how it begins: "", "so", "reason", "how", "relative", "which", "and" or "break"."""
+
+    start: int
+    end: int
+    kind: str
+
+
+def clauses_of(sentence: str) -> list[Clause]:
+    """The clauses of a sentence in order; they cover all of it."""
+    cuts = [(match.start(), match.lastgroup or "") for match in _CLAUSE.finditer(sentence)]
+    starts = [(0, "reason" if _CONDITION.match(sentence) else ""), *cuts]
+    ends = [start for start, _ in cuts] + [len(sentence)]
+    return [Clause(start, end, kind) for (start, kind), end in zip(starts, ends, strict=True)]
+
+
+def first_clause(text: str) -> str:
+    """What comes before the first cut."""
+    return _CLAUSE.split(text, maxsplit=1)[0]
