@@ -24,7 +24,7 @@ _SETS_UP = re.compile(
     r"let['’]s|suppose|assume|denote|start|consider|given|substitut\w+|plug\w*|first|next)\b"
 )
 _OPERATES = re.compile(
-    r"(?i)\b(?:times|plus|minus|divided by|multiplied by|and there (?:are|is|were)|subtract|add)\s+[$€£]?\Z"
+    r"(?i)\b(?:times|plus|minus|divided by|multiplied by|and(?: there (?:are|is|were))?|subtract|add)\s+[$€£]?\Z"
 )
 _SHORTEST_REPEAT = 6
 
@@ -40,7 +40,7 @@ def is_cut(flat: Flat) -> bool:
 
 def is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
     """Whether a text ends at a number of which nothing says that it is a result, and that may go on."""
-    if sentence.ended or _CLOSED_END.search(flat.text):
+    if sentence.ended or _CLOSED_END.search(flat.text.rstrip(" \t")):
         return False
     if sentence.text[value.run.end :].strip() and not sentence.text.rstrip()[-1].isdigit():
         return False

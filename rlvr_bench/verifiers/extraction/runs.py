@@ -42,6 +42,8 @@ _FACTOR = re.compile(r"\s?[$€£]?\.?\d")
 _GROUP = re.compile(r"\d{3}(?![\d.])")
 _DASH = re.compile(r"[–−](?=\d)")  # a minus sign where nothing is before it
 _MINUS = re.compile(r"(?i)(?<!\d\s)\b(?:minus|negative)\s\Z")
+_SUM = re.compile(r"[\d., ]+(?:[-+*×÷·][\d., ]+)+")
+_NUMBER_ALONE = re.compile(r"[\d,]+(?:\.\d+)?")
 _PROPER = re.compile(r"(\d+)/(\d+)")
 _WHOLE = re.compile(r"\d+")
 _AND = re.compile(r"\s+and\s+")
@@ -243,6 +245,8 @@ def _is_same_number(first: str, second: str) -> bool:
 
 def _joined(sentence: str, first: Run, second: Run) -> Run:
     either = _OR.search(sentence[first.end : second.start]) is not None
+    if either and _NUMBER_ALONE.fullmatch(second.text) and _SUM.fullmatch(first.text):
+        return first._replace(end=second.end, text=second.text)  # 30 + 12, or 42
     if either and _is_same_number(first.text, second.text):
         return first._replace(end=second.end)  # the same value in another form
     parts = _PROPER.fullmatch(second.text)

@@ -53,6 +53,8 @@ _COMPARED = re.compile(
 )
 _TIMES = re.compile(r"(?i)\b(?:twice|thrice|half|double|triple)\s")
 _EACH = re.compile(r"(?i)\s(?:(?:for\s)?each|apiece|per|for\severy|an?\s(?:hour|day|week|month|year|piece|person))\b")
+_PART = re.compile(r"(?i)\s(?:of|among)\s(?:which|whom|them|these|those)\b")
+_NAMED = re.compile(r"(?i)\s(?:(?:is|are)\s(?:the|our|an?)\s|satisf(?:y|ies)\s|works?\b)")
 _SUBJECT = re.compile(r"(?i)\s(?:has|have|had|contains?|possess(?:es)?)\s")
 _PREPOSITION = re.compile(
     r"(?i)\b(?:in|after|for|every|per|within|by|on|at|from|over|during|of|than|with|between|among|into|through|until|before|"
@@ -65,7 +67,9 @@ _EQUALS = re.compile(r"=\s*[$€£]?(?:[A-Za-z]+\s+){0,4}\Z")
 _ROUNDED_TO = re.compile(
     r"(?i)\b(?:round|amount|com|add|reduc|increas|drop|decreas|simplif|equat|equal)\w*\s+(?:up\s+|down\s+)?to\s*[$€£]?\Z"
 )
-_PURPOSE = re.compile(r"(?i)(?:\A|(\w+)\s+)to (?!be\b)[a-z]+(?:\s+(?:all|the|her|his))?\s*\Z")
+_PURPOSE = re.compile(
+    r"(?i)(?:\A|(\w+)\s+)to (?!(?:be|get|give|obtain|yield|equal|total)\b)[a-z]+(?:\s+(?:all|the|her|his))?\s*\Z"
+)
 _DUTY = ("need", "needs", "needed", "have", "has", "had", "able", "going", "want", "wants")
 _PERCENT = re.compile(r"\s?(?:\\?%|(?:percent|per cent|pct|Prozent|pour cent|por ciento)\b)")
 _SCALE = re.compile(r"\s(?:thousand|million|billion|trillion)\b")
@@ -148,6 +152,8 @@ def _strength(run: Run, before: str, sentence: str) -> int:
         return 2
     if _PREPOSITION.search(before) and not (run.is_money and not _PER.search(before)):
         return 0
+    if _PART.match(sentence, run.end):
+        return 0
     if _COMPARED.match(sentence, run.end) or _SUBJECT.match(sentence, run.end):
         return 1
     return 2 if _STATES.search(before) else 1
@@ -176,6 +182,8 @@ def _clause_value(runs: list[Run], sentence: str, clause: Clause, last: bool = F
             if run.relates and _GIVEN.search(before):
                 text = _ITEMS.split(text)[-1]  # "with T = 8, n = 23"
             best = Value(text, strength, run, clause.kind)
+            if strength and _NAMED.match(sentence, run.end):
+                break  # "x = 5 is the only root of ..."
     return best
 
 
@@ -191,6 +199,8 @@ def _is_demoted(value: Value, before: Value | None, runs: list[Run], sentence: s
     """Whether a clause only describes the value ``before`` it: how it came about, of what it is, what it is made of."""
     if clause.kind == "how":
         return value.strength < 3
+    if clause.kind == "aside":
+        return True
     if before is None or before.strength == 0:
         return False
     if clause.kind == "which":
