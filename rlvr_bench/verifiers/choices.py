@@ -16,7 +16,7 @@ __all__ = ["read_choice", "take_choice"]
 _MAX_ANSWER = 2000
 _MAX_STATEMENT = 300
 _MAX_STATEMENTS = 50
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3001: 0x2C, 0x3002: 0x2E}  # with 、 and 。
 
 _LAYOUT = re.compile(
     r"\\(?:text(?:bf|rm|it|sf|tt|up|normal)?|math(?:rm|bf|it|sf|tt|normal)|mbox|boldsymbol|bm|boxed|fbox|framebox|emph|underline"
@@ -131,6 +131,12 @@ _NAMED_RIGHT = re.compile(
     r"[A-J](?!\w)[).*_}$\s]{1,6}(?:is|seems|must be|would be)\s+(?:(?:clearly|definitely|indeed|therefore|thus)\s+)?"
     r"(?:the\s+)?(?:only\s+|most\s+)?(?:correct|right|best|the answer|answer)\b"
 )
+# "It is not A, not B, and not C, so it must be D."
+_DEDUCED = re.compile(
+    r"\b(?i:(?:so|therefore|thus|hence)\b,?\s{1,3}(?:it\s{1,3}(?:is|(?:must|has to|can only|should)\s{1,3}be)\s{1,3})?"
+    r"|it\s{1,3}(?:must|has to|can only|should)\s{1,3}be\s{1,3})(?i:option\s{1,3}|choice\s{1,3})?\(?([A-HJ])\)?(?=[.!]?\s{0,3}(?:\n|\Z))"
+)
+_IF = re.compile(r"(?i)\b(?:if|unless|were)\b[^.!?\n]{0,80}\Z")
 _DOUBTED = re.compile(
     r"(?i)(?:\b(?:if|whether|not|neither|nor|or|and|suppose|assume|assuming|unless|why|how|when|is)\W+(?:option|choice|answer)?[^\w,]*|\w)$"
 )
@@ -168,6 +174,9 @@ def _last_statement(text: str) -> Extraction | None:
     for match in list(_NAMED_RIGHT.finditer(text))[-_MAX_STATEMENTS:]:
         doubted = _DOUBTED.search(text[max(0, match.start() - 30) : match.start()])
         found.append((match.start(), _NONE if doubted else match.group()[0], ""))
+    for match in list(_DEDUCED.finditer(text))[-_MAX_STATEMENTS:]:
+        supposed = _IF.search(text, max(0, match.start() - 100), match.start())
+        found.append((match.start(1), _NONE if supposed else match[1], ""))
     readable = sorted(entry for entry in found if entry[1] != _NONE)
     if not readable:
         return None

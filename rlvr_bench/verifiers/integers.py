@@ -41,6 +41,10 @@ _TOKEN = re.compile(
 _DECORATION = re.compile(
     rf"(?:{_FRAME})\s*\{{([^{{}}]*)\}}|\\\((.*)\\\)|\\\[(.*)\\\]|\$+([^$]*)\$+|\*\*(.*)\*\*|`+([^`]*)`+", re.DOTALL
 )
+_LEAD_IN = re.compile(
+    r"(?i)(?:\\text\s?\{\s*)?(?:(?:so|thus|therefore|hence),?\s)?(?:the\s|my\s|our\s)?(?:final\s|correct\s)?(?:answer|result)"
+    r"(?:\sis)?\s?[:=]?\s?(?P<closed>\})?(?=[\s\\${(\d+-])"
+)
 _OTHER_RELATION = re.compile(
     r"[<>≤≥≠≈±∓]|[!:]=|\.\.|\\(?:n?eq?|[lg]eq?(?:slant)?|[lg]t|approx|sim|simeq|cong|equiv|pm|mp|not|in|to|lor|land|vee|wedge|ldots|dots)(?![A-Za-z])"
 )
@@ -86,6 +90,9 @@ def _undecorated(text: str) -> str:
     """Without what is only layout around all of it: dollar signs, bold face, a full stop at the end."""
     for _ in range(_MAX_DEPTH):
         bare = text.strip().removesuffix(".").strip()
+        lead = _LEAD_IN.match(bare)
+        if lead and bool(lead["closed"]) == lead.group().startswith("\\text"):
+            bare = bare[lead.end() :].strip()
         frame = _DECORATION.fullmatch(bare)
         if frame:
             bare = next((content for content in frame.groups() if content is not None), "")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.verifiers.choices import take_choice
 from rlvr_bench.verifiers.extraction.boxes import last_boxed, read_boxes
+from rlvr_bench.verifiers.extraction.runs import is_same_number
 from rlvr_bench.verifiers.extraction.statements import answer_of_line, conclude
 from rlvr_bench.verifiers.extraction.thoughts import after_thought
 from rlvr_bench.verifiers.programs import take_program
@@ -27,7 +28,7 @@ Policy = Callable[[str], Extraction]
 
 def _boxed(text: str) -> Extraction:
     contents, written = read_boxes(text)
-    if len(contents) == 1:
+    if len(contents) == 1 or (contents and all(is_same_number(contents[0], other) for other in contents[1:])):
         return Extraction(answer=contents[0], candidates=written)
     return Extraction(answer=", ".join(contents) or None, candidates=written, joined=bool(contents))
 

@@ -13,7 +13,7 @@ from rlvr_bench.verifiers.extraction.formulas import is_value, reduce, solved_na
 from rlvr_bench.verifiers.extraction.spans import FORMULA
 from rlvr_bench.verifiers.mathematics.rational import read_number
 
-__all__ = ["Run", "find_runs"]
+__all__ = ["Run", "find_runs", "is_same_number"]
 
 _NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])?|\.\d+"
 _TOKEN = re.compile(
@@ -233,7 +233,7 @@ def _is_list(sentence: str, first: Run, second: Run) -> bool:
     return is_number and "," not in glue and not glue.isspace()
 
 
-def _is_same_number(first: str, second: str) -> bool:
+def is_same_number(first: str, second: str) -> bool:
     r"""Whether two texts write one fraction in two ways: ``\frac{3}{4}`` or 0.75, 2/3 or 0.667, 1/4 or 25%."""
     ours, theirs = (read_number(_PERCENT.sub(r"\\%", text).replace("\\dfrac", "\\frac")) for text in (first, second))
     if ours is None or theirs is None:
@@ -247,7 +247,7 @@ def _joined(sentence: str, first: Run, second: Run) -> Run:
     either = _OR.search(sentence[first.end : second.start]) is not None
     if either and _NUMBER_ALONE.fullmatch(second.text) and _SUM.fullmatch(first.text):
         return first._replace(end=second.end, text=second.text)  # 30 + 12, or 42
-    if either and _is_same_number(first.text, second.text):
+    if either and is_same_number(first.text, second.text):
         return first._replace(end=second.end)  # the same value in another form
     parts = _PROPER.fullmatch(second.text)
     if (
