@@ -27,6 +27,7 @@ _OPERATES = re.compile(
     r"(?i)\b(?:times|plus|minus|divided by|multiplied by|and(?: there (?:are|is|were))?|subtract|add)\s+[$€£]?\Z"
 )
 _SHORTEST_REPEAT = 6
+_STOPS = (".", "!", "?", "\n", "。")
 
 
 def is_cut(flat: Flat) -> bool:
@@ -57,12 +58,16 @@ def is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
     return not _PLAIN.fullmatch(value.text) or _OPENING.sub("", before) != ""
 
 
-def without_repeat(flat: Flat, said: list[Sentence]) -> Flat:
+def without_repeat(flat: Flat) -> Flat:
     """Without an unfinished last sentence that only begins an earlier one again, as responses do that repeat themselves."""
-    last = said[-1] if said else None
-    if last is None or last.ended:
+    text = flat.text.rstrip()
+    if text[-1:] in _STOPS:
         return flat
-    beginning = last.text.strip()
-    if len(beginning) < _SHORTEST_REPEAT or not any(one.text.strip().startswith(beginning) for one in said[:-1]):
+    start = max(text.rfind(stop) for stop in _STOPS) + 1
+    beginning = text[start:].strip()
+    if start == 0 or len(beginning) < _SHORTEST_REPEAT:
         return flat
-    return Flat(flat.text[: last.start], flat.formulas, open=False)
+    again = any(text.find(f"{before}{beginning}", 0, start) >= 0 for before in ("\n", ". ", "! ", ".\n"))
+    if again or text.startswith(beginning):
+        return Flat(text[:start], flat.formulas, open=False)
+    return flat

@@ -17,7 +17,8 @@ __all__ = ["Run", "find_runs", "is_same_number"]
 
 _NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])?|\.\d+"
 _TOKEN = re.compile(
-    rf"(?P<space>\s+)|(?P<formula>{FORMULA})|(?P<label>\d+(?:st|nd|rd|th)\b|\d+-[A-Za-z]{{2,}}|(?:[A-Za-z]{{2,}}-?|[A-Z])\d+(?![\d.]*\s?[/^*=]))"
+    r"(?P<prose>(?:(?!(?:sin|cos|tan|log|ln|sqrt|pi)\s)[A-Za-zÀ-ÿ]{2,}(?:['’][a-z]+)?,?\s+)+)"  # words, several at once
+    rf"|(?P<space>\s+)|(?P<formula>{FORMULA})|(?P<label>\d+(?:st|nd|rd|th)\b|\d+-[A-Za-z]{{2,}}|(?:[A-Za-z]{{2,}}-?|[A-Z])\d+(?![\d.]*\s?[/^*=]))"
     rf"|(?P<number>(?:[$€£¥₹]\s?)?(?:\d+(?::\d+)+|{_NUMBER})(?:\s?\\?%)?)"
     r"|(?P<command>\\(?:begin|end)\{[a-z]*\*?\}(?:\{[lcr|]*\})?|\\text\w*\s?\{[^{}]*\}|\\[A-Za-z]+|√|∞|π|∅|°)"
     r"|(?P<word>(?:sin|cos|tan|log|ln|sqrt|pi)(?=\s?[(\d{])|[A-Za-zÀ-ÿ]{2,}(?:['’][a-z]+)?)|(?P<letter>[A-Za-z])"
@@ -44,6 +45,8 @@ _DASH = re.compile(r"[–−](?=\d)")  # a minus sign where nothing is before it
 _MINUS = re.compile(r"(?i)(?<!\d\s)\b(?:minus|negative)\s\Z")
 _SUM = re.compile(r"[\d., ]+(?:[-+*×÷·][\d., ]+)+")
 _NUMBER_ALONE = re.compile(r"[\d,]+(?:\.\d+)?")
+_DIGITS = re.compile(r"\d+(?:[.,]\d+)*%?")
+_FORMULA = re.compile(FORMULA)
 _PROPER = re.compile(r"(\d+)/(\d+)")
 _WHOLE = re.compile(r"\d+")
 _AND = re.compile(r"\s+and\s+")
@@ -86,7 +89,7 @@ class _Scanner:
         self.gap = False
 
     def in_braces(self) -> bool:
-        return any(symbol in ("{", "\\begin") for symbol, _ in self.stack)
+        return bool(self.stack) and any(symbol != "(" for symbol, _ in self.stack)
 
     def flush(self, end: int) -> None:
         if self.start >= 0:
@@ -107,12 +110,15 @@ class _Scanner:
         if not raw:
             return
         length = len(raw)
+        if _DIGITS.fullmatch(raw) and not _MINUS.search(self.sentence, max(0, start - 12), start):
+            self.found.append(_plain_run(start, raw))  # most runs are plain numbers
+            return
         raw = f"-{raw[1:]}" if dash else raw
-        raw = f"-{raw}" if raw[0].isdigit() and _MINUS.search(self.sentence, 0, start) else raw
+        raw = f"-{raw}" if raw[0].isdigit() and _MINUS.search(self.sentence, max(0, start - 12), start) else raw
         if raw[0] == "{" and raw[-1] == "}" and "," in raw:
             raw = f"\\{{{raw[1:-1]}\\}}"  # outside of mathematics braces are printed: a set
         raw = raw.strip("| ") if raw.startswith("| ") else raw  # a cell of a table
-        expanded = re.sub(FORMULA, lambda mark: self.formula(mark.group()), _MONEY.sub("", raw))
+        expanded = _FORMULA.sub(lambda mark: self.formula(mark.group()), _MONEY.sub("", raw))
         text = _ORDINAL.sub("", reduce(_TIMES.sub(" × ", expanded)))
         if text.strip("().[]"):
             aside = raw.startswith("(") and bool(self.found) and "," not in raw
@@ -125,7 +131,7 @@ class _Scanner:
                     text=text,
                     is_equation=equation,
                     relates=_RELATION.search(text) is not None or equation,
-                    solves=solved_name(expanded),
+                    solves=solved_name(expanded) if _RELATION.search(expanded) else ("", False),
                     says_more=says_more,
                     is_aside=aside,
                     is_money=_MONEY.match(raw) is not None,
@@ -178,6 +184,9 @@ class _Scanner:
         if kind == "space":
             self.gap = True
             return
+        if kind == "prose":
+            self.prose(token.start())
+            return
         if self.in_braces() and kind in ("word", "label", "other", "letter"):
             self.last = "letter"
         elif kind in ("number", "formula") or (kind == "label" and self.after_equals(token)):
@@ -205,6 +214,13 @@ class _Scanner:
         else:
             self.flush(token.start())
         self.gap = False
+
+    def prose(self, at: int) -> None:
+        if self.in_braces():
+            self.last = "letter"
+        else:
+            self.flush(at)
+        self.gap = True
 
     def command(self, token: re.Match[str], symbol: str) -> None:
         new = self.starts_anew("formula" if self.last == "formula" else "command", token.start())

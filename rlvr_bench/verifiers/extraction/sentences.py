@@ -21,7 +21,7 @@ _NEGATED = re.compile(
 _ABBREVIATION = re.compile(
     r"(?i)(?:\b(?:mr|mrs|ms|dr|st|vs|approx|e\.g|i\.e|etc|no|fig|eq|a\.m|p\.m|u\.s)|\b[a-z])\.\Z"
 )
-_SENTENCE_END = re.compile(r"\n|(?:[.!?](?=[\s\"'”)]|$)|[。！？；])+[\"'”)]*")
+_SENTENCE_END = re.compile(r"(?=[\n.!?。！？；])(?:\n|(?:[.!?](?=[\s\"'”)]|$)|[。！？；])+[\"'”)]*)")
 LABEL = re.compile(r"(?i)\A\s*(?:[-•*>]\s+|\(?\d{1,2}[.)]\s+|\(?[a-z][.)]\s+|step\s+\d+\s*[:.]\s*)+")
 _GIVEN = re.compile(r"(?i)\b(?:with|when|because|since|if|for|given|let|as|taking|setting|using)\s*\Z")
 _ITEMS = re.compile(r",\s*(?=[^,]*=)")
@@ -106,7 +106,7 @@ def sentences(text: str) -> list[Sentence]:
     """The sentences of a text in order; the end of a line ends one."""
     found, start = [], 0
     for match in _SENTENCE_END.finditer(text):
-        if match.group() != "\n" and _ABBREVIATION.search(text, max(start, match.end() - 9), match.end()):
+        if match.group()[0] == "." and _ABBREVIATION.search(text, max(start, match.end() - 9), match.end()):
             continue
         found.append(Sentence(text[start : match.start()], start, True))
         start = match.end()

@@ -29,6 +29,7 @@ from rlvr_bench.verifiers.extraction.words import number_word, predicate, wordy
 __all__ = ["answer_of_line", "conclude"]
 
 _READ = 4000
+_LAST = 400
 _MOST_SENTENCES = 80
 
 
@@ -81,13 +82,14 @@ _FIRST = re.compile(r"\A\s*[$€£]?(\d[\d,]*(?:\.\d+)?%?)((?:\s[a-z]+){0,2})(?:
 _CALCULATES_ON = re.compile(r"(?i)=|\b(?:equals|total|altogether|in all|now|left|result|answer|sum)\b")
 _LISTED = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
 _WORDS = re.compile(r"[^\W_]")
+_PROSE = re.compile(r"(?<![{ ])[A-Za-z]{2,} [a-z]{2,} [a-z]{2,}(?! ?\})")
 _WHOLE = re.compile(r"[^\n]{1,400}\Z")
 
 
 def _whole_reply(text: str, flat: Flat) -> str | None:
     """A reply that is one expression and nothing else."""
     stripped = LABEL.sub("", flat.text).strip().rstrip(".")
-    runs = find_runs(stripped, flat.formulas)
+    runs = [] if _PROSE.search(stripped) else find_runs(stripped, flat.formulas)
     if len(runs) == 1 and not stripped[: runs[0].start].strip() and not stripped[runs[0].end :].strip():
         return runs[0].text
     bare = text.strip()
@@ -127,10 +129,9 @@ def _in_words(text: str, flat: Flat) -> str | None:
 
 def _named(flat: Flat) -> str | None:
     """What the last sentence names where it has no value: "Thus the fastest is Evelyn"."""
-    said = sentences(flat.text)
-    if not said or find_runs(said[-1].text, flat.formulas):
-        return None
-    return predicate(said[-1].text, alone=len(said) == 1)
+    said = sentences(flat.text[-_LAST:])
+    name = predicate(said[-1].text, alone=len(said) == 1 and len(flat.text) < _LAST) if said else None
+    return None if name and find_runs(said[-1].text, flat.formulas) else name
 
 
 def conclude(text: str) -> tuple[str | None, int]:
@@ -144,7 +145,7 @@ def conclude(text: str) -> tuple[str | None, int]:
         mark, answer = marks[-1]
         turned = _after_turn(flat, mark.end)
         return _ascii_digits(turned.text if turned else answer), len({answer for _, answer in marks})
-    flat = without_repeat(flat, sentences(flat.text))
+    flat = without_repeat(flat)
     if is_cut(flat):
         return None, 0
     named = _named(flat) or _answer_first(flat)
