@@ -34,7 +34,11 @@ def is_cut(flat: Flat) -> bool:
     """Whether a text plainly breaks off: inside a formula or a bracket, after an operator, in the middle of a phrase."""
     end = flat.text.rstrip(" \t")[-300:].rpartition("\n")[2]
     unclosed = sum(map(end.count, "([{")) > sum(map(end.count, ")]}"))
-    if flat.open or (unclosed and not _CLOSED_END.search(end)) or _CUT_END.search(end[-40:]):
+    if (
+        flat.open
+        or (unclosed and not _CLOSED_END.search(end))
+        or (end[-1:] not in ".!?" and _CUT_END.search(end[-40:]))
+    ):
         return True
     return _LABEL_ALONE.match(end) is not None and _LABEL.search(flat.text[: -len(end)]) is not None
 

@@ -159,13 +159,19 @@ def _strength(run: Run, before: str, sentence: str) -> int:
     return 2 if _STATES.search(before) else 1
 
 
+def _ends_in_equation(runs: list[Run], sentence: str) -> bool:
+    last = runs[-1]
+    return last.is_equation and not last.is_aside and not any(_NAMED.match(sentence, run.end) for run in runs[:-1])
+
+
 def _clause_value(runs: list[Run], sentence: str, clause: Clause, last: bool = False) -> Value | None:
     """The last value of the surest kind in a clause; with ``last`` the last one that no preposition leads to."""
     best: Value | None = None
     paid = False
-    for run in runs:
-        if not clause.start <= run.start < clause.end or not run.says_more:
-            continue
+    within = [run for run in runs if clause.start <= run.start < clause.end and run.says_more]
+    if within and _ends_in_equation(within, sentence):
+        within = within[-1:]  # nothing before it can be surer
+    for run in within:
         before = sentence[max(clause.start, run.start - 60) : run.start]
         if _NEGATED.search(before) or (not run.is_equation and _BOUND.search(before)):
             continue

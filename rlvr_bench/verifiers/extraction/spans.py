@@ -192,14 +192,24 @@ def _without_code(text: str) -> str:
     return "\n".join(kept)
 
 
+def _tidied(text: str) -> str:
+    """Without what is no text: notes, code, drawings, layout; each pattern is tried only where its first sign is there."""
+    text = text if text.isascii() else _PRIVATE.sub(" ", text)
+    if "<" in text:
+        text = _TAGS.sub("", _CALCULATOR.sub("", text))
+    text = _without_code(_DRAWING.sub("", text) if _DRAWN.search(text) else text)
+    if "<" in text or "\\newline" in text:
+        text = _BREAK.sub("\n", text)
+    text = _EMPTY_BOX.sub("", text) if "\\boxed" in text else text
+    text = _LINES.sub("\n\n", text) if "\n\n\n" in text else text
+    text = _SPACES.sub("  ", text) if "   " in text or "\t" in text else text
+    return _BARE_DISPLAY.sub(r"\\[\1\\]", text) if "[ " in text or "[\t" in text else text
+
+
 def flatten(text: str) -> Flat:
     """The text with each formula as one character of `FORMULA`, its index counted from the first."""
-    text = _CALCULATOR.sub("", _PRIVATE.sub(" ", text)) if "<<" in text else _PRIVATE.sub(" ", text)
-    text = _BREAK.sub("\n", _without_code(_DRAWING.sub("", text) if _DRAWN.search(text) else text))
-    text = _TAGS.sub("", text) if "</" in text else text
-    text = _EMPTY_BOX.sub("", text) if "\\boxed" in text else text
-    text = _SPACES.sub("  ", _LINES.sub("\n\n", text))
-    text = _BARE_DISPLAY.sub(r"\\[\1\\]", text)
-    flat = _Reader(text).read()
-    plain = _STAR.sub(r"\1", _STARS.sub("", flat.text)).replace("`", "").replace("...", "…")
-    return Flat(plain, flat.formulas, flat.open)
+    flat = _Reader(_tidied(text)).read()
+    plain = flat.text
+    if "*" in plain or "__" in plain:
+        plain = _STAR.sub(r"\1", _STARS.sub("", plain))
+    return Flat(plain.replace("`", "").replace("...", "…"), flat.formulas, flat.open)
