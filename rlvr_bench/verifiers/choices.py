@@ -134,7 +134,8 @@ _NAMED_RIGHT = re.compile(
 # "It is not A, not B, and not C, so it must be D."
 _DEDUCED = re.compile(
     r"\b(?i:(?:so|therefore|thus|hence)\b,?\s{1,3}(?:it\s{1,3}(?:is|(?:must|has to|can only|should)\s{1,3}be)\s{1,3})?"
-    r"|it\s{1,3}(?:must|has to|can only|should)\s{1,3}be\s{1,3})(?i:option\s{1,3}|choice\s{1,3})?\(?([A-HJ])\)?(?=[.!]?\s{0,3}(?:\n|\Z))"
+    r"|it\s{1,3}(?:must|has to|can only|should)\s{1,3}be\s{1,3})"
+    r"(?i:option\s{1,3}|choice\s{1,3})?\(?([A-HJ])\)?(?=[.!]?\s{0,3}(?:\n|\Z))"
 )
 _IF = re.compile(r"(?i)\b(?:if|unless|were)\b[^.!?\n]{0,80}\Z")
 _DOUBTED = re.compile(

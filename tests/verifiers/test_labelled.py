@@ -48,5 +48,5 @@ def test_labelled_responses(verifier: str, policy: str) -> None:
 
 
 def test_what_states_an_answer_and_what_only_holds_numbers() -> None:
-    """Sentences of one kind each: bounds, breakdowns, comparisons, checks, closings, cut ends, corrections, forms of numbers."""
+    """Bounds, breakdowns, comparisons, checks, closings, cut ends, corrections, forms of numbers."""
     assert missed(labelled("statements")) == []

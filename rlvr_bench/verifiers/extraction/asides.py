@@ -1,4 +1,4 @@
-r"""Sentences that state no answer whatever numbers they hold: checks, remarks, closings of a chat, questions, refusals, givens.
+r"""Sentences that state no answer, whatever numbers they hold: checks, remarks, closings, questions, refusals, givens.
 
 Each function reads one sentence of `spans.flatten`.
 """
@@ -11,8 +11,8 @@ __all__ = ["BOUND", "asks", "concludes", "gives", "is_aside", "points_back", "re
 
 # What makes a number after it a bound, not a value.
 BOUND = (
-    r"(?:(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower)\s+than|at\s+(?:most|least)|no\s+(?:more|less|fewer)\s+than|"
-    r"up\s+to|over|under|above|below)\b"
+    r"(?:(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower)\s+than|at\s+(?:most|least)|no\s+(?:more|less|"
+    r"fewer)\s+than|up\s+to|over|under|above|below)\b"
 )
 _BOUNDED = re.compile(rf"(?i)\banswers?\b[^.\n\d]{{0,30}}?\b(?:is|are|be)\s+{BOUND}")
 _CONCLUDES = re.compile(
@@ -22,22 +22,23 @@ _CONCLUDES = re.compile(
     r"следовательно|поэтому|итак|таким образом|よって|したがって|ゆえに|따라서|그러므로)(?=\W|[^\x00-\x7f]|\Z)"
 )
 _CHECKS = re.compile(
-    r"(?i)\A\W*(?:let['’]?s |let us |to |(?:we|you|one) (?:can |may |could |might )?(?:also )?|now,? |as a |a |quick |sanity |"
-    r"(?:very )?(?:common|frequent|typical|usual) )*"
-    r"(?:check|verif|double.check|confirm|note\b|recall|remember|remark\b|proof\s*[:.]|tip\s*:|p\.?s\b|for example|for reference|"
-    r"(?:for|by|in) (?:comparison|contrast)|compare\b|alternative|by the way|incidentally|have (?:also )?(?:recogni|used|done|paired)|"
-    r"mistake|error|pitfall|(?:plugg|substitut|putt)ing (?:(?:this|it|that|them|these|the \w+) )?back|"
-    r"(?:plug|substitute|put) (?:\w+ )?back)|✓|✔|✅"
+    r"(?i)\A\W*(?:let['’]?s |let us |to |(?:we|you|one) (?:can |may |could |might )?(?:also )?|now,? |as a |a |quick |"
+    r"sanity |(?:very )?(?:common|frequent|typical|usual) )*"
+    r"(?:check|verif|double.check|confirm|note\b|recall|remember|remark\b|proof\s*[:.]|tip\s*:|p\.?s\b|for example|"
+    r"for reference|(?:for|by|in) (?:comparison|contrast)|compare\b|alternative|by the way|incidentally|"
+    r"have (?:also )?(?:recogni|used|done|paired)|mistake|error|pitfall|(?:plugg|substitut|putt)ing (?:(?:this|it|"
+    r"that|them|these|the \w+) )?back|(?:plug|substitute|put) (?:\w+ )?back)|✓|✔|✅"
 )
 _REASONABLE = re.compile(
-    r"(?i)\A\W*(?:this|that|it|which|the (?:answer|result|value)|our (?:answer|result))\s+(?:also\s+)?(?:(?:is|seems|looks|sounds)\s+"
-    r"(?:\w+ly\s+)?(?:reasonable|plausible|consistent|correct|right|sensible|expected|in line)|makes sense|checks out|agrees|matches)\b"
+    r"(?i)\A\W*(?:this|that|it|which|the (?:answer|result|value)|our (?:answer|result))\s+(?:also\s+)?(?:(?:is|seems|"
+    r"looks|sounds)\s+(?:\w+ly\s+)?(?:reasonable|plausible|consistent|correct|right|sensible|expected|in line)|"
+    r"makes sense|checks out|agrees|matches)\b"
 )
 # What was not done, or what others do wrong.
 _OTHERWISE = re.compile(
     r"(?i)\A\W*(?:if (?:we|you|one) (?:had|did|forgot|ignored)\b.*\bwould\b|had (?:we|you|he|she|they|it)\b.*\bwould\b|"
-    r"(?:many|some|most) (?:people|students|of us)\b|an? (?:naive|wrong|careless|mistaken|incorrect)\b|one (?:might|may|could) (?:think|guess)|"
-    r"you (?:might|may) (?:think|guess))"
+    r"(?:many|some|most) (?:people|students|of us)\b|an? (?:naive|wrong|careless|mistaken|incorrect)\b|one (?:might|may|"
+    r"could) (?:think|guess)|you (?:might|may) (?:think|guess))"
 )
 _MATCHES = re.compile(
     r"(?i)(?:\b(?:which|and this|and that)\s+(?:matches|agrees|checks out|works)|\bmatch(?:es)? the "
@@ -45,9 +46,10 @@ _MATCHES = re.compile(
 )
 _INDEED = re.compile(r"(?i)\A\W*indeed\b")
 _CLOSES = re.compile(
-    r"(?i)\b(?:rate (?:my|this|the|our)|let me know|feel free|hope (?:this|that|it)|would you like|do you (?:have|want|need|understand)|"
-    r"(?:any|more|other|further) questions?\b|thanks?(?: you)?\b|(?:glad|happy) to\b|good luck|i (?:can|could|will) (?:also )?help|"
-    r"if you(?:['’]d| would) like|please (?:let|type|provide|give|ask|rate|share|feel)|score (?:my|this) (?:answer|solution))"
+    r"(?i)\b(?:rate (?:my|this|the|our)|let me know|feel free|hope (?:this|that|it)|would you like|do you (?:have|want|"
+    r"need|understand)|(?:any|more|other|further) questions?\b|thanks?(?: you)?\b|(?:glad|happy) to\b|good luck|"
+    r"i (?:can|could|will) (?:also )?help|if you(?:['’]d| would) like|please (?:let|type|provide|give|ask|rate|share|"
+    r"feel)|score (?:my|this) (?:answer|solution))"
 )
 _IN_PARENTHESES = re.compile(r"\s*\([^()]*(?:\([^()]*\)[^()]*)*\)?\s*")
 _POINTS_BACK = re.compile(
@@ -60,7 +62,8 @@ _TURNS = re.compile(
 _REFUSES = re.compile(
     r"(?i)\bI(?:['’]m| am| was)?\s+(?:\w+,?\s+){0,4}?(?:can(?:['’]t|not| not)|could(?:n['’]t| not)|unable to|not able to|"
     r"do(?:n['’]t| not))\s+(?:\w+\s+){0,2}?(?:solve|answer|determine|help|know|say|tell|give|provide|see|view|find|compute|"
-    r"calculate|assist|continue|complete|finish|have)\b|\bnot enough (?:information|data)\b|\binsufficient (?:information|data)\b"
+    r"calculate|assist|continue|complete|finish|have)\b|\bnot enough (?:information|data)\b|"
+    r"\binsufficient (?:information|data)\b"
 )
 _ASKS = re.compile(
     r"(?i)\b(?:how (?:many|much|far|long|old|tall|fast|often)|what|which|who|when|where|find|calculate|determine)\b"
@@ -68,8 +71,9 @@ _ASKS = re.compile(
 _SETS_A_TASK = re.compile(r"(?i)\A\W*(?:(?:find|determine)\b[^:]*|(?:calculate|compute|evaluate|solve)\b[^:=]*)\Z")
 _ADDRESSES = re.compile(r"(?i)\b(?:you|i|we|me|us|else)\b")
 _GIVES = re.compile(
-    r"(?i)\A\W*(?:(?:first|now|so|then|and),?\s+)?(?:let(?!['’]s| us| me)|let(?:['’]s| us| me)\s+(?:denote|call|say|assume|let|suppose|"
-    r"define|set|use|take)|suppose|assume|assuming|denote|define|say|given(?: that)?|we are (?:given|told)|it is given)\b"
+    r"(?i)\A\W*(?:(?:first|now|so|then|and),?\s+)?(?:let(?!['’]s| us| me)|let(?:['’]s| us| me)\s+(?:denote|call|say|"
+    r"assume|let|suppose|define|set|use|take)|suppose|assume|assuming|denote|define|say|given(?: that)?|"
+    r"we are (?:given|told)|it is given)\b"
 )
 
 

@@ -16,19 +16,23 @@ _REASON = (
 _HOW = (
     r",?\s+(?:after|before|by|upon|without|besides)\s+(?:\w+ly\s+)?[a-z]{2,}ing\b"
     r"|\s+(?:after|before|until|unless|although|though|whereas|by the time)\s+(?:he|she|it|they|we|you|I)\b"
-    r"|,?\s+(?:including|excluding|having|costing|weighing|containing|lasting|measuring|consisting of|counting|not counting|"
-    r"instead of|rather than|compared (?:to|with)|(?:down|up) from|as opposed to|except(?: for)?|made up of|priced at|worth)\b"
+    r"|,?\s+(?:including|excluding|having|costing|weighing|containing|lasting|measuring|consisting of|counting|"
+    r"not counting|instead of|rather than|compared (?:to|with)|(?:down|up) from|as opposed to|except(?: for)?|"
+    r"made up of|priced at|worth)\b"
 )
-_RELATIVE = r",?\s+(?:(?:for|in|of|at|on|with|to)\s+(?:which|whom)(?!\s+(?:case\b|there\s+(?:is|are)\b))|such that|whose|that (?:satisf|make|solve|give)\w*)\b"
+_RELATIVE = (
+    r",?\s+(?:(?:for|in|of|at|on|with|to)\s+(?:which|whom)(?!\s+(?:case\b|there\s+(?:is|are)\b))|such that|whose|"
+    r"that (?:satisf|make|solve|give)\w*)\b"
+)
 _SO = (
-    r"[,;:]?\s+(?:so|therefore|thus|hence|which means|meaning|then|but|giving|making|leaving|yielding|totall?ing|and so|from which|in which case|"
-    r"we (?:get|have|find|obtain))\b"
+    r"[,;:]?\s+(?:so|therefore|thus|hence|which means|meaning|then|but|giving|making|leaving|yielding|totall?ing|and so|"
+    r"from which|in which case|we (?:get|have|find|obtain))\b"
 )
 _CLAUSE = re.compile(
     r"(?i)(?=[\s,;:()—–，；：])(?:"  # a cheap test first: a clause can begin only there
     rf"(?P<reason>{_REASON})|(?P<how>{_HOW})|(?P<relative>{_RELATIVE})|(?P<so>{_SO})|(?P<which>,?\s+which\b)"
-    r"|(?P<aside>\s\((?=[A-Za-z]{2,}\s[A-Za-z]))"
-    r"|(?P<and>,?\s+and\s+(?=(?:the|its|his|her|their|our|so|there|this|that|he|she|it|they|we)\b))"
+    r"|(?P<aside>\s\((?=[A-Za-z]{2,}\s[A-Za-z]))|(?P<and>,?\s+and\s+(?=(?:the|its|his|her|their|our|so|there|this|"
+    r"that|he|she|it|they|we)\b))"
     rf"|(?P<break>;|,\s+(?=(?!{_AND})[^\W\d]{{2,}})|,\s+(?=[\ue000-\uefff]\s*\Z|[A-Za-z]\s?=)|\)\s(?=[A-Za-z]{{2,}}\s)"
     r"|\s[—–]\s(?=[A-Za-z])|[，；：]|:\s))"
 )
@@ -36,9 +40,7 @@ _CONDITION = re.compile(r"(?i)\A\W*(?:because|since|as|if|when|given|assuming|su
 
 
 class Clause(NamedTuple):
-    """Where a clause starts and ends and how it begins: "", "so", "reason", "how", "relative", "which", "aside",
-    "and" or "break".
-    """
+    """Where a clause starts and ends, and how it begins: one of the groups of `_CLAUSE`, or "" at the start of a sentence."""
 
     start: int
     end: int

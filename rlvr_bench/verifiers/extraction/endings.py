@@ -10,8 +10,8 @@ from rlvr_bench.verifiers.extraction.spans import FORMULA, Flat
 __all__ = ["is_cut", "is_dangling", "without_repeat"]
 
 _CUT_END = re.compile(
-    r"(?:[-+*/^=<>×÷(\[{,\\&]|\\(?:times|cdot|div|pm|frac|sqrt|left|text|begin|le|ge|in|quad)|\b(?i:the|of|to|and|or|an|by|is|are|"
-    r"was|for|with|at|from|as|we|so|than|if|because|which|let|our|his|their|its)|\ba)\s?\Z"
+    r"(?:[-+*/^=<>×÷(\[{,\\&]|\\(?:times|cdot|div|pm|frac|sqrt|left|text|begin|le|ge|in|quad)|\b(?i:the|of|to|and|or|an|"
+    r"by|is|are|was|for|with|at|from|as|we|so|than|if|because|which|let|our|his|their|its)|\ba)\s?\Z"
 )
 _LABEL_ALONE = re.compile(r"\A\s*(?:\(?\d{1,2}[.)]|step\s+\d+\s*[.:]?)\s*\Z", re.IGNORECASE)
 _LABEL = re.compile(r"^\s*(?:\(?\d{1,2}[.)]|[Ss]tep\s+\d+)\s", re.MULTILINE)
@@ -20,8 +20,8 @@ _PLAIN = re.compile(r"-?[\d.,]+(?:\\?%)?")
 _CLOSED_END = re.compile(rf"(?:[.!?:。！？)\]}}\"'”`*_|>$%°]|{FORMULA})\Z|\n\s*\Z")
 _CALCULATES = re.compile(r"=|\bequals\b")
 _SETS_UP = re.compile(
-    r"(?i)\b(?:multiply|multiplying|divide|dividing|subtract|subtracting|add|adding|(?:need|have|want|going) to|to find|to get|let|"
-    r"let['’]s|suppose|assume|denote|start|consider|given|substitut\w+|plug\w*|first|next)\b"
+    r"(?i)\b(?:multiply|multiplying|divide|dividing|subtract|subtracting|add|adding|(?:need|have|want|going) to|to find|"
+    r"to get|let|let['’]s|suppose|assume|denote|start|consider|given|substitut\w+|plug\w*|first|next)\b"
 )
 _OPERATES = re.compile(
     r"(?i)\b(?:times|plus|minus|divided by|multiplied by|and(?: there (?:are|is|were))?|subtract|add)\s+[$€£]?\Z"
@@ -53,11 +53,10 @@ def is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
         return True
     if _OPERATES.search(sentence.text[: value.run.start]):
         return True
-    sets_up = _SETS_UP.search(sentence.text) is not None and value.kind != "so"
     if value.strength >= 2 or _CALCULATES.search(sentence.text):
         return False
     if sentence.start == 0:
-        return sets_up
+        return value.kind != "so" and _SETS_UP.search(sentence.text) is not None
     before = sentence.text[: value.run.start].strip(" \t*_>#-•,:")
     return not _PLAIN.fullmatch(value.text) or _OPENING.sub("", before) != ""
 

@@ -36,14 +36,15 @@ _COMMA_LANGUAGES = (
 _FOREIGN_ANSWER = re.compile(
     rf"(?i)(?:{_COMMA_LANGUAGES}|\b(?:jawaban|απάντηση)\b|đáp án|câu trả lời|उत्तर|الجواب|الإجابة|إجابة|উত্তর|คำตอบ|תשובה|"
     r"پاسخ|정답|답|答案|答え|解答|回答|答)[^\n.。:：=\d?!–—-]{0,40}?"
-    r"(?P<is>[:：=–—-]|\b(?:ist|lautet|sind|beträgt|est|sont|es|son|é|são|è|sono|равен|равна|равно|это|is|är|wynosi|je|adalah|là|"
-    r"είναι|to)\b|应为|应该是|等于|是|为|為|は|이|은|는|है|হল|হলো|হচ্ছে|هو|هي|คือ|היא|הוא)"
+    r"(?P<is>[:：=–—-]|\b(?:ist|lautet|sind|beträgt|est|sont|es|son|é|são|è|sono|равен|равна|равно|это|is|är|wynosi|je|"
+    r"adalah|là|είναι|to)\b|应为|应该是|等于|是|为|為|は|이|은|는|है|হল|হলো|হচ্ছে|هو|هي|คือ|היא|הוא)"
 )
 _COMMA = re.compile(f"(?i){_COMMA_LANGUAGES}")
 _FOREIGN_IN_ASCII = ("ntwort", "rgebnis", "espuesta", "esposta", "isposta", "ntwoord", "svar", "evap", "awaban")
 _DECIMALS = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d{1,2}|\d{4,})(?![\d,])")
 _HYPOTHESIS = re.compile(
-    r"(?i)\b(?:if|whether|suppose|unless|assuming|what|wenn|ob|si|(?:might|would|may|could|be tempted to|first) (?:think|thought|say|guess|"
+    r"(?i)\b(?:if|whether|suppose|unless|assuming|what|wenn|ob|si|(?:might|would|may|could|be tempted to|first) (?:think|"
+    r"thought|say|guess|"
     r"assume|believe|expect)|thought|tempting|at first|first glance|looks? like|appears?|naive\w*|initially|mistaken\w*|"
     r"wrong\w*|incorrect\w*)\b[^.\n]{0,60}\Z"
 )
@@ -55,8 +56,8 @@ _FILLER = re.compile(
 _REFUSED = re.compile(rf"(?i)\A\s*(?:(?:not|neither|never|cannot|nicht|pas|не)\b|n[’']t\b|不|{BOUND})")
 _UNFINISHED = re.compile(r"\s*[-+*/^=×÷]\s*")
 _CORRECTED = re.compile(
-    r"(?i)(?:\b(?:but|no|or|wait|sorry|oh|hmm)\b[^.\n\d]{0,30}?)?\b(?:actually|rather|in fact|in reality|really|I mean|correction|"
-    r"scratch that|wait|sorry|oops|make that)\b"
+    r"(?i)(?:\b(?:but|no|or|wait|sorry|oh|hmm)\b[^.\n\d]{0,30}?)?\b(?:actually|rather|in fact|in reality|really|I mean|"
+    r"correction|scratch that|wait|sorry|oops|make that)\b"
 )
 _RESTATED = re.compile(r"(?:…|\.\.\.)[,;]?\s*(?:(?:that is|which is|which equals|namely|meaning|or)\b,?|i\.e\.,?|=)\s*")
 

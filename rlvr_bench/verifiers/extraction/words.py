@@ -10,10 +10,10 @@ from rlvr_bench.verifiers.extraction.spans import FORMULA
 __all__ = ["number_word", "predicate", "wordy", "yes_or_no"]
 
 _ANNOUNCES = re.compile(
-    r"(?i)^(?:not\b|correct|incorrect|right|wrong|valid|consistent|reasonable|clear|obvious|as follows|obtained|found|given|"
-    r"shown|known|unknown|unclear|below|above|here|in\b|that\b|the (?:same|one|following|number|value|sum|answer)\b|we\b|i\b|"
-    r"suppose|assume|given|find\b|you\b|it\b|this\b|something|expected|required|needed|to\b|based|from|because|if\b|when\b|what|how|let|see\b|left\b|"
-    r"an? (?:integer|number|positive|real)\b)"
+    r"(?i)^(?:not\b|correct|incorrect|right|wrong|valid|consistent|reasonable|clear|obvious|as follows|obtained|found|"
+    r"given|shown|known|unknown|unclear|below|above|here|in\b|that\b|the (?:same|one|following|number|value|sum|"
+    r"answer)\b|we\b|i\b|suppose|assume|given|find\b|you\b|it\b|this\b|something|expected|required|needed|to\b|based|"
+    r"from|because|if\b|when\b|what|how|let|see\b|left\b|an? (?:integer|number|positive|real)\b)"
 )
 _FRAMED = re.compile(r"\\text\w*\s?\{([^{}]*)\}")
 _YES_OR_NO = re.compile(r"(?i)\A[\s\"'“‘*_]*(yes|no|true|false)(?=\s*[,.;:!–—]|\s*\Z)")
@@ -21,18 +21,20 @@ _EXPLAINED = re.compile(
     r"\s*[(;–—]|\s*,?\s+(?:because|since|as|which|when|where|not)\b|,\s+(?:because|since|as|which|so|not)\b"
 )
 _PREDICATE = re.compile(
-    r"(?i)\A\W*(?:(?:therefore|thus|hence|so|finally|in conclusion),?\s+)?(?:the|this|that|it|he|she|they|[A-Z]\w*)\b[^,;:\n]{0,120}?"
-    r"\s(?:is|are|was|were|will be|would be|must be|becomes?)\s+(?:therefore\s+|thus\s+|an?\s+|the\s+)*((?:[^\W\d]|[-'’])+(?:\s(?:[^\W\d]|[-'’])+)?)\W*\Z"
+    r"(?i)\A\W*(?:(?:therefore|thus|hence|so|finally|in conclusion),?\s+)?(?:the|this|that|it|he|she|they|"
+    r"[A-Z]\w*)\b[^,;:\n]{0,120}?\s(?:is|are|was|were|will be|would be|must be|becomes?)\s+(?:therefore\s+|thus\s+|"
+    r"an?\s+|the\s+)*((?:[^\W\d]|[-'’])+(?:\s(?:[^\W\d]|[-'’])+)?)\W*\Z"
 )
 _NAME_IS = re.compile(
-    r"\A\W*(?:(?i:therefore|thus|hence|so|finally|in conclusion),?\s+)?(?!(?:The|This|That|It|He|She|They|We|I|There|Each|All)\b)([A-Z][a-z]+)"
-    r"\s+(?:is|was|has|will be|must be)\s+the\s+[a-z]"
+    r"\A\W*(?:(?i:therefore|thus|hence|so|finally|in conclusion),?\s+)?(?!(?:The|This|That|It|He|She|They|We|I|There|"
+    r"Each|All)\b)([A-Z][a-z]+)\s+(?:is|was|has|will be|must be)\s+the\s+[a-z]"
 )
 _NUMBER_WORD = re.compile(r"(?i)\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b")
 _NO_PREDICATE = re.compile(
-    r"(?i)^(?:(?:complete|done|finished|solved|proved|proven|true|false|possible|impossible|satisfied|met|needed|used|same|sufficient|"
-    r"enough|left|equal|different|similar|easy|simple|hard|very|also|so|too|again|there|answer|result|solution|ready|fine|good|ok|all|"
-    r"now|then|just|only|and|or|by|for|of|on|at|with|positive|negative|unique|constant|integers?)\b|.*(?:ed|ing)$)"
+    r"(?i)^(?:(?:complete|done|finished|solved|proved|proven|true|false|possible|impossible|satisfied|met|needed|used|"
+    r"same|sufficient|enough|left|equal|different|similar|easy|simple|hard|very|also|so|too|again|there|answer|result|"
+    r"solution|ready|fine|good|ok|all|now|then|just|only|and|or|by|for|of|on|at|with|positive|negative|unique|"
+    r"constant|integers?)\b|.*(?:ed|ing)$)"
 )
 
 
