@@ -44,26 +44,36 @@ _MATCHES = re.compile(
     r"(?i)(?:\b(?:which|and this|and that)\s+(?:matches|agrees|checks out|works)|\bmatch(?:es)? the "
     r"(?:given|original|problem|condition))"
 )
+# What a page prints about a solution.
+_DATA = re.compile(
+    r"(?i)\A\W*(?:time(?: taken)?|difficulty|source|level|topic|confidence|reference|tags?|points|keywords|category|"
+    r"chapter|page)\s*:"
+)
 _INDEED = re.compile(r"(?i)\A\W*indeed\b")
 _CLOSES = re.compile(
-    r"(?i)\b(?:rate (?:my|this|the|our)|let me know|feel free|hope (?:this|that|it)|would you like|do you (?:have|want|"
+    r"(?i)\b(?:rate (?:my|this|the|our|\d)|was this helpful|let me know|feel free|hope (?:this|that|it)|would you like|"
+    r"do you (?:have|want|"
     r"need|understand)|(?:any|more|other|further) questions?\b|thanks?(?: you)?\b|(?:glad|happy) to\b|good luck|"
     r"i (?:can|could|will) (?:also )?help|if you(?:['’]d| would) like|please (?:let|type|provide|give|ask|rate|share|"
     r"feel)|score (?:my|this) (?:answer|solution))"
 )
-_IN_PARENTHESES = re.compile(r"\s*\([^()]*(?:\([^()]*\)[^()]*)*\)?\s*")
+_IN_PARENTHESES = re.compile(r"\s*\[\d{1,3}\]\s*|\s*\([^()]*(?:\([^()]*\)[^()]*)*\)?\s*")
 _POINTS_BACK = re.compile(
     r"(?i)\A\W*(?:this|that|it|each|these|those|they)\s+(?:is|are|was|were|because|shows|satisf|match|agree|hold)"
 )
 _TURNS = re.compile(
     r"(?i)\A\W*(?:(?:oh|ah|but|hmm+|no|so)\b[,.… ]*)*(?:wait|hold on|actually|correction|sorry|oops|scratch that|hmm+|no,|"
-    r"on second thought|let me (?:correct|redo|re-?think))\b"
+    r"on second thought|let me (?:correct|redo|re-?think)|I (?:made|missed|forgot|mis\w+)|that(?:['’]s| is|"
+    r" was) (?:wrong|incorrect|not right))\b"
 )
 _REFUSES = re.compile(
     r"(?i)\bI(?:['’]m| am| was)?\s+(?:\w+,?\s+){0,4}?(?:can(?:['’]t|not| not)|could(?:n['’]t| not)|unable to|not able to|"
     r"do(?:n['’]t| not))\s+(?:\w+\s+){0,2}?(?:solve|answer|determine|help|know|say|tell|give|provide|see|view|find|compute|"
     r"calculate|assist|continue|complete|finish|have)\b|\bnot enough (?:information|data)\b|"
-    r"\binsufficient (?:information|data)\b"
+    r"\binsufficient (?:information|data)\b|\b(?:impossible to|can(?:no|['’])t be)\s(?:determine|solve|answer|"
+    r"calculate)d?\b|"
+    r"\bneed more (?:information|details|context)\b|\bplease (?:provide|clarify|specify|share|upload)\b|"
+    r"\bnot sure\b.*\b(?:may|might|could) be\b"
 )
 _ASKS = re.compile(
     r"(?i)\b(?:how (?:many|much|far|long|old|tall|fast|often)|what|which|who|when|where|find|calculate|determine)\b"
@@ -88,6 +98,7 @@ def is_aside(sentence: str) -> bool:
         _CHECKS.search(sentence) is not None
         or _REASONABLE.match(sentence) is not None
         or _INDEED.match(sentence) is not None
+        or _DATA.match(sentence) is not None
         or _OTHERWISE.match(sentence) is not None
         or (_MATCHES.search(sentence) is not None and not concludes(sentence))
         or _CLOSES.search(sentence) is not None

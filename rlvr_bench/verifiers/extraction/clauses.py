@@ -15,7 +15,8 @@ _REASON = (
 # How a value comes about, what it includes, what it is not.
 _HOW = (
     r",?\s+(?:after|before|by|upon|without|besides)\s+(?:\w+ly\s+)?[a-z]{2,}ing\b"
-    r"|\s+(?:after|before|until|unless|although|though|whereas|by the time)\s+(?:he|she|it|they|we|you|I)\b"
+    r"|\s+(?:after|before|until|unless|by the time)\s+(?:he|she|it|they|we|you|I)\b"
+    r"|,?\s+(?:although|though|whereas)\b"
     r"|,?\s+(?:including|excluding|having|costing|weighing|containing|lasting|measuring|consisting of|counting|"
     r"not counting|instead of|rather than|compared (?:to|with)|(?:down|up) from|as opposed to|except(?: for)?|"
     r"made up of|priced at|worth)\b"

@@ -47,6 +47,7 @@ _SUM = re.compile(r"[\d., ]+(?:[-+*×÷·][\d., ]+)+")
 _NUMBER_ALONE = re.compile(r"[\d,]+(?:\.\d+)?")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*%?")
 _FORMULA = re.compile(FORMULA)
+_RATIO = re.compile(r"(?i)\b(?:ratio|odds)\b")
 _PROPER = re.compile(r"(\d+)/(\d+)")
 _WHOLE = re.compile(r"\d+")
 _AND = re.compile(r"\s+and\s+")
@@ -288,6 +289,11 @@ def _open_list(sentence: str, run: Run) -> Run:
     return run._replace(text=f"{run.text}, \\ldots") if goes_on else run
 
 
+def _is_ratio(sentence: str, first: Run, second: Run) -> bool:
+    """Whether two runs are the sides of a ratio: "the ratio is 3 to 2"."""
+    return sentence[first.end : second.start] == " to " and _RATIO.search(sentence, 0, first.start) is not None
+
+
 def _is_measure(sentence: str, first: Run, second: Run) -> bool:
     """Whether two runs are one measure in two units: "3 hours 20 minutes"."""
     if not (_WHOLE.fullmatch(first.text) and _WHOLE.match(second.text)) or second.relates:
@@ -317,7 +323,9 @@ def find_runs(sentence: str, formulas: list[str]) -> list[Run]:
     scanner.flush(len(sentence))
     joined: list[Run] = []
     for run in scanner.found:
-        if joined and _is_measure(sentence, joined[-1], run):
+        if joined and _is_ratio(sentence, joined[-1], run):
+            joined[-1] = joined[-1]._replace(end=run.end, text=f"{joined[-1].text}:{run.text}")
+        elif joined and _is_measure(sentence, joined[-1], run):
             unit = _LARGE_UNIT.match(sentence, joined[-1].end)
             text = f"{joined[-1].text} \\text{{ {unit[1] if unit else ''} }} {run.text}"
             joined[-1] = joined[-1]._replace(end=run.end, text=text)

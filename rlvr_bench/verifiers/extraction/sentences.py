@@ -47,6 +47,9 @@ _BOUND = re.compile(
     r"(?i)\b(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower)\s+than\s+[$€£]?\s*\Z"
     r"|(?<!that )\b(?:is|are|was|were|be)\s+at\s+(?:most|least)\s+[$€£]?\s*\Z"
 )
+_REFERS = re.compile(
+    r"(?i)\b(?:chapter|figure|fig\.|section|theorem|lemma|appendix|problem|exercise|equation|level|footnote|line)\s+\(?\Z"
+)
 _COMPARED = re.compile(
     r"(?i)(?:\\?%)?\s(?:[a-z]+\s){0,2}?(?:(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter|"
     r"taller|faster|slower|heavier|lighter|farther|further)(?:\s[a-z]+){0,2}\sthan|times)\b"
@@ -173,7 +176,11 @@ def _clause_value(runs: list[Run], sentence: str, clause: Clause, last: bool = F
         within = within[-1:]  # nothing before it can be surer
     for run in within:
         before = sentence[max(clause.start, run.start - 60) : run.start]
-        if _NEGATED.search(before) or (not run.is_equation and _BOUND.search(before)):
+        if (
+            _NEGATED.search(before)
+            or (run.text.isdigit() and _REFERS.search(before))
+            or (not run.is_equation and _BOUND.search(before))
+        ):
             continue
         strength = _strength(run, before, sentence)
         if run.is_money and paid and strength == 1 and (_PREPOSITION.search(before) or _EACH.match(sentence, run.end)):

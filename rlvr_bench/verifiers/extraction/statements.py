@@ -24,7 +24,7 @@ from rlvr_bench.verifiers.extraction.marks import find_marks, stated_at, without
 from rlvr_bench.verifiers.extraction.runs import find_runs
 from rlvr_bench.verifiers.extraction.sentences import LABEL, Value, leading_value, sentences, value_of
 from rlvr_bench.verifiers.extraction.spans import Flat, flatten
-from rlvr_bench.verifiers.extraction.words import number_word, predicate, wordy
+from rlvr_bench.verifiers.extraction.words import number_word, predicate, wordy, yes_or_no
 
 __all__ = ["answer_of_line", "conclude"]
 
@@ -61,7 +61,9 @@ def _last_statement(flat: Flat) -> Value | None:
             if last is None and asks(text):
                 return None  # the problem once more, or another one
             continue
-        if last is None and (refuses(text) or sets_a_task(text)):
+        if last is None and (
+            refuses(text) or sets_a_task(text) or (sentence.start == 0 and text.rstrip().endswith(":"))
+        ):
             return None
         value = None if sentence.start > 0 and is_aside(text) else value_of(text, flat.formulas)
         if value is not None:
@@ -78,7 +80,10 @@ def _last_statement(flat: Flat) -> Value | None:
 
 
 _CALCULATES = re.compile(r"=|\bequals\b")
-_FIRST = re.compile(r"\A\s*[$€£]?(\d[\d,]*(?:\.\d+)?%?)((?:\s[a-z]+){0,2})(?:\.\s+(?=[A-Z])|\s[-–—]\s+(?=[a-z]))")
+_FIRST = re.compile(
+    r"\A\s*[$€£]?(\d[\d,]*(?:\.\d+)?%?)((?:\s(?!(?:is|are|was|were|has|have|can)\b)[a-z]+){0,2})(?:\.\s+(?=[A-Z])|"
+    r"\s[-–—]\s+(?=[a-z]))"
+)
 _CALCULATES_ON = re.compile(r"(?i)=|\b(?:equals|total|altogether|in all|now|left|result|answer|sum)\b")
 _LISTED = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
 _WORDS = re.compile(r"[^\W_]")
@@ -130,6 +135,9 @@ def _in_words(text: str, flat: Flat) -> str | None:
 def _named(flat: Flat) -> str | None:
     """What the last sentence names where it has no value: "Thus the fastest is Evelyn"."""
     said = sentences(flat.text[-_LAST:])
+    if len(said) == 1 and len(flat.text) < _LAST and (agreed := yes_or_no(said[0].text)):
+        value = value_of(said[0].text, flat.formulas)
+        return agreed if value is None or value.strength == 0 else None
     name = predicate(said[-1].text, alone=len(said) == 1 and len(flat.text) < _LAST) if said else None
     return None if name and find_runs(said[-1].text, flat.formulas) else name
 

@@ -27,7 +27,7 @@ _PREDICATE = re.compile(
 )
 _NAME_IS = re.compile(
     r"\A\W*(?:(?i:therefore|thus|hence|so|finally|in conclusion),?\s+)?(?!(?:The|This|That|It|He|She|They|We|I|There|"
-    r"Each|All)\b)([A-Z][a-z]+)\s+(?:is|was|has|will be|must be)\s+the\s+[a-z]"
+    r"Each|All)\b)([A-Z][a-z]+)\s+(?:(?:is|was|has|will be|must be)\s+the\s+[a-z]|w[io]ns?\b)"
 )
 _NUMBER_WORD = re.compile(r"(?i)\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b")
 _NO_PREDICATE = re.compile(
