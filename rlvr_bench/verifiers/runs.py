@@ -218,7 +218,7 @@ def _is_same_number(first: str, second: str) -> bool:
     if ours is None or theirs is None:
         return False
     values = [number.value / 100 if number.is_percent else number.value for number in (ours, theirs)]
-    rounded = ours.is_decimal != theirs.is_decimal and all(value.denominator > 1 for value in values)
+    rounded = (ours.places is None) != (theirs.places is None) and all(value.denominator > 1 for value in values)
     return values[0] == values[1] or (rounded and abs(values[0] - values[1]) * 200 <= abs(values[0]))
 
 
