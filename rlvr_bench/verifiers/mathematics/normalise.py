@@ -89,7 +89,6 @@ _WIDE_SPACE = re.compile(
 _DIGIT_GAP = re.compile(
     r"(?<=\d)(?:\\thinspace\s*|\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))"
 )
-_END = re.compile(r"(?:\\\\|\\|[\s,;:]|(?<![.\s])\.(?!\d))+$")
 _TEXT_FRAME = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox|operatorname|bm|boldsymbol)\s*\{([^{}]*)\}"
 )
@@ -122,7 +121,9 @@ def _strip_end(text: str) -> str:
     text = text.strip()
     if text.endswith(".") and re.search(r"(?:[a-z]\.[a-z]|\.\.)\.?$", text):
         return text
-    return _END.sub("", text).strip()
+    while text and (text[-1] in "\\,;: \t\n" or (text[-1] == "." and not text.endswith(".."))):
+        text = text[:-1]
+    return text.strip()
 
 
 # ----------------------------------------------------------------------------------------------------------- numbers

@@ -34,8 +34,8 @@ def same_unit(gold: Reading, answer: Reading) -> bool:
 
 
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_EULER = re.compile(r"\d\.?e[+-]?\d")
-_SLASH_PRODUCT = re.compile(r"/\s*(?:\d+\s*)?(?:[A-Za-z\\({]).*?(?:[A-Za-z\d\\({])")
+_EULER = re.compile(r"\d\.?e[+-]\d")
+_SLASH_PRODUCT = re.compile(r"/\s*(?:\d+\s*[A-Za-z\\({]|[A-Za-z\\({].*?[A-Za-z\d\\({])")
 _MINUTES = re.compile(r"(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)")
 _BRACKETS = frozenset("([{")
 
@@ -65,12 +65,13 @@ def _joined(match: re.Match[str]) -> str:
 
 
 def _of_form(text: str) -> Iterator[Reading]:
-    measured = split_unit(text)
+    measured, has_unit = split_unit(text), False
     if measured is not None:
         for node in _trees(measured.value):
             if is_constant(_last_side(node)) and not (measured.is_letter and node.op in ("add", "pm")):
+                has_unit = True
                 yield Reading(node, measured.unit or "unit")
-    if measured is None or measured.is_letter:
+    if measured is None or measured.is_letter or not has_unit:
         for node in _trees(text):
             yield _without_degrees(node)
 
