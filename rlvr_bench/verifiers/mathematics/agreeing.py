@@ -203,6 +203,8 @@ def _points(
     for name, offset in itertools.product(flipped[:8], ("0", "3.5", *(_FAR if bends else ()))):
         point = {n: mp.mpf(count[n]) if n in whole else base[n] + mp.mpf(offset) for n in letters}
         yield {**point, name: -point[name]}, False
+    for name in letters[:8] if has_steps and len(letters) > 1 else ():  # each in turn the largest
+        yield {n: base[n] + (50 if n == name else 0) if n not in whole else mp.mpf(count[n]) for n in letters}, True
     for shift in (1, 2, 5):
         yield {n: mp.mpf(count[n] + shift) for n in letters}, True
     for number in _MANY if whole and has_steps else ():

@@ -19,6 +19,7 @@ __all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact", "m
 DIGITS = 60
 _MAX_BITS = 200_000
 _MAX_FACTORIAL = 3000
+_ALWAYS_CALLED = frozenset(("f", "F", "E", "T"))  # others may be variables before a bracket
 _MAX_TERMS = 100
 
 
@@ -237,7 +238,7 @@ class _Evaluation:
     def _call(self, node: Node) -> Any:
         """A product where the letter is a variable elsewhere (`names` of both sides), else a made-up function."""
         arguments = [self.of(part) for part in node.parts]
-        if node.name in self._point and len(arguments) == 1:
+        if node.name in self._point and len(arguments) == 1 and node.name not in _ALWAYS_CALLED:
             return self._point[node.name] * arguments[0]
         return self._made_up(node.name, arguments)
 
@@ -255,7 +256,8 @@ class _Evaluation:
         if high - low < -1 or self._budget[0] < 0:
             raise Undefined
         return [
-            _Evaluation({**self._point, variable.name: self._mp.mpf(value)}, self._budget).of(term) for value in range(low, high + 1)
+            _Evaluation({**self._point, variable.name: self._mp.mpf(value)}, self._budget).of(term)
+            for value in range(low, high + 1)
         ]
 
     def _whole(self, node: Node) -> Any:

@@ -55,8 +55,9 @@ def primed(node: Node, other: Node) -> Node:
     """Writes y' as dy/dx, where the other side writes it so."""
     forms = {name for name in names(other) if re.fullmatch(r"D\d+ .+/.+", name)}
     for name in names(node):
-        bare = name.rstrip("'")
-        order = len(name) - len(bare)
+        dotted = re.fullmatch(r"(d?dot) (.+)", name)
+        bare = dotted[2] if dotted else name.rstrip("'")
+        order = len(dotted[1]) - 2 if dotted else len(name) - len(bare)
         match = next((form for form in forms if form.startswith(f"D{order} {bare}/")), None)
         if order and match:
             node = substituted(node, name, Node("sym", name=match))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rlvr_bench.verifiers.mathematics.expressions import Unreadable, read
 from rlvr_bench.verifiers.mathematics.trees import Node, is_constant
-from rlvr_bench.verifiers.mathematics.units import split_unit
+from rlvr_bench.verifiers.mathematics.units import split_unit, unit_of
 
 __all__ = ["Reading", "readings", "same_unit"]
 
@@ -29,8 +29,16 @@ class Reading(NamedTuple):
 def same_unit(gold: Reading, answer: Reading) -> bool:
     """Whether two readings may be in one unit: a missing one may be any, "unit" is any, and a percentage has none."""
     if not gold.unit or not answer.unit:
+        if "phrase" in (gold.node.op, answer.node.op):
+            return _names_unit(gold.node, answer.unit) and _names_unit(answer.node, gold.unit)
         return not ((gold.unit or answer.unit) and "percent" in (gold.node.op, answer.node.op))
     return gold.unit == answer.unit or "unit" in (gold.unit, answer.unit)
+
+
+def _names_unit(node: Node, unit: str) -> bool:
+    """Whether the words of a phrase name this unit among others ("5.4 cents each"); yes where there is no unit."""
+    words = [word for part in node.parts if part.op == "text" for word in part.name.split()]
+    return node.op != "phrase" or not unit or any(unit_of(word) == unit for word in words)
 
 
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate
 from rlvr_bench.verifiers.mathematics.trees import Node, counted, is_constant, names, substituted, walk
 
-__all__ = ["Piece", "Region", "region", "same_region"]
+__all__ = ["Piece", "Region", "is_empty", "region", "same_region"]
 
 _INFINITY = Node("const", name="oo")
 _MINUS_INFINITY = Node("neg", (_INFINITY,))
@@ -189,8 +189,9 @@ def _is_bound(node: Node) -> bool:
 
 def _of_list(node: Node) -> Region | None:
     """``x < 1 or x > 2`` is a union, ``x > 1 and x < 2`` (or with a comma) an intersection."""
-    found = [region(part, brackets_are_intervals=False) for part in node.parts]
-    if any(each is None or not each.variable for each in found):
+    intervals = node.name == "or" and all(part.op == "tuple" for part in node.parts)
+    found = [region(part, brackets_are_intervals=intervals) for part in node.parts]
+    if any(each is None or not (each.variable or intervals) for each in found):
         return None
     if node.name != "or" and any(part.name == "=" for part in node.parts):
         return None  # x = 1, x = 2 are two values, not a contradiction
@@ -312,6 +313,14 @@ def _symbolic_meeting(left: Region, right: Region) -> Region | None:
     if one.high != _INFINITY or other.low != _MINUS_INFINITY:
         return None
     return Region((Piece(one.low, one.has_low, other.high, other.has_high),), left.variable or right.variable)
+
+
+def is_empty(given: Region) -> bool:
+    """Whether a region certainly has no number in it."""
+    try:
+        return not _merged(given.pieces)
+    except Undefined:
+        return False
 
 
 def same_region(gold: Region, answer: Region, same_bound: Callable[[Node, Node], bool | None]) -> bool | None:
