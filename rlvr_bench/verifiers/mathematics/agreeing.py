@@ -15,7 +15,7 @@ from typing import Any
 
 from rlvr_bench.verifiers.mathematics.evaluating import DIGITS, Infinite, Undefined, context, evaluate, exact, measured
 from rlvr_bench.verifiers.mathematics.rational import Tolerance, rounded
-from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, walk
+from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, substituted, walk
 
 __all__ = ["agree", "agree_as_numbers", "values_agree"]
 
@@ -32,6 +32,9 @@ def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
         return agree_as_numbers(gold, answer, tolerance)
     gold, answer = _as_names(gold, answer)
     ours, theirs = names(gold), names(answer)
+    if len(ours - theirs) == len(theirs - ours) == 1 and (ours ^ theirs) <= _INTEGRATION_CONSTANTS:
+        (mine,), (yours,) = ours - theirs, theirs - ours
+        answer, theirs = substituted(answer, yours, Node("sym", name=mine)), ours
     verdict = _sampled(gold, answer)
     if verdict is True and ours != theirs:
         return None
@@ -40,6 +43,7 @@ def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
     return verdict
 
 
+_INTEGRATION_CONSTANTS = frozenset(("c", "C", "K", "c_1", "C_1"))
 _VALUED = frozenset(("sum", "prod", "int", "iint", "iiint", "oint", "lim", "sup", "inf", "det"))
 
 

@@ -157,7 +157,7 @@ class Atoms(Cursor, ABC):
         if not name.isalpha():
             raise Unreadable(f"unknown \\{name}")
         full = self._subscripted("\\" + name)
-        is_called = name in _CALLED_COMMANDS and self._is("op", "(")
+        is_called = self._is("op", "(") and (name in _CALLED_COMMANDS or self._at_zero())
         return self._called(full) if is_called else Node("sym", name=full)
 
     def _constant(self, name: str) -> Node:
@@ -222,7 +222,8 @@ class Atoms(Cursor, ABC):
         inner = self._atom() if is_points else self._argument()
         name = "vec" if name == "overrightarrow" and inner.op == "letters" else name
         if inner.op in ("sym", "letters"):
-            return self._postfix_name(Node(inner.op, name=f"{name} {_undirected(name, inner.name)}"))
+            named = self._postfix_name(Node(inner.op, name=f"{name} {_undirected(name, inner.name)}"))
+            return self._called(named.name) if self._is("op", "(") and self._at_zero() else named
         return Node("opaque", (inner,), {"bar": "overline"}.get(name, name))
 
     def _postfix_name(self, node: Node) -> Node:
@@ -277,7 +278,8 @@ class Atoms(Cursor, ABC):
             return Node("set", inner.parts if inner.op == "list" else (inner,))
         conditions = self._listed(lambda: self._is("cmd", "}"), "list")
         self._expect("cmd", "}")
-        return Node("builder", (inner, *(conditions.parts if conditions.op == "list" else (conditions,))))
+        several = conditions.op == "list" and conditions.name != "or"
+        return Node("builder", (inner, *(conditions.parts if several else (conditions,))))
 
     def _environment(self) -> Node:
         name = self._raw_group()

@@ -38,8 +38,9 @@ class Cursor:
             raise Unreadable(f"not read: {self._next().text!r}")
 
     def _at_zero(self) -> bool:
-        """Whether ``(0)`` follows: a value at 0, since nobody multiplies by (0)."""
-        return [token.text for token in self._tokens[self._at : self._at + 3]] == ["(", "0", ")"]
+        """Whether ``(0)`` or ``(t)`` follows: a value at a time, since nobody multiplies by (0)."""
+        following = [token.text for token in self._tokens[self._at : self._at + 3]]
+        return following in (["(", "0", ")"], ["(", "t", ")"])
 
     def _subscripted(self, name: str) -> str:
         """A symbol's name with its subscript and primes, in one spelling."""

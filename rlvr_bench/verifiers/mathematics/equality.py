@@ -19,6 +19,7 @@ from rlvr_bench.verifiers.mathematics.parameters import (
     primed,
     same_multiples,
     with_membership,
+    without_argument,
 )
 from rlvr_bench.verifiers.mathematics.rational import Tolerance
 from rlvr_bench.verifiers.mathematics.regions import is_empty, region, same_region
@@ -38,6 +39,7 @@ from rlvr_bench.verifiers.mathematics.several import (
     named_tuple,
     numbered,
     one_kind,
+    one_name,
     progression,
     rows,
     solution_values,
@@ -64,6 +66,7 @@ class Equality(msgspec.Struct, frozen=True):
             return not any(each.op == "const" and each.name == "oo" for each in walk(gold)) or _is_plain_infinity(gold)
         gold, answer = without_for_all(gold), without_for_all(answer)
         gold, answer = bound_letters(with_membership(gold)), bound_letters(with_membership(answer))
+        gold, answer = without_argument(gold, answer), without_argument(answer, gold)
         gold, answer = primed(gold, answer), primed(answer, gold)
         gold, answer = unconditioned(gold, answer)
         if "phrase" in (gold.op, answer.op) or "text" in (gold.op, answer.op):
@@ -360,6 +363,8 @@ class Equality(msgspec.Struct, frozen=True):
         in_order = self._in_order(gold.parts, answer.parts)
         if in_order is True or (is_name(gold.parts[0]) and self.same(gold.parts[0], answer.parts[0])):
             return in_order
+        if one_name(gold.parts[0], answer.parts[0]):
+            return self.same(gold.parts[1], answer.parts[1])
         if names(gold) != names(answer):
             return False
         verdicts = [

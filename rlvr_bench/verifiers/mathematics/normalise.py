@@ -303,7 +303,8 @@ def _notations(text: str) -> str:
 
 
 _COLON = re.compile(r"(?<=\d)\{:\}(?=\d)")
-_COMBINATIONS = re.compile(r"(?:\{\}\s*_\s*|\{\}\s*\^\s*|^\^)\{?(\d+|[a-z])\}?\s*C\s*_\s*\{?(\d+|[a-z])\}?")
+_COMBINATIONS = re.compile(r"(?:\{\}\s*_\s*|\{\}\s*\^\s*|^\^)\{?(\w+)\}?\s*C\s*_\s*\{?(\w+)\}?")
+_ROW_GAP = re.compile(r"(\\\\)\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]")
 _STRAY = re.compile(r"(?<!\\)\$\s*\$|(?<![A-Za-z\\.])(?:np|numpy|math)\.(?=[a-z])")
 
 
@@ -312,7 +313,7 @@ def tidied(answer: str) -> str:
     text = unwrap(lossless(answer))
     if not text.isascii():
         text = _to_latex(text)
-    text = _LEADING_EQUALS.sub("", _STRAY.sub("", text))
+    text = _LEADING_EQUALS.sub("", _STRAY.sub("", _ROW_GAP.sub(r"\1", text)))
     text = _numbers(text)
     if "C" in text:
         text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)

@@ -9,7 +9,7 @@ from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, eval
 from rlvr_bench.verifiers.mathematics.rational import Tolerance
 from rlvr_bench.verifiers.mathematics.trees import Node, names, substituted
 
-__all__ = ["ANY_INTEGER", "bound_letters", "primed", "same_multiples", "with_membership"]
+__all__ = ["ANY_INTEGER", "bound_letters", "primed", "same_multiples", "with_membership", "without_argument"]
 
 ANY_INTEGER = "@Z0"
 
@@ -49,6 +49,14 @@ def same_multiples(gold: Node, answer: Node) -> bool | None:
         return False
     multiple = (a0 - b0) / (a1 - a0)
     return bool(abs(multiple - mp.nint(mp.re(multiple))) < mp.mpf(10) ** -40)
+
+
+def without_argument(node: Node, other: Node) -> Node:
+    """A function of time as its name alone, where the other side writes it so: x(t) and x."""
+    if node.op == "call" and len(node.parts) == 1 and node.parts[0].op == "sym":
+        bare, written = names(other), node.name in names(other) or any("/" in name for name in names(other))
+        return Node("sym", name=node.name) if node.name + "()" not in bare and written else node
+    return node._replace(parts=tuple(without_argument(part, other) for part in node.parts)) if node.parts else node
 
 
 def primed(node: Node, other: Node) -> Node:

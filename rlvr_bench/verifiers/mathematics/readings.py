@@ -84,6 +84,13 @@ def _of_form(text: str) -> Iterator[Reading]:
             yield _without_degrees(node)
 
 
+def _bare_angles(node: Node) -> Node:
+    """Angles in a tuple or a list without their degree signs."""
+    if node.op == "fun" and node.name == "degree":
+        return node.parts[0]
+    return node._replace(parts=tuple(map(_bare_angles, node.parts))) if node.op in ("tuple", "list", "set") else node
+
+
 def _last_side(node: Node) -> Node:
     """The value of ``x = 5``, any other node as it is."""
     is_definition = node.op == "rel" and node.name == "=" and node.parts[0].op in ("sym", "letters", "text", "call")
@@ -92,6 +99,8 @@ def _last_side(node: Node) -> Node:
 
 def _without_degrees(node: Node) -> Reading:
     """An angle in degrees as a number with a unit; inside a formula degrees are computed with."""
+    if node.op in ("tuple", "list", "set"):
+        return Reading(_bare_angles(node))
     last = _last_side(node)
     if last.op != "fun" or last.name != "degree":
         return Reading(node)

@@ -89,6 +89,8 @@ def _of_relation(node: Node) -> Region | None:
         return Region((Piece(node.parts[1], True, node.parts[1], True),), node.parts[0].name)
     if not signs or not set(signs) <= _INEQUALITIES:
         return None
+    if len(node.parts) == 3 and node.parts[1].op in ("sym", "call") and set(signs) <= {"<", "<="} | {">", ">="}:
+        return _between(node.parts, signs)
     found: Region | None = None
     for left, sign, right in zip(node.parts, signs, node.parts[1:], strict=False):
         half = _half_line(left, sign, right)
@@ -96,6 +98,17 @@ def _of_relation(node: Node) -> Region | None:
         if found is None:
             return None
     return found
+
+
+def _between(sides: Sequence[Node], signs: list[str]) -> Region | None:
+    """A chain a < x <= b; x may be a function, which then names no variable."""
+    (low, middle, high), (first, second) = sides, signs
+    if first[0] != second[0]:
+        return None
+    if first[0] == ">":
+        low, high, first, second = high, low, second, first
+    piece = Piece(low, "=" in first, high, "=" in second)
+    return Region((piece,), middle.name if middle.op == "sym" else "")
 
 
 def _half_line(left: Node, sign: str, right: Node) -> Region | None:

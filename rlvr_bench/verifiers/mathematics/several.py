@@ -25,6 +25,7 @@ __all__ = [
     "named_tuple",
     "numbered",
     "one_kind",
+    "one_name",
     "progression",
     "rows",
     "solution_values",
@@ -156,6 +157,8 @@ _UNIT_VECTORS = ("hat i", "hat j", "hat k")
 
 def as_vector(node: Node, other: Node) -> Node:
     """2 i - 5 k, with unit vectors, as (2, 0, -5), where the other side is a tuple or a column."""
+    if node.op == "mul" and node.parts[1].op == "tuple" and other.op in ("tuple", "matrix"):
+        return node.parts[1]._replace(parts=tuple(Node("mul", (node.parts[0], part)) for part in node.parts[1].parts))
     size = len(other.parts) if other.op in ("tuple", "matrix") else 0
     if not 2 <= size <= 3 or node.op in SHAPES | RULERS or not names(node) & set(_UNIT_VECTORS[:size]):
         return node
@@ -169,6 +172,14 @@ def as_vector(node: Node, other: Node) -> Node:
         )
         axes.append(value)
     return Node("tuple", tuple(axes), "()")
+
+
+def one_name(ours: Node, theirs: Node) -> bool:
+    """Whether two left-hand sides name one thing: M and M_min, N(n) and N."""
+    if not {ours.op, theirs.op} <= {"sym", "call"} or ours.op == theirs.op == "call":
+        return False
+    stems = {side.name.partition("_")[0] for side in (ours, theirs)}
+    return len(stems) == 1 and ("_" not in ours.name or "_" not in theirs.name)
 
 
 def one_kind(ours: Node, theirs: Node) -> bool:
