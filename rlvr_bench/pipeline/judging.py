@@ -31,7 +31,7 @@ from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading, status_columns
-from rlvr_bench.verifiers import FunctionVerifier, VerifierPool
+from rlvr_bench.verifiers import Decider, Extraction, FunctionVerifier
 from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
 
 __all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "with_judgements"]
@@ -143,12 +143,27 @@ def judge_with(sampler: Sampler, run: Run, options: JudgeOptions, progress: Prog
 def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, progress: Progress) -> Judging:
     function = FunctionVerifier(options.judge)
     judgements = _Judgements(run, options.judge, function.version, {})
-    pool: VerifierPool[_Key] = VerifierPool(function, workers=grading.workers, timeout_s=grading.timeout_s)
-    items = ((key, text, problem) for key, problem, text in judgements.missing(progress))
+    asked: list[_Key] = []
+
+    def rows() -> Iterator[tuple[str, str]]:
+        for key, problem, text in judgements.missing(progress):
+            asked.append(key)
+            yield problem.id, text
+
+    problems = {problem.id: problem for problem in run.problems()}
+    judge = Decider(
+        function,
+        problems.__getitem__,
+        extract=lambda text: Extraction(answer=text),  # the thought too: it is what is judged
+        workers=grading.workers,
+        timeout_s=grading.timeout_s,
+        limit=1,  # no response comes twice
+    )
     try:
-        with pool:
-            for key, verdict in pool.verify(items):
-                judgements.add(key, [_STATUS.get(verdict.status, "error")], [verdict.kind or ""])
+        with judge as decider:
+            for place, (verdict, _) in decider.stream(rows()):
+                vote = _STATUS.get(verdict.status, "error")
+                judgements.add(asked[place], [vote], [verdict.message or verdict.kind or ""])
                 progress.advance(1)
     finally:
         judgements.flush()
