@@ -296,10 +296,14 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read."""
+    """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
+
+    ``warnings``: what a reader must know before believing the numbers, one line each.
+    """
 
     schema: int
     run: dict[str, Any]
     problems: list[dict[str, Any]]
     estimates: list[Estimate]
     quality: dict[str, float | None]
+    warnings: tuple[str, ...] = ()

@@ -18,11 +18,11 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from rlvr_bench.datasets import Source, check_problems
-from rlvr_bench.errors import RlvrBenchError, TaskError, UnknownName, VerifierError
+from rlvr_bench.errors import GoldError, RlvrBenchError, TaskError, UnknownName, VerifierError
 from rlvr_bench.prompts import PromptTemplate, open_prompt
 from rlvr_bench.records import Problem, SamplingParameters, Status, Verdict
 from rlvr_bench.verifiers import VERIFIERS, Decider, FunctionVerifier, Verifier, open_verifier
-from rlvr_bench.verifiers.deciding import read_golds
+from rlvr_bench.verifiers.deciding import read_golds, require_golds
 
 __all__ = [
     "VERIFIER_GROUP",
@@ -30,6 +30,7 @@ __all__ = [
     "LoadedTask",
     "Task",
     "TaskProblem",
+    "check_golds",
     "describe",
     "gold_response",
     "join_parameters",
@@ -178,6 +179,14 @@ def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
     problems = task.source.load(task.name, data_dir)
     digest = check_problems(task.name, task.source, problems)
     return LoadedTask(task=task, file=file, problems=tuple(problems), digest=digest)
+
+
+def check_golds(loaded: LoadedTask) -> None:
+    """Raises GoldError, with the first problem's id, where the verifier can compare no answer with a gold answer."""
+    try:
+        require_golds(loaded.open_verifier(), loaded.problems)
+    except GoldError as error:
+        raise GoldError(f"task {loaded.task.name!r}, {error}") from error
 
 
 def task_verifier(task: Task, file: Path) -> Verifier:

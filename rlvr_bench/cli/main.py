@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -201,6 +202,9 @@ def tasks_validate(
         _result(as_json, payload, _nothing)
     else:
         Console().print(title, highlight=False)
+        for message, count in Counter(item.message for item in found).most_common(5):
+            if count > 1:
+                Console().print(f"{count:,} x {message}", highlight=False, markup=False, soft_wrap=True)
         if found:
             show_table(Console(), "", ["where", "what is wrong"], rows)
     if found:

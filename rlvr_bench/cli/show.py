@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
 from rlvr_bench.auditing import Audit
+from rlvr_bench.errors import in_one_line
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.scorers.guessing import NEGLIGIBLE
+from rlvr_bench.store.verdicts import ErrorCount, Grading
 
 __all__ = ["show_audit", "show_forecasts", "show_grading", "show_scorecard", "show_table"]
 
@@ -42,6 +46,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
+    errors = msgspec.convert(run["grading"].get("errors", []), list[ErrorCount])
+    _show_errors(console, scorecard.warnings, errors)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
@@ -49,14 +55,15 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
 
 
-def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
-    """Statuses, what it took, and the verdicts that changed."""
+def show_grading(console: Console, grading: Grading, flips: list[Any]) -> None:
+    """Statuses, what it took, what the verifier said where it failed, and the verdicts that changed."""
     counts = ", ".join(f"{name} {count:,}" for name, count in grading.statuses.items())
     console.print(
         f"{grading.rollouts:,} rollouts by {grading.verifier} {grading.version}: {counts}; "
         f"{grading.distinct:,} distinct answers",
         highlight=False,
     )
+    _show_errors(console, grading.warnings, grading.errors)
     if flips:
         rows = [[problem, str(index), before, now] for problem, index, before, now in flips[:50]]
         show_table(console, f"{len(flips)} verdicts changed", ["problem", "rollout", "before", "now"], rows)
@@ -90,6 +97,18 @@ def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
             soft_wrap=True,
         )
     console.print("dry run: nothing loaded, nothing written")
+
+
+def _show_errors(console: Console, warnings: Sequence[str], errors: Sequence[ErrorCount]) -> None:
+    """A line for each warning, and one for each thing that a verifier said when it failed."""
+    lines = [f"warning: {warning}" for warning in warnings]
+    for error in errors:
+        said = ": ".join(filter(None, (error.kind, error.message)))
+        lines.append(
+            f"verifier errors: {error.verdicts:,} x {said or 'no reason given'} (for one, on {error.problem_id})"
+        )
+    for line in lines:
+        console.print(escape(in_one_line(line, 400)), highlight=False, soft_wrap=True)
 
 
 def _drawn_how(run: dict[str, Any]) -> str:

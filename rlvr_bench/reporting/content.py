@@ -114,13 +114,22 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both)) if many else [],
         overlap_k=largest,
         overlaps=overlaps(ids, runs, largest) if largest else [],
-        notes=notes,
+        notes=[*notes, *_warnings(sources, names)],
         browser=browse([source.run for source in sources], ids, _difficulty(runs), rollouts),
         series=analyses.training(sources, allow),
         rescorings=analyses.rescorings(sources),
         interventions=analyses.interventions(sources),
         text_and_tools=both,
     )
+
+
+def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
+    """What the scorecards warn of, with the run that it is about."""
+    return [
+        f"{name}: warning: {warning[:300]}"
+        for name, source in zip(names, sources, strict=True)
+        for warning in source.card.warnings[:5]
+    ]
 
 
 def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:

@@ -62,6 +62,7 @@ def make_scorecard(
             *scorers.quality(fair, fair_flags),
         ],
         quality=scorers.quality_rates(fair),
+        warnings=grading.warnings,
     )
 
 

@@ -81,9 +81,11 @@ def sparing_patience(elapsed_s: float) -> float:
 class ShardFolder:
     """An append-only collection of parquet shards in one folder."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, later: Sequence[str] = ()) -> None:
+        """``later``: columns that older shards lack; they are read as empty there."""
         self.path = path
         self.schema = schema
+        self._later = later
         self._next: int | None = None
 
     def files(self) -> list[Path]:
@@ -140,7 +142,17 @@ class ShardFolder:
                 raise RunError(
                     f"{file} is damaged (checksum). Run the same evaluate or sample again: it redraws what was lost."
                 )
-            yield file, _table(content, columns)
+            yield file, self._table(content, columns)
+
+    def _table(self, content: bytes, columns: Sequence[str] | None) -> pa.Table:
+        if columns is None or not self._later:
+            return _table(content, columns)
+        present = set(pq.read_schema(pa.BufferReader(content)).names)
+        missing = [name for name in columns if name in self._later and name not in present]
+        table = _table(content, [name for name in columns if name not in missing])
+        for name in missing:
+            table = table.append_column(name, pa.nulls(table.num_rows, self.schema.field(name).type))
+        return table
 
     def _contents(self, files: Sequence[Path] | None = None) -> Iterator[tuple[Path, bytes]]:
         """Files with their contents, in order; from a storage, a few are fetched ahead."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from rlvr_bench.errors import GoldError
+from rlvr_bench.errors import GoldError, in_one_line
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.isolation import VerifierPool
 from rlvr_bench.verifiers.protocol import Extraction, Verifier
@@ -115,7 +115,7 @@ class Decider:
             try:
                 problem = self._problem_of(problem_id)
             except GoldError as error:
-                bad = Verdict(status="error", kind="gold", answer=extraction.answer, message=str(error))
+                bad = Verdict(status="error", kind="gold", answer=extraction.answer, message=in_one_line(str(error)))
                 ready.append((place, Decision(bad, extraction)))
                 continue
             if extraction.answer is None:

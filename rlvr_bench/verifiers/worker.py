@@ -26,14 +26,14 @@ from typing import Any
 
 import msgspec
 
+from rlvr_bench.errors import in_one_line
 from rlvr_bench.records import STATUSES, Problem, Status, Verdict
 
-__all__ = ["Limits", "Reply", "in_one_line", "receive_frame", "serve"]
+__all__ = ["Limits", "Reply", "receive_frame", "serve"]
 
 FRAME = struct.Struct("!I")
 MEMORY_EXIT = 77  # a worker that has no memory left even to say so
 _PR_SET_PDEATHSIG = 1
-_MESSAGE_CHARS = 200
 _REARM_S = 0.25  # the soft deadline fires again, in case a bare `except:` swallowed it
 
 
@@ -232,17 +232,10 @@ def _unfit(verdict: object) -> str:
 
 def _said(error: BaseException) -> str:
     try:
-        text = str(error)
+        text = str(error).strip()
     except Exception:  # noqa: BLE001  an exception's own text is a user's code too
         text = ""
-    return f"{type(error).__name__}: {text}" if text.strip() else type(error).__name__
-
-
-def in_one_line(text: str) -> str:
-    """The first line of a text: at most 200 characters, all of them printable."""
-    first = text[:10_000].strip().partition("\n")[0][: _MESSAGE_CHARS + 1]
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in first)
-    return line if len(line) <= _MESSAGE_CHARS else f"{line[: _MESSAGE_CHARS - 3]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _set_deadlines(timeout_s: float) -> None:
