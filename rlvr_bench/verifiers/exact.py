@@ -10,11 +10,9 @@ from typing import ClassVar
 from rlvr_bench.errors import GoldError, VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.base import PolicyVerifier, worked_answer
+from rlvr_bench.verifiers.integers import read_integer
 
-__all__ = ["ChoiceVerifier", "ExactVerifier", "IntegerVerifier", "RegexVerifier", "read_integer"]
-
-# Longer answers are not integers anyone was asked for; int() is quadratic in the digits.
-_MAX_DIGITS = 1000
+__all__ = ["ChoiceVerifier", "ExactVerifier", "IntegerVerifier", "RegexVerifier"]
 
 
 def _shown(text: str) -> str:
@@ -45,32 +43,12 @@ class ExactVerifier(PolicyVerifier):
         return _judge(self.key(answer) == self.key(self.gold_of(problem)), answer)
 
 
-_INTEGER_FRAME = re.compile(
-    r"(?:\\text|\\mathrm|\\mathbf|\\textbf)\s*\{\s*([^{}]*?)\s*\}|\\\((.*)\\\)|\$+([^$]*)\$+|\*\*(.*)\*\*", re.DOTALL
-)
-_INTEGER = re.compile(r"\s*(?:\\?\$|[€£¥])?\s*([+\-−]?)\s*(\d{1,3}(?:(?:,|\\,|\{,\}|\\!|,\\!)\d{3})+|\d+)(?:\.0*)?\s*")
-
-
-def read_integer(text: str) -> int | None:
-    r"""The integer a text writes, or None: ``073``, ``1,234``, ``1\,234``, ``27.0``, ``$12``, ``\text{5}``; exactly."""
-    stripped = text.strip()
-    framed = _INTEGER_FRAME.fullmatch(stripped) if len(stripped) < 2 * _MAX_DIGITS else None
-    if framed:
-        stripped = next((group for group in framed.groups() if group is not None), "")
-    match = _INTEGER.fullmatch(stripped)
-    if match is None:
-        return None
-    digits = re.sub(r"\D", "", match.group(2))
-    if len(digits) > _MAX_DIGITS:
-        return None
-    return -int(digits) if match.group(1) in ("-", "−") else int(digits)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IntegerVerifier(PolicyVerifier):
     """Right if both are the same integer (AIME, GSM8K); anything that is not one is wrong, of kind ``not_an_integer``."""
 
     name: ClassVar[str] = "integer"
+    version: ClassVar[str] = "2"
 
     def key(self, answer: str) -> str:
         value = read_integer(answer)
