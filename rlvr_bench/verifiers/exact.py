@@ -10,6 +10,7 @@ from typing import ClassVar
 from rlvr_bench.errors import GoldError, VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.base import PolicyVerifier, worked_answer
+from rlvr_bench.verifiers.choices import read_choice
 from rlvr_bench.verifiers.integers import read_integer
 
 __all__ = ["ChoiceVerifier", "ExactVerifier", "IntegerVerifier", "RegexVerifier"]
@@ -66,29 +67,27 @@ class IntegerVerifier(PolicyVerifier):
         return _judge(value == gold, answer, kind="not_an_integer" if value is None else None)
 
 
-_LETTER = re.compile(r"[^A-Za-z]*(?:text(?:bf|rm)?|mathrm|mathbf)?[^A-Za-z]*([A-Za-z])(?:[^A-Za-z].*)?", re.DOTALL)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceVerifier(PolicyVerifier):
-    r"""Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``."""
+    r"""Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``; a list or a hedge names none."""
 
     name: ClassVar[str] = "choice"
+    version: ClassVar[str] = "2"
     policy: str = "choice"
+
+    def key(self, answer: str) -> str:
+        return read_choice(answer) or answer.strip()
 
     def read_gold(self, answer: str) -> str:
         """The letter, also that which a worked solution ends with. Raises GoldError for an index, a word, two letters."""
         for text in (answer, worked_answer(answer)):
-            if text is not None and _LETTER.fullmatch(text.strip()):
-                return self.key(text)
+            letter = None if text is None else read_choice(text)
+            if letter is not None:
+                return letter
         raise GoldError(f"the gold answer {_shown(answer)} is not the letter of a choice")
 
-    def key(self, answer: str) -> str:
-        letter = _LETTER.fullmatch(answer.strip())
-        return letter.group(1).upper() if letter else answer.strip()
-
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        return _judge(self.key(answer) == self.gold_of(problem), answer)
+        return _judge(read_choice(answer) == self.gold_of(problem), answer)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,12 @@ closed is no answer, however many boxes it holds (math-verify accepts those).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 
 from rlvr_bench.errors import VerifierError
+from rlvr_bench.verifiers.choices import take_choice
 from rlvr_bench.verifiers.protocol import Extraction
 
 __all__ = ["POLICIES", "after_thought", "open_policy"]
@@ -89,32 +91,6 @@ def _gsm8k(text: str) -> Extraction:
     lines = text[at + 4 : at + 4 + 1000].strip().splitlines()
     answer = lines[0].strip().removesuffix(".").strip() if lines else ""
     return Extraction(answer=answer or None, candidates=text.count("####"))
-
-
-# "The answer is (C)", "Answer: C", "ANSWER: **C**"; the letter must end there, so that "the answer is A number" is not A.
-_STATED_CHOICE = re.compile(
-    r"(?i:answer|choice|option)(?i:\s+is|\s*[:=])\s*(?:\\text(?:bf)?)?[*_$({\[\\ ]{0,6}([A-J])(?![A-Za-z0-9'’])(?! [a-z])"
-)
-_BARE_CHOICE = re.compile(r"[*_$({\[\\ ]{0,6}(?:text(?:bf)?\{)?\(?([A-J])[*_$)}\].: ]{0,8}")
-_LINE_CHOICE = re.compile(r"\(?([A-J])[).:](?=\s|$)")
-
-
-def _choice(text: str) -> Extraction:
-    """A letter A to J: boxed, else stated ("answer is C", the last time it is said), else alone on the last line."""
-    boxed = last_boxed(text)
-    if boxed is not None:
-        bare = (
-            _BARE_CHOICE.fullmatch(boxed)
-            or _LINE_CHOICE.match(boxed)
-            or re.match(r"\\text(?:bf)?\{\(?([A-J])\b", boxed)
-        )
-        return Extraction(answer=bare.group(1) if bare else boxed, candidates=_boxed(text).candidates)
-    stated = _STATED_CHOICE.findall(text)
-    if stated:
-        return Extraction(answer=stated[-1], candidates=len(stated))
-    tail = text.rstrip()[-200:].rpartition("\n")[2].strip()
-    alone = _BARE_CHOICE.fullmatch(tail) or _LINE_CHOICE.match(tail)
-    return Extraction(answer=alone.group(1) if alone else None, candidates=1 if alone else 0)
 
 
 def _tagged(tag: str) -> Policy:
@@ -225,7 +201,7 @@ def _code(text: str) -> Extraction:
 POLICIES: dict[str, Policy] = {
     "auto": _auto,
     "boxed": _boxed,
-    "choice": _choice,
+    "choice": functools.partial(take_choice, last_boxed=last_boxed),
     "code": _code,
     "gsm8k": _gsm8k,
     "whole": _whole,
