@@ -30,9 +30,9 @@ __all__ = [
     "LoadedTask",
     "Task",
     "TaskProblem",
-    "check_golds",
     "describe",
     "gold_response",
+    "golds_of",
     "join_parameters",
     "list_tasks",
     "load_task",
@@ -181,10 +181,13 @@ def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
     return LoadedTask(task=task, file=file, problems=tuple(problems), digest=digest)
 
 
-def check_golds(loaded: LoadedTask) -> None:
-    """Raises GoldError, with the first problem's id, where the verifier can compare no answer with a gold answer."""
+def golds_of(loaded: LoadedTask) -> dict[str, Problem]:
+    """The problems by id, their answers as the verifier compares them: taken out of a worked solution, for instance.
+
+    Raises GoldError, with the first problem's id, where a gold answer is none that an answer could equal.
+    """
     try:
-        require_golds(loaded.open_verifier(), loaded.problems)
+        return require_golds(loaded.open_verifier(), loaded.problems)
     except GoldError as error:
         raise GoldError(f"task {loaded.task.name!r}, {error}") from error
 

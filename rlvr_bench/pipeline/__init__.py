@@ -30,7 +30,7 @@ from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, current_grading
-from rlvr_bench.task import LoadedTask, check_golds, load_task, read_task, task_verifier
+from rlvr_bench.task import LoadedTask, golds_of, load_task, read_task, task_verifier
 from rlvr_bench.verifiers import Verifier
 from rlvr_bench.verifiers.code import CodeVerifier
 
@@ -75,7 +75,7 @@ def sample(
         with Job(options) as job, job.checkpoint(progress) as own:
             return sample(model, task, options, progress, grading, own)
     loaded = load_task(task, options.data_dir)
-    check_golds(loaded)
+    golds_of(loaded)  # raises where a verdict could not be right
     template = open_prompt(options.prompt or loaded.task.prompt)
     prompts = render_prompts(template, loaded, options)
     sampler = engines.open(model, loaded, options)
