@@ -8,6 +8,7 @@ nothing of reasoning elsewhere.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading, status_columns
 from rlvr_bench.verifiers import Decider, Extraction, FunctionVerifier
+from rlvr_bench.verifiers.deciding import Decision
 from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
 
 __all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "with_judgements"]
@@ -143,13 +145,6 @@ def judge_with(sampler: Sampler, run: Run, options: JudgeOptions, progress: Prog
 def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, progress: Progress) -> Judging:
     function = FunctionVerifier(options.judge)
     judgements = _Judgements(run, options.judge, function.version, {})
-    asked: list[_Key] = []
-
-    def rows() -> Iterator[tuple[str, str]]:
-        for key, problem, text in judgements.missing(progress):
-            asked.append(key)
-            yield problem.id, text
-
     problems = {problem.id: problem for problem in run.problems()}
     judge = Decider(
         function,
@@ -159,12 +154,18 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
         timeout_s=grading.timeout_s,
         limit=1,  # no response comes twice
     )
+    missing = judgements.missing(progress)
     try:
-        with judge as decider:
-            for place, (verdict, _) in decider.stream(rows()):
-                vote = _STATUS.get(verdict.status, "error")
-                judgements.add(asked[place], [vote], [verdict.message or verdict.kind or ""])
-                progress.advance(1)
+        with judge:
+            while some := list(itertools.islice(missing, _SHARD)):
+
+                def note(place: int, decision: Decision, some: Sequence[tuple[_Key, Problem, str]] = some) -> None:
+                    verdict = decision.verdict
+                    vote = _STATUS.get(verdict.status, "error")
+                    judgements.add(some[place][0], [vote], [verdict.message or verdict.kind or ""])
+                    progress.advance(1)
+
+                judge.decide(((problem.id, text) for _, problem, text in some), note)
     finally:
         judgements.flush()
     return judgements.publish(options.rule)

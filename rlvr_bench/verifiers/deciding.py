@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -17,7 +18,10 @@ from rlvr_bench.verifiers.protocol import Extraction, Verifier
 __all__ = ["Decider", "Decision", "read_gold", "read_golds", "require_golds"]
 
 _Key = tuple[str, str]  # (problem id, the answer's lossless normal form)
+_Item = tuple[_Key, str, Problem]
 _KEYS = 65_536  # answers whose normal form is remembered
+_AHEAD = 256
+_UNDECIDED = Verdict(status="error", kind="undecided")  # stands in a list until the verdict is there
 
 
 class Decision(NamedTuple):
@@ -76,85 +80,86 @@ class Decider:
         if verdict.answer is not None and verdict.status != "error":
             self._known.put((problem_id, self._key_of(verdict.answer)), verdict)
 
-    def decide(self, rows: Iterable[tuple[str, str]]) -> list[Decision]:
-        """A decision for each ``(problem id, response)``, in their order.
+    def decide(
+        self, rows: Iterable[tuple[str, str]], decided: Callable[[int, Decision], None] = lambda place, decision: None
+    ) -> list[Decision]:
+        """A decision for each ``(problem id, response)``, in their order; ``decided`` is told of each that workers make.
 
-        Of responses with the same answer the first has the seconds that the decision took, the others 0.
+        Of responses with the same answer the first has the seconds that the decision took, the others 0. The rows may
+        come from a generator: of a response only the answer is kept.
         """
-        found = dict(self.stream(rows))
-        return [found[place] for place in range(len(found))]
-
-    def stream(self, rows: Iterable[tuple[str, str]]) -> Iterator[tuple[int, Decision]]:
-        """``decide``, each decision as soon as it is there, with its place among the rows; these are read as needed."""
-        ready: list[tuple[int, Decision]] = []
-        waiting: dict[_Key, list[tuple[int, Extraction]]] = {}
+        found: list[Decision] = []
+        waiting: dict[_Key, list[int]] = {}
         failed: dict[_Key, Verdict] = {}
-        for key, verdict in self._pool.verify(self._undecided(rows, ready, waiting, failed)):
+        for key, verdict in self._pool.verify(_ahead(self._undecided(rows, found, waiting, failed))):
             repeated = msgspec.structs.replace(verdict, seconds=0.0)
             if verdict.status != "error" or self._keep_errors:
                 self._known.put(key, repeated)
             else:
                 failed[key] = repeated
-            (place, extraction), *others = waiting.pop(key)
-            yield place, Decision(verdict, extraction)
-            yield from ((place, Decision(repeated, extraction)) for place, extraction in others)
-            yield from ready
-            ready.clear()
-        yield from ready
+            for place, own in zip(waiting.pop(key), itertools.chain([verdict], itertools.repeat(repeated))):  # noqa: B905
+                found[place] = Decision(own, found[place].extraction)
+                decided(place, found[place])
+        return found
 
     def _undecided(
         self,
         rows: Iterable[tuple[str, str]],
-        ready: list[tuple[int, Decision]],
-        waiting: dict[_Key, list[tuple[int, Extraction]]],
+        found: list[Decision],
+        waiting: dict[_Key, list[int]],
         failed: dict[_Key, Verdict],
-    ) -> Iterator[tuple[_Key, str, Problem]]:
-        """What workers must decide; the other rows go to ``ready``, or wait for a row that has the same answer."""
-        for place, (problem_id, response) in enumerate(rows):
+    ) -> Iterator[_Item]:
+        """What workers must decide. Every row gets a decision in ``found``; those in ``waiting`` are still to be made."""
+        for problem_id, response in rows:
             extraction = self._extract(response)
             try:
                 problem = self._problem_of(problem_id)
             except GoldError as error:
-                bad = Verdict(status="error", kind="gold", answer=extraction.answer, message=in_one_line(str(error)))
-                ready.append((place, Decision(bad, extraction)))
+                found.append(Decision(_bad_gold(extraction, error), extraction))
                 continue
             if extraction.answer is None:
-                ready.append((place, Decision(_no_answer(extraction), extraction)))
+                found.append(Decision(_no_answer(extraction), extraction))
                 continue
             key = problem_id, self._key_of(extraction.answer)
-            verdict = self._known.get(key) or failed.get(key)
-            if verdict is not None:
-                ready.append((place, Decision(verdict, extraction)))
-            elif key in waiting:
-                waiting[key].append((place, extraction))
-            else:
-                waiting[key] = [(place, extraction)]
+            verdict = self._known.recent.get(key) or self._known.recall(key) or failed.get(key)
+            found.append(Decision(verdict or _UNDECIDED, extraction))
+            if verdict is None and key in waiting:
+                waiting[key].append(len(found) - 1)
+            elif verdict is None:
+                waiting[key] = [len(found) - 1]
                 yield key, extraction.answer, problem
 
 
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The items, some read ahead: workers that wait for each single one would have to be woken for each."""
+    while some := list(itertools.islice(items, _AHEAD)):
+        yield from some
+
+
 class _Memory:
-    """Verdicts by key; of more than ``limit``, those not asked for recently are forgotten. Needs no lock under threads."""
+    """Verdicts by key; of more than ``limit``, those not asked for recently are forgotten. Needs no lock under threads.
+
+    ``recent`` is for looking first; ``recall`` finds what is not there.
+    """
 
     def __init__(self, limit: int | None) -> None:
         self._half = None if limit is None else max(1, limit // 2)
-        self._recent: dict[_Key, Verdict] = {}
+        self.recent: dict[_Key, Verdict] = {}
         self._older: dict[_Key, Verdict] = {}
 
     def __len__(self) -> int:
-        return len(self._recent) + len(self._older)
+        return len(self.recent) + len(self._older)
 
-    def get(self, key: _Key) -> Verdict | None:
-        verdict = self._recent.get(key)
-        if verdict is None and self._older:
-            verdict = self._older.get(key)
-            if verdict is not None:
-                self.put(key, verdict)
+    def recall(self, key: _Key) -> Verdict | None:
+        verdict = self._older.get(key)
+        if verdict is not None:
+            self.put(key, verdict)
         return verdict
 
     def put(self, key: _Key, verdict: Verdict) -> None:
-        self._recent[key] = verdict
-        if self._half is not None and len(self._recent) >= self._half:
-            self._older, self._recent = self._recent, {}
+        self.recent[key] = verdict
+        if self._half is not None and len(self.recent) >= self._half:
+            self._older, self.recent = self.recent, {}
 
 
 def read_gold(verifier: Verifier, problem: Problem) -> Problem:
@@ -188,3 +193,7 @@ def require_golds(verifier: Verifier, problems: Iterable[Problem]) -> dict[str, 
 def _no_answer(extraction: Extraction) -> Verdict:
     """The verdict on a response that gave no answer; its kind says if a thought was still open."""
     return Verdict(status="no_answer", kind="unfinished_thought" if extraction.unfinished_thought else None)
+
+
+def _bad_gold(extraction: Extraction, error: GoldError) -> Verdict:
+    return Verdict(status="error", kind="gold", answer=extraction.answer, message=in_one_line(str(error)))

@@ -227,7 +227,7 @@ def _wait(busy: list[Worker]) -> list[Worker]:
     """The workers that have something to say, or whose time is up."""
     if not busy:
         return []
-    with selectors.DefaultSelector() as selector:
+    with selectors.PollSelector() as selector:  # needs no file of its own, unlike epoll
         for worker in busy:
             selector.register(worker.connection, worker.events, worker)
         patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())

@@ -120,11 +120,14 @@ def verify_many(
 def _rows(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """(gold answer, response): the gold answer is what names a problem here."""
     for number, pair in enumerate(pairs):
-        texts = list(pair) if isinstance(pair, (tuple, list)) else [pair]
-        if len(texts) != 2 or not all(isinstance(text, str) for text in texts):
-            kinds = ", ".join(type(text).__name__ for text in texts)
-            raise BadArgument(f"pair {number}", kinds, "must be two texts, (response, answer)")
-        yield pair[1], pair[0]
+        try:
+            response, answer = pair
+        except (TypeError, ValueError):
+            response = answer = None  # type: ignore[assignment]
+        if not (isinstance(response, str) and isinstance(answer, str)) or isinstance(pair, str):
+            kinds = [type(part).__name__ for part in (pair if isinstance(pair, (tuple, list)) else [pair])]
+            raise BadArgument(f"pair {number}", ", ".join(kinds), "must be two texts, (response, answer)")
+        yield answer, response
 
 
 def _problem(verifier: Verifier, answer: str) -> Problem:

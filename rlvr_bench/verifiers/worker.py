@@ -100,6 +100,9 @@ def serve(control_fd: int) -> None:
     finally:
         for pid in children:
             kill_group(pid)
+        for pid in children:  # else they would be zombies where nobody collects orphans, and their CPU time nobody's
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
     os._exit(0)
 
 
