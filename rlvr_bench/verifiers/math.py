@@ -1,8 +1,9 @@
-r"""Mathematical answers: certain cheap comparisons first, math-verify for the rest (the only file that imports it).
+r"""Mathematical equality: read by a grammar of our own, decided by math-verify where that does not reach.
 
-The order: equal strings, lettered choices, plain numbers (exactly), bases, units; then limits; then math-verify on
-``\boxed{}``-wrapped normal forms, gold first, because it is not symmetric and reads bare LaTeX wrong. Its "equal" is then
-checked against what it is known to get wrong: tiny values, dropped tails, tuples and sets. Its "different" stands.
+The order: equal texts, plain numbers (exactly), lettered choices, bases and times; then limits; then `mathematics`, which reads
+both answers to their end and compares them by kind, or says that it cannot. What is left goes to math-verify (this is the only
+file that imports it), gold first, because it is not symmetric, and in ``\boxed{}``, because it reads bare LaTeX wrong. Its
+"equal" counts only where its grammar read all of both answers; its "different" stands.
 
 `MathVerifier.verify` sets no time limit of its own (math-verify's SIGALRM counts whole wall seconds and turns a timeout
 into "wrong"): run it in a `VerifierPool`.
@@ -12,18 +13,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import logging
 import re
-import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from rlvr_bench.errors import GoldError
 from rlvr_bench.records import Problem, Verdict
-from rlvr_bench.verifiers import guards
-from rlvr_bench.verifiers.base import PolicyVerifier, check_option
-from rlvr_bench.verifiers.limits import breaks_limits
-from rlvr_bench.verifiers.normalise import lossless, normalise
-from rlvr_bench.verifiers.rational import numbers_agree, read_number
+from rlvr_bench.verifiers.base import PolicyVerifier, check_option, worked_answer
+from rlvr_bench.verifiers.extraction import open_policy
+from rlvr_bench.verifiers.mathematics import guards
+from rlvr_bench.verifiers.mathematics.equality import Equality
+from rlvr_bench.verifiers.mathematics.limits import breaks_limits
+from rlvr_bench.verifiers.mathematics.normalise import for_engine, lossless, tidied
+from rlvr_bench.verifiers.mathematics.rational import Tolerance, numbers_agree, read_number
+from rlvr_bench.verifiers.mathematics.readings import readings, same_unit
 
 __all__ = ["MathVerifier"]
 
@@ -33,7 +38,9 @@ _WARM_UP = (
     ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{pmatrix}1&2\\\\3&5\\end{pmatrix}"),
     ("\\text{east}", "\\text{west}"), ("\\pi e^{2}", "\\ln 2"), ("1+2i", "2-i"), ("5!", "\\binom{5}{2}"),
 )  # fmt: skip
-_POINTS = (1, 3, 10)
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_MAX_WORDS = 40
 _SYNTAX_WORDS = re.compile(r"\\text\{[^{}]*\}|[A-Za-z]{2,}|[\s.,:;()\[\]$*_~'\"]|\\[,;!: ]")
 _LONE_VALUE = re.compile(r"-?\d*(?:\\frac\{-?\d+\}\{-?\d+\}|/\d+)?\d*")
 
@@ -42,29 +49,16 @@ _LONE_VALUE = re.compile(r"-?\d*(?:\\frac\{-?\d+\}\{-?\d+\}|/\d+)?\d*")
 def _engine() -> Any:
     """math-verify's parts that are used here, imported once and only where needed."""
     import math_verify
-    import sympy
     from latex2sympy2_extended import latex2sympy2
     from math_verify import parser
-    from sympy.core.function import AppliedUndef
 
     for name in ("math_verify", "math_verify.parser", "math_verify.grader", "latex2sympy2_extended"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # it logs at warning level for every odd answer
-    unevaluated = (
-        sympy.Integral,
-        sympy.Sum,
-        sympy.Product,
-        sympy.Derivative,
-        sympy.Limit,
-        AppliedUndef,
-        sympy.MatrixBase,
-    )
     return {
         "parse": math_verify.parse,
         "verify": math_verify.verify,
         "parser": parser,
         "latex": latex2sympy2,
-        "sympy": sympy,
-        "unevaluated": unevaluated,
     }
 
 
@@ -117,62 +111,6 @@ def _is_whole(answer: str) -> bool:
     return bool(_LONE_VALUE.fullmatch(_SYNTAX_WORDS.sub("", answer)))
 
 
-def _values(expression: Any, precision: int) -> list[Any] | None:
-    """An expression evaluated at fixed points, with i as the imaginary unit; None unless it is a plain function of symbols."""
-    sympy = _engine()["sympy"]
-    if not isinstance(expression, sympy.Expr) or expression.is_Matrix or expression.has(*_engine()["unevaluated"]):
-        return None
-    symbols = sorted(expression.free_symbols, key=str)
-    values = []
-    for offset in _POINTS:
-        # A symbol's value depends on its name only, so that x means the same on both sides.
-        point = {
-            symbol: sympy.I
-            if symbol.name == "i"
-            else sympy.Rational(zlib.crc32(symbol.name.encode()) % 9973, 9973) + offset
-            for symbol in symbols
-        }
-        value = expression.subs(point).evalf(precision)
-        if not (value.is_number and value.is_finite and value.is_comparable is not None and not value.free_symbols):
-            return None
-        values.append(value)
-    return values
-
-
-def _gap(ours: Any, theirs: Any) -> float | None:
-    """The relative difference of two values; None where both are so small that they may be rounding noise around 0."""
-    largest = max(abs(ours), abs(theirs))
-    if ours == theirs:
-        return 0.0
-    return None if largest < 1e-40 else float(abs(ours - theirs) / largest)
-
-
-def _numerically(gold: Any, value: Any) -> bool | None:
-    """Whether two expressions agree at fixed points to 50 digits (True) or clearly differ at one (False); None if unsure.
-
-    Most of math-verify's time goes into simplifying differences that are not zero, and most of those are not zero at
-    the first point tried.
-    """
-    sympy = _engine()["sympy"]
-    if any(side.__class__ is sympy.Symbol and side.name != "i" for side in (gold, value)):
-        return None  # words: math-verify compares e*a*s*t with the symbol "east"
-    try:
-        ours, theirs = _values(gold, 60), _values(value, 60)
-        if ours is None or theirs is None:
-            return None
-        gaps = [_gap(a, b) for a, b in zip(ours, theirs, strict=True)]
-        known = [gap for gap in gaps if gap is not None]
-        if len(known) < len(gaps):
-            exact = gold.doit(), value.doit()
-            return bool(exact[0] == exact[1]) if exact[0].is_Rational and exact[1].is_Rational else None
-        if any(gap > 1e-3 for gap in known):
-            return False
-        moderate = all(1e-20 < abs(a) < 1e20 for a in ours)  # else a difference of 1 would not show
-        return True if moderate and all(gap < 1e-50 for gap in known) else None
-    except (AttributeError, TypeError, ValueError, ArithmeticError, NotImplementedError, RecursionError):
-        return None
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MathVerifier(PolicyVerifier):
     """Mathematical equality of an extracted answer and the gold answer.
@@ -183,25 +121,52 @@ class MathVerifier(PolicyVerifier):
     """
 
     name: ClassVar[str] = "math"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
     percent: str = "either"
     units: str = "strict"
+    decimals: int = 6
+    tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_option(self.name, "percent", self.percent, ("either", "value", "sign"))
         check_option(self.name, "units", self.units, ("strict", "ignore"))
 
+    @property
+    def _equality(self) -> Equality:
+        return _equality(self.percent, self.decimals, self.tolerance)
+
     def warm_up(self) -> None:
         """Import sympy and fill ANTLR's tables, whose first use of each shape costs 30 to 500 ms."""
         for gold, answer in _WARM_UP:
+            self._by_reading(gold, answer)
             self._by_engine(gold, answer)
+
+    def read_gold(self, answer: str) -> str:
+        """The gold answer, out of a worked solution where there is no doubt (what follows ``####``, or its only box).
+
+        Raises GoldError for one that is empty, has several boxes in prose, or is a text without an answer that is marked.
+        """
+        gold = super().read_gold(answer)
+        if "####" in gold or _BOX.search(gold):
+            gold = worked_answer(gold) or self._gold_of_boxes(gold)
+        if not tidied(gold):
+            raise GoldError(f"the gold answer {answer[:80]!r} is empty without its decoration")
+        if len(_WORD.findall(gold)) > _MAX_WORDS:
+            raise GoldError(f"the gold answer {answer[:80]!r} is a text: mark its answer with \\boxed{{}} or ####")
+        return gold
+
+    def _gold_of_boxes(self, gold: str) -> str:
+        extraction = open_policy("boxed")(gold)
+        if extraction.answer is None or not (extraction.candidates == 1 or extraction.joined):
+            raise GoldError(f"the gold answer {gold[:80]!r} has several boxes: which one is it?")
+        return extraction.answer
 
     def key(self, answer: str) -> str:
         return lossless(answer)
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        right, kind = self._decide(problem.answer, answer)
+        right, kind = self._decide(self.gold_of(problem), answer)
         status = "error" if right is None else "correct" if right else "wrong"
         return Verdict(status=status, answer=answer, kind=kind)  # type: ignore[arg-type]
 
@@ -209,22 +174,19 @@ class MathVerifier(PolicyVerifier):
         """(right, reason); right is None where the answer is past the limits."""
         if len(answer) > 100_000 or (len(answer) > 8192 and answer != gold):
             return None, "limit"
-        ours, theirs = _normalised(gold), normalise(answer)
-        decided = self._without_engine(ours, theirs)
-        if decided is not None:
-            return decided, None
-        (ours, our_unit), (theirs, their_unit) = guards.split_unit(ours), guards.split_unit(theirs)
-        if our_unit and their_unit and our_unit != their_unit and self.units == "strict":
-            return False, "unit"
-        decided = self._without_engine(ours, theirs) if our_unit or their_unit else None
+        ours, theirs = _tidied(gold), tidied(answer)
+        decided = self._by_text(ours, theirs)
         if decided is not None:
             return decided, None
         if breaks_limits(theirs) or breaks_limits(ours):
             return None, "limit"
-        ours, theirs = guards.align_vectors(ours, theirs)
+        decided, reason = self._by_reading(ours, theirs)
+        if decided is not None:
+            return decided, reason
+        ours, theirs = guards.align_vectors(for_engine(ours), for_engine(theirs))
         return self._by_engine(ours, theirs)
 
-    def _without_engine(self, gold: str, answer: str) -> bool | None:
+    def _by_text(self, gold: str, answer: str) -> bool | None:
         """What can be decided with certainty from the text alone."""
         if gold == answer and gold:
             return True
@@ -232,28 +194,46 @@ class MathVerifier(PolicyVerifier):
             return False
         numbers = read_number(gold), read_number(answer)
         if numbers[0] is not None and numbers[1] is not None:
-            return numbers_agree(numbers[0], numbers[1], self.percent)
-        for compare in (guards.compare_choices, guards.compare_bases, guards.compare_texts):
+            return numbers_agree(numbers[0], numbers[1], self.percent, self._equality.tolerance)
+        for compare in (guards.compare_choices, guards.compare_bases, guards.compare_times, guards.compare_texts):
             decided = compare(gold, answer)
             if decided is not None:
                 return decided
         return None
 
+    def _by_reading(self, gold: str, answer: str) -> tuple[bool | None, str | None]:
+        """Equal if one reading of each is, different if none is and both sides could be read; else undecided."""
+        ours, theirs = readings(gold), readings(answer)
+        if not ours or not theirs:
+            return None, None
+        verdicts: list[bool | None] = []
+        reason = None
+        for mine, yours in itertools.product(ours, theirs):
+            if self.units == "strict" and not same_unit(mine, yours):
+                verdicts.append(False)
+                reason = "unit"
+                continue
+            verdicts.append(self._equality.same(mine.node, yours.node))
+            if verdicts[-1]:
+                return True, None
+        return (None, None) if None in verdicts else (False, reason)
+
     def _by_engine(self, gold: str, answer: str) -> tuple[bool, str | None]:
-        """math-verify's verdict, with its "equal" checked against its known false positives."""
+        """math-verify's verdict, with its "equal" checked against what it is known to drop."""
         ours, theirs = _parse(gold), _parse(answer)
         if not ours or not theirs:
             return False, None
-        numerically = _numerically(ours[0], theirs[0])
-        if numerically is False:
+        if not _strictly(_engine()["verify"], ours, theirs, timeout_seconds=None, allow_set_relation_comp=True):
             return False, None
-        verify = _engine()["verify"]
-        if not _strictly(verify, ours, theirs, timeout_seconds=None, allow_set_relation_comp=True):
-            return numerically is True and _is_whole(answer) and _is_whole(gold), None
         reason = guards.reject_by_shape(gold, answer)
-        if reason is None and not (_is_whole(answer) and _is_whole(gold)) and not isinstance(theirs[0], str):
+        if reason is None and not (_is_whole(answer) and _is_whole(gold)):
             reason = "unread"
         return reason is None, reason
 
 
-_normalised = functools.lru_cache(maxsize=8192)(normalise)
+@functools.lru_cache(maxsize=8)
+def _equality(percent: str, decimals: int, tolerance: float) -> Equality:
+    return Equality(Tolerance(decimals, tolerance), percent)
+
+
+_tidied = functools.lru_cache(maxsize=8192)(tidied)

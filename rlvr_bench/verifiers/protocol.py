@@ -17,10 +17,14 @@ __all__ = ["Extraction", "Verifier"]
 
 
 class Extraction(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer a policy took from a response, or None; ``candidates`` counts the places it could have come from."""
+    """The answer a policy took from a response, or None; ``candidates`` counts the answers that the response states.
+
+    ``joined``: the answer is a list made of several boxes.
+    """
 
     answer: str | None
     candidates: int = 0
+    joined: bool = False
     unfinished_thought: bool = False
 
 

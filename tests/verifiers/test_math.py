@@ -15,7 +15,7 @@ from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem
 from rlvr_bench.verifiers import VerifierPool, open_verifier
 from rlvr_bench.verifiers.math import MathVerifier
-from rlvr_bench.verifiers.normalise import lossless, normalise
+from rlvr_bench.verifiers.mathematics.normalise import lossless, normalise
 from tests.verifiers.hostile import GOLD, HOSTILE
 from tests.verifiers.probes import PROBES
 

@@ -8,67 +8,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["compare_bases", "compare_choices", "compare_texts", "is_algebraic_tail", "reject_by_shape", "split_unit"]
-
-# ------------------------------------------------------------------------------------------------------------- units
-
-_UNIT_NAMES = {
-    "m": "m meter metre", "cm": "cm centimeter centimetre", "mm": "mm millimeter millimetre",
-    "km": "km kilometer kilometre", "nm": "nm nanometer nanometre", "in": "in inch inches", "ft": "ft foot feet",
-    "yd": "yd yard", "mi": "mi mile", "g": "g gram", "kg": "kg kilogram kilo", "mg": "mg milligram", "lb": "lb lbs pound",
-    "oz": "oz ounce", "ton": "ton tonne", "s": "s sec second", "min": "min minute", "h": "h hr hour",
-    "ms": "ms millisecond", "day": "day", "week": "week wk", "month": "month", "year": "year yr", "l": "l liter litre",
-    "ml": "ml milliliter millilitre", "gal": "gallon gal", "dollar": "dollar", "cent": "cent ¢", "mph": "mph", "m/s": "m/s",
-    "km/h": "km/h kmh kph kmph", "ft/s": "ft/s", "n": "newton", "j": "joule", "w": "watt", "hz": "hz hertz", "pa": "pascal",
-    "v": "volt", "ohm": "ohm", "ev": "ev", "kev": "kev", "mev": "mev", "k": "kelvin", "degree": "degree deg",
-    "radian": "radian rad", "acre": "acre", "hectare": "hectare", "rupee": "rupee", "euro": "euro",
-}  # fmt: skip
-_UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split()}
-_POWER_WORDS = {"square": "^2", "sq": "^2", "squared": "^2", "cubic": "^3", "cu": "^3", "cubed": "^3"}
-_FRAMED_UNIT = re.compile(r"\s*\\(?:text|mathrm|mbox|textrm|textbf|operatorname)\{([^{}]*)\}(?:\^\{?([23])\}?)?$")
-_COMPOUND_UNIT = re.compile(
-    r"(?<=[\d})])\s*((?:(?:\\(?:text|mathrm)\{[^{}]*\}|/|\\cdot|\\times)\s*(?:\^\{?-?\d\}?)?\s*){2,12})$"
-)
-_BARE_UNIT = re.compile(
-    r"(?<=[\d})])\s*((?:(?:square|sq|cubic|cu)\.?\s+)?[A-Za-z]{2,}(?:/[A-Za-z]+)?|(?<=\s)[mgshl](?:/s)?)(?:\^\{?([23])\}?)?$"
-)
-
-
-def _canonical_unit(words: str, power: str | None) -> str | None:
-    """One spelling per known unit, with its power; None for a word that is not a unit we know."""
-    text = words.replace("~", " ").replace("\\", " ").replace(".", " ").strip().lower()
-    text = re.sub(r"\s*(?:per|/)\s*(hour|h|hr|second|sec|s)\b", lambda m: "/" + m[1][0], text)
-    inner = re.search(r"\^\{?([23])\}?$", text)
-    if inner:
-        text, power = text[: inner.start()], inner[1]
-    parts = text.split()
-    exponent = f"^{power}" if power else ""
-    for position in (0, -1):
-        if len(parts) > 1 and parts[position] in _POWER_WORDS:
-            exponent = _POWER_WORDS[parts.pop(position)]
-    name = " ".join(parts)
-    for candidate in (name, name.removesuffix("s"), name.removesuffix("es")):
-        if candidate in _UNITS:
-            return _UNITS[candidate] + exponent
-    return None
-
-
-def split_unit(text: str) -> tuple[str, str | None]:
-    """An answer without the known unit it ends in, and that unit in one spelling; the answer as it is, and None."""
-    compound = _COMPOUND_UNIT.search(text[-120:])
-    if compound:
-        parts = re.findall(r"\{\s*~?\s*([^{}]*?)\s*\}", compound[1])
-        if parts and _canonical_unit(parts[0], None):
-            return text[: len(text) - len(compound[0])].rstrip(), re.sub(r"\\(?:text|mathrm)|[\s{}~]", "", compound[1])
-    for pattern in (_FRAMED_UNIT, _BARE_UNIT):
-        match = pattern.search(text[-80:])
-        if match:
-            unit = _canonical_unit(match[1], match[2])
-            value = text[: len(text) - len(match[0])].rstrip()
-            if unit and value and any(map(str.isalnum, value)):
-                return value, unit
-    return text, None
-
+__all__ = [
+    "align_vectors",
+    "compare_bases",
+    "compare_choices",
+    "compare_texts",
+    "compare_times",
+    "is_algebraic_tail",
+    "reject_by_shape",
+]
 
 _ATTACHED_LETTER = re.compile(
     r"(?:\d|(?<![A-Za-z])[A-Za-z])[tdcol]$|(?:[-+*/=(]|\\cdot|\\times)\s*[a-zA-Z]$|(?:^|[^A-Za-z\\])[A-Za-z] [a-z]$"
@@ -82,25 +30,64 @@ def is_algebraic_tail(text: str) -> bool:
 
 # ---------------------------------------------------------------------------------------------- bases, letters, texts
 
-_BASED = re.compile(r"([0-9A-Za-z.]+)_\{?(?:\\text\{)?(\d{1,2}|two|three|four|five|six|seven|eight|nine|ten)\}?\}?")
+_BASE_WORDS = {
+    word: str(number)
+    for number, word in enumerate(
+        ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 2
+    )
+} | {"sixteen": "16", "binary": "2", "octal": "8", "decimal": "10", "hexadecimal": "16", "hex": "16"}
+_DIGITS = r"(?:\\(?:text|mathrm)\{)?([0-9A-Za-z]+)\}?"
+_BASED = re.compile(
+    rf"\(?{_DIGITS}\)?(?:_\{{?(?:\\(?:text|mathrm)\{{)?\s*(\d{{1,2}}|[a-z]+)\s*\}}?\}}?"
+    r"|[\s~]*(?:\\(?:text|mathrm)\{)?[\s(]*(?:in |to )?base[\s}\-]*(?:\{)?(\d{1,2}|[a-z]+)[\s)}]*"
+    r"|[\s~]*(?:\\(?:text|mathrm)\{)?[\s(]*(?:in )?(binary|octal|decimal|hexadecimal|hex)[\s)}]*)"
+)
+_PLAIN_DIGITS = re.compile(r"[0-9][0-9A-Fa-f]*|[A-Fa-f][0-9A-Fa-f]*[0-9][0-9A-Fa-f]*")
 
 
 def compare_bases(gold: str, answer: str) -> bool | None:
-    """Numbers with base subscripts: equal digits in equal bases, or equal values; None unless both carry a base."""
-    ours, theirs = _BASED.fullmatch(gold), _BASED.fullmatch(answer)
-    if not (ours and theirs) or not gold[0].isdigit():
+    """Numbers with a base: equal digits in the same base. None unless the gold or the answer has one.
+
+    A gold in a base may be met by its digits alone; an answer in another base than the gold's is wrong, as is an answer
+    in a base where the gold has none.
+    """
+    ours, theirs = _based(gold), _based(answer)
+    if ours is None and theirs is None:
         return None
-    if ours.groups() == theirs.groups():
-        return True
-    values = [_based_value(*match.groups()) for match in (ours, theirs)]
-    return None if None in values else values[0] == values[1] and ours[2] == theirs[2]
+    if ours is None or theirs is None:
+        based, plain = (ours, answer) if ours else (theirs, gold)
+        if not _PLAIN_DIGITS.fullmatch(plain):
+            return None
+        return ours is not None and based is not None and _same_digits(based[0], plain)
+    return _same_digits(ours[0], theirs[0]) and ours[1] == theirs[1]
 
 
-def _based_value(digits: str, base: str) -> int | None:
-    try:
-        return int(digits, int(base))
-    except ValueError:
+def _based(text: str) -> tuple[str, str] | None:
+    match = _BASED.fullmatch(text.strip())
+    if match is None:
         return None
+    base = next(group for group in match.groups()[1:] if group)
+    base = _BASE_WORDS.get(base, base)
+    if not base.isdigit() or not 2 <= int(base) <= 36 or not (match[1][0].isdigit() or int(base) == 16):
+        return None
+    return match[1], base
+
+
+def _same_digits(ours: str, theirs: str) -> bool:
+    return ours.lower().lstrip("0") == theirs.lower().lstrip("0")
+
+
+_TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?:\s*(?:\\text\{)?~?\s*([ap])\.?\s*m\.?\s*\}?)?", re.IGNORECASE)
+
+
+def compare_times(gold: str, answer: str) -> bool | None:
+    """Times of day: 06:30 is 6:30; a.m. and p.m. must agree where both are given. None unless both are times."""
+    ours, theirs = _TIME.fullmatch(gold), _TIME.fullmatch(answer)
+    if not ours or not theirs or not (ours[2] or ours[3]) or not (theirs[2] or theirs[3]):
+        return None
+    halves = {match[3].lower() for match in (ours, theirs) if match[3]}
+    clocks = [[int(part or 0) for part in match.group(1, 2)] for match in (ours, theirs)]
+    return len(halves) < 2 and clocks[0] == clocks[1]
 
 
 _FRAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|boldsymbol|bm)\{([^{}]*)\}")
@@ -151,12 +138,29 @@ _RELATION = re.compile(r"(?<![\\<>!])=|[<>]|\\(?:leq?|geq?|lt|gt|in|neq?|approx)
 _SUM_SIDE = re.compile(r"[^=<>,;]*[A-Za-z)}\d][-+][^=<>,;]*=[^=<>,;]*")
 
 
+_FRAMED = re.compile(r"\\(?:text|textbf|textit|textrm|mbox)\s*\{([^{}]*)\}|(?<![\\A-Za-z])([A-Za-z]{4,})")
+_MARKS = re.compile(
+    r"'|\\prime|\\(?:bar|hat|vec|dot|ddot|tilde|overline|overrightarrow|widehat|angle|triangle|int|sum|prod|lim|det|partial)"
+    r"(?![A-Za-z])"
+)
+
+
+def _kept(text: str) -> tuple[list[str], list[str]]:
+    """What a symbolic engine drops: words, and marks that make another thing of a letter; each sorted."""
+    framed = " ".join(a or b for a, b in _FRAMED.findall(text))
+    words = sorted(word for word in re.findall(r"[a-z]+", framed.lower()) if word not in ("and", "or"))
+    return words, sorted(_MARKS.findall(text))
+
+
 def reject_by_shape(gold: str, answer: str) -> str | None:
     """Why two answers cannot be the same whatever a symbolic engine says, or None.
 
-    A set is not a tuple; two numbers side by side are not their sum (math-verify reads "5 6" as 11); and an equation in
-    several terms is not its right-hand side (it takes 5 for x + y = 5).
+    A set is not a tuple; two numbers side by side are not their sum (math-verify reads "5 6" as 11); an equation in
+    several terms is not its right-hand side (it takes 5 for x + y = 5); and words and primes must be the same.
     """
+    ours, theirs = _kept(gold), _kept(answer)
+    if ours[0] != theirs[0] or (ours[1] != theirs[1] and ours[1] and theirs[1]):
+        return "words"
     if (_BRACED_SET.fullmatch(gold) and _TUPLE.fullmatch(answer)) or (
         _TUPLE.fullmatch(gold) and _BRACED_SET.fullmatch(answer)
     ):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["lossless", "normalise", "unwrap"]
+__all__ = ["for_engine", "lossless", "normalise", "tidied", "unwrap"]
 
 _LEFT_RIGHT = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?=\s*(?:[()\[\]|./<>]|\\[{}|lr]))")
 _FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _NO_SHAPE = re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])|\\!")
+_THIN_COMMA = re.compile(r"(?<=\d)(?:\\!\s*)?,\s*\\!\s*(?=\d{3})|(?<=\d),\\!(?=\d{3})")
 _SPACE_RUN = re.compile(r"\s+")
 # Spaces beside these symbols say nothing: "x + 1", "{ 2 }". Beside commas and between digits they do ("1, 234" is a pair).
 _IDLE_SPACE = re.compile(r"(?:(?<!\\) )?([+=^_{}()\[\]<>*]) ?")
@@ -27,7 +28,8 @@ def lossless(answer: str) -> str:
     if fence:
         text = next(group for group in fence.groups()[1:] if group is not None).strip()
     if "\\" in text:
-        text = _NO_SHAPE.sub("", _FRAC.sub(r"\\frac", _LEFT_RIGHT.sub("", text)))
+        text = _NO_SHAPE.sub("", _THIN_COMMA.sub(",", text)) if "\\!" in text else _NO_SHAPE.sub("", text)
+        text = _FRAC.sub(r"\\frac", _LEFT_RIGHT.sub("", text))
     if " " in text or "\n" in text or "\t" in text:
         text = _IDLE_SPACE.sub(r"\1", _SPACE_RUN.sub(" ", text)).strip()
     return text
@@ -47,7 +49,8 @@ _SYMBOLS = {
     "÷": "/", "∕": "/", "≤": "\\le ", "⩽": "\\le ", "≥": "\\ge ", "⩾": "\\ge ", "≠": "\\ne ", "≈": "\\approx ",
     "±": "\\pm ", "∓": "\\mp ", "∞": "\\infty ", "∪": "\\cup ", "∩": "\\cap ", "∅": "\\emptyset ", "∈": "\\in ",
     "∉": "\\notin ", "ℝ": "\\mathbb{R}", "ℤ": "\\mathbb{Z}", "ℕ": "\\mathbb{N}", "ℚ": "\\mathbb{Q}", "ℂ": "\\mathbb{C}",
-    "°": "^\\circ ", "º": "^\\circ ", "π": "\\pi ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ",
+    "°": "^\\circ ", "º": "^\\circ ", "˚": "^\\circ ", "¢": "\\text{ cent}",
+    "π": "\\pi ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ",
     "θ": "\\theta ", "λ": "\\lambda ", "μ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ", "φ": "\\phi ",
     "ϕ": "\\phi ", "ω": "\\omega ", "ε": "\\epsilon ", "Δ": "\\Delta ", "′": "'", "’": "'", "“": '"', "”": '"',
     "…": "\\ldots ", "\u200b": "", "\u2061": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ", "→": "\\to ",
@@ -83,7 +86,9 @@ _UNDERLINE = re.compile(r"\\(?:underline|uline)\s*\{([^{}]*)\}")
 _WIDE_SPACE = re.compile(
     r"(?<!\\)\\(?:quad|qquad|enspace|hfill)(?![A-Za-z])|\\hspace\*?\{[^{}]*\}|(?<!\\)\\[;:, ]|(?<!\\)~|&nbsp;"
 )
-_DIGIT_GAP = re.compile(r"(?<=\d)(?:\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))")
+_DIGIT_GAP = re.compile(
+    r"(?<=\d)(?:\\thinspace\s*|\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))"
+)
 _END = re.compile(r"(?:\\\\|\\|[\s,;:]|(?<![.\s])\.(?!\d))+$")
 _TEXT_FRAME = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox|operatorname|bm|boldsymbol)\s*\{([^{}]*)\}"
@@ -130,6 +135,7 @@ _E_NOTATION = re.compile(
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _SLASH_MIXED = re.compile(r"([-+]?)\s*(\d+)\s+(\d+)\s*/\s*(\d+)")
 _OVER = re.compile(r"\{([^{}]*?)\\over(?![A-Za-z])([^{}]*?)\}")
+_CHOOSE = re.compile(r"\{([^{}]*?)\s*\\choose\s*(?![A-Za-z])([^{}]*?)\}")
 _OVER_WHOLE = re.compile(r"([^{}]*?)\\over(?![A-Za-z])([^{}]*)")
 _DEGREE = (
     r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?:s)?(?![A-Za-z])|\s*\\?(?:text|mathrm)?\s*\{?\s*\b(?:degrees?|deg)\b\s*\}?)"
@@ -150,17 +156,42 @@ def _e_notation(match: re.Match[str]) -> str:
     return f"{mantissa} \\times 10^{{{'-' if sign == '-' else ''}{int(exponent)}}}"
 
 
+_CURRENCIES = {
+    "$": "dollar",
+    "€": "euro",
+    "£": "pound sterling",
+    "¥": "yen",
+    "₹": "rupee",
+    "S": "dollar",
+    "D": "dollar",
+}
+_AMOUNT = re.compile(r"-?[\d.,]*\d[\d.,]*")
+
+
+def _money(text: str) -> str:
+    """An amount of money as a number and its currency; elsewhere the currency is dropped."""
+    found = _CURRENCY.match(text) or _CURRENCY_END.search(text)
+    if found is None:
+        return _CURRENCY.sub("", text)
+    rest = text[: found.start()] + text[found.end() :]
+    symbol = next((_CURRENCIES[each] for each in found[0][::-1] if each in _CURRENCIES), "")
+    if symbol and _AMOUNT.fullmatch(rest.strip()):
+        return f"{rest.strip().removesuffix('.')} \\text{{ {symbol}}}"
+    return _CURRENCY_END.sub("", _CURRENCY.sub("", text))
+
+
 def _numbers(text: str) -> str:
     """Number forms: thousands, e-notation (math-verify reads 4.5e33 as 4.5 * E * 33), mixed numbers, currency, percent."""
     text = _DIGIT_GAP.sub("", text)
-    text = _CURRENCY_END.sub("", _CURRENCY.sub("", text))
+    text = _money(text)
     text = _PERCENT_WORD.sub(r"\\%", re.sub(r"(?<!\\)%", r"\\%", text))
-    text = _E_NOTATION.sub(_e_notation, text)
     if _SPACED_THOUSANDS.fullmatch(text):
         text = text.replace(" ", "")
     mixed = _SLASH_MIXED.fullmatch(text)
     if mixed:
         text = f"{mixed[1]}{mixed[2]}\\frac{{{mixed[3]}}}{{{mixed[4]}}}"
+    if "\\choose" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     if "\\over" in text:
         text = _OVER.sub(r"\\frac{\1}{\2}", text)
         whole = _OVER_WHOLE.fullmatch(text)
@@ -193,12 +224,8 @@ _NUMBER_WORDS = {
 }
 _MULTIPLES = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _MULTIPLE = re.compile(r"(-?[\d,]*\.?\d+)\s*(thousand|million|billion|trillion)", re.IGNORECASE)
-_COUNTED = re.compile(
-    r"(-?\d[\d,]*(?:\.\d+)?)\s+(?:square )?(?:points?|integers?|units?|people|dollars?|cents?|ways|pairs?|solutions?|"
-    r"numbers?|triangles?|times|cookies|books?)"
-)
 _ORDINAL = re.compile(r"(\d+)\s*(?:\^\s*\{?\s*(?:\\(?:text|mathrm)\{)?\s*(?:st|nd|rd|th)\s*\}?\}?|(?:st|nd|rd|th))")
-_ARTICLE = re.compile(r"(?:an?|the) ([a-z]{3,}(?: [a-z]+)*)", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?:an?|[Tt]he|An) (?!and\b|or\b)([a-z]{3,}(?: [a-z]+)*)")
 
 
 def _words(text: str) -> str:
@@ -216,10 +243,9 @@ def _words(text: str) -> str:
     multiple = _MULTIPLE.fullmatch(bare)
     if multiple:
         return f"{multiple[1]} \\times 10^{{{_MULTIPLES[multiple[2].lower()]}}}"
-    for pattern in (_COUNTED, _ORDINAL):
-        counted = pattern.fullmatch(bare)
-        if counted:
-            return counted[1]
+    ordinal = _ORDINAL.fullmatch(bare)
+    if ordinal:
+        return ordinal[1]
     article = _ARTICLE.fullmatch(bare)
     return article[1] if article else text
 
@@ -269,21 +295,40 @@ def _notations(text: str) -> str:
     """Notations that math-verify's grammar lacks: <=, repeating decimals, log base e, named geometric objects."""
     text = _RELATION.sub(lambda relation: _RELATIONS[relation.group()], text)
     if "\\" in text:
-        text = _LG.sub(r"\\log_{10}", _LOG_E.sub(r"\\ln", _REPEATING.sub(_repeating, text)))
+        text = _LG.sub(r"\\log_{10}", _LOG_E.sub(r"\\ln", text))
         named = _GEOMETRY.fullmatch(text)
         text = named[1] if named else text
     return _union(text)
 
 
-def normalise(answer: str) -> str:
-    """The form that is compared: what `lossless` does, and every rewriting of this module."""
+_COLON = re.compile(r"(?<=\d)\{:\}(?=\d)")
+_COMBINATIONS = re.compile(r"(?:\{\}\s*_\s*|\{\}\s*\^\s*|^\^)\{?(\d+|[a-z])\}?\s*C\s*_\s*\{?(\d+|[a-z])\}?")
+_STRAY = re.compile(r"(?<!\\)\$\s*\$|(?<![A-Za-z\\.])(?:np|numpy|math)\.(?=[a-z])")
+
+
+def tidied(answer: str) -> str:
+    """An answer without decoration, in LaTeX: the form that `expressions` reads."""
     text = unwrap(lossless(answer))
     if not text.isascii():
         text = _to_latex(text)
-    text = _LEADING_EQUALS.sub("", text)
+    text = _LEADING_EQUALS.sub("", _STRAY.sub("", text))
+    text = _numbers(text)
+    if "C" in text:
+        text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
+    text = _REPEATING.sub(_repeating, text) if "\\" in text else text
+    text = _WIDE_SPACE.sub(" ", text) if "\\" in text or "~" in text else text
+    return lossless(unwrap(_words(_COLON.sub(":", text))))
+
+
+def for_engine(text: str) -> str:
+    """What `tidied` made, in the notations that math-verify reads right."""
     if "\\" in text:
         text = _ANGLES.sub(r"(\1)", _RM_E.sub(r"{\1}" if "mathrm{i" in text else r"\1", text))
-    text = _degrees(_numbers(text))
-    text = _WIDE_SPACE.sub(" ", text) if "\\" in text or "~" in text else text
+    text = _degrees(_E_NOTATION.sub(_e_notation, text))
     text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
-    return lossless(unwrap(_notations(_words(text))))
+    return lossless(unwrap(_notations(text)))
+
+
+def normalise(answer: str) -> str:
+    """The form that math-verify compares: every rewriting of this module."""
+    return for_engine(tidied(answer))

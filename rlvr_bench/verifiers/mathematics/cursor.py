@@ -1,0 +1,73 @@
+"""A position in a list of tokens, and what a reader knows of where it is."""
+
+from __future__ import annotations
+
+from rlvr_bench.verifiers.mathematics.lexing import Token, Unreadable
+
+__all__ = ["Cursor"]
+
+
+class Cursor:
+    """Reads tokens one by one; the flags say what is open around the position."""
+
+    def __init__(self, found: list[Token], tight_slash: bool) -> None:
+        self._tokens, self._at, self._tight = found, 0, tight_slash
+        self._sums = 0  # sums around this place
+        self._bars = 0  # open absolute values: a bar closes the last one
+        self._plain_colon = self._rows = self._turned = False  # in braces; in a matrix; in ]a, b[
+
+    def _next(self) -> Token:
+        return self._tokens[self._at] if self._at < len(self._tokens) else Token("end", "")
+
+    def _is(self, kind: str, *texts: str) -> bool:
+        token = self._next()
+        return token.kind == kind and (not texts or token.text in texts)
+
+    def _take(self, kind: str, *texts: str) -> Token | None:
+        if not self._is(kind, *texts):
+            return None
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def _expect(self, kind: str, *texts: str) -> None:
+        if self._take(kind, *texts) is None:
+            raise Unreadable(f"expected {texts}, found {self._next().text!r}")
+
+    def finish(self) -> None:
+        if self._at < len(self._tokens):
+            raise Unreadable(f"not read: {self._next().text!r}")
+
+    def _at_zero(self) -> bool:
+        """Whether ``(0)`` follows: a value at 0, since nobody multiplies by (0)."""
+        return [token.text for token in self._tokens[self._at : self._at + 3]] == ["(", "0", ")"]
+
+    def _subscripted(self, name: str) -> str:
+        """A symbol's name with its subscript and primes, in one spelling."""
+        if self._take("op", "_"):
+            name += "_" + self._raw_group()
+        while self._take("cmd", "prime"):
+            name += "'"
+            if self._is("op", "("):
+                break
+        return name
+
+    def _raw_group(self) -> str:
+        """The tokens of a group as one text: ``max``, ``1``, ``n+1``."""
+        if not self._take("op", "{"):
+            token = self._next()
+            self._at += 1
+            return token.text
+        depth, texts = 1, []
+        while depth:
+            token = self._next()
+            if token.kind == "end":
+                raise Unreadable("unclosed subscript")
+            depth += (token.text == "{") - (token.text == "}") if token.kind == "op" else 0
+            self._at += 1
+            texts.append(token.text)
+        return "".join(texts[:-1])
+
+    def _is_greek(self) -> bool:
+        return self._is("cmd") and self._next().text.isalpha() and self._next().text in (
+            "alpha", "beta", "gamma", "delta", "theta", "lambda", "mu", "omega", "phi", "varphi", "psi", "rho", "tau"
+        )  # fmt: skip

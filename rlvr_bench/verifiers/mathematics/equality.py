@@ -1,0 +1,406 @@
+r"""Whether two answers, read as trees, are the same answer: True, False, or None where that cannot be told.
+
+Each kind of answer has its rule: order counts in tuples and not in sets, equations are compared by what they say and not by
+how they are arranged, words must agree. Nothing here guesses: what no rule covers is None and goes to math-verify.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from rlvr_bench.verifiers.mathematics.agreeing import agree
+from rlvr_bench.verifiers.mathematics.evaluating import exact
+from rlvr_bench.verifiers.mathematics.parameters import (
+    ANY_INTEGER,
+    bound_letters,
+    primed,
+    same_multiples,
+    with_membership,
+)
+from rlvr_bench.verifiers.mathematics.rational import Tolerance
+from rlvr_bench.verifiers.mathematics.regions import region, same_region
+from rlvr_bench.verifiers.mathematics.relations import SYMMETRIC, difference, outer, proportional, solved, turned
+from rlvr_bench.verifiers.mathematics.several import (
+    RULERS,
+    SHAPES,
+    as_system,
+    as_vector,
+    assigned,
+    assigned_values,
+    chained,
+    expanded,
+    has_dots,
+    is_name,
+    members,
+    named_tuple,
+    one_kind,
+    progression,
+    rows,
+    solution_values,
+    sorted_assignments,
+    written_out,
+)
+from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, walk
+from rlvr_bench.verifiers.mathematics.wording import ignorable, is_label, same_words, unconditioned
+
+__all__ = ["Equality"]
+
+_MAX_ITEMS = 64
+
+
+class Equality(msgspec.Struct, frozen=True):
+    """The rules of one task: when decimals are exact, and what a percent sign on one side only means."""
+
+    tolerance: Tolerance = Tolerance()
+    percent: str = "either"
+
+    def same(self, gold: Node, answer: Node) -> bool | None:
+        """Whether ``answer`` is the answer ``gold``."""
+        if gold == answer:
+            return not any(each.op == "const" and each.name == "oo" for each in walk(gold)) or _is_plain_infinity(gold)
+        gold, answer = bound_letters(with_membership(gold)), bound_letters(with_membership(answer))
+        gold, answer = primed(gold, answer), primed(answer, gold)
+        gold, answer = unconditioned(gold, answer)
+        if "phrase" in (gold.op, answer.op) or "text" in (gold.op, answer.op):
+            return self._same_phrase(gold, answer)
+        if gold.op == "ratio" or answer.op == "ratio":
+            return self._same_ratio(gold, answer)
+        found = self._same_regions(gold, answer)
+        if found is not None:
+            return found
+        gold, answer = expanded(gold), expanded(answer)
+        if _is_collection(gold) or _is_collection(answer):
+            return self._same_collection(gold, answer)
+        return self._same_single(gold, answer)
+
+    # ----------------------------------------------------------------------------------------------- words, ratios
+
+    def _same_phrase(self, gold: Node, answer: Node) -> bool | None:
+        """Words and mathematics in turn; extra words on one side only may be a label or what is counted."""
+        ours, theirs = _parts(gold), _parts(answer)
+        if [part.op == "text" for part in ours] == [part.op == "text" for part in theirs]:
+            return _all(
+                same_words(a.name, b.name) if a.op == "text" else self.same(a, b)
+                for a, b in zip(ours, theirs, strict=True)
+            )
+        bare = ignorable(ours), ignorable(theirs)
+        if bare[0] is None or bare[1] is None or (bare[0] == gold and bare[1] == answer):
+            return False
+        return self.same(bare[0], bare[1])
+
+    def _same_ratio(self, gold: Node, answer: Node) -> bool | None:
+        """The ratio a : b is a/b; longer ratios may be multiplied through. A ratio is nothing but a ratio or a quotient."""
+        if gold.op != answer.op:
+            ratio, other = (gold, answer) if gold.op == "ratio" else (answer, gold)
+            if len(ratio.parts) != 2 or other.op in SHAPES | RULERS:
+                return False
+            quotient = Node("div", ratio.parts)
+            return self._agree(quotient, other) if ratio is gold else self._agree(other, quotient)
+        if len(gold.parts) != len(answer.parts):
+            return False
+        (first, *ours), (other, *theirs) = gold.parts, answer.parts
+        return _all(
+            self._agree(Node("mul", (a, other)), Node("mul", (b, first))) for a, b in zip(ours, theirs, strict=True)
+        )
+
+    # ------------------------------------------------------------------------------------------------ sets of numbers
+
+    def _same_regions(self, gold: Node, answer: Node) -> bool | None:
+        """Both as sets of real numbers, if one of them can only be one. None where this rule does not apply."""
+        if not (_is_region_only(gold) or _is_region_only(answer)):
+            return None
+        ours, theirs = region(gold), region(answer)
+        if ours is None or theirs is None:
+            return None
+        if gold.op == "set" and answer.op == "set":
+            return None
+        return same_region(ours, theirs, self.same)
+
+    # ---------------------------------------------------------------------------------------------------- collections
+
+    def _same_collection(self, gold: Node, answer: Node) -> bool | None:
+        gold, answer = named_tuple(chained(gold, answer)), named_tuple(chained(answer, gold))
+        gold, answer = as_vector(gold, answer), as_vector(answer, gold)
+        if "matrix" in (gold.op, answer.op):
+            return self._same_matrix(gold, answer)
+        if "cases" in (gold.op, answer.op):
+            return self._same_cases(gold, answer)
+        if gold.op == "tuple" or answer.op == "tuple":
+            return self._same_tuple(gold, answer)
+        if "builder" in (gold.op, answer.op):
+            return self._same_builder(gold, answer)
+        if any(node.op in ("setop", "domain", "dots") for node in (gold, answer)):
+            return self._same_structure(gold, answer)
+        return self._same_list(gold, answer)
+
+    def _same_list(self, gold: Node, answer: Node) -> bool | None:
+        """Values in any order; in braces each counts once."""
+        ours: Sequence[Node] = members(chained(gold, answer))
+        theirs: Sequence[Node] = members(chained(answer, gold))
+        if has_dots(ours) or has_dots(theirs):
+            return self._same_progression(ours, theirs)
+        if gold.op == "set" or answer.op == "set":
+            ours, theirs = self._distinct(ours), self._distinct(theirs)
+        if assigned(ours) and assigned(theirs) and len(ours) == len(theirs):
+            ours, theirs = sorted_assignments(ours), sorted_assignments(theirs)
+        else:
+            ours, theirs = solution_values(ours, theirs), solution_values(theirs, ours)
+        return self._any_order(ours, theirs)
+
+    def _same_progression(self, ours: Sequence[Node], theirs: Sequence[Node]) -> bool | None:
+        """Lists with an ellipsis: term by term, or the same first term, step and last term."""
+        found = self._in_order(ours, theirs)
+        steps = [progression(parts) for parts in (ours, theirs)]
+        if found or steps[0] is None or steps[1] is None:
+            return found
+        if any(not has_dots(parts) for parts in (ours, theirs)):
+            return self._any_order(*(written_out(parts) for parts in (ours, theirs)))
+        return self._in_order(steps[0], steps[1])
+
+    def _in_order(self, ours: Sequence[Node], theirs: Sequence[Node]) -> bool | None:
+        if len(ours) != len(theirs):
+            return False
+        return _all(self.same(a, b) for a, b in zip(ours, theirs, strict=True))
+
+    def _any_order(self, ours: Sequence[Node], theirs: Sequence[Node]) -> bool | None:
+        if len(ours) != len(theirs):
+            return False
+        if len(ours) > _MAX_ITEMS:
+            return self._in_order(ours, theirs)
+        left, unsure = list(theirs), False
+        for each in ours:
+            verdicts = [self.same(each, other) if one_kind(each, other) else False for other in left]
+            if True in verdicts:
+                left.pop(verdicts.index(True))
+            elif None in verdicts:
+                unsure = True
+            else:
+                return False
+        return None if unsure else True
+
+    def _distinct(self, parts: Sequence[Node]) -> list[Node]:
+        found: list[Node] = []
+        for part in parts:
+            if not any(self.same(part, other) for other in found):
+                found.append(part)
+        return found
+
+    def _same_tuple(self, gold: Node, answer: Node) -> bool | None:
+        """Order counts. A list without brackets, or assignments in the order of their names, may stand for a tuple."""
+        if gold.op == answer.op == "tuple" and gold.name != answer.name:
+            return False
+        if "set" in (gold.op, answer.op) or "or" in (gold.name, answer.name):
+            return False
+        if gold.op != answer.op and not {gold.op, answer.op} <= {"tuple", "list"}:
+            return False
+        if "tuple" in (gold.op, answer.op) and gold.op != answer.op and "()" not in (gold.name, answer.name):
+            return False
+        ours, theirs = assigned_values(gold.parts), assigned_values(answer.parts)
+        return self._in_order(ours, theirs)
+
+    def _same_matrix(self, gold: Node, answer: Node) -> bool | None:
+        ours, theirs = rows(gold), rows(answer)
+        if ours is None or theirs is None:
+            return False
+        if [len(row) for row in ours] != [len(row) for row in theirs]:
+            return False
+        return self._in_order(list(itertools.chain(*ours)), list(itertools.chain(*theirs)))
+
+    def _same_cases(self, gold: Node, answer: Node) -> bool | None:
+        """A system of equations is a list of them; a case distinction is its cases in any order."""
+        if gold.op == answer.op:
+            if len(gold.parts) != len(answer.parts):
+                return False
+            left, unsure = list(answer.parts), False
+            for row in gold.parts:
+                verdicts = [self._in_order(row.parts, other.parts) for other in left]
+                if True in verdicts:
+                    left.pop(verdicts.index(True))
+                elif None in verdicts:
+                    unsure = True
+                else:
+                    return False
+            return None if unsure else True
+        ours, theirs = as_system(gold), as_system(answer)
+        return False if ours is None or theirs is None else self.same(ours, theirs)
+
+    def _same_builder(self, gold: Node, answer: Node) -> bool | None:
+        if gold.op != answer.op:
+            return None
+        return _all((self.same(gold.parts[0], answer.parts[0]), self._any_order(gold.parts[1:], answer.parts[1:])))
+
+    def _same_structure(self, gold: Node, answer: Node) -> bool | None:
+        if gold.op != answer.op:
+            return False if "dots" in (gold.op, answer.op) else None
+        if gold.name != answer.name:
+            return False if gold.op == "domain" else None
+        found = self._in_order(gold.parts, answer.parts)
+        if found is not True and gold.name in ("union", "intersection"):
+            turned = self._in_order(gold.parts, answer.parts[::-1])
+            return True if turned else None
+        return found if found else None
+
+    # -------------------------------------------------------------------------------------------------- single values
+
+    def _same_single(self, gold: Node, answer: Node) -> bool | None:
+        if gold.op == "rel" and answer.op == "rel":
+            return self._same_relations(gold, answer)
+        if gold.op == "mod" or answer.op == "mod":
+            return self._in_order(gold.parts, answer.parts) if gold.op == answer.op else False
+        if gold.op == "rel":
+            return self._same_value(gold, answer, is_gold=True)
+        if answer.op == "rel":
+            return self._same_value(answer, gold, is_gold=False)
+        return self._same_expressions(gold, answer)
+
+    def _same_value(self, relation: Node, value: Node, *, is_gold: bool) -> bool | None:
+        """``x = 5`` against ``5``. A gold that is an equation in several terms is not its right-hand side."""
+        if set(relation.name.split()) == {"in"} and not is_gold:
+            return False if relation.parts[1].op != "set" else self.same(value, relation.parts[1])
+        if set(relation.name.split()) != {"="} or not self._is_consistent(relation):
+            return False
+        if is_gold and not is_name(relation.parts[0]):
+            return False
+        last = relation.parts[-1]
+        if is_gold:
+            return self.same(last, value)
+        if relation.parts[0].op in ("text", "phrase") and not is_label(relation.parts[0]):
+            return False
+        return self.same(value, last)
+
+    def _is_consistent(self, relation: Node) -> bool:
+        """The constant sides of a chain of equations must be equal: 43 = 42 says nothing."""
+        constants = [side for side in relation.parts if side.op not in SHAPES | RULERS and is_constant(side)]
+        return all(agree(a, b, Tolerance(places=3)) is not False for a, b in itertools.pairwise(constants))
+
+    def _same_expressions(self, gold: Node, answer: Node) -> bool | None:
+        percent = gold.op == "percent", answer.op == "percent"
+        if percent[0] == percent[1]:
+            return self._agree(gold, answer)
+        bare = [node.parts[0] if node.op == "percent" else node for node in (gold, answer)]
+        verdicts = []
+        if self.percent != "sign":
+            verdicts.append(self._agree(gold, answer))
+        # A bare 0.5 and 0.5 % are a hundredfold apart and both plausible; a bare 12.5 can only mean 12.5 %.
+        value = exact(bare[0])
+        if self.percent != "value" and (percent[0] or value is None or abs(value) >= 1):
+            verdicts.append(self._agree(bare[0], bare[1]))
+        return True if True in verdicts else None if None in verdicts else False
+
+    def _agree(self, gold: Node, answer: Node) -> bool | None:
+        if ANY_INTEGER in names(gold) and ANY_INTEGER in names(answer):
+            return same_multiples(gold, answer)
+        infinite = [_infinity(node) for node in (gold, answer)]
+        if infinite[0] or infinite[1]:
+            return infinite[0] == infinite[1]
+        return agree(gold, answer, self.tolerance)
+
+    # ------------------------------------------------------------------------------------------------------ relations
+
+    def _same_relations(self, gold: Node, answer: Node) -> bool | None:
+        ours, theirs = turned(gold), turned(answer)
+        if set(ours.name.split()) == set(theirs.name.split()) == {"="}:
+            return self._same_equations(ours, theirs)
+        if ours.name != theirs.name or len(ours.parts) != len(theirs.parts):
+            return False
+        if ours.name == "mod":
+            return _all(
+                (self.same(ours.parts[0], theirs.parts[0]), self._same_residues(ours.parts[1], theirs.parts[1]))
+            )
+        in_order = self._in_order(ours.parts, theirs.parts)
+        if in_order is not True and ours.name in SYMMETRIC:
+            in_order = self._in_order(ours.parts, theirs.parts[::-1])
+        if in_order is True or len(ours.parts) > 2 or ours.name not in ("<", "<=", "!="):
+            return in_order
+        return proportional(difference(ours), difference(theirs), positive=ours.name != "!=")
+
+    def _same_residues(self, ours: Node, theirs: Node) -> bool | None:
+        if ours.op != "mod" or theirs.op != "mod":
+            return False
+        (a, modulus), (b, other) = ours.parts, theirs.parts
+        if self.same(modulus, other) is not True:
+            return False
+        values = exact(a), exact(b), exact(modulus)
+        if None in values or not values[2]:
+            return self.same(a, b)
+        return (values[0] - values[1]) % values[2] == 0  # type: ignore[operator]
+
+    def _same_equations(self, gold: Node, answer: Node) -> bool | None:
+        """The same side by side, or with the same solutions: proportional, or solved for a variable."""
+        if not (self._is_consistent(gold) and self._is_consistent(answer)):
+            return False
+        gold, answer = outer(gold), outer(answer)
+        if any(side.op in SHAPES for side in (*gold.parts, *answer.parts)):
+            return self._in_order(gold.parts, answer.parts)
+        in_order = self._in_order(gold.parts, answer.parts)
+        if in_order is True:
+            return True
+        if names(gold) != names(answer):
+            return False
+        verdicts = [
+            proportional(difference(gold), difference(answer), positive=False),
+            solved(gold, answer),
+            solved(answer, gold),
+        ]
+        return True if True in verdicts else in_order if None in verdicts else False
+
+
+# --------------------------------------------------------------------------------------------------------- small rules
+
+
+def _all(verdicts: Iterable[bool | None]) -> bool | None:
+    """False if one is, else None if one is, else True; later ones are not computed after a False."""
+    unsure = False
+    for verdict in verdicts:
+        if verdict is False:
+            return False
+        unsure = unsure or verdict is None
+    return None if unsure else True
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    return node.parts if node.op == "phrase" else (node,)
+
+
+def _infinity(node: Node) -> str:
+    if node.op == "const" and node.name == "oo":
+        return "+"
+    return {"+": "-", "-": "+"}.get(_infinity(node.parts[0]), "") if node.op == "neg" else ""
+
+
+def _is_plain_infinity(node: Node) -> bool:
+    """Infinity alone, or as a bound: nothing was computed with it."""
+    return not any(
+        each.op in ("add", "mul", "div", "pow", "fun") and any(map(_infinity, each.parts)) for each in walk(node)
+    )
+
+
+def _is_collection(node: Node) -> bool:
+    return node.op in SHAPES or (
+        node.op == "rel" and any(side.op in SHAPES for side in node.parts) and "=" in node.name
+    )
+
+
+def _is_region_only(node: Node) -> bool:
+    if node.op in ("setop", "domain", "builder"):
+        return True
+    if node.op == "tuple":
+        return node.name not in ("()", "[]") or (node.name == "[]" and len(node.parts) == 2)
+    if node.op == "rel":
+        return not set(node.name.split()) & {"=", "mod", "to"}
+    return node.op == "list" and any(part.op == "rel" and part.name != "=" for part in node.parts)
+
+
+# ------------------------------------------------------------------------------------------------------- assignments
+
+
+# ---------------------------------------------------------------------------------------------- plus-minus, matrices
+
+
+# ---------------------------------------------------------------------------------------------- equations, inequalities
+
+
+# --------------------------------------------------------------------------------------------------- bound variables

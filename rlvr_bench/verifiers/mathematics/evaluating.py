@@ -1,0 +1,365 @@
+"""Values of expressions: exact fractions where there is nothing else in them, else 50 or more digits at a given point.
+
+Evaluation works on the trees of `expressions` and knows nothing of answers. A function that nobody defined (f in ``f(x)``)
+gets a fixed made-up value for each argument, so that ``f(x)`` equals ``f(x)`` and nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from rlvr_bench.verifiers.mathematics.trees import Node, points_of
+
+__all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact"]
+
+DIGITS = 60
+_MAX_BITS = 200_000
+_MAX_FACTORIAL = 3000
+_MAX_TERMS = 60
+
+
+class Undefined(Exception):
+    """The expression has no value that is computed here."""
+
+
+class Infinite(Undefined):
+    """The expression has no finite value at this point: a division by zero, a pole."""
+
+
+# ------------------------------------------------------------------------------------------------------------ exactly
+
+
+def exact(node: Node) -> Fraction | None:
+    """The value of an expression of rational numbers, or None where it is not one or is too large to write down."""
+    try:
+        return _exact(node)
+    except (Undefined, ZeroDivisionError, OverflowError):
+        return None
+
+
+def _exact(node: Node) -> Fraction:
+    if node.op == "num":
+        return node.value
+    rule = _EXACT.get(node.op)
+    if rule is None:
+        raise Undefined
+    value = rule([_exact(part) for part in node.parts], node.name)
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > _MAX_BITS:
+        raise Undefined
+    return value
+
+
+def _exact_power(parts: list[Fraction], _name: str) -> Fraction:
+    base, exponent = parts
+    if exponent.denominator != 1:
+        return _exact_root(base, exponent)
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if bits * abs(exponent.numerator) > _MAX_BITS and abs(base) != 1:
+        raise Undefined
+    return base**exponent.numerator
+
+
+def _exact_root(base: Fraction, exponent: Fraction) -> Fraction:
+    """A rational root of a rational number where there is one: 8^{1/3}, 4^{1009/2}."""
+    if base <= 0 or exponent.denominator > 64:
+        raise Undefined
+    roots = [_integer_root(number, exponent.denominator) for number in (base.numerator, base.denominator)]
+    if None in roots:
+        raise Undefined
+    return _exact_power([Fraction(roots[0] or 0, roots[1] or 1), Fraction(exponent.numerator)], "")
+
+
+def _integer_root(number: int, degree: int) -> int | None:
+    if number.bit_length() > 4096:
+        return None
+    low, high = 0, 1 << (number.bit_length() // degree + 1)
+    while low < high:
+        middle = (low + high) // 2
+        if middle**degree < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low**degree == number else None
+
+
+def _exact_factorial(parts: list[Fraction], _name: str) -> Fraction:
+    number = parts[0]
+    if number.denominator != 1 or not 0 <= number <= _MAX_FACTORIAL:
+        raise Undefined
+    return Fraction(_factorial(int(number)))
+
+
+@functools.lru_cache(maxsize=64)
+def _factorial(number: int) -> int:
+    product = 1
+    for factor in range(2, number + 1):
+        product *= factor
+    return product
+
+
+def _exact_function(parts: list[Fraction], name: str) -> Fraction:
+    import math
+
+    first = parts[0]
+    if name == "sqrt":
+        return Fraction(0) if first == 0 else _exact_root(first, Fraction(1, 2))
+    if name == "root" and parts[1] > 0 and parts[1].denominator == 1:
+        return _exact_root(first, 1 / parts[1])
+    if name == "binom" and all(part.denominator == 1 and 0 <= part <= _MAX_FACTORIAL for part in parts):
+        return Fraction(math.comb(int(first), int(parts[1])))
+    if name in ("gcd", "lcm") and all(part.denominator == 1 for part in parts):
+        return Fraction(getattr(math, name)(*(int(part) for part in parts)))
+    if name == "mod" and parts[1]:
+        return first - parts[1] * (first // parts[1])
+    simple: dict[str, Callable[[], Fraction]] = {
+        "abs": lambda: abs(first),
+        "floor": lambda: Fraction(first.__floor__()),
+        "ceil": lambda: Fraction(first.__ceil__()),
+        "sgn": lambda: Fraction((first > 0) - (first < 0)),
+        "max": lambda: max(parts),
+        "min": lambda: min(parts),
+    }
+    if name not in simple:
+        raise Undefined
+    return simple[name]()
+
+
+_EXACT: dict[str, Callable[[list[Fraction], str], Fraction]] = {
+    "add": lambda parts, _: sum(parts, Fraction(0)),
+    "mul": lambda parts, _: parts[0] * parts[1],
+    "div": lambda parts, _: parts[0] / parts[1],
+    "neg": lambda parts, _: -parts[0],
+    "pow": _exact_power,
+    "fact": _exact_factorial,
+    "fun": _exact_function,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- at a point
+
+
+@functools.lru_cache(maxsize=1)
+def context() -> Any:
+    """An mpmath context of our own, so that nobody's precision is changed."""
+    from mpmath.ctx_mp import MPContext
+
+    made = MPContext()
+    made.dps = DIGITS
+    return made
+
+
+def evaluate(node: Node, point: Mapping[str, Any]) -> Any:
+    """The value of an expression where the variables have the values of ``point``, as an mpmath number.
+
+    Raises Undefined where there is none: division by zero, a pole, an argument that a function does not take.
+    """
+    mp = context()
+    try:
+        value = _Evaluation(point).of(node)
+    except (ZeroDivisionError, OverflowError) as error:
+        raise Infinite from error
+    except (ValueError, TypeError, NotImplementedError, mp.NoConvergence) as error:
+        raise Undefined from error
+    if not mp.isfinite(value):
+        raise Infinite
+    return value
+
+
+class _Evaluation:
+    def __init__(self, point: Mapping[str, Any]) -> None:
+        self._point, self._mp = point, context()
+
+    def of(self, node: Node) -> Any:
+        return getattr(self, f"_{node.op}", self._no_value)(node)
+
+    def _no_value(self, node: Node) -> Any:
+        raise Undefined(node.op)
+
+    def _num(self, node: Node) -> Any:
+        return self._mp.mpf(node.value.numerator) / node.value.denominator
+
+    def _const(self, node: Node) -> Any:
+        mp = self._mp
+        if node.name == "oo":
+            raise Undefined
+        return {"pi": mp.pi, "e": mp.e, "i": mp.j}[node.name] * 1
+
+    def _sym(self, node: Node) -> Any:
+        return self._point[node.name]
+
+    def _letters(self, node: Node) -> Any:
+        return self._mp.fprod(self._point[name] for name in points_of(node.name))
+
+    def _add(self, node: Node) -> Any:
+        return self._mp.fsum(self.of(part) for part in node.parts)
+
+    def _mul(self, node: Node) -> Any:
+        return self.of(node.parts[0]) * self.of(node.parts[1])
+
+    def _div(self, node: Node) -> Any:
+        return self.of(node.parts[0]) / self.of(node.parts[1])
+
+    def _neg(self, node: Node) -> Any:
+        return -self.of(node.parts[0])
+
+    def _percent(self, node: Node) -> Any:
+        return self.of(node.parts[0]) / 100
+
+    def _pow(self, node: Node) -> Any:
+        base, exponent = self.of(node.parts[0]), self.of(node.parts[1])
+        mp = self._mp
+        if mp.mag(exponent) > 40 and base not in (1, -1):
+            raise Undefined  # astronomically large or small
+        if base == 0 and mp.re(exponent) <= 0:
+            raise Infinite
+        if mp.im(base) == 0 and mp.re(base) < 0 and _is_odd_root(node.parts[1]):
+            return (-base) ** exponent * (-1) ** exact(node.parts[1]).numerator  # type: ignore[union-attr]
+        return base**exponent
+
+    def _fact(self, node: Node) -> Any:
+        return self._mp.gamma(self.of(node.parts[0]) + 1)
+
+    def _call(self, node: Node) -> Any:
+        """A product where the letter is a variable elsewhere (`names` of both sides), else a made-up function."""
+        arguments = [self.of(part) for part in node.parts]
+        if node.name in self._point and len(arguments) == 1:
+            return self._point[node.name] * arguments[0]
+        return self._made_up(node.name, arguments)
+
+    def _sum(self, node: Node) -> Any:
+        return self._mp.fsum(self._terms(node))
+
+    def _prod(self, node: Node) -> Any:
+        return self._mp.fprod(self._terms(node))
+
+    def _terms(self, node: Node) -> list[Any]:
+        """The terms of a finite sum or product. Raises Undefined for one that is not, or is long."""
+        variable, first, last, term = node.parts
+        low, high = (int(self._whole(part)) for part in (first, last))
+        if not -1 <= high - low <= _MAX_TERMS:
+            raise Undefined
+        return [
+            _Evaluation({**self._point, variable.name: self._mp.mpf(value)}).of(term) for value in range(low, high + 1)
+        ]
+
+    def _whole(self, node: Node) -> Any:
+        value = self._real(node)
+        if not self._mp.isint(value):
+            raise Undefined
+        return value
+
+    def _opaque(self, node: Node) -> Any:
+        if node.name == "overline" and len(node.parts) == 1:
+            value = self.of(node.parts[0])
+            return self._made_up(node.name, [value]) if self._mp.im(value) == 0 else self._mp.conj(value)
+        return self._made_up(node.name, [self._bound(part) for part in node.parts])
+
+    def _bound(self, node: Node) -> Any:
+        return self._mp.mpf(zlib.crc32(node.name.encode())) if node.op == "text" else self.of(node)
+
+    def _tuple(self, node: Node) -> Any:
+        return self._made_up("tuple" + node.name, [self.of(part) for part in node.parts])
+
+    def _made_up(self, name: str, arguments: list[Any]) -> Any:
+        mp, seed = self._mp, zlib.crc32(name.encode()) % 9973
+        total = mp.mpf(seed) / 9973
+        for place, argument in enumerate(arguments, 1):
+            total = total * mp.mpf("1.37") + mp.sin(argument * place + seed) + argument / (place + 1)
+        return total
+
+    def _fun(self, node: Node) -> Any:
+        if node.name == "det":
+            return self._determinant(node.parts[0])
+        return getattr(self, f"_f_{node.name}", self._function)(node)
+
+    def _function(self, node: Node) -> Any:
+        if len(node.parts) != 1 or node.name not in _FUNCTIONS:
+            raise Undefined(node.name)
+        return _FUNCTIONS[node.name](self._mp, self.of(node.parts[0]))
+
+    def _f_degree(self, node: Node) -> Any:
+        return self.of(node.parts[0]) * self._mp.pi / 180
+
+    def _f_root(self, node: Node) -> Any:
+        value, degree = (self.of(part) for part in node.parts)
+        if self._mp.im(value) == 0 and self._mp.re(value) < 0 and self._mp.isint(degree) and int(degree) % 2:
+            return -((-value) ** (1 / degree))  # the real root of an odd degree
+        return value ** (1 / degree)
+
+    def _f_logbase(self, node: Node) -> Any:
+        value, base = (self.of(part) for part in node.parts)
+        return self._mp.log(value) / self._mp.log(base)
+
+    def _f_binom(self, node: Node) -> Any:
+        return self._mp.binomial(self.of(node.parts[0]), self.of(node.parts[1]))
+
+    def _f_mod(self, node: Node) -> Any:
+        value, base = (self._real(part) for part in node.parts)
+        return value - base * self._mp.floor(value / base)
+
+    def _f_floor(self, node: Node) -> Any:
+        return self._mp.floor(self._near_integer(node.parts[0]))
+
+    def _f_ceil(self, node: Node) -> Any:
+        return self._mp.ceil(self._near_integer(node.parts[0]))
+
+    def _near_integer(self, node: Node) -> Any:
+        """A value that should be an integer but for rounding is that integer: floor(log_2 8) is 3."""
+        value = self._real(node)
+        nearest = self._mp.nint(value)
+        return nearest if abs(value - nearest) < self._mp.mpf(10) ** (-self._mp.dps // 2) else value
+
+    def _f_max(self, node: Node) -> Any:
+        return max(self._real(part) for part in node.parts)
+
+    def _f_min(self, node: Node) -> Any:
+        return min(self._real(part) for part in node.parts)
+
+    def _f_gcd(self, node: Node) -> Any:
+        return self._made_up("gcd", sorted(self._real(part) for part in node.parts))
+
+    def _f_lcm(self, node: Node) -> Any:
+        return self._made_up("lcm", sorted(self._real(part) for part in node.parts))
+
+    def _real(self, node: Node) -> Any:
+        value = self.of(node)
+        if self._mp.im(value) != 0:
+            raise Undefined
+        return self._mp.re(value)
+
+    def _determinant(self, matrix: Node) -> Any:
+        rows = [[self.of(cell) for cell in row.parts] for row in matrix.parts]
+        if matrix.op != "matrix" or len({len(row) for row in rows} | {len(rows)}) != 1:
+            raise Undefined
+        return self._mp.det(self._mp.matrix(rows)) if len(rows) > 1 else rows[0][0]
+
+
+def _is_odd_root(exponent: Node) -> bool:
+    """Whether a power has a real value for negative numbers: x^{1/3}."""
+    value = exact(exponent)
+    return value is not None and value.denominator > 1 and value.denominator % 2 == 1
+
+
+def _nonzero(mp: Any, value: Any) -> Any:
+    if abs(value) < mp.mpf(10) ** (5 - mp.dps):
+        raise Infinite
+    return value
+
+
+_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "sin": lambda mp, x: mp.sin(x), "cos": lambda mp, x: mp.cos(x), "tan": lambda mp, x: mp.sin(x) / _nonzero(mp, mp.cos(x)),
+    "cot": lambda mp, x: mp.cos(x) / _nonzero(mp, mp.sin(x)),
+    "sec": lambda mp, x: 1 / _nonzero(mp, mp.cos(x)),
+    "csc": lambda mp, x: 1 / _nonzero(mp, mp.sin(x)),
+    "asin": lambda mp, x: mp.asin(x), "acos": lambda mp, x: mp.acos(x), "atan": lambda mp, x: mp.atan(x),
+    "acot": lambda mp, x: mp.acot(x), "asec": lambda mp, x: mp.acos(1 / x), "acsc": lambda mp, x: mp.asin(1 / x),
+    "sinh": lambda mp, x: mp.sinh(x), "cosh": lambda mp, x: mp.cosh(x), "tanh": lambda mp, x: mp.tanh(x),
+    "ln": lambda mp, x: mp.log(x),
+    "cis": lambda mp, x: mp.expj(x), "exp": lambda mp, x: mp.exp(x), "sqrt": lambda mp, x: mp.sqrt(x),
+    "abs": lambda mp, x: abs(x), "sgn": lambda mp, x: mp.sign(x), "arg": lambda mp, x: mp.arg(x),
+    "Re": lambda mp, x: mp.re(x), "Im": lambda mp, x: mp.im(x), "log": lambda mp, x: mp.log10(x),
+}  # fmt: skip

@@ -1,0 +1,99 @@
+r"""The ways an answer can be read: one, or a few where a notation is ambiguous.
+
+``1,234`` is a number or a list, ``2e-3`` is 0.002 or 2·e - 3, ``a/bc`` is a/(bc) or (a/b)c, ``5 m`` is five metres or five
+times m. A person takes the reading that fits; so do we: two answers are equal if one reading of each is.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rlvr_bench.verifiers.mathematics.expressions import Unreadable, read
+from rlvr_bench.verifiers.mathematics.trees import Node, is_constant
+from rlvr_bench.verifiers.mathematics.units import split_unit
+
+__all__ = ["Reading", "readings", "same_unit"]
+
+
+class Reading(NamedTuple):
+    """What an answer says, and the unit it says it in ("" for none)."""
+
+    node: Node
+    unit: str = ""
+
+
+def same_unit(gold: Reading, answer: Reading) -> bool:
+    """Whether two readings may be in one unit: a missing one may be any, "unit" is any, and a percentage has none."""
+    if not gold.unit or not answer.unit:
+        return not ((gold.unit or answer.unit) and "percent" in (gold.node.op, answer.node.op))
+    return gold.unit == answer.unit or "unit" in (gold.unit, answer.unit)
+
+
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_EULER = re.compile(r"\d\.?e[+-]?\d")
+_SLASH_PRODUCT = re.compile(r"/\s*(?:\d+\s*)?(?:[A-Za-z\\({]).*?(?:[A-Za-z\d\\({])")
+_MINUTES = re.compile(r"(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)")
+_BRACKETS = frozenset("([{")
+
+
+@functools.lru_cache(maxsize=16384)
+def readings(text: str) -> tuple[Reading, ...]:
+    """All readings of a tidied answer, the likeliest first; none where nothing in the grammar fits."""
+    found = dict.fromkeys(itertools.chain.from_iterable(map(_of_form, _forms(text))))
+    return tuple(found)
+
+
+def _forms(text: str) -> Iterator[str]:
+    text = _MINUTES.sub(lambda m: f"({m[1]}+{m[2]}/60)^\\circ", text) if "circ" in text else text
+    if "," in text and _THOUSANDS.search(text):
+        yield _THOUSANDS.sub(_joined, text)
+        if not (_THOUSANDS.fullmatch(text) and text.count(",") == 1):
+            yield text
+    else:
+        yield text
+
+
+def _joined(match: re.Match[str]) -> str:
+    """A number without its commas, unless it is directly in a bracket, where commas separate."""
+    before, after = match.string[: match.start()].rstrip(), match.string[match.end() :].lstrip()
+    in_bracket = before.endswith(("(", "[", "\\{")) and after.startswith((")", "]", "\\}"))
+    return match[0] if in_bracket else match[0].replace(",", "")
+
+
+def _of_form(text: str) -> Iterator[Reading]:
+    measured = split_unit(text)
+    if measured is not None:
+        for node in _trees(measured.value):
+            if is_constant(_last_side(node)) and not (measured.is_letter and node.op in ("add", "pm")):
+                yield Reading(node, measured.unit or "unit")
+    if measured is None or measured.is_letter:
+        for node in _trees(text):
+            yield _without_degrees(node)
+
+
+def _last_side(node: Node) -> Node:
+    """The value of ``x = 5``, any other node as it is."""
+    is_definition = node.op == "rel" and node.name == "=" and node.parts[0].op in ("sym", "letters", "text", "call")
+    return node.parts[-1] if is_definition else node
+
+
+def _without_degrees(node: Node) -> Reading:
+    """An angle in degrees as a number with a unit; inside a formula degrees are computed with."""
+    last = _last_side(node)
+    if last.op != "fun" or last.name != "degree":
+        return Reading(node)
+    return Reading(last.parts[0] if last is node else node._replace(parts=(node.parts[0], last.parts[0])), "degree")
+
+
+def _trees(text: str) -> Iterator[Node]:
+    slashes = (False, True) if "/" in text and _SLASH_PRODUCT.search(text) else (False,)
+    eulers = (False, True) if "e" in text and _EULER.search(text) else (False,)
+    for tight, euler in itertools.product(slashes, eulers):
+        try:
+            yield read(text, tight_slash=tight, euler=euler)
+        except Unreadable:
+            continue

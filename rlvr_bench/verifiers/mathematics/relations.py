@@ -1,0 +1,85 @@
+"""Equations and inequalities: turned around, multiplied through, solved for a variable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlvr_bench.verifiers.mathematics.agreeing import values_agree
+from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate
+from rlvr_bench.verifiers.mathematics.trees import Node, names
+
+__all__ = ["SYMMETRIC", "difference", "outer", "proportional", "solved", "turned"]
+
+SYMMETRIC = frozenset(("par", "perp", "cong", "sim"))
+_TURN = {">": "<", ">=": "<="}
+
+
+def turned(node: Node) -> Node:
+    """A chain with its signs pointing to the left."""
+    signs = node.name.split()
+    if signs and all(sign in _TURN for sign in signs):
+        return Node("rel", node.parts[::-1], " ".join(_TURN[sign] for sign in reversed(signs)))
+    return node
+
+
+def outer(node: Node) -> Node:
+    """The first and last side of a chain of equations."""
+    return Node("rel", (node.parts[0], node.parts[-1]), "=")
+
+
+def difference(relation: Node) -> Node:
+    return Node("add", (relation.parts[0], Node("neg", (relation.parts[-1],))))
+
+
+def proportional(ours: Node, theirs: Node, *, positive: bool) -> bool | None:
+    """Whether two expressions differ by a constant factor (a positive one): 2x - 4 and x - 2."""
+    ratios = []
+    for shift in (0, 1, 2, 3):
+        try:
+            point = _point(names(ours) | names(theirs), shift)
+            a, b = evaluate(ours, point), evaluate(theirs, point)
+            ratios.append(a / b)
+        except (Undefined, ZeroDivisionError):
+            continue
+    if len(ratios) < 3:
+        return None
+    mp = context()
+    factor = ratios[0]
+    if mp.im(factor) != 0 or abs(factor) < mp.mpf(10) ** -20 or (positive and factor < 0):
+        return False
+    return all(values_agree(factor, ratio) for ratio in ratios)
+
+
+def _point(variables: frozenset[str], shift: int) -> dict[str, Any]:
+    mp = context()
+    letters = sorted(name for name in variables if not name.endswith("()"))
+    return {
+        name: mp.mpf((place * 7 + shift * 5) % 11 + 1) / 3 * (-1) ** (shift * place) + mp.mpf(shift * place) / 7
+        for place, name in enumerate(letters)
+    }
+
+
+def solved(explicit: Node, implicit: Node) -> bool | None:
+    """Whether one equation, solved for a variable that the other contains to the first power, solves the other."""
+    for left, right in (explicit.parts, explicit.parts[::-1]):
+        if left.op == "sym" and left.name not in names(right):
+            return _solves(left.name, right, difference(implicit))
+    return False
+
+
+def _solves(variable: str, solution: Node, difference: Node) -> bool | None:
+    mp, checked = context(), 0
+    for shift in (0, 1, 2, 3):
+        point = _point(names(solution) | names(difference) | {variable}, shift)
+        try:
+            at_zero, at_one, at_two = (evaluate(difference, {**point, variable: mp.mpf(value)}) for value in (0, 1, 2))
+            at_solution = evaluate(difference, {**point, variable: evaluate(solution, point)})
+        except Undefined:
+            continue
+        slope = at_one - at_zero
+        if abs(slope) < mp.mpf(10) ** -20 or not values_agree(slope, at_two - at_one):
+            return False
+        if abs(at_solution) > mp.mpf(10) ** -40 * max(1, abs(slope), abs(at_zero)):
+            return False
+        checked += 1
+    return True if checked >= 2 else None

@@ -1,0 +1,61 @@
+r"""Where a response stops thinking and starts to answer: the marks that models put around their thoughts.
+
+A mark counts where a model would write it, at the start of a line or right after a finished piece of text. One that a
+sentence talks about ("use <think> tags", `` `<think>` ``) is a word like any other.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["after_thought"]
+
+_PAIRS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("◁think▷", "◁/think▷"),
+)
+_CHANNEL, _FINAL = "<|channel|>analysis", "<|channel|>final<|message|>"
+_FINISHED = ".!?}>)]*$。"
+# What samplers leave at the end of a response that was decoded with its special tokens.
+_END_TOKENS = re.compile(r"(?:\s*(?:<[|｜][\w▁]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>))+\s*\Z")
+
+
+def _opens(text: str, at: int, length: int) -> bool:
+    """Whether the mark at ``at`` opens a thought: it starts a line, or directly follows a finished piece of text."""
+    line = text.rfind("\n", max(0, at - 40), at) + 1 or max(0, at - 40)
+    before = text[line:at]
+    if line > at - 40 and not before.strip():
+        return True
+    return before[-1:] in _FINISHED and text[at + length : at + length + 1] not in ("`", '"', "'", "”", "’")
+
+
+def _is_open(text: str, mark: str, start: int) -> bool:
+    at = text.find(mark, start)
+    while at >= 0:
+        if _opens(text, at, len(mark)):
+            return True
+        at = text.find(mark, at + 1)
+    return False
+
+
+def after_thought(response: str) -> str | None:
+    """The part of a response that answers: what follows its last closed thought; None while a thought is still open."""
+    if "<" not in response and "[THINK]" not in response and "◁" not in response:
+        return response  # almost every response of a model without marks
+    end = _END_TOKENS.search(response, max(0, len(response) - 200))
+    text = response[: end.start()] if end else response
+    final = text.rfind(_FINAL)
+    start = final + len(_FINAL) if final >= 0 else 0
+    for _, close in _PAIRS:
+        at = text.rfind(close, start)
+        start = at + len(close) if at >= 0 else start
+    if final < 0 and text.startswith(_CHANNEL):
+        return None
+    if any(_is_open(text, mark, start) for mark, _ in _PAIRS):
+        return None
+    return text[start:]
