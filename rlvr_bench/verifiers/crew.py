@@ -217,8 +217,9 @@ class Crew:
         return bool(self._waiting)
 
     def start(self) -> None:
-        """Start the server, if it does not run. Raises VerifierError where the verifier cannot be loaded there."""
+        """Start the server, if it does not run. Raises VerifierError where the verifier cannot be loaded, or this is closed."""
         with self._change:
+            self._check_open()
             self._running_server()
 
     def hire(self, *, wait: bool, fresh: bool = False) -> Worker | None:
@@ -282,6 +283,9 @@ class Crew:
         finally:
             self._waiting.remove(turn)
             self._change.notify_all()
+        self._check_open()
+
+    def _check_open(self) -> None:
         if self._closed:
             raise VerifierError(f"verifier {self._verifier.name!r}: its workers have been closed")
 

@@ -409,6 +409,8 @@ def test_closing_ends_a_call_in_another_thread_and_refuses_the_next() -> None:
     assert [str(error) for error in raised] == ["verifier 'function': its workers have been closed"] * 2
     with pytest.raises(VerifierError, match="have been closed"):
         v.verify_one("7", "7")
+    with pytest.raises(VerifierError, match="have been closed"), v:
+        pass
     wait_until_gone(server)
 
 
