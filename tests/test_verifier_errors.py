@@ -127,6 +127,17 @@ def test_many_different_errors_are_counted_and_ten_listed(tmp_path: Path) -> Non
     assert grading.warnings[1].startswith("every verdict on p0 and 1 more problems")
 
 
+def test_messages_without_end_take_no_memory_without_end(tmp_path: Path) -> None:
+    run = stored(tmp_path, ["1"], ["x"])
+    verdicts = Verdicts(run, "exact", "1", {})
+    verdicts.append(
+        [VerdictRow("p0", i, i, Verdict(status="error", kind="exception", message=f"no {i}"), 1) for i in range(1500)]
+    )
+    first, *others = verdicts.publish(1, 0.0).errors
+    assert (first.message, first.verdicts) == ("other messages", 500)
+    assert [error.verdicts for error in others] == [1] * 9
+
+
 def test_an_error_is_tried_once_in_a_sitting_and_again_in_the_next(tmp_path: Path) -> None:
     (tmp_path / "judge.py").write_text(
         f"import pathlib\nlog = pathlib.Path({str(tmp_path / 'log')!r})\n"

@@ -142,7 +142,10 @@ def intervene_with(
         draws = ShardFolder(folder / "draws", CONTINUATIONS)
         draws.set_aside_damaged()
         golds = require_golds(verifier, run.problems())
-        with Decider(verifier, golds.__getitem__, workers=grading.workers, timeout_s=grading.timeout_s) as decider:
+        decider = Decider(
+            verifier, golds.__getitem__, workers=grading.workers, timeout_s=grading.timeout_s, keep_errors=True
+        )
+        with decider:
             Continuing(design, sampling, sites, prompts, draws, decider, progress).run(able)
         result = _result(run, design, sites, draws)
         write_atomically(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")

@@ -146,7 +146,7 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
     function = FunctionVerifier(options.judge)
     judgements = _Judgements(run, options.judge, function.version, {})
     problems = {problem.id: problem for problem in run.problems()}
-    judge = Decider(
+    decider = Decider(
         function,
         problems.__getitem__,
         extract=lambda text: Extraction(answer=text),  # the thought too: it is what is judged
@@ -156,7 +156,7 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
     )
     missing = judgements.missing(progress)
     try:
-        with judge:
+        with decider:
             while some := list(itertools.islice(missing, _SHARD)):
 
                 def note(place: int, decision: Decision, some: Sequence[tuple[_Key, Problem, str]] = some) -> None:
@@ -165,7 +165,7 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
                     judgements.add(some[place][0], [vote], [verdict.message or verdict.kind or ""])
                     progress.advance(1)
 
-                judge.decide(((problem.id, text) for _, problem, text in some), note)
+                decider.decide(((problem.id, text) for _, problem, text in some), note)
     finally:
         judgements.flush()
     return judgements.publish(options.rule)

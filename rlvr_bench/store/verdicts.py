@@ -42,6 +42,7 @@ VERDICT_SCHEMA = pa.schema(
 )
 WORTH_A_WARNING = 0.01  # share of verdicts that are errors
 _MOST_ERRORS = 10  # kinds and messages that are listed
+_MOST_MESSAGES = 1000  # that are counted apart
 
 
 class VerdictRow(msgspec.Struct, frozen=True):
@@ -150,6 +151,8 @@ class Verdicts:
             )
             for (kind, message, name), count in Counter(rows).items():
                 failed[name] = None
+                if len(errors) >= _MOST_MESSAGES and (kind, message) not in errors:
+                    message = "other messages"
                 before = errors.get((kind, message))
                 errors[kind, message] = ErrorCount(
                     kind=kind,
