@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from rlvr_bench import SampleOptions, evaluate
+from rlvr_bench import Bars, SampleOptions, evaluate
 
 
 def main(model: str = "zoo:base", out: str = "runs") -> None:
     options = SampleOptions(n=16, limit=20, engine="auto", out=Path(out))
-    run, scorecard = evaluate(model, "double_countdown", options)
+    run, scorecard = evaluate(model, "double_countdown", options, progress=Bars())
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k":
             print(f"pass@{estimate.k}: {estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]")

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 # name -> module it lives in
 _PUBLIC = {
+    "Bars": "cli.progress",
     "Case": "task",
     "Estimate": "records",
     "FakeSampler": "samplers.fake",
@@ -56,6 +57,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Bars",
     "Case",
     "Estimate",
     "FakeSampler",
@@ -102,6 +104,7 @@ __all__ = [
 if TYPE_CHECKING:
     from rlvr_bench import stats
     from rlvr_bench.analysis.training_series import series
+    from rlvr_bench.cli.progress import Bars
     from rlvr_bench.comparison import compare
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError

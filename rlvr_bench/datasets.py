@@ -27,6 +27,7 @@ __all__ = [
     "Source",
     "check_problems",
     "content_digest",
+    "has_local_data",
     "read_rows",
 ]
 
@@ -234,6 +235,16 @@ def check_problems(name: str, source: Source, problems: list[Problem]) -> str:
             f"pinned {source.sha256[:12]}); scores would not compare. Restore the data, or copy the task and re-pin it."
         )
     return digest
+
+
+def has_local_data(source: Source, name: str, data_dir: Path | None) -> bool:
+    """Whether a source can be loaded without asking the hub."""
+    if not isinstance(source, HubDataset):
+        return True
+    try:
+        return _mirror(name, data_dir) is not None
+    except DataError:
+        return False
 
 
 def _mirror(name: str, data_dir: Path | None) -> Path | None:

@@ -23,7 +23,13 @@ __all__ = [
     "UnknownName",
     "VerifierError",
     "in_one_line",
+    "visible",
 ]
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters, escape sequences and invisible characters as escapes (backslash x1b)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class RlvrBenchError(Exception):
@@ -103,5 +109,5 @@ class RunLocked(RunError):
 def in_one_line(text: str, characters: int = 200) -> str:
     """The first line of a text that may come from anywhere: at most so many characters, all of them printable."""
     first = text[:10_000].strip().partition("\n")[0][: characters + 1]
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in first)
+    line = visible(first)
     return line if len(line) <= characters else f"{line[: characters - 3]}..."

@@ -170,7 +170,9 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What an opened sampler says of itself; goes into the manifest.
 
     ``token_stats`` is ``exact`` (over the full vocabulary), ``bounds`` (from truncated logprobs) or ``none``;
-    ``chat_template`` the SHA-256 of the template that was applied, or None where prompts are sent as raw text.
+    ``chat_template`` the SHA-256 of the template that was applied, or None where prompts are sent as raw text;
+    ``inferred`` what a server was found to take, by requests of a few tokens, in words; ``cautions`` what of it changes
+    the meaning of the numbers.
     """
 
     engine: str
@@ -182,6 +184,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     token_stats: Literal["exact", "bounds", "none"]
     dtype: str
     device: str
+    inferred: dict[str, str] = {}
+    cautions: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -296,14 +300,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
-
-    ``warnings``: what a reader must know before believing the numbers, one line each.
-    """
+    """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read."""
 
     schema: int
     run: dict[str, Any]
     problems: list[dict[str, Any]]
     estimates: list[Estimate]
     quality: dict[str, float | None]
-    warnings: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ __all__ = [
     "describe",
     "gold_response",
     "golds_of",
+    "is_shipped",
     "join_parameters",
     "list_tasks",
     "load_task",
@@ -130,6 +131,11 @@ def list_tasks() -> list[str]:
     return sorted(file.stem for file in task_folder().glob("*.py") if not file.stem.startswith("_"))
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a name, its parameters left aside, is that of a shipped task and no path."""
+    return name.partition(":")[0] in list_tasks()
+
+
 def read_task(name: str) -> tuple[Task, Path]:
     """A shipped task by name, or a user's own by path (``./my_task.py``), without its problems.
 
@@ -137,7 +143,11 @@ def read_task(name: str) -> tuple[Task, Path]:
     file does not hold a task or takes no such parameters.
     """
     file, parameters = _task_file(name)
-    if not file.is_file():
+    try:
+        is_there = file.is_file()
+    except OSError as error:
+        raise TaskError(f"{name[:100]}: {error.strerror or error}") from error
+    if not is_there:
         raise TaskError(f"{file}: no such task file")
     module = _import_file(file)
     task = getattr(module, "TASK", None) if parameters is None else _make_task(module, file, parameters)
@@ -301,7 +311,7 @@ def _task_file(name: str) -> tuple[Path, str | None]:
     plain, colon, parameters = name.partition(":")
     if not (plain.endswith(".py") or "/" in plain):
         file = task_folder() / f"{plain}.py"
-        if not file.is_file():
+        if plain not in list_tasks():
             raise UnknownName("task", plain, list_tasks(), "Your own task: --task ./my_task.py")
         return file, parameters if colon else None
     path, with_parameters, parameters = name.partition(".py:")

@@ -15,7 +15,7 @@ def to_problem(row: Row) -> Problem:
 
 TASK = Task(
     name="aime24",
-    version="1",
+    version="2",
     summary="AIME 2024, both papers: 30 problems, integer answers from 0 to 999.",
     source=HubDataset(
         path="HuggingFaceH4/aime_2024",
@@ -30,6 +30,8 @@ TASK = Task(
     cases=(
         Case("So the walk takes $\\boxed{204}$ minutes.", "correct", "aime24-60"),
         Case("\\boxed{0204}", "correct", "aime24-60"),
+        Case("\\boxed{m+n = 204}", "correct", "aime24-60"),
+        Case("\\boxed{204 \\text{ or } 205}", "wrong", "aime24-60"),
         Case("\\boxed{205}", "wrong", "aime24-60"),
         Case("The answer is 204.", "no_answer", "aime24-60"),
     ),

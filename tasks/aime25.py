@@ -17,7 +17,7 @@ def to_problem(row: Row) -> Problem:
 
 TASK = Task(
     name="aime25",
-    version="1",
+    version="2",
     summary="AIME 2025, both papers: 30 problems, integer answers from 0 to 999.",
     source=HubDataset(
         path="math-ai/aime25",

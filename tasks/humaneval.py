@@ -39,7 +39,7 @@ def check(candidate):
 
 TASK = Task(
     name="humaneval",
-    version="1",
+    version="2",
     summary="HumanEval: 164 Python functions from signature and docstring, judged by hidden unit tests.",
     source=HubDataset(
         path="openai/openai_humaneval",
@@ -55,6 +55,11 @@ TASK = Task(
     cases=(
         Case(f"Sorting brings close ones together.\n```python\n{_RIGHT}```", "correct", "HumanEval/0"),
         Case(_RIGHT, "correct", "HumanEval/0"),
+        Case(
+            f"```python\n{_RIGHT}```\nFor example:\n```python\nprint(has_close_elements([1.0, 2.0], 0.5))\n```",
+            "correct",
+            "HumanEval/0",
+        ),
         Case(
             "    return any(\n        abs(a - b) < threshold\n"
             "        for i, a in enumerate(numbers) for b in numbers[:i]\n    )",

@@ -9,6 +9,9 @@ pinned: it takes the data to compute, and the files were not at hand when this t
 set scripts, so the files are read as they are; a mirror is a folder ``livecodebench`` of these files in the data folder.
 Private tests come as a compressed pickle of one text: unpickling can run code, so anything but plain values is refused.
 
+The verifier judges as LiveCodeBench's own grader does (`rlvr_bench.verifiers.livecode` says what was taken from which version),
+but takes the block of a response that defines what the tests need, where that grader takes the last one.
+
 There are no reference solutions, hence no gold answers: a problem's ``answer`` is the digest of its tests.
 """
 
@@ -190,15 +193,13 @@ def make_task(parameters: str) -> Task:
     )
     return Task(
         name=f"livecodebench:{parameters}",
-        version="1",
+        version="2",
         summary=f"LiveCodeBench {parameters}: {source.rows:,} competition programs judged by hidden tests.",
         source=source,
         prompt="python-program",
         verifier="code",
-        options={
-            "test_s": 6.0,
-            "sample_s": 240.0,
-        },  # LiveCodeBench's own limit for a test, and room for forty slow ones
+        # LiveCodeBench's own limit for a test. Its limit for a sample grows with the tests, 7 s for each; ours is one.
+        options={"test_s": 6.0, "sample_s": 900.0},
         gold=None,
         sampling=SamplingParameters(max_tokens=16384),
         cases=CASES if VERSIONS[-1] in source.files else (),

@@ -63,7 +63,7 @@ def remove_Occ(s, ch):
 
 TASK = Task(
     name="mbpp",
-    version="1",
+    version="2",
     summary="MBPP test: 500 short Python programs, the three tests shown in the prompt.",
     source=HubDataset(
         path="google-research-datasets/mbpp",

@@ -248,8 +248,9 @@ def test_verdicts_are_audited(tmp_path: Path) -> None:
         str(tmp_path / "runs"),
     )
     folder = str(tmp_path / "runs" / "fake-0.5" / "sums")
-    found = json.loads(run("grade", folder, "--audit", "20", "--json").stdout)["audit"]
+    own = ("--task", str(tmp_path / "sums.py"))
+    found = json.loads(run("grade", folder, *own, "--audit", "20", "--json").stdout)["audit"]
     assert (found["sample"], found["disagree"]) == (20, 0)
     card = json.loads(run("score", folder, "--json").stdout)
     assert card["quality"]["audit_disagreement_rate"] == 0.0
-    assert "audit of 20 of" in run("grade", folder, "--audit", "20").stdout
+    assert "audit of 20 of" in run("grade", folder, *own, "--audit", "20").stdout

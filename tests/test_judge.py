@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError, RunError
 from rlvr_bench.grading import grade_run
+from rlvr_bench.pipeline import judging as verb
 from rlvr_bench.pipeline.judging import JudgeOptions, judge
 from rlvr_bench.records import Estimate, Problem, StoppingRule
 from rlvr_bench.scorers.cot import cot_pass_at_k
@@ -160,7 +160,7 @@ def test_what_a_judge_raised_is_stored_as_its_reply(run: Run, tmp_path: Path) ->
     )
     judging = judge(run.path, JudgeOptions(judge=f"{file}:sound"))
     assert (judging.valid, judging.invalid, judging.error) == (0, 0, 20)
-    tables = ShardFolder(run.path / "judgements" / judging.folder, pa.schema([])).read(["votes", "replies"])
+    tables = ShardFolder(run.path / "judgements" / judging.folder, verb._SCHEMA).read(["votes", "replies"])
     rows = [(row["votes"], *row["replies"]) for table in tables for row in table.to_pylist()]
     assert sorted(rows) == sorted(
         [(["error"], "ValueError: which half?")] * 4

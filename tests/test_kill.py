@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from rlvr_bench import pipeline
+from rlvr_bench.pipeline import GradeOptions, SampleOptions
 from rlvr_bench.store import open_run
 from tests.conftest import require
 
@@ -96,6 +99,64 @@ def test_ten_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     assert kept[0] == kept[1]
     curves = [[e for e in card["estimates"] if e["name"] in ("pass@k", "unsolved")] for card in cards]
     assert curves[0] == curves[1]
+
+
+def other(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "rlvr_bench", *arguments]
+
+
+def kill_after(command: list[str], seconds: float) -> bool:
+    """Start a command and kill it after so long; returns whether it was still running."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(seconds)
+    alive = process.poll() is None
+    process.kill()
+    process.wait()
+    return alive
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What a folder holds in the end; what a kill leaves beside it has a name that begins with a dot."""
+    found = (file for file in folder.rglob("*") if file.is_file())
+    plain = (file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in plain if file.name != "lock"}
+
+
+@pytest.mark.parametrize("verb", ["score", "report", "leaderboard", "import"])
+def test_a_kill_leaves_what_was_there_or_all_of_what_comes(tmp_path: Path, verb: str) -> None:
+    """Kills over the whole length of a command: after each, every file is the old one or the new one."""
+    out, rng = tmp_path / "runs", random.Random(verb)
+    options = SampleOptions(n=16, limit=100, out=out)
+    run, _ = pipeline.evaluate("fake:0.3", "double_countdown", options, GradeOptions(workers=1))
+    (tmp_path / "counts.csv").write_text("problem_id,n,c\n" + "".join(f"p{i},64,{i % 65}\n" for i in range(500)))
+    made = tmp_path / "made"
+    made.mkdir()
+    made_by = command = {
+        "score": other("score", str(run), "--k", "1,2,3"),
+        "report": other("report", str(run), "--html", str(made / "page.html")),
+        "leaderboard": other("leaderboard", str(run), "--csv", str(made / "board.csv")),
+        "import": other(
+            "import", str(tmp_path / "counts.csv"), "--model", "m", "--task", "t", "--out", str(made / "runs")
+        ),
+    }[verb]
+    before = files(tmp_path)
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    length = time.monotonic() - began
+    after = files(tmp_path)
+    assert before != after
+    for _ in range(2):
+        shutil.rmtree(made)
+        made.mkdir()
+        (run / "scorecard.json").write_bytes(before["runs/fake-0.3/double_countdown/scorecard.json"])
+        kill_after(made_by, length * (0.4 + 0.6 * rng.random()))
+        for name, content in files(tmp_path).items():
+            assert content in (before.get(name), after.get(name)), name
+        if verb == "import" and (run_there := made / "runs" / "m" / "t").exists():
+            assert run_there.joinpath("manifest.json").exists()  # a whole run, which the last step may not have scored
+            command = other("score", str(run_there))
+    subprocess.run(command, check=True, capture_output=True)
+    assert files(tmp_path) == after
 
 
 @pytest.mark.vllm

@@ -178,7 +178,7 @@ TASK = Task(name="mine", version="{version}", summary="s", prompt="raw", verifie
     run, first = pipeline.evaluate("fake:1", str(task), options(tmp_path / "runs", n=8))
     assert estimates(first, "pass@k")[1] == 1.0
     task.write_text(source.format(accepted="no", version="1"))  # the file's content counts, version or not
-    _, flips = pipeline.grade(run, GradeOptions(workers=1))
+    _, flips = pipeline.grade(run, GradeOptions(workers=1), task=str(task))
     assert flips == [("a", i, "correct", "wrong") for i in range(8)]
     assert estimates(pipeline.score(run), "pass@k")[1] == 0.0
 

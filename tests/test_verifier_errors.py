@@ -81,22 +81,22 @@ def test_evaluate_grade_and_the_report_say_what_the_verifier_raised(
     assert lines(out, "warning: ") == [f"warning: {warning}" for warning in warnings]
     assert lines(out, "verifier errors: ") == [f"verifier errors: 4 x {SAID} (for one, on p3)"]
     card = json.loads((run / "scorecard.json").read_text())
-    assert card["warnings"] == warnings
+    assert card["run"]["warnings"] == warnings
     assert card["quality"]["error_rate"] == pytest.approx(0.02)
-    assert run_verb("grade", str(run)) == 0
+    assert run_verb("grade", str(run), "--task", str(file)) == 0
     again = capsys.readouterr().out
     assert lines(again, "warning: ") + lines(again, "verifier errors: ") == lines(out, "warning: ") + lines(
         out, "verifier errors: "
     )
     report([run], tmp_path / "page.html")
-    assert "warning: every verdict on p3 is an error" in (tmp_path / "page.html").read_text()
+    assert "every verdict on p3 is an error" in (tmp_path / "page.html").read_text()
 
     make_task(tmp_path)  # mended
-    assert run_verb("grade", str(run)) == 0
+    assert run_verb("grade", str(run), "--task", str(file)) == 0
     mended = capsys.readouterr().out
     assert lines(mended, "4 verdicts changed")
     assert not lines(mended, "warning") + lines(mended, "verifier errors")
-    assert pipeline.score(run).warnings == ()
+    assert not pipeline.score(run).run["warnings"]
 
 
 def stored(tmp_path: Path, golds: list[str], texts: list[str], **changed: Any) -> Run:

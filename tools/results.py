@@ -32,6 +32,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 TASK = "double_countdown"
 N, N_EXTRA = 1024, 256
+# results/ was drawn with seeds that leave the model out; with these it comes out the same to the count.
+SCHEME = ("--seed-scheme", "1")
 SEEDS = (1, 2)
 _MAIN = (
     *("base", "sft", "grpo", "rft", "clip-higher", "pass-at-k", "position-shaping", "rft-rbf", "grpo-entropy"),
@@ -101,15 +103,15 @@ def evaluate(work: Path, job: Job) -> Path:
         name, _, seed = job.label.rpartition("-s")
         train(work, name, int(seed))
     engine = "auto" if job.label == "guess" else "transformers"
-    arguments = ("--model", job.model, "--task", TASK, "-n", str(job.n), "--seed", str(job.seed), "--engine", engine)
-    _rlvr_bench(work, "evaluate", *arguments, "--out", "runs", "--workers", "1")
+    arguments = ("--model", job.model, "--task", TASK, "-n", str(job.n), "--seed", str(job.seed), *SCHEME)
+    _rlvr_bench(work, "evaluate", *arguments, "--engine", engine, "--out", "runs", "--workers", "1")
     slug = job.model.replace("zoo:", "zoo-").replace("/", "--")
     return work / "runs" / slug / TASK
 
 
 def write_analyses(work: Path) -> None:
     """results/rescore.json (where probability moved from base to grpo) and interventions.json (which tokens decide)."""
-    drawn = ("--task", TASK, "-n", "32", "--seed", "71", "--token-stats", "full", "--engine", "transformers")
+    drawn = ("--task", TASK, "-n", "32", "--seed", "71", *SCHEME, "--token-stats", "full", "--engine", "transformers")
     _rlvr_bench(work, "evaluate", "--model", "zoo:base", "--model", "zoo:grpo", *drawn, "--out", "traces")
     run = Path("traces") / "zoo-grpo" / TASK
     _rlvr_bench(work, "rescore", str(run), "--model", "zoo:base", "--exact-kl")

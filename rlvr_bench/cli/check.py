@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from rlvr_bench.cli.options import read_place
+from rlvr_bench.cli.terminal import Terminal, write_json, write_out
 from rlvr_bench.errors import BadArgument, StorageError
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def check(
         raise BadArgument("--against", "none", "name a baseline, or set `against` in [tool.rlvr-bench.check]")
     options = _options(settings, level=level, max_error_rate=max_error_rate, new_problems=new_problems, allow=allow)
     if update:
-        show_accepted(Console(), regression.accept(runs, baselines, options.max_error_rate))
+        show_accepted(Terminal(), regression.accept(runs, baselines, options.max_error_rate))
         return
     drops, rises = split_rule("--max-drop", max_drop or []), split_rule("--max-rise", max_rise or [])
     if not drops and not rises:
@@ -100,7 +99,7 @@ def check(
     found = regression.check(runs, baselines, drops, rises, options)
     strict = strict or settings.strict
     if json != Path("-"):
-        show_check(Console(), found, strict=strict)
+        show_check(Terminal(), found, strict=strict)
     _write(found, junit, json, strict=strict)
     if github:
         _tell_github(found, strict=strict)
@@ -139,7 +138,7 @@ def _write(found: Check, junit: Path | None, json: Path | None, *, strict: bool)
     if json is not None:
         content = msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
         if json == Path("-"):
-            sys.stdout.write(content.decode())
+            write_json(content)
         else:
             _to_file(json, content)
 
@@ -150,7 +149,7 @@ def _tell_github(found: Check, *, strict: bool) -> None:
     file = os.environ.get("GITHUB_STEP_SUMMARY")
     if not file:
         raise BadArgument("--github", "GITHUB_STEP_SUMMARY is not set", "it works inside GitHub Actions, which sets it")
-    sys.stdout.write("".join(f"{line}\n" for line in workflow_commands(found, strict=strict)))
+    write_out("".join(f"{line}\n" for line in workflow_commands(found, strict=strict)))
     _to_file(Path(file), summary(found).encode(), add=True)
 
 

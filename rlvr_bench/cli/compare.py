@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, Budgets, read_budgets, read_place
+from rlvr_bench.cli.terminal import Terminal
 
 __all__ = ["register"]
 
@@ -40,4 +40,4 @@ def compare(runs: Runs, k: Budgets = None, allow: Allow = None, as_json: AsJson 
     if as_json:
         print_json(found)
     else:
-        show_comparison(Console(), found, every_k=ks is not None)
+        show_comparison(Terminal(), found, every_k=ks is not None)

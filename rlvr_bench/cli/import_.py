@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rlvr_bench.cli.messages import STDERR
 from rlvr_bench.cli.options import AsJson, Out
+from rlvr_bench.cli.terminal import Terminal, write_json
 
 __all__ = ["register"]
 
@@ -52,16 +51,17 @@ def import_(
     """Read another program's rollouts, or counts in a CSV file, into a run, and score it."""
     import msgspec
 
+    from rlvr_bench.cli.progress import Bars
     from rlvr_bench.cli.show import show_scorecard
     from rlvr_bench.pipeline.importing import ImportOptions, import_run
 
     options = ImportOptions(model=model, task=task, format=format_, verdict=verdict, regrade=regrade, out=out)
-    with STDERR.status("reading, checking and scoring"):
-        imported = import_run(files, options)
+    with Bars() as bars:
+        imported = import_run(files, options, progress=bars)
     if as_json:
         content = msgspec.json.encode(imported, enc_hook=str)
-        sys.stdout.write(msgspec.json.format(content, indent=1).decode() + "\n")
+        write_json(msgspec.json.format(content, indent=1) + b"\n")
         return
     for note in imported.notes:
         STDERR.print(f"note: {note}", markup=False, soft_wrap=True)
-    show_scorecard(Console(), imported.scorecard, imported.run)
+    show_scorecard(Terminal(), imported.scorecard, imported.run)

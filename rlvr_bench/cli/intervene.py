@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments
+from rlvr_bench.cli.options import AsJson, DataDir, OwnTask, RunPath, Timeout, Workers, engine_arguments
+from rlvr_bench.cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,8 @@ def intervene(
     seed: Seed = 0,
     name: Name = None,
     model: RunModel = None,
+    task: OwnTask = None,
+    data_dir: DataDir = None,
     engine: Engine = "auto",
     engine_arg: EngineArg = None,
     workers: Workers = None,
@@ -69,6 +72,8 @@ def intervene(
         seed=seed,
         name=name,
         model=model,
+        task=task,
+        data_dir=data_dir,
         engine=engine,
         engine_args=engine_arguments(engine_arg or []),
     )
@@ -78,7 +83,7 @@ def intervene(
     if as_json:
         print_json(found)
     else:
-        _show(Console(), found)
+        _show(Terminal(), found)
 
 
 def _show(console: Console, found: Interventions) -> None:
@@ -86,9 +91,11 @@ def _show(console: Console, found: Interventions) -> None:
 
     design = found.design
     console.print(
-        f"[bold]{found.model}[/] on [bold]{design.task}[/]: {found.n_sites:,} tokens swapped ({design.swap}), "
-        f"{design.repeats} continuations with and without; accuracy of the continuations",
-        highlight=False,
+        styled(
+            *((found.model, "bold"), " on ", (design.task, "bold")),
+            f": {found.n_sites:,} tokens swapped ({design.swap}), {design.repeats} continuations with and without; ",
+            "accuracy of the continuations",
+        )
     )
     rows = [_row(effect, design.strata) for effect in found.effects]
     columns = [*design.strata, "tokens", "kept", "swapped", "effect", "95% interval", "p (Holm)"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments
+from rlvr_bench.cli.terminal import Terminal, write_json
 
 if TYPE_CHECKING:
     from rlvr_bench.pipeline.judging import Judging
@@ -56,13 +56,13 @@ def judge(
     grading = options_of(timeout_s=timeout) if workers is None else options_of(timeout_s=timeout, workers=workers)
     with Bars() as bars:
         found = judge_run(run, options, grading, bars)
-    scorecard = pipeline.score(run)
+        scorecard = pipeline.score(run, progress=bars)
     estimates = [each for each in scorecard.estimates if each.name in ("cot_pass@k", "valid_reasoning")]
     if as_json:
         content = msgspec.json.encode({"judging": found, "estimates": estimates})
-        sys.stdout.write(msgspec.json.format(content, indent=1).decode() + "\n")
+        write_json(msgspec.json.format(content, indent=1) + b"\n")
     else:
-        _show(Console(), found, scorecard, estimates)
+        _show(Terminal(), found, scorecard, estimates)
 
 
 def _show(console: Console, found: Judging, scorecard: Scorecard, estimates: list[Estimate]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rlvr_bench.cli.options import read_budgets, read_place
+from rlvr_bench.cli.terminal import Terminal, write_out
 from rlvr_bench.errors import BadArgument
 
 __all__ = ["register"]
@@ -72,7 +71,7 @@ def leaderboard(
     if parquet is not None:
         _write(parquet, leaderboards.parquet_bytes(found.rows, found.ks))
     if STDOUT not in (markdown, json):
-        show_leaderboard(Console(), found)
+        show_leaderboard(Terminal(), found)
 
 
 def _about(texts: list[str]) -> dict[tuple[str, str], str]:
@@ -91,7 +90,7 @@ def _write(file: Path, content: bytes) -> None:
     from rlvr_bench.store.places import write_atomically
 
     if file == STDOUT:
-        sys.stdout.write(content.decode())
+        write_out(content.decode())
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, content)

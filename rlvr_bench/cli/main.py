@@ -25,6 +25,7 @@ from rlvr_bench.cli.options import (
     DryRun,
     Model,
     Models,
+    OwnTask,
     RunPath,
     TaskName,
     TaskNames,
@@ -34,7 +35,8 @@ from rlvr_bench.cli.options import (
     draws,
     read_budgets,
 )
-from rlvr_bench.errors import RlvrBenchError
+from rlvr_bench.cli.terminal import Terminal, say
+from rlvr_bench.errors import RlvrBenchError, visible
 
 __all__ = ["app", "main"]
 
@@ -104,7 +106,7 @@ def evaluate(
     for result in results:
         if result.error is not None:
             where = "" if len(results) == 1 else f"{result.model} on {result.task}: "
-            sys.stderr.write(f"rlvr-bench: {where}{result.error}\n")
+            say(f"rlvr-bench: {where}{result.error}")
     if errors:
         raise typer.Exit(2)
 
@@ -123,6 +125,8 @@ def sample(model: Model, task: TaskName, options: Any, as_json: AsJson = False) 
 @app.command()
 def grade(
     run: RunPath,
+    task: OwnTask = None,
+    data_dir: DataDir = None,
     workers: Workers = None,
     timeout: Timeout = 5.0,
     allow_unsafe_code: Unsafe = False,
@@ -135,7 +139,7 @@ def grade(
 
     options = _grade_options(workers, timeout, allow_unsafe_code)
     with _bars() as bars:
-        grading, flips = pipeline.grade(run, options, bars)
+        grading, flips = pipeline.grade(run, options, bars, task, data_dir)
     found = pipeline.audit(run, audit, options) if audit else None
 
     def show(console: Console) -> None:
@@ -152,7 +156,8 @@ def score(run: RunPath, k: Budgets = None, as_json: AsJson = False) -> None:
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_scorecard
 
-    scorecard = pipeline.score(run, None if k is None else read_budgets(k))
+    with _bars() as bars:
+        scorecard = pipeline.score(run, None if k is None else read_budgets(k), bars)
     _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
 
 
@@ -201,12 +206,12 @@ def tasks_validate(
     if as_json:
         _result(as_json, payload, _nothing)
     else:
-        Console().print(title, highlight=False)
+        Terminal().print(title, highlight=False)
         for message, count in Counter(item.message for item in found).most_common(5):
             if count > 1:
-                Console().print(f"{count:,} x {message}", highlight=False, markup=False, soft_wrap=True)
+                Terminal().print(f"{count:,} x {visible(message)}", highlight=False, markup=False, soft_wrap=True)
         if found:
-            show_table(Console(), "", ["where", "what is wrong"], rows)
+            show_table(Terminal(), "", ["where", "what is wrong"], rows)
     if found:
         raise typer.Exit(2)
 
@@ -262,10 +267,10 @@ def main(argv: list[str] | None = None) -> None:
     try:
         app(args=argv)
     except RlvrBenchError as error:
-        sys.stderr.write(f"rlvr-bench: {error}\n")
+        say(f"rlvr-bench: {error}")
         sys.exit(2)
     except Interrupted:
-        sys.stderr.write("rlvr-bench: stopped. What was drawn is kept: the same command goes on from there.\n")
+        say("rlvr-bench: stopped. What was drawn is kept: the same command goes on from there.")
         sys.exit(130)
 
 
@@ -294,7 +299,7 @@ def _result(as_json: bool, payload: object, show: Callable[[Console], None]) -> 
     if as_json:
         print_json(payload)
     else:
-        show(Console())
+        show(Terminal())
 
 
 def _reporter(bars: Any) -> Callable[[Any], None]:
@@ -304,7 +309,7 @@ def _reporter(bars: Any) -> Callable[[Any], None]:
     def report(result: Any) -> None:
         bars.pause()
         if result.scorecard is not None:
-            show_scorecard(Console(), result.scorecard, result.run)
+            show_scorecard(Terminal(), result.scorecard, result.run)
 
     return report
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-import sys
 
-from rich.console import Console
+from rlvr_bench.cli.terminal import Terminal, write_json
 
 __all__ = ["STDERR", "MessageHandler", "print_json"]
 
-STDERR = Console(stderr=True, highlight=False)
+STDERR = Terminal(stderr=True)
 
 
 class MessageHandler(logging.Handler):
     """Prints each message through the console that the progress bars use."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        STDERR.print(self.format(record), markup=False, soft_wrap=True)
+        text = self.format(record)
+        ours = record.name.partition(".")[0] == "rlvr_bench"
+        mark = "warning: " if ours and record.levelno >= logging.WARNING and not text.startswith("warning:") else ""
+        STDERR.print(mark + text, markup=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
     """Print a result of the library on standard output; paths become text."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1).decode() + "\n")
+    write_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1) + b"\n")

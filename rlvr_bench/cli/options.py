@@ -24,6 +24,7 @@ __all__ = [
     "Model",
     "Models",
     "Out",
+    "OwnTask",
     "RunPath",
     "TaskName",
     "TaskNames",
@@ -50,6 +51,9 @@ MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible
 TASK_HELP = "Task name, or path of your own: ./my_task.py."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 TaskName = Annotated[str, typer.Option("--task", "-t", help=TASK_HELP)]
+OwnTask = Annotated[
+    str | None, typer.Option("--task", "-t", help="File of the run's task, where it is not a shipped one.")
+]
 Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
 TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]
 Budgets = Annotated[str | None, typer.Option("--k", help="Budgets, such as 1,16,256. Default: powers of two, and n.")]
@@ -62,6 +66,9 @@ Limit = Annotated[int | None, typer.Option(help="Only the first so many problems
 OUT_HELP = "Folder of runs, or an address such as s3://bucket/runs; this one goes to OUT/<model>/<task>."
 Out = Annotated[Path, typer.Option(help=OUT_HELP, parser=read_place, metavar="<path>")]
 Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
+SeedScheme = Annotated[
+    int | None, typer.Option(help="2: seeds cover the model (new runs); 1: they do not, as in runs of older versions.")
+]
 Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
 TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
 TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
@@ -97,6 +104,7 @@ def _sampling(
     limit: Limit = None,
     out: Out = Path("runs"),
     seed: Seed = 0,
+    seed_scheme: SeedScheme = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     top_k: TopK = None,

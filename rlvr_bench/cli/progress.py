@@ -1,39 +1,54 @@
-"""A rich progress bar for the stages of the pipeline."""
+"""Progress for people: bars in a terminal, one line that is rewritten in a notebook, plain lines in a log."""
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rlvr_bench.cli.messages import STDERR
+from rlvr_bench.pipeline.progress import INTERVAL_S, Lines, Stage, duration
 
 __all__ = ["Bars"]
 
+_WIDTH = 20  # characters of the notebook's bar
+_REDRAWN_S = 0.2
+
 
 class Bars:
-    """Shows one bar per stage on standard error: rollouts done, rate, time left."""
+    """Shows the stages of ``evaluate``, ``sample``, ``grade`` and the others on standard error: pass it as ``progress``.
 
-    def __init__(self) -> None:
+    In a terminal one bar per stage, in a notebook one line that is rewritten, elsewhere a plain line every
+    ``interval_s`` seconds and at the start and end of each stage: what is done, of how much, tokens a second, rollouts
+    verified, problems solved, time left. A context manager; ``with`` is not needed where nothing is printed afterwards.
+    """
+
+    def __init__(self, *, interval_s: float = INTERVAL_S) -> None:
+        self._bars = _is_terminal()
+        self._lines = None if self._bars else Strip() if _is_notebook() else Lines(_say, interval_s=interval_s)
         self._progress = self._fresh()
         self._stage: TaskID | None = None
         self._tokens, self._began = 0, 0.0
 
     def _fresh(self) -> Progress:
         return Progress(
-            TextColumn("{task.description:>6}"),
+            TextColumn("{task.description:>6}", markup=False),
             BarColumn(bar_width=10),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
-            TextColumn("{task.fields[rate]}"),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=STDERR,
+            disable=not self._bars,
         )
 
     def pause(self) -> None:
         """Leave the bars as they are and go on below: a result is about to be printed."""
-        self._progress.stop()
+        self.end()
+        self._stop()
         if self._stage is not None:
             self._progress, self._stage = self._fresh(), None
 
@@ -42,8 +57,11 @@ class Bars:
         self._tokens, self._began = 0, time.monotonic()
         self._progress.start()
         self._stage = self._progress.add_task(stage, total=total, completed=done, rate="", note="", unit=unit)
+        if self._lines is not None:
+            self._lines.start(stage, total, done, unit)
 
     def advance(self, rollouts: int, tokens: int = 0) -> None:
+        """So many more are done."""
         if self._stage is None:
             return
         self._tokens += tokens
@@ -51,40 +69,124 @@ class Bars:
         elapsed = time.monotonic() - self._began
         if self._tokens and elapsed:
             self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tok/s")
+        if self._lines is not None:
+            self._lines.advance(rollouts, tokens)
 
     def verified(self, rollouts: int, solved: int) -> None:
         """Rollouts verified and problems solved so far, while sampling goes on."""
         if self._stage is not None:
             self._progress.update(self._stage, note=f"verified {rollouts:,}, solved {solved:,}")
+        if self._lines is not None:
+            self._lines.verified(rollouts, solved)
 
     def note(self, text: str) -> None:
         """How fast the replicas are, in place of the rate of all."""
         if self._stage is not None:
             self._progress.update(self._stage, rate=text)
+        if self._lines is not None:
+            self._lines.note(text)
 
     def lane(self, name: str) -> Bars:
         """A bar of its own among these, for one of several checkpoints that are drawn at once."""
-        return _Lane(self._progress, name)
+        return _Lane(self, name)
+
+    def end(self) -> None:
+        """The stage is over."""
+        if self._lines is not None:
+            self._lines.end()
 
     def __enter__(self) -> Bars:
         return self  # nothing is shown before the first stage starts: an error then stands alone
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._progress.stop()
+        self.end()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bars:  # or an empty line would go out
+            self._progress.stop()
 
 
 class _Lane(Bars):
     """One checkpoint's bar; it goes when the next stage begins."""
 
-    def __init__(self, progress: Progress, name: str) -> None:
+    def __init__(self, bars: Bars, name: str) -> None:
         super().__init__()
-        self._progress, self._name = progress, name
+        self._progress, self._name = bars._progress, name
+        self._lines = None if bars._lines is None else bars._lines.lane(name)
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
         if self._stage is not None:
             self._progress.remove_task(self._stage)
+        lines, self._lines = self._lines, None
         super().start(f"{self._name} {stage}", total, done, unit)
+        self._lines = lines
+        if lines is not None:
+            lines.start(stage, total, done, unit)
 
     def advance(self, rollouts: int, tokens: int = 0) -> None:
         self._progress.start()  # a result that was printed has stopped all bars
         super().advance(rollouts, tokens)
+
+
+class Strip(Lines):
+    """One line that is rewritten as the stage goes on, as a notebook shows it."""
+
+    def __init__(
+        self, write: Callable[[str], object] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(_say, interval_s=1.0, clock=clock)
+        self._put = write or (lambda text: (sys.stderr.write(text), sys.stderr.flush()))
+        self._shown, self._width = -_REDRAWN_S, 0
+
+    def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
+        """Begin a stage of which ``done`` of ``total`` is there already."""
+        super().start(stage, total, done, unit)
+        self._redraw()
+
+    def advance(self, rollouts: int, tokens: int = 0) -> None:
+        super().advance(rollouts, tokens)
+        if self._clock() - self._shown >= _REDRAWN_S:
+            self._redraw()
+
+    def tell(self) -> None:
+        self._redraw()
+
+    def end(self) -> None:
+        """The stage is over: what is shown of it stays, and what comes next goes below."""
+        if self._stage is not None:
+            self._redraw()
+            self._put("\n")
+        self._stage = None
+        self._ended.set()
+
+    def _say(self, stage: Stage, parts: list[str]) -> None:
+        """Start and end are seen in the strip itself."""
+
+    def _redraw(self) -> None:
+        if (stage := self._stage) is None:
+            return
+        now = self._shown = self._clock()
+        full = round(_WIDTH * stage.share)
+        left = stage.seconds_left(now)
+        times = f"{duration(now - stage.began)}" + (f", {duration(left)} left" if left else "")
+        figures = "".join(f", {figure}" for figure in stage.figures(now))
+        line = (
+            f"{stage.name} {stage.share:4.0%}|{'█' * full}{' ' * (_WIDTH - full)}| {stage.count()} [{times}{figures}]"
+        )
+        self._put("\r" + line.ljust(self._width))
+        self._width = len(line)
+
+
+def _say(line: str) -> None:
+    STDERR.print(line, markup=False, soft_wrap=True)
+
+
+def _is_terminal() -> bool:
+    """Whether someone watches: the console can be told that it is a terminal where it is none."""
+    return bool(getattr(sys.stderr, "isatty", lambda: False)()) and not STDERR.is_dumb_terminal
+
+
+def _is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    return type(sys.stderr).__module__.partition(".")[0] == "ipykernel"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, read_place
+from rlvr_bench.cli.terminal import Terminal
 
 __all__ = ["register"]
 
@@ -46,4 +46,4 @@ def report(
         return
     size = found.size_bytes / 2**20
     line = f"{found.html}: {found.runs} runs on {', '.join(found.tasks)}, {size:.1f} MiB"
-    Console().print(line, highlight=False, markup=False, soft_wrap=True)
+    Terminal().print(line, highlight=False, markup=False, soft_wrap=True)

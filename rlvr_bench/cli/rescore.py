@@ -9,6 +9,7 @@ from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, EngineArg, RunPath, engine_arguments
+from rlvr_bench.cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
     from rlvr_bench.analysis.shift_results import Rescoring, Stratum
@@ -55,7 +56,7 @@ def rescore(
     if as_json:
         print_json(found)
     else:
-        _show(Console(), found)
+        _show(Terminal(), found)
 
 
 _SHOWN = {
@@ -78,9 +79,11 @@ def _show(console: Console, found: Rescoring) -> None:
     from rlvr_bench.cli.show import show_table
 
     console.print(
-        f"[bold]{found.own.model}[/] (own) rescored under [bold]{found.other.model}[/] (other) on {found.task}: "
-        f"{found.n_problems:,} problems, {found.n_rollouts:,} rollouts, {found.n_tokens:,} tokens",
-        highlight=False,
+        styled(
+            *((found.own.model, "bold"), " (own) rescored under ", (found.other.model, "bold")),
+            f" (other) on {found.task}: {found.n_problems:,} problems, {found.n_rollouts:,} rollouts, ",
+            f"{found.n_tokens:,} tokens",
+        )
     )
     rows = [
         [name.replace("_", " "), *_numbers(estimate), meaning.format(threshold=found.threshold)]

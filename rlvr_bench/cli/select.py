@@ -10,6 +10,7 @@ from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, RunPath, read_place
+from rlvr_bench.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from rlvr_bench.pipeline.selecting import SelectionSummary
@@ -58,7 +59,7 @@ def select(
     if as_json:
         print_json(made)
     else:
-        _show(Console(), made)
+        _show(Terminal(), made)
 
 
 def _show(console: Console, made: SelectionSummary) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rlvr_bench.cli.compare import Allow
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
+from rlvr_bench.cli.terminal import Terminal, styled
 from rlvr_bench.errors import BadArgument
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def series(runs: Runs, steps: Steps = None, allow: Allow = None, as_json: AsJson
     if as_json:
         print_json(found)
     else:
-        _show(Console(), found)
+        _show(Terminal(), found)
 
 
 def _read_steps(text: str) -> list[int]:
@@ -68,9 +69,8 @@ _COLUMNS = {
 def _show(console: Console, found: TrainingSeries) -> None:
     from rlvr_bench.cli.show import show_table
 
-    console.print(
-        f"[bold]{found.task}[/]: {len(found.checkpoints)} checkpoints on {found.n_problems:,} problems", highlight=False
-    )
+    title = f": {len(found.checkpoints)} checkpoints on {found.n_problems:,} problems"
+    console.print(styled((found.task, "bold"), title))
     shown = _shown(found)
     rows = [
         [f"{point.step:,}", *(_cell(metric, i) for _, metric in shown)] for i, point in enumerate(found.checkpoints)

@@ -10,14 +10,15 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 
 from rlvr_bench.auditing import Audit
-from rlvr_bench.errors import in_one_line
+from rlvr_bench.cli.terminal import styled
+from rlvr_bench.errors import visible
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.scorers.guessing import NEGLIGIBLE
+from rlvr_bench.scorers.warnings import warnings_of
 from rlvr_bench.store.verdicts import ErrorCount, Grading
 
 __all__ = ["show_audit", "show_forecasts", "show_grading", "show_scorecard", "show_table"]
@@ -29,7 +30,7 @@ def show_table(console: Console, title: str, columns: list[str], rows: list[list
     for number, column in enumerate(columns):
         table.add_column(column, no_wrap=number == 0)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
 
 
@@ -37,9 +38,15 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     """What ``evaluate`` and ``score`` print: pass@k, the boundary, how the policy spreads, quality, and the files."""
     run = scorecard.run
     console.print(
-        f"[bold]{run['model']}[/] on [bold]{run['task']}[/]: {run['n_problems_drawn']} problems, "
-        f"{_span(run['n_min'], run['n_max'])} rollouts each, {_drawn_how(run)}",
-        highlight=False,
+        styled(
+            *(
+                (str(run["model"]), "bold"),
+                " on ",
+                (str(run["task"]), "bold"),
+                f": {run['n_problems_drawn']} problems, ",
+            ),
+            f"{_span(run['n_min'], run['n_max'])} rollouts each, {_drawn_how(run)}",
+        )
     )
     guesses = _guesses(scorecard.estimates)
     rows = [_pass_row(e, guesses.get(e.k)) for e in _shown_curve(scorecard.estimates)]
@@ -47,7 +54,7 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     show_table(console, "", ["", "value", "95% interval", ""], rows)
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
     errors = msgspec.convert(run["grading"].get("errors", []), list[ErrorCount])
-    _show_errors(console, scorecard.warnings, errors)
+    _show_errors(console, warnings_of(scorecard.run, scorecard.quality), errors)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
@@ -108,7 +115,7 @@ def _show_errors(console: Console, warnings: Sequence[str], errors: Sequence[Err
             f"verifier errors: {error.verdicts:,} x {said or 'no reason given'} (for one, on {error.problem_id})"
         )
     for line in lines:
-        console.print(escape(in_one_line(line, 400)), highlight=False, soft_wrap=True)
+        console.print(visible(line)[:1000], highlight=False, markup=False, soft_wrap=True)
 
 
 def _drawn_how(run: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from string import ascii_uppercase
 from rich.console import Console
 from rich.table import Table
 
+from rlvr_bench.cli.terminal import styled
 from rlvr_bench.comparison import BoundaryChange, Comparison, Difference, NullSize, PairComparison
 
 __all__ = ["show_comparison"]
@@ -18,7 +19,7 @@ _LISTED = 8
 def show_comparison(console: Console, found: Comparison, *, every_k: bool = False) -> None:
     """What ``compare`` prints: the runs by letter, then each run against the first. ``every_k``: no budget is left out."""
     letters = _letters(found)
-    console.print(f"[bold]{found.task}[/]: {found.n_problems:,} problems", highlight=False)
+    console.print(styled((found.task, "bold"), f": {found.n_problems:,} problems"))
     for run in found.runs:
         rollouts = f"{run.n_min:,}" if run.n_min == run.n_max else f"{run.n_min:,} to {run.n_max:,}"
         line = f"{letters[run.label]}  {run.label}  ({rollouts} rollouts each)"

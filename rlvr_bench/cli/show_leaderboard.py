@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rlvr_bench.cli.terminal import styled
 from rlvr_bench.leaderboards import Leaderboard, Row
 
 __all__ = ["show_leaderboard"]
@@ -63,7 +64,7 @@ def _name(row: Row) -> Text:
     about = [str(row["method"])] if row["method"] is not None else []
     about += [f"step {row['step']}"] if row["step"] is not None else []
     about += [f"with {row['tools']}"] if row["tools"] is not None else []
-    text = Text(" ".join(str(row["model"]).split()))
+    text = styled(" ".join(str(row["model"]).split()))
     return text.append(f"\n{', '.join(about)}", style="dim") if about else text
 
 

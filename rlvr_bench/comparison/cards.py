@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rlvr_bench import stats
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import Scorecard, StoppingRule
+from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorers.solve_rate import pass_under_rule
 
 __all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "read_card"]
@@ -23,6 +24,10 @@ IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256"
 GRADING = ("verifier", "version", "options")
 # Two runs may well differ in these, and who reads the result should know.
 TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
+# What two runs must share to be the very same draws.
+_DRAW = ("weights", "seed", "sampling", "tools", "engine_args", "seed_scheme")
+# Runs of older versions do not say with which engine arguments they were drawn.
+UNKNOWN = "unknown"
 
 
 class Incomparable(RunError):
@@ -198,15 +203,44 @@ def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> li
         if _differ(values):
             shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))
             notes.append(f"{name} differs: {shown}")
-    draws = [
-        (
-            card.run.get("weights"),
-            card.run.get("seed"),
-            msgspec.json.encode([card.run.get("sampling"), card.run.get("tools")]),
-        )
-        for _, card in cards
-        if card.run.get("seed") is not None  # an import does not know how it was drawn
+    return [*notes, *_argument_notes(cards, labels), *_stream_notes(cards, labels)]
+
+
+def _argument_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> Iterator[str]:
+    """Engine arguments that decide what is drawn: which differ, and of which run they are not known."""
+    known = [card.run.get("engine_args") for _, card in cards]
+    chosen = [deciding(arguments) if isinstance(arguments, dict) else None for arguments in known]
+    for name in dict.fromkeys(name for arguments in chosen for name in arguments or ()):
+        values = [UNKNOWN if arguments is None else arguments.get(name) for arguments in chosen]
+        if _differ(values):
+            shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))
+            yield f"engine argument {name} differs: {shown}"
+    unsaid = [
+        label
+        for label, (_, card), arguments in zip(labels, cards, chosen, strict=True)
+        if arguments is None and not card.run.get("imported")
     ]
-    if len(set(draws)) < len(draws):
-        notes.append("two runs have the same weights, sampling and seed: they are one run, not two independent ones")
-    return notes
+    if unsaid:
+        yield f"engine arguments are {UNKNOWN} of {', '.join(unsaid)}: drawn by an older version, which did not keep them"
+
+
+def _stream_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> Iterator[str]:
+    """Runs that are not independent draws; an import does not know how it was drawn."""
+    drawn = [
+        (label, card.run) for label, (_, card) in zip(labels, cards, strict=True) if card.run.get("seed") is not None
+    ]
+    whole = [msgspec.json.encode([run.get(name) for name in _DRAW]) for _, run in drawn]
+    if len(set(whole)) < len(whole):
+        yield "two runs have the same weights, sampling and seed: they are one run, not two independent ones"
+    streams: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for label, run in drawn:
+        if run.get("seed_scheme", 1) == 1:
+            by_weights = streams.setdefault((str(run.get("task")), str(run["seed"])), {})
+            by_weights.setdefault(str(run.get("weights")), []).append(label)
+    for (_, seed), by_weights in streams.items():
+        if len(by_weights) > 1:
+            names = ", ".join(label for group in by_weights.values() for label in group)
+            yield (
+                f"{names} were drawn from the same random numbers (seed {seed}, by an older version whose seeds leave the "
+                "model out): their rollouts are not independent, so that differences expected by chance are smaller than shown"
+            )

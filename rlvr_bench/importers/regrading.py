@@ -9,7 +9,7 @@ from rlvr_bench.errors import RunError, UnknownName
 from rlvr_bench.store.run import Run
 from rlvr_bench.task import LoadedTask, Task, read_task, validate
 
-__all__ = ["check_gradable", "known_task", "named_task"]
+__all__ = ["check_gradable", "check_responses", "named_task"]
 
 
 def named_task(name: str) -> tuple[Task, Path] | None:
@@ -22,13 +22,27 @@ def named_task(name: str) -> tuple[Task, Path] | None:
         return None
 
 
-def known_task(run: Run) -> bool:
-    """Whether the run's task is one of ours: always, but for imports under another name."""
-    return run.manifest.imported is None or bool(run.manifest.task_file)
+def check_gradable(run: Run, loaded: LoadedTask) -> None:
+    """Raises RunError where an import cannot be graded with this task, saying what it lacks; other runs pass."""
+    origin = run.manifest.imported
+    if origin is None:
+        return
+    task, problems = loaded.task, loaded.problems
+    if task.gold is None:
+        raise RunError(f"{run.path}: task {task.name!r} judges by tests, which an import does not hold")
+    if lacking := [problem.id for problem in problems if not problem.answer.strip()]:
+        raise RunError(f"{run.path}: {len(lacking)} problems have no gold answer ({', '.join(lacking[:3])})")
+    golds_only = dataclasses.replace(loaded, task=dataclasses.replace(task, cases=()))
+    refused = [found.where for found in validate(golds_only) if found.where.startswith("gold answer of ")]
+    if refused:
+        raise RunError(
+            f"{run.path}: the verifier of {task.name!r} does not accept {len(refused)} of {len(problems)} gold answers "
+            f"({refused[0]}): they are not in the form that this task reads"
+        )
 
 
-def check_gradable(run: Run) -> None:
-    """Raises RunError where an import cannot be graded here, saying what it lacks; other runs pass."""
+def check_responses(run: Run) -> None:
+    """Raises RunError where an import has nothing to grade, or says no task; other runs pass."""
     origin = run.manifest.imported
     if origin is None:
         return
@@ -38,17 +52,4 @@ def check_gradable(run: Run) -> None:
         raise RunError(
             f"{run.path}: its verdicts are those of {origin}. To grade it here, import it again with --task NAME, "
             "a task whose verifier reads these answers."
-        )
-    task, file = read_task(run.manifest.task_file)
-    problems = tuple(run.problems())
-    if task.gold is None:
-        raise RunError(f"{run.path}: task {task.name!r} judges by tests, which an import does not hold")
-    if lacking := [problem.id for problem in problems if not problem.answer.strip()]:
-        raise RunError(f"{run.path}: {len(lacking)} problems have no gold answer ({', '.join(lacking[:3])})")
-    loaded = LoadedTask(task=dataclasses.replace(task, cases=()), file=file, problems=problems, digest="")
-    refused = [found.where for found in validate(loaded) if found.where.startswith("gold answer of ")]
-    if refused:
-        raise RunError(
-            f"{run.path}: the verifier of {task.name!r} does not accept {len(refused)} of {len(problems)} gold answers "
-            f"({refused[0]}): they are not in the form that this task reads"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,30 +14,40 @@ from rlvr_bench.auditing import Audit, audit_run, read_audit
 from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_counts
-from rlvr_bench.importers.regrading import check_gradable, known_task
+from rlvr_bench.importers.regrading import check_gradable, check_responses
+from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
+from rlvr_bench.pipeline.cautions import report_cautions
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
+from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.judging import with_judgements
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
+from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
 from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
+from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
 from rlvr_bench.pipeline.scaling import Engines, Job
 from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
-from rlvr_bench.store import RunWriter, open_run, run_folder
+from rlvr_bench.scorers.warnings import warnings_of
+from rlvr_bench.store import RunWriter, open_run
+from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, current_grading
-from rlvr_bench.task import LoadedTask, golds_of, load_task, read_task, task_verifier
+from rlvr_bench.task import LoadedTask, Task, golds_of, load_task, read_task, task_verifier
 from rlvr_bench.verifiers import Verifier
 from rlvr_bench.verifiers.code import CodeVerifier
 
 __all__ = ["GradeOptions", "Progress", "SampleOptions", "audit", "evaluate", "grade", "sample", "score"]
 
+logger = logging.getLogger(__name__)
 
+
+@with_progress
 def evaluate(
     model: str,
     task: str,
@@ -49,11 +60,17 @@ def evaluate(
 
     ``engines``: as in ``sample``. Raises the errors of ``sample``, ``grade`` and ``score``.
     """
-    run = sample(model, task, options, progress, grading or GradeOptions(), engines)
-    grade(run, grading, progress)
-    return run, score(run)
+    grading = grading or GradeOptions()
+    run = sample(model, task, options, progress, grading, engines)
+    opened, (known, file) = open_run(run), read_task(task)
+    card = standing_scorecard(opened, reading_statements(_permitted(task_verifier(known, file), grading), opened))
+    if card is None:
+        _grade(opened, known, file, grading, progress or Silent())
+        card = score(run, progress=progress)
+    return run, card
 
 
+@with_progress
 def sample(
     model: str,
     task: str,
@@ -78,12 +95,18 @@ def sample(
     golds_of(loaded)  # raises where a verdict could not be right
     template = open_prompt(options.prompt or loaded.task.prompt)
     prompts = render_prompts(template, loaded, options)
+    folder = find_run(options.out, model, loaded.task.name, options.run_name(loaded.task.name))
+    if is_finished(folder, model, loaded, template, options):
+        total = options.n * len(loaded.problems[: options.limit])
+        progress.start("sample", total, total)
+        return folder
     sampler = engines.open(model, loaded, options)
     try:
         sampling = resolve_sampling(loaded.task, options, sampler, prompts)
         manifest = make_manifest(model, loaded, template, options, sampling, sampler.info)
         chosen = loaded.problems[: options.limit]
-        with RunWriter(run_folder(options.out, model, options.run_name(loaded.task.name)), manifest, chosen) as writer:
+        with RunWriter(folder, manifest, chosen) as writer:
+            report_cautions(manifest)
             asked = {problem.id: prompts[problem.id] for problem in chosen}
             done = writer.n_drawn(asked, options.n)
             spans = list(writer.missing(asked, options.n, options.draw_batch))
@@ -120,27 +143,40 @@ def _graded_alongside(
         yield remote, grader.correct(writer.drawn)
 
 
+@with_progress
 def grade(
-    run: str | Path, options: GradeOptions | None = None, progress: Progress | None = None
+    run: str | Path,
+    options: GradeOptions | None = None,
+    progress: Progress | None = None,
+    task: str | None = None,
+    data_dir: Path | None = None,
 ) -> tuple[Grading, list[Flip]]:
     """Verify every rollout of a run that has no verdict of the task's verifier as it is now.
 
+    The task is the shipped one that the run was drawn with, or ``task``, which must be named for a run of any other: its
+    problems must be the run's. ``data_dir``: where the task's data is, for a run that holds a part of the problems.
     Returns the grading, and the rollouts whose status differs from the grading before it (after a verifier upgrade).
-    Raises RunError where the folder is no run or the task is not the one the run was drawn for.
+    Raises RunError where the folder is no run or the task is not the one the run was drawn for, RunLocked where another
+    process draws or grades it.
     """
-    options, progress = options or GradeOptions(), progress or Silent()
     opened = open_run(run)
-    check_gradable(opened)
-    task, file = read_task(_task_name(opened))
-    before = current_grading(opened)
-    total = sum(int(drawn.sum()) for drawn in opened.drawn().values())
-    progress.start("verify", total, 0)
-    verifier = reading_statements(_permitted(task_verifier(task, file), options), opened)
-    now = grade_run(
-        opened, verifier, workers=options.workers, timeout_s=options.timeout_s, progress=lambda n: progress.advance(n)
-    )
-    changed = before is not None and before.folder != now.folder
-    return now, list(flips(opened, before, now)) if changed and before else []
+    check_responses(opened)
+    loaded = grading_task(opened, task, data_dir)
+    check_gradable(opened, loaded)
+    return _grade(opened, loaded.task, loaded.file, options or GradeOptions(), progress or Silent())
+
+
+def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Progress) -> tuple[Grading, list[Flip]]:
+    """``grade`` with the task at hand."""
+    verifier = reading_statements(_permitted(task_verifier(task, file), options), run)
+    with lock_folder(run.path):
+        before = current_grading(run)
+        progress.start("verify", sum(int(drawn.sum()) for drawn in run.drawn().values()), 0)
+        now = grade_run(
+            run, verifier, workers=options.workers, timeout_s=options.timeout_s, progress=lambda n: progress.advance(n)
+        )
+        changed = before is not None and before.folder != now.folder
+        return now, list(flips(run, before, now)) if changed and before else []
 
 
 def audit(run: str | Path, sample: int = 200, options: GradeOptions | None = None) -> Audit:
@@ -151,7 +187,8 @@ def audit(run: str | Path, sample: int = 200, options: GradeOptions | None = Non
     return audit_run(open_run(run), sample, workers=(options or GradeOptions()).workers)
 
 
-def score(run: str | Path, ks: Sequence[int] | None = None) -> Scorecard:
+@with_progress
+def score(run: str | Path, ks: Sequence[int] | None = None, progress: Progress | None = None) -> Scorecard:
     """Turn a graded run into a scorecard, written to ``scorecard.json`` in the run folder.
 
     ``ks``: budgets of pass@k; default: powers of two up to n, and n. One above n has no value, and says why.
@@ -162,7 +199,10 @@ def score(run: str | Path, ks: Sequence[int] | None = None) -> Scorecard:
     grading = current_grading(opened)
     if grading is None:
         raise RunError(f"{run}: not graded yet. Run `rlvr-bench grade {run}` first.")
-    scorecard = _with_audit(_scored(opened, grading, ks), read_audit(opened))
+    progress = progress or Silent()
+    progress.start("score", grading.rollouts, 0)
+    scorecard = _with_warnings(_with_audit(_scored(opened, grading, ks), read_audit(opened)))
+    progress.advance(grading.rollouts)
     content = msgspec.json.format(msgspec.json.encode(scorecard), indent=1)
     write_atomically(opened.path / "scorecard.json", content + b"\n")
     return scorecard
@@ -172,7 +212,8 @@ def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
     if holds_counts(run):
         return make_counted_scorecard(run.manifest, grading, read_counts(run), ks=ks)
     outcomes = read_outcomes(run)
-    space = read_task(_task_name(run))[0].answer_space if known_task(run) else None
+    facts = kept_facts(run)
+    space = None if facts is None else facts.answer_space
     scorecard = make_scorecard(run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags)
     return with_judgements(scorecard, run, outcomes, ks)
 
@@ -189,13 +230,16 @@ def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
     )
 
 
+def _with_warnings(scorecard: Scorecard) -> Scorecard:
+    """The scorecard with what changes the meaning of its numbers, which the log hears of too."""
+    found = warnings_of(scorecard.run, scorecard.quality)
+    for text in found:
+        logger.warning("%s", text)
+    return msgspec.structs.replace(scorecard, run={**scorecard.run, "warnings": found})
+
+
 def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
     """The verifier, allowed to run programs without a sandbox if the user said so."""
     if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier)):
         return verifier
     return dataclasses.replace(verifier, allow_unsafe=True)
-
-
-def _task_name(run: Run) -> str:
-    """The task to grade a run with: the user's file the run was drawn from, or the shipped task of that name."""
-    return run.manifest.task_file or run.manifest.task

@@ -234,7 +234,7 @@ class Drawing:
             span = self._plan.next()
             if span is not None:
                 self._in_flight += 1
-                seed = draw_seed(manifest.seed, manifest.task, span.problem_id, span.start)
+                seed = draw_seed(manifest.seed, manifest.task, span.problem_id, span.start, manifest.drawn_by)
                 yield DrawRequest(prompt=self._prompts[span.problem_id], start=span.start, n=span.n, seed=seed)
             elif not self._plan.waiting:
                 return

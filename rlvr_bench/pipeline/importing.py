@@ -14,11 +14,15 @@ from rlvr_bench.importers import FORMATS, Format, Origin
 from rlvr_bench.importers.collecting import Collected, Collector
 from rlvr_bench.importers.counted_runs import write_counts
 from rlvr_bench.importers.files import choose_files
-from rlvr_bench.importers.regrading import check_gradable, named_task
-from rlvr_bench.pipeline.options import GradeOptions, Progress
+from rlvr_bench.importers.regrading import check_gradable, check_responses, named_task
+from rlvr_bench.pipeline.folders import find_run
+from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent
+from rlvr_bench.pipeline.progress import with_progress
+from rlvr_bench.pipeline.run_tasks import facts_of, grading_task
 from rlvr_bench.records import Scorecard
-from rlvr_bench.store import SCHEMA, Manifest, run_folder
+from rlvr_bench.store import SCHEMA, Manifest
 from rlvr_bench.store.places import staged, write_atomically
+from rlvr_bench.store.problem_files import encode_problems, file_digest
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading
 from rlvr_bench.task import LoadedTask
@@ -51,6 +55,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
+@with_progress
 def import_run(
     paths: Sequence[str | Path],
     options: ImportOptions | None = None,
@@ -67,20 +72,23 @@ def import_run(
     chosen, files, notes = choose_files(paths, FORMATS, options.format)
     origin, files = chosen.survey(files)
     manifest = _manifest(chosen, origin, files, options)
-    target = run_folder(options.out, manifest.model, manifest.task)
+    target = find_run(options.out, manifest.model, manifest.task)
     if target.exists():
         raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
+    progress = progress or Silent()
+    progress.start("import", len(files), 0, "files")
     with staged(target) as staging:
         verifier = None if options.regrade else f"imported:{chosen.name}"
         collector = Collector(Run(staging, manifest), verifier, origin.version or UNKNOWN)
         for file in files:
             collector.take(chosen.read(file, options.verdict, options.regrade))
+            progress.advance(1)
         collected = collector.finish()
         _write(collector, collected, options)
     if options.regrade:
-        pipeline.grade(target, grading, progress)
+        pipeline.grade(target, grading, progress, options.task)
     told = (*notes, *origin.notes, *_notes(collected, counts=collector.counts_only))
-    return Imported(run=target, scorecard=pipeline.score(target), notes=told)
+    return Imported(run=target, scorecard=pipeline.score(target, progress=progress), notes=told)
 
 
 def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: ImportOptions) -> Manifest:
@@ -117,19 +125,22 @@ def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: Im
         n=0,
         sessions=(),
         imported=chosen.name,
+        facts=facts_of(known[0]) if known else None,
     )
 
 
 def _write(collector: Collector, collected: Collected, options: ImportOptions) -> None:
     """Everything but the shards, which are there: problems, manifest, and which verdicts are in force."""
     run, total = collector.run, sum(collected.n)
+    content = encode_problems(collected.problems)
     manifest = msgspec.structs.replace(
         run.manifest,
         n=max(collected.n),
         n_problems=len(collected.problems),
         problems_sha256=collected.digest,
+        problems_file_sha256=file_digest(content),
     )
-    write_atomically(run.path / "problems.jsonl", msgspec.json.Encoder().encode_lines(collected.problems))
+    write_atomically(run.path / "problems.jsonl", content)
     if collector.counts_only:
         if options.regrade:
             raise RunError(f"{run.manifest.source}: counts without responses; there is nothing to grade")
@@ -137,7 +148,9 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions) -
         counts = zip(names, collected.n, collected.c, strict=True)
         write_counts(run, counts, _counted_grading(collector, collected))
     elif options.regrade:
-        check_gradable(Run(run.path, manifest))
+        staged_run = Run(run.path, manifest)
+        check_responses(staged_run)
+        check_gradable(staged_run, grading_task(staged_run, options.task))
     elif collected.unjudged == total:
         raise DataError(
             f"{run.manifest.source}: no response has a verdict of its own. Evaluate them with {run.manifest.imported} "

@@ -32,19 +32,21 @@ from rlvr_bench.analysis.interventions import (
     levels_of,
     read_sources,
 )
-from rlvr_bench.errors import EngineError, ModelError, RunError
+from rlvr_bench.errors import BadArgument, EngineError, ModelError, RunError
 from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, begun, continued
 from rlvr_bench.pipeline.models import open_model
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
+from rlvr_bench.pipeline.progress import with_progress
+from rlvr_bench.pipeline.run_tasks import grading_task
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Prompt, SamplingParameters
+from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.places import read_whole, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
-from rlvr_bench.task import LoadedTask, read_task, task_verifier
 from rlvr_bench.verifiers.deciding import Decider, require_golds
 from rlvr_bench.verifiers.protocol import Verifier
 
@@ -57,6 +59,7 @@ class InterveneOptions:
     problem, each continued ``repeats`` times with the token and as often without it.
 
     ``model`` says where the run's checkpoint lies now, if not where it lay; None and ``auto`` mean: as the run has it.
+    ``task`` names the file of a task that is not a shipped one, ``data_dir`` where a task's data is.
     """
 
     strata: tuple[str, ...] = tuple(LEVELS)
@@ -67,6 +70,8 @@ class InterveneOptions:
     seed: int = 0
     name: str | None = None
     model: str | None = None
+    task: str | None = None
+    data_dir: Path | None = None
     engine: str = "auto"
     engine_args: Mapping[str, Any] = field(default_factory=dict)
 
@@ -85,6 +90,7 @@ class InterveneOptions:
         return self.name or f"{self.swap}-{'-'.join(self.strata)}"
 
 
+@with_progress
 def intervene(
     run: str | Path,
     options: InterveneOptions | None = None,
@@ -99,11 +105,11 @@ def intervene(
     options, grading = options or InterveneOptions(), grading or GradeOptions()
     opened = open_run(run)
     read_sources(opened, 1)  # says what is missing before a model is loaded
-    task, file = read_task(opened.manifest.task_file or opened.manifest.task)
-    loaded = LoadedTask(task=task, file=file, problems=tuple(opened.problems()), digest="")
+    loaded = grading_task(opened, options.task, options.data_dir)
+    _check_arguments(opened, options)
     sampler = open_model(options.model or opened.manifest.model, loaded, _sample_options(opened, options))
     try:
-        return intervene_with(sampler, opened, task_verifier(task, file), options, grading, progress or Silent())
+        return intervene_with(sampler, opened, loaded.open_verifier(), options, grading, progress or Silent())
     finally:
         sampler.close()
 
@@ -156,6 +162,16 @@ def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
     chat: Literal["auto", "none"] = "none" if run.manifest.chat_template is None else "auto"
     engine = run.manifest.engine if options.engine == "auto" else options.engine
     return SampleOptions(engine=engine, chat_template=chat, token_stats="off", engine_args=options.engine_args)
+
+
+def _check_arguments(run: Run, options: InterveneOptions) -> None:
+    """The model must be the run's: its engine arguments are for the user to give, since they can load code."""
+    if run.manifest.engine_args is None:
+        return
+    before, now = deciding(run.manifest.engine_args), deciding(options.engine_args)
+    for name in dict.fromkeys((*before, *now)):
+        if before.get(name) != now.get(name):
+            raise BadArgument("--engine-arg", name, f"the run has {before.get(name)!r}, asked is {now.get(name)!r}")
 
 
 def _check_sampler(sampler: Sampler, run: Run) -> PrefixSampler:

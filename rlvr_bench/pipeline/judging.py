@@ -22,6 +22,7 @@ import pyarrow as pa
 from rlvr_bench.errors import RunError
 from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent, check
+from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters, Scorecard
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.protocol import Sampler
@@ -31,7 +32,7 @@ from rlvr_bench.store import open_run
 from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
-from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading, status_columns
+from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading, status_columns
 from rlvr_bench.verifiers import Decider, Extraction, FunctionVerifier
 from rlvr_bench.verifiers.deciding import Decision
 from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
@@ -90,6 +91,7 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
     error: int
 
 
+@with_progress
 def judge(
     run: str | Path, options: JudgeOptions, grading: GradeOptions | None = None, progress: Progress | None = None
 ) -> Judging:
@@ -270,7 +272,8 @@ def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequ
         return scorecard
     try:
         judging = msgspec.json.decode(file.read_bytes(), type=Judging)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        check_folder_name(judging.folder)
+    except (msgspec.DecodeError, ValueError) as error:
         raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench judge {run.path}` again.") from error
     votes = _read_votes(ShardFolder(run.path / "judgements" / judging.folder, _SCHEMA))
     correct = _correct(run)

@@ -10,15 +10,17 @@ from rlvr_bench import countdown
 from rlvr_bench.errors import ModelError, UnknownName
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
+from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.fake import FakeSampler, spread_rates
 from rlvr_bench.samplers.guess import GuessSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.task import LoadedTask, gold_response, golds_of
 from rlvr_bench.zoo.checkpoints import checkpoint_path, list_checkpoints
 
-__all__ = ["is_endpoint", "is_fake", "open_engine", "open_model", "resolve_model"]
+__all__ = ["choose_engine", "is_endpoint", "is_fake", "open_engine", "open_model", "resolve_model"]
 
 GUESS = "zoo:guess"
+_LONGEST = 1000  # characters of a model's name or path
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,7 @@ def resolve_model(model: str) -> str:
         return model
     if model.startswith("zoo:"):
         return str(checkpoint_path(model.removeprefix("zoo:")))
+    check(len(model) <= _LONGEST, "--model", f"{model[:40]}...", f"a name has at most {_LONGEST} characters")
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -52,24 +55,34 @@ def is_fake(model: str, options: SampleOptions) -> bool:
     return options.engine == "fake" or model in ("fake", GUESS) or model.startswith("fake:")
 
 
+def choose_engine(model: str, options: SampleOptions) -> str:
+    """Name of the engine that will draw, never ``auto``. Loads none.
+
+    Raises UnknownName, EngineError where it is not installed, BadArgument where the model, or an argument, is not for it.
+    """
+    if is_fake(model, options):
+        allowed = model == GUESS or options.engine in ("auto", "fake")
+        check(allowed, "--engine", options.engine, "a fake model needs the fake engine")
+        return "fake"
+    if is_endpoint(model):
+        check(options.engine in ("auto", "endpoint"), "--engine", options.engine, "a URL needs the endpoint engine")
+        return resolve_engine("endpoint")
+    check(options.engine != "endpoint", "--model", model, "the endpoint engine needs a URL (http://host:8000/v1)")
+    engine = resolve_engine(options.engine)
+    check_engine_arguments(engine, options.engine_args, options.token_stats)
+    return engine
+
+
 def open_model(model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
     """Load a checkpoint into the engine asked for. Raises UnknownName, ModelError, EngineError, BadArgument."""
-    if is_fake(model, options):
-        if model == GUESS:
-            return open_guess(loaded)
-        check(options.engine in ("auto", "fake"), "--engine", options.engine, "a fake model needs the fake engine")
-        return open_fake(model, loaded)
+    if choose_engine(model, options) == "fake":
+        return open_guess(loaded) if model == GUESS else open_fake(model, loaded)
     return open_engine(model, options)
 
 
 def open_engine(model: str, options: SampleOptions) -> Sampler:
     """``open_model`` for whatever is not fake, which needs no task. Raises as it does."""
-    if is_endpoint(model):
-        check(options.engine in ("auto", "endpoint"), "--engine", options.engine, "a URL needs the endpoint engine")
-        engine = resolve_engine("endpoint")
-    else:
-        check(options.engine != "endpoint", "--model", model, "the endpoint engine needs a URL (http://host:8000/v1)")
-        engine = resolve_engine(options.engine)
+    engine = choose_engine(model, options)
     path = resolve_model(model)
     if options.engine == "auto" and engine != "endpoint":
         logger.info("engine: %s", engine if engine == "vllm" else "transformers (vllm is not installed)")

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Tools
+from rlvr_bench.store.shard_checks import LARGEST_INDEX
 
 __all__ = ["GradeOptions", "Progress", "SampleOptions", "Silent", "check"]
 
@@ -18,9 +19,9 @@ DEFAULT_DRAW_BATCH = 16
 
 
 class Progress(Protocol):
-    """Told how far a stage is; the command line shows it as a bar."""
+    """Hears how far a stage is; ``Bars`` shows it to people, ``Lines`` writes it to a log."""
 
-    def start(self, stage: str, total: int, done: int) -> None: ...
+    def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None: ...
 
     def advance(self, rollouts: int, tokens: int = 0) -> None: ...
 
@@ -36,11 +37,15 @@ class Progress(Protocol):
         """A progress of its own for one of several checkpoints that are drawn at once."""
         ...
 
+    def end(self) -> None:
+        """The stage is over, complete or not; also called where none is under way."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
 
-    def start(self, stage: str, total: int, done: int) -> None: ...
+    def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None: ...
 
     def advance(self, rollouts: int, tokens: int = 0) -> None: ...
 
@@ -51,6 +56,8 @@ class Silent:
     def lane(self, name: str) -> Progress:
         return self
 
+    def end(self) -> None: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
@@ -60,6 +67,7 @@ class SampleOptions:
     with the unbiased estimator for that rule. ``replicas`` engines draw, on the Ray cluster at ``ray`` (auto or HOST:PORT)
     or, where none is named, on this machine; where a batch is drawn changes nothing in it. ``tools`` lets the model run
     code in at most ``tool_calls`` blocks of ``tool_seconds`` CPU time each; such a run gets a folder of its own.
+    ``seed_scheme`` 2 (a new run's default) covers the model in every seed, 1 does not; a run keeps the one it began with.
     """
 
     n: int = DEFAULT_N
@@ -83,10 +91,11 @@ class SampleOptions:
     tool_seconds: float = Tools().seconds
     replicas: int | None = None
     ray: str | None = None
+    seed_scheme: Literal[1, 2] | None = None
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
-        check(self.n >= 1, "-n", self.n, "must be at least 1")
+        check(1 <= self.n <= LARGEST_INDEX, "-n", self.n, f"must be at least 1 and at most {LARGEST_INDEX:,}")
         check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
         check(self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more")
         check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must lie in (0, 1]")
@@ -103,6 +112,7 @@ class SampleOptions:
         check(self.tools in (None, "python"), "--tools", self.tools, "must be python")
         check(self.tool_calls >= 1, "--tool-calls", self.tool_calls, "must be at least 1")
         check(self.tool_seconds > 0, "--tool-seconds", self.tool_seconds, "must be above 0")
+        check(self.seed_scheme in (None, 1, 2), "--seed-scheme", self.seed_scheme, "must be 1 or 2")
         check(self.replicas is None or self.replicas >= 1, "--replicas", self.replicas, "must be at least 1")
 
     @property

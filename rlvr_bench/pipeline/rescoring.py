@@ -26,18 +26,20 @@ from rlvr_bench.analysis.shift_results import RESCORE_SCHEMA, Checkpoint, Perple
 from rlvr_bench.analysis.shifts import Setting, Shifts, token_shifts
 from rlvr_bench.analysis.token_categories import RULES_VERSION, TokenPieces, categorise
 from rlvr_bench.errors import BadArgument, RlvrBenchError, RunError
+from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.models import is_endpoint, resolve_model
 from rlvr_bench.pipeline.options import Progress, Silent, check
+from rlvr_bench.pipeline.progress import with_progress
+from rlvr_bench.pipeline.run_tasks import kept_facts
 from rlvr_bench.records import Estimate
 from rlvr_bench.samplers import SamplerOptions, resolve_engine
 from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.samplers.scoring import Passage, Scored, Scorer, open_scorer
 from rlvr_bench.scorers.common import mean_estimate
-from rlvr_bench.store import Run, Session, open_run, run_folder
+from rlvr_bench.store import Run, Session, open_run
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.places import is_remote, write_atomically
 from rlvr_bench.store.shards import Schedule
-from rlvr_bench.task import read_task
 
 __all__ = ["RescoreOptions", "prompts_of", "rescore"]
 
@@ -63,6 +65,7 @@ class RescoreOptions:
         check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must lie in (0, 1)")
 
 
+@with_progress
 def rescore(
     run: str | Path, model: str, options: RescoreOptions | None = None, progress: Progress | None = None
 ) -> Rescoring:
@@ -277,11 +280,10 @@ def _estimate(shifts: Shifts, name: str) -> Estimate:
 
 def _reference_perplexities(run: Run, scorer: Scorer, prompts: Prompts) -> tuple[Estimate | None, str | None]:
     """Mean perplexity of the task's reference solutions under the scorer's model; or None, and why."""
-    try:
-        gold = read_task(run.manifest.task_file or run.manifest.task)[0].gold
-    except RlvrBenchError:
-        gold = None
-    passages = reference_passages(run.problems(), gold, scorer, prompts)
+    facts = kept_facts(run)
+    if facts is None:
+        return None, f"other_on_reference: the run does not say how the task {run.manifest.task} states a gold answer"
+    passages = reference_passages(run.problems(), facts.gold, scorer, prompts)
     if not passages:
         return None, f"other_on_reference: task {run.manifest.task} has no reference solutions"
     try:
@@ -296,7 +298,7 @@ def _reference_perplexities(run: Run, scorer: Scorer, prompts: Prompts) -> tuple
 def _run_of_other(folder: Rescored, model: str, scorer: Scorer, setting: Setting) -> tuple[Estimate | None, str | None]:
     """Perplexity of the other checkpoint on its own rollouts, from its run beside this one; or why there is none."""
     run = folder.run
-    path = run_folder(run.path.parent.parent, model, run.path.name)
+    path = find_run(run.path.parent.parent, model, run.manifest.task)
     if not (path / "manifest.json").is_file():
         return None, f"other_on_other: no run of {model} in {path}"
     beside = open_run(path)

@@ -7,10 +7,15 @@ from collections.abc import Mapping
 import msgspec
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.pipeline.cautions import cautions
+from rlvr_bench.pipeline.folders import path_digest
 from rlvr_bench.pipeline.options import SampleOptions, check
+from rlvr_bench.pipeline.run_tasks import facts_of
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
-from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.samplers.engine_arguments import recorded
+from rlvr_bench.samplers.model_files import companion_digests
+from rlvr_bench.samplers.protocol import PreparedSampler, Sampler
 from rlvr_bench.store import SCHEMA, Manifest, Session
 from rlvr_bench.task import LoadedTask, Task
 
@@ -20,12 +25,14 @@ __all__ = ["make_manifest", "resolve_sampling"]
 def resolve_sampling(
     task: Task, options: SampleOptions, sampler: Sampler, prompts: Mapping[str, Prompt]
 ) -> SamplingParameters:
-    """What the user passed, else what the task recommends, else the convention.
+    """What the user passed, else what the task recommends, else the convention. The sampler learns the prompts first.
 
     A max_tokens that nobody asked for is cut to the model's context. The longest prompt of the whole task decides, so
     that ``--limit`` changes nothing. Raises BadArgument where max_tokens was passed and does not fit, or a prompt alone
     does not.
     """
+    if isinstance(sampler, PreparedSampler):
+        sampler.prepare(list(prompts.values()))
     recommended = task.sampling or SamplingParameters()
     sampling = msgspec.structs.replace(recommended, **options.asked())
     context = sampler.info.context_tokens
@@ -54,6 +61,7 @@ def make_manifest(
     sampling: SamplingParameters,
     info: EngineInfo,
 ) -> Manifest:
+    warnings = cautions(loaded.task, options, sampling, info)
     return Manifest(
         schema=SCHEMA,
         task=loaded.task.name,
@@ -79,5 +87,11 @@ def make_manifest(
         else StoppingRule(stop_after=options.stop_after, batch=options.draw_batch),
         n=options.n,
         tools=options.tool_limits,
-        sessions=(Session.now(options.n, info),),
+        facts=facts_of(loaded.task),
+        engine_args=recorded(options.engine_args),
+        model_files=companion_digests(info.model) if info.engine in ("transformers", "vllm") else None,
+        seed_scheme=options.seed_scheme or 2,
+        model_path=path_digest(model),
+        sessions=(Session.now(options.n, info, warnings),),
+        inferred=dict(info.inferred),
     )

@@ -79,7 +79,11 @@ class Job:
 
     def _open(self, model: str, loaded: LoadedTask, options: SampleOptions, progress: Progress) -> Sampler:
         if self._cluster is None:
-            return with_tools(models.open_model(model, loaded, options), options)
+            if not models.is_fake(model, options) and not models.is_endpoint(model):  # weights take minutes
+                progress.start("load", 1, 0, "models")
+            sampler = with_tools(models.open_model(model, loaded, options), options)
+            progress.advance(1)
+            return sampler
         from rlvr_bench.scaling import Dispatcher
 
         pool = self._cluster.pool(_opener(model, loaded, options))

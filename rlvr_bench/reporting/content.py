@@ -23,6 +23,7 @@ from rlvr_bench.reporting.browser import Browser, browse
 from rlvr_bench.reporting.sources import Source, in_steps, short_names
 from rlvr_bench.scorers.common import rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks
+from rlvr_bench.scorers.warnings import warnings_of
 
 __all__ = ["PagePair", "PageRun", "PageTask", "page_task"]
 
@@ -67,6 +68,7 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
 class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     """A task of the page. ``headline``: the budgets whose differences are tested; ``baselines``: the default first.
 
+    ``warnings``: what changes the meaning of the numbers.
     ``text_and_tools``: numbers of a checkpoint's run without tools and of its run with them.
     """
 
@@ -81,6 +83,7 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     pairs: list[PagePair]
     overlap_k: int
     overlaps: list[Overlap]
+    warnings: list[str]
     notes: list[str]
     browser: Browser
     series: list[PageSeries]
@@ -114,22 +117,14 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both)) if many else [],
         overlap_k=largest,
         overlaps=overlaps(ids, runs, largest) if largest else [],
-        notes=[*notes, *_warnings(sources, names)],
+        warnings=_warnings(sources, names),
+        notes=notes,
         browser=browse([source.run for source in sources], ids, _difficulty(runs), rollouts),
         series=analyses.training(sources, allow),
         rescorings=analyses.rescorings(sources),
         interventions=analyses.interventions(sources),
         text_and_tools=both,
     )
-
-
-def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
-    """What the scorecards warn of, with the run that it is about."""
-    return [
-        f"{name}: warning: {warning[:300]}"
-        for name, source in zip(names, sources, strict=True)
-        for warning in source.card.warnings[:5]
-    ]
 
 
 def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
@@ -140,6 +135,14 @@ def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
     if len({*zip(models, more, strict=True)}) < len(runs):
         return short_names([run.label for run in runs])
     return [name + able for name, able in zip(short_names(models), more, strict=True)]
+
+
+def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
+    """What changes the meaning of a run's numbers, behind its name where there are several runs."""
+    found = [
+        (name, warnings_of(source.card.run, source.card.quality)) for source, name in zip(sources, names, strict=True)
+    ]
+    return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in found for text in texts]
 
 
 def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:

@@ -8,16 +8,17 @@ truncated log-probabilities, and said to be. Each draw batch is one request with
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
 
-from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.errors import BadArgument, EngineError, visible
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
-from rlvr_bench.samplers.endpoint_client import Address, Client, Failed, Settings
+from rlvr_bench.samplers.endpoint_client import Address, Client, Settings
+from rlvr_bench.samplers.endpoint_failures import Failed
 from rlvr_bench.samplers.endpoint_replies import Choice, columns, mean_bounds, positions
 from rlvr_bench.samplers.endpoint_server import Server, begun_text
 from rlvr_bench.samplers.protocol import SamplerOptions
@@ -28,6 +29,8 @@ __all__ = ["EndpointSampler"]
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+_ODD_ANSWERS = 256  # in a row, before a server is given up
 
 
 class EndpointSampler:
@@ -48,18 +51,21 @@ class EndpointSampler:
             self._address,
             chat=options.chat_template == "auto",
             measure=options.token_stats != "off" and self._settings.logprobs == "auto",
+            vllm_routes=self._settings.vllm_routes == "auto",
         )
         self._closed = self._cut_short = False
+        self._said: EngineInfo | None = None
         try:
             self._call(self._server.connect)
-            self._info = _describe(self._server, self._address)
-            if options.token_stats == "full" and self._info.token_stats != "exact":
-                raise BadArgument(
-                    "token_stats", "full", f"needs the worker extension, and {self._address.base} runs without it"
-                )
+            self._info = self._described()
         except BaseException:
             self.close()
             raise
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Learn how the server takes these prompts; ``info`` describes it. Raises EngineError where it does not."""
+        self._call(self._server.prepare, prompts)
+        self._info = self._described()
 
     @property
     def info(self) -> EngineInfo:
@@ -112,6 +118,17 @@ class EndpointSampler:
             failure = error
         raise self._client.explain(failure)
 
+    def _described(self) -> EngineInfo:
+        info = _describe(self._server, self._address)
+        if self._options.token_stats == "full" and info.token_stats != "exact":
+            raise BadArgument(
+                "token_stats", "full", f"needs the worker extension, and {self._address.base} runs without it"
+            )
+        if info != self._said:
+            log.info("server: %s", "; ".join(f"{name}: {found}" for name, found in info.inferred.items()))
+        self._said = info
+        return info
+
     def _begin(self, request: DrawRequest, sampling: SamplingParameters) -> Future[list[Choice]]:
         if sampling.temperature == 0 and request.n > 1:
             raise BadArgument("temperature", 0, f"{request.n} greedy draws of one problem are identical; draw n=1")
@@ -126,6 +143,8 @@ class EndpointSampler:
             rollouts = tuple(self._rollout(request, i, choice) for i, choice in enumerate(choices))
         except Failed as error:
             failure = error
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, MemoryError) as error:
+            failure = Failed.malformed(f"answered with something that cannot be read ({type(error).__name__})")
         else:
             self._check_length(rollouts, _limited(request, sampling))
             failures.done()
@@ -145,7 +164,10 @@ class EndpointSampler:
         )
         if self._info.token_stats == "exact":
             return _with_statistics(rollout, choice, self._options.token_stats == "full")
-        if self._info.token_stats == "bounds" and (found := positions(choice.logprobs)) is not None:
+        if self._info.token_stats == "bounds" and choice.logprobs:
+            found = positions(choice.logprobs)
+            if found is None:
+                raise Failed.malformed("answered with log-probabilities that cannot be read")
             bounds = mean_bounds(found, choice.n_tokens, self._server.main.top, self._settings.vocab_size)
             return msgspec.structs.replace(rollout, **bounds._asdict())
         return rollout
@@ -179,11 +201,12 @@ class _Failures:
         self._failed += 1
         self._in_a_row += 1
         self._last = str(failure)
-        if failure.status in (401, 403):
+        if failure.no_access:
             raise self._client.explain(failure)
         last = request.start + request.n - 1
         log.warning("problem %s, rollouts %d to %d: %s", request.prompt.problem_id, request.start, last, failure)
-        if self._in_a_row > self._patience:
+        # A server that answers is alive, however odd its answers are.
+        if self._in_a_row > (max(self._patience, _ODD_ANSWERS) if failure.is_malformed else self._patience):
             self.tell(f"; the last {self._in_a_row} in a row, so that the rest was not tried")
 
     def tell(self, more: str = "") -> None:
@@ -214,16 +237,18 @@ def _describe(server: Server, address: Address) -> EngineInfo:
     The weights are known by name alone. ``root``, the path or hub id behind a served name, tells checkpoints apart that
     were served under one name. ``created`` does not: vLLM puts the time of the question there.
     """
-    root, context = server.card.get("root"), server.card.get("max_model_len")
+    name, root = visible(server.model), server.card.root
     stats: Literal["exact", "bounds", "none"] = "bounds" if server.main.top else "none"
     return EngineInfo(
         engine="endpoint",
         version=server.version,
-        model=f"{address.base}#{server.model}",
-        weights=f"endpoint:{server.model}" + (f" ({root})" if root and root != server.model else ""),
-        context_tokens=int(context) if server.tokenizes and isinstance(context, int) else None,
+        model=f"{address.base}#{name}",
+        weights=f"endpoint:{name}" + (f" ({root})" if root and root != name else ""),
+        context_tokens=server.card.context if server.tokenizes else None,
         chat_template="server" if server.templated else None,
         token_stats="exact" if server.main.exact else stats,
         dtype="server",
         device="server",
+        inferred=server.inferred(),
+        cautions=server.cautions(),
     )

@@ -7,10 +7,9 @@ request, with its headers, and are therefore never chained to ours.
 
 from __future__ import annotations
 
-import email.utils
+import contextlib
 import functools
 import os
-import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
@@ -23,7 +22,17 @@ import httpx
 import msgspec
 import tenacity
 
-from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.errors import BadArgument, EngineError, visible
+from rlvr_bench.samplers.endpoint_content import (
+    ENCODINGS,
+    most_bytes,
+    quotes,
+    read_object,
+    refusal_text,
+    retry_after,
+    unpacked,
+)
+from rlvr_bench.samplers.endpoint_failures import Failed
 
 __all__ = ["Address", "Client", "Failed", "Settings"]
 
@@ -33,28 +42,33 @@ _BACKOFF_S = 0.5  # before the first retry; doubled each time
 _BACKOFF_LIMIT_S = 60.0
 _RETRY_AFTER_LIMIT_S = 600.0  # a server that asks for more is taken to have failed
 _CONNECT_S = 30.0
-_MESSAGE = 300  # characters of a server's own message that are repeated at most
-_QUOTE = 24  # characters in a row that make a message a quotation of the prompt
+_PROBE_S = 120.0  # for a request of a few tokens
+_BASE_S, _TOKEN_S = 600.0, 0.5  # for a request of responses: waiting at the server, and two tokens a second
+_REFUSAL_BYTES = 2**16
 _CAUSES = {
     "ConnectTimeout": f"no connection within {_CONNECT_S:g} s",
     "ReadError": "the connection broke",
     "RemoteProtocolError": "the connection was closed before the answer was complete",
 }
-_TRANSIENT = frozenset({408, 409, 425, 429})
+# What the HTTP library, the network below it and hostile headers raise.
+_BROKEN = (httpx.HTTPError, httpx.StreamError, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+_UNREADABLE = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, MemoryError)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Engine arguments of an endpoint.
 
-    ``timeout_s`` bounds one request from end to end, ``retries`` how often it is sent again; ``vocab_size`` is the
-    width of the model's logits, or more: it enters upper bounds of truncated statistics only, see ``docs/endpoints.md``.
+    ``timeout_s`` bounds one request from end to end (see ``seconds``), ``retries`` how often it is sent again;
+    ``vllm_routes``: whether vLLM's ``/version`` and ``/tokenize`` are looked for; ``vocab_size`` is the width of the
+    model's logits, or more: it enters upper bounds of truncated statistics only, see ``docs/endpoints.md``.
     """
 
     concurrency: Annotated[int, msgspec.Meta(ge=1)] = 64
-    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 1800.0
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
     retries: Annotated[int, msgspec.Meta(ge=0)] = 5
     api_key_env: str = "OPENAI_API_KEY"
     logprobs: Annotated[str, msgspec.Meta(pattern="^(auto|off)$")] = "auto"
+    vllm_routes: Annotated[str, msgspec.Meta(pattern="^(auto|off)$")] = "auto"
     # Above every vocabulary known at the time of writing; 2^18 is not (Gemma 3 pads its logits to 262,208).
     vocab_size: Annotated[int, msgspec.Meta(ge=2)] = 2**19
 
@@ -66,6 +80,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         except msgspec.ValidationError as error:
             allowed = f"{error}. An endpoint takes {', '.join(cls.__struct_fields__)}"
         raise BadArgument("--engine-arg", ", ".join(engine_args), allowed)
+
+    def seconds(self, max_tokens: int | None = None) -> float:
+        """How long a request may take: of responses 600 s and 0.5 s per token of ``max_tokens``, any other 120 s."""
+        if self.timeout_s is not None:
+            return self.timeout_s
+        return _PROBE_S if max_tokens is None else _BASE_S + _TOKEN_S * max_tokens
 
     def key(self) -> str | None:
         """The API key, or None where the default variable is not set: a server of one's own needs none.
@@ -107,14 +127,6 @@ class Address(NamedTuple):
         return cls(base, base.removesuffix("/v1"), parts.fragment or None)
 
 
-class Failed(Exception):
-    """A request that did not succeed; its text is one line without key and prompt."""
-
-    def __init__(self, reason: str, *, transient: bool = False, status: int | None = None, wait_s: float = 0.0) -> None:
-        super().__init__(reason)
-        self.transient, self.status, self.wait_s = transient, status, wait_s
-
-
 class Client:
     """Sends requests to one server, ``concurrency`` at a time; ``close`` ends its thread."""
 
@@ -125,7 +137,7 @@ class Client:
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(anyio.from_thread.start_blocking_portal())
         self._http = httpx.AsyncClient(
-            headers={"authorization": f"Bearer {self._key}"} if self._key else {},
+            headers={"accept-encoding": ENCODINGS, **({"authorization": f"Bearer {self._key}"} if self._key else {})},
             timeout=httpx.Timeout(None, connect=_CONNECT_S),  # the whole request has a limit of its own
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=settings.concurrency),
         )
@@ -155,24 +167,40 @@ class Client:
         self.cancel(tuple(self._open))
         self._stack.close()
 
-    async def get(self, url: str, *, retries: int | None = None) -> Any:
+    async def get(self, url: str, *, retries: int | None = None) -> dict[str, Any]:
         """The JSON object at ``url``. Raises Failed."""
-        return await self._retried(functools.partial(self._once, "GET", url, None), retries)
+        once = functools.partial(self._once, "GET", url, None, self._settings.seconds(), most_bytes())
+        return await self._retried(once, retries)
 
     async def post(
-        self, url: str, body: Mapping[str, Any], read: Callable[[Any], T], *, retries: int | None = None
+        self,
+        url: str,
+        body: Mapping[str, Any],
+        read: Callable[[dict[str, Any]], T],
+        *,
+        max_tokens: int | None = None,
+        most: int | None = None,
     ) -> T:
-        """Send ``body``; what comes back goes through ``read``, whose Failed counts as the server's. Raises Failed."""
+        """Send ``body``; what comes back goes through ``read``, whose Failed counts as the server's. Raises Failed.
+
+        ``max_tokens`` decides how long it may take, ``most`` how many bytes the reply may have.
+        """
+        limit_s, most = self._settings.seconds(max_tokens), most_bytes() if most is None else most
 
         async def once() -> T:
-            return read(await self._once("POST", url, body))
+            reply = await self._once("POST", url, body, limit_s, most)
+            try:
+                return read(reply)
+            except _UNREADABLE as error:
+                failure = Failed.malformed(f"answered with something that cannot be read ({type(error).__name__})")
+            raise failure
 
-        return await self._retried(once, retries)
+        return await self._retried(once, None)
 
     def explain(self, failure: Failed) -> EngineError:
         """A failure that sending again cannot mend, as the user's error."""
         base, variable = self._address.base, self._settings.api_key_env
-        if failure.status in (401, 403):
+        if failure.no_access:
             mend = f"the key in {variable} is not accepted" if self._key else f"set {variable} to its API key"
             return EngineError(f"{base} refuses access ({failure}): {mend}")
         return EngineError(f"{base}: {failure}")
@@ -186,36 +214,45 @@ class Client:
         )
         return await retrying(once)
 
-    async def _once(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
-        failure = None
-        limit = self._settings.timeout_s
+    async def _once(
+        self, method: str, url: str, body: Mapping[str, Any] | None, limit_s: float, most: int
+    ) -> dict[str, Any]:
         try:
             async with self._slots:
-                with anyio.fail_after(limit):
-                    reply = await self._http.request(method, url, json=body)
+                with anyio.fail_after(limit_s):
+                    return await self._exchange(method, url, body, most)
         except TimeoutError:
-            failure = Failed(f"no answer within {limit:g} s", transient=True)
-        except httpx.HTTPError as error:
+            failure = Failed(f"no answer within {limit_s:g} s", transient=True)
+        except Failed as error:
+            failure = error
+        except _BROKEN as error:
             failure = Failed(_cause(error), transient=True)
-        if failure is None and not reply.is_success:
-            failure = self._refusal(reply, body)
-        if failure is not None:  # raised out here, or the HTTP library's exception would come along as its context
-            raise failure
-        return _content(reply)
+            failure.unreachable = isinstance(error, httpx.ConnectError)
+        except (ValueError, MemoryError) as error:  # text that no request can carry, headers that no reply may have
+            failure = Failed(f"a request or reply that cannot be handled ({type(error).__name__})")
+        raise failure  # out here, or the HTTP library's exception would come along as its context
 
-    def _refusal(self, reply: httpx.Response, body: Mapping[str, Any] | None) -> Failed:
-        status = f"answered {reply.status_code} {reply.reason_phrase}".strip()
-        message, code = _message(reply)
-        message = message.replace(self._key, "[key]") if self._key else message
-        message = message[:_MESSAGE]
-        if _quotes(message, body):
-            message = "its message repeats the prompt and is left out"
-        wait_s = _retry_after(reply.headers.get("retry-after"))
+    async def _exchange(self, method: str, url: str, body: Mapping[str, Any] | None, most: int) -> dict[str, Any]:
+        async with self._http.stream(method, url, json=body) as reply:
+            encoding = reply.headers.get("content-encoding", "").strip().lower()
+            if not reply.is_success:
+                content = b""
+                with contextlib.suppress(Failed):
+                    content = await unpacked(reply.aiter_raw(), encoding, _REFUSAL_BYTES)
+                raise self._refusal(reply, content, body)
+            content = await unpacked(reply.aiter_raw(), encoding, most)
+            return read_object(content, reply.headers.get("content-type", ""))
+
+    def _refusal(self, reply: httpx.Response, content: bytes, body: Mapping[str, Any] | None) -> Failed:
+        code, wait_s = reply.status_code, retry_after(reply.headers.get("retry-after"))
+        status = visible(f"answered {code} {reply.reason_phrase[:80]}".strip())
+        message, said = refusal_text(content, reply.headers.get("content-type", ""), self._key)
+        if quotes(message, body):
+            message, said = "its message repeats the prompt and is left out", ""
         # OpenAI answers 429 to an account without money too: that does not pass.
-        transient = reply.status_code in _TRANSIENT or reply.status_code >= 500
-        transient = transient and code != "insufficient_quota" and wait_s <= _RETRY_AFTER_LIMIT_S
+        transient = Failed.may_pass(code) and "insufficient_quota" not in said and wait_s <= _RETRY_AFTER_LIMIT_S
         reason = f"{status}: {message}" if message else status
-        return Failed(reason, transient=transient, status=reply.status_code, wait_s=wait_s)
+        return Failed(reason, transient=transient, status=code, wait_s=wait_s, said=said)
 
 
 # The random part keeps requests that failed together from coming back together.
@@ -226,58 +263,6 @@ def _backoff(state: tenacity.RetryCallState) -> float:
     """Exponential with jitter, or what the server asked for where that is longer."""
     error = state.outcome.exception() if state.outcome else None
     return max(_exponential(state), error.wait_s if isinstance(error, Failed) else 0.0)
-
-
-def _retry_after(header: str | None) -> float:
-    """Seconds until the moment a ``Retry-After`` header names, as a number or as a date (RFC 9110, 10.2.3)."""
-    if header is None:
-        return 0.0
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def _content(reply: httpx.Response) -> Any:
-    content = None
-    try:
-        content = msgspec.json.decode(reply.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        kind = reply.headers.get("content-type", "content of no type").partition(";")[0][:80]
-    else:
-        kind = "JSON of another shape"
-    if not isinstance(content, dict):
-        raise Failed(f"answered with {kind} where a JSON object was expected", transient=True, status=reply.status_code)
-    return content
-
-
-def _message(reply: httpx.Response) -> tuple[str, str]:
-    """What the server says of its refusal, on one line, and its error code; servers differ in where they put it."""
-    try:
-        content = msgspec.json.decode(reply.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return "", ""
-    found = content.get("error", content) if isinstance(content, dict) else content
-    if not isinstance(found, dict):
-        return " ".join(str(found).split()), ""
-    text = found.get("message") or found.get("detail") or ""
-    return " ".join(str(text).split()), str(found.get("code") or "")
-
-
-def _quotes(message: str, body: Mapping[str, Any] | None) -> bool:
-    """Whether a message repeats the prompt, or a good part of it."""
-    if not body:
-        return False
-    texts = [body.get("prompt"), *(turn.get("content") for turn in body.get("messages", ()))]
-    for text in (" ".join(text.split()) for text in texts if isinstance(text, str)):
-        width = min(_QUOTE, len(text))
-        if width and any(message[i : i + width] in text for i in range(len(message) - width + 1)):
-            return True
-    return False
 
 
 def _cause(error: BaseException) -> str:

@@ -17,15 +17,20 @@ import numpy.typing as npt
 from rlvr_bench.errors import EngineError
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.bounds import law_bounds
-from rlvr_bench.samplers.endpoint_client import Failed
+from rlvr_bench.samplers.endpoint_failures import Failed
 
 __all__ = ["Choice", "MeanBounds", "Position", "columns", "mean_bounds", "positions", "read_choices"]
 
 _TOKEN_ID = "token_id:"
-_STOPS = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
-_CUTS = frozenset({"length", "max_tokens"})
+_STOPS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")  # anything may be looked for in a tuple
+_CUTS = ("length", "max_tokens")
+_REASONING = ("reasoning_content", "reasoning")
+_INT32 = 2**31  # the store's integers are smaller
+_SLACK = 64  # tokens
+_MOST_NATS = math.log(_INT32)  # entropy of a law over that many tokens
 # Log-probabilities that come out of float32 logits are off by up to this much, in nats.
 _ROUNDING = 5e-5
+_SAME = 0.01
 _IMPOSSIBLE = -9999.0  # vLLM's way to write -inf
 _TOP_P = vllm_worker.TOP_P
 
@@ -71,26 +76,73 @@ class MeanBounds(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------ reading a reply
-def read_choices(reply: Any) -> list[Choice]:
-    """The responses in a reply of /completions or /chat/completions. Raises Failed where it is none."""
+def read_choices(reply: dict[str, Any], n: int | None = None, max_tokens: int | None = None) -> list[Choice]:
+    """The responses in a reply of /completions or /chat/completions, in the order of their index.
+
+    Raises Failed where it is none, contradicts itself, or is no answer to a request for at most ``n`` responses of
+    ``max_tokens``.
+    """
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
-        raise Failed("answered without any response in it", transient=True)
+        raise Failed.malformed("answered without any response in it")
+    if n is not None and len(choices) > n:
+        raise Failed.malformed(f"answered with {len(choices)} responses where {n} were asked for")
     usage = reply.get("usage")
-    counted = usage.get("completion_tokens") if len(choices) == 1 and isinstance(usage, dict) else None
-    ordered = sorted(choices, key=lambda choice: choice.get("index") or 0)
-    return [_choice(choice, counted if isinstance(counted, int) else None) for choice in ordered]
+    if usage is not None and not isinstance(usage, dict):
+        raise Failed.malformed("answered with a usage that is no object")
+    counted = _count((usage or {}).get("completion_tokens"))
+    found = [_choice(choice, counted if len(choices) == 1 else None) for choice in _in_order(choices)]
+    for choice in found:
+        _check_length(choice, max_tokens)
+    return found
+
+
+def _in_order(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By index; some servers give none, which must then be so for all."""
+    if all(choice.get("index") is None for choice in choices):
+        return choices
+    indices = {index: choice for choice in choices if type(index := choice.get("index")) is int}
+    if sorted(indices) != list(range(len(choices))):
+        raise Failed.malformed("answered with responses whose indices do not count them")
+    return [indices[i] for i in range(len(choices))]
 
 
 def _choice(choice: dict[str, Any], counted: int | None) -> Choice:
-    ids, logprobs = choice.get("token_ids"), choice.get("logprobs")
+    logprobs = choice.get("logprobs")
+    if logprobs is not None and not isinstance(logprobs, dict):
+        raise Failed.malformed("answered with log-probabilities that are no object")
     return Choice(
         text=_text(choice),
         finish=_finish(choice.get("finish_reason")),
-        ids=[int(i) for i in ids] if isinstance(ids, list) else None,
+        ids=_ids(choice.get("token_ids")),
         counted=counted,
-        logprobs=logprobs if isinstance(logprobs, dict) else None,
+        logprobs=logprobs,
     )
+
+
+def _ids(ids: Any) -> list[int] | None:
+    if ids is None:
+        return None
+    if not isinstance(ids, list) or not all(type(token) is int and 0 <= token < _INT32 for token in ids):
+        raise Failed.malformed("answered with token ids that are none")
+    return ids
+
+
+def _count(value: Any) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value < _INT32:
+        raise Failed.malformed("answered with a number of tokens that is none")
+    return value
+
+
+def _check_length(choice: Choice, max_tokens: int | None) -> None:
+    """Proxies count in other tokens than the model's, but not that far off."""
+    n = choice.n_tokens
+    if n == 0 and choice.text:
+        raise Failed.malformed("answered with a text of no tokens")
+    if n is not None and max_tokens is not None and n > 2 * max_tokens + _SLACK:
+        raise Failed.malformed(f"answered with {n} tokens where at most {max_tokens} were asked for")
 
 
 def _text(choice: dict[str, Any]) -> str:
@@ -98,13 +150,25 @@ def _text(choice: dict[str, Any]) -> str:
         return str(choice["text"])
     message = choice.get("message")
     if not isinstance(message, dict):
-        raise Failed("answered with a response that has no text", transient=True)
-    content = message.get("content") or ""
-    if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+        raise Failed.malformed("answered with a response that has no text")
     # Servers with a reasoning parser split what the model wrote in two; put back as reasoning models write it.
-    reasoning = message.get("reasoning_content") or message.get("reasoning")
-    return f"<think>\n{reasoning}\n</think>\n\n{content}" if isinstance(reasoning, str) else str(content)
+    reasoning = next((message[name] for name in _REASONING if message.get(name) is not None), None)
+    cut = choice.get("finish_reason") in _CUTS  # some leave out an answer that was cut before it began
+    content = message.get("content")
+    if content is None and (cut or reasoning is not None):
+        content = ""
+    if isinstance(content, list):
+        content = "".join(_part(part) for part in content)
+    if not isinstance(content, str) or not isinstance(reasoning, str | None):
+        raise Failed.malformed("answered with a response that has no text")
+    return content if reasoning is None else f"<think>\n{reasoning}\n</think>\n\n{content}"
+
+
+def _part(part: Any) -> str:
+    text = part.get("text", "") if isinstance(part, dict) else None
+    if not isinstance(text, str):
+        raise Failed.malformed("answered with a part of a response that has no text")
+    return text
 
 
 def _finish(reason: Any) -> Literal["stop", "length"]:
@@ -112,7 +176,10 @@ def _finish(reason: Any) -> Literal["stop", "length"]:
         return "stop"
     if reason in _CUTS:
         return "length"
-    raise Failed(f"ended a response with {reason!r}: it was neither finished by the model nor cut at max_tokens")
+    if isinstance(reason, str | None):
+        shown = None if reason is None else reason[:80]
+        raise Failed(f"ended a response with {shown!r}: it was neither finished by the model nor cut at max_tokens")
+    raise Failed.malformed("ended a response with something that is no reason")
 
 
 def positions(logprobs: dict[str, Any] | None) -> list[Position] | None:
@@ -143,10 +210,11 @@ def _keyed(sampled: Any, table: dict[str, Any]) -> Position:
 
 def _number(logprob: Any) -> float:
     """A log-probability; JSON has no -inf, so that null and a large negative number stand for it."""
-    value = -math.inf if logprob is None else float(logprob)
-    if value > 1e-3:
+    if logprob is None:
+        return -math.inf
+    if type(logprob) not in (int, float) or not logprob <= 1e-3:
         raise ValueError("no log-probability: the columns of our extension look like this")
-    return value
+    return float(logprob)
 
 
 # ------------------------------------------------------------------------------------------------ token statistics
@@ -173,12 +241,23 @@ def columns(choice: Choice) -> vllm_worker.TokenColumns:
         for table in (choice.logprobs or {}).get("top_logprobs") or ():
             flat.start_indices.append(len(flat.token_ids))
             flat.token_ids += [int(token.removeprefix(_TOKEN_ID)) for token in table]
-            flat.logprobs += [float(value) for value in table.values()]
+            flat.logprobs += _statistics(list(table.values()))
             flat.end_indices.append(len(flat.token_ids))
         return vllm_worker.decode(flat, choice.ids or [])
-    except (EngineError, ValueError, TypeError, AttributeError):
+    except (EngineError, ValueError, TypeError, AttributeError, OverflowError):
         reason = "the columns of the worker extension are not in the answer: is the server still running with it?"
     raise Failed(reason)
+
+
+def _statistics(values: list[Any]) -> list[float]:
+    """Log-probability, entropy and nucleus of a token. Raises ValueError where they cannot be these."""
+    numbers = [float(value) for value in values if type(value) in (int, float)]
+    if len(numbers) != len(values) or len(numbers) < 3:
+        raise ValueError("no three numbers")
+    logprob, entropy, nucleus = numbers[:3]
+    if not (_IMPOSSIBLE <= logprob <= 1e-3 and 0 <= entropy < _MOST_NATS and 1 <= nucleus < _INT32):
+        raise ValueError("no statistics of a token")
+    return numbers
 
 
 def mean_bounds(found: Sequence[Position], n_tokens: int, k: int, vocabulary: int) -> MeanBounds:
@@ -202,6 +281,8 @@ def _largest(position: Position, k: int) -> npt.NDArray[np.float64] | None:
     listed = sorted((lp for lp in position.listed if lp > _IMPOSSIBLE), reverse=True)
     last = bool(listed) and abs(position.sampled - listed[-1]) < 1e-9
     if not position.complete and len(position.listed) < k + last:
+        return None
+    if sum(map(math.exp, listed)) > 1 + _SAME:  # no law at all
         return None
     return np.array(listed[:-1] if last else listed) if len(listed) > last else None
 

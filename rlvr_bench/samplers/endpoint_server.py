@@ -1,84 +1,36 @@
 """What a server is and can do, learned from a few one-line requests before anything is drawn.
 
-Servers share a protocol and differ in its corners: how many responses a request may ask for, whether large seeds are
-taken, what they tell of their tokens, and of which law. What they would fill in by themselves (vLLM takes top-k from
-the model's generation config, llama.cpp has one of its own) is spelled out where they let us.
+What a server lacks is inferred from a definite answer only: trouble that may pass ends the command.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import logging
+import functools
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
-import numpy as np
 
-from rlvr_bench.errors import BadArgument, EngineError, UnknownName
+from rlvr_bench.errors import EngineError
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
-from rlvr_bench.samplers.endpoint_client import Address, Client, Failed
-from rlvr_bench.samplers.endpoint_replies import Choice, columns, positions, read_choices
-from rlvr_bench.samplers.vllm_worker import COLUMNS
+from rlvr_bench.samplers.endpoint_client import Address, Client
+from rlvr_bench.samplers.endpoint_content import most_bytes
+from rlvr_bench.samplers.endpoint_dialect import HOT, PLAIN, Dialect, Route, child_seed, learn
+from rlvr_bench.samplers.endpoint_failures import Failed
+from rlvr_bench.samplers.endpoint_models import Card, find_model, read_tokens, read_version
+from rlvr_bench.samplers.endpoint_replies import Choice, read_choices
 
-__all__ = ["Dialect", "Server", "begun_text", "learn"]
+__all__ = ["Server", "begun_text"]
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-Route = Literal["completions", "chat"]
 _PATHS: dict[Route, str] = {"completions": "/completions", "chat": "/chat/completions"}
-
-_TOP = 20  # as many as vLLM's and OpenAI's servers give
-_SEED_BITS = 62  # leaves room for + i in a signed 64-bit seed; see ``seeds.draw_seed``
 _PROMPTS_KEPT = 4096
-_LISTED = 20
-_MANY = 4
 _PROBE = Prompt(
     problem_id="probe", text="Name a few numbers:", messages=({"role": "user", "content": "Name a few numbers."},)
 )
-# Hot and cut, so that the model's own law and the law that is sampled cannot be taken for each other.
-_HOT = SamplingParameters(temperature=2.0, top_p=0.9, max_tokens=8)
-_PLAIN = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=1)
-# Two requests for one law differ by the order of low-precision sums; another temperature moves it much further.
-_SAME_LAW = 0.1
-
-
-class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server takes on one route, and whether its token statistics are exact."""
-
-    route: Route
-    limit: str = "max_tokens"
-    explicit: bool = True
-    ids: bool = True
-    top: int = _TOP
-    many: bool = True
-    seed_bits: int = _SEED_BITS
-    exact: bool = False
-
-    def body(self, sampling: SamplingParameters, n: int, seed: int) -> dict[str, Any]:
-        """A request without its model and prompt."""
-        body: dict[str, Any] = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            self.limit: sampling.max_tokens,
-        }
-        if n > 1:
-            body["n"] = n
-        if self.seed_bits:
-            body["seed"] = (
-                seed if self.seed_bits == _SEED_BITS else child_seed(seed, 0) >> (_SEED_BITS - self.seed_bits)
-            )
-        if self.explicit:  # -1: no limit, as vLLM, SGLang and llama.cpp have it
-            body |= {"top_k": sampling.top_k or -1, "min_p": 0.0, "repetition_penalty": 1.0}
-        elif sampling.top_k:
-            body["top_k"] = sampling.top_k
-        if self.ids:
-            body |= {"return_token_ids": True, "return_tokens_as_token_ids": True}
-        if self.top:
-            body |= {"logprobs": True, "top_logprobs": self.top} if self.route == "chat" else {"logprobs": self.top}
-        return body
 
 
 def begun_text(prompt: Prompt) -> str:
@@ -90,42 +42,80 @@ def begun_text(prompt: Prompt) -> str:
     return prompt.begun
 
 
-def child_seed(seed: int, i: int) -> int:
-    """A stream of its own for response i of a request that has to be sent one response at a time."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:8], "big") >> (64 - _SEED_BITS)
-
-
 class Server:
     """One model behind one address. All coroutines belong to the client's event loop."""
 
-    def __init__(self, client: Client, address: Address, *, chat: bool, measure: bool) -> None:
+    def __init__(self, client: Client, address: Address, *, chat: bool, measure: bool, vllm_routes: bool) -> None:
         """Nothing is asked yet: ``connect`` does."""
         self._client, self._address = client, address
-        self._measure = measure
+        self._chat, self._measure, self._vllm_routes = chat, measure, vllm_routes
         self._dialects: dict[Route, Dialect] = {}
         self._learning = asyncio.Lock()
         self._prompts: OrderedDict[str, tuple[Prompt, list[int]]] = OrderedDict()
-        self.card: dict[str, Any] = {}
+        self.card: Card
         self.version = "unknown"
         self.tokenizes = False
         self.templated = chat
         self.main: Dialect
+        self._bare = False  # whether the prompts have no messages
 
     @property
     def model(self) -> str:
         """The model's name at this server."""
-        return str(self.card["id"])
+        return self.card.id
 
     async def connect(self) -> None:
-        """Find the model and learn what the server can do. Raises Failed, EngineError, BadArgument, UnknownName."""
-        self.card = await _find_model(self._client, self._address)
-        owner = str(self.card.get("owned_by") or "")
-        version = await _or_none(self._client.get(f"{self._address.root}/version", retries=0))
-        self.version = f"{owner} {(version or {}).get('version') or ''}".strip() or "unknown"
-        self.tokenizes = await _or_none(self._tokenize({"prompt": _PROBE.text})) is not None
+        """Find the model and learn what the server can do.
+
+        Raises Failed where it does not answer to the end, EngineError, BadArgument, UnknownName.
+        """
+        self.card, version = await find_model(self._client, self._address), ""
+        if self._vllm_routes:
+            get = self._client.get(f"{self._address.root}/version")
+            version = read_version(await self._optional("/version", get) or {})
+            tokenize = self._tokenize({"prompt": _PROBE.text})
+            self.tokenizes = bool(await self._optional("/tokenize", tokenize))
+        self.version = f"{self.card.owner} {version}".strip() or "unknown"
         if self.templated:
             self.templated = await self._has_template()
         self.main = await self._dialect("chat" if self.templated and not self.tokenizes else "completions")
+
+    async def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Learn the route that these prompts take. Raises Failed where the server does not take them, or does not answer."""
+        self._bare = not any(prompt.messages for prompt in prompts)
+        raw = self.tokenizes or not self.templated or self._bare
+        self.main = await self._dialect("completions" if raw else "chat")
+
+    def inferred(self) -> dict[str, str]:
+        """What the server was found to take, in words; it decides what is drawn, or what is known of it."""
+        raw = "as the task has it" if self._bare else "as asked"
+        raw = raw if self._bare or not self._chat else "the server has no chat endpoint or template"
+        main = self.main
+        law = "off" if not self._measure else f"top {main.top}" if main.top else "none"
+        return {
+            "prompts": "messages, through the server's chat template"
+            if self.templated and not self._bare
+            else f"raw text: {raw}",
+            "route": main.route,
+            "responses": "several a request" if main.many else "one a request",
+            "seeds": f"{main.seed_bits} bits" if main.seed_bits else "none",
+            "sampling": "spelled out" if main.explicit else "top-k, min-p and penalties are the server's own",
+            "log-probabilities": "exact statistics" if main.exact else law,
+            "token counts": "from /tokenize" if self.tokenizes else "none",
+        }
+
+    def cautions(self) -> tuple[str, ...]:
+        """What of it changes the meaning of the numbers."""
+        found = self.inferred()
+        lacking = {
+            "raw prompts": self._chat
+            and not self._bare
+            and not self.templated
+            and f"prompts are sent as {found['prompts']}",
+            "own sampling": not self.main.explicit and f"the server takes no top-k of ours: {found['sampling']}",
+            "no seeds": not self.main.seed_bits and "the server takes no seeds: what is drawn cannot be drawn again",
+        }
+        return tuple(text for text in lacking.values() if text)
 
     async def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt as the model sees it, a begun response behind it.
@@ -179,21 +169,52 @@ class Server:
         self, dialect: Dialect, content: dict[str, Any], sampling: SamplingParameters, n: int, seed: int
     ) -> list[Choice]:
         body = {"model": self.model, **content, **dialect.body(sampling, n, seed)}
-        return await self._client.post(f"{self._address.base}{_PATHS[dialect.route]}", body, read_choices)
+        limit, probing = sampling.max_tokens, sampling in (HOT, PLAIN)
+        return await self._client.post(
+            f"{self._address.base}{_PATHS[dialect.route]}",
+            body,
+            functools.partial(read_choices, n=n, max_tokens=limit),
+            max_tokens=None if probing else limit,
+            most=most_bytes(2 * n * limit, dialect.top),
+        )
 
     async def _tokenize(self, content: dict[str, Any]) -> list[int]:
         body = {"model": self.model, **content}
-        return await self._client.post(f"{self._address.root}/tokenize", body, _read_tokens, retries=1)
+        return await self._client.post(f"{self._address.root}/tokenize", body, read_tokens)
+
+    async def _optional(self, path: str, work: Awaitable[T]) -> T | None:
+        """The result of a route of vLLM's own, None where the server has none. Raises Failed where that is not clear."""
+        try:
+            return await work
+        except Failed as failure:
+            if failure.says_no_route() or failure.other_meaning or (failure.is_malformed and path == "/version"):
+                return None
+            failure.args = (f"{failure} (at {path}, which --engine-arg vllm_routes=off leaves alone)",)
+            raise
 
     async def _has_template(self) -> bool:
-        """Whether messages can be sent: a base model's server has no template to put them in."""
-        if self.tokenizes:
-            found = await _or_none(self._tokenize(self._content(_PROBE))) is not None
-        else:
-            found = await _or_none(self._dialect("chat")) is not None
-        if not found:
-            log.info("%s has no chat template: prompts go as raw text", self.model)
-        return found
+        """Whether messages can be sent: a base model's server has no template to put them in.
+
+        Raises Failed where the server does not say.
+        """
+        try:
+            if self.tokenizes:
+                return bool(await self._tokenize(self._content(_PROBE)))
+        except Failed as failure:
+            if failure.says_no_template():
+                return False
+            if not failure.says_unsupported("messages", "prompt"):
+                raise
+            self.tokenizes = False  # of raw text alone: whether there is a template is for the chat route to say
+        try:
+            await self._dialect("chat")
+        except Failed as failure:
+            if failure.says_no_template() or failure.says_no_route("chat", "messages"):
+                return False
+            if failure.is_definite:
+                failure.args = (f"{failure} (at /chat/completions; --chat-template none sends prompts as raw text)",)
+            raise
+        return True
 
     async def _dialect(self, route: Route) -> Dialect:
         async with self._learning:
@@ -206,158 +227,3 @@ class Server:
 
                 self._dialects[route] = await learn(ask, route, self._measure)
         return self._dialects[route]
-
-
-# ------------------------------------------------------------------------------------------- getting acquainted
-async def _find_model(client: Client, address: Address) -> dict[str, Any]:
-    """What /models says of the model that is meant."""
-    base, failure = address.base, None
-    listing: Any = {}
-    for retries in (0, None):  # a server that is not there is told at once, one that is still loading is waited for
-        try:
-            listing = await client.get(f"{base}/models", retries=retries)
-        except Failed as error:
-            failure = error
-            if failure.status is None or not failure.transient:
-                break
-        else:
-            failure = None
-            break
-    if failure is not None and failure.status is None:
-        raise EngineError(f"cannot reach {base}: {failure}; is the server running?")
-    if failure is not None and failure.status != 404:
-        raise failure
-    cards = [card for card in listing.get("data") or () if isinstance(card, dict) and card.get("id")]
-    return _choose(cards, address.model, base)
-
-
-def _choose(cards: Sequence[dict[str, Any]], wanted: str | None, base: str) -> dict[str, Any]:
-    names = [str(card["id"]) for card in cards]
-    if wanted is not None:
-        if cards and wanted not in names:
-            raise UnknownName("model", wanted, names[:_LISTED], f"(at {base})")
-        return next((card for card in cards if card["id"] == wanted), {"id": wanted})
-    if not cards:
-        raise EngineError(f"{base} lists no models: the URL usually ends in /v1; or name a model as {base}#MODEL")
-    if len(cards) > 1:
-        listed = ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)
-        raise BadArgument("--model", base, f"it serves several models; name one as {base}#MODEL: {listed}")
-    return cards[0]
-
-
-def _read_tokens(reply: Any) -> list[int]:
-    """Read the answer of vLLM's /tokenize; others have an endpoint of that name and mean something else."""
-    tokens = reply.get("tokens")
-    if not isinstance(tokens, list) or not tokens or reply.get("count") != len(tokens):
-        raise Failed("does not count tokens")
-    return [int(token) for token in tokens]
-
-
-async def _or_none(work: Awaitable[Any]) -> Any:
-    """The result, or None where the server has no such thing. Raises Failed where it refuses access or cannot answer."""
-    try:
-        return await work
-    except Failed as failure:
-        if failure.status in (401, 403) or (failure.status is None and failure.transient):
-            raise
-        return None
-
-
-# ------------------------------------------------------------------------------------------- learning a dialect
-Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
-
-_EXTRAS: tuple[tuple[dict[str, Any], ...], ...] = (
-    ({"explicit": True},),
-    ({"ids": True},),
-    ({"top": _TOP}, {"top": 5}),
-    ({"many": True},),
-    ({"seed_bits": _SEED_BITS}, {"seed_bits": 31}),
-)
-
-
-async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
-    """What a server takes on a route, from requests of a few tokens.
-
-    Raises Failed where it takes none at all, EngineError where its exact statistics are those of another law.
-    """
-    if measure and route == "completions":
-        exact = Dialect(route=route, top=COLUMNS, exact=True)
-        choices = await _or_none(ask(exact, _HOT, _MANY))
-        if choices and _has_columns(choices):
-            await _check_law(ask, exact, choices)
-            return exact
-    dialect, choices = await _richest(ask, Dialect(route=route, top=_TOP if measure else 0))
-    if len(choices) > 1 and any(choice.n_tokens is None for choice in choices):
-        log.info("the server counts the tokens of a whole request only: each response is asked for by itself")
-        dialect = msgspec.structs.replace(dialect, many=False)
-    # Four equal answers to a hot request: this server gives all responses of a request one random stream.
-    elif len({choice.text for choice in choices}) == 1:
-        dialect = msgspec.structs.replace(dialect, many=False)
-    if not dialect.top or not await _tells_the_law(ask, dialect, choices):
-        return msgspec.structs.replace(dialect, top=0)
-    listed = [len(position.listed) for choice in choices for position in positions(choice.logprobs) or ()]
-    return msgspec.structs.replace(dialect, top=min([dialect.top, *listed]))  # some give fewer than they are asked for
-
-
-async def _richest(ask: Ask, wanted: Dialect) -> tuple[Dialect, list[Choice]]:
-    """Everything at once, which most servers take; else one thing after another on top of what must be."""
-    if (choices := await _or_none(ask(wanted, _HOT, _MANY))) is not None:
-        return wanted, choices
-    found = msgspec.structs.replace(wanted, explicit=False, ids=False, top=0, many=False, seed_bits=0)
-    renamed = msgspec.structs.replace(found, limit="max_completion_tokens")
-    if (choices := await _or_none(ask(renamed, _HOT, 1))) is not None:
-        found = renamed
-    if (again := await _or_none(ask(msgspec.structs.replace(found, limit="max_tokens"), _HOT, 1))) is not None:
-        found, choices = msgspec.structs.replace(found, limit="max_tokens"), again
-    if choices is None:
-        choices = await ask(found, _HOT, 1)  # raises what the server has to say
-    for alternatives in _EXTRAS:
-        for change in alternatives:
-            if "top" in change and not wanted.top:
-                continue
-            richer = msgspec.structs.replace(found, **change)
-            answer = await _or_none(ask(richer, _HOT, _MANY if richer.many else 1))
-            if answer is not None:
-                found, choices = richer, answer
-                break
-    return found, choices
-
-
-def _has_columns(choices: Sequence[Choice]) -> bool:
-    try:
-        return sum(len(columns(choice).entropy) for choice in choices) > 0
-    except Failed:
-        return False
-
-
-async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
-    """The first token's entropy must not depend on how it is sampled."""
-    (plain, *_) = await ask(dialect, _PLAIN, 1)
-    first, second = float(columns(hot[0]).entropy[0]), float(columns(plain).entropy[0])
-    if abs(first - second) > _SAME_LAW:
-        raise EngineError(
-            f"this server measures the law it samples from, not the model's own (entropy {first:.3f} when hot, "
-            f"{second:.3f} when not): start it with --logprobs-mode raw_logprobs, or sample with token statistics off"
-        )
-
-
-async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> bool:
-    """Whether log-probabilities come, and are those of the model's own law: at temperature 1, before top-p."""
-    (plain, *_) = await ask(dialect, _PLAIN, 1)
-    laws = [_first_law(choice) for choice in (hot[0], plain)]
-    if laws[0] is None or laws[1] is None:
-        log.warning("the server gives no log-probabilities: token statistics are not measured")
-        return False
-    length = min(5, *map(len, laws))
-    if float(np.median(np.abs(laws[0][:length] - laws[1][:length]))) > _SAME_LAW:
-        log.warning("the server's log-probabilities follow the temperature: token statistics are not measured")
-        return False
-    return True
-
-
-def _first_law(choice: Choice) -> Any:
-    """The listed log-probabilities of a response's first token, largest first; None where there are none."""
-    found = positions(choice.logprobs)
-    if not found or not found[0].listed:
-        return None
-    return np.maximum(np.sort(found[0].listed)[::-1], -50.0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +17,13 @@ from rlvr_bench.records import DrawRequest, Prompt
 
 __all__ = [
     "check_context",
+    "companion_digests",
     "cut_at_stop",
     "detokenise",
     "render",
     "response_texts",
+    "stored_template",
+    "template_cautions",
     "template_digest",
     "weights_digest",
 ]
@@ -27,6 +33,13 @@ ChatTemplate = Literal["auto", "none"]
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 # What trainers leave beside the weights and no engine loads.
 _NOT_WEIGHTS = frozenset({"optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "training_args.bin"})
+# Files beside the weights that decide what is drawn.
+_COMPANIONS = re.compile(
+    r"((generation_|adapter_|quantize_|tokenizer_)?config|tokenizer|tekken|vocab|added_tokens|special_tokens_map|chat_template)"
+    r"\.json|merges\.txt|chat_template\.jinja|.*\.(model|tiktoken|py)"
+)
+_UNIMPORTANT = ("transformers_version", "_name_or_path")  # what a library writes into a configuration by itself
+_known_digests: dict[tuple[object, ...], str] = {}
 
 
 def weights_digest(model: str, revision: str | None = None) -> str:
@@ -51,8 +64,49 @@ def weights_digest(model: str, revision: str | None = None) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """SHA-256 of a file; read once in a process unless it changed meanwhile."""
+    status = path.stat()
+    key = (path.resolve(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if key not in _known_digests:
+        with path.open("rb") as stream:
+            _known_digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _known_digests[key]
+
+
+def companion_digests(model: str) -> dict[str, str] | None:
+    """Digests (16 hex digits) of the files beside a folder's weights that decide what is drawn, by name.
+
+    None where the model is no folder: the commit of a hub model covers its files. JSON counts by its content.
+    """
+    directory = Path(model)
+    if not directory.is_dir():
+        return None
+    files = sorted(path for path in directory.iterdir() if _COMPANIONS.fullmatch(path.name) and path.is_file())
+    return {path.name: hashlib.sha256(_content(path)).hexdigest()[:16] for path in files}
+
+
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not path.name.endswith("config.json"):
+        return content
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return content
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if name not in _UNIMPORTANT}
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def stored_template(model: str) -> str | None:
+    """SHA-256 of the chat template in a folder's files, as ``template_digest`` gives it; None where there is none."""
+    folder = Path(model)
+    with contextlib.suppress(OSError, ValueError):
+        return hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found = json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template")
+        return hashlib.sha256(found.encode()).hexdigest() if found else None
+    return None
 
 
 def _cached_commit(model: str, revision: str | None) -> str | None:
@@ -81,6 +135,13 @@ def template_digest(tokenizer: Any, chat_template: ChatTemplate, prompt: Prompt 
     if not _uses_template(tokenizer, chat_template) or (prompt is not None and not prompt.messages):
         return None
     return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
+
+
+def template_cautions(tokenizer: Any, chat_template: ChatTemplate) -> tuple[str, ...]:
+    """The warning where the model has a chat template and prompts do not go through it."""
+    if chat_template == "auto" or not getattr(tokenizer, "chat_template", None):
+        return ()
+    return ("the model's chat template is not applied: prompts are sent as raw text, as asked",)
 
 
 def render(tokenizer: Any, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:

@@ -9,7 +9,7 @@ import msgspec
 
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 
-__all__ = ["NextTokens", "PrefixSampler", "Sampler", "SamplerOptions"]
+__all__ = ["NextTokens", "PrefixSampler", "PreparedSampler", "Sampler", "SamplerOptions"]
 
 
 class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +47,15 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Free the engine and its memory; a closed sampler draws no more."""
+        ...
+
+
+@runtime_checkable
+class PreparedSampler(Sampler, Protocol):
+    """A sampler that must see a run's prompts before it can describe how it draws."""
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Learn what these prompts need; ``info`` may be another one afterwards. Raises EngineError."""
         ...
 
 

@@ -32,7 +32,7 @@ from rlvr_bench.records import (
     TokenArrays,
     Tools,
 )
-from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.samplers.protocol import PreparedSampler, Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.verifiers.interpreter import Interpreter, Printed
@@ -69,6 +69,11 @@ class ToolSampler:
     @property
     def info(self) -> EngineInfo:
         return self._inner.info
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Prepare the sampler within, where it needs that."""
+        if isinstance(self._inner, PreparedSampler):
+            self._inner.prepare(prompts)
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return self._inner.prompt_tokens(prompt)

@@ -19,10 +19,19 @@ import torch
 import transformers
 from torch import Tensor
 
-from rlvr_bench.errors import BadArgument, ModelError
+from rlvr_bench.errors import ModelError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
-from rlvr_bench.samplers.model_files import cut_at_stop, render, response_texts, template_digest, weights_digest
+from rlvr_bench.samplers.engine_arguments import check_engine_arguments
+from rlvr_bench.samplers.model_files import (
+    cut_at_stop,
+    render,
+    response_texts,
+    template_cautions,
+    template_digest,
+    weights_digest,
+)
 from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
+from rlvr_bench.samplers.quiet import without_deprecations
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.samplers.token_stats import token_statistics
 
@@ -33,7 +42,6 @@ _CACHE_BYTES = 2 * 2**30  # KV cache of a window at most (on a GPU: half of what
 _LOGIT_BYTES = 256 * 2**20  # one step's float32 logits at most
 _PREFIXES = 32  # prompts whose next token is looked at together
 _CHUNK = 64  # uniform numbers drawn ahead per rollout
-_ENGINE_ARGS = ("attn_implementation", "device", "dtype", "rows", "threads", "trust_remote_code")
 # Below this many parameters an operation is too short to share: on a busy machine two threads that wait for each other at
 # every one of them were measured up to 50 times slower than one.
 _ONE_THREAD_PARAMETERS = 20_000_000
@@ -44,11 +52,11 @@ class TransformersSampler:
     (rollouts generated together), threads (on a CPU), attn_implementation, trust_remote_code.
     """
 
+    @without_deprecations()
     def __init__(self, options: SamplerOptions) -> None:
         """Load tokenizer and weights. Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
         args = dict(options.engine_args)
-        if unknown := sorted(set(args) - set(_ENGINE_ARGS)):
-            raise BadArgument("--engine-arg", unknown[0], f"the transformers engine takes {', '.join(_ENGINE_ARGS)}")
+        check_engine_arguments("transformers", args, options.token_stats)
         self._options = options
         self._device = torch.device(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
         self._rows = int(args.pop("rows", _ROWS))
@@ -89,6 +97,7 @@ class TransformersSampler:
                 draws = self._generate(window, sampling)
             yield from draws
 
+    @without_deprecations()
     @torch.inference_mode()
     def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
         """The ``most`` likeliest next tokens behind each prompt, end tokens left out."""
@@ -119,6 +128,7 @@ class TransformersSampler:
             weights=weights_digest(self._options.model),
             context_tokens=getattr(config, "max_position_embeddings", None),
             chat_template=template_digest(self._tokenizer, self._options.chat_template),
+            cautions=template_cautions(self._tokenizer, self._options.chat_template),
             token_stats="none" if self._options.token_stats == "off" else "exact",
             dtype=str(self._model.dtype).removeprefix("torch."),
             device=self._device.type,
@@ -138,6 +148,7 @@ class TransformersSampler:
         by_logits = _LOGIT_BYTES // (4 * config.vocab_size)
         return max(1, min(self._rows, int(by_cache), int(by_logits)))
 
+    @without_deprecations()
     @torch.inference_mode()
     def _generate(self, window: Sequence[DrawRequest], sampling: SamplingParameters) -> list[Draw]:
         prompts = [self._encode(request.prompt) for request in window]

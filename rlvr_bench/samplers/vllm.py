@@ -29,14 +29,17 @@ import msgspec
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
 from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.model_files import (
     check_context,
     render,
     response_texts,
+    template_cautions,
     template_digest,
     weights_digest,
 )
 from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
+from rlvr_bench.samplers.quiet import for_processes, without_deprecations
 from rlvr_bench.samplers.summary import summarise
 
 __all__ = ["VllmSampler"]
@@ -66,6 +69,7 @@ class VllmSampler:
     log-probabilities before anything is drawn.
     """
 
+    @without_deprecations()
     def __init__(self, options: SamplerOptions) -> None:
         """Start the engine and load the model. Raises ModelError, EngineError or BadArgument, each one line."""
         _check_arguments(options)
@@ -290,12 +294,7 @@ def _step(engine: Any) -> list[Any]:
 
 
 def _check_arguments(options: SamplerOptions) -> None:
-    own = {"model": "it is --model", "worker_extension_cls": "the sampler loads its own worker extension"}
-    if options.token_stats != "off":
-        own["logprobs_mode"] = "token statistics are those of the raw logits; sample with token statistics off"
-    for name, reason in own.items():
-        if name in options.engine_args:
-            raise BadArgument(f"engine argument {name}", options.engine_args[name], f"not allowed: {reason}")
+    check_engine_arguments("vllm", options.engine_args, options.token_stats)
     if options.model.startswith(("/", "./", "../", "~")) and not Path(options.model).is_dir():
         raise ModelError(f"there is no model directory {options.model}")
 
@@ -312,7 +311,7 @@ def _start(options: SamplerOptions) -> Any:
     refused: tuple[type[Exception], ...] = (OSError, *_refusals())
     arguments = {**_defaults(), **options.engine_args, "worker_extension_cls": _EXTENSION}
     try:
-        with _variable(vllm_worker.DRIVER_PID, str(os.getpid())):
+        with _variable(vllm_worker.DRIVER_PID, str(os.getpid())), _variable("PYTHONWARNINGS", for_processes()):
             return vllm.LLM(model=options.model, **arguments)
     except TypeError as error:  # an argument that vLLM does not know
         raise BadArgument("engine_args", dict(options.engine_args), _line(error)) from error
@@ -387,6 +386,7 @@ def _describe(options: SamplerOptions, model_config: Any, tokenizer: Any) -> Eng
         weights=weights_digest(options.model, options.engine_args.get("revision")),
         context_tokens=int(model_config.max_model_len),
         chat_template=template_digest(tokenizer, options.chat_template),
+        cautions=template_cautions(tokenizer, options.chat_template),
         token_stats="none" if options.token_stats == "off" else "exact",
         dtype=str(model_config.dtype).removeprefix("torch."),
         device=current_platform.device_type,

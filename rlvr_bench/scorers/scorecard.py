@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench import scorers, stats
+from rlvr_bench import __version__, scorers, stats
 from rlvr_bench.records import STATUSES, Estimate, Outcomes, Scorecard
 from rlvr_bench.scorers.common import optional, problem_means, stated
 from rlvr_bench.scorers.diversity import distinct_answers
@@ -18,7 +18,7 @@ from rlvr_bench.scorers.votes import vote_ks
 from rlvr_bench.store.manifest import Manifest
 from rlvr_bench.store.verdicts import Grading
 
-__all__ = ["SCORECARD_SCHEMA", "make_scorecard"]
+__all__ = ["SCORECARD_SCHEMA", "how_scored", "make_scorecard"]
 
 SCORECARD_SCHEMA = 1
 
@@ -44,6 +44,7 @@ def make_scorecard(
     run: dict[str, Any] = {
         **msgspec.to_builtins(manifest),
         "grading": msgspec.to_builtins(grading),
+        "scored": how_scored(ks),
         "n_problems_drawn": len(drawn),
         "n_min": int(drawn.min()) if len(drawn) else 0,
         "n_max": int(drawn.max(initial=0)),
@@ -62,8 +63,12 @@ def make_scorecard(
             *scorers.quality(fair, fair_flags),
         ],
         quality=scorers.quality_rates(fair),
-        warnings=grading.warnings,
     )
+
+
+def how_scored(ks: Sequence[int] | None) -> dict[str, Any]:
+    """What decides a scorecard besides the run: our version, and the budgets asked for."""
+    return {"version": __version__, "ks": None if ks is None else list(ks)}
 
 
 def _of_responses(fair: Outcomes) -> list[Estimate]:

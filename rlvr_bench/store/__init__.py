@@ -1,6 +1,7 @@
 """Runs on disk: append-only rollout shards, verdicts beside them, and a manifest that says how they came to be."""
 
 from rlvr_bench.store.manifest import SCHEMA, Manifest, Session
-from rlvr_bench.store.run import Run, RunWriter, open_run, run_folder
+from rlvr_bench.store.names import run_folder
+from rlvr_bench.store.run import Run, RunWriter, open_run
 
 __all__ = ["SCHEMA", "Manifest", "Run", "RunWriter", "Session", "open_run", "run_folder"]

@@ -40,7 +40,7 @@ def read_outcomes(run: Run) -> Outcomes:
     tools = _TOOLS if run.manifest.tools else ()
     place = _Places(run.rollouts, ids)
     rollouts = _rollouts(run.rollouts, place, (*_STATISTICS, *bounds, *tools))
-    shards = ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA)
+    shards = ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA, run.largest_index)
     verdicts = _verdicts(shards, place, rollouts.pop("text_hash"), run)
     # A wrong verdict of ours always has the answer it is for; another program may give the verdict alone.
     nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())

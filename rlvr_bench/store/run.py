@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +16,9 @@ from rlvr_bench.errors import RunError, RunMismatch, StorageError
 from rlvr_bench.records import Draw, Problem, Rollout
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
-from rlvr_bench.store.places import is_remote, place, read_whole, write_atomically
+from rlvr_bench.store.places import is_remote, place, read_if_there, read_whole, write_atomically
+from rlvr_bench.store.problem_files import check_problems_file, encode_problems, file_digest
+from rlvr_bench.store.shard_checks import LARGEST_INDEX
 from rlvr_bench.store.shards import Schedule, ShardFolder
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
     "Span",
     "open_run",
     "rollout_table",
-    "run_folder",
+    "spans_missing",
     "stored_text",
     "text_hash",
 ]
@@ -61,6 +62,7 @@ ROLLOUT_SCHEMA = pa.schema(
 )
 
 
+_INDICES = 2**16
 _BARE = ["problem_id", "index", "n_tokens", "finish_reason", "draw_start"]
 
 
@@ -83,34 +85,38 @@ def text_hash(text: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-def run_folder(out: str | Path, model: str, task: str) -> Path:
-    """``out/<model>/<task>``: a hub id keeps its owner, a path its last two parts, anything else its name."""
-    parts = [part for part in re.split(r"[/\\]+", model.rstrip("/")) if part not in ("", ".", "..")]
-    return place(out) / (_slug("--".join(parts[-2:])) or "model") / _slug(task)
-
-
-def _slug(name: str) -> str:
-    """A name as one plain folder name: ``reasoning_gym:chain_sum,size=5`` becomes ``reasoning_gym-chain_sum-size-5``."""
-    return re.sub(r"[^A-Za-z0-9._@-]+", "-", name).strip("-.")
-
-
 class Run:
     """A run on disk, for reading."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.rollouts = ShardFolder(path / "rollouts", ROLLOUT_SCHEMA)
+        self.rollouts = ShardFolder(path / "rollouts", ROLLOUT_SCHEMA, self.largest_index)
+
+    @property
+    def largest_index(self) -> int:
+        """The largest index that a rollout of this run may have, with room for what an older manifest does not say."""
+        return min(LARGEST_INDEX, max(self.manifest.n, _INDICES))
 
     def problems(self) -> list[Problem]:
-        """The problems this run was asked to draw, in task order."""
+        """The problems this run was asked to draw, in task order. Raises RunError where they are not the manifest's."""
         file = self.path / "problems.jsonl"
         try:
-            return msgspec.json.Decoder(Problem).decode_lines(read_whole(file))
+            content = read_whole(file)
+            problems = msgspec.json.Decoder(Problem).decode_lines(content)
         except StorageError as error:
             raise RunError(str(error)) from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{file}: damaged ({error})") from error
+        check_problems_file(file, content, problems, self.manifest, self._drawn_ids)
+        return problems
+
+    def _drawn_ids(self) -> set[str]:
+        """Ids of the problems that have rollouts."""
+        found: set[str] = set()
+        for table in self.rollouts.read(["problem_id"]):
+            found.update(table["problem_id"].unique().to_pylist())
+        return found
 
     def drawn(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Which rollout indices of each problem are on disk, as one boolean array per problem."""
@@ -133,8 +139,9 @@ class RunWriter:
         self.lock = lock_folder(path)
         try:
             manifest = _agreed(path, wanted)
+            digest = _write_problems(Run(path, manifest), problems)
+            manifest = msgspec.structs.replace(manifest, problems_file_sha256=digest)
             self.run = Run(path, manifest)
-            _write_problems(self.run, problems)
             write_atomically(path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2))
             self._known: set[str] = set()  # names of shards that are accounted for
             self._drawn = self._scan()
@@ -149,10 +156,7 @@ class RunWriter:
 
         The first batch of every problem comes before the second of any, so an interrupted run is even over problems.
         """
-        ids = list(problem_ids)
-        for block in range(0, n, batch):
-            for problem_id in ids:
-                yield from self._gaps(problem_id, block, min(block + batch, n))
+        return spans_missing(self._drawn, problem_ids, n, batch)
 
     def n_drawn(self, problem_ids: Iterable[str], n: int) -> int:
         """Rollouts on disk or waiting to be written, of these problems, with an index below n."""
@@ -234,15 +238,25 @@ class RunWriter:
     def _stray_files(self) -> list[Path]:
         return [file for file in self.run.rollouts.files() if file.name not in self._known]
 
-    def _gaps(self, problem_id: str, start: int, stop: int) -> Iterator[Span]:
-        have = self._drawn.get(problem_id)
-        done = np.zeros(stop - start, dtype=bool)
-        if have is not None:
-            known = have[start:stop]
-            done[: len(known)] = known
-        edges = np.flatnonzero(np.diff(np.concatenate(([True], done, [True]))))
-        for low, high in edges.reshape(-1, 2):
-            yield Span(problem_id, start + int(low), int(high - low))
+
+def spans_missing(
+    drawn: Mapping[str, npt.NDArray[np.bool_]], problem_ids: Iterable[str], n: int, batch: int
+) -> Iterator[Span]:
+    """Spans to be drawn for n rollouts of each problem, as ``RunWriter.missing`` gives them; ``drawn``: by index."""
+    ids = list(problem_ids)
+    for block in range(0, n, batch):
+        for problem_id in ids:
+            yield from _gaps(drawn.get(problem_id), problem_id, block, min(block + batch, n))
+
+
+def _gaps(have: npt.NDArray[np.bool_] | None, problem_id: str, start: int, stop: int) -> Iterator[Span]:
+    done = np.zeros(stop - start, dtype=bool)
+    if have is not None:
+        known = have[start:stop]
+        done[: len(known)] = known
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], done, [True]))))
+    for low, high in edges.reshape(-1, 2):
+        yield Span(problem_id, start + int(low), int(high - low))
 
 
 def open_run(path: str | Path) -> Run:
@@ -326,9 +340,16 @@ def _agreed(path: Path, wanted: Manifest) -> Manifest:
     return msgspec.structs.replace(old, n=max(old.n, wanted.n), sessions=(*old.sessions, *wanted.sessions))
 
 
-def _write_problems(run: Run, problems: Sequence[Problem]) -> None:
-    """Keep the problems with the run, so that grading needs no data set; a larger --limit adds to them."""
+def _write_problems(run: Run, problems: Sequence[Problem]) -> str | None:
+    """Keep the problems with the run, so that grading needs no data set; a larger --limit adds to them.
+
+    Returns the digest of the file. Whoever was killed between file and manifest left the very problems that are wanted.
+    """
     file = run.path / "problems.jsonl"
-    known = run.problems() if file.exists() else []
-    if len(problems) > len(known):
-        write_atomically(file, msgspec.json.Encoder().encode_lines(problems))
+    wanted, found = encode_problems(problems), read_if_there(file)
+    began = found is not None and (run.path / "manifest.json").exists()
+    if began and found and found != wanted and len(run.problems()) >= len(problems):
+        return file_digest(found)
+    if problems and found != wanted:
+        write_atomically(file, wanted)
+    return file_digest(wanted) if problems else None

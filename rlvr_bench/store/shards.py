@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.store.places import files_in, is_remote, make_folder, move, read_whole, write_atomically
+from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table, completed, readable
 
 __all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]
 
@@ -81,11 +82,11 @@ def sparing_patience(elapsed_s: float) -> float:
 class ShardFolder:
     """An append-only collection of parquet shards in one folder."""
 
-    def __init__(self, path: Path, schema: pa.Schema, later: Sequence[str] = ()) -> None:
-        """``later``: columns that older shards lack; they are read as empty there."""
+    def __init__(self, path: Path, schema: pa.Schema, largest: int = LARGEST_INDEX) -> None:
+        """``largest``: the largest rollout index there may be."""
         self.path = path
         self.schema = schema
-        self._later = later
+        self._largest = largest
         self._next: int | None = None
 
     def files(self) -> list[Path]:
@@ -114,7 +115,7 @@ class ShardFolder:
         """``read``, each shard with its file, that sets damaged ones aside: for whoever can make their rows again."""
         for file, content in self._contents():
             if _fits(file, content):
-                yield file, _table(content, columns)
+                yield file, self._checked(file, content, columns)
             else:
                 self.set_aside(file, _DAMAGED)
 
@@ -142,16 +143,18 @@ class ShardFolder:
                 raise RunError(
                     f"{file} is damaged (checksum). Run the same evaluate or sample again: it redraws what was lost."
                 )
-            yield file, self._table(content, columns)
+            yield file, self._checked(file, content, columns)
 
-    def _table(self, content: bytes, columns: Sequence[str] | None) -> pa.Table:
-        if columns is None or not self._later:
-            return _table(content, columns)
-        present = set(pq.read_schema(pa.BufferReader(content)).names)
-        missing = [name for name in columns if name in self._later and name not in present]
-        table = _table(content, [name for name in columns if name not in missing])
-        for name in missing:
-            table = table.append_column(name, pa.nulls(table.num_rows, self.schema.field(name).type))
+    def _checked(self, file: Path, content: bytes, columns: Sequence[str] | None) -> pa.Table:
+        """A shard's table. Raises RunError where its content is none that we write."""
+        try:
+            metadata = pq.read_metadata(pa.BufferReader(content))
+            check_metadata(file, metadata, self.schema)
+            table = _table(content, None if columns is None else readable(metadata, columns))
+            table = completed(table, self.schema, columns)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0][:200]})") from error
+        check_table(file, table, self.schema, columns, self._largest)
         return table
 
     def _contents(self, files: Sequence[Path] | None = None) -> Iterator[tuple[Path, bytes]]:
@@ -180,4 +183,5 @@ def _fits(file: Path, content: bytes) -> bool:
 
 
 def _table(content: bytes, columns: Sequence[str] | None) -> pa.Table:
-    return pq.read_table(pa.BufferReader(content), columns=None if columns is None else list(columns))
+    # Not read_table: it brings pandas along, which takes longer than most shards.
+    return pq.ParquetFile(pa.BufferReader(content)).read(columns=None if columns is None else list(columns))

@@ -21,7 +21,16 @@ from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.text_rules import RULES_VERSION, TextFlags
 
-__all__ = ["VERDICT_SCHEMA", "ErrorCount", "Grading", "VerdictRow", "Verdicts", "current_grading"]
+__all__ = [
+    "MOST_ERRORS",
+    "VERDICT_SCHEMA",
+    "ErrorCount",
+    "Grading",
+    "VerdictRow",
+    "Verdicts",
+    "check_folder_name",
+    "current_grading",
+]
 
 VERDICT_SCHEMA = pa.schema(
     [
@@ -40,7 +49,7 @@ VERDICT_SCHEMA = pa.schema(
         ("message", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
-WORTH_A_WARNING = 0.01  # share of verdicts that are errors
+MOST_ERRORS = 0.01  # share of verdicts that are errors, from which on pass@k is a lower bound
 _MOST_ERRORS = 10  # kinds and messages that are listed
 _MOST_MESSAGES = 1000  # that are counted apart
 
@@ -97,7 +106,7 @@ class Verdicts:
         self.run = run
         self.name, self.version, self.options = name, version, dict(options)
         self.folder = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-        self.shards = ShardFolder(run.path / "verdicts" / self.folder, VERDICT_SCHEMA, later=["message"])
+        self.shards = ShardFolder(run.path / "verdicts" / self.folder, VERDICT_SCHEMA, run.largest_index)
 
     def append(self, rows: Sequence[VerdictRow]) -> None:
         """Write one shard of verdicts."""
@@ -183,7 +192,7 @@ def _storable(text: str | None) -> str | None:
 
 
 def _warnings(total: int, failed: int, undecided: Sequence[str]) -> Iterator[str]:
-    if failed and failed >= WORTH_A_WARNING * total:
+    if failed and failed >= MOST_ERRORS * total:
         yield f"{failed:,} of {total:,} verdicts ({failed / total:.1%}) are errors, which count as not correct"
     if undecided:
         others = f" and {len(undecided) - 1:,} more problems" if len(undecided) > 1 else ""
@@ -197,9 +206,18 @@ def current_grading(run: Run) -> Grading | None:
     if content is None:
         return None
     try:
-        return msgspec.json.decode(content, type=Grading)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        grading = msgspec.json.decode(content, type=Grading)
+        for name in (grading.folder, grading.verifier):
+            check_folder_name(name)
+    except (msgspec.DecodeError, ValueError) as error:
         raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench grade {run.path}` again.") from error
+    return grading
+
+
+def check_folder_name(name: str) -> None:
+    """Raises ValueError for a name that leads out of its folder: a run's files may come from anybody."""
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError(f"{name!r} is no plain folder name")
 
 
 def status_columns(

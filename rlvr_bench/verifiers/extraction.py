@@ -15,6 +15,7 @@ from collections.abc import Callable
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.verifiers.boxes import last_boxed, read_boxes
 from rlvr_bench.verifiers.choices import take_choice
+from rlvr_bench.verifiers.programs import take_program
 from rlvr_bench.verifiers.protocol import Extraction
 from rlvr_bench.verifiers.statements import answer_of_line, conclude
 from rlvr_bench.verifiers.thoughts import after_thought
@@ -111,40 +112,11 @@ def _whole(text: str) -> Extraction:
     return Extraction(answer=stripped or None, candidates=1 if stripped else 0)
 
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([A-Za-z0-9_+-]*)[^\n]*\n", re.MULTILINE)
-
-
-def _code(text: str) -> Extraction:
-    """The last fenced block marked python (else the last block of no language), else all of a response without fences.
-
-    A block that is not closed was cut off; it counts, and will fail its tests if anything is missing.
-    """
-    fences = list(_FENCE.finditer(text + "\n"))
-    if not fences:
-        stripped = text.strip("\n").rstrip()
-        return Extraction(answer=stripped if stripped.strip() else None, candidates=1 if stripped.strip() else 0)
-    opening: re.Match[str] | None = None
-    blocks: list[tuple[str, str]] = []
-    for fence in fences:
-        if opening is None:
-            opening = fence
-        elif not fence[1]:
-            blocks.append((opening[1].lower(), text[opening.end() : fence.start()]))
-            opening = None
-    if opening is not None:
-        blocks.append((opening[1].lower(), text[opening.end() :]))
-    for wanted in (("python", "python3", "py"), ("",)):
-        for language, block in reversed(blocks):
-            if language in wanted and block.strip():
-                return Extraction(answer=block.rstrip(), candidates=len(blocks))
-    return Extraction(answer=None, candidates=len(blocks))
-
-
 POLICIES: dict[str, Policy] = {
     "auto": _auto,
     "boxed": _boxed,
     "choice": functools.partial(take_choice, last_boxed=last_boxed),
-    "code": _code,
+    "code": take_program,
     "gsm8k": _gsm8k,
     "whole": _whole,
 }

@@ -1,17 +1,18 @@
 """What runs inside the sandbox, in the same process as a model's code: it executes requests and never learns an expected value.
 
-Only the standard library: this file's text is handed to a bare interpreter, it is not imported there. Everything it
-answers is untrusted, because the code it runs can reach every object here. That is harmless: all a forger can send is a
+Only the standard library: the text of this file and of `values` is handed to a bare interpreter. Everything it answers is
+untrusted, because the code it runs can reach every object here. That is harmless: all a forger can send is a
 return value or an output, and what these should be is known only to the grader outside.
 
-Frames: 4-byte length, JSON. Values that JSON lacks travel as one-key objects; anything that is not plain data stays here and
-travels as a reference number.
+Frames: 4-byte length, JSON.
 """
 
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
+import functools
 import json
 import os
 import resource
@@ -23,57 +24,19 @@ import time
 import traceback
 from typing import Any, BinaryIO
 
+with contextlib.suppress(ImportError):  # inside the sandbox these are here already
+    from rlvr_bench.verifiers.values import decode, encode
+
 FRAME = struct.Struct("!I")
-_SCALARS: tuple[Any, ...] = (bool, int, float, str)
-_TYPES: dict[str, Any] = {
-    kind.__name__: kind for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
-}
-_CONTAINERS: dict[str, Any] = {"t": tuple, "l": list, "s": set, "f": frozenset}
 
 
-def encode(value: Any, keep: Any) -> Any:
-    """A value as JSON data; ``keep(object)`` numbers what cannot travel.
+@functools.lru_cache(maxsize=1)
+def source() -> str:
+    """The program for a bare interpreter: the text of `values`, then of this file, run in one namespace."""
+    from pathlib import Path
 
-    Subclasses lose their class, so no __eq__ of the sample's crosses.
-    """
-    if value is None:
-        return None
-    for plain in _SCALARS:
-        if isinstance(value, plain):
-            return plain(value)
-    for tag, kind in _CONTAINERS.items():
-        if isinstance(value, kind):
-            return {tag: [encode(item, keep) for item in kind.__iter__(value)]}
-    if isinstance(value, dict):
-        return {"d": [[encode(key, keep), encode(item, keep)] for key, item in dict.items(value)]}
-    if isinstance(value, (bytes, bytearray)):
-        return {"b": bytes(value).hex()}
-    if isinstance(value, complex):
-        return {"c": [value.real, value.imag]}
-    for name, kind in _TYPES.items():
-        if value is kind:
-            return {"y": name}
-    return {"r": keep(value)}
-
-
-def decode(data: Any, look_up: Any) -> Any:
-    """The value of JSON data; ``look_up(number)`` finds what did not travel. Raises ValueError for anything else."""
-    if data is None or isinstance(data, _SCALARS):
-        return data
-    ((tag, content),) = data.items()
-    if tag in _CONTAINERS:
-        return _CONTAINERS[tag](decode(item, look_up) for item in content)
-    if tag == "d":
-        return {decode(key, look_up): decode(item, look_up) for key, item in content}
-    if tag == "b":
-        return bytes.fromhex(content)
-    if tag == "c":
-        return complex(*content)
-    if tag == "y":
-        return _TYPES[content]
-    if tag == "r":
-        return look_up(content)
-    raise ValueError(f"unknown tag {tag!r}")
+    files = (Path(__file__).with_name("values.py"), Path(__file__))
+    return "".join(f"exec(compile({file.read_text(encoding='utf-8')!r}, {file.name!r}, 'exec'))\n" for file in files)
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:
@@ -89,6 +52,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self.objects: list[Any] = []
+        self.instances: dict[str, Any] = {}
 
     def keep(self, value: Any) -> int:
         self.objects.append(value)
@@ -96,6 +60,12 @@ class _Kept:
 
     def look_up(self, number: int) -> Any:
         return self.objects[number]
+
+    def instance(self, scope: dict[str, Any], name: str) -> Any:
+        """The one instance of a class, made at its first use; a function as it is."""
+        if name not in self.instances:
+            self.instances[name] = scope[name]() if isinstance(scope[name], type) else scope[name]
+        return self.instances[name]
 
 
 def _confine(limits: dict[str, Any]) -> None:
@@ -126,16 +96,12 @@ def _call(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[s
     target: Any = kept.look_up(request["on"]) if "on" in request else None
     for name in request["path"]:
         if target is None:
-            target = scope[name]
+            target = kept.instance(scope, name) if request.get("instantiate") else scope[name]
         else:
-            target = (target() if isinstance(target, type) and request.get("instantiate") else target).__getattribute__(
-                name
-            )
+            target = target.__getattribute__(name)
     arguments = [decode(argument, kept.look_up) for argument in request["args"]]
     named = {name: decode(argument, kept.look_up) for name, argument in request["named"].items()}
     value = target(*arguments, **named)
-    if hasattr(value, "__next__"):
-        value = list(value)
     return {"value": encode(value, kept.keep), "args": [encode(argument, kept.keep) for argument in arguments]}
 
 
@@ -160,10 +126,10 @@ def _run(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[st
         os.dup2(given, 0)
         os.dup2(write_end, 1)
         os.closerange(3, 64)
-        _run_program(request["code"])
+        _run_program(request["code"], request.get("header", ""))
     os.close(write_end)
     os.close(given)
-    output, ended = _drain(read_end, request["output_bytes"], time.monotonic() + request["wall_s"])
+    output, ended = _drain(read_end, request["output_bytes"], time.monotonic() + request["run_s"])
     os.close(read_end)
     if not ended:
         for kill in (os.killpg, os.kill):
@@ -173,19 +139,22 @@ def _run(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[st
     return {"stdout": output.decode("utf-8", "replace"), "status": os.waitstatus_to_exitcode(status), "ended": ended}
 
 
-def _run_program(code: str) -> None:
+def _run_program(code: str, header: str) -> None:
+    """Run a program to its end, its threads and its exit functions too; status 1 if it raises anything but SystemExit."""
     status = 1
     try:
         sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115  the process ends with them
         scope = {"__name__": "__main__", "__builtins__": __builtins__}
-        try:
+        exec(header, scope)  # noqa: S102  the task's imports
+        with contextlib.suppress(SystemExit):
             exec(compile(code, "sample.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
-            status = 0
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        status = 0
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()  # waits for the threads
+        atexit._run_exitfuncs()
         sys.stdout.flush()
     finally:
-        os._exit(status & 255)
+        os._exit(status)
 
 
 def _drain(descriptor: int, most: int, deadline: float) -> tuple[bytes, bool]:
@@ -231,8 +200,6 @@ class _Printed:
 def _interact(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
     """Run a block as a notebook would; what it prints, and the end of its traceback where it fails."""
     printed, failed, process = _Printed(request["most"]), False, os.getpid()
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (min(hard, int(time.process_time() + request["cpu_s"]) + 1), hard))
     before = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = printed
     try:
@@ -255,6 +222,12 @@ def _interact(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> di
     return {"output": printed.text(), "failed": failed, "call": request["call"]}
 
 
+def _allow(cpu_s: float) -> None:
+    """Let this request use so much CPU time, within the hard limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (min(hard, int(time.process_time() + cpu_s) + 1), hard))
+
+
 OPERATIONS = {"load": _load, "call": _call, "attribute": _attribute, "run": _run, "interact": _interact}
 
 
@@ -274,6 +247,8 @@ def main(limits: dict[str, Any]) -> None:
         except EOFError:
             return
         try:
+            if "cpu_s" in request:
+                _allow(request["cpu_s"])
             reply = OPERATIONS[request["op"]](request, scope, kept)
         except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
             reply = {"raised": type(error).__name__, "text": str(error)[:500]}

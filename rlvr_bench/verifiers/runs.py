@@ -205,7 +205,7 @@ def _is_list(sentence: str, first: Run, second: Run) -> bool:
         return first.says_more == second.says_more
     (name, is_number), (other, other_is_number) = first.solves, second.solves
     if second.relates:
-        return (is_number and other_is_number) or bool(name) and name == other
+        return (is_number and other_is_number) or (bool(name) and name == other)
     return is_number and "," not in glue and not glue.isspace()
 
 

@@ -30,6 +30,7 @@ import msgspec
 
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.verifiers import guest
+from rlvr_bench.verifiers.values import decode
 
 __all__ = ["SampleFailure", "Sandbox", "SandboxLimits", "sandbox_problem"]
 
@@ -208,7 +209,7 @@ class Sandbox:
         }
         start = _bubblewrap(self._bwrap, limits, self._packages) if self._bwrap else [sys._base_executable]  # type: ignore[attr-defined]
         self._process = subprocess.Popen(
-            [*start, "-s", "-P", "-B", "-c", Path(guest.__file__).read_text(encoding="utf-8"), json.dumps(spoken)],
+            [*start, "-s", "-P", "-B", "-c", guest.source(), json.dumps(spoken)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -257,7 +258,7 @@ class Sandbox:
         reply = self.request({"op": "call", "path": [name], "args": arguments, "named": {}}, wall_s)
         if "raised" in reply:
             raise SampleFailure(str(reply["raised"]))
-        return guest.decode(reply["value"], lambda number: number)
+        return decode(reply["value"], lambda number: number)
 
     def _write(self, descriptor: int, data: bytes, deadline: float) -> None:
         os.set_blocking(descriptor, False)

@@ -30,6 +30,8 @@ def card(model: str, c: Sequence[int], n: int | Sequence[int], /, **changed: Any
         "model": model,
         "weights": model,
         "seed": 0,
+        "seed_scheme": 2,
+        "engine_args": {},
         "n": max(drawn),
         "stopping": None,
         "sampling": {"temperature": 0.6},

@@ -145,6 +145,26 @@ def test_a_problem_without_rollouts_is_not_a_compared_problem() -> None:
         compare_cards([card("a", [1], 4), card("b", [1], 4, ids=["q"])], allow=["problems"])
 
 
+def test_engine_arguments_that_differ_are_named_and_unknown_ones_said() -> None:
+    base = card("base", [1, 2], 4, engine_args={"max_num_seqs": 8, "dtype": "float32"})
+    changed = card("rl", [1, 2], 4, engine_args={"quantization": "fp8", "max_num_seqs": 4})
+    assert compare_cards([base, changed]).notes == ("engine argument quantization differs: base None, rl fp8",)
+    old = card("old", [1, 2], 4, engine_args=None, seed=1)
+    told, unsaid = compare_cards([changed, old]).notes
+    assert told == "engine argument quantization differs: rl fp8, old unknown"
+    assert unsaid.startswith("engine arguments are unknown of old: drawn by an older version")
+    assert not compare_cards([base, card("theirs", [1, 2], 4, engine_args=None, seed=None, imported="verl")]).notes
+
+
+def test_equal_streams_of_older_runs_are_said() -> None:
+    old = {"seed_scheme": 1}
+    (note,) = compare_cards([card("base", [1, 2], 4, **old), card("rl", [1, 2], 4, **old)]).notes
+    assert note.startswith("base, rl were drawn from the same random numbers (seed 0")
+    assert not compare_cards([card("base", [1, 2], 4, **old), card("rl", [1, 2], 4, seed=1, **old)]).notes
+    assert not compare_cards([card("base", [1, 2], 4, **old), card("rl", [1, 2], 4)]).notes
+    assert not compare_cards([card("base", [1, 2], 4), card("rl", [1, 2], 4)]).notes
+
+
 def test_what_may_differ_is_told() -> None:
     cooler = card("rl", [1, 2], 4, sampling={"temperature": 1.0})
     (note,) = compare_cards([card("base", [1, 2], 4), cooler]).notes

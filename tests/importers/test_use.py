@@ -66,7 +66,9 @@ def test_an_import_under_a_task_of_ours_can_be_graded_later(tmp_path: Path, monk
     run = import_run([WRITERS["nemo-skills"][0](tmp_path / "f", rows)], options(tmp_path, task=last_number(Path()))).run
     monkeypatch.chdir("/")
     before = score(run).run["grading"]["verifier"]
-    _, flips = grade(run)
+    with pytest.raises(RunError, match="Name its file to go on: --task FILE"):
+        grade(run)
+    _, flips = grade(run, task=last_number(tmp_path))
     assert (before, score(run).run["grading"]["verifier"], flips) == ("imported:nemo-skills", "function", [])
     assert numbers(run) == counts_of(rows)
 

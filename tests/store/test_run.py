@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rlvr_bench.errors import RunError, RunLocked, RunMismatch, StorageError
 from rlvr_bench.records import Draw, Problem, SamplingParameters
-from rlvr_bench.store import Manifest, RunWriter, open_run, run_folder
+from rlvr_bench.store import Manifest, RunWriter, open_run
 from rlvr_bench.store.run import Span, text_hash
 from tests.conftest import draw_of, manifest_with
 
@@ -243,22 +243,6 @@ def test_a_larger_limit_adds_problems_and_a_smaller_one_takes_none_away(
     write(tmp_path, make_manifest(), problems)
     write(tmp_path, make_manifest(), problems[:1])
     assert open_run(tmp_path).problems() == problems
-
-
-@pytest.mark.parametrize(
-    ("model", "slug"),
-    [
-        ("zoo:base", "zoo-base"),
-        ("Qwen/Qwen2.5-7B", "Qwen--Qwen2.5-7B"),
-        ("/data/ckpts/run1/global_step_100/", "run1--global_step_100"),
-        ("../m", "m"),
-        ("http://localhost:8000/v1", "localhost-8000--v1"),
-        ("..", "model"),
-        ("a b\n", "a-b"),
-    ],
-)
-def test_run_folders_are_plain_names(model: str, slug: str) -> None:
-    assert run_folder(Path("runs"), model, "t") == Path("runs") / slug / "t"
 
 
 def test_drawn_marks_sparse_indices(

@@ -261,7 +261,7 @@ def test_without_a_sandbox_nothing_runs_unless_the_user_insists(
     ("response", "code"),
     [
         ("```python\na = 1\n```", "a = 1"), ("```python\na\n```\nbetter:\n```python\nb\n```\ndone", "b"), ("```py\na\n```\n```\noutput\n```", "a"), ("```\nb\n```", "b"), ("```bash\nls\n```", None), ("no fence at all", "no fence at all"),
-        ("```python\ncut off", "cut off"), ("<think>```python\na\n```</think>```python\nb\n```", "b"), ("    return 1", "    return 1"), ("", None), ("text\n  ```python\n  x\n  ```", "  x"),
+        ("```python\ncut off", "cut off"), ("<think>```python\na\n```</think>```python\nb\n```", "b"), ("    return 1", "    return 1"), ("", None), ("text\n  ```python\n  x\n  ```", "x"),
     ],
 )  # fmt: skip
 def test_code_extraction(response: str, code: str | None) -> None:

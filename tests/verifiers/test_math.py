@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ from tests.verifiers.probes import PROBES
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
-def status(gold: str, answer: str, **options: str) -> str:
+def status(gold: str, answer: str, **options: Any) -> str:
     return MathVerifier(**options).verify(answer, Problem(id="p", question="", answer=gold)).status
 
 

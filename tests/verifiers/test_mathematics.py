@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sympy
@@ -27,8 +28,8 @@ SHARED = HERE.parents[2] / "shared"
 GOLD_SETS = ("math500", "minerva_math", "olympiadbench")
 
 
-def status(gold: str, answer: str, **options: str | int | float) -> str:
-    return MathVerifier(**options).verify(answer, Problem(id="p", question="", answer=gold)).status  # type: ignore[arg-type]
+def status(gold: str, answer: str, **options: Any) -> str:
+    return MathVerifier(**options).verify(answer, Problem(id="p", question="", answer=gold)).status
 
 
 def is_met(expected: str, verdict: Verdict) -> bool:
@@ -39,7 +40,7 @@ def is_met(expected: str, verdict: Verdict) -> bool:
 
 def missed(rows: list[dict[str, str]]) -> list[tuple[str, str, str]]:
     """Gold, response and verdict of every case that was judged otherwise than labelled, by policy."""
-    found = []
+    found: list[tuple[str, str, str]] = []
     for policy in sorted({row["extract"] for row in rows}):
         of_policy = [row for row in rows if row["extract"] == policy]
         verdicts = verify_many([(row["pred"], row["gold"]) for row in of_policy], verifier="math", extract=policy)

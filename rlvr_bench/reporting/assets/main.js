@@ -39,7 +39,9 @@ function fill() {
   document.getElementById("facts").textContent = facts();
   document.getElementById("findings").replaceChildren(...findings().map((text) => el("li", { text })));
   document.getElementById("summary-table").replaceChildren(...summaryTable());
-  document.getElementById("notes").replaceChildren(...task().notes.map((text) => el("p", { class: "note", text: `Note: ${text}` })));
+  document.getElementById("notes").replaceChildren(
+    ...task().warnings.map((text) => el("p", { class: "note warning", text: `Warning: ${text}` })),
+    ...task().notes.map((text) => el("p", { class: "note", text: `Note: ${text}` })));
   document.getElementById("settings-list").replaceChildren(...settings());
   for (const [id, , , list] of SECTIONS) {
     for (const chart of list) chart.card.hidden = !isPresent(chart, task());

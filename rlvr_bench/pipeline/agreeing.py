@@ -1,0 +1,173 @@
+"""What can be said of a run folder before an engine is loaded: that it holds another run, or that nothing is left to draw."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import msgspec
+
+from rlvr_bench.errors import RunError, RunMismatch
+from rlvr_bench.grading import Grader
+from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline.drawing import Plan
+from rlvr_bench.pipeline.options import SampleOptions, check
+from rlvr_bench.pipeline.resolve import make_manifest
+from rlvr_bench.pipeline.tool_runs import reading_statements
+from rlvr_bench.prompts import PromptTemplate
+from rlvr_bench.records import EngineInfo, SamplingParameters, Scorecard
+from rlvr_bench.samplers.model_files import stored_template, weights_digest
+from rlvr_bench.scorers.scorecard import how_scored
+from rlvr_bench.store.manifest import Manifest, read_manifest
+from rlvr_bench.store.outcomes import read_outcomes
+from rlvr_bench.store.places import files_in, is_remote, read_if_there
+from rlvr_bench.store.problem_files import encode_problems
+from rlvr_bench.store.run import Run, spans_missing
+from rlvr_bench.store.verdicts import Verdicts, current_grading
+from rlvr_bench.task import LoadedTask
+from rlvr_bench.verifiers import Verifier
+
+__all__ = ["is_finished", "standing_scorecard"]
+
+logger = logging.getLogger(__name__)
+
+_LOADED = ("transformers", "vllm")  # engines that load weights from files
+
+
+def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTemplate, options: SampleOptions) -> bool:
+    """Whether the run in ``folder`` is the one asked for and has every rollout; loads no engine.
+
+    False also means that only the engine can say. Raises RunMismatch where the folder holds another run, RunError where its
+    problems are not what the manifest says, and what choosing an engine raises.
+    """
+    engine = models.choose_engine(model, options)
+    path = models.resolve_model(model) if engine in _LOADED else model
+    if engine == "transformers":
+        _check_room(path, options)
+    old = read_manifest(folder / "manifest.json")
+    if old is None or engine not in (*_LOADED, "endpoint"):
+        return False
+    if old.engine_args is None and old.imported is None:
+        logger.warning(
+            "%s: drawn by an older version: with which engine arguments is unknown, and not compared", folder
+        )
+    wanted = _expected(old, engine, model, path, loaded, template, options)
+    differing = old.differing(wanted)
+    if options.seed_scheme not in (None, old.seed_scheme):
+        differing["seed_scheme"] = (old.seed_scheme, options.seed_scheme)
+    if differing:
+        raise RunMismatch(str(folder), differing)
+    run, chosen = Run(folder, old), loaded.problems[: options.limit]
+    found = read_if_there(folder / "problems.jsonl")
+    if found is not None and found != encode_problems(chosen):
+        run.problems()
+    return engine in _LOADED and _is_known(old, path, options) and not _is_left(run, loaded, options)
+
+
+def standing_scorecard(run: Run, verifier: Verifier) -> Scorecard | None:
+    """The scorecard on disk, where grading and scoring again would give the same; None where they are to be done."""
+    file, grading = run.path / "scorecard.json", current_grading(run)
+    if grading is None or is_remote(run.path) or not file.exists():
+        return None
+    if grading.folder != Verdicts(run, verifier.name, verifier.version, verifier.options).folder:
+        return None
+    read = [run.path / name for name in ("audit.json", "judging.json", "problems.jsonl", "grading.json")]
+    read += [*run.rollouts.files(), *files_in(run.path / "verdicts" / grading.folder, ".parquet")]
+    if any(other.exists() and other.stat().st_mtime_ns > file.stat().st_mtime_ns for other in read):
+        return None
+    try:
+        card = msgspec.json.decode(file.read_bytes(), type=Scorecard)
+        outcomes = read_outcomes(run)
+    except (msgspec.DecodeError, RunError):  # damaged, or rollouts without a verdict
+        return None
+    stated = msgspec.json.decode(msgspec.json.encode(run.manifest)) | {"scored": how_scored(None)}
+    stated["grading"] = msgspec.json.decode(msgspec.json.encode(grading))
+    same = all(card.run.get(name) == value for name, value in stated.items())
+    return card if same and grading.rollouts == len(outcomes.status) else None
+
+
+def _expected(
+    old: Manifest,
+    engine: str,
+    model: str,
+    path: str,
+    loaded: LoadedTask,
+    template: PromptTemplate,
+    options: SampleOptions,
+) -> Manifest:
+    """The manifest that is asked for; what only the engine can say is as the run has it."""
+    is_local = engine in _LOADED
+    info = EngineInfo(
+        engine=engine,
+        version="",
+        model=path,
+        weights=_weights(old, path, options) if is_local else old.weights,
+        context_tokens=None,
+        chat_template=_template(old, path, options) if is_local else old.chat_template,
+        token_stats="none" if options.token_stats == "off" else "exact",
+        dtype=old.dtype,
+        device="",
+    )
+    wanted = make_manifest(model, loaded, template, options, _sampling(old, loaded, options), info)
+    return wanted if is_local else msgspec.structs.replace(wanted, token_stats=old.token_stats)
+
+
+def _weights(old: Manifest, path: str, options: SampleOptions) -> str:
+    """A hub model that is not in the cache has a commit only once it is loaded."""
+    found = weights_digest(path, options.engine_args.get("revision"))
+    return old.weights if old.weights.startswith(f"{found}@") else found
+
+
+def _template(old: Manifest, path: str, options: SampleOptions) -> str | None:
+    """Two templates that both are there are left to the tokenizer to compare: it may put one together from several files."""
+    if options.chat_template == "none":
+        return None
+    return old.chat_template or stored_template(path)
+
+
+def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> SamplingParameters:
+    """As ``resolve_sampling``; a max_tokens that nobody asked for may have been cut to the model's context."""
+    recommended = loaded.task.sampling or SamplingParameters()
+    wanted = msgspec.structs.replace(recommended, **options.asked())
+    if options.max_tokens is None and old.sampling is not None:
+        return msgspec.structs.replace(wanted, max_tokens=min(wanted.max_tokens, old.sampling.max_tokens))
+    return wanted
+
+
+def _is_known(old: Manifest, path: str, options: SampleOptions) -> bool:
+    """Whether all that decides what is drawn has been compared."""
+    same = all(
+        options.engine_args.get(name) == (old.engine_args or {}).get(name, default)
+        for name, default in (("dtype", old.dtype if old.engine_args is None else None), ("device", None))
+        if name in options.engine_args or name in (old.engine_args or {})
+    )
+    template = None if options.chat_template == "none" else stored_template(path)
+    return same and template == old.chat_template and (old.weights.startswith("sha256:") or "@" in old.weights)
+
+
+def _is_left(run: Run, loaded: LoadedTask, options: SampleOptions) -> bool:
+    """Whether rollouts are still to be drawn; a shard that cannot be read is for the writer to set aside."""
+    names = [problem.id for problem in loaded.problems[: options.limit]]
+    try:
+        drawn = run.drawn()
+        spans = list(spans_missing(drawn, names, options.n, options.draw_batch))
+        if not spans or options.stop_after is None:
+            return bool(spans)
+        verifier = reading_statements(loaded.open_verifier(), run)
+        correct = Grader(run, verifier).correct(drawn)
+    except RunError:
+        return True
+    return Plan(spans, stop_after=options.stop_after, correct=correct, drawn=drawn).next() is not None
+
+
+def _check_room(path: str, options: SampleOptions) -> None:
+    """Refuse a max_tokens that the model's context cannot hold with any prompt."""
+    try:
+        config = json.loads((Path(path) / "config.json").read_bytes())
+        context = (config.get("text_config") or config).get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError):
+        return
+    if options.max_tokens is not None and isinstance(context, int):
+        allowed = f"the model's context of {context} leaves no room for a prompt"
+        check(options.max_tokens < context, "--max-tokens", options.max_tokens, allowed)

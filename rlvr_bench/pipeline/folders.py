@@ -1,0 +1,121 @@
+"""Which folder a model's run of a task has: the one it has already, else a name that no other model has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlvr_bench.errors import ModelError, RunError
+from rlvr_bench.pipeline.models import is_endpoint
+from rlvr_bench.samplers.model_files import weights_digest
+from rlvr_bench.store.manifest import Manifest, read_manifest
+from rlvr_bench.store.names import hashed, model_name, old_model_name, old_task_name, task_name
+from rlvr_bench.store.places import place
+
+__all__ = ["find_run", "path_digest"]
+
+_LONGEST = 250  # bytes of a name that a file system takes
+
+
+def find_run(out: str | Path, model: str, task: str, run_name: str | None = None) -> Path:
+    """The folder of this model's run of this task; ``run_name`` names it where it is not the task's name (tools).
+
+    A checkpoint is the same by whatever path it is named, and one that was moved by its weights. Raises StorageError.
+    """
+    base, run_name = place(out), run_name or task
+    wanted = _Wanted(model, task)
+    identity = wanted.path or model
+    tasks = _usable(task_name(run_name), old_task_name(run_name), hashed(task_name(run_name), task))
+    for name in wanted.names():
+        for each in (name, hashed(name, identity)):
+            for of_task in tasks:
+                found = base / each / of_task
+                if wanted.is_in(_manifest(found)):
+                    return found
+    name = model_name(model)
+    if not _is_free(base / name, wanted):
+        name = hashed(name, identity)
+    folder = base / name / task_name(run_name)
+    taken = _manifest(folder)
+    return folder if taken is None or taken.task == task else base / name / hashed(task_name(run_name), task)
+
+
+def path_digest(model: str) -> str | None:
+    """A hash (16 hex digits) of where a checkpoint folder is; None for a model that is no folder."""
+    path = _resolved(model)
+    return None if path is None else hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+class _Wanted:
+    """A model and a task as they were named."""
+
+    def __init__(self, model: str, task: str) -> None:
+        self.model, self.task = model, task
+        self.path = _resolved(model)
+        self._digest = path_digest(model)
+        self._weights: str | None = None
+
+    def names(self) -> list[str]:
+        """Folder names that the model may have, the one for a new run first."""
+        names = [model_name(self.model), old_model_name(self.model)]
+        if self.path is not None:
+            names += [model_name(self.path), old_model_name(self.path), old_model_name(Path(self.path).name)]
+        return _usable(*names)
+
+    def is_in(self, manifest: Manifest | None) -> bool:
+        """Whether this is a run of the model on the task."""
+        return manifest is not None and manifest.task == self.task and self.drew(manifest)
+
+    def drew(self, manifest: Manifest) -> bool:
+        """Whether this is a run of the model."""
+        if self.path is None:
+            return manifest.model == self.model and manifest.model_path is None
+        if manifest.model_path is not None:
+            return manifest.model_path == self._digest or self._has_weights(manifest)
+        return manifest.model == self.model or _resolved(manifest.model) == self.path or self._has_weights(manifest)
+
+    def _has_weights(self, manifest: Manifest) -> bool:
+        if not manifest.weights.startswith("sha256:"):
+            return False
+        if self._weights is None:
+            try:
+                self._weights = weights_digest(self.path or "")
+            except (ModelError, OSError):
+                self._weights = "none"
+        return manifest.weights == self._weights
+
+
+def _usable(*names: str) -> list[str]:
+    """Each name once, without those that no file system takes."""
+    return [name for name in dict.fromkeys(names) if len(name) <= _LONGEST]
+
+
+def _resolved(model: str) -> str | None:
+    """The whole path of a folder, links followed; None where the name is no folder."""
+    if is_endpoint(model):
+        return None
+    try:
+        path = Path(model).expanduser()
+        return str(path.resolve()) if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # a name too long for a path, a home that is not there
+        return None
+
+
+def _is_free(folder: Path, wanted: _Wanted) -> bool:
+    """Whether no other model has runs in this folder."""
+    return all(wanted.drew(manifest) for manifest in _manifests(folder))
+
+
+def _manifests(folder: Path) -> Iterator[Manifest]:
+    if folder.is_dir():
+        found = (_manifest(run) for run in folder.iterdir())
+        yield from (manifest for manifest in found if manifest is not None)
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """None where there is none that can be read: whoever opens the folder says so."""
+    try:
+        return read_manifest(folder / "manifest.json")
+    except RunError:
+        return None

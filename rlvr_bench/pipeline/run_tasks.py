@@ -1,0 +1,106 @@
+"""Which task a run is graded with: a shipped one by its name, any other only from the file that the user names.
+
+A run folder may come from anybody. Nothing in it is imported, and its problems are those of the task before a verifier that
+runs their tests sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlvr_bench.datasets import content_digest, has_local_data
+from rlvr_bench.errors import DataError, RlvrBenchError, RunError
+from rlvr_bench.records import Problem
+from rlvr_bench.store.manifest import TaskFacts
+from rlvr_bench.store.run import Run
+from rlvr_bench.task import LoadedTask, Task, is_shipped, load_task, read_task
+
+__all__ = ["facts_of", "grading_task", "kept_facts"]
+
+# Verifiers that run code which the problems hold, or hand it to a scorer that is not ours.
+_RUNS_PROBLEMS = frozenset(("code", "reasoning_gym"))
+
+
+def facts_of(task: Task) -> TaskFacts:
+    """What a manifest keeps of a task."""
+    return TaskFacts(answer_space=task.answer_space, gold=task.gold)
+
+
+def kept_facts(run: Run) -> TaskFacts | None:
+    """What is known of a run's task without running it; an old run of a shipped task has it from there."""
+    name = _shipped_name(run)
+    if run.manifest.facts is not None or name is None:
+        return run.manifest.facts
+    try:
+        return facts_of(read_task(name)[0])
+    except RlvrBenchError:  # parameters that this version refuses
+        return None
+
+
+def grading_task(run: Run, named: str | None = None, data_dir: Path | None = None) -> LoadedTask:
+    """The task to grade a run with, holding the run's own problems; ``named`` is what the user typed (``--task``).
+
+    Raises RunError where the run's task is not a shipped one and none is named, where the task is another one, or where the
+    run's problems are not the task's; what reading the task and its data raises.
+    """
+    name = named or _shipped_name(run)
+    if name is None:
+        raise RunError(
+            f"{run.path}: drawn with a task of your own, {run.manifest.task!r}. Name its file to go on: --task FILE. "
+            "Nothing that a run folder names is run."
+        )
+    task, file = read_task(name)
+    if task.name != run.manifest.task:
+        raise RunError(f"{run.path}: drawn with the task {run.manifest.task!r}, not with {task.name!r} ({file})")
+    problems = tuple(run.problems())
+    _check_problems(run, problems, task, name, data_dir)
+    return LoadedTask(task=task, file=file, problems=problems, digest=run.manifest.problems_sha256)
+
+
+def _shipped_name(run: Run) -> str | None:
+    """The run's task, if it is a shipped one; the name of an import is one only where it was imported as that task."""
+    manifest = run.manifest
+    named = (
+        manifest.task_file in ("", manifest.task) if manifest.imported is None else manifest.task_file == manifest.task
+    )
+    return manifest.task if named and is_shipped(manifest.task) else None
+
+
+def _check_problems(run: Run, problems: Sequence[Problem], task: Task, name: str, data_dir: Path | None) -> None:
+    """The run's problems must be the task's. They agree with the manifest already, which may say anything."""
+    manifest, pinned = run.manifest, task.source.sha256
+    runs_them = task.verifier in _RUNS_PROBLEMS
+    if manifest.imported is not None:
+        if runs_them:
+            raise RunError(f"{run.path}: task {task.name!r} judges by tests, which an import does not hold")
+        return
+    if pinned is not None:
+        if pinned != manifest.problems_sha256:
+            raise _others(run, task)
+        if content_digest(problems) == pinned:
+            return
+        if len(problems) >= manifest.n_problems:
+            raise _others(run, task)
+    if not (runs_them or has_local_data(task.source, task.name, data_dir)):
+        return
+    try:
+        loaded = load_task(name, data_dir)
+    except DataError as error:
+        if runs_them:
+            raise RunError(
+                f"{run.path}: whether its problems are those of {task.name!r} can be said only with the task's data, "
+                f"because their tests are run ({error})"
+            ) from error
+        return
+    by_id = {problem.id: problem for problem in loaded.problems}
+    own = [by_id[problem.id] for problem in problems if problem.id in by_id]
+    if loaded.digest != manifest.problems_sha256 or content_digest(own) != content_digest(problems):
+        raise _others(run, task)
+
+
+def _others(run: Run, task: Task) -> RunError:
+    return RunError(
+        f"{run.path}: its problems are not those of the task {task.name!r} ({task.source.describe()}): another version of "
+        "the task, or a file that was changed"
+    )

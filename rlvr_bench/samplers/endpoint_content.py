@@ -1,0 +1,131 @@
+"""What comes over the wire: replies are hostile, so their size, encoding and depth have limits."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from rlvr_bench.errors import visible
+from rlvr_bench.samplers.endpoint_failures import Failed
+
+__all__ = ["ENCODINGS", "most_bytes", "quotes", "read_object", "refusal_text", "retry_after", "unpacked"]
+
+ENCODINGS = "gzip"  # what is asked for: zlib can be stopped in the middle, whatever a few bytes unpack to
+_GZIP = 31  # zlib's name for gzip with the largest window
+_SMALL = 16 * 2**20
+_LARGE = 2**30
+_PER_TOKEN = 256  # bytes of JSON for a token's text and id
+_PER_ENTRY = 160  # and for one listed log-probability, in the wordiest spelling
+_MESSAGE = 300  # characters of a server's own message that are repeated at most
+_QUOTE = 24  # characters in a row that make a message a quotation of the prompt
+
+
+def most_bytes(tokens: int = 0, top: int = 0) -> int:
+    """The largest reply, unpacked, that ``tokens`` response tokens with ``top`` log-probabilities each can need."""
+    return min(_LARGE, _SMALL + tokens * (_PER_TOKEN + top * _PER_ENTRY))
+
+
+async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
+    """The body of a reply. Raises Failed where it is longer than ``most`` bytes, or not encoded as it says."""
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise Failed.malformed(f"answered in the encoding {visible(encoding[:40])!r}, which was not asked for")
+    unpack = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in chunks:
+            part = chunk if unpack is None else unpack.decompress(chunk, most - size + 1)
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                raise Failed.malformed(f"answered with more than {most / 2**20:,.0f} MiB")
+            if unpack is not None and unpack.unused_data:
+                break
+    except zlib.error:
+        unpack = zlib.decompressobj(_GZIP)  # one that has not come to its end
+    if unpack is not None and (not unpack.eof or unpack.unused_data):
+        raise Failed.malformed("answered with bytes that are no gzip")
+    return b"".join(parts)
+
+
+def read_object(content: bytes, content_type: str) -> dict[str, Any]:
+    """The JSON object in a reply. Raises Failed where there is none."""
+    found = None
+    try:
+        found = msgspec.json.decode(content)
+        kind = "JSON of another shape"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        kind = visible(content_type.partition(";")[0][:80]) or "content of no type"
+    except (RecursionError, MemoryError):
+        kind = "JSON too deep or too long to be read"
+    if not isinstance(found, dict):
+        raise Failed.malformed(f"answered with {kind} where a JSON object was expected")
+    return found
+
+
+# ------------------------------------------------------------------------------------------- what a refusal says
+def refusal_text(content: bytes, content_type: str, key: str | None) -> tuple[str, str]:
+    """What a server says of its refusal: one line for the user, and all its words, in lower case."""
+    try:
+        found = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError):
+        found = content.decode(errors="replace") if content_type.startswith("text/plain") else ""
+    message = " ".join(" ".join(_message(found)).split())
+    codes = " ".join(_codes(found))
+    if key:
+        message, codes = message.replace(key, "[key]"), codes.replace(key, "[key]")
+    return visible(message[:_MESSAGE]), visible(f"{message} {codes}"[: 10 * _MESSAGE]).lower()
+
+
+def _message(found: Any, depth: int = 4) -> Iterator[str]:
+    """Servers differ in where they put their message; what they repeat of the request is no part of it."""
+    if isinstance(found, str):
+        yield found
+    elif depth and isinstance(found, list):
+        for item in found[:8]:
+            yield from _message(item, depth - 1)
+    elif depth and isinstance(found, dict):
+        if isinstance(where := found.get("loc"), list):
+            yield ".".join(str(part) for part in where if isinstance(part, str)) + ":"
+        for name in ("error", "message", "detail", "msg"):
+            if found.get(name):
+                yield from _message(found[name], depth - 1)
+                return
+
+
+def _codes(found: Any) -> Iterator[str]:
+    if isinstance(found, dict):
+        inner = found.get("error")
+        for level in (found, inner if isinstance(inner, dict) else {}):
+            yield from (level[name] for name in ("code", "param", "type") if isinstance(level.get(name), str))
+
+
+def quotes(message: str, body: Mapping[str, Any] | None) -> bool:
+    """Whether a message repeats the prompt, or a good part of it."""
+    if not body:
+        return False
+    texts = [body.get("prompt"), *(turn.get("content") for turn in body.get("messages", ()))]
+    for text in (visible(" ".join(text.split())) for text in texts if isinstance(text, str)):
+        width = min(_QUOTE, len(text))
+        if width and any(message[i : i + width] in text for i in range(len(message) - width + 1)):
+            return True
+    return False
+
+
+def retry_after(header: str | None) -> float:
+    """Seconds until the moment a ``Retry-After`` header names, as a number or as a date (RFC 9110, 10.2.3)."""
+    if header is None:
+        return 0.0
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

@@ -1,0 +1,195 @@
+"""What a server takes on a route, learned from requests of a few tokens.
+
+Servers share a protocol and differ in its corners: how many responses a request may ask for, whether large seeds are
+taken, what they tell of their tokens, and of which law. What they would fill in by themselves (vLLM takes top-k from the
+model's generation config, llama.cpp has one of its own) is spelled out where they let us.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+
+from rlvr_bench.errors import EngineError
+from rlvr_bench.records import SamplingParameters
+from rlvr_bench.samplers.endpoint_failures import Failed
+from rlvr_bench.samplers.endpoint_replies import Choice, columns, positions
+from rlvr_bench.samplers.vllm_worker import COLUMNS
+
+__all__ = ["HOT", "PLAIN", "Dialect", "Route", "child_seed", "learn"]
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+Route = Literal["completions", "chat"]
+
+_TOP = 20  # as many as vLLM's and OpenAI's servers give
+_SEED_BITS = 62  # leaves room for + i in a signed 64-bit seed; see ``seeds.draw_seed``
+_MANY = 4
+# Hot and cut, so that the model's own law and the law that is sampled cannot be taken for each other.
+HOT = SamplingParameters(temperature=2.0, top_p=0.9, max_tokens=8)
+PLAIN = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=1)
+# Two requests for one law differ by the order of low-precision sums; another temperature moves it much further.
+_SAME_LAW = 0.1
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server takes on one route, and whether its token statistics are exact."""
+
+    route: Route
+    limit: str = "max_tokens"
+    explicit: bool = True
+    ids: bool = True
+    top: int = _TOP
+    many: bool = True
+    seed_bits: int = _SEED_BITS
+    exact: bool = False
+
+    def body(self, sampling: SamplingParameters, n: int, seed: int) -> dict[str, Any]:
+        """A request without its model and prompt."""
+        body: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            self.limit: sampling.max_tokens,
+        }
+        if n > 1:
+            body["n"] = n
+        if self.seed_bits:
+            body["seed"] = (
+                seed if self.seed_bits == _SEED_BITS else child_seed(seed, 0) >> (_SEED_BITS - self.seed_bits)
+            )
+        if self.explicit:  # -1: no limit, as vLLM, SGLang and llama.cpp have it
+            body |= {"top_k": sampling.top_k or -1, "min_p": 0.0, "repetition_penalty": 1.0}
+        elif sampling.top_k:
+            body["top_k"] = sampling.top_k
+        if self.ids:
+            body |= {"return_token_ids": True, "return_tokens_as_token_ids": True}
+        if self.top:
+            body |= {"logprobs": True, "top_logprobs": self.top} if self.route == "chat" else {"logprobs": self.top}
+        return body
+
+
+def child_seed(seed: int, i: int) -> int:
+    """A stream of its own for response i of a request that has to be sent one response at a time."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:8], "big") >> (64 - _SEED_BITS)
+
+
+Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
+
+# What may be added to a plain request, in steps of alternatives, and how a refusal names it.
+_EXTRAS: tuple[tuple[tuple[dict[str, Any], ...], tuple[str, ...]], ...] = (
+    (({"explicit": True},), ("top_k", "min_p", "repetition_penalty")),
+    (({"ids": True},), ("return_token_ids", "return_tokens_as_token_ids")),
+    (({"top": _TOP}, {"top": 5}), ("logprobs", "top_logprobs")),
+    (({"many": True},), ("n", "best_of", "multiple")),
+    (({"seed_bits": _SEED_BITS}, {"seed_bits": 31}), ("seed",)),
+)
+_EVERY_NAME = tuple(name for _, names in _EXTRAS for name in names)
+
+
+async def _unless(work: Awaitable[T], proof: Callable[[Failed], bool]) -> T | None:
+    """The result, or None where the failure is a proof that the server has no such thing. Raises Failed for any other."""
+    try:
+        return await work
+    except Failed as failure:
+        if proof(failure):
+            return None
+        raise
+
+
+async def _if_taken(work: Awaitable[T], names: Sequence[str]) -> T | None:
+    """The result, or None where the server says that it does not take these parameters. Raises Failed for any other."""
+    return await _unless(work, lambda failure: failure.says_unsupported(*names))
+
+
+async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
+    """What a server takes on a route, from requests of a few tokens.
+
+    Raises Failed where it takes none at all, EngineError where its exact statistics are those of another law.
+    """
+    if measure and route == "completions":
+        exact = Dialect(route=route, top=COLUMNS, exact=True)
+        choices = await _if_taken(ask(exact, HOT, _MANY), _EVERY_NAME)
+        if choices and _has_columns(choices):
+            await _check_law(ask, exact, choices)
+            return exact
+    dialect, choices = await _richest(ask, Dialect(route=route, top=_TOP if measure else 0))
+    if len(choices) > 1 and any(choice.n_tokens is None for choice in choices):
+        log.info("the server counts the tokens of a whole request only: each response is asked for by itself")
+        dialect = msgspec.structs.replace(dialect, many=False)
+    # Four equal answers to a hot request: this server gives all responses of a request one random stream.
+    elif len({choice.text for choice in choices}) == 1:
+        dialect = msgspec.structs.replace(dialect, many=False)
+    if not dialect.top or not await _tells_the_law(ask, dialect, choices):
+        return msgspec.structs.replace(dialect, top=0)
+    listed = [len(position.listed) for choice in choices for position in positions(choice.logprobs) or ()]
+    return msgspec.structs.replace(dialect, top=min([dialect.top, *listed]))  # some give fewer than they are asked for
+
+
+async def _richest(ask: Ask, wanted: Dialect) -> tuple[Dialect, list[Choice]]:
+    """Everything at once, which most servers take; else one thing after another on top of what must be."""
+    # A refusal of everything at once proves nothing of any part: that is what the steps are for.
+    choices = await _unless(ask(wanted, HOT, _MANY), lambda failure: failure.is_definite)
+    if choices is not None:
+        return wanted, choices
+    found = msgspec.structs.replace(wanted, explicit=False, ids=False, top=0, many=False, seed_bits=0)
+    choices = await _if_taken(ask(found, HOT, 1), ["max_tokens"])
+    if choices is None:
+        found = msgspec.structs.replace(found, limit="max_completion_tokens")
+        choices = await ask(found, HOT, 1)
+    for alternatives, names in _EXTRAS:
+        for change in alternatives:
+            if "top" in change and not wanted.top:
+                continue
+            richer = msgspec.structs.replace(found, **change)
+            answer = await _if_taken(ask(richer, HOT, _MANY if richer.many else 1), names)
+            if answer is not None:
+                found, choices = richer, answer
+                break
+    return found, choices
+
+
+def _has_columns(choices: Sequence[Choice]) -> bool:
+    try:
+        return sum(len(columns(choice).entropy) for choice in choices) > 0
+    except Failed:
+        return False
+
+
+async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
+    """The first token's entropy must not depend on how it is sampled."""
+    found = [columns(choice).entropy for choice in (*hot, *await ask(dialect, PLAIN, 1))]
+    first, second = (float(next((law[0] for law in laws if len(law)), np.nan)) for laws in (found[:-1], found[-1:]))
+    if abs(first - second) > _SAME_LAW:
+        raise EngineError(
+            f"this server measures the law it samples from, not the model's own (entropy {first:.3f} when hot, "
+            f"{second:.3f} when not): start it with --logprobs-mode raw_logprobs, or sample with token statistics off"
+        )
+
+
+async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> bool:
+    """Whether log-probabilities come, and are those of the model's own law: at temperature 1, before top-p."""
+    (plain, *_) = await ask(dialect, PLAIN, 1)
+    laws = [_first_law(choice) for choice in (hot[0], plain)]
+    if laws[0] is None or laws[1] is None:
+        log.warning("the server gives no log-probabilities: token statistics are not measured")
+        return False
+    length = min(5, *map(len, laws))
+    if float(np.median(np.abs(laws[0][:length] - laws[1][:length]))) > _SAME_LAW:
+        log.warning("the server's log-probabilities follow the temperature: token statistics are not measured")
+        return False
+    return True
+
+
+def _first_law(choice: Choice) -> Any:
+    """The listed log-probabilities of a response's first token, largest first; None where there are none."""
+    found = positions(choice.logprobs)
+    if not found or not found[0].listed:
+        return None
+    return np.maximum(np.sort(found[0].listed)[::-1], -50.0)

@@ -1,0 +1,67 @@
+"""Arguments for an engine (``--engine-arg``): which there are, which decide what is drawn, what a manifest keeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from rlvr_bench.errors import BadArgument
+
+__all__ = ["NEUTRAL", "TRANSFORMERS_ARGUMENTS", "check_engine_arguments", "deciding", "recorded"]
+
+TRANSFORMERS_ARGUMENTS = ("attn_implementation", "device", "dtype", "rows", "threads", "trust_remote_code")
+
+# What changes where and how fast rollouts are drawn, and rounding at most, but not from which distribution. A run may be
+# topped up with others of these. Every other argument must stay the same; ``dtype`` is compared as the engine resolved it.
+NEUTRAL = frozenset(
+    (
+        # which devices, and how many
+        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "data_parallel_size_local"),
+        *("data_parallel_address", "data_parallel_backend", "data_parallel_rank", "data_parallel_rpc_port"),
+        *("enable_expert_parallel", "distributed_executor_backend", "disable_custom_all_reduce", "device", "threads"),
+        # how much memory
+        *("gpu_memory_utilization", "kv_cache_memory_bytes", "num_gpu_blocks_override", "swap_space"),
+        *("cpu_offload_gb", "block_size", "enable_prefix_caching", "max_parallel_loading_workers", "download_dir"),
+        # how many sequences at once
+        *("max_num_seqs", "max_num_batched_tokens", "enable_chunked_prefill", "async_scheduling", "rows"),
+        *("enforce_eager", "disable_log_stats", "max_logprobs", "dtype"),
+        # how a server is asked
+        *("concurrency", "timeout_s", "retries", "api_key_env"),
+    )
+)
+_SECRET = frozenset(("api_key", "hf_token"))
+
+
+def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Every argument as a manifest keeps it: JSON values; an object as its type or name; no keys and no passwords."""
+    known = {name: value for name, value in sorted(arguments.items()) if name not in _SECRET}
+    built: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(known, enc_hook=_described))
+    return built
+
+
+def deciding(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded arguments that can change what is drawn."""
+    return {name: value for name, value in recorded(arguments).items() if name not in NEUTRAL}
+
+
+def check_engine_arguments(engine: str, arguments: Mapping[str, Any], token_stats: str) -> None:
+    """Refuse what can be seen to be wrong without loading the engine. Raises BadArgument."""
+    if engine == "transformers" and (unknown := sorted(set(arguments) - set(TRANSFORMERS_ARGUMENTS))):
+        allowed = f"the transformers engine takes {', '.join(TRANSFORMERS_ARGUMENTS)}"
+        raise BadArgument("--engine-arg", unknown[0], allowed)
+    if engine != "vllm":
+        return
+    own = {"model": "it is --model", "worker_extension_cls": "the sampler loads its own worker extension"}
+    if token_stats != "off":
+        own["logprobs_mode"] = "token statistics are those of the raw logits; sample with token statistics off"
+    for name, reason in own.items():
+        if name in arguments:
+            raise BadArgument(f"engine argument {name}", arguments[name], f"not allowed: {reason}")
+
+
+def _described(value: object) -> str:
+    """An object of Python that stands for a setting: ``torch.float32``, a class, a function."""
+    name = getattr(value, "__qualname__", None)
+    return str(value) if name is None else f"{getattr(value, '__module__', '')}.{name}"

@@ -1,0 +1,68 @@
+"""``problems.jsonl`` of a run: how it is written, and whether it holds what the manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from rlvr_bench.datasets import content_digest
+from rlvr_bench.errors import RunError
+from rlvr_bench.records import Problem
+from rlvr_bench.store.manifest import Manifest
+
+__all__ = ["check_problems_file", "encode_problems", "file_digest"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def encode_problems(problems: Sequence[Problem]) -> bytes:
+    """The file's content: one problem a line."""
+    return msgspec.json.Encoder().encode_lines(problems)
+
+
+def file_digest(content: bytes) -> str:
+    """SHA-256 (hex) of the file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_problems_file(
+    file: Path, content: bytes, problems: Sequence[Problem], manifest: Manifest, drawn: Callable[[], set[str]]
+) -> None:
+    """Refuse problems that are not those of the manifest; ``drawn`` gives the ids that have rollouts.
+
+    A run of an older version has the digest of the whole task only: of one that asked for a part (``--limit``) it is
+    checked that no id is there twice and that no problem with rollouts is missing. Raises RunError.
+    """
+    wrong = _wrong(content, problems, manifest, drawn)
+    if wrong:
+        raise RunError(
+            f"{file}: not the problems that this run was drawn on ({wrong}). Restore the file, or draw the run again "
+            "into another --out folder."
+        )
+
+
+def _wrong(content: bytes, problems: Sequence[Problem], manifest: Manifest, drawn: Callable[[], set[str]]) -> str:
+    """What is wrong, empty where nothing is."""
+    if not problems:
+        return "it is empty"
+    recorded = manifest.problems_file_sha256
+    if recorded is not None and file_digest(content) != recorded:
+        return f"its SHA-256 is {file_digest(content)[:12]}, the manifest has {recorded[:12]}"
+    ids = {problem.id for problem in problems}
+    if len(ids) < len(problems):
+        return f"{len(problems) - len(ids)} ids are there twice"
+    whole = manifest.problems_sha256
+    if not _SHA256.fullmatch(whole):
+        return ""
+    if len(problems) > manifest.n_problems:
+        return f"it holds {len(problems)} problems, the task has {manifest.n_problems}"
+    if len(problems) == manifest.n_problems:
+        digest = content_digest(problems)
+        return "" if digest == whole else f"their SHA-256 is {digest[:12]}, the manifest has {whole[:12]}"
+    if recorded is None and (missing := drawn() - ids):
+        return f"{len(missing)} problems with rollouts are missing from it"
+    return ""

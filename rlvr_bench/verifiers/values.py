@@ -1,0 +1,210 @@
+"""Values that cross the sandbox, as JSON data: those of Python's own types and NumPy's, and a number for anything else.
+
+Its text runs in the sandbox too, so it imports the standard library alone, and the rest where it is imported already. What
+JSON lacks travels as an object of one key. What arrives is of a plain type with that type's own equality, whatever
+class the sample gave it: what compares equal in one process does so here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import sys
+from typing import Any
+
+_SCALARS: tuple[Any, ...] = (bool, int, float, str)
+_TYPES: dict[str, Any] = {
+    kind.__name__: kind for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
+}
+_CONTAINERS: dict[str, Any] = {"t": tuple, "l": list, "s": set, "f": frozenset}
+_VIEWS: dict[str, Any] = {"k": type({}.keys()), "v": type({}.values()), "i": type({}.items())}
+_DATES = ("date", "time", "datetime")
+_ARRAYS = frozenset(
+    ["bool", "str", "complex64", "complex128", "float16", "float32", "float64"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+_JSON_BITS = 4096  # a longer integer travels in hexadecimal, which is read in linear time
+_MAX_BITS = 1 << 20
+_MAX_ITERATED = 1 << 20
+_MAX_DECIMAL_EXPONENT = 5000
+_MAX_FIELDS = 100
+
+
+def encode(value: Any, keep: Any) -> Any:
+    """A value as JSON data; ``keep(object)`` numbers what cannot travel.
+
+    Subclasses lose their class, so no __eq__ of the sample's crosses. What remains is a type of Python's or NumPy's own.
+    """
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, int):
+        exact = int.__int__(value)
+        return exact if exact.bit_length() <= _JSON_BITS else {"x": f"{exact:x}"}
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    fields = getattr(value, "_fields", None) if isinstance(value, tuple) else None
+    if isinstance(fields, tuple):
+        return {"N": [list(fields), [encode(item, keep) for item in tuple.__iter__(value)]]}
+    for tag, kind in _CONTAINERS.items():
+        if isinstance(value, kind):
+            return {tag: [encode(item, keep) for item in kind.__iter__(value)]}
+    if isinstance(value, dict):
+        tag, more = _kind_of_dict(value)
+        return {tag: [[[encode(key, keep), encode(item, keep)] for key, item in dict.items(value)], more]}
+    if isinstance(value, (bytes, bytearray)):
+        return {"b": bytes(value).hex()}
+    if isinstance(value, complex):
+        return {"c": [value.real, value.imag]}
+    return _encode_rare(value, keep)
+
+
+def _kind_of_dict(value: dict[Any, Any]) -> tuple[str, str]:
+    if isinstance(value, collections.defaultdict):
+        factory: Any = value.default_factory
+        return "D", next((name for name, kind in _TYPES.items() if factory is kind), "")
+    if isinstance(value, collections.Counter):
+        return "C", ""
+    return ("O" if isinstance(value, collections.OrderedDict) else "d"), ""
+
+
+def _encode_rare(value: Any, keep: Any) -> Any:
+    for tag, kind in _VIEWS.items():
+        if isinstance(value, kind):
+            return {tag: [encode(item, keep) for item in value]}
+    if isinstance(value, collections.deque):
+        return {"q": [[encode(item, keep) for item in collections.deque.__iter__(value)], value.maxlen]}
+    if isinstance(value, (_loaded("numpy", "ndarray"), _loaded("numpy", "generic"))):
+        name = "str" if value.dtype.kind == "U" else value.dtype.name
+        if name in _ARRAYS:
+            return {"n": [name, list(value.shape), [encode(item, keep) for item in value.ravel().tolist()]]}
+    if hasattr(type(value), "__next__"):
+        return {"j": [encode(item, keep) for item in itertools.islice(value, _MAX_ITERATED)]}
+    plain = _encode_plain(value)
+    return {"r": keep(value)} if plain is None else plain
+
+
+def _encode_plain(value: Any) -> Any:
+    """A value that holds no others, or None."""
+    if isinstance(value, range):
+        return {"g": [encode(bound, None) for bound in (value.start, value.stop, value.step)]}
+    if isinstance(value, _loaded("array", "array")):
+        return {"a": [value.typecode, value.tolist()]}
+    if isinstance(value, _loaded("fractions", "Fraction")):
+        return {"F": [encode(int(value.numerator), None), encode(int(value.denominator), None)]}
+    if isinstance(value, _loaded("decimal", "Decimal")):
+        return {"E": str(value)}
+    for name in _DATES[::-1]:  # a datetime is a date too
+        if isinstance(value, _loaded("datetime", name)):
+            return {"T": [name, value.isoformat()]}
+    if isinstance(value, _loaded("datetime", "timedelta")):
+        return {"T": ["timedelta", [value.days, value.seconds, value.microseconds]]}
+    return next(({"y": name} for name, kind in _TYPES.items() if value is kind), None)
+
+
+def _loaded(module: str, name: str) -> Any:
+    """A type of a module that is imported already; where it is not, no value can be of that type."""
+    return getattr(sys.modules.get(module), name, ())
+
+
+def decode(data: Any, look_up: Any) -> Any:
+    """The value of JSON data; ``look_up(number)`` finds what did not travel. Raises ValueError and its like otherwise."""
+    if data is None or isinstance(data, _SCALARS):
+        return data
+    ((tag, content),) = data.items()
+    if tag in _CONTAINERS:
+        return _CONTAINERS[tag](decode(item, look_up) for item in content)
+    if tag in "dDCO":
+        pairs, more = content
+        return _dict_of(tag, {decode(key, look_up): decode(item, look_up) for key, item in pairs}, more)
+    if tag == "r":
+        return look_up(content)
+    if tag == "N":
+        fields, items = content
+        return _named_tuple(tuple(fields))(*(decode(item, look_up) for item in items))
+    if tag in ("j", "k", "v", "i"):
+        items = [decode(item, look_up) for item in content]
+        views: dict[str, Any] = {"j": iter, "k": _keys, "v": _values, "i": _items}
+        return views[tag](items)
+    if tag == "q":
+        return collections.deque([decode(item, look_up) for item in content[0]], content[1])
+    return _decode_plain(tag, content)
+
+
+def _dict_of(tag: str, items: dict[Any, Any], more: str) -> Any:
+    if tag == "D":
+        return collections.defaultdict(_TYPES.get(more), items)
+    return {"C": collections.Counter, "O": collections.OrderedDict, "d": dict}[tag](items)
+
+
+def _keys(items: list[Any]) -> Any:
+    return dict.fromkeys(items).keys()
+
+
+def _values(items: list[Any]) -> Any:
+    return dict(enumerate(items)).values()
+
+
+def _items(items: list[Any]) -> Any:
+    return dict(items).items()
+
+
+@functools.lru_cache(maxsize=64)
+def _named_tuple(fields: tuple[str, ...]) -> Any:
+    if len(fields) > _MAX_FIELDS:
+        raise ValueError("too many fields")
+    return collections.namedtuple("Result", fields)
+
+
+def _decode_plain(tag: str, content: Any) -> Any:
+    """A value that holds no others."""
+    if tag == "b":
+        return bytes.fromhex(content)
+    if tag == "c":
+        return complex(*content)
+    if tag == "x":
+        return int(content, 16)
+    if tag == "y":
+        return _TYPES[content]
+    if tag == "g":
+        return range(*(decode(bound, None) for bound in content))
+    if tag == "a":
+        return __import__("array").array(*content)
+    if tag == "n":
+        return _array(*content)
+    if tag == "T":
+        return _date(*content)
+    return _exact_number(tag, content)
+
+
+def _date(name: str, content: Any) -> Any:
+    datetime: Any = __import__("datetime")
+    if name == "timedelta":
+        return datetime.timedelta(*content)
+    if name not in _DATES:
+        raise ValueError(f"unknown type {name!r}")
+    return getattr(datetime, name).fromisoformat(content)
+
+
+def _exact_number(tag: str, content: Any) -> Any:
+    if tag == "F":
+        above, below = (decode(part, None) for part in content)
+        if max(above.bit_length(), below.bit_length()) > _MAX_BITS:
+            raise ValueError("too large")
+        return __import__("fractions").Fraction(above, below)
+    if tag == "E":
+        number = __import__("decimal").Decimal(content)
+        if number.is_finite() and abs(number.adjusted()) > _MAX_DECIMAL_EXPONENT:
+            raise ValueError("too large")
+        return number
+    raise ValueError(f"unknown tag {tag!r}")
+
+
+def _array(name: str, shape: list[int], items: list[Any]) -> Any:
+    """An array of NumPy, or its scalar where there is no shape."""
+    if name not in _ARRAYS:
+        raise ValueError(f"unknown type {name!r}")
+    values = __import__("numpy").array([decode(item, None) for item in items], dtype=name)
+    return values.reshape(shape) if shape else values[0]
