@@ -97,6 +97,7 @@ def bubblewrap(
     command = [bwrap, "--die-with-parent", "--new-session", *namespaces, "--clearenv", "--cap-drop", "ALL"]
     command += [*_identity(bwrap), *_system_folders(), *_readable(interpreter, readable)]
     # Not --dev, whose /dev/shm has no size limit; nor /dev/zero, shared mappings of which are no process's memory.
+    command += ["--perms", "0755", "--dir", "/dev"]  # a folder that bubblewrap makes by itself is closed to another uid
     for device in ("null", "urandom", "random"):
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     command += ["--proc", "/proc", "--size", str(scratch_bytes), "--perms", "1777", "--tmpfs", SCRATCH]

@@ -220,9 +220,11 @@ class GroupWatch:
         """From now on the group may be idle."""
         self._awaited = False
 
-    def renew(self) -> None:
-        """Another program: it gets its own CPU time."""
+    def renew(self, *, idle: bool = False) -> None:
+        """Another program: it gets its own CPU time, and with ``idle`` its own idle time."""
         self._cpu_before_s, self._own_s = self._cpu_s, 0.0
+        if idle:
+            self._idle_s = 0.0
 
     def _watch(self) -> None:
         pause, before = _CALM_S, time.monotonic()

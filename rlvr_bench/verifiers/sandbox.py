@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -126,9 +126,9 @@ def sandbox_problem() -> str | None:
 class Sandbox:
     """One guest process for one sample, and the conversation with it. A context manager; leaving it ends the guest.
 
-    ``packages``: the guest may import the packages installed here. ``program`` is the guest's source, ``spoken`` what it is
-    given besides its limits, ``purpose`` what it is for, in words. Raises VerifierError, with what to install, when there is no
-    bubblewrap and ``allow_unsafe`` is False.
+    ``packages``: the guest may import the packages installed here; ``readable``: it may read these folders. ``program`` is
+    the guest's source, ``spoken`` what it is given besides its limits, ``purpose`` what it is for, in words. Raises
+    VerifierError, with what to install, when there is no bubblewrap and ``allow_unsafe`` is False.
     """
 
     def __init__(
@@ -141,10 +141,12 @@ class Sandbox:
         program: Path = Path(guest.__file__),
         spoken: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        readable: Sequence[str] = (),
         purpose: str = "run model code",
     ) -> None:
         self._limits = limits
         self._packages = package_folders() if packages else []
+        self._readable = [*self._packages, *(folder for folder in readable if Path(folder).is_dir())]
         self._program, self._spoken, self._environment = program, spoken or {}, environment or {}
         if bwrap is None:
             problem = sandbox_problem()
@@ -182,7 +184,7 @@ class Sandbox:
             start = bubblewrap(
                 self._bwrap,
                 scratch_bytes=self._limits.scratch_bytes,
-                readable=self._packages,
+                readable=self._readable,
                 filter_fd=passed[0] if passed else None,
                 environment=self._environment,
             )
@@ -216,6 +218,11 @@ class Sandbox:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the guest has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def _end_all(self) -> None:
         """End the guest and all that it started: bubblewrap's processes die with it."""
         assert self._process is not None
@@ -224,25 +231,30 @@ class Sandbox:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
-    def request(self, message: dict[str, Any], wall_s: float) -> dict[str, Any]:
-        """Send a request and wait for its reply. Raises SampleFailure where none comes, or one that is no reply."""
+    def request(
+        self, message: dict[str, Any], wall_s: float, *, attached: Any = None, fresh: bool = False
+    ) -> dict[str, Any]:
+        """Send a request and wait for its reply. Raises SampleFailure where none comes, or one that is no reply.
+
+        ``attached`` goes in a frame of its own, after the request. ``fresh``: what the group did before does not count.
+        """
         assert self._watch is not None
-        if message["op"] == "run":
-            self._watch.renew()
+        if fresh or message["op"] == "run":
+            self._watch.renew(idle=fresh)
         self._watch.expect()
         try:
-            return self._exchange(message, wall_s)
+            return self._exchange([message] if attached is None else [message, attached], wall_s)
         except SampleFailure as failure:
             raise SampleFailure(self._watch.exceeded or failure.kind) from None
         finally:
             self._watch.answered()
 
-    def _exchange(self, message: dict[str, Any], wall_s: float) -> dict[str, Any]:
+    def _exchange(self, messages: list[Any], wall_s: float) -> dict[str, Any]:
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: PT018
         deadline = time.monotonic() + wall_s
-        body = json.dumps(message).encode()
-        self._write(process.stdin.fileno(), guest.FRAME.pack(len(body)) + body, deadline)
+        bodies = [json.dumps(message).encode() for message in messages]
+        self._write(process.stdin.fileno(), b"".join(guest.FRAME.pack(len(body)) + body for body in bodies), deadline)
         (size,) = guest.FRAME.unpack(self._read(process.stdout.fileno(), guest.FRAME.size, deadline))
         if size > _MAX_FRAME:
             raise SampleFailure("protocol")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  the tables are easier to read in long rows
 """Programs made to take memory, scratch space, processes or time beyond a sandbox's limits; each defines ``attack()``.
 
 ``REFUSED``: the kernel must say no, and ``attack`` then returns True. ``GREEDY``: whatever happens, it must end in time and

@@ -6,7 +6,6 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,6 +38,17 @@ def test_what_no_limit_counts_is_refused(name: str) -> None:
     with Sandbox(LIMITS) as sandbox:
         sandbox.request({"op": "load", "code": REFUSED[name]}, 20)
         assert sandbox.call("attack", [], 20) is True
+
+
+def test_a_program_can_start_others_and_wait_without_a_timer() -> None:
+    code = (
+        "import asyncio, subprocess\ndef attack():\n    async def main(): await asyncio.sleep(0.01); return 5\n"
+        "    out = subprocess.run(['echo', 'a'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout\n"
+        "    return [out, asyncio.run(main())]\n"
+    )
+    with Sandbox(LIMITS) as sandbox:
+        sandbox.request({"op": "load", "code": code}, 20)
+        assert sandbox.call("attack", [], 20) == [b"a\n", 5]
 
 
 class Meter(threading.Thread):
@@ -84,7 +94,7 @@ def anonymous_by_root() -> dict[int, int]:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> Iterator[tuple[dict[str, tuple[float, int]], Meter]]:
+def outcomes() -> tuple[dict[str, tuple[float, int]], Meter]:
     """Seconds and root process of each attack, and what was measured meanwhile."""
     meter = Meter()
     meter.start()
@@ -106,7 +116,7 @@ def outcomes() -> Iterator[tuple[dict[str, tuple[float, int]], Meter]]:
         found = dict(pool.map(run, GREEDY))
     meter.stop.set()
     meter.join()
-    yield found, meter
+    return found, meter
 
 
 @pytest.mark.parametrize("name", GREEDY)
