@@ -271,7 +271,7 @@ _KINDS = (("test", _check_human_eval), ("test_list", _check_asserts), ("tests", 
 class CodeVerifier(PolicyVerifier):
     """Right if the sample passes all of the problem's tests; a wrong one's kind says how it failed.
 
-    Kinds: ``failed``, ``runtime_error``, ``syntax``, ``no_function``, ``timeout``, ``crashed``, ``protocol``.
+    Kinds: ``failed``, ``runtime_error``, ``syntax``, ``no_function``, ``timeout``, ``memory``, ``crashed``, ``protocol``.
     ``test_s`` is CPU time per process of the sample, ``sample_s`` elapsed time for all of a sample's tests. Raises
     VerifierError where there is no sandbox and ``allow_unsafe`` is False, and for a problem without tests.
     """

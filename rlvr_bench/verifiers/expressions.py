@@ -200,4 +200,4 @@ def _guarded_compile(source: Any, filename: Any, mode: str, flags: int = 0, *res
 
 def guard() -> None:
     """From now on ``eval``, ``exec`` and ``compile`` run nothing that a third party's package hands them."""
-    builtins.eval, builtins.exec, builtins.compile = _guarded_eval, _guarded_exec, _guarded_compile  # type: ignore[assignment]
+    builtins.eval, builtins.exec, builtins.compile = _guarded_eval, _guarded_exec, _guarded_compile

@@ -31,6 +31,7 @@ import msgspec
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.verifiers import guest
 from rlvr_bench.verifiers.bubblewrap import bubblewrap, guest_uid, own_processes, package_folders
+from rlvr_bench.verifiers.memory_cgroup import MemoryCgroup
 from rlvr_bench.verifiers.process_limits import GroupLimits, GroupWatch
 from rlvr_bench.verifiers.seccomp import sandbox_filter
 
@@ -158,6 +159,7 @@ class Sandbox:
         self._bwrap = bwrap
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: GroupWatch | None = None
+        self._cgroup: MemoryCgroup | None = None
 
     def __enter__(self) -> Self:
         limits = self._limits
@@ -188,6 +190,8 @@ class Sandbox:
                 filter_fd=passed[0] if passed else None,
                 environment=self._environment,
             )
+            self._cgroup = MemoryCgroup.open(self._limits.memory_bytes)
+            start = [*(self._cgroup.command() if self._cgroup else ()), *start]
         try:
             return subprocess.Popen(
                 [*start, *arguments],
@@ -217,6 +221,8 @@ class Sandbox:
             if stream:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+        if self._cgroup:
+            self._cgroup.close()
 
     @property
     def alive(self) -> bool:
@@ -245,9 +251,15 @@ class Sandbox:
         try:
             return self._exchange([message] if attached is None else [message, attached], wall_s)
         except SampleFailure as failure:
-            raise SampleFailure(self._watch.exceeded or failure.kind) from None
+            raise SampleFailure(self._exceeded() or failure.kind) from None
         finally:
             self._watch.answered()
+
+    def _exceeded(self) -> str | None:
+        """Which limit of the whole group was reached, if one was."""
+        if self._watch and self._watch.exceeded:
+            return self._watch.exceeded
+        return "memory" if self._cgroup and self._cgroup.exceeded() else None
 
     def _exchange(self, messages: list[Any], wall_s: float) -> dict[str, Any]:
         process = self._process

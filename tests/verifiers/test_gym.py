@@ -28,8 +28,8 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
 @pytest.mark.filterwarnings("ignore")
 def test_scores_become_right_or_wrong() -> None:
     reasoning_gym = pytest.importorskip("reasoning_gym")
-    if problem := sandbox_problem():
-        pytest.skip(problem)
+    if without := sandbox_problem():
+        pytest.skip(without)
     for name in ("chain_sum", "spell_backward", "countdown"):
         entry = reasoning_gym.create_dataset(name, size=1, seed=3)[0]
         problem = Problem(

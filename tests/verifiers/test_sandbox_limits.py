@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rlvr_bench.verifiers.memory_cgroup import MemoryCgroup
+from rlvr_bench.verifiers.process_limits import GroupWatch
 from rlvr_bench.verifiers.sandbox import SampleFailure, Sandbox, SandboxLimits, sandbox_problem
 from tests.verifiers.attacks import GREEDY, REFUSED
 
@@ -95,7 +97,7 @@ def anonymous_by_root() -> dict[int, int]:
 
 @pytest.fixture(scope="module")
 def outcomes() -> tuple[dict[str, tuple[float, int]], Meter]:
-    """Seconds and root process of each attack, and what was measured meanwhile."""
+    """Seconds and root process of each attack, and what was measured meanwhile: with the watch alone, as for most users."""
     meter = Meter()
     meter.start()
 
@@ -112,7 +114,8 @@ def outcomes() -> tuple[dict[str, tuple[float, int]], Meter]:
                 pass
         return name, (time.monotonic() - started, root)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
+        patch.setattr(MemoryCgroup, "open", lambda memory_bytes: None)
         found = dict(pool.map(run, GREEDY))
     meter.stop.set()
     meter.join()
@@ -133,6 +136,24 @@ def test_shared_memory_of_all_attacks_stays_within_the_scratch_folders(
     outcomes: tuple[dict[str, tuple[float, int]], Meter],
 ) -> None:
     assert outcomes[1].most_shared <= AT_ONCE * LIMITS.scratch_bytes + SLACK
+
+
+@pytest.mark.parametrize("name", ["memory of many processes", "memory of daemons"])
+def test_a_cgroup_holds_without_the_watch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = MemoryCgroup.open(LIMITS.memory_bytes)
+    if group is None:
+        pytest.skip("no memory cgroup can be made here")
+    group.close()
+    monkeypatch.setattr(GroupWatch, "start", lambda self: None)
+    monkeypatch.setattr(GroupWatch, "close", lambda self: None)
+    with Sandbox(LIMITS) as sandbox:
+        assert sandbox._process is not None
+        assert sandbox._cgroup is not None
+        sandbox.request({"op": "load", "code": GREEDY[name]}, WALL_S)
+        with pytest.raises(SampleFailure):
+            sandbox.call("attack", [], 6.0)
+        assert sandbox._exceeded() == "memory"
+        assert anonymous_by_root().get(sandbox._process.pid, 0) <= LIMITS.memory_bytes
 
 
 def test_no_process_outlives_its_sandbox(outcomes: tuple[dict[str, tuple[float, int]], Meter]) -> None:
