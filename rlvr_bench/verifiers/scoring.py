@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 
 from rlvr_bench.errors import UnknownName, VerifierError
 from rlvr_bench.verifiers import expressions, scoring_guest
+from rlvr_bench.verifiers.bubblewrap import package_folders
 from rlvr_bench.verifiers.sandbox import SampleFailure, Sandbox, SandboxLimits
 from rlvr_bench.verifiers.seccomp import scorer_filter
 
@@ -59,18 +61,19 @@ class Scorers:
         if self._sandbox is not None and self._sandbox.alive:
             return
         self.close()
+        folders = _package_folders()
         spoken = {
+            "path": folders,
             "expressions": self._guard.read_text(encoding="utf-8"),
             "filter": base64.b64encode(scorer_filter() or b"").decode(),
         }
         sandbox = Sandbox(
             _LIMITS,
             allow_unsafe=self._allow_unsafe,
-            packages=True,
             program=Path(scoring_guest.__file__),
             spoken=spoken,
             environment=_ENVIRONMENT,
-            readable=[_HUGE_PAGES],
+            readable=[*folders, _HUGE_PAGES],
             purpose="run third-party scorers on model output",
         )
         self._sandbox = sandbox.__enter__()
@@ -117,6 +120,13 @@ class Scorers:
         if reply.get("number") != self._number:
             raise SampleFailure("protocol")
         return reply
+
+
+def _package_folders() -> list[str]:
+    """Where packages are installed, and where reasoning-gym is if that is elsewhere (a user's own folder, PYTHONPATH)."""
+    found = importlib.util.find_spec("reasoning_gym")
+    elsewhere = [str(Path(found.origin).resolve().parents[1])] if found and found.origin else []
+    return list(dict.fromkeys([*package_folders(), *elsewhere]))
 
 
 _open: dict[tuple[int, bool], Scorers] = {}
