@@ -20,10 +20,8 @@ import msgspec
 __all__ = ["GroupLimits", "GroupUse", "GroupWatch", "read_use"]
 
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-_CALM_S, _ALERT_S = (
-    0.01,
-    0.002,
-)  # between two looks; the second where several processes could reach the limit before the next
+# Seconds between two looks; the second where several processes could reach the limit before the next.
+_CALM_S, _ALERT_S = 0.04, 0.002
 _ALERT_FRACTION = 4
 _ALONE = 3  # bubblewrap outside, its first process inside, the guest: the guest's own address space limit holds
 _FILE_BYTES = 2048  # of kernel memory for an inode and its name
@@ -90,7 +88,7 @@ def _parents() -> dict[int, int]:
     return found
 
 
-# By `os` and not by `Path`: this is read fifty times a second beside every sample.
+# By `os` and not by `Path`: this is read many times a second beside every sample.
 def _names(folder: str) -> list[str]:
     return os.listdir(folder)  # noqa: PTH208
 
@@ -188,15 +186,18 @@ def read_use(root: int, scratch_bytes: int) -> GroupUse:
 
 
 class GroupWatch:
-    """Watches the group of ``root`` from `start` to `close`, and calls ``end`` once with what was exceeded.
+    """Watches the group of ``root`` from `start` to `close`; calls ``end`` once when `exceeded` is set.
+
+    ``confined``: ``root`` is bubblewrap, which starts the guest, and not the guest itself.
 
     The kinds: ``memory`` (bytes or files) and ``timeout``: more than ``cpu_s`` of CPU time in all since `renew`; or, between
     `expect` and `answered`, ``idle_s`` in all without work, or the sum of both since `renew` in elapsed time, without the time
     in which the machine let the guest wait for a CPU (children that nobody waits for take CPU time that is nowhere counted).
     """
 
-    def __init__(self, root: int, limits: GroupLimits, end: Callable[[], None]) -> None:
+    def __init__(self, root: int, limits: GroupLimits, end: Callable[[], None], *, confined: bool) -> None:
         self.exceeded: str | None = None
+        self._confined = confined
         self._root, self._limits, self._end = root, limits, end
         self._stop = threading.Event()
         self._awaited = False
@@ -241,8 +242,10 @@ class GroupWatch:
             pause = _ALERT_S if near else _CALM_S
 
     def _look(self) -> GroupUse:
-        if self._guest is None and _lists_children():
+        if self._confined and self._guest is None and _lists_children():
             members = [pid for pid, _ in _members(self._root)]
+            if len(members) < _ALONE:  # bubblewrap is not done yet: nothing of the guest's runs
+                return GroupUse(busy=True)
             self._guest = (members[1], members[2]) if len(members) == _ALONE else None
         use = self._guest and _read_alone(*self._guest, self._limits.scratch_bytes)
         if use and use.memory_bytes < self._limits.memory_bytes // 2:

@@ -175,7 +175,7 @@ class Sandbox:
         }
         text = self._program.read_text(encoding="utf-8")
         self._process = self._start(["-s", "-P", "-B", "-c", text, json.dumps(spoken)])
-        self._watch = GroupWatch(self._process.pid, limits.of_group(), self._end_all)
+        self._watch = GroupWatch(self._process.pid, limits.of_group(), self._end_all, confined=self._bwrap is not None)
         self._watch.start()
         return self
 
