@@ -21,8 +21,8 @@ __all__ = ["GroupLimits", "GroupUse", "GroupWatch", "read_use"]
 
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 # Seconds between two looks; the second where several processes could reach the limit before the next.
-_CALM_S, _ALERT_S = 0.04, 0.002
-_ALERT_FRACTION = 4
+_CALM_S, _ALERT_S = 0.02, 0.002
+_ALERT_FRACTION = 8
 _ALONE = 3  # bubblewrap outside, its first process inside, the guest: the guest's own address space limit holds
 _FILE_BYTES = 2048  # of kernel memory for an inode and its name
 _SOCKET_BYTES = 256 << 10  # of kernel memory that a socket's buffers may hold

@@ -166,6 +166,7 @@ def _argument_rules() -> dict[str, bytes]:
     return {
         # glibc goes on with clone where clone3, whose flags lie in memory and cannot be filtered, does not exist.
         "clone3": _refuse(errno.ENOSYS),
+        "connect": _refuse(errno.ENETUNREACH),  # what the empty network would say
         "clone": _load_argument(0) + _instruction(_ANY_BIT, _NEW_NAMESPACES, 0, 1) + _refuse() + allow,
         "fcntl": _load_argument(1) + _equals((_SET_PIPE_SIZE, *_RECORD_LOCKS)) + allow,
         "mmap": _load_argument(3) + huge + both + allow,
