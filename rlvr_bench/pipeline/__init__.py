@@ -41,6 +41,7 @@ from rlvr_bench.store.verdicts import Grading, current_grading
 from rlvr_bench.task import LoadedTask, Task, golds_of, load_task, read_task, task_verifier
 from rlvr_bench.verifiers import Verifier
 from rlvr_bench.verifiers.code import CodeVerifier
+from rlvr_bench.verifiers.gym import ReasoningGymVerifier
 
 __all__ = ["GradeOptions", "Progress", "SampleOptions", "audit", "evaluate", "grade", "sample", "score"]
 
@@ -239,7 +240,7 @@ def _with_warnings(scorecard: Scorecard) -> Scorecard:
 
 
 def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
-    """The verifier, allowed to run programs without a sandbox if the user said so."""
-    if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier)):
+    """The verifier, allowed to run programs and third-party scorers without a sandbox if the user said so."""
+    if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier | ReasoningGymVerifier)):
         return verifier
     return dataclasses.replace(verifier, allow_unsafe=True)
