@@ -19,6 +19,7 @@ from rlvr_bench.verifiers.protocol import Verifier
 __all__ = ["Verification", "verify_many"]
 
 _REMEMBERED = 65_536
+_NEED_PROBLEMS = frozenset(("code", "countdown", "reasoning_gym"))
 
 
 class Verification:
@@ -53,8 +54,15 @@ class Verification:
             judge = open_verifier(verifier, **options)
         elif options:
             raise BadArgument("options", options, "a verifier that is open already takes none")
+        elif not hasattr(verifier, "extract"):
+            how = "name one of VERIFIERS, or wrap a function: FunctionVerifier.of(function)"
+            raise BadArgument("verifier", type(verifier).__name__, how)
         else:
             judge = verifier
+        if judge.name in _NEED_PROBLEMS:
+            raise BadArgument("verifier", judge.name, "it needs a problem's own data; a pair has a gold answer only")
+        if type(workers) is not int or remembered < 0:
+            raise BadArgument("workers, remembered", (workers, remembered), "must be whole numbers, not below 0")
         chosen: dict[str, Any] = {"extract": extract, "workers": workers, "timeout_s": timeout_s}
         self._again = functools.partial(type(self), verifier, remembered=remembered, **chosen, **options)
         self._decider = Decider(

@@ -227,7 +227,8 @@ def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Re
 def _unfit(verdict: object) -> str:
     """What is wrong with what a verifier returned, empty where nothing is."""
     if not isinstance(verdict, Verdict):
-        return f"the verifier returned {type(verdict).__name__}, not a Verdict or a bool"
+        kind = f"{type(verdict).__module__}.{type(verdict).__name__}".removeprefix("builtins.")
+        return f"the verifier returned {kind}, not a Verdict or a bool"
     if verdict.status not in STATUSES:
         return f"the verifier returned a Verdict with the status {str(verdict.status)[:40]!r}"
     return ""

@@ -43,7 +43,7 @@ def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
     return verdict
 
 
-_INTEGRATION_CONSTANTS = frozenset(("c", "C", "K", "c_1", "C_1"))
+_INTEGRATION_CONSTANTS = frozenset(("c", "C", "K", "A", "c_1", "C_1"))
 _VALUED = frozenset(("sum", "prod", "int", "iint", "iiint", "oint", "lim", "sup", "inf", "det"))
 
 

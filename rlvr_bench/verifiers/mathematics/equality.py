@@ -7,7 +7,8 @@ how they are arranged, words must agree. Nothing here guesses: what no rule cove
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -64,11 +65,7 @@ class Equality(msgspec.Struct, frozen=True):
         """Whether ``answer`` is the answer ``gold``."""
         if gold == answer:
             return not any(each.op == "const" and each.name == "oo" for each in walk(gold)) or _is_plain_infinity(gold)
-        gold, answer = without_for_all(gold), without_for_all(answer)
-        gold, answer = bound_letters(with_membership(gold)), bound_letters(with_membership(answer))
-        gold, answer = without_argument(gold, answer), without_argument(answer, gold)
-        gold, answer = primed(gold, answer), primed(answer, gold)
-        gold, answer = unconditioned(gold, answer)
+        gold, answer = _alike(gold, answer)
         if "phrase" in (gold.op, answer.op) or "text" in (gold.op, answer.op):
             return self._same_phrase(gold, answer)
         if gold.op == "ratio" or answer.op == "ratio":
@@ -193,16 +190,7 @@ class Equality(msgspec.Struct, frozen=True):
             return False
         if len(ours) > _MAX_ITEMS:
             return self._in_order(ours, theirs)
-        left, unsure = list(theirs), False
-        for each in ours:
-            verdicts = [self.same(each, other) if one_kind(each, other) else False for other in left]
-            if True in verdicts:
-                left.pop(verdicts.index(True))
-            elif None in verdicts:
-                unsure = True
-            else:
-                return False
-        return None if unsure else True
+        return _matched(ours, theirs, lambda a, b: self.same(a, b) if one_kind(a, b) else False)
 
     def _distinct(self, parts: Sequence[Node]) -> Sequence[Node]:
         if len(parts) > _MAX_ITEMS:
@@ -239,16 +227,7 @@ class Equality(msgspec.Struct, frozen=True):
         if gold.op == answer.op:
             if len(gold.parts) != len(answer.parts):
                 return False
-            left, unsure = list(answer.parts), False
-            for row in gold.parts:
-                verdicts = [self._in_order(row.parts, other.parts) for other in left]
-                if True in verdicts:
-                    left.pop(verdicts.index(True))
-                elif None in verdicts:
-                    unsure = True
-                else:
-                    return False
-            return None if unsure else True
+            return _matched(gold.parts, answer.parts, lambda a, b: self._in_order(a.parts, b.parts))
         ours, theirs = as_system(gold), as_system(answer)
         return False if ours is None or theirs is None else self.same(ours, theirs)
 
@@ -378,6 +357,29 @@ class Equality(msgspec.Struct, frozen=True):
 # --------------------------------------------------------------------------------------------------------- small rules
 
 
+def _alike(gold: Node, answer: Node) -> tuple[Node, Node]:
+    """Both sides in one notation. Conditions are dropped where one side has none, before letters are renamed."""
+    gold, answer = with_membership(without_for_all(gold)), with_membership(without_for_all(answer))
+    gold, answer = unconditioned(gold, answer)
+    gold, answer = bound_letters(gold), bound_letters(answer)
+    gold, answer = without_argument(gold, answer), without_argument(answer, gold)
+    return primed(gold, answer), primed(answer, gold)
+
+
+def _matched(ours: Sequence[Any], theirs: Sequence[Any], same: Callable[[Any, Any], bool | None]) -> bool | None:
+    """Whether each of ours has a partner of its own among theirs, in any order."""
+    left, unsure = list(theirs), False
+    for each in ours:
+        verdicts = [same(each, other) for other in left]
+        if True in verdicts:
+            left.pop(verdicts.index(True))
+        elif None in verdicts:
+            unsure = True
+        else:
+            return False
+    return None if unsure else True
+
+
 def _all(verdicts: Iterable[bool | None]) -> bool | None:
     """False if one is, else None if one is, else True; later ones are not computed after a False."""
     unsure = False
@@ -423,15 +425,3 @@ def _is_region_only(node: Node) -> bool:
     if node.op == "rel":
         return not set(node.name.split()) & {"=", "mod", "to"}
     return node.op == "list" and any(part.op == "rel" and part.name != "=" for part in node.parts)
-
-
-# ------------------------------------------------------------------------------------------------------- assignments
-
-
-# ---------------------------------------------------------------------------------------------- plus-minus, matrices
-
-
-# ---------------------------------------------------------------------------------------------- equations, inequalities
-
-
-# --------------------------------------------------------------------------------------------------- bound variables

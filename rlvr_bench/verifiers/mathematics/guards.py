@@ -58,7 +58,8 @@ def compare_bases(gold: str, answer: str) -> bool | None:
         based, plain = (ours, answer) if ours else (theirs, gold)
         if not _PLAIN_DIGITS.fullmatch(plain):
             return None
-        return ours is not None and based is not None and _same_digits(based[0], plain)
+        is_plain = based is not None and (ours is not None or based[1] == "10")
+        return is_plain and based is not None and _same_digits(based[0], plain)
     return _same_digits(ours[0], theirs[0]) and ours[1] == theirs[1]
 
 
@@ -88,7 +89,9 @@ def compare_times(gold: str, answer: str) -> bool | None:
         return None
     halves = {match[3].lower() for match in (ours, theirs) if match[3]}
     clocks = [[int(part or 0) for part in match.group(1, 2)] for match in (ours, theirs)]
-    return len(halves) < 2 and clocks[0] == clocks[1]
+    if clocks[0] == clocks[1]:
+        return len(halves) < 2
+    return False if halves else None  # without a.m. or p.m. they may be ratios
 
 
 _CHOICE = re.compile(r"[({\[]*([A-J])[)}\]]*")

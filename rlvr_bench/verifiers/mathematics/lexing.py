@@ -69,11 +69,7 @@ def _tokens(text: str, euler: bool) -> Iterator[Token]:
     position, size = 0, len(text)
     while position < size:
         scientific = None if euler else _SCIENTIFIC.match(text, position)
-        if (
-            scientific
-            and not _is_euler(scientific)
-            and not (position and (text[position - 1].isalpha() or text[position - 1] in "_^"))
-        ):
+        if scientific and not _is_euler(scientific) and not _continues(text, position):
             yield Token("num", _plain(scientific))
             position = scientific.end()
             continue

@@ -44,13 +44,14 @@ def _names_unit(node: Node, unit: str) -> bool:
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _EULER = re.compile(r"\d\.?e[+-]\d")
 _SLASH_PRODUCT = re.compile(r"/\s*(?:\d+\s*[A-Za-z\\({]|[A-Za-z\\({].*?[A-Za-z\d\\({])")
+_LABEL = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{\s*\([A-E]\)[\s~]*\}\s*(?=[-\d\\])")  # a choice's letter
 _MINUTES = re.compile(r"(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)")
-_BRACKETS = frozenset("([{")
 
 
 @functools.lru_cache(maxsize=16384)
 def readings(text: str) -> tuple[Reading, ...]:
     """All readings of a tidied answer, the likeliest first; none where nothing in the grammar fits."""
+    text = _LABEL.sub("", text)
     found = dict.fromkeys(itertools.chain.from_iterable(map(_of_form, _forms(text))))
     return tuple(found)
 
