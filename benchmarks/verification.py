@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rlvr_bench.records import Problem
-from rlvr_bench.verifiers import VerifierPool, open_verifier, verify_many
+from rlvr_bench.verifiers import Verification, VerifierPool, open_verifier, verify_many
 from rlvr_bench.verifiers.extraction import open_policy
 
 K = 1024
@@ -157,13 +157,31 @@ def measure_isolation() -> float:
         return (time.perf_counter() - started) / 20_000 * 1e3
 
 
+def measure_calls(calls: int = 1000) -> float:
+    """Milliseconds of CPU time, all processes together, of a call of one pair whose decision itself takes no time."""
+
+    def spent(numbers: range) -> float:
+        with Verification("exact", extract="boxed") as verification:
+            for number in numbers:
+                verification.verify_one(f"{FILLER}so \\boxed{{{number}}}", "x")
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+    before, started = spent(range(0)), spent(range(1))
+    return (spent(range(calls)) - started - (started - before)) / calls * 1e3
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rollouts", type=int, default=512_000)
     parser.add_argument("--sample", type=int, default=600, help="rollouts that plain math-verify is measured on")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    results: dict[str, Any] = {"extraction_us": measure_extraction(), "isolation_ms": measure_isolation()}
+    results: dict[str, Any] = {
+        "extraction_us": measure_extraction(),
+        "isolation_ms": measure_isolation(),
+        "call_cpu_ms": measure_calls(),
+    }
     for regime in REGIMES:
         results[regime] = measure_regime(regime, options.rollouts, options.sample)
         if not options.json:

@@ -33,6 +33,7 @@ _PUBLIC = {
     "Scorecard": "records",
     "Task": "task",
     "Verdict": "records",
+    "Verification": "verifiers",
     "audit": "pipeline",
     "check": "regression",
     "compare": "comparison",
@@ -76,6 +77,7 @@ __all__ = [
     "Scorecard",
     "Task",
     "Verdict",
+    "Verification",
     "audit",
     "check",
     "compare",
@@ -118,7 +120,7 @@ if TYPE_CHECKING:
     from rlvr_bench.reporting import report
     from rlvr_bench.samplers.fake import FakeSampler
     from rlvr_bench.task import Case, Task, list_tasks, load_task, validate
-    from rlvr_bench.verifiers import open_verifier, verify_many
+    from rlvr_bench.verifiers import Verification, open_verifier, verify_many
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,9 @@ from rlvr_bench.stats.intervals import normal_quantile, score_interval
 from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts, current_grading
+from rlvr_bench.verifiers import open_verifier
 from rlvr_bench.verifiers.audit import Opinion, audit_many
+from rlvr_bench.verifiers.deciding import read_golds
 
 __all__ = ["AUDITED_VERIFIERS", "Audit", "Disagreement", "audit_run", "read_audit"]
 
@@ -88,7 +90,9 @@ def audit_run(run: Run, sample: int = 200, seed: int = 0, *, workers: int = 1, t
     rollouts: collections.Counter[int] = collections.Counter()
     drawn = heapq.nsmallest(sample, _distinct(run, grading, seed, rollouts), key=lambda pair: pair[0])
     rows = [row for _, row in drawn]
-    golds = {problem.id: problem.answer for problem in run.problems()}
+    problems = run.problems()
+    read, _ = read_golds(open_verifier(grading.verifier), problems)
+    golds = {problem.id: read.get(problem.id, problem).answer for problem in problems}
     opinions = audit_many([(golds[row.problem_id], row.verdict) for row in rows], workers, timeout_s)
     disagreements = [
         _disagreement(row, golds[row.problem_id], rollouts[key])

@@ -22,6 +22,7 @@ __all__ = [
     "TaskError",
     "UnknownName",
     "VerifierError",
+    "in_one_line",
     "visible",
 ]
 
@@ -103,3 +104,10 @@ class RunLocked(RunError):
         on = f" on {host}" if host else ""
         super().__init__(f"{where} is being written by process {pid}{on}. Wait for it to end, or stop it.")
         self.pid = pid
+
+
+def in_one_line(text: str, characters: int = 200) -> str:
+    """The first line of a text that may come from anywhere: at most so many characters, all of them printable."""
+    first = text[:10_000].strip().partition("\n")[0][: characters + 1]
+    line = visible(first)
+    return line if len(line) <= characters else f"{line[: characters - 3]}..."

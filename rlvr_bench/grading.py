@@ -17,19 +17,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from rlvr_bench.errors import StorageError
-from rlvr_bench.records import Problem, Verdict
+from rlvr_bench.errors import GoldError, StorageError
+from rlvr_bench.records import Problem
 from rlvr_bench.store.places import is_remote
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import Schedule
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts
 from rlvr_bench.text_rules import text_flags
-from rlvr_bench.verifiers import VerifierPool
+from rlvr_bench.verifiers.deciding import Decider, require_golds
 from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["Flip", "Grader", "Ungraded", "flips", "grade_run"]
 
-Key = tuple[str, str]  # (problem id, the answer's lossless normal form)
 Flip = tuple[str, int, str, str]  # (problem id, index, status before, status now)
 _COLUMNS = ["problem_id", "index", "text_hash", "text"]
 
@@ -47,29 +46,34 @@ class Grader:
     """Verdicts for one run by one verifier: remembers what was decided, decides the rest in worker processes."""
 
     def __init__(self, run: Run, verifier: Verifier, *, workers: int = 1, timeout_s: float = 5.0) -> None:
-        """Read what earlier gradings by this verifier left. Raises StorageError, RunError."""
+        """Read what earlier gradings by this verifier left.
+
+        Raises StorageError, RunError, GoldError where the verifier cannot compare anything with a gold answer.
+        """
+        self._problems = _golds(run, verifier)
         self.verdicts = Verdicts(run, verifier.name, verifier.version, verifier.options)
         self.verdicts.shards.set_aside_damaged()
-        self._run, self._verifier = run, verifier
-        self._problems: dict[str, Problem] = {problem.id: problem for problem in run.problems()}
+        self._run = run
         self._done: dict[str, npt.NDArray[np.int64]] = {}  # text hash of the graded rollout at each index, 0 for none
         self._right: dict[str, npt.NDArray[np.bool_]] = {}
-        self._decided: dict[Key, Verdict] = {}
         self._began = time.monotonic()
         self._unwritten: list[VerdictRow] = []
         self._schedule = Schedule(sparing=is_remote(run.path))
-        self._pool: VerifierPool[Key] = VerifierPool(verifier, workers=workers, timeout_s=timeout_s)
+        # Errors are kept, for as long as this lasts: an answer that takes all of its time would do so at every batch.
+        self._decider = Decider(
+            verifier, self._problems.__getitem__, workers=workers, timeout_s=timeout_s, keep_errors=True
+        )
         for row in self.verdicts.rows():
             self._remember(row)
 
     def __enter__(self) -> Self:
-        self._pool.__enter__()
+        self._decider.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.__exit__(kind, error, trace)
+        self._decider.__exit__(kind, error, trace)
         if not isinstance(error, StorageError):
             self.flush()
 
@@ -95,20 +99,11 @@ class Grader:
 
         A response can have one already: its verdict was written, a crash took the rollout, and it was drawn again.
         """
-        extracted = [self._verifier.extract(row.text) for row in rows]
-        keys: list[Key | None] = []
-        wanted: dict[Key, str] = {}
-        for row, extraction in zip(rows, extracted, strict=True):
-            key = None if extraction.answer is None else (row.problem_id, self._verifier.key(extraction.answer))
-            keys.append(key)
-            if key is not None and extraction.answer is not None and key not in self._decided:
-                wanted.setdefault(key, extraction.answer)
-        self._decide(wanted)
-        graded = []
-        for row, key, extraction in zip(rows, keys, extracted, strict=True):
-            verdict = self._decided[key] if key is not None else _no_answer(extraction.unfinished_thought)
-            flags = text_flags(row.text)
-            graded.append(VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates, flags))
+        decisions = self._decider.decide((row.problem_id, row.text) for row in rows)
+        graded = [
+            VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates, text_flags(row.text))
+            for row, (verdict, extraction) in zip(rows, decisions, strict=True)
+        ]
         new = [after for before, after in zip(rows, graded, strict=True) if not self._is_graded(before)]
         for fresh in new:
             self._mark(fresh)
@@ -135,16 +130,12 @@ class Grader:
     def publish(self) -> Grading:
         """Put these verdicts in force."""
         self.flush()
-        return self.verdicts.publish(len(self._decided), time.monotonic() - self._began)
-
-    def _decide(self, wanted: dict[Key, str]) -> None:
-        self._decided.update(self._pool.verify((key, answer, self._problems[key[0]]) for key, answer in wanted.items()))
+        return self.verdicts.publish(self._decider.distinct, time.monotonic() - self._began)
 
     def _remember(self, row: VerdictRow) -> None:
         """A decision that ended in an error is not reused for new rollouts: it is tried again."""
         self._mark(row)
-        if row.verdict.answer is not None and row.verdict.status != "error":
-            self._decided[row.problem_id, self._verifier.key(row.verdict.answer)] = row.verdict
+        self._decider.remember(row.problem_id, row.verdict)
 
     def _mark(self, row: VerdictRow) -> None:
         have, right = self._done.get(row.problem_id), self._right.get(row.problem_id)
@@ -179,7 +170,8 @@ def grade_run(
 ) -> Grading:
     """Give every rollout of ``run`` that has none a verdict, and put the verdicts in force.
 
-    ``progress`` is called with the number of rollouts graded since the last call. Raises StorageError, VerifierError.
+    ``progress`` is called with the number of rollouts graded since the last call. Raises StorageError,
+    VerifierError, GoldError.
     """
     with Grader(run, verifier, workers=workers, timeout_s=timeout_s) as grader:
         grader.grade_missing(progress)
@@ -197,5 +189,8 @@ def flips(run: Run, before: Grading, now: Grading) -> Iterator[Flip]:
             yield row.problem_id, row.index, was, row.verdict.status
 
 
-def _no_answer(unfinished: bool) -> Verdict:
-    return Verdict(status="no_answer", kind="unfinished_thought" if unfinished else None)
+def _golds(run: Run, verifier: Verifier) -> dict[str, Problem]:
+    try:
+        return require_golds(verifier, run.problems())
+    except GoldError as error:
+        raise GoldError(f"{run.path}: {error}") from error

@@ -34,7 +34,7 @@ __all__ = [
 
 Status = Literal["correct", "wrong", "no_answer", "error"]
 STATUSES: tuple[Status, ...] = ("correct", "wrong", "no_answer", "error")
-ERROR_KINDS = ("timeout", "crash", "limit", "memory", "exception")
+ERROR_KINDS = ("timeout", "crash", "limit", "memory", "exception", "gold")
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,13 +192,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What a verifier decided about one response.
 
     ``answer`` is the extracted answer (None where there is none), ``kind`` the error kind or the reason for a wrong
-    answer, ``seconds`` the time the decision took (0 for a cached one).
+    answer, ``message`` what is known of an error (the exception's type and text) in one line, ``seconds`` the time the
+    decision took (0 for a cached one).
     """
 
     status: Status
     answer: str | None = None
     kind: str | None = None
     seconds: float = 0.0
+    message: str | None = None
 
 
 class ProfileSums(msgspec.Struct, frozen=True):

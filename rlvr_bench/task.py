@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlvr_bench.datasets import Source, check_problems
-from rlvr_bench.errors import RlvrBenchError, TaskError, UnknownName, VerifierError
+from rlvr_bench.errors import GoldError, RlvrBenchError, TaskError, UnknownName, VerifierError
 from rlvr_bench.prompts import PromptTemplate, open_prompt
 from rlvr_bench.records import Problem, SamplingParameters, Status, Verdict
-from rlvr_bench.verifiers import VERIFIERS, FunctionVerifier, Verifier, VerifierPool, open_verifier
+from rlvr_bench.verifiers import VERIFIERS, Decider, FunctionVerifier, Verifier, open_verifier
+from rlvr_bench.verifiers.deciding import read_golds, require_golds
 
 __all__ = [
     "VERIFIER_GROUP",
@@ -31,6 +32,7 @@ __all__ = [
     "TaskProblem",
     "describe",
     "gold_response",
+    "golds_of",
     "is_shipped",
     "join_parameters",
     "list_tasks",
@@ -189,6 +191,17 @@ def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
     return LoadedTask(task=task, file=file, problems=tuple(problems), digest=digest)
 
 
+def golds_of(loaded: LoadedTask) -> dict[str, Problem]:
+    """The problems by id, their answers as the verifier compares them: taken out of a worked solution, for instance.
+
+    Raises GoldError, with the first problem's id, where a gold answer is none that an answer could equal.
+    """
+    try:
+        return require_golds(loaded.open_verifier(), loaded.problems)
+    except GoldError as error:
+        raise GoldError(f"task {loaded.task.name!r}, {error}") from error
+
+
 def task_verifier(task: Task, file: Path) -> Verifier:
     """The task's verifier, opened with its options.
 
@@ -248,18 +261,42 @@ def validate(loaded: LoadedTask, workers: int = 1) -> list[TaskProblem]:
     an empty list where nothing is.
     """
     verifier = loaded.open_verifier()
-    by_id = {problem.id: problem for problem in loaded.problems}
-    checks: dict[str, tuple[str, Problem, Status]] = {
-        f"gold answer of {problem.id}": (gold_response(loaded.task, problem), problem, "correct")
+    golds, refused = read_golds(verifier, loaded.problems)
+    found = [TaskProblem(where=f"gold answer of {name}", message=message) for name, message in refused.items()]
+    checks = [
+        _Check(f"gold answer of {problem.id}", problem.id, gold_response(loaded.task, golds[problem.id]), "correct")
         for problem in (() if loaded.task.gold is None else loaded.problems)
-    }
-    found = _prompt_problems(loaded)
+        if problem.id in golds
+    ]
+    known = {problem.id for problem in loaded.problems}
     for number, case in enumerate(loaded.task.cases, 1):
-        if case.problem and case.problem not in by_id:
-            found.append(TaskProblem(where=f"case {number}", message=f"no problem with id {case.problem!r}"))
-            continue
-        checks[f"case {number}"] = (case.response, by_id.get(case.problem, loaded.problems[0]), case.status)
-    return found + _verdict_problems(verifier, checks, workers)
+        where, name = f"case {number}", case.problem or loaded.problems[0].id
+        if name not in known:
+            found.append(TaskProblem(where=where, message=f"no problem with id {name!r}"))
+        elif name in golds:
+            checks.append(_Check(where, name, case.response, case.status))
+    with Decider(verifier, golds.__getitem__, workers=workers) as decider:
+        decisions = decider.decide((check.problem, check.response) for check in checks)
+    found += [
+        TaskProblem(where=check.where, message=f"expected {check.expected}, got {_described(verdict)}")
+        for check, (verdict, _) in zip(checks, decisions, strict=True)
+        if verdict.status != check.expected
+    ]
+    return _prompt_problems(loaded) + found
+
+
+class _Check(NamedTuple):
+    """A response to a problem, and the status it must get."""
+
+    where: str
+    problem: str
+    response: str
+    expected: Status
+
+
+def _described(verdict: Verdict) -> str:
+    kind = f" ({verdict.kind})" if verdict.kind else ""
+    return f"{verdict.status}{kind}" + (f": {verdict.message}" if verdict.message else "")
 
 
 def _prompt_problems(loaded: LoadedTask) -> list[TaskProblem]:
@@ -267,24 +304,6 @@ def _prompt_problems(loaded: LoadedTask) -> list[TaskProblem]:
     if problem.question in loaded.template.render(problem).text:
         return []
     return [TaskProblem(where=f"prompt {loaded.template.name}", message="does not contain the question")]
-
-
-def _verdict_problems(
-    verifier: Verifier, checks: dict[str, tuple[str, Problem, Status]], workers: int
-) -> list[TaskProblem]:
-    answers = {where: verifier.extract(response).answer for where, (response, _, _) in checks.items()}
-    verdicts = {where: Verdict(status="no_answer") for where, answer in answers.items() if answer is None}
-    items = [(where, answer, checks[where][1]) for where, answer in answers.items() if answer is not None]
-    pool: VerifierPool[str] = VerifierPool(verifier, workers=workers)
-    with pool:
-        verdicts.update(pool.verify(items))
-    found = []
-    for where, (_, _, expected) in checks.items():
-        verdict = verdicts[where]
-        if verdict.status != expected:
-            kind = f" ({verdict.kind})" if verdict.kind else ""
-            found.append(TaskProblem(where=where, message=f"expected {expected}, got {verdict.status}{kind}"))
-    return found
 
 
 def _task_file(name: str) -> tuple[Path, str | None]:

@@ -15,12 +15,14 @@ import pytest
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError, RunError
 from rlvr_bench.grading import grade_run
+from rlvr_bench.pipeline import judging as verb
 from rlvr_bench.pipeline.judging import JudgeOptions, judge
 from rlvr_bench.records import Estimate, Problem, StoppingRule
 from rlvr_bench.scorers.cot import cot_pass_at_k
 from rlvr_bench.store import RunWriter
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.run import Run, open_run
+from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.verifiers import open_verifier
 from rlvr_bench.verifiers.judge import RULES, Vote, combine, judge_prompt, read_vote
 from tests.conftest import draw_of, manifest_with, run_verb
@@ -148,6 +150,33 @@ def test_a_function_judges_from_the_command_line(run: Run, tmp_path: Path, capsy
         *_, last = capsys.readouterr().err.strip().splitlines()  # a bar may stand above it
         assert last.startswith("rlvr-bench: ")
         assert message in last
+
+
+def test_what_a_judge_raised_is_stored_as_its_reply(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "judges.py"
+    file.write_text(
+        "def sound(response, problem):\n    if 'split' in response:\n        raise ValueError('which half?\\nboth')\n"
+        "    return '<think>' in response or 'maybe'\n"
+    )
+    judging = judge(run.path, JudgeOptions(judge=f"{file}:sound"))
+    assert (judging.valid, judging.invalid, judging.error) == (0, 0, 20)
+    tables = ShardFolder(run.path / "judgements" / judging.folder, verb._SCHEMA).read(["votes", "replies"])
+    rows = [(row["votes"], *row["replies"]) for table in tables for row in table.to_pylist()]
+    assert sorted(rows) == sorted(
+        [(["error"], "ValueError: which half?")] * 4
+        + [(["error"], "the verifier returned str, not a Verdict or a bool")] * 16
+    )
+
+
+def test_a_function_judges_the_thought_too(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    texts = ["<think>so \\boxed{2}</think> \\boxed{2}", "\\boxed{2}"]
+    with RunWriter(path, manifest_with(n=2, task="math500"), PROBLEMS[:1]) as writer:
+        writer.add(draw_of("p0", 0, 2, texts.__getitem__))
+    grade_run(open_run(path), open_verifier("integer"))
+    (tmp_path / "judges.py").write_text("def sound(response, problem):\n    return '<think>' in response\n")
+    judging = judge(path, JudgeOptions(judge=f"{tmp_path / 'judges.py'}:sound"))
+    assert (judging.valid, judging.invalid, judging.error) == (1, 1, 0)
 
 
 def test_an_ungraded_run_is_one_line(tmp_path: Path) -> None:

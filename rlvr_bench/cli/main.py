@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +36,7 @@ from rlvr_bench.cli.options import (
     read_budgets,
 )
 from rlvr_bench.cli.terminal import Terminal, say
-from rlvr_bench.errors import RlvrBenchError
+from rlvr_bench.errors import RlvrBenchError, visible
 
 __all__ = ["app", "main"]
 
@@ -206,6 +207,9 @@ def tasks_validate(
         _result(as_json, payload, _nothing)
     else:
         Terminal().print(title, highlight=False)
+        for message, count in Counter(item.message for item in found).most_common(5):
+            if count > 1:
+                Terminal().print(f"{count:,} x {visible(message)}", highlight=False, markup=False, soft_wrap=True)
         if found:
             show_table(Terminal(), "", ["where", "what is wrong"], rows)
     if found:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -17,6 +19,7 @@ from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate, Scorecard
 from rlvr_bench.scorers.guessing import NEGLIGIBLE
 from rlvr_bench.scorers.warnings import warnings_of
+from rlvr_bench.store.verdicts import ErrorCount, Grading
 
 __all__ = ["show_audit", "show_forecasts", "show_grading", "show_scorecard", "show_table"]
 
@@ -50,8 +53,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
-    for text in warnings_of(scorecard.run, scorecard.quality):
-        console.print(f"warning: {visible(text)}", highlight=False, markup=False, soft_wrap=True)
+    errors = msgspec.convert(run["grading"].get("errors", []), list[ErrorCount])
+    _show_errors(console, warnings_of(scorecard.run, scorecard.quality), errors)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
@@ -59,14 +62,15 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
 
 
-def show_grading(console: Console, grading: Any, flips: list[Any]) -> None:
-    """Statuses, what it took, and the verdicts that changed."""
+def show_grading(console: Console, grading: Grading, flips: list[Any]) -> None:
+    """Statuses, what it took, what the verifier said where it failed, and the verdicts that changed."""
     counts = ", ".join(f"{name} {count:,}" for name, count in grading.statuses.items())
     console.print(
         f"{grading.rollouts:,} rollouts by {grading.verifier} {grading.version}: {counts}; "
         f"{grading.distinct:,} distinct answers",
         highlight=False,
     )
+    _show_errors(console, grading.warnings, grading.errors)
     if flips:
         rows = [[problem, str(index), before, now] for problem, index, before, now in flips[:50]]
         show_table(console, f"{len(flips)} verdicts changed", ["problem", "rollout", "before", "now"], rows)
@@ -100,6 +104,18 @@ def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
             soft_wrap=True,
         )
     console.print("dry run: nothing loaded, nothing written")
+
+
+def _show_errors(console: Console, warnings: Sequence[str], errors: Sequence[ErrorCount]) -> None:
+    """A line for each warning, and one for each thing that a verifier said when it failed."""
+    lines = [f"warning: {warning}" for warning in warnings]
+    for error in errors:
+        said = ": ".join(filter(None, (error.kind, error.message)))
+        lines.append(
+            f"verifier errors: {error.verdicts:,} x {said or 'no reason given'} (for one, on {error.problem_id})"
+        )
+    for line in lines:
+        console.print(visible(line)[:1000], highlight=False, markup=False, soft_wrap=True)
 
 
 def _drawn_how(run: dict[str, Any]) -> str:

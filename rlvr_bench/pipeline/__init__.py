@@ -38,9 +38,10 @@ from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, current_grading
-from rlvr_bench.task import LoadedTask, Task, load_task, read_task, task_verifier
+from rlvr_bench.task import LoadedTask, Task, golds_of, load_task, read_task, task_verifier
 from rlvr_bench.verifiers import Verifier
 from rlvr_bench.verifiers.code import CodeVerifier
+from rlvr_bench.verifiers.gym import ReasoningGymVerifier
 
 __all__ = ["GradeOptions", "Progress", "SampleOptions", "audit", "evaluate", "grade", "sample", "score"]
 
@@ -92,6 +93,7 @@ def sample(
         with Job(options) as job, job.checkpoint(progress) as own:
             return sample(model, task, options, progress, grading, own)
     loaded = load_task(task, options.data_dir)
+    golds_of(loaded)  # raises where a verdict could not be right
     template = open_prompt(options.prompt or loaded.task.prompt)
     prompts = render_prompts(template, loaded, options)
     folder = find_run(options.out, model, loaded.task.name, options.run_name(loaded.task.name))
@@ -238,7 +240,7 @@ def _with_warnings(scorecard: Scorecard) -> Scorecard:
 
 
 def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
-    """The verifier, allowed to run programs without a sandbox if the user said so."""
-    if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier)):
+    """The verifier, allowed to run programs and third-party scorers without a sandbox if the user said so."""
+    if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier | ReasoningGymVerifier)):
         return verifier
     return dataclasses.replace(verifier, allow_unsafe=True)

@@ -10,15 +10,14 @@ import pyarrow as pa
 from rlvr_bench.analysis.intervention_results import InterventionDesign
 from rlvr_bench.analysis.interventions import Site
 from rlvr_bench.pipeline.options import Progress
-from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters, Verdict
+from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import PrefixSampler
 from rlvr_bench.store.places import is_remote
-from rlvr_bench.store.run import Run, stored_text
+from rlvr_bench.store.run import stored_text
 from rlvr_bench.store.shards import Schedule, ShardFolder
-from rlvr_bench.verifiers import VerifierPool
-from rlvr_bench.verifiers.protocol import Verifier
+from rlvr_bench.verifiers.deciding import Decider
 
-__all__ = ["ARMS", "CONTINUATIONS", "Continuing", "Key", "Verification", "begun", "continued"]
+__all__ = ["ARMS", "CONTINUATIONS", "Continuing", "begun", "continued"]
 
 ARMS = ("kept", "swapped")
 CONTINUATIONS = pa.schema(
@@ -35,33 +34,10 @@ CONTINUATIONS = pa.schema(
         ("kind", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
-Key = tuple[str, str]
 
 
 def begun(prompt: Prompt, ids: Sequence[int]) -> Prompt:
     return msgspec.structs.replace(prompt, begun=tuple(ids))
-
-
-class Verification:
-    """Verdicts on continuations; each distinct answer of a problem is decided once."""
-
-    def __init__(self, run: Run, verifier: Verifier, pool: VerifierPool[Key]) -> None:
-        self._problems = {problem.id: problem for problem in run.problems()}
-        self._verifier, self._pool = verifier, pool
-        self._decided: dict[Key, Verdict] = {}
-
-    def verdicts(self, rollouts: Sequence[Rollout]) -> list[Verdict]:
-        """One verdict per rollout, in order."""
-        found: list[Key | None] = []
-        wanted: dict[Key, str] = {}
-        for rollout in rollouts:
-            answer = self._verifier.extract(stored_text(rollout.text)).answer
-            key = None if answer is None else (rollout.problem_id, self._verifier.key(answer))
-            found.append(key)
-            if key is not None and answer is not None and key not in self._decided:
-                wanted.setdefault(key, answer)
-        self._decided.update(self._pool.verify((key, answer, self._problems[key[0]]) for key, answer in wanted.items()))
-        return [Verdict(status="no_answer") if key is None else self._decided[key] for key in found]
 
 
 class Continuing:
@@ -74,12 +50,12 @@ class Continuing:
         sites: Sequence[Site],
         prompts: Mapping[str, Prompt],
         draws: ShardFolder,
-        verification: Verification,
+        decider: Decider,
         progress: Progress,
     ) -> None:
         self._design, self._sampling = design, sampling
         self._sites, self._prompts = sites, prompts
-        self._draws, self._verification, self._progress = draws, verification, progress
+        self._draws, self._decider, self._progress = draws, decider, progress
         self._waiting: list[Draw] = []
         self._schedule = Schedule(sparing=is_remote(draws.path))
 
@@ -119,7 +95,10 @@ class Continuing:
         if not rollouts:
             return
         rows = []
-        for rollout, verdict in zip(rollouts, self._verification.verdicts(rollouts), strict=True):
+        texts = [stored_text(rollout.text) for rollout in rollouts]
+        names = (rollout.problem_id for rollout in rollouts)
+        decisions = self._decider.decide(zip(names, texts, strict=True))
+        for rollout, text, (verdict, _) in zip(rollouts, texts, decisions, strict=True):
             place, repeat = divmod(rollout.index, self._design.repeats)
             site, arm = divmod(place, len(ARMS))
             rows.append(
@@ -128,7 +107,7 @@ class Continuing:
                     "arm": ARMS[arm],
                     "repeat": repeat,
                     "problem_id": rollout.problem_id,
-                    "text": stored_text(rollout.text),
+                    "text": text,
                     "n_tokens": rollout.n_tokens,
                     "finish_reason": rollout.finish_reason,
                     "status": verdict.status,

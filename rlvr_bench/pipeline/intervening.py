@@ -33,7 +33,7 @@ from rlvr_bench.analysis.interventions import (
     read_sources,
 )
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RunError
-from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, Key, Verification, begun, continued
+from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, begun, continued
 from rlvr_bench.pipeline.models import open_model
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
 from rlvr_bench.pipeline.progress import with_progress
@@ -47,7 +47,7 @@ from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.places import read_whole, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
-from rlvr_bench.verifiers import VerifierPool
+from rlvr_bench.verifiers.deciding import Decider, require_golds
 from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["InterveneOptions", "InterventionDesign", "Interventions", "intervene", "intervene_with"]
@@ -147,10 +147,12 @@ def intervene_with(
         sites = stored.read()
         draws = ShardFolder(folder / "draws", CONTINUATIONS)
         draws.set_aside_damaged()
-        pool: VerifierPool[Key] = VerifierPool(verifier, workers=grading.workers, timeout_s=grading.timeout_s)
-        with pool:
-            verification = Verification(run, verifier, pool)
-            Continuing(design, sampling, sites, prompts, draws, verification, progress).run(able)
+        golds = require_golds(verifier, run.problems())
+        decider = Decider(
+            verifier, golds.__getitem__, workers=grading.workers, timeout_s=grading.timeout_s, keep_errors=True
+        )
+        with decider:
+            Continuing(design, sampling, sites, prompts, draws, decider, progress).run(able)
         result = _result(run, design, sites, draws)
         write_atomically(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     return result

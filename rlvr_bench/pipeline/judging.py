@@ -8,6 +8,7 @@ nothing of reasoning elsewhere.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,8 @@ from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading, status_columns
-from rlvr_bench.verifiers import FunctionVerifier, VerifierPool
+from rlvr_bench.verifiers import Decider, Extraction, FunctionVerifier
+from rlvr_bench.verifiers.deciding import Decision
 from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
 
 __all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "with_judgements"]
@@ -145,13 +147,27 @@ def judge_with(sampler: Sampler, run: Run, options: JudgeOptions, progress: Prog
 def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, progress: Progress) -> Judging:
     function = FunctionVerifier(options.judge)
     judgements = _Judgements(run, options.judge, function.version, {})
-    pool: VerifierPool[_Key] = VerifierPool(function, workers=grading.workers, timeout_s=grading.timeout_s)
-    items = ((key, text, problem) for key, problem, text in judgements.missing(progress))
+    problems = {problem.id: problem for problem in run.problems()}
+    decider = Decider(
+        function,
+        problems.__getitem__,
+        extract=lambda text: Extraction(answer=text),  # the thought too: it is what is judged
+        workers=grading.workers,
+        timeout_s=grading.timeout_s,
+        limit=1,  # no response comes twice
+    )
+    missing = judgements.missing(progress)
     try:
-        with pool:
-            for key, verdict in pool.verify(items):
-                judgements.add(key, [_STATUS.get(verdict.status, "error")], [verdict.kind or ""])
-                progress.advance(1)
+        with decider:
+            while some := list(itertools.islice(missing, _SHARD)):
+
+                def note(place: int, decision: Decision, some: Sequence[tuple[_Key, Problem, str]] = some) -> None:
+                    verdict = decision.verdict
+                    vote = _STATUS.get(verdict.status, "error")
+                    judgements.add(some[place][0], [vote], [verdict.message or verdict.kind or ""])
+                    progress.advance(1)
+
+                decider.decide(((problem.id, text) for _, problem, text in some), note)
     finally:
         judgements.flush()
     return judgements.publish(options.rule)

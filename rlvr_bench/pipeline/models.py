@@ -14,7 +14,7 @@ from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.fake import FakeSampler, spread_rates
 from rlvr_bench.samplers.guess import GuessSampler
 from rlvr_bench.samplers.protocol import Sampler
-from rlvr_bench.task import LoadedTask, gold_response
+from rlvr_bench.task import LoadedTask, gold_response, golds_of
 from rlvr_bench.zoo.checkpoints import checkpoint_path, list_checkpoints
 
 __all__ = ["choose_engine", "is_endpoint", "is_fake", "open_engine", "open_model", "resolve_model"]
@@ -117,7 +117,7 @@ def open_guess(loaded: LoadedTask) -> Sampler:
 
 def open_fake(model: str, loaded: LoadedTask) -> Sampler:
     """``fake`` solves each problem at a rate hashed from its id, ``fake:0.25`` each at that rate."""
-    right = {problem.id: gold_response(loaded.task, problem) for problem in loaded.problems}
+    right = {name: gold_response(loaded.task, problem) for name, problem in golds_of(loaded).items()}
     rate = model.removeprefix("fake").removeprefix(":")
     if not model.startswith("fake") or not rate:
         return FakeSampler(spread_rates(loaded.problems), right)

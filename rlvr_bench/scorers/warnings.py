@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["MOST_ERRORS", "MOST_TRUNCATED", "warnings_of"]
+from rlvr_bench.store.verdicts import MOST_ERRORS
+
+__all__ = ["MOST_TRUNCATED", "warnings_of"]
 
 MOST_TRUNCATED = 0.05  # share of responses cut at max_tokens, above which pass@k speaks of the limit too
-MOST_ERRORS = 0.01  # share of rollouts without a decision, from which on pass@k is a lower bound
 
 
 def warnings_of(run: Mapping[str, Any], quality: Mapping[str, float | None]) -> list[str]:
@@ -19,6 +20,8 @@ def warnings_of(run: Mapping[str, Any], quality: Mapping[str, float | None]) -> 
         limit = (run.get("sampling") or {}).get("max_tokens")
         where = "" if limit is None else f" at max_tokens ({limit:,})"
         found.append(f"{truncated:.1%} of the responses were cut{where}: pass@k would be higher with more tokens")
-    if errors is not None and errors >= MOST_ERRORS:
+    graded = (run.get("grading") or {}).get("warnings") or ()
+    found += [str(text) for text in graded]
+    if errors is not None and errors >= MOST_ERRORS and not graded:
         found.append(f"{errors:.1%} of the rollouts have no verdict (verifier errors): they count as not correct")
     return list(dict.fromkeys(found))

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import STATUSES
 
-__all__ = ["LARGEST_INDEX", "check_metadata", "check_table"]
+__all__ = ["LARGEST_INDEX", "check_metadata", "check_table", "completed", "readable"]
 
 # Memory for a problem grows with its largest index.
 LARGEST_INDEX = 2**22
 _LARGEST_COUNT = 2**31 - 1
 _NEVER_EMPTY = frozenset(("problem_id", "index", "text", "text_hash", "status", "site", "arm", "repeat", "votes"))
+_LATER = frozenset(("message",))  # columns that older shards do not have
 _COUNTS = frozenset(("index", "n_tokens", "draw_start", "candidates", "site", "repeat", "tool_calls", "tool_errors"))
 _PROFILE = "entropy_profile"
 _PROFILE_BINS = 20
@@ -40,6 +41,20 @@ def check_metadata(file: Path, metadata: pq.FileMetaData, schema: pa.Schema) -> 
             empty = column.statistics.null_count if column.statistics is not None else None
             if empty and column.path_in_schema in _NEVER_EMPTY & set(schema.names):
                 raise _refused(file, f"column {column.path_in_schema!r} has {empty} empty values")
+
+
+def readable(metadata: pq.FileMetaData, columns: Sequence[str]) -> list[str]:
+    """The columns without those that this shard lacks because it is older than they are."""
+    names = set(metadata.schema.to_arrow_schema().names)
+    return [name for name in columns if name in names or name not in _LATER]
+
+
+def completed(table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+    """The table with an empty column for each that was asked for and that this shard is too old to have."""
+    for name in schema.names if columns is None else columns:
+        if name in _LATER and name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
+    return table
 
 
 def _refused(file: Path, wrong: str) -> RunError:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.store.places import files_in, is_remote, make_folder, move, read_whole, write_atomically
-from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table
+from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table, completed, readable
 
 __all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]
 
@@ -150,7 +150,8 @@ class ShardFolder:
         try:
             metadata = pq.read_metadata(pa.BufferReader(content))
             check_metadata(file, metadata, self.schema)
-            table = _table(content, columns)
+            table = _table(content, None if columns is None else readable(metadata, columns))
+            table = completed(table, self.schema, columns)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise RunError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0][:200]})") from error
         check_table(file, table, self.schema, columns, self._largest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import STATUSES, Verdict
@@ -19,7 +21,16 @@ from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.text_rules import RULES_VERSION, TextFlags
 
-__all__ = ["VERDICT_SCHEMA", "Grading", "VerdictRow", "Verdicts", "check_folder_name", "current_grading"]
+__all__ = [
+    "MOST_ERRORS",
+    "VERDICT_SCHEMA",
+    "ErrorCount",
+    "Grading",
+    "VerdictRow",
+    "Verdicts",
+    "check_folder_name",
+    "current_grading",
+]
 
 VERDICT_SCHEMA = pa.schema(
     [
@@ -35,8 +46,12 @@ VERDICT_SCHEMA = pa.schema(
         ("language_mixing", pa.bool_()),
         ("verifier", pa.dictionary(pa.int32(), pa.string())),
         ("version", pa.dictionary(pa.int32(), pa.string())),
+        ("message", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
+MOST_ERRORS = 0.01  # share of verdicts that are errors, from which on pass@k is a lower bound
+_MOST_ERRORS = 10  # kinds and messages that are listed
+_MOST_MESSAGES = 1000  # that are counted apart
 
 
 class VerdictRow(msgspec.Struct, frozen=True):
@@ -54,10 +69,20 @@ class VerdictRow(msgspec.Struct, frozen=True):
     flags: TextFlags | None = None
 
 
+class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many verdicts are errors of one kind with one message, and a problem that has such a verdict."""
+
+    kind: str | None
+    message: str | None
+    verdicts: int
+    problem_id: str
+
+
 class Grading(msgspec.Struct, frozen=True, kw_only=True):
     """Which verdicts are in force: of how many ``distinct`` answers, put in force by a pass of so many ``seconds``.
 
-    What was verified while rollouts were still being drawn is not in the seconds.
+    What was verified while rollouts were still being drawn is not in the seconds. ``errors``: what the verifier said where
+    it failed, the ten most frequent first; ``warnings``: where it failed so often that the scores suffer.
     """
 
     verifier: str
@@ -69,6 +94,8 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     statuses: dict[str, int]
     text_rules: str = RULES_VERSION
+    errors: tuple[ErrorCount, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Verdicts:
@@ -88,46 +115,88 @@ class Verdicts:
 
     def rows(self) -> Iterator[VerdictRow]:
         """Every stored verdict, in the order written."""
-        for table in self.shards.read(["problem_id", "index", "text_hash", "status", "answer", "kind", "candidates"]):
-            for problem_id, index, text_hash, status, answer, kind, candidates in zip(
-                *(column.to_pylist() for column in table.columns), strict=True
+        columns = ["problem_id", "index", "text_hash", "status", "answer", "kind", "message", "candidates"]
+        for table in self.shards.read(columns):
+            for problem_id, index, text_hash, status, answer, kind, message, candidates in zip(
+                *(table[name].to_pylist() for name in columns), strict=True
             ):
-                verdict = Verdict(status=status, answer=answer, kind=kind)
+                verdict = Verdict(status=status, answer=answer, kind=kind, message=message)
                 yield VerdictRow(problem_id, index, text_hash, verdict, candidates)
 
     def publish(self, distinct: int, seconds: float) -> Grading:
         """Put these verdicts in force: what ``score`` reads from now on."""
-        counts = np.zeros(len(STATUSES), dtype=np.int64)
-        for _, _, _, status in status_columns(self.shards):
-            counts += np.bincount(status, minlength=len(STATUSES))
+        statuses, errors, undecided = self._tally()
+        total, failed = sum(statuses.values()), statuses["error"]
+        listed = sorted(errors.values(), key=lambda count: -count.verdicts)[:_MOST_ERRORS]
         grading = Grading(
             verifier=self.name,
             version=self.version,
             options=self.options,
             folder=self.folder,
-            rollouts=int(counts.sum()),
+            rollouts=total,
             distinct=distinct,
             seconds=round(seconds, 3),
-            statuses=dict(zip(STATUSES, counts.tolist(), strict=True)),
+            statuses=statuses,
+            errors=tuple(listed),
+            warnings=tuple(_warnings(total, failed, undecided)),
         )
         content = msgspec.json.format(msgspec.json.encode(grading), indent=2)
         write_atomically(self.run.path / "grading.json", content)
         return grading
 
+    def _tally(self) -> tuple[dict[str, int], dict[tuple[str | None, str | None], ErrorCount], list[str]]:
+        """Verdicts by status; the errors by kind and message; the problems of which every verdict is an error."""
+        statuses: Counter[str] = Counter(dict.fromkeys(STATUSES, 0))
+        errors: dict[tuple[str | None, str | None], ErrorCount] = {}
+        decided: set[str] = set()
+        failed: dict[str, None] = {}
+        for table in self.shards.read(["problem_id", "status", "kind", "message"]):
+            status = table["status"].cast(pa.string())
+            statuses.update({pair["values"]: pair["counts"] for pair in pc.value_counts(status).to_pylist()})
+            is_error = pc.equal(status, "error")
+            decided.update(table["problem_id"].filter(pc.invert(is_error)).unique().to_pylist())
+            rows = zip(
+                *(table[name].filter(is_error).to_pylist() for name in ("kind", "message", "problem_id")), strict=True
+            )
+            for (kind, message, name), count in Counter(rows).items():
+                failed[name] = None
+                if len(errors) >= _MOST_MESSAGES and (kind, message) not in errors:
+                    message = "other messages"
+                before = errors.get((kind, message))
+                errors[kind, message] = ErrorCount(
+                    kind=kind,
+                    message=message,
+                    verdicts=count + (before.verdicts if before else 0),
+                    problem_id=before.problem_id if before else name,
+                )
+        return dict(statuses), errors, [name for name in failed if name not in decided]
+
     def _row(self, row: VerdictRow) -> dict[str, object]:
-        answer = row.verdict.answer
         return {
             "problem_id": row.problem_id,
             "index": row.index,
             "text_hash": row.text_hash,
             "status": row.verdict.status,
-            "answer": None if answer is None else answer.encode("utf-8", "backslashreplace").decode("utf-8"),
+            "answer": _storable(row.verdict.answer),
             "kind": row.verdict.kind,
+            "message": _storable(row.verdict.message),
             "candidates": row.candidates,
             **({} if row.flags is None else msgspec.structs.asdict(row.flags)),
             "verifier": self.name,
             "version": self.version,
         }
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _warnings(total: int, failed: int, undecided: Sequence[str]) -> Iterator[str]:
+    if failed and failed >= MOST_ERRORS * total:
+        yield f"{failed:,} of {total:,} verdicts ({failed / total:.1%}) are errors, which count as not correct"
+    if undecided:
+        others = f" and {len(undecided) - 1:,} more problems" if len(undecided) > 1 else ""
+        yield f"every verdict on {undecided[0]}{others} is an error: what the model can do there is not known"
 
 
 def current_grading(run: Run) -> Grading | None:

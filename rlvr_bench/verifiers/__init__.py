@@ -8,16 +8,27 @@ from typing import Any
 
 from rlvr_bench.errors import UnknownName, VerifierError
 from rlvr_bench.verifiers.code import CodeVerifier
+from rlvr_bench.verifiers.deciding import Decider
 from rlvr_bench.verifiers.exact import ChoiceVerifier, ExactVerifier, IntegerVerifier, RegexVerifier
 from rlvr_bench.verifiers.function import FunctionVerifier
 from rlvr_bench.verifiers.gym import ReasoningGymVerifier
 from rlvr_bench.verifiers.isolation import VerifierPool
-from rlvr_bench.verifiers.many import verify_many
+from rlvr_bench.verifiers.many import Verification, verify_many
 from rlvr_bench.verifiers.math import MathVerifier
 from rlvr_bench.verifiers.protocol import Extraction, Verifier
 from rlvr_bench.verifiers.puzzle import CountdownVerifier
 
-__all__ = ["VERIFIERS", "Extraction", "FunctionVerifier", "Verifier", "VerifierPool", "open_verifier", "verify_many"]
+__all__ = [
+    "VERIFIERS",
+    "Decider",
+    "Extraction",
+    "FunctionVerifier",
+    "Verification",
+    "Verifier",
+    "VerifierPool",
+    "open_verifier",
+    "verify_many",
+]
 
 VERIFIERS: dict[str, Callable[..., Verifier]] = {
     "choice": ChoiceVerifier,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from rlvr_bench.errors import GoldError, VerifierError
@@ -18,10 +18,10 @@ __all__ = ["PolicyVerifier", "check_option", "worked_answer"]
 _open_policy = functools.lru_cache(maxsize=64)(open_policy)
 
 
-def check_option(verifier: str, option: str, value: object, allowed: tuple[object, ...]) -> None:
+def check_option(verifier: str, option: str, value: object, allowed: Sequence[object]) -> None:
     """Raise VerifierError unless ``value`` is one of ``allowed``."""
     if value not in allowed:
-        listed = ", ".join(repr(choice) for choice in allowed)
+        listed = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(repr, allowed))
         raise VerifierError(f"verifier {verifier!r}: option {option}={value!r} is not one of {listed}")
 
 

@@ -117,9 +117,9 @@ _KINDS = (
 class CodeVerifier(PolicyVerifier):
     """Right if the sample passes all of the problem's tests; a wrong one's kind says how it failed.
 
-    Kinds: ``failed``, ``runtime_error``, ``syntax``, ``no_function``, ``timeout``, ``crashed``, ``protocol``. A verdict's
-    answer is the program that ran: the block of the response that defines what the tests need. ``test_s`` is CPU time, for
-    all assertions of a problem or for one test case; ``sample_s`` elapsed time for all of a sample's tests. Raises
+    Kinds: ``failed``, ``runtime_error``, ``syntax``, ``no_function``, ``timeout``, ``memory``, ``crashed``, ``protocol``. A
+    verdict's answer is the program that ran: the block of the response that defines what the tests need. ``test_s`` is CPU
+    time, for all assertions of a problem or for one test case; ``sample_s`` elapsed time for all of a sample's tests. Raises
     VerifierError where there is no sandbox and ``allow_unsafe`` is False, and for a problem without tests.
     """
 

@@ -1,29 +1,24 @@
-"""reasoning-gym's data sets by name: their own scoring, with partial credit turned into right or wrong by a threshold."""
+"""reasoning-gym's data sets by name: their own scoring, with partial credit turned into right or wrong by a threshold.
+
+The scorers are another project's code and read a model's text with Python's ``eval`` and the like: they run in a sandbox,
+and there without ``eval`` (`scoring`, `safe_eval`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable
+import importlib.util
+import signal
 from typing import Any, ClassVar
 
-from rlvr_bench.errors import UnknownName, VerifierError
+from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.base import PolicyVerifier
+from rlvr_bench.verifiers.scoring import Scored, open_scorers
 
 __all__ = ["ReasoningGymVerifier"]
 
-
-@functools.lru_cache(maxsize=128)
-def _scorer(dataset: str) -> Callable[[str, dict[str, Any]], float]:
-    try:
-        from reasoning_gym.factory import DATASETS, get_score_answer_fn
-    except ImportError as error:
-        raise VerifierError("the verifier 'reasoning_gym' needs the package: pip install reasoning-gym") from error
-    if dataset not in DATASETS:
-        raise UnknownName("reasoning-gym data set", dataset, DATASETS)
-    score: Callable[[str, dict[str, Any]], float] = get_score_answer_fn(dataset)
-    return score
+_CPU_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,23 +26,32 @@ class ReasoningGymVerifier(PolicyVerifier):
     """Right if reasoning-gym's score reaches ``threshold`` (its scores lie in [0, 1]; wrong but well-formed answers get some).
 
     ``dataset`` names the data set; empty, the problem's ``metadata["source_dataset"]`` does. A problem's data holds the entry's
-    ``metadata``. A wrong answer with credit has kind ``partial``. Raises VerifierError for a threshold outside (0, 1] or a
-    problem without metadata, UnknownName for a data set that does not exist.
+    ``metadata``. A wrong answer with credit has kind ``partial``; one that would run something if evaluated, ``unsafe``.
+    Raises VerifierError for a threshold outside (0, 1], a problem without metadata, and where there is no sandbox and
+    ``allow_unsafe`` is False; UnknownName for a data set that does not exist.
     """
 
     name: ClassVar[str] = "reasoning_gym"
+    version: ClassVar[str] = "2"
+    warm_before_fork: ClassVar[bool] = False  # each worker has a sandbox of its own
     policy: str = "tagged:answer"
     dataset: str = ""
     threshold: float = 1.0
+    allow_unsafe: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.threshold <= 1:
             raise VerifierError(f"verifier {self.name!r}: option threshold={self.threshold!r} is not in (0, 1]")
 
+    @property
+    def wall_s(self) -> float:
+        """What a pool adds to its own wall limit: the start of a sandbox after one was lost."""
+        return 60.0
+
     def warm_up(self) -> None:
-        if self.dataset:
-            _scorer(self.dataset)
+        _check_installed()
+        open_scorers(allow_unsafe=self.allow_unsafe).start()
 
     def read_gold(self, answer: str) -> str:
         """The answer as it is: the entry's metadata decides, and some data sets have no answers."""
@@ -59,7 +63,22 @@ class ReasoningGymVerifier(PolicyVerifier):
             raise VerifierError(f"problem {problem.id!r} has no metadata in its data, which reasoning-gym scores by")
         dataset = self.dataset or str(metadata.get("source_dataset", ""))
         entry = {"question": problem.question, "answer": problem.answer, "metadata": metadata}
-        score = float(_scorer(dataset)(answer, entry))
-        if score >= self.threshold:
+        scored = _score(dataset, answer, entry, allow_unsafe=self.allow_unsafe)
+        if scored.failed:
+            return Verdict(status="error", answer=answer, kind=scored.failed)
+        if scored.score >= self.threshold:
             return Verdict(status="correct", answer=answer)
-        return Verdict(status="wrong", answer=answer, kind="partial" if score > 0 else None)
+        kind = "unsafe" if scored.refused else "partial" if scored.score > 0 else None
+        return Verdict(status="wrong", answer=answer, kind=kind)
+
+
+def _score(dataset: str, answer: str, entry: dict[str, Any], *, allow_unsafe: bool) -> Scored:
+    _check_installed()
+    # In a worker: what is left of the CPU time that the pool gives an answer, which it counts for its own process only.
+    cpu_s = signal.getitimer(signal.ITIMER_PROF)[0] or _CPU_S
+    return open_scorers(allow_unsafe=allow_unsafe).score(dataset, answer, entry, cpu_s)
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("reasoning_gym") is None:
+        raise VerifierError("the verifier 'reasoning_gym' needs the package: pip install reasoning-gym")

@@ -1,79 +1,142 @@
-"""Verification as a library call: many (response, answer) pairs, each distinct answer decided once, in killable workers."""
+"""Verification as a library: a verifier that stays open for a trainer's calls, and many pairs at once."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
+import weakref
 from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self
 
-import msgspec
-
+from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Problem, Verdict
+from rlvr_bench.verifiers.deciding import Decider, read_gold
 from rlvr_bench.verifiers.extraction import open_policy
-from rlvr_bench.verifiers.isolation import VerifierPool
-from rlvr_bench.verifiers.protocol import Extraction, Verifier
+from rlvr_bench.verifiers.protocol import Verifier
 
-__all__ = ["no_answer", "verify_many"]
+__all__ = ["Verification", "verify_many"]
 
-_Key = tuple[str, str]
+_REMEMBERED = 65_536
+_NEED_PROBLEMS = frozenset(("code", "countdown", "reasoning_gym"))
 
 
-def no_answer(extraction: Extraction) -> Verdict:
-    """The verdict on a response that gave no answer; its kind says if a thought was still open."""
-    return Verdict(status="no_answer", kind="unfinished_thought" if extraction.unfinished_thought else None)
+class Verification:
+    """A verifier whose worker processes stay: for a reward function that is called once per sample, or per batch.
+
+    ``verifier`` is a name (`VERIFIERS`), with its ``options``, or a verifier; ``extract`` the policy that takes the answer
+    from a response: ``boxed``, ``auto``, ``gsm8k``, ``choice``, ``regex:...`` and the others of `extraction` (None: the
+    policy that belongs to the verifier). Each distinct answer to a gold answer is decided in a worker, with ``timeout_s``
+    seconds of CPU time; a hang or a crash there is an ``error`` of that pair alone. The last ``remembered`` decisions cost
+    nothing when they are asked for again; errors are not remembered.
+
+    Workers start on entering the context, or at the first answer that must be decided, and end with ``close``, or with
+    the interpreter. Threads may share one: calls interleave. A process forked from this one starts workers of its own,
+    and so does one that gets a pickle of this. Daemonic processes may have workers too.
+
+    Raises UnknownName or VerifierError for a bad name, option or policy, BadArgument for bad limits.
+    """
+
+    def __init__(
+        self,
+        verifier: str | Verifier = "math",
+        *,
+        extract: str | None = None,
+        workers: int = 1,
+        timeout_s: float = 5.0,
+        remembered: int = _REMEMBERED,
+        **options: Any,
+    ) -> None:
+        from rlvr_bench.verifiers import open_verifier
+
+        if isinstance(verifier, str):
+            judge = open_verifier(verifier, **options)
+        elif options:
+            raise BadArgument("options", options, "a verifier that is open already takes none")
+        elif not hasattr(verifier, "extract"):
+            how = "name one of VERIFIERS, or wrap a function: FunctionVerifier.of(function)"
+            raise BadArgument("verifier", type(verifier).__name__, how)
+        else:
+            judge = verifier
+        if judge.name in _NEED_PROBLEMS:
+            raise BadArgument("verifier", judge.name, "it needs a problem's own data; a pair has a gold answer only")
+        if type(workers) is not int or remembered < 0:
+            raise BadArgument("workers, remembered", (workers, remembered), "must be whole numbers, not below 0")
+        chosen: dict[str, Any] = {"extract": extract, "workers": workers, "timeout_s": timeout_s}
+        self._again = functools.partial(type(self), verifier, remembered=remembered, **chosen, **options)
+        self._decider = Decider(
+            judge,
+            functools.lru_cache(maxsize=_REMEMBERED)(functools.partial(_problem, judge)),
+            extract=None if extract is None else open_policy(extract),
+            workers=workers,
+            timeout_s=timeout_s,
+            limit=remembered,
+        )
+        self._end = weakref.finalize(self, self._decider.close)
+
+    def verify(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+        """Verdicts on ``(response, answer)`` pairs, in their order; of pairs alike, the first has the seconds it took.
+
+        A gold answer that the verifier cannot read makes its pair an ``error`` of kind ``gold``. Raises VerifierError where
+        workers do not start or this is closed, BadArgument for what is no pair of texts.
+        """
+        return [decision.verdict for decision in self._decider.decide(_rows(pairs))]
+
+    def verify_one(self, response: str, answer: str) -> Verdict:
+        """The verdict on one response, given the gold answer. Raises as ``verify``."""
+        return self.verify([(response, answer)])[0]
+
+    async def averify(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
+        """``verify`` in a thread, for an event loop."""
+        return await asyncio.to_thread(self.verify, pairs)
+
+    def close(self) -> None:
+        """End the workers. A second call does nothing."""
+        self._end()
+
+    def __enter__(self) -> Self:
+        self._decider.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._again, ()
 
 
 def verify_many(
     pairs: Iterable[tuple[str, str]],
     verifier: str | Verifier = "math",
-    extract: str = "boxed",
+    extract: str | None = None,
     workers: int = 1,
     timeout_s: float = 5.0,
 ) -> list[Verdict]:
-    r"""Verify ``(response, answer)`` pairs; the verdicts stand in the order of the pairs.
+    """Verify ``(response, answer)`` pairs; the verdicts are in the order of the pairs.
 
-    ``verifier`` is a name (`VERIFIERS`) or a verifier; ``extract`` the policy that takes the answer from a response:
-    ``boxed``, ``auto`` (boxed, else the last stated answer, else the last concluding sentence), ``gsm8k``, ``choice``,
-    ``regex:...`` and the others of `extraction`. Pairs with the same gold answer and an equivalent extracted one are decided
-    once, with ``timeout_s`` of CPU time; the others get ``seconds`` 0. Only extracted answers are kept: ``pairs`` may be a
-    generator.
-    Raises UnknownName or VerifierError for a bad name or policy, BadArgument for bad limits.
+    A `Verification` for one call: see there for the arguments and what is raised. Only extracted answers are kept:
+    ``pairs`` may be a generator.
     """
-    from rlvr_bench.verifiers import open_verifier
-
-    judge = open_verifier(verifier) if isinstance(verifier, str) else verifier
-    take, key_of = open_policy(extract), functools.lru_cache(maxsize=65_536)(judge.key)
-    keys: list[_Key | Verdict] = []
-    first: dict[_Key, str] = {}
-    for response, gold in pairs:
-        extraction = take(response)
-        if extraction.answer is None:
-            keys.append(no_answer(extraction))
-            continue
-        key = (gold, key_of(extraction.answer))
-        first.setdefault(key, extraction.answer)
-        keys.append(key)
-    decided: dict[_Key, Verdict] = {}
-    if first:
-        with VerifierPool[_Key](judge, workers=workers, timeout_s=timeout_s) as pool:
-            decided.update(pool.verify(_items(first)))
-    return list(_in_order(keys, decided))
+    verification = Verification(verifier, extract=extract, workers=workers, timeout_s=timeout_s)
+    with contextlib.closing(verification):
+        return verification.verify(pairs)
 
 
-def _items(first: dict[_Key, str]) -> Iterator[tuple[_Key, str, Problem]]:
-    problem = Problem(id="", question="", answer="")
-    for key, answer in first.items():
-        if problem.answer != key[0]:
-            problem = Problem(id="", question="", answer=key[0])
-        yield key, answer, problem
+def _rows(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """(gold answer, response): the gold answer is what names a problem here."""
+    for number, pair in enumerate(pairs):
+        try:
+            response, answer = pair
+        except (TypeError, ValueError):
+            response = answer = None  # type: ignore[assignment]
+        if not (isinstance(response, str) and isinstance(answer, str)) or isinstance(pair, str):
+            kinds = [type(part).__name__ for part in (pair if isinstance(pair, (tuple, list)) else [pair])]
+            raise BadArgument(f"pair {number}", ", ".join(kinds), "must be two texts, (response, answer)")
+        yield answer, response
 
 
-def _in_order(keys: list[_Key | Verdict], decided: dict[_Key, Verdict]) -> Iterator[Verdict]:
-    seen: set[_Key] = set()
-    for key in keys:
-        if isinstance(key, Verdict):
-            yield key
-        elif key in seen:
-            yield msgspec.structs.replace(decided[key], seconds=0.0)
-        else:
-            seen.add(key)
-            yield decided[key]
+def _problem(verifier: Verifier, answer: str) -> Problem:
+    return read_gold(verifier, Problem(id="", question="", answer=answer))

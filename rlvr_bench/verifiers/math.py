@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from rlvr_bench.errors import GoldError
+from rlvr_bench.errors import GoldError, VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.base import PolicyVerifier, check_option, worked_answer
 from rlvr_bench.verifiers.extraction import open_policy
@@ -131,6 +131,11 @@ class MathVerifier(PolicyVerifier):
         super().__post_init__()
         check_option(self.name, "percent", self.percent, ("either", "value", "sign"))
         check_option(self.name, "units", self.units, ("strict", "ignore"))
+        check_option(self.name, "decimals", self.decimals, range(1, 51))
+        if not isinstance(self.tolerance, int | float) or not 0 <= self.tolerance < 1:
+            raise VerifierError(
+                f"verifier 'math': option tolerance={self.tolerance!r} is not a number from 0 to below 1"
+            )
 
     @property
     def _equality(self) -> Equality:
@@ -158,7 +163,9 @@ class MathVerifier(PolicyVerifier):
 
     def _gold_of_boxes(self, gold: str) -> str:
         extraction = open_policy("boxed")(gold)
-        if extraction.answer is None or not (extraction.candidates == 1 or extraction.joined):
+        if extraction.answer is None:
+            raise GoldError(f"the gold answer {gold[:80]!r} has nothing after #### or in its box")
+        if not (extraction.candidates == 1 or extraction.joined):
             raise GoldError(f"the gold answer {gold[:80]!r} has several boxes: which one is it?")
         return extraction.answer
 
@@ -180,7 +187,10 @@ class MathVerifier(PolicyVerifier):
             return decided, None
         if breaks_limits(theirs) or breaks_limits(ours):
             return None, "limit"
-        decided, reason = self._by_reading(ours, theirs)
+        try:
+            decided, reason = self._by_reading(ours, theirs)
+        except RecursionError:  # hundreds of terms inside one another
+            return None, "limit"
         if decided is not None:
             return decided, reason
         ours, theirs = guards.align_vectors(for_engine(ours), for_engine(theirs))

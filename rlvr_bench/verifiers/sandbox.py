@@ -1,16 +1,17 @@
 """Running a model's code where it can do no harm: bubblewrap, or nothing unless the user insists.
 
 Inside there is no network, no process but its own, no file but a read-only interpreter and a scratch folder of bounded size,
-and no privilege; memory, CPU time, file size, open files and processes are limited. What it does not stop: bugs of the
-kernel, and measuring time. Root needs care: RLIMIT_NPROC does not bind uid 0 whatever a user namespace calls it, so a
-privileged caller's sandbox is set up without a user namespace and the guest changes to another real uid before anything runs.
+and no privilege; CPU time, file size, open files and processes are limited for each process, and memory, files and time for
+all of them together (`process_limits`); system calls that reach past these limits are refused (`seccomp`). What it does not
+stop: bugs of the kernel, and measuring time. Root needs care: RLIMIT_NPROC does not bind uid 0 whatever a user namespace
+calls it, so a privileged caller's sandbox is set up without a user namespace and the guest changes to another real uid before
+anything runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import json
 import logging
 import os
@@ -19,9 +20,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,13 +30,15 @@ import msgspec
 
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.verifiers import guest
+from rlvr_bench.verifiers.bubblewrap import bubblewrap, guest_uid, own_processes, package_folders
+from rlvr_bench.verifiers.memory_cgroup import MemoryCgroup
+from rlvr_bench.verifiers.process_limits import GroupLimits, GroupWatch
+from rlvr_bench.verifiers.seccomp import sandbox_filter
 from rlvr_bench.verifiers.values import decode
 
 __all__ = ["SampleFailure", "Sandbox", "SandboxLimits", "sandbox_problem"]
 
 _log = logging.getLogger(__name__)
-# Libraries that start a thread per core reserve address space for each.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _MAX_FRAME = 64 << 20
 _START_S = 60.0
 _INSTALL = (
@@ -45,7 +47,10 @@ _INSTALL = (
 
 
 class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one sample may use: CPU seconds per process, address space per process, and so on; ``scratch_bytes`` in all."""
+    """What one sample may use. For each process: ``cpu_s`` of CPU time, ``memory_bytes`` of address space, ``file_bytes`` of a
+    file. For all together: ``memory_bytes`` resident with the scratch folder, ``scratch_bytes`` and ``files`` in that folder,
+    twice ``cpu_s`` and 2 s of CPU time for each program run, and ``idle_s`` (default ``cpu_s`` and 2 s) without doing anything.
+    """
 
     cpu_s: float = 4.0
     memory_bytes: int = 1 << 30
@@ -53,84 +58,35 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     scratch_bytes: int = 64 << 20
     processes: int = 16
     output_bytes: int = 4 << 20
+    files: int = 16_384
+    idle_s: float | None = None
+
+    def of_group(self) -> GroupLimits:
+        return GroupLimits(
+            memory_bytes=self.memory_bytes,
+            scratch_bytes=self.scratch_bytes,
+            files=self.files,
+            cpu_s=2 * self.cpu_s + 2,
+            idle_s=self.cpu_s + 2 if self.idle_s is None else self.idle_s,
+        )
 
 
 class SampleFailure(Exception):
-    """The sample did not answer: ``kind`` is timeout, crashed, or the forged or malformed reply's ``protocol``."""
+    """The sample did not answer: ``kind`` is timeout, memory, crashed, or the forged or malformed reply's ``protocol``."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
         self.kind = kind
 
 
-_guests = itertools.count()
-
-
-def _guest_uid() -> int:
-    """A uid that nothing else uses, so that process limits count this sandbox only; below 65536 for rootless containers."""
-    return 40_000 + (257 * os.getpid() + next(_guests)) % 20_000
-
-
-def _package_folders() -> list[str]:
-    """Where the packages installed here lie, for a guest that may read them."""
-    return list(dict.fromkeys(str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib")))
-
-
-def _own_processes() -> int:
-    """How many processes this user has: where the guest keeps our uid its process limit counts them too."""
-    count = 0
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            count += entry.name.isdigit() and entry.stat().st_uid == os.getuid()
-    return count
-
-
-def _bubblewrap(bwrap: str, limits: SandboxLimits, readable: Sequence[str] = ()) -> list[str]:
-    interpreter = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
-    prefixes = dict.fromkeys(
-        [Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve(), interpreter.parent.parent]
-        + [Path(folder) for folder in readable]
-    )
-    command = [
-        bwrap,
-        "--die-with-parent",
-        "--new-session",
-        "--unshare-ipc",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-uts",
-    ]
-    command += ["--unshare-cgroup-try", "--clearenv", "--cap-drop", "ALL"]
-    if os.getuid() == 0:
-        command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    else:
-        command += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
-    command += ["--ro-bind", "/usr", "/usr"]
-    for name in ("lib", "lib64", "lib32", "bin"):
-        path = Path("/", name)
-        if path.is_symlink():
-            command += ["--symlink", str(path.readlink()), str(path)]
-        elif path.is_dir():
-            command += ["--ro-bind", str(path), str(path)]
-    for prefix in prefixes:
-        if not prefix.is_relative_to("/usr"):
-            for folder in reversed(
-                prefix.parents[:-1]
-            ):  # bwrap would copy a parent's mode, and /root is closed to the guest
-                command += ["--perms", "0755", "--dir", str(folder)]
-            command += ["--ro-bind", str(prefix), str(prefix)]
-    for device in ("null", "zero", "urandom", "random"):  # not --dev, whose /dev/shm has no size limit
-        command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    command += ["--proc", "/proc", "--size", str(limits.scratch_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108  the sandbox's own scratch folder
-    for name, value in {
-        "PATH": "/usr/bin:/bin",
-        "HOME": "/tmp",  # noqa: S108  the sandbox's own scratch folder
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        **_ONE_THREAD,
-    }.items():
-        command += ["--setenv", name, value]
-    return [*command, "--chdir", "/tmp", "--remount-ro", "/", "--", str(interpreter)]  # noqa: S108  the sandbox's own scratch folder
+def _filter_to_read() -> list[int]:
+    """The descriptor that the system call filter can be read from, or none for an unknown processor."""
+    if (text := sandbox_filter()) is None:
+        return []
+    read_end, write_end = os.pipe()
+    os.write(write_end, text)  # a few kilobytes: no pipe is smaller
+    os.close(write_end)
+    return [read_end]
 
 
 @functools.lru_cache(maxsize=4)
@@ -172,8 +128,10 @@ def sandbox_problem() -> str | None:
 class Sandbox:
     """One guest process for one sample, and the conversation with it. A context manager; leaving it ends the guest.
 
-    ``packages``: the guest may import the packages installed here. Raises VerifierError, with what to install, when there
-    is no bubblewrap and ``allow_unsafe`` is False.
+    ``packages``: the guest may import the packages installed here; ``readable``: it may read these folders. ``program`` is
+    the guest's source (None: the one that runs samples), ``spoken`` what it is given besides its limits, ``purpose`` what
+    it is for, in words. Raises VerifierError, with what to install, when there is no bubblewrap and ``allow_unsafe`` is
+    False.
     """
 
     def __init__(
@@ -183,41 +141,72 @@ class Sandbox:
         allow_unsafe: bool = False,
         bwrap: str | None = None,
         packages: bool = False,
+        program: str | None = None,
+        spoken: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        readable: Sequence[str] = (),
+        purpose: str = "run model code",
     ) -> None:
         self._limits = limits
-        self._packages = _package_folders() if packages else []
+        self._packages = package_folders() if packages else []
+        self._readable = [*self._packages, *(folder for folder in readable if Path(folder).is_dir())]
+        self._program, self._spoken, self._environment = program or guest.source(), spoken or {}, environment or {}
         if bwrap is None:
             problem = sandbox_problem()
             if problem and not allow_unsafe:
-                raise VerifierError(f"cannot run model code: {problem}. {_INSTALL}")
+                raise VerifierError(f"cannot {purpose}: {problem}. {_INSTALL}")
             if problem:
                 _warn_unsafe(problem)
             bwrap = None if problem else shutil.which("bwrap")
         self._bwrap = bwrap
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: GroupWatch | None = None
+        self._cgroup: MemoryCgroup | None = None
 
     def __enter__(self) -> Self:
         limits = self._limits
         root = os.getuid() == 0
         spoken = {
-            "uid": _guest_uid() if root and self._bwrap else 0,
+            "uid": guest_uid() if root and self._bwrap else 0,
             "cpu_s": limits.cpu_s,
             "memory_bytes": limits.memory_bytes,
             "file_bytes": limits.file_bytes,
-            "processes": limits.processes + (0 if root else _own_processes()),
+            "processes": limits.processes + (0 if root else own_processes()),
             "path": self._packages,
+            **self._spoken,
         }
-        start = _bubblewrap(self._bwrap, limits, self._packages) if self._bwrap else [sys._base_executable]  # type: ignore[attr-defined]
-        self._process = subprocess.Popen(
-            [*start, "-s", "-P", "-B", "-c", guest.source(), json.dumps(spoken)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"},
-            start_new_session=not self._bwrap,
-        )
+        self._process = self._start(["-s", "-P", "-B", "-c", self._program, json.dumps(spoken)])
+        self._watch = GroupWatch(self._process.pid, limits.of_group(), self._end_all, confined=self._bwrap is not None)
+        self._watch.start()
         return self
+
+    def _start(self, arguments: list[str]) -> subprocess.Popen[bytes]:
+        start, passed = [sys._base_executable], []  # type: ignore[attr-defined]
+        if self._bwrap:
+            passed = _filter_to_read()
+            start = bubblewrap(
+                self._bwrap,
+                scratch_bytes=self._limits.scratch_bytes,
+                readable=self._readable,
+                filter_fd=passed[0] if passed else None,
+                environment=self._environment,
+            )
+            self._cgroup = MemoryCgroup.open(self._limits.memory_bytes)
+            start = [*(self._cgroup.command() if self._cgroup else ()), *start]
+        try:
+            return subprocess.Popen(
+                [*start, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", **({} if self._bwrap else self._environment)},
+                start_new_session=not self._bwrap,
+                pass_fds=passed,
+            )
+        finally:
+            for descriptor in passed:
+                os.close(descriptor)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -225,23 +214,60 @@ class Sandbox:
         process = self._process
         if process is None:
             return
-        if not self._bwrap:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
+        if self._watch:
+            self._watch.close()
+        self._end_all()
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+        if self._cgroup:
+            self._cgroup.close()
 
-    def request(self, message: dict[str, Any], wall_s: float) -> dict[str, Any]:
-        """Send a request and wait for its reply. Raises SampleFailure where none comes, or one that is no reply."""
+    @property
+    def alive(self) -> bool:
+        """Whether the guest has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def _end_all(self) -> None:
+        """End the guest and all that it started: bubblewrap's processes die with it."""
+        assert self._process is not None
+        if not self._bwrap:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+
+    def request(
+        self, message: dict[str, Any], wall_s: float, *, attached: Any = None, fresh: bool = False
+    ) -> dict[str, Any]:
+        """Send a request and wait for its reply. Raises SampleFailure where none comes, or one that is no reply.
+
+        ``attached`` goes in a frame of its own, after the request. ``fresh``: what the group did before does not count.
+        """
+        assert self._watch is not None
+        if fresh or message["op"] == "run":
+            self._watch.renew(idle=fresh)
+        self._watch.expect()
+        try:
+            return self._exchange([message] if attached is None else [message, attached], wall_s)
+        except SampleFailure as failure:
+            raise SampleFailure(self._exceeded() or failure.kind) from None
+        finally:
+            self._watch.answered()
+
+    def _exceeded(self) -> str | None:
+        """Which limit of the whole group was reached, if one was."""
+        if self._watch and self._watch.exceeded:
+            return self._watch.exceeded
+        return "memory" if self._cgroup and self._cgroup.exceeded() else None
+
+    def _exchange(self, messages: list[Any], wall_s: float) -> dict[str, Any]:
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: PT018
         deadline = time.monotonic() + wall_s
-        body = json.dumps(message).encode()
-        self._write(process.stdin.fileno(), guest.FRAME.pack(len(body)) + body, deadline)
+        bodies = [json.dumps(message).encode() for message in messages]
+        self._write(process.stdin.fileno(), b"".join(guest.FRAME.pack(len(body)) + body for body in bodies), deadline)
         (size,) = guest.FRAME.unpack(self._read(process.stdout.fileno(), guest.FRAME.size, deadline))
         if size > _MAX_FRAME:
             raise SampleFailure("protocol")

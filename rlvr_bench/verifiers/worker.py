@@ -26,7 +26,8 @@ from typing import Any
 
 import msgspec
 
-from rlvr_bench.records import Problem, Status, Verdict
+from rlvr_bench.errors import in_one_line
+from rlvr_bench.records import STATUSES, Problem, Status, Verdict
 
 __all__ = ["Limits", "Reply", "receive_frame", "serve"]
 
@@ -52,6 +53,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     kind: str | None
     answer: str | None
     seconds: float
+    message: str | None = None
     retire: bool = False
 
 
@@ -98,6 +100,9 @@ def serve(control_fd: int) -> None:
     finally:
         for pid in children:
             kill_group(pid)
+        for pid in children:  # else they would be zombies where nobody collects orphans, and their CPU time nobody's
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
     os._exit(0)
 
 
@@ -203,18 +208,38 @@ def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Re
             verdict = verifier.verify(answer, problem)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-        if not isinstance(verdict, Verdict):
-            verdict = Verdict(status="error", kind="exception")
+        if unfit := _unfit(verdict):
+            verdict = Verdict(status="error", kind="exception", message=unfit)
     except CpuTimeout:
         verdict = Verdict(status="error", kind="timeout")
     except MemoryError:
         verdict = Verdict(status="error", kind="memory")
     except RecursionError:
-        verdict = Verdict(status="error", kind="limit")
-    except BaseException:  # noqa: BLE001  whatever it raises becomes a result
-        verdict = Verdict(status="error", kind="exception")
+        verdict = Verdict(status="error", kind="limit", message="RecursionError")
+    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+        verdict = Verdict(status="error", kind="exception", message=_said(error))
     signal.setitimer(signal.ITIMER_PROF, 0)  # again: the deadline may have fired inside the `finally` above
-    return Reply(verdict.status, verdict.kind, verdict.answer, time.perf_counter() - started)
+    kind, given, message = (_as_text(value) for value in (verdict.kind, verdict.answer, verdict.message))
+    message = None if message is None else in_one_line(message)
+    return Reply(verdict.status, kind, given, time.perf_counter() - started, message)
+
+
+def _unfit(verdict: object) -> str:
+    """What is wrong with what a verifier returned, empty where nothing is."""
+    if not isinstance(verdict, Verdict):
+        kind = f"{type(verdict).__module__}.{type(verdict).__name__}".removeprefix("builtins.")
+        return f"the verifier returned {kind}, not a Verdict or a bool"
+    if verdict.status not in STATUSES:
+        return f"the verifier returned a Verdict with the status {str(verdict.status)[:40]!r}"
+    return ""
+
+
+def _said(error: BaseException) -> str:
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001  an exception's own text is a user's code too
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _set_deadlines(timeout_s: float) -> None:
@@ -233,13 +258,15 @@ def _set_deadlines(timeout_s: float) -> None:
 def _encode(reply: Reply) -> bytes:
     try:
         return msgspec.msgpack.encode(reply)
-    except (UnicodeEncodeError, TypeError):  # lone surrogates, or a Verdict with fields of the wrong type
-        kind, answer = (None if text is None else _plain(text) for text in (reply.kind, reply.answer))
-        return msgspec.msgpack.encode(Reply(reply.status, kind, answer, reply.seconds, reply.retire))
+    except UnicodeEncodeError:  # lone surrogates
+        texts = {name: getattr(reply, name) for name in ("kind", "answer", "message")}
+        plain = {name: text and text.encode(errors="replace").decode() for name, text in texts.items()}
+        return msgspec.msgpack.encode(msgspec.structs.replace(reply, **plain))
 
 
-def _plain(text: object) -> str:
-    return str(text).encode(errors="replace").decode()
+def _as_text(value: object) -> str | None:
+    """A field of a Verdict that a user's function made, which may be anything."""
+    return None if value is None else str(value)
 
 
 def _describe(error: BaseException) -> str:

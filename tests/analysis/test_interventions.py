@@ -171,6 +171,22 @@ def test_late_tokens_alone_decide_and_are_found_with_the_right_size(planted_run:
     assert found.draws == found.n_sites * 2 * 4
 
 
+class Thinking(Planted):
+    """Never ends the thought that it begins in a continuation."""
+
+    def _rollout(self, request: DrawRequest, offset: int, rng: np.random.Generator) -> Rollout:
+        rollout = super()._rollout(request, offset, rng)
+        return msgspec.structs.replace(rollout, text=f"<think>{rollout.text}")
+
+
+def test_a_thought_that_a_continuation_leaves_open_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    run_planted(run, Thinking(), strata=("position",), sites=6, repeats=2, name="open")
+    folder = run.path / "interventions" / "open" / "draws"
+    rows = [row for table in ShardFolder(folder, CONTINUATIONS).read() for row in table.to_pylist()]
+    assert {(row["status"], row["kind"]) for row in rows} == {("no_answer", "unfinished_thought")}
+
+
 def test_a_token_swapped_for_itself_changes_nothing_at_all(planted_run: Run) -> None:
     found = run_planted(planted_run, swap="same", sites=10, repeats=2)
     assert len(found.effects) == 1 + 7 + 12

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import rlvr_bench.verifiers.sandbox as sandbox_module
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers import VerifierPool, open_verifier
@@ -245,6 +246,7 @@ def test_without_a_sandbox_nothing_runs_unless_the_user_insists(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sandbox_problem.cache_clear()
+    sandbox_module._warn_unsafe.cache_clear()  # it warns once a process, and another test may have come first
     monkeypatch.setattr(shutil, "which", lambda name: None)
     try:
         with pytest.raises(VerifierError, match="apt-get install bubblewrap"):

@@ -97,8 +97,8 @@ def test_a_worker_killed_from_outside_loses_nothing() -> None:
             yield index, str(index), PROBLEM
 
     with VerifierPool[int](open_verifier("integer"), workers=2) as pool:
-        assert pool._server is not None
-        server = pool._server._process.pid
+        assert pool._crew._server is not None
+        server = pool._crew._server._process.pid
         verdicts = dict(pool.verify(items()))
     assert [index for index, verdict in verdicts.items() if verdict.status == "correct"] == [7]
     assert len(verdicts) == 3000
@@ -108,8 +108,8 @@ def test_a_worker_killed_from_outside_loses_nothing() -> None:
 def test_processes_are_gone_after_the_pool_and_after_an_abandoned_iteration() -> None:
     pool = VerifierPool[int](misbehave(), workers=2, timeout_s=5)
     with pool:
-        assert pool._server is not None
-        server = pool._server._process.pid
+        assert pool._crew._server is not None
+        server = pool._crew._server._process.pid
         for _ in pool.verify((i, str(i) if i < 5 else "sleep", PROBLEM) for i in range(10)):
             break
         assert dict(pool.verify([(1, "7", PROBLEM)]))[1].status == "correct", "usable after an abandoned iteration"
@@ -191,7 +191,7 @@ threading.Thread(target=threading.Event().wait, daemon=True).start()
 ballast = bytearray(300 << 20)
 pool = VerifierPool(open_verifier("math"), workers=2)
 pool.__enter__()
-print(pool._server._process.pid, flush=True)
+print(pool._crew._server._process.pid, flush=True)
 problem = Problem(id="p", question="", answer="\\\\frac{{1}}{{2}}")
 print(dict(pool.verify([(1, "0.5", problem)]))[1].status, flush=True)
 {then}

@@ -124,19 +124,24 @@ POLICIES: dict[str, Policy] = {
 _PARAMETRIC: dict[str, Callable[[str], Policy]] = {"regex": _matched, "tagged": _tagged}
 
 
+def _known() -> str:
+    return ", ".join([*sorted(POLICIES), "regex:PATTERN", "tagged:NAME"])
+
+
 def open_policy(spec: str) -> Policy:
     """The extraction a policy string names; ``regex:PATTERN`` and ``tagged:NAME`` take a parameter.
 
     Raises VerifierError, listing the policies there are, for any other name.
     """
+    if not isinstance(spec, str):
+        raise VerifierError(f"extraction policy {spec!r} is not a text. Known: {_known()}.")
     name, colon, parameter = spec.partition(":")
     if colon and parameter and name in _PARAMETRIC:
         take = _PARAMETRIC[name](parameter)
     elif spec in POLICIES:
         take = POLICIES[spec]
     else:
-        known = ", ".join([*sorted(POLICIES), "regex:PATTERN", "tagged:NAME"])
-        raise VerifierError(f"unknown extraction policy {spec!r}. Known: {known}.")
+        raise VerifierError(f"unknown extraction policy {spec!r}. Known: {_known()}.")
 
     def extract(response: str) -> Extraction:
         text = after_thought(response)

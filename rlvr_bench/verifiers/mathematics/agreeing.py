@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from rlvr_bench.verifiers.mathematics.evaluating import DIGITS, Infinite, Undefined, context, evaluate, exact
+from rlvr_bench.verifiers.mathematics.evaluating import DIGITS, Infinite, Undefined, context, evaluate, exact, measured
 from rlvr_bench.verifiers.mathematics.rational import Tolerance, rounded
-from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, walk
+from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, substituted, walk
 
 __all__ = ["agree", "agree_as_numbers", "values_agree"]
 
 _STEPS = frozenset(("floor", "ceil", "abs", "sgn", "max", "min", "mod", "arg"))
 _INTEGER_LETTERS = frozenset("ijklmnpqNMK")
-_MAX_DIGITS = 1500
+_MAX_DIGITS = 6000
 
 
 def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
@@ -32,6 +32,9 @@ def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
         return agree_as_numbers(gold, answer, tolerance)
     gold, answer = _as_names(gold, answer)
     ours, theirs = names(gold), names(answer)
+    if len(ours - theirs) == len(theirs - ours) == 1 and (ours ^ theirs) <= _INTEGRATION_CONSTANTS:
+        (mine,), (yours,) = ours - theirs, theirs - ours
+        answer, theirs = substituted(answer, yours, Node("sym", name=mine)), ours
     verdict = _sampled(gold, answer)
     if verdict is True and ours != theirs:
         return None
@@ -40,6 +43,7 @@ def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
     return verdict
 
 
+_INTEGRATION_CONSTANTS = frozenset(("c", "C", "K", "A", "c_1", "C_1"))
 _VALUED = frozenset(("sum", "prod", "int", "iint", "iiint", "oint", "lim", "sup", "inf", "det"))
 
 
@@ -53,44 +57,38 @@ def agree_as_numbers(gold: Node, answer: Node, tolerance: Tolerance) -> bool | N
     if ours is not None and theirs is not None:
         return rounded(ours, theirs, decimals, tolerance)
     try:
-        for digits in (DIGITS, 2 * DIGITS):
-            values = _constant(gold, digits), _constant(answer, digits)
-            verdict = _same_constants(*values, digits)
-            if verdict is False and any(decimals):
-                return _near(*values, decimals, tolerance)
-            if verdict is not None:
-                return verdict
+        same = _same_at(gold, answer, {}, DIGITS)
+        if same is False:
+            values = evaluate(gold, {}), evaluate(answer, {})
+            return (any(decimals) or tolerance.relative > 0) and _near(*values, decimals, tolerance)
+        return same and _same_at(gold, answer, {}, _PROOF_DIGITS)
     except Infinite:
         return False
     except Undefined:
         return None
-    return None
 
 
-def _constant(node: Node, digits: int) -> Any:
-    """A constant to ``digits`` digits, or more where it is so large that 1 more or less would not show."""
+_PROOF_DIGITS = 300  # what agrees to 60 digits must agree to as many, and beyond the sizes met on the way
+
+
+def _same_at(gold: Node, answer: Node, point: dict[str, Any], digits: int) -> bool | None:
+    """Agreement of two values to nearly ``digits`` digits, or more where much larger or smaller values occur on the way.
+
+    None where it would take too many. Both values may be 0 but for rounding: then they shrink as the digits grow.
+    Raises Undefined.
+    """
     mp = context()
-    with mp.workdps(digits):
-        value = evaluate(node, {})
-        extra = int(mp.mag(value) * 0.302) + 1 if value else 0
-    if extra <= 0:
-        return value
-    if extra > _MAX_DIGITS:
-        raise Undefined
+    extra = 0
+    if digits > DIGITS:
+        with mp.workdps(digits):
+            extra = 2 * max(measured(side, point)[1] for side in (gold, answer))
+        if extra > _MAX_DIGITS:
+            return None
     with mp.workdps(digits + extra):
-        return evaluate(node, {})
-
-
-def _same_constants(ours: Any, theirs: Any, digits: int) -> bool | None:
-    mp = context()
-    with mp.workdps(digits + _MAX_DIGITS):
-        gap, largest = abs(ours - theirs), max(abs(ours), abs(theirs), mp.mpf(1))
-        if gap < mp.mpf(10) ** (12 - digits) * min(largest, mp.mpf(1)) or gap == 0:
-            if min(abs(ours), abs(theirs)) > mp.mpf(10) ** (-digits // 4):
-                return True
-            # Both are nearly 0: real values stay where they are with more digits, rounding noise shrinks.
-            return True if digits > DIGITS and gap < mp.mpf(10) ** (12 - digits) * max(abs(ours), abs(theirs)) else None
-        return False if gap > mp.mpf(10) ** (15 - digits) * largest else None
+        ours, theirs = evaluate(gold, point), evaluate(answer, point)
+        gap, largest = abs(ours - theirs), max(abs(ours), abs(theirs))
+        noise = mp.mpf(10) ** (15 - digits - extra)
+        return bool(gap <= noise * largest or largest < noise)
 
 
 def _decimals(node: Node) -> int | None:
@@ -143,67 +141,78 @@ def _renamed(node: Node) -> Node:
 
 def _sampled(gold: Node, answer: Node) -> bool | None:
     """Compare at points: all variables positive, one after the other negative, then integers."""
-    variables = sorted(names(gold) | names(answer))
-    letters = [name for name in variables if not name.endswith("()")]
+    everything = [*walk(gold), *walk(answer)]
+    letters = sorted(name for name in names(gold) | names(answer) if not name.endswith("()"))
     whole = _integer_variables(gold, answer, frozenset(letters))
-    has_steps = any(each.op == "fun" and each.name in _STEPS for side in (gold, answer) for each in walk(side))
-    agreed = 0
-    for place, (point, is_positive) in enumerate(_points(letters, whole)):
+    has_steps = any(each.op == "fun" and each.name in _STEPS for each in everything)
+    bends = has_steps or any(each.op == "fun" and each.name in _BENDS for each in everything)
+    agreed, last = 0, None
+    for point, is_positive in _points(letters, whole, has_steps=has_steps, bends=bends):
         found = _at(gold, answer, point)
         if found is False:
             return False
-        if found is None and has_steps and not is_positive:
+        if found is None and ((has_steps and not is_positive) or not letters):
             return None  # a value on one side only, where a step may hide
-        if found is None and place == 0 and not letters:
-            return None
-        agreed += found is True and is_positive
-    return True if agreed >= 2 else None
+        if found and is_positive:
+            agreed, last = agreed + 1, last or point
+    if agreed < 2 or last is None:
+        return None
+    return _same_at(gold, answer, last, _PROOF_DIGITS)
+
+
+_BENDS = frozenset(("sqrt", "root", "asin", "acos", "atan", "acot", "asec", "acsc"))
 
 
 def _at(gold: Node, answer: Node, point: dict[str, Any]) -> bool | None:
     """Agreement at one point; None where a side has no value or the values are on different branches."""
     mp = context()
-    values = []
-    for side in (gold, answer):
-        try:
-            values.append(evaluate(side, point))
-        except Undefined:
-            values.append(None)
-    if values[0] is None or values[1] is None:
+    try:
+        ours, theirs = evaluate(gold, point), evaluate(answer, point)
+    except Undefined:
         return None
-    if values_agree(*values):
-        return True
-    is_real = [abs(mp.im(value)) < mp.mpf(10) ** (-DIGITS // 2) * (1 + abs(value)) for value in values]
-    return False if any(is_real) or point_is_positive(point) else None
-
-
-def point_is_positive(point: dict[str, Any]) -> bool:
-    return all(value > 0 for value in point.values())
+    if values_agree(ours, theirs):
+        tiny = max(abs(ours), abs(theirs)) < mp.mpf(10) ** -40
+        return _same_at(gold, answer, point, _PROOF_DIGITS) if tiny else True
+    is_real = [abs(mp.im(value)) < mp.mpf(10) ** (-DIGITS // 2) * (1 + abs(value)) for value in (ours, theirs)]
+    return False if any(is_real) or all(value > 0 for value in point.values()) else None
 
 
 def values_agree(ours: Any, theirs: Any) -> bool:
-    """Whether two values are the same to 40 digits and more."""
+    """Whether two values are the same to 40 digits and more, or both are 0 but for rounding."""
     mp = context()
     gap, largest = abs(ours - theirs), max(abs(ours), abs(theirs))
     return bool(gap <= mp.mpf(10) ** (15 - DIGITS) * largest or largest < mp.mpf(10) ** (10 - DIGITS))
 
 
 _OFFSETS = ("0", "1", "3.25", "6.5")
+_FAR = ("37.5", "1003.25")  # where a step or a root may turn that does not near 0
+_MANY = (*range(1, 25), 97, 1009)
 
 
-def _points(letters: list[str], whole: frozenset[str]) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Points to compare at, and whether all values are positive. Every value depends on the variable's name only."""
+def _points(
+    letters: list[str], whole: frozenset[str], *, has_steps: bool, bends: bool
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Points to compare at, and whether all values are positive. Variables that count are natural numbers.
+
+    A variable's value depends on its name and its place among all variables, so that no two are equal.
+    """
     mp = context()
-    base = {name: mp.mpf(zlib.crc32(name.encode()) % 9973 + 1) / 9974 for name in letters}
-    integer = {name: zlib.crc32(name.encode()) % 7 for name in letters}
-    for place, offset in enumerate(_OFFSETS):
-        yield {n: mp.mpf(integer[n] + 2 + 3 * place) if n in whole else base[n] + mp.mpf(offset) for n in letters}, True
-    for flipped, offset in itertools.product(letters[:8], ("0", "3.5")):
-        point = {n: mp.mpf(integer[n] + 3) if n in whole else base[n] + mp.mpf(offset) for n in letters}
-        point[flipped] = -point[flipped]
-        yield point, False
+    places = {name: place for place, name in enumerate(letters)}
+    base = {n: mp.mpf(zlib.crc32(n.encode()) % 9973 + 1) / 9974 + mp.mpf(places[n]) / 7 for n in letters}
+    count = {n: zlib.crc32(n.encode()) % 7 + 3 * places[n] + 1 for n in letters}
+    for offset in (*_OFFSETS, *(_FAR if bends else ())):
+        shift = mp.mpf(offset)
+        yield {n: count[n] + mp.floor(shift) if n in whole else base[n] + shift for n in letters}, True
+    flipped = [n for n in letters if n not in whole and (has_steps or "_" not in n)]
+    for name, offset in itertools.product(flipped[:8], ("0", "3.5", *(_FAR if bends else ()))):
+        point = {n: mp.mpf(count[n]) if n in whole else base[n] + mp.mpf(offset) for n in letters}
+        yield {**point, name: -point[name]}, False
+    for name in letters[:8] if has_steps and len(letters) > 1 else ():  # each in turn the largest
+        yield {n: base[n] + (50 if n == name else 0) if n not in whole else mp.mpf(count[n]) for n in letters}, True
     for shift in (1, 2, 5):
-        yield {n: mp.mpf(integer[n] + shift) for n in letters}, True
+        yield {n: mp.mpf(count[n] + shift) for n in letters}, True
+    for number in _MANY if whole and has_steps else ():
+        yield {n: mp.mpf(number + places[n] * (number % 5)) if n in whole else base[n] + 1 for n in letters}, True
 
 
 def _integer_variables(gold: Node, answer: Node, letters: frozenset[str]) -> frozenset[str]:

@@ -79,7 +79,7 @@ class Atoms(Cursor, ABC):
         if name == "i" and not self._is("op", "_"):
             return Node("const", name="i")
         name = self._subscripted(name)
-        is_called = self._is("op", "(") and (name[0] in _UNKNOWN_FUNCTIONS or self._at_zero())
+        is_called = self._is("op", "(") and (name[0] in _UNKNOWN_FUNCTIONS or self._at_zero() or self._is_defined())
         return self._called(name) if is_called else Node("sym", name=name)
 
     def _called(self, name: str) -> Node:
@@ -157,7 +157,7 @@ class Atoms(Cursor, ABC):
         if not name.isalpha():
             raise Unreadable(f"unknown \\{name}")
         full = self._subscripted("\\" + name)
-        is_called = name in _CALLED_COMMANDS and self._is("op", "(")
+        is_called = self._is("op", "(") and (name in _CALLED_COMMANDS or self._at_zero())
         return self._called(full) if is_called else Node("sym", name=full)
 
     def _constant(self, name: str) -> Node:
@@ -215,13 +215,15 @@ class Atoms(Cursor, ABC):
         return node
 
     def _accented(self, name: str) -> Node:
-        if name in ("angle", "triangle", "measuredangle", "square") and not self._is("op", "{"):
-            inner = self._atom()
-        else:
-            inner = self._argument()
+        digits = self._letters_ahead() if name in ("overline", "bar") else ""
+        if digits:
+            return self._postfix_name(Node("sym", name=f"overline {digits}"))
+        is_points = name in ("angle", "triangle", "measuredangle", "square") and not self._is("op", "{")
+        inner = self._atom() if is_points else self._argument()
         name = "vec" if name == "overrightarrow" and inner.op == "letters" else name
         if inner.op in ("sym", "letters"):
-            return self._postfix_name(Node(inner.op, name=f"{name} {_undirected(name, inner.name)}"))
+            named = self._postfix_name(Node(inner.op, name=f"{name} {_undirected(name, inner.name)}"))
+            return self._called(named.name) if self._is("op", "(") and self._at_zero() else named
         return Node("opaque", (inner,), {"bar": "overline"}.get(name, name))
 
     def _postfix_name(self, node: Node) -> Node:
@@ -276,7 +278,8 @@ class Atoms(Cursor, ABC):
             return Node("set", inner.parts if inner.op == "list" else (inner,))
         conditions = self._listed(lambda: self._is("cmd", "}"), "list")
         self._expect("cmd", "}")
-        return Node("builder", (inner, *(conditions.parts if conditions.op == "list" else (conditions,))))
+        several = conditions.op == "list" and conditions.name != "or"
+        return Node("builder", (inner, *(conditions.parts if several else (conditions,))))
 
     def _environment(self) -> Node:
         name = self._raw_group()
@@ -310,7 +313,7 @@ def number(text: str) -> Node:
 
 def _undirected(accent: str, letters: str) -> str:
     """Points in one order where the order says nothing: an angle or a segment read from either end, a triangle."""
-    if accent in ("angle", "measuredangle", "overline", "bar", "widehat"):
+    if accent in ("angle", "measuredangle", "overline", "bar", "widehat") and letters.isupper():
         return min(letters, letters[::-1])
     return "".join(sorted(letters)) if accent == "triangle" else letters
 
@@ -326,23 +329,25 @@ def times(left: Node, right: Node, *, cross: bool = False) -> Node:
 
 def _fraction(top: Node, bottom: Node) -> Node:
     """A quotient, or a derivative: dy/dx is one name."""
-    (order, of), (power, by) = _differential(top), _differential(bottom)
+    (order, of), (power, by) = _differential(top, below=False), _differential(bottom, below=True)
     if order and order == power and of and by:
         return Node("sym", name=f"D{order} {of}/{by}")
     return Node("div", (top, bottom))
 
 
-def _differential(node: Node) -> tuple[int, str]:
-    """The order and the variable of ``dy``, ``d^2 y``, ``dx^2``; order 0 for anything else."""
+def _differential(node: Node, *, below: bool) -> tuple[int, str]:
+    """The order and the variable of ``dy``, ``d^2 y`` above and ``dx^2`` below; order 0 for anything else."""
     if node.op == "sym" and re.fullmatch(r"d[a-z]", node.name):
         return 1, node.name[1:]
-    if node.op == "pow" and node.parts[1].op == "num" and node.parts[1].name.isdigit():
-        order, name = _differential(node.parts[0])
+    if below and node.op == "pow" and node.parts[1].op == "num" and node.parts[1].name.isdigit():
+        order, name = _differential(node.parts[0], below=True)
         return order * int(node.parts[1].name), name
     if node.op != "mul" or node.parts[1].op not in ("sym", "pow", "call"):
         return 0, ""
     left, right = node.parts
     if left.op == "sym" and left.name == "d":
+        if right.op == "pow" and not below:
+            return 0, ""
         inner = right.parts[0] if right.op == "pow" else right
         order = int(right.parts[1].name) if right.op == "pow" and right.parts[1].name.isdigit() else 1
         return (order, inner.name) if inner.op in ("sym", "call") else (0, "")

@@ -38,8 +38,9 @@ class Cursor:
             raise Unreadable(f"not read: {self._next().text!r}")
 
     def _at_zero(self) -> bool:
-        """Whether ``(0)`` follows: a value at 0, since nobody multiplies by (0)."""
-        return [token.text for token in self._tokens[self._at : self._at + 3]] == ["(", "0", ")"]
+        """Whether ``(0)`` or ``(t)`` follows: a value at a time, since nobody multiplies by (0)."""
+        following = [token.text for token in self._tokens[self._at : self._at + 3]]
+        return following in (["(", "0", ")"], ["(", "t", ")"])
 
     def _subscripted(self, name: str) -> str:
         """A symbol's name with its subscript and primes, in one spelling."""
@@ -71,3 +72,26 @@ class Cursor:
         return self._is("cmd") and self._next().text.isalpha() and self._next().text in (
             "alpha", "beta", "gamma", "delta", "theta", "lambda", "mu", "omega", "phi", "varphi", "psi", "rho", "tau"
         )  # fmt: skip
+
+    def _is_defined(self) -> bool:
+        """Whether a letter that begins an item has a bracket and an equals sign after it: N(n) = ..."""
+        if self._at > 1 and self._tokens[self._at - 2].text not in (",", ";", "and", "or"):
+            return False
+        depth, place = 0, self._at
+        while place < len(self._tokens):
+            depth += (self._tokens[place].text == "(") - (self._tokens[place].text == ")")
+            place += 1
+            if not depth:
+                return place < len(self._tokens) and self._tokens[place].text in ("=", "equiv")
+        return False
+
+    def _letters_ahead(self) -> str:
+        """Two or more letters in braces, which then are taken: the digits of a number in an overline."""
+        place, found = self._at + 1, ""
+        while self._is("op", "{") and place < len(self._tokens) and self._tokens[place].kind in ("sym", "num"):
+            found += self._tokens[place].text
+            place += 1
+        if len(found) < 2 or found.isdigit() or place >= len(self._tokens) or self._tokens[place].text != "}":
+            return ""
+        self._at = place + 1
+        return found

@@ -7,7 +7,8 @@ how they are arranged, words must agree. Nothing here guesses: what no rule cove
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,9 +20,10 @@ from rlvr_bench.verifiers.mathematics.parameters import (
     primed,
     same_multiples,
     with_membership,
+    without_argument,
 )
 from rlvr_bench.verifiers.mathematics.rational import Tolerance
-from rlvr_bench.verifiers.mathematics.regions import region, same_region
+from rlvr_bench.verifiers.mathematics.regions import is_empty, region, same_region
 from rlvr_bench.verifiers.mathematics.relations import SYMMETRIC, difference, outer, proportional, solved, turned
 from rlvr_bench.verifiers.mathematics.several import (
     RULERS,
@@ -36,7 +38,9 @@ from rlvr_bench.verifiers.mathematics.several import (
     is_name,
     members,
     named_tuple,
+    numbered,
     one_kind,
+    one_name,
     progression,
     rows,
     solution_values,
@@ -44,7 +48,7 @@ from rlvr_bench.verifiers.mathematics.several import (
     written_out,
 )
 from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, walk
-from rlvr_bench.verifiers.mathematics.wording import ignorable, is_label, same_words, unconditioned
+from rlvr_bench.verifiers.mathematics.wording import ignorable, is_label, same_words, unconditioned, without_for_all
 
 __all__ = ["Equality"]
 
@@ -61,9 +65,7 @@ class Equality(msgspec.Struct, frozen=True):
         """Whether ``answer`` is the answer ``gold``."""
         if gold == answer:
             return not any(each.op == "const" and each.name == "oo" for each in walk(gold)) or _is_plain_infinity(gold)
-        gold, answer = bound_letters(with_membership(gold)), bound_letters(with_membership(answer))
-        gold, answer = primed(gold, answer), primed(answer, gold)
-        gold, answer = unconditioned(gold, answer)
+        gold, answer = _alike(gold, answer)
         if "phrase" in (gold.op, answer.op) or "text" in (gold.op, answer.op):
             return self._same_phrase(gold, answer)
         if gold.op == "ratio" or answer.op == "ratio":
@@ -101,9 +103,11 @@ class Equality(msgspec.Struct, frozen=True):
             return self._agree(quotient, other) if ratio is gold else self._agree(other, quotient)
         if len(gold.parts) != len(answer.parts):
             return False
-        (first, *ours), (other, *theirs) = gold.parts, answer.parts
+        pairs = list(zip(gold.parts, answer.parts, strict=True))
+        if any((exact(a) == 0) != (exact(b) == 0) for a, b in pairs) or all(exact(part) == 0 for part in gold.parts):
+            return gold == answer
         return _all(
-            self._agree(Node("mul", (a, other)), Node("mul", (b, first))) for a, b in zip(ours, theirs, strict=True)
+            self._agree(Node("mul", (a, d)), Node("mul", (c, b))) for (a, b), (c, d) in itertools.combinations(pairs, 2)
         )
 
     # ------------------------------------------------------------------------------------------------ sets of numbers
@@ -117,12 +121,18 @@ class Equality(msgspec.Struct, frozen=True):
             return None
         if gold.op == "set" and answer.op == "set":
             return None
+        if any(
+            node.op == "tuple" and node.name == "()" and is_empty(found)
+            for node, found in ((gold, ours), (answer, theirs))
+        ):
+            return None  # a point such as (2, 1)
         return same_region(ours, theirs, self.same)
 
     # ---------------------------------------------------------------------------------------------------- collections
 
     def _same_collection(self, gold: Node, answer: Node) -> bool | None:
-        gold, answer = named_tuple(chained(gold, answer)), named_tuple(chained(answer, gold))
+        gold, answer = chained(gold, answer), chained(answer, gold)
+        gold, answer = named_tuple(gold, answer), named_tuple(answer, gold)
         gold, answer = as_vector(gold, answer), as_vector(answer, gold)
         if "matrix" in (gold.op, answer.op):
             return self._same_matrix(gold, answer)
@@ -134,6 +144,8 @@ class Equality(msgspec.Struct, frozen=True):
             return self._same_builder(gold, answer)
         if any(node.op in ("setop", "domain", "dots") for node in (gold, answer)):
             return self._same_structure(gold, answer)
+        if gold.op not in ("list", "set") and answer.op not in ("list", "set"):
+            return self._same_single(gold, answer)
         return self._same_list(gold, answer)
 
     def _same_list(self, gold: Node, answer: Node) -> bool | None:
@@ -144,8 +156,16 @@ class Equality(msgspec.Struct, frozen=True):
             return self._same_progression(ours, theirs)
         if gold.op == "set" or answer.op == "set":
             ours, theirs = self._distinct(ours), self._distinct(theirs)
-        if assigned(ours) and assigned(theirs) and len(ours) == len(theirs):
+        if assigned(ours) and assigned(theirs) and len(ours) == len(theirs) and gold.name == answer.name:
             ours, theirs = sorted_assignments(ours), sorted_assignments(theirs)
+        elif assigned(ours) and assigned(theirs):
+            return False  # x = 1 or y = 2 is not x = 1, y = 2
+        elif numbered(ours) or numbered(theirs):
+            return self._in_order(*(_values(parts) for parts in (ours, theirs)))
+        elif (assigned(ours) or assigned(theirs)) and not any(
+            part.op == "rel" for part in (theirs if assigned(ours) else ours)
+        ):
+            return self._in_order(assigned_values(ours), assigned_values(theirs))
         else:
             ours, theirs = solution_values(ours, theirs), solution_values(theirs, ours)
         return self._any_order(ours, theirs)
@@ -170,18 +190,11 @@ class Equality(msgspec.Struct, frozen=True):
             return False
         if len(ours) > _MAX_ITEMS:
             return self._in_order(ours, theirs)
-        left, unsure = list(theirs), False
-        for each in ours:
-            verdicts = [self.same(each, other) if one_kind(each, other) else False for other in left]
-            if True in verdicts:
-                left.pop(verdicts.index(True))
-            elif None in verdicts:
-                unsure = True
-            else:
-                return False
-        return None if unsure else True
+        return _matched(ours, theirs, lambda a, b: self.same(a, b) if one_kind(a, b) else False)
 
-    def _distinct(self, parts: Sequence[Node]) -> list[Node]:
+    def _distinct(self, parts: Sequence[Node]) -> Sequence[Node]:
+        if len(parts) > _MAX_ITEMS:
+            return parts
         found: list[Node] = []
         for part in parts:
             if not any(self.same(part, other) for other in found):
@@ -214,16 +227,7 @@ class Equality(msgspec.Struct, frozen=True):
         if gold.op == answer.op:
             if len(gold.parts) != len(answer.parts):
                 return False
-            left, unsure = list(answer.parts), False
-            for row in gold.parts:
-                verdicts = [self._in_order(row.parts, other.parts) for other in left]
-                if True in verdicts:
-                    left.pop(verdicts.index(True))
-                elif None in verdicts:
-                    unsure = True
-                else:
-                    return False
-            return None if unsure else True
+            return _matched(gold.parts, answer.parts, lambda a, b: self._in_order(a.parts, b.parts))
         ours, theirs = as_system(gold), as_system(answer)
         return False if ours is None or theirs is None else self.same(ours, theirs)
 
@@ -262,7 +266,7 @@ class Equality(msgspec.Struct, frozen=True):
             return False if relation.parts[1].op != "set" else self.same(value, relation.parts[1])
         if set(relation.name.split()) != {"="} or not self._is_consistent(relation):
             return False
-        if is_gold and not is_name(relation.parts[0]):
+        if is_gold and (not is_name(relation.parts[0]) or {side.op for side in relation.parts} == {"letters"}):
             return False
         last = relation.parts[-1]
         if is_gold:
@@ -286,7 +290,7 @@ class Equality(msgspec.Struct, frozen=True):
             verdicts.append(self._agree(gold, answer))
         # A bare 0.5 and 0.5 % are a hundredfold apart and both plausible; a bare 12.5 can only mean 12.5 %.
         value = exact(bare[0])
-        if self.percent != "value" and (percent[0] or value is None or abs(value) >= 1):
+        if self.percent != "value" and value is not None and (percent[0] or abs(value) >= 1):
             verdicts.append(self._agree(bare[0], bare[1]))
         return True if True in verdicts else None if None in verdicts else False
 
@@ -336,8 +340,10 @@ class Equality(msgspec.Struct, frozen=True):
         if any(side.op in SHAPES for side in (*gold.parts, *answer.parts)):
             return self._in_order(gold.parts, answer.parts)
         in_order = self._in_order(gold.parts, answer.parts)
-        if in_order is True:
-            return True
+        if in_order is True or (is_name(gold.parts[0]) and self.same(gold.parts[0], answer.parts[0])):
+            return in_order
+        if one_name(gold.parts[0], answer.parts[0]):
+            return self.same(gold.parts[1], answer.parts[1])
         if names(gold) != names(answer):
             return False
         verdicts = [
@@ -351,6 +357,29 @@ class Equality(msgspec.Struct, frozen=True):
 # --------------------------------------------------------------------------------------------------------- small rules
 
 
+def _alike(gold: Node, answer: Node) -> tuple[Node, Node]:
+    """Both sides in one notation. Conditions are dropped where one side has none, before letters are renamed."""
+    gold, answer = with_membership(without_for_all(gold)), with_membership(without_for_all(answer))
+    gold, answer = unconditioned(gold, answer)
+    gold, answer = bound_letters(gold), bound_letters(answer)
+    gold, answer = without_argument(gold, answer), without_argument(answer, gold)
+    return primed(gold, answer), primed(answer, gold)
+
+
+def _matched(ours: Sequence[Any], theirs: Sequence[Any], same: Callable[[Any, Any], bool | None]) -> bool | None:
+    """Whether each of ours has a partner of its own among theirs, in any order."""
+    left, unsure = list(theirs), False
+    for each in ours:
+        verdicts = [same(each, other) for other in left]
+        if True in verdicts:
+            left.pop(verdicts.index(True))
+        elif None in verdicts:
+            unsure = True
+        else:
+            return False
+    return None if unsure else True
+
+
 def _all(verdicts: Iterable[bool | None]) -> bool | None:
     """False if one is, else None if one is, else True; later ones are not computed after a False."""
     unsure = False
@@ -359,6 +388,10 @@ def _all(verdicts: Iterable[bool | None]) -> bool | None:
             return False
         unsure = unsure or verdict is None
     return None if unsure else True
+
+
+def _values(parts: Sequence[Node]) -> list[Node]:
+    return [part.parts[-1] if part.op == "rel" else part for part in parts]
 
 
 def _parts(node: Node) -> tuple[Node, ...]:
@@ -392,15 +425,3 @@ def _is_region_only(node: Node) -> bool:
     if node.op == "rel":
         return not set(node.name.split()) & {"=", "mod", "to"}
     return node.op == "list" and any(part.op == "rel" and part.name != "=" for part in node.parts)
-
-
-# ------------------------------------------------------------------------------------------------------- assignments
-
-
-# ---------------------------------------------------------------------------------------------- plus-minus, matrices
-
-
-# ---------------------------------------------------------------------------------------------- equations, inequalities
-
-
-# --------------------------------------------------------------------------------------------------- bound variables

@@ -14,12 +14,13 @@ from typing import Any
 
 from rlvr_bench.verifiers.mathematics.trees import Node, points_of
 
-__all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact"]
+__all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact", "measured"]
 
 DIGITS = 60
 _MAX_BITS = 200_000
 _MAX_FACTORIAL = 3000
-_MAX_TERMS = 60
+_ALWAYS_CALLED = frozenset(("f", "F", "E", "T"))  # others may be variables before a bracket
+_MAX_TERMS = 100
 
 
 class Undefined(Exception):
@@ -157,24 +158,35 @@ def evaluate(node: Node, point: Mapping[str, Any]) -> Any:
 
     Raises Undefined where there is none: division by zero, a pole, an argument that a function does not take.
     """
+    return measured(node, point)[0]
+
+
+def measured(node: Node, point: Mapping[str, Any]) -> tuple[Any, int]:
+    """`evaluate`, and how many digits lie between 1 and the value farthest from it on the way."""
     mp = context()
+    evaluation = _Evaluation(point)
     try:
-        value = _Evaluation(point).of(node)
+        value = evaluation.of(node)
     except (ZeroDivisionError, OverflowError) as error:
         raise Infinite from error
-    except (ValueError, TypeError, NotImplementedError, mp.NoConvergence) as error:
+    except (KeyError, ValueError, TypeError, NotImplementedError, mp.NoConvergence) as error:
         raise Undefined from error
     if not mp.isfinite(value):
         raise Infinite
-    return value
+    return value, int(evaluation.largest * 0.302) + 1
 
 
 class _Evaluation:
-    def __init__(self, point: Mapping[str, Any]) -> None:
+    def __init__(self, point: Mapping[str, Any], budget: list[int] | None = None) -> None:
         self._point, self._mp = point, context()
+        self.largest = 0  # the binary exponent, either way, of the largest or smallest value on the way
+        self._budget = [_MAX_TERMS] if budget is None else budget  # shared by sums within sums
 
     def of(self, node: Node) -> Any:
-        return getattr(self, f"_{node.op}", self._no_value)(node)
+        value = getattr(self, f"_{node.op}", self._no_value)(node)
+        if value:
+            self.largest = max(self.largest, abs(self._mp.mag(value)))
+        return value
 
     def _no_value(self, node: Node) -> Any:
         raise Undefined(node.op)
@@ -226,7 +238,7 @@ class _Evaluation:
     def _call(self, node: Node) -> Any:
         """A product where the letter is a variable elsewhere (`names` of both sides), else a made-up function."""
         arguments = [self.of(part) for part in node.parts]
-        if node.name in self._point and len(arguments) == 1:
+        if node.name in self._point and len(arguments) == 1 and node.name not in _ALWAYS_CALLED:
             return self._point[node.name] * arguments[0]
         return self._made_up(node.name, arguments)
 
@@ -240,10 +252,12 @@ class _Evaluation:
         """The terms of a finite sum or product. Raises Undefined for one that is not, or is long."""
         variable, first, last, term = node.parts
         low, high = (int(self._whole(part)) for part in (first, last))
-        if not -1 <= high - low <= _MAX_TERMS:
+        self._budget[0] -= high - low + 1
+        if high - low < -1 or self._budget[0] < 0:
             raise Undefined
         return [
-            _Evaluation({**self._point, variable.name: self._mp.mpf(value)}).of(term) for value in range(low, high + 1)
+            _Evaluation({**self._point, variable.name: self._mp.mpf(value)}, self._budget).of(term)
+            for value in range(low, high + 1)
         ]
 
     def _whole(self, node: Node) -> Any:

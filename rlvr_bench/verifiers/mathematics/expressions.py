@@ -92,6 +92,8 @@ class _Reader(Atoms):
             if parts and parts[-1].op != "text" and self._take("word", "to"):
                 parts[-1] = Node("ratio", (parts[-1], self._sum()))
             words = self._words()
+            if words is not None and words.name in ("is", "equals") and len(parts) == 1 and parts[0].op != "text":
+                return Node("rel", (parts[0], self._item()), "=")
             if words is not None:
                 parts.append(words)
                 if self._take("op", ":") or self._take("op", "=") or self._take("cmd", "approx"):

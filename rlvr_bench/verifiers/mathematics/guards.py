@@ -58,7 +58,8 @@ def compare_bases(gold: str, answer: str) -> bool | None:
         based, plain = (ours, answer) if ours else (theirs, gold)
         if not _PLAIN_DIGITS.fullmatch(plain):
             return None
-        return ours is not None and based is not None and _same_digits(based[0], plain)
+        is_plain = based is not None and (ours is not None or based[1] == "10")
+        return is_plain and based is not None and _same_digits(based[0], plain)
     return _same_digits(ours[0], theirs[0]) and ours[1] == theirs[1]
 
 
@@ -68,7 +69,7 @@ def _based(text: str) -> tuple[str, str] | None:
         return None
     base = next(group for group in match.groups()[1:] if group)
     base = _BASE_WORDS.get(base, base)
-    if not base.isdigit() or not 2 <= int(base) <= 36 or not (match[1][0].isdigit() or int(base) == 16):
+    if not base.isdigit() or not (match[1][0].isdigit() or int(base) == 16):
         return None
     return match[1], base
 
@@ -77,24 +78,28 @@ def _same_digits(ours: str, theirs: str) -> bool:
     return ours.lower().lstrip("0") == theirs.lower().lstrip("0")
 
 
+_FRAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|boldsymbol|bm)\{([^{}]*)\}")
 _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?:\s*(?:\\text\{)?~?\s*([ap])\.?\s*m\.?\s*\}?)?", re.IGNORECASE)
 
 
 def compare_times(gold: str, answer: str) -> bool | None:
     """Times of day: 06:30 is 6:30; a.m. and p.m. must agree where both are given. None unless both are times."""
-    ours, theirs = _TIME.fullmatch(gold), _TIME.fullmatch(answer)
+    ours, theirs = (_TIME.fullmatch(_FRAME.sub(r"\1", text).strip()) for text in (gold, answer))
     if not ours or not theirs or not (ours[2] or ours[3]) or not (theirs[2] or theirs[3]):
         return None
     halves = {match[3].lower() for match in (ours, theirs) if match[3]}
     clocks = [[int(part or 0) for part in match.group(1, 2)] for match in (ours, theirs)]
-    return len(halves) < 2 and clocks[0] == clocks[1]
+    if clocks[0] == clocks[1]:
+        return len(halves) < 2
+    return False if halves else None  # without a.m. or p.m. they may be ratios
 
 
-_FRAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|boldsymbol|bm)\{([^{}]*)\}")
 _CHOICE = re.compile(r"[({\[]*([A-J])[)}\]]*")
-_CHOICE_LETTERS = re.compile(r"\(([A-J])\)")
-_WORDS = re.compile(r"^(?:the )?(?:(?:correct |final )?answer|choice|option)(?: is)?\s*:?\s*", re.IGNORECASE)
-_CHOICE_WORDS = re.compile(r"^(?:the )?(?:(?:correct |final )?answer|choice|option)(?: is)?\s*:?\s*", re.IGNORECASE)
+_CHOICE_WORDS = re.compile(
+    r"^(?:the )?(?:(?:correct |final )?answer|choice|option|graph|figure|statement)(?: is)?\s*:?\s*", re.IGNORECASE
+)
+_LABEL = re.compile(r"(?<![A-Za-z\\])([A-J])[).:](?=\s|$|\\)")
+_ANOTHER = re.compile(r"\b(?:and|or)\b\W*[A-J]\b")
 _LABELLED_CHOICE = re.compile(r"[({\[]*([A-J])(?:[)}\]]+[.:]?|[.:])(?:\s+|(?=\\|\$|\d)).*", re.DOTALL)
 
 
@@ -110,22 +115,20 @@ def compare_choices(gold: str, answer: str) -> bool | None:
         return None
     bare = _CHOICE_WORDS.sub("", _FRAME.sub(r"\1", answer).strip())
     theirs = _CHOICE.fullmatch(plain_text(bare)) or _LABELLED_CHOICE.fullmatch(bare)
+    if len(set(_LABEL.findall(bare))) > 1 or _ANOTHER.search(bare):
+        return False
     return ours[1] == theirs[1] if theirs else None
 
 
-_LETTERS = re.compile(r"\(([A-J])\)")
-_WORDS = re.compile(r"[^\W\d_]{3,}")
+_ONLY_WORDS = re.compile(r"[^\W\d_]+(?:[ '’.,;:!?()-]+[^\W\d_]+)*[.!?]?")
 
 
 def compare_texts(gold: str, answer: str) -> bool | None:
-    """True where the texts without font commands are equal (without regard to case if they are words); else None."""
-    ours, theirs = (_LETTERS.sub(r"\1", plain_text(text)) for text in (gold, answer))
-    if not ours:
+    """True where both are the same words in the same order; None where they are not, or anything else is in them."""
+    ours, theirs = (" ".join(_FRAME.sub(r" \1 ", text).replace("~", " ").split()) for text in (gold, answer))
+    if not (_ONLY_WORDS.fullmatch(ours) and _ONLY_WORDS.fullmatch(theirs)):
         return None
-    if ours == theirs:
-        return True
-    wordy = "\\" not in ours and "\\" not in theirs and _WORDS.search(ours) is not None
-    return True if wordy and ours.casefold().rstrip(".") == theirs.casefold().rstrip(".") else None
+    return True if ours == theirs else None
 
 
 # ------------------------------------------------------------------------------------------------------------ shapes
@@ -139,6 +142,8 @@ _SUM_SIDE = re.compile(r"[^=<>,;]*[A-Za-z)}\d][-+][^=<>,;]*=[^=<>,;]*")
 
 
 _FRAMED = re.compile(r"\\(?:text|textbf|textit|textrm|mbox)\s*\{([^{}]*)\}|(?<![\\A-Za-z])([A-Za-z]{4,})")
+_BOUNDED = re.compile(r"\\(?:sum|prod|int|lim|log|max|min)(?:\\limits)?\s*_")
+_SUBSCRIPT = re.compile(r"_\s*(?:\{([^{}]*)\}|(\w))")
 _MARKS = re.compile(
     r"'|\\prime|\\(?:bar|hat|vec|dot|ddot|tilde|overline|overrightarrow|widehat|angle|triangle|int|sum|prod|lim|det|partial)"
     r"(?![A-Za-z])"
@@ -149,7 +154,7 @@ def _kept(text: str) -> tuple[list[str], list[str]]:
     """What a symbolic engine drops: words, and marks that make another thing of a letter; each sorted."""
     framed = " ".join(a or b for a, b in _FRAMED.findall(text))
     words = sorted(word for word in re.findall(r"[a-z]+", framed.lower()) if word not in ("and", "or"))
-    return words, sorted(_MARKS.findall(text))
+    return words, sorted("'" if mark == "\\prime" else mark for mark in _MARKS.findall(text))
 
 
 def reject_by_shape(gold: str, answer: str) -> str | None:
@@ -158,7 +163,15 @@ def reject_by_shape(gold: str, answer: str) -> str | None:
     A set is not a tuple; two numbers side by side are not their sum (math-verify reads "5 6" as 11); an equation in
     several terms is not its right-hand side (it takes 5 for x + y = 5); and words and primes must be the same.
     """
+    if any(answer.count(a) != answer.count(b) for a, b in ("()", "{}", "[]")) and "\\left" not in answer:
+        return "brackets"
+    if sorted(_SUBSCRIPT.findall(_BOUNDED.sub("", gold))) != sorted(_SUBSCRIPT.findall(_BOUNDED.sub("", answer))) or (
+        "%" in gold
+    ) != ("%" in answer):
+        return "subscripts"
     ours, theirs = _kept(gold), _kept(answer)
+    if ours[1].count("'") != theirs[1].count("'"):
+        return "primes"
     if ours[0] != theirs[0] or (ours[1] != theirs[1] and ours[1] and theirs[1]):
         return "words"
     if (_BRACED_SET.fullmatch(gold) and _TUPLE.fullmatch(answer)) or (

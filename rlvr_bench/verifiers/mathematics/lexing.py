@@ -69,11 +69,7 @@ def _tokens(text: str, euler: bool) -> Iterator[Token]:
     position, size = 0, len(text)
     while position < size:
         scientific = None if euler else _SCIENTIFIC.match(text, position)
-        if (
-            scientific
-            and not _is_euler(scientific)
-            and not (position and (text[position - 1].isalpha() or text[position - 1] in "_^"))
-        ):
+        if scientific and not _is_euler(scientific) and not _continues(text, position):
             yield Token("num", _plain(scientific))
             position = scientific.end()
             continue
@@ -87,6 +83,8 @@ def _tokens(text: str, euler: bool) -> Iterator[Token]:
             if group:
                 position = group.end()
                 yield from _text_tokens(group[1]) if name in _TEXT else _font_tokens(name, group[1])
+            elif name == "forall":
+                yield from (Token("word", "for"), Token("word", "all"))
             elif name not in _IGNORED:
                 yield _command(name)
         elif match["num"]:
@@ -154,7 +152,8 @@ def _text_tokens(inner: str) -> Iterator[Token]:
         elif word in ("degree", "degrees"):
             yield Token("cmd", "circ")
         elif word:
-            yield Token("word", word.lower() if len(word) > 1 else word)
+            is_letter = len(word) == 1 and word not in "aI" and word.isascii() and word not in "mshgl"
+            yield Token("sym", word) if is_letter else Token("word", word.lower())
         elif sign in ",;:()=+-<>[]":
             yield Token("op", sign)
         elif sign == "%":

@@ -18,6 +18,7 @@ _MAX_DIGITS = 1200
 _MAX_EXPONENT_DIGITS = 5
 _MAX_POWER_TOWER = 3
 _MAX_ITEMS = 400
+_MAX_BARS = 40
 
 _OPENERS, _CLOSERS = frozenset("([{"), frozenset(")]}")
 _DIGIT_RUN = re.compile(rf"\d{{{_MAX_DIGITS + 1}}}")
@@ -74,6 +75,7 @@ def breaks_limits(text: str) -> str | None:
         ("nesting", _nesting(text) > _MAX_NESTING),
         ("commands", len(_COMMAND.findall(text)) > _MAX_COMMANDS),
         ("items", text.count(",") + text.count("=") + text.count("/") > _MAX_ITEMS),
+        ("bars", text.count("|") > _MAX_BARS),
         ("digits", bool(_DIGIT_RUN.search(text))),
         ("exponent", bool(_E_NOTATION.search(text) or _BIG_EXPONENT.search(text))),
         ("tower", _tower(text) >= _MAX_POWER_TOWER or _is_huge_tower(text)),

@@ -71,7 +71,8 @@ def _to_latex(text: str) -> str:
     text = _SYMBOL.sub(lambda symbol: _SYMBOLS[symbol.group()], text)
     if any("VULGAR FRACTION" in unicodedata.name(char, "") for char in text):
         text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
-    text = _VULGAR.sub(_vulgar, unicodedata.normalize("NFKC", text))
+    text = unicodedata.normalize("NFKC", text)
+    text = _VULGAR.sub(_vulgar, text) if "⁄" in text else text
     text = _RADICAL.sub(lambda m: f"{_RADICAL_NAMES[m[1]]}{{{m[2] or m[3] or m[4]}}}", text)
     return _SYMBOL.sub(lambda symbol: _SYMBOLS[symbol.group()], text)
 
@@ -89,12 +90,11 @@ _WIDE_SPACE = re.compile(
 _DIGIT_GAP = re.compile(
     r"(?<=\d)(?:\\thinspace\s*|\\,|\\!|\{,\}|,\\!|\\ |\\;|\\:|~|,\s*\\,| \\! ?|,\s?\\! ?)(?=\d{3}(?!\d))"
 )
-_END = re.compile(r"(?:\\\\|\\|[\s,;:]|(?<![.\s])\.(?!\d))+$")
 _TEXT_FRAME = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathbf|mathrm|mathit|mbox|operatorname|bm|boldsymbol)\s*\{([^{}]*)\}"
 )
 _RM_E = re.compile(r"\\(?:mathrm|text|rm|operatorname|mathit)\s*\{\s*(e|i)\s*\}")
-_LEADING_EQUALS = re.compile(r"^\s*(?:=|\\approx|\\sim|~)\s*(?=[-+\d\\(])")
+_LEADING_EQUALS = re.compile(r"^\s*(?:=|\\approx|\\sim|~|\\therefore(?![A-Za-z]))\s*(?=[-+\w\\(])")
 
 
 def unwrap(text: str) -> str:
@@ -122,7 +122,9 @@ def _strip_end(text: str) -> str:
     text = text.strip()
     if text.endswith(".") and re.search(r"(?:[a-z]\.[a-z]|\.\.)\.?$", text):
         return text
-    return _END.sub("", text).strip()
+    while text and (text[-1] in "\\,;: \t\n" or (text[-1] == "." and not text.endswith(".."))):
+        text = text[:-1]
+    return text.strip()
 
 
 # ----------------------------------------------------------------------------------------------------------- numbers
@@ -240,7 +242,7 @@ def _words(text: str) -> str:
         return infinity[1] + "\\infty"
     if bare.lower() in _NUMBER_WORDS:
         return _NUMBER_WORDS[bare.lower()]
-    multiple = _MULTIPLE.fullmatch(bare)
+    multiple = _MULTIPLE.fullmatch(bare) if bare[-1:] in "dnDN" else None
     if multiple:
         return f"{multiple[1]} \\times 10^{{{_MULTIPLES[multiple[2].lower()]}}}"
     ordinal = _ORDINAL.fullmatch(bare)
@@ -301,8 +303,11 @@ def _notations(text: str) -> str:
     return _union(text)
 
 
+_POWER = re.compile(r"(?<=[\w)}])\*\*(?=[\w({-][^*]*$)")
+_ENDLESS = re.compile(r"(\d*)\.(\d{0,12}?)(\d)\3{2,12}(?:\.{3}|\\(?:ldots|dots|cdots)(?![A-Za-z]))")
 _COLON = re.compile(r"(?<=\d)\{:\}(?=\d)")
-_COMBINATIONS = re.compile(r"(?:\{\}\s*_\s*|\{\}\s*\^\s*|^\^)\{?(\d+|[a-z])\}?\s*C\s*_\s*\{?(\d+|[a-z])\}?")
+_COMBINATIONS = re.compile(r"(?:\{\}\s*_\s*|\{\}\s*\^\s*|^\^)\{?(\w+)\}?\s*C\s*_\s*\{?(\w+)\}?")
+_ROW_GAP = re.compile(r"(\\\\)\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]")
 _STRAY = re.compile(r"(?<!\\)\$\s*\$|(?<![A-Za-z\\.])(?:np|numpy|math)\.(?=[a-z])")
 
 
@@ -311,11 +316,13 @@ def tidied(answer: str) -> str:
     text = unwrap(lossless(answer))
     if not text.isascii():
         text = _to_latex(text)
-    text = _LEADING_EQUALS.sub("", _STRAY.sub("", text))
+    text = _POWER.sub("^", text) if "**" in text else text
+    text = _LEADING_EQUALS.sub("", _STRAY.sub("", _ROW_GAP.sub(r"\1", text)))
     text = _numbers(text)
     if "C" in text:
         text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
     text = _REPEATING.sub(_repeating, text) if "\\" in text else text
+    text = _ENDLESS.sub(_repeating, text) if "..." in text or "dots" in text else text
     text = _WIDE_SPACE.sub(" ", text) if "\\" in text or "~" in text else text
     return lossless(unwrap(_words(_COLON.sub(":", text))))
 

@@ -9,7 +9,7 @@ from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, eval
 from rlvr_bench.verifiers.mathematics.rational import Tolerance
 from rlvr_bench.verifiers.mathematics.trees import Node, names, substituted
 
-__all__ = ["ANY_INTEGER", "bound_letters", "primed", "same_multiples", "with_membership"]
+__all__ = ["ANY_INTEGER", "bound_letters", "primed", "same_multiples", "with_membership", "without_argument"]
 
 ANY_INTEGER = "@Z0"
 
@@ -51,12 +51,21 @@ def same_multiples(gold: Node, answer: Node) -> bool | None:
     return bool(abs(multiple - mp.nint(mp.re(multiple))) < mp.mpf(10) ** -40)
 
 
+def without_argument(node: Node, other: Node) -> Node:
+    """A function of time as its name alone, where the other side writes it so: x(t) and x."""
+    if node.op == "call" and len(node.parts) == 1 and node.parts[0].op == "sym":
+        bare, written = names(other), node.name in names(other) or any("/" in name for name in names(other))
+        return Node("sym", name=node.name) if node.name + "()" not in bare and written else node
+    return node._replace(parts=tuple(without_argument(part, other) for part in node.parts)) if node.parts else node
+
+
 def primed(node: Node, other: Node) -> Node:
     """Writes y' as dy/dx, where the other side writes it so."""
     forms = {name for name in names(other) if re.fullmatch(r"D\d+ .+/.+", name)}
     for name in names(node):
-        bare = name.rstrip("'")
-        order = len(name) - len(bare)
+        dotted = re.fullmatch(r"(d?dot) (.+)", name)
+        bare = dotted[2] if dotted else name.rstrip("'")
+        order = len(dotted[1]) - 2 if dotted else len(name) - len(bare)
         match = next((form for form in forms if form.startswith(f"D{order} {bare}/")), None)
         if order and match:
             node = substituted(node, name, Node("sym", name=match))

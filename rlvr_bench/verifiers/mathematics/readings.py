@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rlvr_bench.verifiers.mathematics.expressions import Unreadable, read
 from rlvr_bench.verifiers.mathematics.trees import Node, is_constant
-from rlvr_bench.verifiers.mathematics.units import split_unit
+from rlvr_bench.verifiers.mathematics.units import split_unit, unit_of
 
 __all__ = ["Reading", "readings", "same_unit"]
 
@@ -29,20 +29,29 @@ class Reading(NamedTuple):
 def same_unit(gold: Reading, answer: Reading) -> bool:
     """Whether two readings may be in one unit: a missing one may be any, "unit" is any, and a percentage has none."""
     if not gold.unit or not answer.unit:
+        if "phrase" in (gold.node.op, answer.node.op):
+            return _names_unit(gold.node, answer.unit) and _names_unit(answer.node, gold.unit)
         return not ((gold.unit or answer.unit) and "percent" in (gold.node.op, answer.node.op))
     return gold.unit == answer.unit or "unit" in (gold.unit, answer.unit)
 
 
+def _names_unit(node: Node, unit: str) -> bool:
+    """Whether the words of a phrase name this unit among others ("5.4 cents each"); yes where there is no unit."""
+    words = [word for part in node.parts if part.op == "text" for word in part.name.split()]
+    return node.op != "phrase" or not unit or any(unit_of(word) == unit for word in words)
+
+
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_EULER = re.compile(r"\d\.?e[+-]?\d")
-_SLASH_PRODUCT = re.compile(r"/\s*(?:\d+\s*)?(?:[A-Za-z\\({]).*?(?:[A-Za-z\d\\({])")
+_EULER = re.compile(r"\d\.?e[+-]\d")
+_SLASH_PRODUCT = re.compile(r"/\s*(?:\d+\s*[A-Za-z\\({]|[A-Za-z\\({].*?[A-Za-z\d\\({])")
+_LABEL = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{\s*\([A-E]\)[\s~]*\}\s*(?=[-\d\\])")  # a choice's letter
 _MINUTES = re.compile(r"(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d+)\s*(?:'|\^\s*\{?\s*\\prime\s*\}?)")
-_BRACKETS = frozenset("([{")
 
 
 @functools.lru_cache(maxsize=16384)
 def readings(text: str) -> tuple[Reading, ...]:
     """All readings of a tidied answer, the likeliest first; none where nothing in the grammar fits."""
+    text = _LABEL.sub("", text)
     found = dict.fromkeys(itertools.chain.from_iterable(map(_of_form, _forms(text))))
     return tuple(found)
 
@@ -65,14 +74,22 @@ def _joined(match: re.Match[str]) -> str:
 
 
 def _of_form(text: str) -> Iterator[Reading]:
-    measured = split_unit(text)
+    measured, has_unit = split_unit(text), False
     if measured is not None:
         for node in _trees(measured.value):
             if is_constant(_last_side(node)) and not (measured.is_letter and node.op in ("add", "pm")):
+                has_unit = True
                 yield Reading(node, measured.unit or "unit")
-    if measured is None or measured.is_letter:
+    if measured is None or measured.is_letter or not has_unit:
         for node in _trees(text):
             yield _without_degrees(node)
+
+
+def _bare_angles(node: Node) -> Node:
+    """Angles in a tuple or a list without their degree signs."""
+    if node.op == "fun" and node.name == "degree":
+        return node.parts[0]
+    return node._replace(parts=tuple(map(_bare_angles, node.parts))) if node.op in ("tuple", "list", "set") else node
 
 
 def _last_side(node: Node) -> Node:
@@ -83,6 +100,8 @@ def _last_side(node: Node) -> Node:
 
 def _without_degrees(node: Node) -> Reading:
     """An angle in degrees as a number with a unit; inside a formula degrees are computed with."""
+    if node.op in ("tuple", "list", "set"):
+        return Reading(_bare_angles(node))
     last = _last_side(node)
     if last.op != "fun" or last.name != "degree":
         return Reading(node)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate
 from rlvr_bench.verifiers.mathematics.trees import Node, counted, is_constant, names, substituted, walk
 
-__all__ = ["Piece", "Region", "region", "same_region"]
+__all__ = ["Piece", "Region", "is_empty", "region", "same_region"]
 
 _INFINITY = Node("const", name="oo")
 _MINUS_INFINITY = Node("neg", (_INFINITY,))
@@ -89,6 +89,8 @@ def _of_relation(node: Node) -> Region | None:
         return Region((Piece(node.parts[1], True, node.parts[1], True),), node.parts[0].name)
     if not signs or not set(signs) <= _INEQUALITIES:
         return None
+    if len(node.parts) == 3 and node.parts[1].op in ("sym", "call") and set(signs) <= {"<", "<="} | {">", ">="}:
+        return _between(node.parts, signs)
     found: Region | None = None
     for left, sign, right in zip(node.parts, signs, node.parts[1:], strict=False):
         half = _half_line(left, sign, right)
@@ -96,6 +98,17 @@ def _of_relation(node: Node) -> Region | None:
         if found is None:
             return None
     return found
+
+
+def _between(sides: Sequence[Node], signs: list[str]) -> Region | None:
+    """A chain a < x <= b; x may be a function, which then names no variable."""
+    (low, middle, high), (first, second) = sides, signs
+    if first[0] != second[0]:
+        return None
+    if first[0] == ">":
+        low, high, first, second = high, low, second, first
+    piece = Piece(low, "=" in first, high, "=" in second)
+    return Region((piece,), middle.name if middle.op == "sym" else "")
 
 
 def _half_line(left: Node, sign: str, right: Node) -> Region | None:
@@ -189,8 +202,9 @@ def _is_bound(node: Node) -> bool:
 
 def _of_list(node: Node) -> Region | None:
     """``x < 1 or x > 2`` is a union, ``x > 1 and x < 2`` (or with a comma) an intersection."""
-    found = [region(part, brackets_are_intervals=False) for part in node.parts]
-    if any(each is None or not each.variable for each in found):
+    intervals = node.name == "or" and all(part.op == "tuple" for part in node.parts)
+    found = [region(part, brackets_are_intervals=intervals) for part in node.parts]
+    if any(each is None or not (each.variable or intervals) for each in found):
         return None
     if node.name != "or" and any(part.name == "=" for part in node.parts):
         return None  # x = 1, x = 2 are two values, not a contradiction
@@ -312,6 +326,14 @@ def _symbolic_meeting(left: Region, right: Region) -> Region | None:
     if one.high != _INFINITY or other.low != _MINUS_INFINITY:
         return None
     return Region((Piece(one.low, one.has_low, other.high, other.has_high),), left.variable or right.variable)
+
+
+def is_empty(given: Region) -> bool:
+    """Whether a region certainly has no number in it."""
+    try:
+        return not _merged(given.pieces)
+    except Undefined:
+        return False
 
 
 def same_region(gold: Region, answer: Region, same_bound: Callable[[Node, Node], bool | None]) -> bool | None:

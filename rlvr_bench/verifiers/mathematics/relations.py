@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from rlvr_bench.verifiers.mathematics.agreeing import values_agree
@@ -33,6 +34,8 @@ def difference(relation: Node) -> Node:
 
 def proportional(ours: Node, theirs: Node, *, positive: bool) -> bool | None:
     """Whether two expressions differ by a constant factor (a positive one): 2x - 4 and x - 2."""
+    if not any(not name.endswith("()") for name in names(ours) | names(theirs)):
+        return None  # no variable to tell a constant factor from a chance
     ratios = []
     for shift in (0, 1, 2, 3):
         try:
@@ -68,7 +71,7 @@ def solved(explicit: Node, implicit: Node) -> bool | None:
 
 
 def _solves(variable: str, solution: Node, difference: Node) -> bool | None:
-    mp, checked = context(), 0
+    mp, checked, slopes = context(), 0, []
     for shift in (0, 1, 2, 3):
         point = _point(names(solution) | names(difference) | {variable}, shift)
         try:
@@ -77,9 +80,27 @@ def _solves(variable: str, solution: Node, difference: Node) -> bool | None:
         except Undefined:
             continue
         slope = at_one - at_zero
+        slopes.append(slope)
         if abs(slope) < mp.mpf(10) ** -20 or not values_agree(slope, at_two - at_one):
             return False
         if abs(at_solution) > mp.mpf(10) ** -40 * max(1, abs(slope), abs(at_zero)):
             return False
         checked += 1
-    return True if checked >= 2 else None
+    if checked < 2:
+        return None
+    return all(values_agree(slopes[0], slope) for slope in slopes) or not _has_more_solutions(variable, difference)
+
+
+def _has_more_solutions(variable: str, difference: Node) -> bool:
+    """Whether the equation holds for every value of the variable at some simple point: yx = x^3 where x is 0."""
+    mp, others = context(), names(difference) - {variable}
+    for name in (name for name in others if not name.endswith("()")):
+        for number in (0, 1, -1, 2, -2):
+            point = {**_point(others, 1), name: mp.mpf(number)}
+            with contextlib.suppress(Undefined):
+                if all(abs(evaluate(difference, {**point, variable: mp.mpf(value)})) < _NOTHING for value in (0, 1)):
+                    return True
+    return False
+
+
+_NOTHING = 1e-40

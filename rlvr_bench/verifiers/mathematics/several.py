@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from rlvr_bench.verifiers.mathematics.evaluating import exact
 from rlvr_bench.verifiers.mathematics.trees import Node, counted, names, substituted, walk
+from rlvr_bench.verifiers.mathematics.wording import is_label
 
 __all__ = [
     "RULERS",
@@ -22,7 +23,9 @@ __all__ = [
     "is_name",
     "members",
     "named_tuple",
+    "numbered",
     "one_kind",
+    "one_name",
     "progression",
     "rows",
     "solution_values",
@@ -76,8 +79,12 @@ def written_out(parts: Sequence[Node]) -> Sequence[Node]:
 
 def is_name(node: Node) -> bool:
     """The left-hand side of a definition: a letter, f(x), a length, words."""
-    if node.op in ("sym", "letters", "call", "text", "phrase", "tuple", "const"):
+    if node.op in ("text", "phrase"):
+        return is_label(node)
+    if node.op in ("sym", "letters", "call", "tuple", "const"):
         return True
+    if node.op in ("setop", "pow"):
+        return node.parts[0].op in ("sym", "letters")
     if node.op == "fun" and node.name == "abs":
         return is_name(node.parts[0])
     if node.op == "div":
@@ -97,12 +104,32 @@ def _stem(name: str) -> str:
     return head if mark and tail.isdigit() else name
 
 
+_FAMILIES = tuple(frozenset(letters) for letters in ("abcd", "xyzw", "mn", "pqrs", "uvw", "ijk"))
+
+
 def sorted_assignments(parts: Sequence[Node]) -> list[Node]:
+    """Assignments in the order of their names; in the order written where the names have no order of their own."""
+    found = {part.parts[0].name.partition("_")[0] for part in parts}
+    numbered = all("_" in part.parts[0].name for part in parts)
+    if not numbered and not any(found <= family for family in _FAMILIES):
+        return list(parts)
     return sorted(parts, key=lambda part: part.parts[0].name)
 
 
 def assigned_values(parts: Sequence[Node]) -> Sequence[Node]:
     return [part.parts[-1] for part in sorted_assignments(parts)] if assigned(parts) else parts
+
+
+_UNKNOWNS = frozenset(("x", "z", "t", "r", "\\lambda", "\\theta"))
+
+
+def numbered(parts: Sequence[Node]) -> bool:
+    """Whether every item gives a numbered letter a value that is no unknown: a_1 = 1, a_2 = 2 are two terms."""
+    names_ = [
+        part.parts[0].name for part in parts if part.op == "rel" and part.name == "=" and part.parts[0].op == "sym"
+    ]
+    stems = {name.partition("_")[0] for name in names_}
+    return len(names_) == len(parts) > 1 and all("_" in name for name in names_) and not stems <= _UNKNOWNS
 
 
 def solution_values(parts: Sequence[Node], others: Sequence[Node]) -> Sequence[Node]:
@@ -111,7 +138,7 @@ def solution_values(parts: Sequence[Node], others: Sequence[Node]) -> Sequence[N
     stems = {_stem(part.parts[0].name) for part in named}
     bare = not any(other.op == "rel" for other in others)
     numbered = all("_" in part.parts[0].name for part in named)
-    if not named or len(stems) > 1 or not (bare or numbered):
+    if not named or len(stems) > 1 or not (bare or (numbered and stems <= _UNKNOWNS)):
         return parts
     return [part.parts[-1] if part in named else part for part in parts]
 
@@ -130,6 +157,8 @@ _UNIT_VECTORS = ("hat i", "hat j", "hat k")
 
 def as_vector(node: Node, other: Node) -> Node:
     """2 i - 5 k, with unit vectors, as (2, 0, -5), where the other side is a tuple or a column."""
+    if node.op == "mul" and node.parts[1].op == "tuple" and other.op in ("tuple", "matrix"):
+        return node.parts[1]._replace(parts=tuple(Node("mul", (node.parts[0], part)) for part in node.parts[1].parts))
     size = len(other.parts) if other.op in ("tuple", "matrix") else 0
     if not 2 <= size <= 3 or node.op in SHAPES | RULERS or not names(node) & set(_UNIT_VECTORS[:size]):
         return node
@@ -145,12 +174,20 @@ def as_vector(node: Node, other: Node) -> Node:
     return Node("tuple", tuple(axes), "()")
 
 
+def one_name(ours: Node, theirs: Node) -> bool:
+    """Whether two left-hand sides name one thing: M and M_min, N(n) and N."""
+    if not {ours.op, theirs.op} <= {"sym", "call"} or ours.op == theirs.op == "call":
+        return False
+    stems = {side.name.partition("_")[0] for side in (ours, theirs)}
+    return len(stems) == 1 and ("_" not in ours.name or "_" not in theirs.name)
+
+
 def one_kind(ours: Node, theirs: Node) -> bool:
     """A set in a list is not a number in a list."""
     return (ours.op == "set") == (theirs.op == "set")
 
 
-def named_tuple(node: Node) -> Node:
+def named_tuple(node: Node, other: Node) -> Node:
     """(x, y) = (1, 2) as x = 1, y = 2, and a name = collection as the collection."""
     if node.op == "rel" and node.name == "in" and node.parts[1].op == "set":
         return node.parts[1]
@@ -158,9 +195,10 @@ def named_tuple(node: Node) -> Node:
         return node
     left, right = node.parts[0], node.parts[-1]
     if left.op == right.op == "tuple" and len(left.parts) == len(right.parts):
+        if other.op == "tuple" or (other.op == "list" and not assigned(other.parts)):
+            return right
         pairs = zip(left.parts, right.parts, strict=True)
-        values = tuple(Node("rel", pair, "=") for pair in pairs)
-        return Node("tuple", tuple(assigned_values(values)), right.name)
+        return Node("list", tuple(Node("rel", pair, "=") for pair in pairs), ",")
     return right if is_name(left) else node
 
 

@@ -47,6 +47,8 @@ _TEMPERATURE = re.compile(
     re.IGNORECASE,
 )
 _WORD = re.compile(r"([A-Za-z¢Ω]+(?:-[a-z]+)?)\.?(?:\^\{?(-?\d)\}?)?|([/()])")
+_LONE_LETTERS = re.compile(r"(?:^|[\s~])[A-Za-z](?![A-Za-z}])")
+_ATTACHED_VARIABLES = re.compile(r"mg|ms|mA|mV|mN|gm|pc|ha|au|kg(?=h)")
 _MAX_TAIL = 120
 
 
@@ -79,6 +81,14 @@ def split_unit(text: str) -> Measured | None:
 
 
 def _measured(text: str, tail: str, unit: str) -> Measured | None:
+    if (
+        _ATTACHED_VARIABLES.fullmatch(tail.strip(" "))
+        and not text[: len(text) - len(tail)].endswith((" ", "~"))
+        and tail[0] != " "
+    ):
+        return None  # 2mg is two letters times 2
+    if len(_LONE_LETTERS.findall(tail)) > 1 and "/" not in tail and "^" not in tail:
+        return None  # 2 m g
     value = text[: len(text) - len(tail)].rstrip(" ~\\,;(")
     if not value or not any(symbol.isalnum() for symbol in value):
         return None
@@ -90,7 +100,13 @@ def canonical_unit(text: str) -> str | None:
     plain = re.sub(
         r"\\(?:text|mathrm|mbox|textrm|textbf|textit|operatorname|rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r" \1 ", text
     )
-    plain = plain.replace("\\Omega", " ohm ").replace("\\mu", "u").replace("\\cdot", " ").replace("\\times", " ")
+    plain = (
+        plain.replace("\\Omega", " ohm ")
+        .replace("\\mu ", "u")
+        .replace("\\mu", "u")
+        .replace("\\cdot", " ")
+        .replace("\\times", " ")
+    )
     plain = re.sub(r"\s+\^", "^", re.sub(r"\bper\b", "/", re.sub(r"[~\\,;*]", " ", plain)))
     if _WORD.sub("", plain).strip(" -."):
         return None

@@ -10,18 +10,21 @@ import re
 from collections.abc import Sequence
 
 from rlvr_bench.verifiers.mathematics.lexing import word_set
-from rlvr_bench.verifiers.mathematics.trees import Node
+from rlvr_bench.verifiers.mathematics.trees import Node, names
 from rlvr_bench.verifiers.mathematics.units import unit_of
 
-__all__ = ["ignorable", "is_label", "same_words", "unconditioned"]
+__all__ = ["ignorable", "is_label", "same_words", "unconditioned", "without_for_all"]
 
 _EMPTY_WORDS = word_set("a an the is are number numbers")
 _QUALIFIERS = word_set(
+    "dozen gross hundred thousand million billion half halves quarter quarters twice double triple squared cubed tenth "
+    "tenths hundredths thirds square root cube reciprocal factorial inverse cannot can't excluding exceeding exceeds base "
+    "divided multiplied onwards onward "
     "not no nor never none neither or and but more less least most fewer greater than above below under over between "
     "except without only maybe possibly perhaps probably odd even north south east west northeast northwest southeast "
     "southwest left right up down upward downward upwards downwards clockwise counterclockwise anticlockwise am pm "
     "a.m p.m ad bc bce ce inward outward red blue green yellow black white orange purple pink brown gray grey "
-    "remainder mod modulo out of if when unless some any all each negative minus plus positive prime primes multiple "
+    "remainder mod modulo out if when unless some any all each negative minus plus positive prime primes multiple "
     "multiples divisible otherwise either both instead wrong incorrect false invalid impossible unknown untrue until "
     "before after ago late early later earlier inside outside other another to times raised power"
 )
@@ -56,9 +59,19 @@ def is_label(node: Node) -> bool:
     return not any(word in _QUALIFIERS for text in texts for word in _WORD.findall(text))
 
 
+_LEADS = word_set(
+    "is are was were be equals equal about approximately around roughly exactly answer total area only just of"
+)
+
+
 def ignorable(parts: Sequence[Node]) -> Node | None:
-    """The mathematics of a phrase whose words may be missing; None where it has none, several, or words that count."""
+    """The mathematics of a phrase whose words may be missing; None where it has none, several, or words that count.
+
+    Words before the value must lead to it ("the area is"); a noun after it names what is counted.
+    """
     mathematics = [part for part in parts if part.op != "text"]
+    if parts[0].op == "text" and _WORD.findall(parts[0].name)[-1:] and _WORD.findall(parts[0].name)[-1] not in _LEADS:
+        return None
     words = [word for part in parts if part.op == "text" for word in _WORD.findall(part.name)]
     if len(mathematics) != 1 or any(word in _QUALIFIERS for word in words) or len(words) > 12:
         return None
@@ -66,8 +79,7 @@ def ignorable(parts: Sequence[Node]) -> Node | None:
 
 
 def unconditioned(gold: Node, answer: Node) -> tuple[Node, Node]:
-    """Without "for all x" on either side, and without "k in Z" where the other side says nothing about its letters."""
-    gold, answer = _without_for_all(gold), _without_for_all(answer)
+    """Without "k in Z" on one side where the other side says nothing about its letters."""
     ours, theirs = _membership(gold), _membership(answer)
     if ours and not theirs:
         gold = ours
@@ -76,13 +88,22 @@ def unconditioned(gold: Node, answer: Node) -> tuple[Node, Node]:
     return gold, answer
 
 
-def _without_for_all(node: Node) -> Node:
-    if node.op != "phrase" or len(node.parts) != 3 or node.parts[1].name not in _FOR_ALL:
+def without_for_all(node: Node) -> Node:
+    """An answer without a closing "for all x", "for all x in R" or "in R": where a letter of it may be any number."""
+    if node.op == "rel" and len(node.parts) > 2 and node.name.endswith(" in") and node.parts[-1].op == "domain":
+        return node._replace(parts=node.parts[:-1], name=node.name.removesuffix(" in"))
+    if node.op == "list" and len(node.parts) == 2 and node.parts[1].op == "phrase":
+        first, last = node.parts
+        return first if len(last.parts) == 2 and _is_for_all(last.parts[0], last.parts[1], first) else node
+    if node.op != "phrase" or len(node.parts) != 3:
         return node
-    first, _, last = node.parts
-    return (
-        first if last.op == "sym" or (last.op == "rel" and last.name == "in" and last.parts[1].op == "domain") else node
-    )
+    first, words, last = node.parts
+    return first if _is_for_all(words, last, first) else node
+
+
+def _is_for_all(words: Node, last: Node, first: Node) -> bool:
+    letter = last.parts[0] if last.op == "rel" and last.name == "in" and last.parts[1].op == "domain" else last
+    return words.name in _FOR_ALL and letter.op == "sym" and letter.name in names(first)
 
 
 def _membership(node: Node) -> Node | None:

@@ -1,0 +1,147 @@
+"""Third-party scorers in a sandbox of their own: started once, asked by name, only plain data crosses.
+
+The grading process never imports them. `scoring_guest` has what happens inside.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rlvr_bench.errors import UnknownName, VerifierError
+from rlvr_bench.verifiers import safe_eval, scoring_guest
+from rlvr_bench.verifiers.bubblewrap import package_folders
+from rlvr_bench.verifiers.sandbox import SampleFailure, Sandbox, SandboxLimits
+from rlvr_bench.verifiers.seccomp import scorer_filter
+
+__all__ = ["Scored", "open_scorers"]
+
+_START_S = 60.0
+_SPARE_S = 5.0  # beyond what the guest itself allows an answer
+_LIMITS = SandboxLimits(cpu_s=60.0)  # of the sandbox as a whole; an answer's own limit comes with its request
+# Huge pages for the heap halve what a fork of the loaded packages costs; glibc reads their size from the folder.
+_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONMALLOC": "malloc"}
+_HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"
+_FAILURES = {"timeout": "timeout", "memory": "memory"}
+
+
+class Scored(msgspec.Struct, frozen=True, kw_only=True):
+    """``score``, and whether the text asked for more than arithmetic (``refused``); or why there is none (``failed``)."""
+
+    score: float = 0.0
+    refused: bool = False
+    failed: str | None = None
+
+
+class Scorers:
+    """The sandbox with reasoning-gym's scorers; started when first needed, and again after it was lost.
+
+    ``guard``: the source of what stands in for ``eval`` there.
+    """
+
+    def __init__(self, *, allow_unsafe: bool, guard: Path = Path(safe_eval.__file__)) -> None:
+        self._allow_unsafe, self._guard = allow_unsafe, guard
+        self._sandbox: Sandbox | None = None
+        self._number = 0
+
+    def close(self) -> None:
+        """End the sandbox and everything in it."""
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            sandbox.__exit__(None, None, None)
+
+    def start(self) -> None:
+        """Raises VerifierError where there is no sandbox, or no reasoning-gym."""
+        if self._sandbox is not None and self._sandbox.alive:
+            return
+        self.close()
+        folders = _package_folders()
+        spoken = {
+            "path": folders,
+            "safe_eval": self._guard.read_text(encoding="utf-8"),
+            "filter": base64.b64encode(scorer_filter() or b"").decode(),
+        }
+        sandbox = Sandbox(
+            _LIMITS,
+            allow_unsafe=self._allow_unsafe,
+            program=Path(scoring_guest.__file__).read_text(encoding="utf-8"),
+            spoken=spoken,
+            environment=_ENVIRONMENT,
+            readable=[*folders, _HUGE_PAGES],
+            purpose="run third-party scorers on model output",
+        )
+        self._sandbox = sandbox.__enter__()
+        try:
+            reply = self._ask({"op": "hello"}, None, _START_S)
+        except SampleFailure as failure:
+            self.close()
+            raise VerifierError(f"the sandbox for scorers does not start ({failure})") from failure
+        if "missing" in reply:
+            self.close()
+            raise VerifierError(
+                f"the verifier 'reasoning_gym' needs the package: pip install reasoning-gym ({reply['missing']})"
+            )
+
+    def score(self, dataset: str, answer: str, entry: dict[str, Any], cpu_s: float) -> Scored:
+        """The data set's score of an answer to ``entry``, within ``cpu_s`` of CPU time.
+
+        Raises VerifierError as `start` does, UnknownName for a data set that does not exist.
+        """
+        self.start()
+        try:
+            reply = self._ask(
+                {"op": "score", "dataset": dataset, "cpu_s": cpu_s},
+                {"answer": answer, "entry": entry},
+                4 * cpu_s + 1 + _SPARE_S,
+            )
+        except BaseException as error:
+            self.close()  # its pipe may be in the middle of a frame
+            if isinstance(error, SampleFailure):
+                return Scored(failed=_FAILURES.get(error.kind, "crash"))
+            raise
+        if reply.get("lost"):
+            self.close()
+        if "unknown" in reply:
+            raise UnknownName("reasoning-gym data set", dataset, reply["unknown"])
+        if "failed" in reply:
+            return Scored(failed=str(reply["failed"]))
+        return Scored(score=float(reply["score"]), refused=bool(reply["refused"]))
+
+    def _ask(self, message: dict[str, Any], attached: Any, wall_s: float) -> dict[str, Any]:
+        assert self._sandbox is not None
+        self._number += 1
+        reply = self._sandbox.request({**message, "number": self._number}, wall_s, attached=attached, fresh=True)
+        if reply.get("number") != self._number:
+            raise SampleFailure("protocol")
+        return reply
+
+
+def _package_folders() -> list[str]:
+    """Where packages are installed, and where reasoning-gym is if that is elsewhere (a user's own folder, PYTHONPATH)."""
+    found = importlib.util.find_spec("reasoning_gym")
+    elsewhere = [str(Path(found.origin).resolve().parents[1])] if found and found.origin else []
+    return list(dict.fromkeys([*package_folders(), *elsewhere]))
+
+
+_open: dict[tuple[int, bool], Scorers] = {}
+
+
+def open_scorers(*, allow_unsafe: bool) -> Scorers:
+    """The scorers of this process: a forked worker has its own. They end with the process."""
+    key = (os.getpid(), allow_unsafe)
+    if key not in _open:
+        _open[key] = Scorers(allow_unsafe=allow_unsafe)
+    return _open[key]
+
+
+@atexit.register
+def _close_all() -> None:
+    for (pid, _), scorers in _open.items():
+        if pid == os.getpid():
+            scorers.close()
