@@ -18,7 +18,8 @@ __all__ = ["Run", "find_runs", "is_same_number"]
 _NUMBER = r"(?:\d{1,3}(?:(?:,|\{,\}|\\,)\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])?|\.\d+"
 _TOKEN = re.compile(
     r"(?P<prose>(?:(?!(?:sin|cos|tan|log|ln|sqrt|pi)\s)[A-Za-zÀ-ÿ]{2,}(?:['’][a-z]+)?,?\s+)+)"  # words, several at once
-    rf"|(?P<space>\s+)|(?P<formula>{FORMULA})|(?P<label>\d+(?:st|nd|rd|th)\b|\d+-[A-Za-z]{{2,}}|(?:[A-Za-z]{{2,}}-?|[A-Z])\d+(?![\d.]*\s?[/^*=]))"
+    rf"|(?P<space>\s+)|(?P<formula>{FORMULA})|(?P<label>\d+(?:st|nd|rd|th)\b|\d+-[A-Za-z]{{2,}}|(?:[A-Za-z]{{2,}}-?|"
+    rf"[A-Z])\d+(?![\d.]*\s?[/^*=]))"
     rf"|(?P<number>(?:[$€£¥₹]\s?)?(?:\d+(?::\d+)+|{_NUMBER})(?:\s?\\?%)?)"
     r"|(?P<command>\\(?:begin|end)\{[a-z]*\*?\}(?:\{[lcr|]*\})?|\\text\w*\s?\{[^{}]*\}|\\[A-Za-z]+|√|∞|π|∅|°)"
     r"|(?P<word>(?:sin|cos|tan|log|ln|sqrt|pi)(?=\s?[(\d{])|[A-Za-zÀ-ÿ]{2,}(?:['’][a-z]+)?)|(?P<letter>[A-Za-z])"
@@ -48,15 +49,22 @@ _NUMBER_ALONE = re.compile(r"[\d,]+(?:\.\d+)?")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*%?")
 _FORMULA = re.compile(FORMULA)
 _RATIO = re.compile(r"(?i)\b(?:ratio|odds)\b")
+_MONTH = re.compile(
+    r"\b(January|February|March|April|May|June|July|August|September|October|November|December|(?:Jan|Feb|Mar|Apr|Jun|"
+    r"Jul|Aug|Sept?|"
+    r"Oct|Nov|Dec)\.?)\s\Z"
+)
 _PROPER = re.compile(r"(\d+)/(\d+)")
 _WHOLE = re.compile(r"\d+")
 _AND = re.compile(r"\s+and\s+")
 _LARGE_UNIT = re.compile(
-    r"\s(hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|years?|weeks?|days?|months?|meters?|metres?|kilometers?|dollars?|degrees?)"
+    r"\s(hours?|hrs?|minutes?|mins?|feet|foot|ft|pounds?|lbs?|years?|weeks?|days?|months?|meters?|metres?|kilometers?|"
+    r"dollars?|degrees?)"
     r",?\s(?:and\s)?"
 )
 _SMALL_UNIT = re.compile(
-    r"\s(?:minutes?|mins?|seconds?|secs?|inch(?:es)?|ounces?|oz|months?|weeks?|days?|hours?|centimeters?|cm|millimeters?|meters?|cents)\b"
+    r"\s(?:minutes?|mins?|seconds?|secs?|inch(?:es)?|ounces?|oz|months?|weeks?|days?|hours?|centimeters?|cm|millimeters?|"
+    r"meters?|cents)\b"
 )
 _RANK = re.compile(r"(?<![\w-])(\d+(?:st|nd|rd|th))(?:\splace)?\W*\Z")
 _VERB = re.compile(r"\s(?:is|are|was|were|has|have|does|divides|equals)\b")
@@ -112,7 +120,9 @@ class _Scanner:
             return
         length = len(raw)
         if _DIGITS.fullmatch(raw) and not _MINUS.search(self.sentence, max(0, start - 12), start):
-            self.found.append(_plain_run(start, raw))  # most runs are plain numbers
+            month = _MONTH.search(self.sentence, max(0, start - 11), start)
+            date = _plain_run(month.start(), f"{month[1]} {raw}") if month else None
+            self.found.append(date or _plain_run(start, raw))
             return
         raw = f"-{raw[1:]}" if dash else raw
         raw = f"-{raw}" if raw[0].isdigit() and _MINUS.search(self.sentence, max(0, start - 12), start) else raw
