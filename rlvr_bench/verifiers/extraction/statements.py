@@ -142,8 +142,22 @@ def _named(flat: Flat) -> str | None:
     return None if name and find_runs(said[-1].text, flat.formulas) else name
 
 
+_NEXT_QUESTION = re.compile(r"\n[ \t]*[#*]*[ \t]*(?:Question|Problem|Q|Exercise|Human|User)[ \t]*\d*[ \t]*[:：.]")
+
+
+def _own_part(text: str) -> str:
+    """A text up to the next question that a base model asks itself, where it has stated an answer before."""
+    found = _NEXT_QUESTION.search(text)
+    if found is None:
+        return text
+    before = text[: found.start()]
+    flat = flatten(before[-_READ:])
+    return before if any(stated_at(flat, mark) for mark in find_marks(flat.text)) else text
+
+
 def conclude(text: str) -> tuple[str | None, int]:
     """(answer, how many different answers are stated) of a text without boxes."""
+    text = _own_part(text)
     flat = flatten(text[-_READ:])
     whole = _whole_reply(text, flat) if len(text) <= 400 and not flat.open else None
     if whole:
