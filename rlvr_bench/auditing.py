@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 
 from rlvr_bench.errors import BadArgument, RunError, VerifierError
+from rlvr_bench.received import decode
 from rlvr_bench.stats.intervals import normal_quantile, score_interval
-from rlvr_bench.store.places import write_atomically
+from rlvr_bench.store.places import read_whole, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts, current_grading
 from rlvr_bench.verifiers import open_verifier
@@ -113,7 +114,7 @@ def read_audit(run: Run) -> Audit | None:
     if grading is None or not file.exists():
         return None
     try:
-        audit = msgspec.json.decode(file.read_bytes(), type=Audit)
+        audit = decode(read_whole(file), Audit)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RunError(f"{file}: damaged ({error}). Run the audit again.") from error
     return audit if (audit.verdicts, audit.graded) == (grading.folder, grading.rollouts) else None

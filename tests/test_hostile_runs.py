@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,12 @@ import pytest
 
 from rlvr_bench import pipeline
 from rlvr_bench.cli.terminal import Terminal, plain, styled, write_json
-from rlvr_bench.errors import RunError, RunLocked
+from rlvr_bench.errors import ModelError, RunError, RunLocked, StorageError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions
+from rlvr_bench.pipeline.run_models import named_model
+from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
+from rlvr_bench.store.places import write_atomically
 from tests.conftest import run_verb
 
 ONE = GradeOptions(workers=1)
@@ -220,3 +225,188 @@ def test_an_error_is_one_line_with_its_escapes_shown(tmp_path: Path, capsys: pyt
     assert "a\\nb\\x1b[31m" in err
     with pytest.raises(RunError):
         pipeline.score(tmp_path / "nowhere")
+
+
+# ------------------------------------------------------------------------------------------------ links, pipes, odd files
+VERBS = (
+    ("score",),
+    ("grade", "--workers", "1"),
+    ("grade", "--audit", "4", "--workers", "1"),
+    ("select", "--out", "/dev/null"),
+    ("compare",),
+    ("report", "--html", "/dev/null"),
+    ("rescore", "--model", "zoo:base"),
+    ("intervene",),
+)
+
+
+def refusals(run: Path, capsys: pytest.CaptureFixture[str], verbs: tuple[tuple[str, ...], ...] = VERBS) -> list[str]:
+    """What each verb says of a run, one line each, when it refuses it."""
+    found = []
+    for verb, *more in verbs:
+        capsys.readouterr()
+        status = run_verb(verb, str(run), *more)
+        err = capsys.readouterr().err.strip()
+        assert status in (None, 0, 2), verb
+        assert "Traceback" not in err
+        if status == 2:
+            found.append(err.splitlines()[-1])
+    return found
+
+
+def test_a_lock_that_is_a_link_leaves_the_file_it_leads_to(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    diary = run.parent / "diary"
+    diary.write_text("mine")
+    (run / "lock").unlink(missing_ok=True)
+    (run / "lock").symlink_to(diary)
+    assert "no regular file, so not a lock" in refusals(run, capsys, VERBS[1:2])[0]
+    assert diary.read_text() == "mine"
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, os.mkdir])
+def test_a_lock_that_is_no_file_is_refused(
+    run: Path, capsys: pytest.CaptureFixture[str], made: Callable[[Path], None]
+) -> None:
+    (run / "lock").unlink(missing_ok=True)
+    made(run / "lock")
+    (told,) = refusals(run, capsys, VERBS[1:2])
+    assert "lock" in told or "directory" in told
+
+
+@pytest.mark.parametrize("name", ["rollouts", "verdicts", "verdicts/*", "rollouts/set-aside", "verdicts/*/set-aside"])
+def test_nothing_is_written_or_moved_where_a_link_leads(
+    run: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    outside = run.parent / "outside"
+    if name.endswith("set-aside"):
+        outside.mkdir()
+        (parent,) = run.glob(name.rpartition("/")[0])
+        (damaged,) = parent.glob("*.parquet")
+        damaged.write_bytes(b"damaged")
+        link = parent / "set-aside"
+    else:
+        (link,) = run.glob(name)
+        shutil.move(link, outside)
+    (outside / "000007-0123456789abcdef.parquet").write_bytes(b"mine")
+    link.symlink_to(outside)
+    before = {file: file.stat().st_mtime_ns for file in outside.rglob("*")}
+    told = refusals(run, capsys)
+    assert {file: file.stat().st_mtime_ns for file in outside.rglob("*")} == before
+    again = pipeline_again(run)
+    assert run_verb(*again) == 2
+    assert {file: file.stat().st_mtime_ns for file in outside.rglob("*")} == before
+    assert any("a link, which can lead out of the run" in line for line in [*told, capsys.readouterr().err])
+
+
+def pipeline_again(run: Path) -> tuple[str, ...]:
+    """The command that would top this run up."""
+    target = run.parent.parent / "fake-0.5" / "double_countdown"
+    target.parent.mkdir()
+    run.rename(target)
+    asked = ("-n", "8", "--limit", "4", "--workers", "1", "--out", str(run.parent.parent))
+    return ("evaluate", "--model", "fake:0.5", "--task", "double_countdown", *asked)
+
+
+def test_a_temporary_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "diary").write_text("mine")
+    (tmp_path / f".scorecard.json.{os.getpid()}.tmp").symlink_to(tmp_path / "diary")
+    with pytest.raises(StorageError):
+        write_atomically(tmp_path / "scorecard.json", b"{}")
+    assert (tmp_path / "diary").read_text() == "mine"
+
+
+def test_a_run_reached_through_a_link_is_read_and_graded(run: Path) -> None:
+    link = run.parent / "link"
+    link.symlink_to(run)
+    assert pipeline.grade(link, ONE)[0].rollouts == 16
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+@pytest.mark.parametrize("name", ["manifest.json", "problems.jsonl", "grading.json", "audit.json", "judging.json"])
+def test_only_regular_files_are_read(run: Path, capsys: pytest.CaptureFixture[str], name: str, kind: str) -> None:
+    (run / name).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        if kind == "pipe":
+            os.mkfifo(run / name)
+        elif kind == "device":
+            (run / name).symlink_to("/dev/zero")
+        else:
+            listener.bind(os.path.relpath(run / name))
+        told = refusals(run, capsys, VERBS[:1] if name in ("audit.json", "judging.json") else VERBS)
+    assert any(str(run / name) in line for line in told)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "problems.jsonl", "grading.json", "audit.json", "judging.json"])
+def test_json_nested_deeply_is_one_line(run: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    deep = "[" * 50_000 + "]" * 50_000
+    old = json.loads((run / name).read_text()) if name in ("manifest.json", "grading.json") else {}
+    (run / name).write_text(json.dumps({**old, "asked": 0, "options": 0}).replace(": 0", f": {deep}"))
+    told = refusals(run, capsys)
+    assert any(str(run / name) in line for line in told)
+
+
+@pytest.mark.parametrize("name", ["x\0y", "x\ny", "", "x" * 300, "..", "a/b"])
+def test_a_folder_of_verdicts_has_a_plain_name(run: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    grading = json.loads((run / "grading.json").read_text())
+    for field in ("folder", "verifier"):
+        (run / "grading.json").write_text(json.dumps({**grading, field: name}))
+        assert "no plain folder name" in refusals(run, capsys, VERBS[:1])[0]
+
+
+@pytest.mark.parametrize("kind", ["rollouts", "verdicts/*"])
+def test_a_shard_without_rows_is_one_line(run: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    (folder,) = run.glob(kind)
+    reshard(folder, lambda table: table.slice(0, 0))
+    assert refusals(run, capsys)[0].startswith(f"rlvr-bench: {run}")
+
+
+# ------------------------------------------------------------------------------------------------ the model that is named
+def test_no_address_of_a_manifest_is_opened(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    changed = {"token_stats": "full", "engine": "endpoint", "weights": "endpoint:x"}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        (run / "manifest.json").write_text(json.dumps({**manifest, **changed, "model": address}))
+        refusals(run, capsys)
+        with pytest.raises(ModelError, match="which server is asked"):
+            named_model(open_run(run))
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"pytorch_model.bin": ""}, "a pickle can run code"),
+        ({"model.safetensors": "", "pytorch_model.bin": ""}, "a pickle can run code"),
+        ({}, "no safetensors"),
+        ({"model.safetensors": "", "tokenizer_config.json": '{"auto\\u005fmap": {}}'}, "code of its own"),
+        ({"model.safetensors": "", "config.json": '{"_attn_implementation": "a/kernel"}'}, "code of its own"),
+        ({"model.safetensors": "", "adapter_config.json": "{}"}, "names another model"),
+        ({"model.safetensors": "", "training_args.bin": ""}, None),
+    ],
+)
+def test_of_a_checkpoint_that_a_manifest_names_only_plain_weights_are_loaded(
+    run: Path, tmp_path: Path, files: dict[str, str], why: str | None
+) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for name, content in {"config.json": "{}", **files}.items():
+        (folder / name).write_text(content)
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "model": str(folder)}))
+    if why is None:
+        assert named_model(open_run(run)) == str(folder)
+        return
+    with pytest.raises(ModelError, match=why):
+        named_model(open_run(run))
+
+
+def test_a_hub_id_of_a_manifest_is_not_downloaded(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    for name in ("owner/name", "fakeowner/name", "name"):
+        (run / "manifest.json").write_text(json.dumps({**manifest, "model": name}))
+        for cached in (False, True):
+            with pytest.raises(ModelError, match="nothing is downloaded"):
+                named_model(open_run(run), cached=cached)

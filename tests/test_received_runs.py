@@ -7,12 +7,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rlvr_bench import pipeline
+from rlvr_bench.datasets import content_digest
 from rlvr_bench.errors import RlvrBenchError, RunError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions
+from rlvr_bench.records import Problem
 from rlvr_bench.store import open_run
+from rlvr_bench.verifiers.sandbox import sandbox_problem
 from tests.conftest import require, run_verb
 
 ONE = GradeOptions(workers=1)
@@ -239,3 +243,48 @@ def test_an_imported_runs_problems_are_checked_too(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace('"id":"a"', '"id":"c"'))
     with pytest.raises(RunError, match="not the problems"):
         run.problems()
+
+
+# ------------------------------------------------------------------------------------------------ parameters of a task
+@pytest.mark.parametrize("parameters", ["size=3,symbols=[{code}]", "size=300000000"])
+def test_parameters_that_a_manifest_names_are_not_handed_to_a_generator(
+    tmp_path: Path, parameters: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    require("reasoning_gym", "reasoning-gym")
+    if without := sandbox_problem():
+        pytest.skip(without)
+    import reasoning_gym.factory
+
+    run, canary = draw(tmp_path / "runs", "reasoning_gym:simple_integration,size=3"), tmp_path / "canary"
+    shutil.rmtree(run / "verdicts")
+    (run / "grading.json").unlink()
+    code = json.dumps(f"__import__('os').system('touch {canary}')")
+    task = f"reasoning_gym:simple_integration,{parameters.format(code=code)}"
+    rewrite(run, task=task, task_file=task)
+
+    def refuse(*args: object, **more: object) -> None:
+        raise AssertionError("generated or scored in this process")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reasoning_gym.factory, "create_dataset", refuse)
+        patched.setattr(reasoning_gym.factory, "get_score_answer_fn", refuse)
+        with caplog.at_level("INFO"):
+            assert pipeline.grade(run, ONE)[0].rollouts == 12
+        assert "were not generated again" in caplog.text
+        with pytest.raises(RunError, match="without a sandbox.*type --task '?reasoning_gym:simple_integration"):
+            pipeline.grade(run, GradeOptions(workers=1, allow_unsafe_code=True))
+        every_verb(run, tmp_path)
+    assert not canary.exists()
+
+
+def test_a_task_with_parameters_that_is_typed_is_generated_and_compared(tmp_path: Path) -> None:
+    require("reasoning_gym", "reasoning-gym")
+    task = "reasoning_gym:chain_sum,size=3"
+    run = draw(tmp_path / "runs", task)
+    assert pipeline.grade(run, ONE, task=task)[0].rollouts == 12
+    text = (run / "problems.jsonl").read_text().replace('"answer":"', '"answer":"1')
+    (run / "problems.jsonl").write_text(text)
+    problems = [msgspec.json.decode(line, type=Problem) for line in text.splitlines()]
+    rewrite(run, problems_file_sha256=None, problems_sha256=content_digest(problems))
+    with pytest.raises(RunError, match="its problems are not those of the task"):
+        pipeline.grade(run, ONE, task=task)

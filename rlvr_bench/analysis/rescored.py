@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rlvr_bench.errors import RunError
+from rlvr_bench.received import decode
 from rlvr_bench.samplers.scoring import Scored
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.store import Run, Session, run_folder
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.places import write_atomically
+from rlvr_bench.store.places import inside, read_whole, write_atomically
 from rlvr_bench.store.shards import ShardFolder
 
 __all__ = ["SCORE_SCHEMA", "Rescored", "ScoredTokens", "ScoringManifest", "StoredRollout", "stored_rollouts"]
@@ -125,8 +126,8 @@ class Rescored:
     def __init__(self, run: Run, model: str, divergence: str) -> None:
         name = run_folder(Path(), model, "task").parent.name  # the folder that a run of this model gets
         self.run = run
-        self.path = run.path / "rescored" / (name if divergence == "sampled" else f"{name}-exact")
-        self.shards = ShardFolder(self.path / "scores", SCORE_SCHEMA)
+        self.path = inside(run.path, "rescored", name if divergence == "sampled" else f"{name}-exact")
+        self.shards = ShardFolder(inside(self.path, "scores"), SCORE_SCHEMA)
         self._problems = {problem.id: number for number, problem in enumerate(run.problems())}
 
     def agree(self, wanted: ScoringManifest) -> ScoringManifest:
@@ -135,7 +136,7 @@ class Rescored:
         manifest = wanted
         if file.is_file():
             try:
-                old = msgspec.json.decode(file.read_bytes(), type=ScoringManifest)
+                old = decode(read_whole(file), ScoringManifest)
             except (msgspec.DecodeError, msgspec.ValidationError) as error:
                 raise RunError(f"{file}: not a manifest of a rescoring ({error}). Remove {self.path}.") from error
             if differing := old.differing(wanted):

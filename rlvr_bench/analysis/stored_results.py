@@ -9,7 +9,9 @@ import msgspec
 
 from rlvr_bench.analysis.intervention_results import INTERVENTIONS_SCHEMA, Interventions
 from rlvr_bench.analysis.shift_results import RESCORE_SCHEMA, Rescoring
-from rlvr_bench.errors import RunError
+from rlvr_bench.errors import RunError, StorageError
+from rlvr_bench.received import decode
+from rlvr_bench.store.places import read_whole
 
 __all__ = ["read_interventions", "read_rescorings"]
 
@@ -44,10 +46,10 @@ def read_interventions(run: Path) -> dict[str, Interventions]:
 
 def _read(file: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except OSError as error:
-        raise RunError(f"{file}: {error.strerror or error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is one
+        return decode(read_whole(file), kind)
+    except StorageError as error:
+        raise RunError(str(error)) from error
+    except msgspec.DecodeError as error:  # a ValidationError is one
         raise RunError(f"{file}: damaged ({error}). Delete it and run the same command again.") from error
 
 

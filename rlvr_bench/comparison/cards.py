@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.errors import RunError
+from rlvr_bench.received import decode, read_regular
 from rlvr_bench.records import Scorecard, StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorers.solve_rate import pass_under_rule
@@ -93,7 +94,8 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
     path = as_path(path)
     file = path / "scorecard.json" if path.is_dir() else path
     try:
-        card = msgspec.json.decode(file.read_bytes(), type=Scorecard)
+        is_received = file != path and not hasattr(file, "fs")  # what the user names may be a pipe
+        card = decode(read_regular(file) if is_received else file.read_bytes(), Scorecard)
     except FileNotFoundError:
         mend = f"Run `rlvr-bench score {path}` first." if path.is_dir() else "Name a run folder or a scorecard.json."
         raise RunError(f"{file}: no scorecard. {mend}") from None

@@ -162,9 +162,10 @@ def grade(
     """
     opened = open_run(run)
     check_responses(opened)
-    loaded = grading_task(opened, task, data_dir)
+    options = options or GradeOptions()
+    loaded = grading_task(opened, task, data_dir, sandboxed=not options.allow_unsafe_code)
     check_gradable(opened, loaded)
-    return _grade(opened, loaded.task, loaded.file, options or GradeOptions(), progress or Silent())
+    return _grade(opened, loaded.task, loaded.file, options, progress or Silent())
 
 
 def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Progress) -> tuple[Grading, list[Flip]]:

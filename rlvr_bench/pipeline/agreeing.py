@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from rlvr_bench.errors import RunError, RunMismatch
+from rlvr_bench.errors import RunError, RunMismatch, StorageError
 from rlvr_bench.grading import Grader
 from rlvr_bench.pipeline import models
 from rlvr_bench.pipeline.drawing import Plan
@@ -16,12 +16,13 @@ from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.pipeline.resolve import make_manifest
 from rlvr_bench.pipeline.tool_runs import reading_statements
 from rlvr_bench.prompts import PromptTemplate
+from rlvr_bench.received import decode
 from rlvr_bench.records import EngineInfo, SamplingParameters, Scorecard
 from rlvr_bench.samplers.model_files import stored_template, weights_digest
 from rlvr_bench.scorers.scorecard import how_scored
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.places import files_in, is_remote, read_if_there
+from rlvr_bench.store.places import files_in, is_remote, read_if_there, read_whole
 from rlvr_bench.store.problem_files import encode_problems
 from rlvr_bench.store.run import Run, spans_missing
 from rlvr_bench.store.verdicts import Verdicts, current_grading
@@ -77,9 +78,9 @@ def standing_scorecard(run: Run, verifier: Verifier) -> Scorecard | None:
     if any(other.exists() and other.stat().st_mtime_ns > file.stat().st_mtime_ns for other in read):
         return None
     try:
-        card = msgspec.json.decode(file.read_bytes(), type=Scorecard)
+        card = decode(read_whole(file), Scorecard)
         outcomes = read_outcomes(run)
-    except (msgspec.DecodeError, RunError):  # damaged, or rollouts without a verdict
+    except (msgspec.DecodeError, RunError, StorageError):  # damaged, or rollouts without a verdict
         return None
     stated = msgspec.json.decode(msgspec.json.encode(run.manifest)) | {"scored": how_scored(None)}
     stated["grading"] = msgspec.json.decode(msgspec.json.encode(grading))

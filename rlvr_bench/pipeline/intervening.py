@@ -34,17 +34,19 @@ from rlvr_bench.analysis.interventions import (
 )
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RunError
 from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, begun, continued
-from rlvr_bench.pipeline.models import open_model
+from rlvr_bench.pipeline.models import is_fake, open_model
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
 from rlvr_bench.pipeline.progress import with_progress
+from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import grading_task
 from rlvr_bench.prompts import open_prompt
+from rlvr_bench.received import decode
 from rlvr_bench.records import Prompt, SamplingParameters
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.places import read_whole, write_atomically
+from rlvr_bench.store.places import inside, read_whole, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.verifiers.deciding import Decider, require_golds
@@ -105,9 +107,10 @@ def intervene(
     options, grading = options or InterveneOptions(), grading or GradeOptions()
     opened = open_run(run)
     read_sources(opened, 1)  # says what is missing before a model is loaded
+    model = options.model or _own_model(opened)
     loaded = grading_task(opened, options.task, options.data_dir)
     _check_arguments(opened, options)
-    sampler = open_model(options.model or opened.manifest.model, loaded, _sample_options(opened, options))
+    sampler = open_model(model, loaded, _sample_options(opened, options))
     try:
         return intervene_with(sampler, opened, loaded.open_verifier(), options, grading, progress or Silent())
     finally:
@@ -133,7 +136,7 @@ def intervene_with(
     )
     sources = read_sources(run, options.rollouts)
     design = _design(run, options, able, digest(sources), verifier)
-    folder = run.path / "interventions" / options.folder
+    folder = inside(run.path, "interventions", options.folder)
     with lock_folder(folder):
         _agree(folder, design)
         prompts = _prompts(run)
@@ -145,7 +148,7 @@ def intervene_with(
             )
             stored.write(_with_alternatives(chosen, able, prompts, options))
         sites = stored.read()
-        draws = ShardFolder(folder / "draws", CONTINUATIONS)
+        draws = ShardFolder(inside(folder, "draws"), CONTINUATIONS)
         draws.set_aside_damaged()
         golds = require_golds(verifier, run.problems())
         decider = Decider(
@@ -156,6 +159,15 @@ def intervene_with(
         result = _result(run, design, sites, draws)
         write_atomically(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     return result
+
+
+def _own_model(run: Run) -> str:
+    if is_fake(run.manifest.model, SampleOptions()):
+        return run.manifest.model
+    try:
+        return named_model(run)
+    except ModelError as error:
+        raise ModelError(f"{error}. Say where the run's checkpoint lies with --model") from error
 
 
 def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
@@ -221,7 +233,7 @@ def _agree(folder: Path, design: InterventionDesign) -> None:
         write_atomically(file, msgspec.json.format(msgspec.json.encode(design), indent=2))
         return
     try:
-        before = msgspec.json.decode(file.read_bytes(), type=InterventionDesign)
+        before = decode(read_whole(file), InterventionDesign)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RunError(f"{file}: damaged ({error}). Choose another --name.") from error
     old, new = (msgspec.to_builtins(each) for each in (before, design))

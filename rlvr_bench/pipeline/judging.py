@@ -23,13 +23,14 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent, check
 from rlvr_bench.pipeline.progress import with_progress
+from rlvr_bench.received import decode
 from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters, Scorecard
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.scorers.cot import cot_pass_at_k
 from rlvr_bench.store import open_run
-from rlvr_bench.store.places import write_atomically
+from rlvr_bench.store.places import inside, read_whole, write_atomically
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading, status_columns
@@ -180,7 +181,7 @@ class _Judgements:
         identity = json.dumps([judge, version, dict(options)], sort_keys=True)
         self.run, self.judge, self.version, self.options = run, judge, version, dict(options)
         self.folder = f"judge-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-        self._shards = ShardFolder(run.path / "judgements" / self.folder, _SCHEMA)
+        self._shards = ShardFolder(inside(run.path, "judgements", self.folder), _SCHEMA)
         self._shards.set_aside_damaged()
         self._votes = _read_votes(self._shards)
         self._correct = _correct(run)
@@ -250,7 +251,7 @@ def _correct(run: Run) -> dict[tuple[str, int], int]:
         raise RunError(f"{run.path}: not graded yet. Run `rlvr-bench grade {run.path}` first.")
     found = {}
     for names, indices, hashes, status in status_columns(
-        ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA)
+        ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA)
     ):
         right = status == 0
         found.update(
@@ -271,11 +272,11 @@ def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequ
     if not file.exists():
         return scorecard
     try:
-        judging = msgspec.json.decode(file.read_bytes(), type=Judging)
+        judging = decode(read_whole(file), Judging)
         check_folder_name(judging.folder)
     except (msgspec.DecodeError, ValueError) as error:
         raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench judge {run.path}` again.") from error
-    votes = _read_votes(ShardFolder(run.path / "judgements" / judging.folder, _SCHEMA))
+    votes = _read_votes(ShardFolder(inside(run.path, "judgements", judging.folder), _SCHEMA))
     correct = _correct(run)
     names = [outcomes.problem_ids[place] for place in outcomes.problem.tolist()]
     judged = np.full(len(names), "", dtype=object)

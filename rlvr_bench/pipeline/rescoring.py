@@ -30,6 +30,7 @@ from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.models import is_endpoint, resolve_model
 from rlvr_bench.pipeline.options import Progress, Silent, check
 from rlvr_bench.pipeline.progress import with_progress
+from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import kept_facts
 from rlvr_bench.records import Estimate
 from rlvr_bench.samplers import SamplerOptions, resolve_engine
@@ -115,8 +116,8 @@ def _own_model(run: Run, *, needed: bool) -> str | None:
     """Folder or id of the checkpoint that drew the run, None where it is not here; it must be here, unchanged, if needed."""
     name = run.manifest.model
     try:
-        own = resolve_model(name)
-        if needed and weights_digest(own) != run.manifest.weights:
+        own = named_model(run, cached=True)
+        if needed and weights_digest(resolve_model(name)) != run.manifest.weights:
             raise BadArgument("--exact-kl", name, f"the weights of that model are no longer those that drew {run.path}")
     except RlvrBenchError:
         if needed:

@@ -6,6 +6,8 @@ runs their tests sees them.
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +22,9 @@ __all__ = ["facts_of", "grading_task", "kept_facts"]
 
 # Verifiers that run code which the problems hold, or hand it to a scorer that is not ours.
 _RUNS_PROBLEMS = frozenset(("code", "reasoning_gym"))
+_LONGEST = 1000  # characters of a task's name
+
+logger = logging.getLogger(__name__)
 
 
 def facts_of(task: Task) -> TaskFacts:
@@ -38,11 +43,14 @@ def kept_facts(run: Run) -> TaskFacts | None:
         return None
 
 
-def grading_task(run: Run, named: str | None = None, data_dir: Path | None = None) -> LoadedTask:
+def grading_task(
+    run: Run, named: str | None = None, data_dir: Path | None = None, *, sandboxed: bool = True
+) -> LoadedTask:
     """The task to grade a run with, holding the run's own problems; ``named`` is what the user typed (``--task``).
 
-    Raises RunError where the run's task is not a shipped one and none is named, where the task is another one, or where the
-    run's problems are not the task's; what reading the task and its data raises.
+    ``sandboxed``: third-party scorers run in a sandbox only. Raises RunError where the run's task is not a shipped one and
+    none is named, where the task is another one, or where the run's problems are not the task's; what reading the task and
+    its data raises.
     """
     name = named or _shipped_name(run)
     if name is None:
@@ -54,7 +62,10 @@ def grading_task(run: Run, named: str | None = None, data_dir: Path | None = Non
     if task.name != run.manifest.task:
         raise RunError(f"{run.path}: drawn with the task {run.manifest.task!r}, not with {task.name!r} ({file})")
     problems = tuple(run.problems())
-    _check_problems(run, problems, task, name, data_dir)
+    if named is None and task.name.partition(":")[2] and task.verifier == "reasoning_gym":
+        _check_recorded(run, problems, task, sandboxed)
+    else:
+        _check_problems(run, problems, task, name, data_dir)
     return LoadedTask(task=task, file=file, problems=problems, digest=run.manifest.problems_sha256)
 
 
@@ -64,7 +75,23 @@ def _shipped_name(run: Run) -> str | None:
     named = (
         manifest.task_file in ("", manifest.task) if manifest.imported is None else manifest.task_file == manifest.task
     )
-    return manifest.task if named and is_shipped(manifest.task) else None
+    known = named and len(manifest.task) <= _LONGEST and is_shipped(manifest.task)
+    return manifest.task if known else None
+
+
+def _check_recorded(run: Run, problems: Sequence[Problem], task: Task, sandboxed: bool) -> None:
+    """The problems must be those that the manifest records. They are not made again: its parameters are anybody's, and
+    a generator may evaluate them. The scorer gets the problems as data, in the sandbox.
+    """
+    manifest = run.manifest
+    if manifest.imported is not None:
+        raise RunError(f"{run.path}: task {task.name!r} judges by tests, which an import does not hold")
+    typed = f"If you trust these parameters, type --task {shlex.quote(manifest.task)}"
+    if not sandboxed:
+        raise RunError(f"{run.path}: without a sandbox, a task whose parameters the run names is not graded. {typed}")
+    if manifest.problems_file_sha256 is None and content_digest(problems) != manifest.problems_sha256:
+        raise RunError(f"{run.path}: its problems are not those of the task that the manifest records. {typed}")
+    logger.info("%s: its problems were not generated again to compare them. %s", run.path, typed)
 
 
 def _check_problems(run: Run, problems: Sequence[Problem], task: Task, name: str, data_dir: Path | None) -> None:

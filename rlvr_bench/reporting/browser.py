@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from rlvr_bench.records import STATUSES
 from rlvr_bench.reporting.shading import split_tokens
+from rlvr_bench.store.places import inside
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
@@ -120,7 +121,7 @@ def _chosen_verdicts(run: Run, wanted: Mapping[str, int], per_status: int) -> di
     grading = current_grading(run)
     if grading is None:
         return {}
-    shards = ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA)
+    shards = ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA)
     ids = pa.array(list(wanted))
     tables = []
     for table in shards.read(["problem_id", "index", "status", "answer", "kind"]):

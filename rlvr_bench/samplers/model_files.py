@@ -16,6 +16,7 @@ from rlvr_bench.errors import BadArgument, ModelError
 from rlvr_bench.records import DrawRequest, Prompt
 
 __all__ = [
+    "cached_folder",
     "check_context",
     "companion_digests",
     "cut_at_stop",
@@ -110,7 +111,13 @@ def stored_template(model: str) -> str | None:
 
 
 def _cached_commit(model: str, revision: str | None) -> str | None:
-    """The commit of a hub model in the local cache: the name of the snapshot folder that holds its config."""
+    """The commit of a hub model in the local cache."""
+    folder = cached_folder(model, revision)
+    return None if folder is None else folder.name
+
+
+def cached_folder(model: str, revision: str | None = None) -> Path | None:
+    """The snapshot of a hub model in the local cache, the folder that holds its config; its name is the commit."""
     try:
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
@@ -120,7 +127,7 @@ def _cached_commit(model: str, revision: str | None) -> str | None:
         found = try_to_load_from_cache(model, "config.json", revision=revision)
     except HFValidationError:
         return None
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _uses_template(tokenizer: Any, chat_template: ChatTemplate) -> bool:

@@ -7,10 +7,12 @@ whether the owner still has it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -21,6 +23,7 @@ from typing import Self
 import msgspec
 
 from rlvr_bench.errors import RunLocked, StorageError
+from rlvr_bench.received import decode
 from rlvr_bench.store.places import create, is_remote, make_folder, read_if_there, remove, write_atomically
 from rlvr_bench.store.storage import reason
 
@@ -69,9 +72,14 @@ class _FileLock(Lock):
     def __init__(self, file: Path, owner: Owner) -> None:
         super().__init__(owner)
         try:
-            self._handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+            self._handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         except OSError as error:
-            raise StorageError(f"cannot write to {file.parent}: {reason(error)}") from error
+            is_ours = error.errno not in (errno.ELOOP, errno.ENXIO)  # a link, a socket
+            where = f"cannot write to {file.parent}: {reason(error)}" if is_ours else _unfit(file)
+            raise StorageError(where) from error
+        if not stat.S_ISREG(os.fstat(self._handle).st_mode):
+            os.close(self._handle)
+            raise StorageError(_unfit(file))
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -162,9 +170,13 @@ def owner_of(path: Path) -> Owner | None:
     """Who holds, or last held, a folder's lock; None where nobody is known. Raises StorageError."""
     content = read_if_there(path / "lock")
     try:
-        return msgspec.json.decode(content or b"", type=Owner)
+        return decode(content or b"", Owner)
     except msgspec.DecodeError:
         return None
+
+
+def _unfit(file: Path) -> str:
+    return f"{file}: no regular file, so not a lock of ours. Remove it and run the same again."
 
 
 def _locked(file: Path) -> RunLocked:

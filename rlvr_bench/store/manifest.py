@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from rlvr_bench.errors import RunError
+from rlvr_bench.received import decode
 from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.store.places import read_if_there
@@ -172,9 +173,9 @@ def read_manifest(file: Path) -> Manifest | None:
     if content is None:
         return None
     try:
-        schema = msgspec.json.decode(content, type=dict).get("schema")
+        schema = decode(content, dict).get("schema")
         if schema != SCHEMA:
             raise RunError(f"{file}: schema {schema!r}, this version of rlvr-bench reads {SCHEMA}")
-        return msgspec.json.decode(content, type=Manifest)
+        return decode(content, Manifest)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RunError(f"{file}: not a run manifest ({error})") from error

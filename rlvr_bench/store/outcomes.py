@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import STATUSES, Outcomes, ProfileSums
 from rlvr_bench.samplers.summary import PROFILE_BINS
+from rlvr_bench.store.places import inside
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
@@ -40,7 +41,7 @@ def read_outcomes(run: Run) -> Outcomes:
     tools = _TOOLS if run.manifest.tools else ()
     place = _Places(run.rollouts, ids)
     rollouts = _rollouts(run.rollouts, place, (*_STATISTICS, *bounds, *tools))
-    shards = ShardFolder(run.path / "verdicts" / grading.folder, VERDICT_SCHEMA, run.largest_index)
+    shards = ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA, run.largest_index)
     verdicts = _verdicts(shards, place, rollouts.pop("text_hash"), run)
     # A wrong verdict of ours always has the answer it is for; another program may give the verdict alone.
     nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())
@@ -66,7 +67,7 @@ class _Places:
     def __init__(self, shards: ShardFolder, ids: pa.Array) -> None:
         self._ids = ids
         parts = [keys[keys >= 0] for keys, _ in self._keys(shards, [])]
-        if not parts:
+        if not any(map(len, parts)):
             raise RunError(f"{shards.path}: nothing in it yet")
         self._sorted = np.concatenate(parts)
         self._sorted.sort()

@@ -14,13 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rlvr_bench.errors import RlvrBenchError, StorageError
+from rlvr_bench.errors import RlvrBenchError, RunError, StorageError
+from rlvr_bench.received import read_regular
 from rlvr_bench.store.storage import Storage, reason
 
 __all__ = [
     "absolute",
     "create",
     "files_in",
+    "inside",
     "is_remote",
     "make_folder",
     "move",
@@ -91,9 +93,18 @@ def read_if_there(file: Path) -> bytes | None:
     """A file's content, None where there is no such file. Raises StorageError."""
     with _failing("read", file):
         try:
-            return bytes(_fs(file).cat_file(_key(file))) if is_remote(file) else file.read_bytes()
+            return bytes(_fs(file).cat_file(_key(file))) if is_remote(file) else read_regular(file)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """A folder below another, none of the names a link: what is written there stays there. Raises RunError."""
+    for name in names:
+        folder = folder / name
+        if not is_remote(folder) and folder.is_symlink():
+            raise RunError(f"{folder}: a link, which can lead out of the run. Put the folder itself there.")
+    return folder
 
 
 def create(file: Path, content: bytes) -> bool:
@@ -155,7 +166,7 @@ def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
         return
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as out:
+        with open(temporary, "wb", opener=_unlinked) as out:
             out.writelines(pieces)
             out.flush()
             os.fsync(out.fileno())
@@ -170,6 +181,10 @@ def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
     finally:
         with suppress(OSError):  # gone after the rename; a read-only file system says so first
             temporary.unlink()
+
+
+def _unlinked(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 @contextmanager

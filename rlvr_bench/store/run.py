@@ -16,7 +16,7 @@ from rlvr_bench.errors import RunError, RunMismatch, StorageError
 from rlvr_bench.records import Draw, Problem, Rollout
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
-from rlvr_bench.store.places import is_remote, place, read_if_there, read_whole, write_atomically
+from rlvr_bench.store.places import inside, is_remote, place, read_if_there, read_whole, write_atomically
 from rlvr_bench.store.problem_files import check_problems_file, encode_problems, file_digest
 from rlvr_bench.store.shard_checks import LARGEST_INDEX
 from rlvr_bench.store.shards import Schedule, ShardFolder
@@ -91,7 +91,7 @@ class Run:
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
-        self.rollouts = ShardFolder(path / "rollouts", ROLLOUT_SCHEMA, self.largest_index)
+        self.rollouts = ShardFolder(inside(path, "rollouts"), ROLLOUT_SCHEMA, self.largest_index)
 
     @property
     def largest_index(self) -> int:
@@ -106,7 +106,7 @@ class Run:
             problems = msgspec.json.Decoder(Problem).decode_lines(content)
         except StorageError as error:
             raise RunError(str(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RunError(f"{file}: damaged ({error})") from error
         check_problems_file(file, content, problems, self.manifest, self._drawn_ids)
         return problems

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.store.places import files_in, is_remote, make_folder, move, read_whole, write_atomically
+from rlvr_bench.store.places import files_in, inside, is_remote, make_folder, move, read_whole, write_atomically
 from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table, completed, readable
 
 __all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]
@@ -121,7 +121,7 @@ class ShardFolder:
 
     def set_aside(self, file: Path, why: str) -> Path:
         """Move a shard into ``set-aside/``; returns where it now lies."""
-        target = self.path / "set-aside" / file.name
+        target = inside(self.path, "set-aside") / file.name
         make_folder(target.parent)
         move(file, target)
         logger.warning("%s %s: set aside, its rows will be made again", file, why)

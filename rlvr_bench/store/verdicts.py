@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rlvr_bench.errors import RunError
+from rlvr_bench.received import decode
 from rlvr_bench.records import STATUSES, Verdict
-from rlvr_bench.store.places import read_if_there, write_atomically
+from rlvr_bench.store.places import inside, read_if_there, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.text_rules import RULES_VERSION, TextFlags
@@ -51,6 +52,7 @@ VERDICT_SCHEMA = pa.schema(
 )
 MOST_ERRORS = 0.01  # share of verdicts that are errors, from which on pass@k is a lower bound
 _MOST_ERRORS = 10  # kinds and messages that are listed
+_LONGEST_NAME = 255  # bytes
 _MOST_MESSAGES = 1000  # that are counted apart
 
 
@@ -106,7 +108,7 @@ class Verdicts:
         self.run = run
         self.name, self.version, self.options = name, version, dict(options)
         self.folder = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-        self.shards = ShardFolder(run.path / "verdicts" / self.folder, VERDICT_SCHEMA, run.largest_index)
+        self.shards = ShardFolder(inside(run.path, "verdicts", self.folder), VERDICT_SCHEMA, run.largest_index)
 
     def append(self, rows: Sequence[VerdictRow]) -> None:
         """Write one shard of verdicts."""
@@ -206,7 +208,7 @@ def current_grading(run: Run) -> Grading | None:
     if content is None:
         return None
     try:
-        grading = msgspec.json.decode(content, type=Grading)
+        grading = decode(content, Grading)
         for name in (grading.folder, grading.verifier):
             check_folder_name(name)
     except (msgspec.DecodeError, ValueError) as error:
@@ -215,9 +217,10 @@ def current_grading(run: Run) -> Grading | None:
 
 
 def check_folder_name(name: str) -> None:
-    """Raises ValueError for a name that leads out of its folder: a run's files may come from anybody."""
-    if "/" in name or "\\" in name or name in (".", ".."):
-        raise ValueError(f"{name!r} is no plain folder name")
+    """Raises ValueError for a name that is none, or leads out of its folder: a run's files may come from anybody."""
+    plain = name.isprintable() and 0 < len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
+    if not plain or "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError(f"{name[:100]!r} is no plain folder name")
 
 
 def status_columns(

@@ -1,0 +1,66 @@
+"""Which model a run's manifest may have opened: a run folder may come from anybody, and so may the name in it.
+
+No address is opened, nothing is downloaded, and of a folder only safetensors are read: a pickle or a checkpoint's own code
+could run anything. What the user types is not checked here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+from rlvr_bench.errors import ModelError
+from rlvr_bench.pipeline.models import is_endpoint, resolve_model
+from rlvr_bench.samplers.model_files import cached_folder
+from rlvr_bench.store.run import Run
+
+__all__ = ["named_model"]
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_NOT_MODELS = frozenset(("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt"))
+_CODE = re.compile(r'"auto_map"|attn_implementation\w*": "[^"]*/')
+
+logger = logging.getLogger(__name__)
+
+
+def named_model(run: Run, *, cached: bool = False) -> str:
+    """The folder of the checkpoint that a run's manifest names; ``cached``: of a hub id, what the local cache has of it.
+
+    Raises ModelError where it is a server's address, not on this machine, or no plain safetensors, and as ``resolve_model``.
+    """
+    name = run.manifest.model
+    refused = f"{run.path}: its manifest names the model {name[:200]!r}, which is not opened: "
+    if is_endpoint(name):
+        raise ModelError(f"{refused}a run folder does not say which server is asked")
+    path = resolve_model(name)
+    folder = Path(path) if Path(path).is_dir() else cached_folder(path) if cached else None
+    if folder is None:
+        raise ModelError(f"{refused}it is no folder on this machine, and nothing is downloaded for a run folder")
+    if why := _unsafe(folder):
+        raise ModelError(f"{refused}{why}")
+    logger.info("model: %s, as the manifest of %s has it", folder, run.path)
+    return str(folder)
+
+
+def _unsafe(folder: Path) -> str | None:
+    """Why a checkpoint that nobody vouches for is not loaded."""
+    files = [file.name for file in folder.iterdir()]
+    pickles = sorted(name for name in files if name.endswith(_PICKLES) and name not in _NOT_MODELS)
+    if pickles:
+        return f"it holds {pickles[0]}, and a pickle can run code"
+    if not any(name.endswith(".safetensors") for name in files):
+        return "it holds no safetensors"
+    if "adapter_config.json" in files:
+        return "adapter_config.json names another model"
+    own = sorted(name for name in files if name.endswith("config.json") and _names_code(folder / name))
+    return f"{own[0]} asks for code of its own" if own else None
+
+
+def _names_code(file: Path) -> bool:
+    """Whether a configuration names modules of the checkpoint, or a repository of kernels."""
+    try:
+        return _CODE.search(json.dumps(json.loads(file.read_bytes()))) is not None
+    except (OSError, ValueError, RecursionError):
+        return True

@@ -1,0 +1,36 @@
+"""Files of a run folder, which may come from anybody: what reading them can take, and what is in them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+__all__ = ["decode", "read_regular"]
+
+T = TypeVar("T")
+
+
+def decode(content: bytes, kind: type[T]) -> T:
+    """JSON as this type. Raises msgspec.DecodeError, also where it is nested too deep or no UTF-8."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except RecursionError as error:
+        raise msgspec.DecodeError("JSON nested too deep") from error
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"not UTF-8 text ({error})") from error
+
+
+def read_regular(file: Path) -> bytes:
+    """What a file on this machine holds. Raises OSError, also for a pipe or a device: its end may never come."""
+    with open(file, "rb", opener=_without_waiting) as content:
+        if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
+            raise OSError("not a regular file")
+        return content.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
