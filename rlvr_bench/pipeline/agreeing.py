@@ -33,6 +33,17 @@ __all__ = ["is_finished", "standing_scorecard"]
 logger = logging.getLogger(__name__)
 
 _LOADED = ("transformers", "vllm")  # engines that load weights from files
+_DTYPES = {
+    "float16": "float16",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "float32": "float32",
+    "float": "float32",
+    "float64": "float64",
+    "double": "float64",
+}
+# What a manifest says of a server's prompts where they are raw because the task has no messages, or because the user asked.
+_BARE, _AS_ASKED = "raw text: as the task has it", "raw text: as asked"
 
 
 def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTemplate, options: SampleOptions) -> bool:
@@ -62,7 +73,8 @@ def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTe
     found = read_if_there(folder / "problems.jsonl")
     if found is not None and found != encode_problems(chosen):
         run.problems()
-    return engine in _LOADED and _is_known(old, path, options) and not _is_left(run, loaded, options)
+    known = _is_known(old, path, options) if engine in _LOADED else _is_served(old, model, options)
+    return known and not _is_cut(old, loaded, options) and not _is_left(run, loaded, options)
 
 
 def standing_scorecard(run: Run, verifier: Verifier) -> Scorecard | None:
@@ -104,13 +116,15 @@ def _expected(
         model=path,
         weights=_weights(old, path, options) if is_local else old.weights,
         context_tokens=None,
-        chat_template=_template(old, path, options) if is_local else old.chat_template,
+        chat_template=_template(old, path, options) if is_local else _served_template(old, options),
         token_stats="none" if options.token_stats == "off" else "exact",
-        dtype=old.dtype,
+        dtype=(_typed_dtype(options) or old.dtype) if is_local else old.dtype,
         device="",
     )
     wanted = make_manifest(model, loaded, template, options, _sampling(old, loaded, options), info)
-    return wanted if is_local else msgspec.structs.replace(wanted, token_stats=old.token_stats)
+    if is_local:
+        return wanted
+    return msgspec.structs.replace(wanted, token_stats=old.token_stats, inferred=old.inferred)
 
 
 def _weights(old: Manifest, path: str, options: SampleOptions) -> str:
@@ -126,6 +140,16 @@ def _template(old: Manifest, path: str, options: SampleOptions) -> str | None:
     return old.chat_template or stored_template(path)
 
 
+def _served_template(old: Manifest, options: SampleOptions) -> str | None:
+    """Without a template nothing but raw prompts is sent; with one, what the server has decides."""
+    return None if options.chat_template == "none" else old.chat_template
+
+
+def _typed_dtype(options: SampleOptions) -> str | None:
+    """The number format that the user named, as a manifest has it; None where the engine or the checkpoint decides."""
+    return _DTYPES.get(str(options.engine_args.get("dtype")).removeprefix("torch."))
+
+
 def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> SamplingParameters:
     """As ``resolve_sampling``; a max_tokens that nobody asked for may have been cut to the model's context."""
     recommended = loaded.task.sampling or SamplingParameters()
@@ -137,13 +161,32 @@ def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> Samp
 
 def _is_known(old: Manifest, path: str, options: SampleOptions) -> bool:
     """Whether all that decides what is drawn has been compared."""
-    same = all(
-        options.engine_args.get(name) == (old.engine_args or {}).get(name, default)
-        for name, default in (("dtype", old.dtype if old.engine_args is None else None), ("device", None))
-        if name in options.engine_args or name in (old.engine_args or {})
-    )
+    before = old.engine_args or {}
+    same = options.engine_args.get("device") == before.get("device")
+    if _typed_dtype(options) is None:  # one that was typed has been compared
+        same = same and options.engine_args.get("dtype") == before.get("dtype")
     template = None if options.chat_template == "none" else stored_template(path)
     return same and template == old.chat_template and (old.weights.startswith("sha256:") or "@" in old.weights)
+
+
+def _is_served(old: Manifest, model: str, options: SampleOptions) -> bool:
+    """Whether a server at this address was asked for the very same; what it was found to take was found then."""
+    found = old.inferred
+    if found is None or old.model != model:
+        return False
+    prompts, law = found.get("prompts"), found.get("log-probabilities")
+    same_prompts = prompts == _BARE or (prompts == _AS_ASKED) == (options.chat_template == "none")
+    if law == "exact statistics":
+        return same_prompts and old.token_stats == options.token_stats
+    measures = options.token_stats != "off" and options.engine_args.get("logprobs", "auto") == "auto"
+    return same_prompts and options.token_stats != "full" and (law != "off") == measures
+
+
+def _is_cut(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> bool:
+    """Whether somebody asked for a smaller max_tokens than the task's and nobody does now: the context decides anew."""
+    recommended = (loaded.task.sampling or SamplingParameters()).max_tokens
+    asked_less = "max_tokens" in old.asked and old.sampling is not None and old.sampling.max_tokens < recommended
+    return options.max_tokens is None and asked_less
 
 
 def _is_left(run: Run, loaded: LoadedTask, options: SampleOptions) -> bool:
