@@ -22,7 +22,7 @@ from rlvr_bench.scorers.scorecard import how_scored
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.places import files_in, is_remote, read_if_there
-from rlvr_bench.store.problem_files import encode_problems
+from rlvr_bench.store.problem_files import check_same_problems, encode_problems
 from rlvr_bench.store.run import Run, spans_missing
 from rlvr_bench.store.verdicts import Verdicts, current_grading
 from rlvr_bench.task import LoadedTask
@@ -57,7 +57,10 @@ def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTe
     if engine == "transformers":
         _check_room(path, options)
     old = read_manifest(folder / "manifest.json")
-    if old is None or engine not in (*_LOADED, "endpoint"):
+    if old is None:
+        return False
+    if engine not in (*_LOADED, "endpoint"):
+        _check_problems(Run(folder, old), loaded, options.limit)
         return False
     if old.engine_args is None and old.imported is None:
         logger.warning(
@@ -69,12 +72,21 @@ def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTe
         differing["seed_scheme"] = (old.seed_scheme, options.seed_scheme)
     if differing:
         raise RunMismatch(str(folder), differing)
-    run, chosen = Run(folder, old), loaded.problems[: options.limit]
-    found = read_if_there(folder / "problems.jsonl")
-    if found is not None and found != encode_problems(chosen):
-        run.problems()
+    run = Run(folder, old)
+    _check_problems(run, loaded, options.limit)
     known = _is_known(old, path, options) if engine in _LOADED else _is_served(old, model, options)
     return known and not _is_cut(old, loaded, options) and not _is_left(run, loaded, options)
+
+
+def _check_problems(run: Run, loaded: LoadedTask, limit: int | None) -> None:
+    """The problems kept with the run must be the task's; a task that changed differs in the manifest already.
+
+    Whoever was killed between file and manifest left the very problems that are wanted.
+    """
+    file = run.path / "problems.jsonl"
+    found = read_if_there(file)
+    if found and run.manifest.problems_sha256 == loaded.digest and found != encode_problems(loaded.problems[:limit]):
+        check_same_problems(file, run.problems(), loaded.problems)
 
 
 def standing_scorecard(run: Run, verifier: Verifier) -> Scorecard | None:
