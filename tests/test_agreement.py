@@ -179,6 +179,8 @@ def test_a_finished_command_again_is_light(drawn: tuple[Path, Path]) -> None:
         ({"stop_after": 1, "n": 16}, "stopping"),
         ({"seed_scheme": 1}, "seed_scheme: run has 2, asked 1"),
         ({"prompt": "qwen-boxed"}, "prompt"),
+        ({"engine_args": {"dtype": "bfloat16"}}, "dtype: run has 'float32', asked 'bfloat16'"),
+        ({"engine_args": {"dtype": "torch.half"}, "n": 8}, "dtype: run has 'float32', asked 'float16'"),
     ],
 )
 def test_a_mismatch_is_found_before_an_engine_loads_and_by_a_dry_run(
@@ -190,6 +192,27 @@ def test_a_mismatch_is_found_before_an_engine_loads_and_by_a_dry_run(
         with pytest.raises(RunMismatch) as error:
             ask(str(model), TASK, options)
         assert named in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "torch.float32", "float"])
+def test_the_dtype_that_the_run_has_needs_no_engine(drawn: tuple[Path, Path], no_engine: None, dtype: str) -> None:
+    out, model = drawn
+    pipeline.sample(str(model), TASK, SampleOptions(**options_of(out, engine_args={"dtype": dtype})))
+    with pytest.raises(EngineError, match="an engine is loaded"):
+        pipeline.sample(str(model), TASK, SampleOptions(**options_of(out, engine_args={"dtype": "auto"})))
+
+
+def test_a_max_tokens_that_only_an_earlier_command_asked_for_is_not_taken_for_the_models_context(
+    drawn: tuple[Path, Path], tmp_path: Path, no_engine: None
+) -> None:
+    out = tmp_path / "runs"
+    shutil.copytree(drawn[0] / "runs", out)
+    (file,) = out.glob(f"*/{TASK}/manifest.json")
+    manifest = json.loads(file.read_text())
+    manifest |= {"asked": {"max_tokens": 5}, "sampling": manifest["sampling"] | {"max_tokens": 5}}
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(EngineError, match="an engine is loaded"):
+        pipeline.sample(str(drawn[1]), TASK, SampleOptions(**{**options_of(drawn[0]), "out": out}))
 
 
 def swap_weights(model: Path) -> None:

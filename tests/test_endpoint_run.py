@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from rlvr_bench import pipeline
-from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.errors import BadArgument, EngineError, RunMismatch
 from rlvr_bench.pipeline import SampleOptions
+from rlvr_bench.pipeline.forecast import forecast
 from rlvr_bench.store import open_run
 from tests.samplers.scripted_server import Reply, ScriptedServer, probe_text, serving, settle
 
@@ -82,3 +83,35 @@ def test_a_url_and_an_engine_that_do_not_go_together_are_refused(tmp_path: Path)
         pipeline.sample("http://127.0.0.1:1/v1", TASK, options(tmp_path, engine="vllm"))
     with pytest.raises(BadArgument, match="the endpoint engine needs a URL"):
         pipeline.sample("zoo:base", TASK, options(tmp_path, engine="endpoint"))
+
+
+@pytest.mark.parametrize("kind", ["plain", "vllm"])
+def test_a_run_against_a_server_is_continued_and_a_finished_one_needs_no_server(tmp_path: Path, kind: str) -> None:
+    with serving(ScriptedServer(kind=kind)) as server:
+        pipeline.evaluate(server.url, TASK, options(tmp_path, n=4))
+        assert forecast(server.url, TASK, options(tmp_path, n=8)).drawn == 20
+        run, card = pipeline.evaluate(server.url, TASK, options(tmp_path, n=8))
+        assert len(server.draws()) in (10, 40)  # no draw was asked for twice
+        url = server.url
+    assert [problem["n"] for problem in card.problems] == [8] * 5
+    for n in (8, 4):
+        assert pipeline.evaluate(url, TASK, options(tmp_path, n=n))[0] == run
+    with pytest.raises(EngineError, match="cannot reach"):
+        pipeline.evaluate(url, TASK, options(tmp_path, n=12))
+
+
+@pytest.mark.parametrize("changed", [{"token_stats": "off"}, {"token_stats": "full"}])
+def test_what_only_the_server_can_say_is_left_to_it(tmp_path: Path, changed: dict[str, Any]) -> None:
+    with serving(ScriptedServer(kind="vllm")) as server:
+        pipeline.evaluate(server.url, TASK, options(tmp_path, n=4))
+        url = server.url
+    with pytest.raises((EngineError, RunMismatch)):
+        pipeline.evaluate(url, TASK, options(tmp_path, n=4, **changed))
+
+
+def test_a_server_that_takes_something_else_now_is_refused(tmp_path: Path) -> None:
+    with serving(ScriptedServer(logprobs=True)) as server:
+        pipeline.evaluate(server.url, TASK, options(tmp_path, n=4))
+        server.logprobs = False
+        with pytest.raises(RunMismatch, match="log-probabilities"):
+            pipeline.evaluate(server.url, TASK, options(tmp_path, n=8))

@@ -15,7 +15,7 @@ from rlvr_bench.datasets import content_digest
 from rlvr_bench.errors import RlvrBenchError, RunError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions
 from rlvr_bench.records import Problem
-from rlvr_bench.store import open_run
+from rlvr_bench.store import RunWriter, open_run
 from rlvr_bench.verifiers.sandbox import sandbox_problem
 from tests.conftest import require, run_verb
 
@@ -220,6 +220,34 @@ def test_an_old_run_opens_scores_and_is_topped_up(tmp_path: Path, limit: int | N
     assert pipeline.grade(run, ONE)[0].rollouts == 4 * (limit or 300)
     assert draw(tmp_path / "runs", "double_countdown", limit=limit, n=8) == run
     assert open_run(run).manifest.problems_file_sha256 is not None
+
+
+@pytest.mark.parametrize("n", [4, 8])
+@pytest.mark.parametrize("limit", [4, 8, 12])
+@pytest.mark.parametrize("change", [other_gold, other_tier, lambda lines: [lines[1], lines[0], *lines[2:]]])
+def test_changed_problems_of_an_old_run_are_neither_topped_up_nor_recorded(
+    tmp_path: Path, change: Callable[[list[str]], list[str]], limit: int, n: int
+) -> None:
+    run = draw(tmp_path, "double_countdown", limit=8)
+    rewrite(run, problems_file_sha256=None, facts=None)
+    file, manifest = run / "problems.jsonl", (run / "manifest.json").read_bytes()
+    file.write_text("".join(change(file.read_text().splitlines(keepends=True))))
+    before = file.read_bytes()
+    with pytest.raises(RunError, match=r"problems\.jsonl: not the problems .*problem 1 is 'dc-") as error:
+        draw(tmp_path, "double_countdown", limit=limit, n=n)
+    assert "\n" not in str(error.value)
+    assert (file.read_bytes(), (run / "manifest.json").read_bytes()) == (before, manifest)
+
+
+def test_a_writer_refuses_changed_problems_by_itself(tmp_path: Path) -> None:
+    run = draw(tmp_path, "double_countdown", limit=8)
+    rewrite(run, problems_file_sha256=None)
+    opened, file = open_run(run), run / "problems.jsonl"
+    problems = opened.problems()
+    file.write_text("".join(other_gold(file.read_text().splitlines(keepends=True))))
+    for asked in (problems, problems[:3]):
+        with pytest.raises(RunError, match=r"problems\.jsonl: not the problems"):
+            RunWriter(run, opened.manifest, asked)
 
 
 def test_a_kill_between_problems_and_manifest_is_mended_by_the_same_command(tmp_path: Path) -> None:

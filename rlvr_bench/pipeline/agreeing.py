@@ -23,7 +23,7 @@ from rlvr_bench.scorers.scorecard import how_scored
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.places import files_in, is_remote, read_if_there, read_whole
-from rlvr_bench.store.problem_files import encode_problems
+from rlvr_bench.store.problem_files import check_same_problems, encode_problems
 from rlvr_bench.store.run import Run, spans_missing
 from rlvr_bench.store.verdicts import Verdicts, current_grading
 from rlvr_bench.task import LoadedTask
@@ -34,6 +34,17 @@ __all__ = ["is_finished", "standing_scorecard"]
 logger = logging.getLogger(__name__)
 
 _LOADED = ("transformers", "vllm")  # engines that load weights from files
+_DTYPES = {
+    "float16": "float16",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "float32": "float32",
+    "float": "float32",
+    "float64": "float64",
+    "double": "float64",
+}
+# What a manifest says of a server's prompts where they are raw because the task has no messages, or because the user asked.
+_BARE, _AS_ASKED = "raw text: as the task has it", "raw text: as asked"
 
 
 def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTemplate, options: SampleOptions) -> bool:
@@ -47,7 +58,10 @@ def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTe
     if engine == "transformers":
         _check_room(path, options)
     old = read_manifest(folder / "manifest.json")
-    if old is None or engine not in (*_LOADED, "endpoint"):
+    if old is None:
+        return False
+    if engine not in (*_LOADED, "endpoint"):
+        _check_problems(Run(folder, old), loaded, options.limit)
         return False
     if old.engine_args is None and old.imported is None:
         logger.warning(
@@ -59,11 +73,21 @@ def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTe
         differing["seed_scheme"] = (old.seed_scheme, options.seed_scheme)
     if differing:
         raise RunMismatch(str(folder), differing)
-    run, chosen = Run(folder, old), loaded.problems[: options.limit]
-    found = read_if_there(folder / "problems.jsonl")
-    if found is not None and found != encode_problems(chosen):
-        run.problems()
-    return engine in _LOADED and _is_known(old, path, options) and not _is_left(run, loaded, options)
+    run = Run(folder, old)
+    _check_problems(run, loaded, options.limit)
+    known = _is_known(old, path, options) if engine in _LOADED else _is_served(old, model, options)
+    return known and not _is_cut(old, loaded, options) and not _is_left(run, loaded, options)
+
+
+def _check_problems(run: Run, loaded: LoadedTask, limit: int | None) -> None:
+    """The problems kept with the run must be the task's; a task that changed differs in the manifest already.
+
+    Whoever was killed between file and manifest left the very problems that are wanted.
+    """
+    file = run.path / "problems.jsonl"
+    found = read_if_there(file)
+    if found and run.manifest.problems_sha256 == loaded.digest and found != encode_problems(loaded.problems[:limit]):
+        check_same_problems(file, run.problems(), loaded.problems)
 
 
 def standing_scorecard(run: Run, verifier: Verifier) -> Scorecard | None:
@@ -105,13 +129,15 @@ def _expected(
         model=path,
         weights=_weights(old, path, options) if is_local else old.weights,
         context_tokens=None,
-        chat_template=_template(old, path, options) if is_local else old.chat_template,
+        chat_template=_template(old, path, options) if is_local else _served_template(old, options),
         token_stats="none" if options.token_stats == "off" else "exact",
-        dtype=old.dtype,
+        dtype=(_typed_dtype(options) or old.dtype) if is_local else old.dtype,
         device="",
     )
     wanted = make_manifest(model, loaded, template, options, _sampling(old, loaded, options), info)
-    return wanted if is_local else msgspec.structs.replace(wanted, token_stats=old.token_stats)
+    if is_local:
+        return wanted
+    return msgspec.structs.replace(wanted, token_stats=old.token_stats, inferred=old.inferred)
 
 
 def _weights(old: Manifest, path: str, options: SampleOptions) -> str:
@@ -127,6 +153,16 @@ def _template(old: Manifest, path: str, options: SampleOptions) -> str | None:
     return old.chat_template or stored_template(path)
 
 
+def _served_template(old: Manifest, options: SampleOptions) -> str | None:
+    """Without a template nothing but raw prompts is sent; with one, what the server has decides."""
+    return None if options.chat_template == "none" else old.chat_template
+
+
+def _typed_dtype(options: SampleOptions) -> str | None:
+    """The number format that the user named, as a manifest has it; None where the engine or the checkpoint decides."""
+    return _DTYPES.get(str(options.engine_args.get("dtype")).removeprefix("torch."))
+
+
 def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> SamplingParameters:
     """As ``resolve_sampling``; a max_tokens that nobody asked for may have been cut to the model's context."""
     recommended = loaded.task.sampling or SamplingParameters()
@@ -138,13 +174,32 @@ def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> Samp
 
 def _is_known(old: Manifest, path: str, options: SampleOptions) -> bool:
     """Whether all that decides what is drawn has been compared."""
-    same = all(
-        options.engine_args.get(name) == (old.engine_args or {}).get(name, default)
-        for name, default in (("dtype", old.dtype if old.engine_args is None else None), ("device", None))
-        if name in options.engine_args or name in (old.engine_args or {})
-    )
+    before = old.engine_args or {}
+    same = options.engine_args.get("device") == before.get("device")
+    if _typed_dtype(options) is None:  # one that was typed has been compared
+        same = same and options.engine_args.get("dtype") == before.get("dtype")
     template = None if options.chat_template == "none" else stored_template(path)
     return same and template == old.chat_template and (old.weights.startswith("sha256:") or "@" in old.weights)
+
+
+def _is_served(old: Manifest, model: str, options: SampleOptions) -> bool:
+    """Whether a server at this address was asked for the very same; what it was found to take was found then."""
+    found = old.inferred
+    if found is None or old.model != model:
+        return False
+    prompts, law = found.get("prompts"), found.get("log-probabilities")
+    same_prompts = prompts == _BARE or (prompts == _AS_ASKED) == (options.chat_template == "none")
+    if law == "exact statistics":
+        return same_prompts and old.token_stats == options.token_stats
+    measures = options.token_stats != "off" and options.engine_args.get("logprobs", "auto") == "auto"
+    return same_prompts and options.token_stats != "full" and (law != "off") == measures
+
+
+def _is_cut(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> bool:
+    """Whether somebody asked for a smaller max_tokens than the task's and nobody does now: the context decides anew."""
+    recommended = (loaded.task.sampling or SamplingParameters()).max_tokens
+    asked_less = "max_tokens" in old.asked and old.sampling is not None and old.sampling.max_tokens < recommended
+    return options.max_tokens is None and asked_less
 
 
 def _is_left(run: Run, loaded: LoadedTask, options: SampleOptions) -> bool:

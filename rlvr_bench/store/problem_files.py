@@ -14,7 +14,7 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.records import Problem
 from rlvr_bench.store.manifest import Manifest
 
-__all__ = ["check_problems_file", "encode_problems", "file_digest"]
+__all__ = ["check_problems_file", "check_same_problems", "encode_problems", "file_digest"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -29,6 +29,24 @@ def file_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def check_same_problems(file: Path, stored: Sequence[Problem], wanted: Sequence[Problem]) -> None:
+    """Refuse stored problems that are not the task's, in its order; either may be the beginning of the other (``--limit``).
+
+    Raises RunError naming the first that differs.
+    """
+    for at, (mine, theirs) in enumerate(zip(stored, wanted, strict=False)):
+        if not _is_same(mine, theirs):
+            raise _other_problems(file, f"problem {at + 1} is {mine.id!r}, changed or in another order")
+
+
+def _is_same(stored: Problem, wanted: Problem) -> bool:
+    """Tiers and clusters may be younger than the run."""
+    grouped = all(
+        mine in ("", theirs) for mine, theirs in ((stored.tier, wanted.tier), (stored.cluster, wanted.cluster))
+    )
+    return grouped and content_digest([stored]) == content_digest([wanted])
+
+
 def check_problems_file(
     file: Path, content: bytes, problems: Sequence[Problem], manifest: Manifest, drawn: Callable[[], set[str]]
 ) -> None:
@@ -39,10 +57,14 @@ def check_problems_file(
     """
     wrong = _wrong(content, problems, manifest, drawn)
     if wrong:
-        raise RunError(
-            f"{file}: not the problems that this run was drawn on ({wrong}). Restore the file, or draw the run again "
-            "into another --out folder."
-        )
+        raise _other_problems(file, wrong)
+
+
+def _other_problems(file: Path, wrong: str) -> RunError:
+    return RunError(
+        f"{file}: not the problems that this run was drawn on ({wrong}). Restore the file, or draw the run again "
+        "into another --out folder."
+    )
 
 
 def _wrong(content: bytes, problems: Sequence[Problem], manifest: Manifest, drawn: Callable[[], set[str]]) -> str:

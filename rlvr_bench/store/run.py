@@ -17,7 +17,7 @@ from rlvr_bench.records import Draw, Problem, Rollout
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.places import inside, is_remote, place, read_if_there, read_whole, write_atomically
-from rlvr_bench.store.problem_files import check_problems_file, encode_problems, file_digest
+from rlvr_bench.store.problem_files import check_problems_file, check_same_problems, encode_problems, file_digest
 from rlvr_bench.store.shard_checks import LARGEST_INDEX
 from rlvr_bench.store.shards import Schedule, ShardFolder
 
@@ -343,13 +343,16 @@ def _agreed(path: Path, wanted: Manifest) -> Manifest:
 def _write_problems(run: Run, problems: Sequence[Problem]) -> str | None:
     """Keep the problems with the run, so that grading needs no data set; a larger --limit adds to them.
 
-    Returns the digest of the file. Whoever was killed between file and manifest left the very problems that are wanted.
+    Returns the digest of the file. Raises RunError where it holds other problems than these. Whoever was killed between file and manifest left the very problems that are wanted.
     """
     file = run.path / "problems.jsonl"
     wanted, found = encode_problems(problems), read_if_there(file)
     began = found is not None and (run.path / "manifest.json").exists()
-    if began and found and found != wanted and len(run.problems()) >= len(problems):
-        return file_digest(found)
+    if began and found and found != wanted:
+        stored = run.problems()
+        check_same_problems(file, stored, problems)
+        if len(stored) >= len(problems):
+            return file_digest(found)
     if problems and found != wanted:
         write_atomically(file, wanted)
     return file_digest(wanted) if problems else None
