@@ -343,7 +343,8 @@ def _agreed(path: Path, wanted: Manifest) -> Manifest:
 def _write_problems(run: Run, problems: Sequence[Problem]) -> str | None:
     """Keep the problems with the run, so that grading needs no data set; a larger --limit adds to them.
 
-    Returns the digest of the file. Raises RunError where it holds other problems than these. Whoever was killed between file and manifest left the very problems that are wanted.
+    Returns the digest of the file. A process that was killed between file and manifest left the problems that are wanted.
+    Raises RunError where the file holds other problems than these.
     """
     file = run.path / "problems.jsonl"
     wanted, found = encode_problems(problems), read_if_there(file)
