@@ -7,8 +7,7 @@ how they are arranged, words must agree. Nothing here guesses: what no rule cove
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
@@ -48,6 +47,7 @@ from rlvr_bench.verifiers.mathematics.several import (
     written_out,
 )
 from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, walk
+from rlvr_bench.verifiers.mathematics.verdicts import all_of, any_of, matched
 from rlvr_bench.verifiers.mathematics.wording import ignorable, is_label, same_words, unconditioned, without_for_all
 
 __all__ = ["Equality"]
@@ -84,7 +84,7 @@ class Equality(msgspec.Struct, frozen=True):
         """Words and mathematics in turn; extra words on one side only may be a label or what is counted."""
         ours, theirs = _parts(gold), _parts(answer)
         if [part.op == "text" for part in ours] == [part.op == "text" for part in theirs]:
-            return _all(
+            return all_of(
                 same_words(a.name, b.name) if a.op == "text" else self.same(a, b)
                 for a, b in zip(ours, theirs, strict=True)
             )
@@ -106,7 +106,7 @@ class Equality(msgspec.Struct, frozen=True):
         pairs = list(zip(gold.parts, answer.parts, strict=True))
         if any((exact(a) == 0) != (exact(b) == 0) for a, b in pairs) or all(exact(part) == 0 for part in gold.parts):
             return gold == answer
-        return _all(
+        return all_of(
             self._agree(Node("mul", (a, d)), Node("mul", (c, b))) for (a, b), (c, d) in itertools.combinations(pairs, 2)
         )
 
@@ -183,14 +183,14 @@ class Equality(msgspec.Struct, frozen=True):
     def _in_order(self, ours: Sequence[Node], theirs: Sequence[Node]) -> bool | None:
         if len(ours) != len(theirs):
             return False
-        return _all(self.same(a, b) for a, b in zip(ours, theirs, strict=True))
+        return all_of(self.same(a, b) for a, b in zip(ours, theirs, strict=True))
 
     def _any_order(self, ours: Sequence[Node], theirs: Sequence[Node]) -> bool | None:
         if len(ours) != len(theirs):
             return False
         if len(ours) > _MAX_ITEMS:
             return self._in_order(ours, theirs)
-        return _matched(ours, theirs, lambda a, b: self.same(a, b) if one_kind(a, b) else False)
+        return matched(ours, theirs, lambda a, b: self.same(a, b) if one_kind(a, b) else False)
 
     def _distinct(self, parts: Sequence[Node]) -> Sequence[Node]:
         if len(parts) > _MAX_ITEMS:
@@ -227,14 +227,14 @@ class Equality(msgspec.Struct, frozen=True):
         if gold.op == answer.op:
             if len(gold.parts) != len(answer.parts):
                 return False
-            return _matched(gold.parts, answer.parts, lambda a, b: self._in_order(a.parts, b.parts))
+            return matched(gold.parts, answer.parts, lambda a, b: self._in_order(a.parts, b.parts))
         ours, theirs = as_system(gold), as_system(answer)
         return False if ours is None or theirs is None else self.same(ours, theirs)
 
     def _same_builder(self, gold: Node, answer: Node) -> bool | None:
         if gold.op != answer.op:
             return None
-        return _all((self.same(gold.parts[0], answer.parts[0]), self._any_order(gold.parts[1:], answer.parts[1:])))
+        return all_of((self.same(gold.parts[0], answer.parts[0]), self._any_order(gold.parts[1:], answer.parts[1:])))
 
     def _same_structure(self, gold: Node, answer: Node) -> bool | None:
         if gold.op != answer.op:
@@ -292,7 +292,7 @@ class Equality(msgspec.Struct, frozen=True):
         value = exact(bare[0])
         if self.percent != "value" and value is not None and (percent[0] or abs(value) >= 1):
             verdicts.append(self._agree(bare[0], bare[1]))
-        return True if True in verdicts else None if None in verdicts else False
+        return any_of(verdicts)
 
     def _agree(self, gold: Node, answer: Node) -> bool | None:
         if ANY_INTEGER in names(gold) and ANY_INTEGER in names(answer):
@@ -311,7 +311,7 @@ class Equality(msgspec.Struct, frozen=True):
         if ours.name != theirs.name or len(ours.parts) != len(theirs.parts):
             return False
         if ours.name == "mod":
-            return _all(
+            return all_of(
                 (self.same(ours.parts[0], theirs.parts[0]), self._same_residues(ours.parts[1], theirs.parts[1]))
             )
         in_order = self._in_order(ours.parts, theirs.parts)
@@ -364,30 +364,6 @@ def _alike(gold: Node, answer: Node) -> tuple[Node, Node]:
     gold, answer = bound_letters(gold), bound_letters(answer)
     gold, answer = without_argument(gold, answer), without_argument(answer, gold)
     return primed(gold, answer), primed(answer, gold)
-
-
-def _matched(ours: Sequence[Any], theirs: Sequence[Any], same: Callable[[Any, Any], bool | None]) -> bool | None:
-    """Whether each of ours has a partner of its own among theirs, in any order."""
-    left, unsure = list(theirs), False
-    for each in ours:
-        verdicts = [same(each, other) for other in left]
-        if True in verdicts:
-            left.pop(verdicts.index(True))
-        elif None in verdicts:
-            unsure = True
-        else:
-            return False
-    return None if unsure else True
-
-
-def _all(verdicts: Iterable[bool | None]) -> bool | None:
-    """False if one is, else None if one is, else True; later ones are not computed after a False."""
-    unsure = False
-    for verdict in verdicts:
-        if verdict is False:
-            return False
-        unsure = unsure or verdict is None
-    return None if unsure else True
 
 
 def _values(parts: Sequence[Node]) -> list[Node]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate
 from rlvr_bench.verifiers.mathematics.trees import Node, counted, is_constant, names, substituted, walk
+from rlvr_bench.verifiers.mathematics.verdicts import all_of
 
 __all__ = ["Piece", "Region", "is_empty", "region", "same_region"]
 
@@ -346,12 +347,10 @@ def same_region(gold: Region, answer: Region, same_bound: Callable[[Node, Node],
         ours, theirs = list(gold.pieces), list(answer.pieces)
     if len(ours) != len(theirs):
         return False
-    verdicts = [_same_piece(a, b, same_bound) for a, b in zip(ours, theirs, strict=True)]
-    return False if False in verdicts else None if None in verdicts else True
+    return all_of(_same_piece(a, b, same_bound) for a, b in zip(ours, theirs, strict=True))
 
 
 def _same_piece(ours: Piece, theirs: Piece, same_bound: Callable[[Node, Node], bool | None]) -> bool | None:
     if (ours.has_low, ours.has_high) != (theirs.has_low, theirs.has_high):
         return False
-    verdicts = [same_bound(a, b) for a, b in ((ours.low, theirs.low), (ours.high, theirs.high))]
-    return False if False in verdicts else None if None in verdicts else True
+    return all_of(same_bound(a, b) for a, b in ((ours.low, theirs.low), (ours.high, theirs.high)))
