@@ -217,8 +217,8 @@ def current_grading(run: Run) -> Grading | None:
 
 
 def check_folder_name(name: str) -> None:
-    """Raises ValueError for a name that is none, or leads out of its folder: a run's files may come from anybody."""
-    plain = name.isprintable() and 0 < len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
+    """Raises ValueError for a name that no folder has, or that leads out of its folder: a run's files may come from anybody."""
+    plain = name.isprintable() and len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
     if not plain or "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError(f"{name[:100]!r} is no plain folder name")
 
