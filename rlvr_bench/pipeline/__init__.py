@@ -172,7 +172,7 @@ def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Pr
     verifier = reading_statements(_permitted(task_verifier(task, file), options), run)
     with lock_folder(run.path):
         before = current_grading(run)
-        progress.start("verify", sum(int(drawn.sum()) for drawn in run.drawn().values()), 0)
+        progress.start("verify", sum(drawn.count() for drawn in run.drawn().values()), 0)
         now = grade_run(
             run, verifier, workers=options.workers, timeout_s=options.timeout_s, progress=lambda n: progress.advance(n)
         )
