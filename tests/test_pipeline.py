@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlvr_bench import pipeline
+from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import BadArgument, DataError, ModelError, RunError, StorageError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
 from rlvr_bench.pipeline.forecast import forecast
@@ -283,3 +284,18 @@ def test_a_model_that_is_nowhere_lists_the_shipped_ones(tmp_path: Path, monkeypa
     with pytest.raises(ModelError, match=r"no folder 'nobody/nothing' here either; shipped checkpoints: zoo:base"):
         pipeline.sample("nobody/nothing", TASK, options(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scorecard_of_other_verdicts_is_said_to_be_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run, _ = pipeline.evaluate("fake:0.5", "double_countdown", SampleOptions(n=4, limit=3, out=tmp_path))
+    pipeline.grade(run)
+    read_card(run)
+    assert "other verdicts" not in caplog.text
+    pipeline.sample("fake:0.5", "double_countdown", SampleOptions(n=8, limit=3, out=tmp_path))
+    pipeline.grade(run)
+    assert caplog.text.count(f"scorecard.json is of other verdicts than grading.json: rlvr-bench score {run}") == 1
+    read_card(run / "scorecard.json")
+    assert caplog.text.count("other verdicts") == 2
+    pipeline.score(run)
+    read_card(run)
+    assert caplog.text.count("other verdicts") == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from rlvr_bench.auditing import Audit, audit_run, read_audit
+from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_counts
@@ -164,7 +165,10 @@ def grade(
     check_responses(opened)
     loaded = grading_task(opened, task, data_dir)
     check_gradable(opened, loaded)
-    return _grade(opened, loaded.task, loaded.file, options or GradeOptions(), progress or Silent())
+    graded = _grade(opened, loaded.task, loaded.file, options or GradeOptions(), progress or Silent())
+    with contextlib.suppress(RunError):  # not scored yet, or damaged: score writes it anew
+        read_card(opened.path)
+    return graded
 
 
 def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Progress) -> tuple[Grading, list[Flip]]:
