@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ from rlvr_bench.samplers.fake import FakeSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store import open_run, shards
-from rlvr_bench.store.verdicts import current_grading
+from rlvr_bench.store.verdicts import Verdicts, current_grading
 from rlvr_bench.task import load_task
 
 TASK = "double_countdown"
@@ -299,3 +300,16 @@ def test_a_scorecard_of_other_verdicts_is_said_to_be_one(tmp_path: Path, caplog:
     pipeline.score(run)
     read_card(run)
     assert caplog.text.count("other verdicts") == 2
+
+
+def test_superseded_verdicts_are_not_counted(tmp_path: Path) -> None:
+    run, _ = pipeline.evaluate("fake:0.5", "double_countdown", SampleOptions(n=4, limit=3, out=tmp_path))
+    opened = open_run(run)
+    grading = current_grading(opened)
+    assert grading is not None
+    verdicts = Verdicts(opened, grading.verifier, grading.version, grading.options)
+    first = next(verdicts.rows())
+    verdicts.append([msgspec.structs.replace(first, text_hash=first.text_hash ^ 1)])
+    verdicts.append([first])
+    again, _ = pipeline.grade(run)
+    assert (again.rollouts, again.statuses) == (12, grading.statuses)
