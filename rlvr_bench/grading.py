@@ -14,11 +14,11 @@ from typing import Self
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from rlvr_bench.errors import GoldError, StorageError
 from rlvr_bench.records import Problem
+from rlvr_bench.store.marks import Drawn, Marks
 from rlvr_bench.store.places import is_remote
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import Schedule
@@ -54,8 +54,8 @@ class Grader:
         self.verdicts = Verdicts(run, verifier.name, verifier.version, verifier.options)
         self.verdicts.shards.set_aside_damaged()
         self._run = run
-        self._done: dict[str, npt.NDArray[np.int64]] = {}  # text hash of the graded rollout at each index, 0 for none
-        self._right: dict[str, npt.NDArray[np.bool_]] = {}
+        self._done: dict[str, Marks[np.int64]] = {}  # text hash of the graded rollout at each index, 0 for none
+        self._right: dict[str, Marks[np.bool_]] = {}
         self._began = time.monotonic()
         self._unwritten: list[VerdictRow] = []
         self._schedule = Schedule(sparing=is_remote(run.path))
@@ -119,13 +119,9 @@ class Grader:
         self._schedule.written()
         self.verdicts.append(rows)
 
-    def correct(self, drawn: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, int]:
-        """Correct rollouts per problem among those drawn (a boolean per index)."""
-        counts = {}
-        for name, mask in drawn.items():
-            right = self._right.get(name, np.zeros(0, dtype=bool))[: len(mask)]
-            counts[name] = int((right & mask[: len(right)]).sum())
-        return counts
+    def correct(self, drawn: Mapping[str, Drawn]) -> dict[str, int]:
+        """Correct rollouts per problem among those drawn."""
+        return {name: have.common(self._right[name]) if name in self._right else 0 for name, have in drawn.items()}
 
     def publish(self) -> Grading:
         """Put these verdicts in force."""
@@ -138,13 +134,10 @@ class Grader:
         self._decider.remember(row.problem_id, row.verdict)
 
     def _mark(self, row: VerdictRow) -> None:
-        have, right = self._done.get(row.problem_id), self._right.get(row.problem_id)
-        if have is None or right is None or len(have) <= row.index:
-            more = max(64, 2 * row.index + 1) - (0 if have is None else len(have))
-            have = np.append(have if have is not None else np.zeros(0, dtype=np.int64), np.zeros(more, dtype=np.int64))
-            right = np.append(right if right is not None else np.zeros(0, dtype=bool), np.zeros(more, dtype=bool))
-            self._done[row.problem_id], self._right[row.problem_id] = have, right
-        have[row.index], right[row.index] = row.text_hash, row.verdict.status == "correct"
+        if row.problem_id not in self._done:
+            self._done[row.problem_id], self._right[row.problem_id] = Marks(np.int64), Marks(np.bool_)
+        self._done[row.problem_id].put(row.index, np.int64(row.text_hash))
+        self._right[row.problem_id].put(row.index, np.bool_(row.verdict.status == "correct"))
 
     def _known(self, table: pa.Table) -> Iterator[Ungraded]:
         rows = map(Ungraded, *(table[name].to_pylist() for name in _COLUMNS))
@@ -157,7 +150,7 @@ class Grader:
 
     def _is_graded(self, row: Ungraded) -> bool:
         have = self._done.get(row.problem_id)
-        return have is not None and row.index < len(have) and bool(have[row.index] == row.text_hash)
+        return have is not None and bool(have.at(row.index) == row.text_hash)
 
 
 def grade_run(

@@ -18,6 +18,7 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingPa
 from rlvr_bench.samplers.fake import FakeSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.store import open_run
+from rlvr_bench.store.marks import Drawn
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.run import Span
 
@@ -56,7 +57,8 @@ def test_with_a_rule_a_problem_waits_for_its_verdicts() -> None:
 
 
 def test_a_lost_batch_is_filled_even_where_the_rule_would_have_stopped() -> None:
-    drawn = {"a": np.array([False] * 4 + [True] * 4)}
+    drawn = {"a": Drawn()}
+    drawn["a"].mark(np.arange(4, 8))
     plan = Plan(spans(("a", 0), ("a", 8)), stop_after=1, correct={"a": 3}, drawn=drawn)
     assert plan.next() == Span("a", 0, 4)
     assert plan.verified(Graded("a", 4, 0)) == 4

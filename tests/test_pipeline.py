@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rlvr_bench import pipeline
+from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import BadArgument, DataError, ModelError, RunError, StorageError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
 from rlvr_bench.pipeline.forecast import forecast
@@ -22,7 +24,7 @@ from rlvr_bench.samplers.fake import FakeSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store import open_run, shards
-from rlvr_bench.store.verdicts import current_grading
+from rlvr_bench.store.verdicts import Verdicts, current_grading
 from rlvr_bench.task import load_task
 
 TASK = "double_countdown"
@@ -283,3 +285,31 @@ def test_a_model_that_is_nowhere_lists_the_shipped_ones(tmp_path: Path, monkeypa
     with pytest.raises(ModelError, match=r"no folder 'nobody/nothing' here either; shipped checkpoints: zoo:base"):
         pipeline.sample("nobody/nothing", TASK, options(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scorecard_of_other_verdicts_is_said_to_be_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run, _ = pipeline.evaluate("fake:0.5", "double_countdown", SampleOptions(n=4, limit=3, out=tmp_path))
+    pipeline.grade(run)
+    read_card(run)
+    assert "other verdicts" not in caplog.text
+    pipeline.sample("fake:0.5", "double_countdown", SampleOptions(n=8, limit=3, out=tmp_path))
+    pipeline.grade(run)
+    assert caplog.text.count(f"scorecard.json is of other verdicts than grading.json: rlvr-bench score {run}") == 1
+    read_card(run / "scorecard.json")
+    assert caplog.text.count("other verdicts") == 2
+    pipeline.score(run)
+    read_card(run)
+    assert caplog.text.count("other verdicts") == 2
+
+
+def test_superseded_verdicts_are_not_counted(tmp_path: Path) -> None:
+    run, _ = pipeline.evaluate("fake:0.5", "double_countdown", SampleOptions(n=4, limit=3, out=tmp_path))
+    opened = open_run(run)
+    grading = current_grading(opened)
+    assert grading is not None
+    verdicts = Verdicts(opened, grading.verifier, grading.version, grading.options)
+    first = next(verdicts.rows())
+    verdicts.append([msgspec.structs.replace(first, text_hash=first.text_hash ^ 1)])
+    verdicts.append([first])
+    again, _ = pipeline.grade(run)
+    assert (again.rollouts, again.statuses) == (12, grading.statuses)

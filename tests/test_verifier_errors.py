@@ -18,7 +18,7 @@ from rlvr_bench.pipeline import SampleOptions
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.reporting import report
 from rlvr_bench.store import RunWriter
-from rlvr_bench.store.run import Run, open_run
+from rlvr_bench.store.run import Run, open_run, text_hash
 from rlvr_bench.store.verdicts import ErrorCount, VerdictRow, Verdicts, current_grading
 from rlvr_bench.task import load_task, validate
 from rlvr_bench.verifiers import FunctionVerifier, open_verifier
@@ -128,11 +128,10 @@ def test_many_different_errors_are_counted_and_ten_listed(tmp_path: Path) -> Non
 
 
 def test_messages_without_end_take_no_memory_without_end(tmp_path: Path) -> None:
-    run = stored(tmp_path, ["1"], ["x"])
+    run = stored(tmp_path, ["1"], ["x"] * 1500)
     verdicts = Verdicts(run, "exact", "1", {})
-    verdicts.append(
-        [VerdictRow("p0", i, i, Verdict(status="error", kind="exception", message=f"no {i}"), 1) for i in range(1500)]
-    )
+    errors = [Verdict(status="error", kind="exception", message=f"no {i}") for i in range(1500)]
+    verdicts.append([VerdictRow("p0", i, text_hash("x"), error, 1) for i, error in enumerate(errors)])
     first, *others = verdicts.publish(1, 0.0).errors
     assert (first.message, first.verdicts) == ("other messages", 500)
     assert [error.verdicts for error in others] == [1] * 9
@@ -159,8 +158,9 @@ def test_verdicts_stored_without_messages_are_read(tmp_path: Path) -> None:
     run = stored(tmp_path, ["1"], ["\\boxed{1}", "\\boxed{2}"])
     verdicts = Verdicts(run, "exact", "1", {})
     error = Verdict(status="error", kind="timeout")
+    one, two = (text_hash(f"\\boxed{{{i}}}") for i in (1, 2))
     verdicts.append(
-        [VerdictRow("p0", 0, 1, Verdict(status="correct", answer="1"), 1), VerdictRow("p0", 1, 2, error, 1)]
+        [VerdictRow("p0", 0, one, Verdict(status="correct", answer="1"), 1), VerdictRow("p0", 1, two, error, 1)]
     )
     (file,) = verdicts.shards.files()
     old = pq.read_table(pa.BufferReader(file.read_bytes())).drop_columns(["message"])

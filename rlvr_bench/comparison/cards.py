@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,13 @@ from rlvr_bench.scorers.solve_rate import pass_under_rule
 
 __all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "read_card"]
 
+logger = logging.getLogger(__name__)
+
 SCHEMA = 1
 IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
 GRADING = ("verifier", "version", "options")
+# What of a grading is the same where it is of the same verdicts; how long it took may differ.
+_VERDICTS = (*GRADING, "folder", "rollouts", "statuses")
 # Two runs may well differ in these, and who reads the result should know.
 TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
 # What two runs must share to be the very same draws.
@@ -107,7 +112,21 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
         raise RunError(f"{file}: scorecard schema {card.schema}, this version of rlvr-bench reads {SCHEMA}")
     if not all({"id", "n", "c"} <= entry.keys() for entry in card.problems):
         raise RunError(f"{file}: not a scorecard (a problem without id, n or c)")
+    _warn_if_stale(file, card)
     return file, card
+
+
+def _warn_if_stale(file: Path, card: Scorecard) -> None:
+    """Say so where the run folder of a scorecard has been graded anew since: its numbers are those of other verdicts."""
+    beside, scored = file.parent / "grading.json", card.run.get("grading")
+    if file.name != "scorecard.json" or not isinstance(scored, dict):
+        return
+    try:
+        now = msgspec.json.decode(beside.read_bytes(), type=dict)
+    except (OSError, msgspec.DecodeError):  # a lone scorecard, or a damaged file, of which whoever needs it complains
+        return
+    if any(name in scored and now.get(name) != scored[name] for name in _VERDICTS):
+        logger.warning("%s is of other verdicts than grading.json: rlvr-bench score %s", file, file.parent)
 
 
 def align(

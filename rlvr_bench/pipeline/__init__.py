@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from rlvr_bench.auditing import Audit, audit_run, read_audit
+from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_counts
@@ -165,7 +166,10 @@ def grade(
     options = options or GradeOptions()
     loaded = grading_task(opened, task, data_dir, sandboxed=not options.allow_unsafe_code)
     check_gradable(opened, loaded)
-    return _grade(opened, loaded.task, loaded.file, options, progress or Silent())
+    graded = _grade(opened, loaded.task, loaded.file, options, progress or Silent())
+    with contextlib.suppress(RunError):  # not scored yet, or damaged: score writes it anew
+        read_card(opened.path)
+    return graded
 
 
 def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Progress) -> tuple[Grading, list[Flip]]:
@@ -173,7 +177,7 @@ def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Pr
     verifier = reading_statements(_permitted(task_verifier(task, file), options), run)
     with lock_folder(run.path):
         before = current_grading(run)
-        progress.start("verify", sum(int(drawn.sum()) for drawn in run.drawn().values()), 0)
+        progress.start("verify", sum(drawn.count() for drawn in run.drawn().values()), 0)
         now = grade_run(
             run, verifier, workers=options.workers, timeout_s=options.timeout_s, progress=lambda n: progress.advance(n)
         )

@@ -14,15 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from rlvr_bench.grading import Grader, Ungraded
 from rlvr_bench.pipeline.options import Progress
 from rlvr_bench.records import Draw, DrawRequest, Prompt
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store import Manifest, RunWriter
+from rlvr_bench.store.marks import Drawn
 from rlvr_bench.store.run import Span, stored_text, text_hash
 from rlvr_bench.store.verdicts import VerdictRow
 
@@ -134,11 +132,11 @@ class Plan:
         *,
         stop_after: int | None = None,
         correct: Mapping[str, int] | None = None,
-        drawn: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+        drawn: Mapping[str, Drawn] | None = None,
     ) -> None:
         self._stop_after = stop_after
         self._correct = dict(correct or {})
-        self._drawn_to = {name: int(mask.nonzero()[0].max(initial=-1)) + 1 for name, mask in (drawn or {}).items()}
+        self._drawn_to = {name: have.end for name, have in (drawn or {}).items()}
         self._later: dict[str, deque[Span]] = {}
         self._ready: deque[Span] = deque()
         self._unverified = 0

@@ -53,7 +53,7 @@ def forecast(model: str, task: str, options: SampleOptions) -> Forecast:
     drawn = 0
     if (folder / "manifest.json").is_file():
         have = open_run(folder).drawn()
-        drawn = sum(int(have[name][: options.n].sum()) for name in ids if name in have)
+        drawn = sum(have[name].count(options.n) for name in ids if name in have)
     max_tokens = options.max_tokens or (loaded.task.sampling or SamplingParameters()).max_tokens
     left = options.n * len(ids) - drawn
     token_bytes = _TEXT_BYTES + (_ARRAY_BYTES if options.token_stats == "full" else 0)

@@ -16,6 +16,7 @@ from rlvr_bench.errors import RunError, RunMismatch, StorageError
 from rlvr_bench.records import Draw, Problem, Rollout
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
+from rlvr_bench.store.marks import Drawn
 from rlvr_bench.store.places import inside, is_remote, place, read_if_there, read_whole, write_atomically
 from rlvr_bench.store.problem_files import check_problems_file, check_same_problems, encode_problems, file_digest
 from rlvr_bench.store.shard_checks import LARGEST_INDEX
@@ -118,12 +119,12 @@ class Run:
             found.update(table["problem_id"].unique().to_pylist())
         return found
 
-    def drawn(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Which rollout indices of each problem are on disk, as one boolean array per problem."""
-        found: dict[str, npt.NDArray[np.bool_]] = {}
+    def drawn(self) -> dict[str, Drawn]:
+        """Which rollout indices of each problem are on disk."""
+        found: dict[str, Drawn] = {}
         for table in self.rollouts.read(["problem_id", "index"]):
             for name, indices in _by_problem(table):
-                _mark(found, name, indices)
+                found.setdefault(name, Drawn()).mark(indices)
         return found
 
 
@@ -160,11 +161,11 @@ class RunWriter:
 
     def n_drawn(self, problem_ids: Iterable[str], n: int) -> int:
         """Rollouts on disk or waiting to be written, of these problems, with an index below n."""
-        return sum(int(self._drawn[name][:n].sum()) for name in problem_ids if name in self._drawn)
+        return sum(self._drawn[name].count(n) for name in problem_ids if name in self._drawn)
 
     @property
-    def drawn(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Rollout indices on disk or waiting to be written, one boolean array per problem."""
+    def drawn(self) -> dict[str, Drawn]:
+        """Rollout indices on disk or waiting to be written, by problem."""
         return self._drawn
 
     def add(self, draw: Draw) -> None:
@@ -172,7 +173,8 @@ class RunWriter:
 
         One that a replica has stored already is noted only.
         """
-        _mark(self._drawn, draw.request.prompt.problem_id, np.array([rollout.index for rollout in draw.rollouts]))
+        indices = np.array([rollout.index for rollout in draw.rollouts], dtype=np.int64)
+        self._drawn.setdefault(draw.request.prompt.problem_id, Drawn()).mark(indices)
         if draw.shard is not None:
             self._known.add(draw.shard)
             return
@@ -201,22 +203,22 @@ class RunWriter:
         finally:
             self.lock.release()
 
-    def _scan(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def _scan(self) -> dict[str, Drawn]:
         """What is on disk and sound. A shard that repeats another's rollouts is set aside too: a replica whose driver had
         died can have written it while the next driver drew them again.
         """
-        found: dict[str, npt.NDArray[np.bool_]] = {}
+        found: dict[str, Drawn] = {}
         for file, table in self.run.rollouts.sound(["problem_id", "index"]):
             self._take_in(file, table, found)
         return found
 
-    def _take_in(self, file: Path, table: pa.Table, found: dict[str, npt.NDArray[np.bool_]]) -> None:
+    def _take_in(self, file: Path, table: pa.Table, found: dict[str, Drawn]) -> None:
         parts = list(_by_problem(table))
-        if any(_marked(found, name, indices) for name, indices in parts):
+        if any(name in found and found[name].has_any(indices) for name, indices in parts):
             self.run.rollouts.set_aside(file, "repeats rollouts of another shard")
             return
         for name, indices in parts:
-            _mark(found, name, indices)
+            found.setdefault(name, Drawn()).mark(indices)
         self._known.add(file.name)
 
     def strays(self) -> Iterator[tuple[str, dict[tuple[str, int], tuple[Rollout, ...]]]]:
@@ -239,9 +241,7 @@ class RunWriter:
         return [file for file in self.run.rollouts.files() if file.name not in self._known]
 
 
-def spans_missing(
-    drawn: Mapping[str, npt.NDArray[np.bool_]], problem_ids: Iterable[str], n: int, batch: int
-) -> Iterator[Span]:
+def spans_missing(drawn: Mapping[str, Drawn], problem_ids: Iterable[str], n: int, batch: int) -> Iterator[Span]:
     """Spans to be drawn for n rollouts of each problem, as ``RunWriter.missing`` gives them; ``drawn``: by index."""
     ids = list(problem_ids)
     for block in range(0, n, batch):
@@ -249,11 +249,8 @@ def spans_missing(
             yield from _gaps(drawn.get(problem_id), problem_id, block, min(block + batch, n))
 
 
-def _gaps(have: npt.NDArray[np.bool_] | None, problem_id: str, start: int, stop: int) -> Iterator[Span]:
-    done = np.zeros(stop - start, dtype=bool)
-    if have is not None:
-        known = have[start:stop]
-        done[: len(known)] = known
+def _gaps(have: Drawn | None, problem_id: str, start: int, stop: int) -> Iterator[Span]:
+    done = np.zeros(stop - start, dtype=np.bool_) if have is None else have.between(start, stop)
     edges = np.flatnonzero(np.diff(np.concatenate(([True], done, [True]))))
     for low, high in edges.reshape(-1, 2):
         yield Span(problem_id, start + int(low), int(high - low))
@@ -312,23 +309,6 @@ def _by_problem(table: pa.Table) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
     indices = table["index"].to_numpy()
     for name in np.unique(names):
         yield str(name), indices[names == name]
-
-
-def _marked(found: dict[str, npt.NDArray[np.bool_]], name: str, indices: npt.NDArray[np.int64]) -> bool:
-    """Whether any of these rollouts is marked."""
-    have = found.get(name)
-    return have is not None and bool(have[indices[indices < len(have)]].any())
-
-
-def _mark(found: dict[str, npt.NDArray[np.bool_]], name: str, indices: npt.NDArray[np.int64]) -> None:
-    have = found.get(name)
-    top = int(indices.max()) + 1
-    if have is None or len(have) < top:
-        grown = np.zeros(max(top, 2 * len(have) if have is not None else 0), dtype=bool)
-        if have is not None:
-            grown[: len(have)] = have
-        have = found[name] = grown
-    have[indices] = True
 
 
 def _agreed(path: Path, wanted: Manifest) -> Manifest:

@@ -184,4 +184,6 @@ def _fits(file: Path, content: bytes) -> bool:
 
 def _table(content: bytes, columns: Sequence[str] | None) -> pa.Table:
     # Not read_table: it brings pandas along, which takes longer than most shards.
-    return pq.ParquetFile(pa.BufferReader(content)).read(columns=None if columns is None else list(columns))
+    # Without threads: a process that ends while arrow is still starting them is aborted (SIGABRT), whatever it had to say.
+    chosen = None if columns is None else list(columns)
+    return pq.ParquetFile(pa.BufferReader(content)).read(columns=chosen, use_threads=False)

@@ -152,7 +152,7 @@ class Verdicts:
         errors: dict[tuple[str | None, str | None], ErrorCount] = {}
         decided: set[str] = set()
         failed: dict[str, None] = {}
-        for table in self.shards.read(["problem_id", "status", "kind", "message"]):
+        for table in self._in_force():
             status = table["status"].cast(pa.string())
             statuses.update({pair["values"]: pair["counts"] for pair in pc.value_counts(status).to_pylist()})
             is_error = pc.equal(status, "error")
@@ -173,6 +173,24 @@ class Verdicts:
                 )
         return dict(statuses), errors, [name for name in failed if name not in decided]
 
+    def _in_force(self) -> Iterator[pa.Table]:
+        """Each stored rollout's verdict once, the last that was given for its very text; of the lost ones, none."""
+        ids: dict[str, int] = {}
+        stored = [_keyed(table, ids) for table in self.run.rollouts.read(["problem_id", "index", "text_hash"])]
+        if not stored:
+            return
+        keys, hashes = (np.concatenate(parts) for parts in zip(*stored, strict=True))
+        order = np.argsort(keys)
+        keys, hashes = keys[order], hashes[order]
+        is_left = np.ones(len(keys), dtype=bool)
+        columns = ["problem_id", "index", "text_hash", "status", "kind", "message"]
+        for table in self.shards.read(columns, self.shards.files()[::-1]):
+            found, text_hash = _keyed(table, ids)
+            at = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
+            chosen = (keys[at] == found) & (hashes[at] == text_hash) & is_left[at]
+            is_left[at[chosen]] = False
+            yield table.filter(pa.array(chosen))
+
     def _row(self, row: VerdictRow) -> dict[str, object]:
         return {
             "problem_id": row.problem_id,
@@ -187,6 +205,13 @@ class Verdicts:
             "verifier": self.name,
             "version": self.version,
         }
+
+
+def _keyed(table: pa.Table, ids: dict[str, int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rollouts as numbers, a problem's from ``ids``, which grows; and their text hashes."""
+    names = table["problem_id"].combine_chunks()
+    numbers = np.array([ids.setdefault(name, len(ids)) for name in names.dictionary.to_pylist()], dtype=np.int64)
+    return (numbers[names.indices.to_numpy()] << 32) | table["index"].to_numpy(), table["text_hash"].to_numpy()
 
 
 def _storable(text: str | None) -> str | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlvr_bench.errors import RunError, RunLocked, RunMismatch, StorageError
+from rlvr_bench.grading import Grader, grade_run
 from rlvr_bench.records import Draw, Problem, SamplingParameters
 from rlvr_bench.store import Manifest, RunWriter, open_run
+from rlvr_bench.store.marks import Drawn
 from rlvr_bench.store.run import Span, text_hash
+from rlvr_bench.store.shard_checks import LARGEST_INDEX
+from rlvr_bench.verifiers import open_verifier
 from tests.conftest import draw_of, manifest_with
 
 MakeDraw = Callable[..., Draw]
@@ -250,4 +255,42 @@ def test_drawn_marks_sparse_indices(
 ) -> None:
     write(tmp_path, make_manifest(), problems, make_draw("p0", 1000, 5))
     drawn = open_run(tmp_path).drawn()["p0"]
-    assert np.flatnonzero(drawn).tolist() == [1000, 1001, 1002, 1003, 1004]
+    assert np.flatnonzero(drawn.between(0, 2000)).tolist() == [1000, 1001, 1002, 1003, 1004]
+    assert (drawn.count(), drawn.count(1002), drawn.end) == (5, 2, 1005)
+
+
+def test_memory_grows_with_the_rollouts_and_not_with_their_indices(
+    tmp_path: Path, make_manifest: MakeManifest, make_draw: MakeDraw
+) -> None:
+    last = LARGEST_INDEX - 1
+    many = [Problem(id=f"p{i}", question="?", answer="1") for i in range(300)]
+    write(tmp_path, make_manifest(n=LARGEST_INDEX), many, *(make_draw(problem.id, last, 1) for problem in many))
+    tracemalloc.start()
+    try:
+        run = open_run(tmp_path)
+        drawn = run.drawn()
+        assert grade_run(run, open_verifier("integer")).rollouts == 300
+        with Grader(run, open_verifier("integer")) as grader:
+            assert grader.correct(drawn).keys() == drawn.keys()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(have.count() for have in drawn.values()) == 300
+    assert peak < 64 * 2**20
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_marks_are_what_an_array_would_be(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = 2000
+    dense, drawn = np.zeros(size, dtype=bool), Drawn()
+    for _ in range(20):
+        indices = rng.integers(0, size, rng.integers(1, 40)) % rng.integers(1, size)
+        assert drawn.has_any(indices) == dense[indices].any()
+        drawn.mark(indices)
+        dense[indices] = True
+        low, high = np.sort(rng.integers(0, size, 2)).tolist()
+        assert (drawn.between(low, high) == dense[low:high]).all()
+        assert drawn.count(high) == dense[:high].sum()
+        assert drawn.end == np.flatnonzero(dense).max() + 1
+    assert drawn.common(drawn) == drawn.count() == dense.sum()
