@@ -20,6 +20,8 @@ LAYERS = (
     ("training",),
     ("task",),
     ("samplers",),
+    ("manifest",),
+    ("scorecard",),
     ("store",),
     ("importers", "scaling"),
     ("grading", "auditing"),

@@ -46,6 +46,8 @@ PACKAGE = (
     ),
     *(
         "samplers",
+        "manifest.py",
+        "scorecard.py",
         "store",
         "importers",
         "scaling",

@@ -20,7 +20,8 @@ from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument, RunError
-from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.records import Estimate
+from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.common import fresh_rng
 from rlvr_bench.store.places import place
 
@@ -129,10 +130,10 @@ def series_of(
     metrics = _metrics([card for _, card in cards])
     return TrainingSeries(
         schema=SERIES_SCHEMA,
-        task=str(cards[0][1].run.get("task", "")),
+        task=cards[0][1].run.task,
         n_problems=len(ids),
         checkpoints=tuple(
-            Checkpoint(step=step, model=str(card.run.get("model", "")), scorecard=str(file))
+            Checkpoint(step=step, model=card.run.model, scorecard=str(file))
             for step, (file, card) in zip(numbers, cards, strict=True)
         ),
         metrics=tuple(metrics),
@@ -162,12 +163,12 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
         raise BadArgument("--steps", list(given), f"must name one step for each of the {len(cards)} scorecards")
     found: list[int] = []
     for number, (file, card) in enumerate(cards):
-        named = step_of(str(card.run.get("model", "")))
+        named = step_of(card.run.model)
         step = (named and named.step) if given is None else given[number]
         if step is None:
             raise BadArgument(
                 "model",
-                card.run.get("model"),
+                card.run.model,
                 f"has no training step in its name ({file}); give every step: --steps 0,20,40",
             )
         if step in found:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -16,10 +15,10 @@ from rlvr_bench.auditing import Audit
 from rlvr_bench.cli.terminal import styled
 from rlvr_bench.errors import visible
 from rlvr_bench.pipeline.forecast import Forecast
-from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.records import Estimate
+from rlvr_bench.scorecard import ErrorCount, Grading, Scorecard, ScoredRun
 from rlvr_bench.scorers.guessing import NEGLIGIBLE
 from rlvr_bench.scorers.warnings import warnings_of
-from rlvr_bench.store.verdicts import ErrorCount, Grading
 
 __all__ = ["show_audit", "show_forecasts", "show_grading", "show_scorecard", "show_table"]
 
@@ -40,12 +39,12 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     console.print(
         styled(
             *(
-                (str(run["model"]), "bold"),
+                (run.model, "bold"),
                 " on ",
-                (str(run["task"]), "bold"),
-                f": {run['n_problems_drawn']} problems, ",
+                (run.task, "bold"),
+                f": {run.n_problems_drawn} problems, ",
             ),
-            f"{_span(run['n_min'], run['n_max'])} rollouts each, {_drawn_how(run)}",
+            f"{_span(run.n_min, run.n_max)} rollouts each, {_drawn_how(run)}",
         )
     )
     guesses = _guesses(scorecard.estimates)
@@ -53,8 +52,7 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
-    errors = msgspec.convert(run["grading"].get("errors", []), list[ErrorCount])
-    _show_errors(console, warnings_of(scorecard.run, scorecard.quality), errors)
+    _show_errors(console, warnings_of(run, scorecard.quality), run.grading.errors)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
@@ -118,11 +116,10 @@ def _show_errors(console: Console, warnings: Sequence[str], errors: Sequence[Err
         console.print(visible(line)[:1000], highlight=False, markup=False, soft_wrap=True)
 
 
-def _drawn_how(run: dict[str, Any]) -> str:
-    sampling = run["sampling"]
-    if sampling is None:
-        return f"imported from {run['imported']}, sampling parameters unknown"
-    return f"T={sampling['temperature']:g} top-p={sampling['top_p']:g}, engine {run['engine']}"
+def _drawn_how(run: ScoredRun) -> str:
+    if run.sampling is None:
+        return f"imported from {run.imported}, sampling parameters unknown"
+    return f"T={run.sampling.temperature:g} top-p={run.sampling.top_p:g}, engine {run.engine}"
 
 
 _SINGLE = {

@@ -148,7 +148,7 @@ def _described(found: Crossover) -> Crossover:
 
 def _common_distinct(first: RunCounts, second: RunCounts) -> int | None:
     """Largest k for which both scorecards have distinct answers of at least half of the problems."""
-    ks = {int(k) for run in (first, second) for entry in run.entries for k in entry.get("distinct_answers") or {}}
+    ks = {k for run in (first, second) for entry in run.entries for k in entry.distinct_answers or {}}
     for k in sorted(ks, reverse=True):
         known = ~np.isnan(first.distinct_answers(k)) & ~np.isnan(second.distinct_answers(k))
         if k > 1 and 2 * int(known.sum()) >= len(known):

@@ -23,10 +23,11 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent, check
 from rlvr_bench.pipeline.progress import with_progress
-from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters, Scorecard
+from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
+from rlvr_bench.scorecard import Judging, Scorecard
 from rlvr_bench.scorers.cot import cot_pass_at_k
 from rlvr_bench.store import open_run
 from rlvr_bench.store.places import write_atomically
@@ -75,20 +76,6 @@ class JudgeOptions:
         check(
             self.sampling.temperature > 0 or self.votes == 1, "--votes", self.votes, "a greedy judge always votes alike"
         )
-
-
-class Judging(msgspec.Struct, frozen=True, kw_only=True):
-    """Which judgements are in force, and what they say of the correct rollouts."""
-
-    judge: str
-    version: str
-    options: dict[str, Any]
-    folder: str
-    rule: Rule
-    rollouts: int
-    valid: int
-    invalid: int
-    error: int
 
 
 @with_progress
@@ -286,6 +273,5 @@ def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequ
         judged[place] = combine(votes[key], judging.rule)
     valid, undecided = judged == "valid", judged == "error"
     estimates = [*scorecard.estimates, *cot_pass_at_k(outcomes, valid, undecided, ks)]
-    return msgspec.structs.replace(
-        scorecard, run={**scorecard.run, "judging": msgspec.to_builtins(judging)}, estimates=estimates
-    )
+    run_judged = msgspec.structs.replace(scorecard.run, judging=judging)
+    return msgspec.structs.replace(scorecard, run=run_judged, estimates=estimates)

@@ -16,11 +16,11 @@ from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.records import Scorecard
 from rlvr_bench.regression.evidence import Evidence, about_new_problems, about_these_problems
 from rlvr_bench.regression.pairing import accept, pair_up, refuse_errors
 from rlvr_bench.regression.results import Acceptance, Check, Finding, Outcome
 from rlvr_bench.regression.rules import COUNTED, MEANS, CheckOptions, Rule, make_rules
+from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["Acceptance", "Check", "CheckOptions", "Finding", "Outcome", "accept", "check", "check_cards"]
 
@@ -73,7 +73,7 @@ def check_cards(
         _, counts, told = align([baseline, run], options.allow)
         notes += told
         asked = _Asked(counts[0], counts[1], options, len(pairs) * len(rules), _same_draw(baseline[1], run[1]))
-        found += [_finding(rule, asked, str(run[1].run.get("task", ""))) for rule in rules]
+        found += [_finding(rule, asked, run[1].run.task) for rule in rules]
     if not options.new_problems and any(finding.source == "problems" for finding in found):
         notes.append(
             "some limits are also for new problems (source: problems): a scorecard keeps no rollout error of those metrics"
@@ -164,7 +164,9 @@ def _counts(
 
 def _same_draw(first: Scorecard, second: Scorecard) -> bool:
     """The same rollouts, not merely equal counts: there is then no error in the difference."""
-    return first.problems == second.problems and all(first.run.get(key) == second.run.get(key) for key in SAME_DRAW)
+    return first.problems == second.problems and all(
+        getattr(first.run, key) == getattr(second.run, key) for key in SAME_DRAW
+    )
 
 
 def _decided(found: Sequence[Finding], level: float, notes: Iterable[str]) -> Check:

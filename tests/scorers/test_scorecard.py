@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from rlvr_bench.records import Outcomes, ProfileSums, Scorecard
+from rlvr_bench.records import Outcomes, ProfileSums
+from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.store.verdicts import Grading
 from tests.conftest import manifest_with
@@ -72,11 +73,11 @@ def test_every_estimate_lies_in_its_interval_and_says_how_it_was_made() -> None:
 def test_per_problem_entries_hold_what_compare_needs() -> None:
     run = outcomes(["ccww", "wwwn"], answer=np.array([0, 0, 1, 2, 1, 2, 3, -1], dtype=np.int32))
     solved, unsolved = scored(run).problems
-    assert (solved["n"], solved["c"], solved["cluster"]) == (4, 2, "")
-    assert solved["distinct_answers"] == pytest.approx({"1": 1.0, "4": 3.0})
-    assert "solve_rate_high" not in solved
-    assert unsolved["solve_rate_high"] == pytest.approx(1 - 0.05**0.25)
-    assert unsolved["distinct_answers"] == pytest.approx({"1": 1.0})
+    assert (solved.n, solved.c, solved.cluster) == (4, 2, "")
+    assert solved.distinct_answers == pytest.approx({1: 1.0, 4: 3.0})
+    assert solved.solve_rate_high is None
+    assert unsolved.solve_rate_high == pytest.approx(1 - 0.05**0.25)
+    assert unsolved.distinct_answers == pytest.approx({1: 1.0})
 
 
 def test_budgets_can_be_chosen() -> None:
