@@ -14,6 +14,7 @@ from rich.table import Table
 from rlvr_bench.auditing import Audit
 from rlvr_bench.cli.terminal import styled
 from rlvr_bench.errors import visible
+from rlvr_bench.metrics import METRICS, find_metric
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import ErrorCount, Grading, Scorecard, ScoredRun
@@ -122,11 +123,7 @@ def _drawn_how(run: ScoredRun) -> str:
     return f"T={run.sampling.temperature:g} top-p={run.sampling.top_p:g}, engine {run.engine}"
 
 
-_SINGLE = {
-    "unsolved": "problems without a correct rollout",
-    "token_entropy": "nats; 0: the policy never varies",
-    "branching_factor": "tokens holding 95 %; 1: no choice",
-}
+_SINGLE = {metric.name: metric for metric in METRICS if metric.summary}
 
 
 def _shown_curve(estimates: list[Estimate]) -> list[Estimate]:
@@ -155,12 +152,12 @@ def _pass_row(estimate: Estimate, guess: float | None) -> list[str]:
 def _named_row(scorecard: Scorecard, name: str) -> list[str] | None:
     for estimate in scorecard.estimates:
         if estimate.name == name and estimate.group is None and estimate.value is not None:
-            whole = name == "unsolved"
-            label = f"unsolved in {estimate.k}" if whole else name.replace("_", " ")
+            whole = _SINGLE[name].unit == "problems"
+            label = f"{name} in {estimate.k}" if whole else name.replace("_", " ")
             digits = 0 if whole else 3
             value = f"{estimate.value:.{digits}f}" + (f" of {estimate.n_problems}" if whole else "")
             interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
-            return [label, value, interval, _SINGLE[name]]
+            return [label, value, interval, _SINGLE[name].summary]
     return None
 
 
@@ -169,7 +166,8 @@ def _quality(rates: dict[str, float | None]) -> str:
     parts = []
     for name, value in rates.items():
         if value is not None:
-            shown = f"{value:.1f}" if name.endswith("_per_response") or name == "effective_n" else f"{value:.1%}"
+            row = find_metric(name)
+            shown = f"{value:.1%}" if row is None or row.is_fraction else f"{value:.1f}"
             parts.append(f"{name.removesuffix('_rate').replace('_', ' ')} {shown}")
     return ", ".join(parts)
 

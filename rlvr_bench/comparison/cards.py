@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.errors import RunError
+from rlvr_bench.metrics import Metric
 from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
@@ -69,6 +70,15 @@ class RunCounts:
         """A per-problem number of the scorecard, (P,), NaN where it is not there."""
         found = [getattr(entry, name) for entry in self.entries]
         return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+
+    def values(self, metric: Metric) -> npt.NDArray[np.float64]:
+        """A metric of each problem that the scorecard has a column of, (P,), NaN where it is not known."""
+        column = self.column(str(metric.column))
+        return column / self.n if metric.counts else column
+
+    def budget_values(self, metric: Metric, k: int) -> npt.NDArray[np.float64]:
+        """A metric of each problem at budget k, (P,), NaN where it is not known."""
+        return self.pass_table([k])[:, 0] if metric.column == "c" else self.distinct_answers(k)
 
     def distinct_answers(self, k: int) -> npt.NDArray[np.float64]:
         """Expected distinct answers among k, (P,), NaN where the problem has fewer or the scorecard does not say."""

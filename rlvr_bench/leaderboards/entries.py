@@ -14,7 +14,7 @@ from rlvr_bench import stats
 from rlvr_bench.comparison.cards import GRADING, IDENTITY, RunCounts, align, clusters
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.leaderboards.columns import ESTIMATES, Cell, Row, columns
+from rlvr_bench.leaderboards.columns import BOARD, Cell, Row, columns
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import Scorecard, ScoredRun
 
@@ -58,8 +58,8 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
     for k in ks:
         if k <= counts.largest_k:
             row |= cells_of(f"pass@{k}", found.get(("pass@k", k, None)) or _pass_at(counts, k))
-    for name, key in ESTIMATES.items():
-        row |= cells_of(name, found.get(key))
+    for metric, column in BOARD:
+        row |= cells_of(column.name, found.get((metric.name, column.k, column.group)))
     for name in ("tool_calls", "tool_errors"):
         row |= {name: rounded(card.quality.get(f"{name}_per_response"))}
     boundary = next((item for item in card.estimates if item.name == "unsolved"), None)

@@ -16,6 +16,7 @@ from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
+from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
 from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
@@ -25,7 +26,7 @@ from rlvr_bench.scorers.common import rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks
 from rlvr_bench.scorers.warnings import warnings_of
 
-__all__ = ["PagePair", "PageRun", "PageTask", "page_task"]
+__all__ = ["PageMetric", "PagePair", "PageRun", "PageTask", "page_task"]
 
 _SEED = 20250807
 FEW_RUNS = 6  # up to here every run can be the baseline; beyond, the first and the last: pairs cost time
@@ -65,6 +66,16 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
     losses: NullSize | None
 
 
+class PageMetric(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the table of metrics. ``rate``: its word in the chart of rates; ``over_training``: a measure of a series."""
+
+    name: str
+    unit: str
+    meaning: str
+    rate: str
+    over_training: bool
+
+
 class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     """A task of the page. ``headline``: the budgets whose differences are tested; ``baselines``: the default first.
 
@@ -90,6 +101,7 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     rescorings: list[PageRescoring]
     interventions: list[PageInterventions]
     text_and_tools: list[tuple[int, int]]
+    metrics: list[PageMetric]
 
 
 def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) -> PageTask:
@@ -124,7 +136,21 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         rescorings=analyses.rescorings(sources),
         interventions=analyses.interventions(sources),
         text_and_tools=both,
+        metrics=_metrics(),
     )
+
+
+def _metrics() -> list[PageMetric]:
+    return [
+        PageMetric(
+            name=metric.name,
+            unit=metric.unit,
+            meaning=metric.meaning,
+            rate=metric.rate,
+            over_training=metric.followed and not metric.has_budget,
+        )
+        for metric in METRICS
+    ]
 
 
 def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
@@ -260,13 +286,11 @@ def _differences(
     policy statistics; the other budgets draw a band and are not tested.
     """
     tables = [run.pass_table(ks) for run in runs]
-    policies = {"token_entropy": "entropy_mean", "branching_factor": "branching_mean"}
+    policies = [metric for metric in METRICS if metric.compared and not metric.has_budget]
     columns: list[tuple[str, int | None, npt.NDArray[np.float64]]] = [
         ("pass@k", k, np.stack([table[:, i] for table in tables], axis=1)) for i, k in enumerate(ks)
     ]
-    columns += [
-        (name, None, np.stack([run.column(column) for run in runs], axis=1)) for name, column in policies.items()
-    ]
+    columns += [(metric.name, None, np.stack([run.values(metric) for run in runs], axis=1)) for metric in policies]
     measured = [(name, k, values) for name, k, values in columns if not np.isnan(values).all(axis=0).any()]
     scale = [max(1.0, float(np.nanmax(np.abs(values)))) for *_, values in measured]  # the bootstrap takes rates
     first, second = (
