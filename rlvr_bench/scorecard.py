@@ -171,7 +171,8 @@ class ProblemScore(_ByName, frozen=True, kw_only=True):
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
 
-    ``quality`` holds rates by name, None where not known. ``unknown`` holds what a later version wrote and this one has no
+    ``quality`` holds rates by name, None where not known. ``left_out`` says by name of an estimate why it could not be
+    computed: it is missing, or has no value. ``unknown`` holds what a later version wrote and this one has no
     field for, nested as in the file.
     """
 
@@ -180,6 +181,7 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problems: list[ProblemScore]
     estimates: list[Estimate]
     quality: dict[str, float | None]
+    left_out: dict[str, str] = {}
     unknown: dict[str, Any] = {}
 
 

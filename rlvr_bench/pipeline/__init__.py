@@ -19,7 +19,7 @@ from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.cautions import report_cautions
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.folders import find_run
-from rlvr_bench.pipeline.judging import with_judgements
+from rlvr_bench.pipeline.judging import judged_rollouts
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
@@ -214,8 +214,11 @@ def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
     outcomes = read_outcomes(run)
     facts = kept_facts(run)
     space = None if facts is None else facts.answer_space
-    scorecard = make_scorecard(run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags)
-    return with_judgements(scorecard, run, outcomes, ks)
+    judging, judged = judged_rollouts(run, outcomes) or (None, None)
+    scorecard = make_scorecard(
+        run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags, judged=judged
+    )
+    return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, judging=judging))
 
 
 def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:

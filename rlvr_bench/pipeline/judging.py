@@ -27,8 +27,8 @@ from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameter
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
-from rlvr_bench.scorecard import Judging, Scorecard
-from rlvr_bench.scorers.cot import cot_pass_at_k
+from rlvr_bench.scorecard import Judging
+from rlvr_bench.scorers.table import Judged
 from rlvr_bench.store import open_run
 from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run, stored_text
@@ -38,7 +38,7 @@ from rlvr_bench.verifiers import Decider, Extraction, FunctionVerifier
 from rlvr_bench.verifiers.deciding import Decision
 from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
 
-__all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "with_judgements"]
+__all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "judged_rollouts"]
 
 _SCHEMA = pa.schema(
     [
@@ -249,14 +249,14 @@ def _correct(run: Run) -> dict[tuple[str, int], int]:
     return found
 
 
-def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequence[int] | None) -> Scorecard:
-    """The scorecard with CoT-Pass@K, where a judge has seen every correct rollout; as it is elsewhere.
+def judged_rollouts(run: Run, outcomes: Outcomes) -> tuple[Judging, Judged] | None:
+    """What the judge in force says of each rollout; None unless it has seen every correct one.
 
     Raises RunError where ``judging.json`` is damaged.
     """
     file = run.path / "judging.json"
     if not file.exists():
-        return scorecard
+        return None
     try:
         judging = msgspec.json.decode(file.read_bytes(), type=Judging)
         check_folder_name(judging.folder)
@@ -269,9 +269,6 @@ def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequ
     for place in np.flatnonzero(outcomes.status == 0).tolist():
         key = names[place], correct[names[place], int(outcomes.index[place])]
         if key not in votes:
-            return scorecard  # rollouts were added since: nothing is claimed until they are judged too
+            return None  # rollouts were added since: nothing is claimed until they are judged too
         judged[place] = combine(votes[key], judging.rule)
-    valid, undecided = judged == "valid", judged == "error"
-    estimates = [*scorecard.estimates, *cot_pass_at_k(outcomes, valid, undecided, ks)]
-    run_judged = msgspec.structs.replace(scorecard.run, judging=judging)
-    return msgspec.structs.replace(scorecard, run=run_judged, estimates=estimates)
+    return judging, Judged(valid=judged == "valid", undecided=judged == "error")

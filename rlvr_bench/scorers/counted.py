@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench import scorers, stats
+from rlvr_bench import stats
 from rlvr_bench.manifest import Manifest
-from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.records import STATUSES, Outcomes
 from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun
+from rlvr_bench.scorers.quality import quality_rates
+from rlvr_bench.scorers.table import Given, estimates_of
 
 __all__ = ["make_counted_scorecard"]
 
@@ -29,26 +31,17 @@ def make_counted_scorecard(
     n = np.array([triple[1] for triple in counts], dtype=np.int64)
     c = np.array([triple[2] for triple in counts], dtype=np.int64)
     outcomes = _outcomes(tuple(name for name, _, _ in counts), n, c)
+    estimates, left_out = estimates_of(Given(outcomes=outcomes, ks=ks, counts_only=True))
     return Scorecard(
         schema=SCORECARD_SCHEMA,
         run=ScoredRun.of(manifest, grading, n[n > 0].tolist()),
         problems=[
             ProblemScore(id=name, n=size, c=right, solve_rate_high=_bound(size, right)) for name, size, right in counts
         ],
-        estimates=_estimates(outcomes, ks),
-        quality=dict.fromkeys(scorers.quality_rates(outcomes)),
+        estimates=estimates,
+        quality=dict.fromkeys(quality_rates(outcomes)),
+        left_out=left_out,
     )
-
-
-def _estimates(outcomes: Outcomes, ks: Sequence[int] | None) -> list[Estimate]:
-    return [
-        *scorers.pass_at_k(outcomes, ks),
-        *scorers.boundary(outcomes),
-        *scorers.unsolved_sizes(outcomes, ks),
-        *scorers.cover(outcomes),
-        *scorers.accuracy_histogram(outcomes),
-        *scorers.g_pass(outcomes),
-    ]
 
 
 def _bound(n: int, c: int) -> float | None:

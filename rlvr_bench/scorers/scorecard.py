@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench import __version__, scorers, stats
+from rlvr_bench import __version__, stats
 from rlvr_bench.manifest import Manifest
-from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.records import STATUSES, Outcomes
 from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun, ScoredWith
 from rlvr_bench.scorers.common import optional, problem_means, stated
 from rlvr_bench.scorers.diversity import distinct_answers
-from rlvr_bench.scorers.quality import duplicates
+from rlvr_bench.scorers.quality import duplicates, quality_rates
+from rlvr_bench.scorers.table import Given, Judged, estimates_of, has_answers
 from rlvr_bench.scorers.votes import vote_ks
 
 __all__ = ["how_scored", "make_scorecard"]
@@ -27,52 +28,31 @@ def make_scorecard(
     ks: Sequence[int] | None = None,
     answer_space: int | None = None,
     flags: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    judged: Judged | None = None,
 ) -> Scorecard:
     """Score one graded run. Per-problem n and c are kept, so that k stays free for whoever reads the scorecard.
 
     ``ks``: budgets of pass@k, the unsolved counts and the guesses (default: powers of two up to n, and n).
     ``answer_space``: how many answers the task has, where that is declared. ``flags``: marks of each rollout (R,) by name
-    (``quality``). Raises the errors of ``pass_at_k``.
+    (``quality``). ``judged``: what a judge says of them. Raises the errors of ``pass_at_k``.
     """
+    given = Given(outcomes=outcomes, ks=ks, answer_space=answer_space, flags=flags or {}, judged=judged)
+    estimates, left_out = estimates_of(given)
     fair = outcomes.fair()
-    fair_flags = {name: flag[outcomes.is_fair] for name, flag in (flags or {}).items()}
     drawn = outcomes.n_samples[outcomes.n_samples > 0]
     return Scorecard(
         schema=SCORECARD_SCHEMA,
         run=ScoredRun.of(manifest, grading, drawn.tolist(), how_scored(ks)),
         problems=_per_problem(outcomes, fair),
-        estimates=[
-            *scorers.pass_at_k(outcomes, ks),
-            *(scorers.guessing(outcomes, ks, answer_space) if _has_answers(outcomes) else []),
-            *scorers.boundary(outcomes),
-            *scorers.unsolved_sizes(outcomes, ks),
-            *scorers.cover(outcomes),
-            *_of_responses(fair),
-            *scorers.quality(fair, fair_flags),
-        ],
-        quality=scorers.quality_rates(fair),
+        estimates=estimates,
+        quality=quality_rates(fair),
+        left_out=left_out,
     )
 
 
 def how_scored(ks: Sequence[int] | None) -> ScoredWith:
     """What decides a scorecard besides the run: our version, and the budgets asked for."""
     return ScoredWith(version=__version__, ks=None if ks is None else list(ks))
-
-
-def _of_responses(fair: Outcomes) -> list[Estimate]:
-    """What needs a fair sample of responses."""
-    return [
-        *scorers.accuracy_histogram(fair),
-        *scorers.g_pass(fair),
-        *(scorers.maj(fair) if _has_answers(fair) else []),
-        *scorers.entropy(fair),
-        *(scorers.diversity(fair) if _has_answers(fair) else []),
-    ]
-
-
-def _has_answers(outcomes: Outcomes) -> bool:
-    """Whether it is known which wrong answers agree: votes, diversity and guesses count those."""
-    return "answer" not in outcomes.unknown
 
 
 def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[ProblemScore]:
@@ -111,7 +91,7 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[ProblemScore]:
 
 def _distinct_by_k(fair: Outcomes) -> list[dict[int, float]] | None:
     """Expected number of distinct answers among k of each problem's answers, by k, where it gave that many."""
-    if not _has_answers(fair):
+    if not has_answers(fair):
         return None
     grid = vote_ks(int(fair.n_samples.max(initial=0)))
     return [
