@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.records import Scorecard
 from rlvr_bench.regression import check_cards
 from rlvr_bench.regression.rules import make_rules
+from rlvr_bench.scorecard import Scorecard, scorecard_from
 
 Rates = npt.NDArray[np.float64]
 TOLERANCES = {1: 0.02, 16: 0.03, 64: 0.03}
@@ -74,7 +74,7 @@ def card(name: str, rates: Rates, n: int, rng: np.random.Generator) -> tuple[Pat
     correct = rng.binomial(n, rates).tolist()
     problems = [{"id": str(i), "n": n, "c": c} for i, c in enumerate(correct)]
     run = {"model": name, "task": "t", "n": n}
-    return Path(name), Scorecard(schema=1, run=run, problems=problems, estimates=[], quality={})
+    return Path(name), scorecard_from({"schema": 1, "run": run, "problems": problems, "estimates": [], "quality": {}})
 
 
 Population = Callable[[np.random.Generator, int, int], Rates]

@@ -30,7 +30,7 @@ _PUBLIC = {
     "Row": "datasets",
     "SampleOptions": "pipeline",
     "SamplingParameters": "records",
-    "Scorecard": "records",
+    "Scorecard": "scorecard",
     "Task": "task",
     "Verdict": "records",
     "Verification": "verifiers",
@@ -115,10 +115,11 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.judging import JudgeOptions, judge
     from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
     from rlvr_bench.pipeline.selecting import select
-    from rlvr_bench.records import Estimate, Problem, SamplingParameters, Scorecard, Verdict
+    from rlvr_bench.records import Estimate, Problem, SamplingParameters, Verdict
     from rlvr_bench.regression import check
     from rlvr_bench.reporting import report
     from rlvr_bench.samplers.fake import FakeSampler
+    from rlvr_bench.scorecard import Scorecard
     from rlvr_bench.task import Case, Task, list_tasks, load_task, validate
     from rlvr_bench.verifiers import Verification, open_verifier, verify_many
 

@@ -24,7 +24,6 @@ __all__ = [
     "Prompt",
     "Rollout",
     "SamplingParameters",
-    "Scorecard",
     "Status",
     "StoppingRule",
     "TokenArrays",
@@ -297,13 +296,3 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     k: int | None = None
     group: str | None = None
     note: str | None = None
-
-
-class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read."""
-
-    schema: int
-    run: dict[str, Any]
-    problems: list[dict[str, Any]]
-    estimates: list[Estimate]
-    quality: dict[str, float | None]

@@ -14,12 +14,14 @@ PACKAGE = Path(__file__).parent.parent / "rlvr_bench"
 # Lowest first; names in one row may import each other.
 LAYERS = (
     ("errors",),
-    ("received", "records"),
+    ("received", "records", "metrics"),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
     ("training",),
     ("task",),
     ("samplers",),
+    ("manifest",),
+    ("scorecard",),
     ("store",),
     ("importers", "scaling"),
     ("grading", "auditing"),

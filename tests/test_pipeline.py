@@ -19,10 +19,11 @@ from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
 from rlvr_bench.pipeline.forecast import forecast
 from rlvr_bench.pipeline.options import Silent
 from rlvr_bench.pipeline.series import evaluate_all, expand_models
-from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters, Scorecard
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 from rlvr_bench.samplers.fake import FakeSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
+from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.store import open_run, shards
 from rlvr_bench.store.verdicts import Verdicts, current_grading
 from rlvr_bench.task import load_task

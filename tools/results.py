@@ -23,7 +23,7 @@ from results_page import write_page
 from results_plots import write_plots
 
 from rlvr_bench import stats
-from rlvr_bench.records import Scorecard
+from rlvr_bench.scorecard import Scorecard, decode_scorecard
 from rlvr_bench.zoo.checkpoints import Interval, Measured, list_steps
 from rlvr_bench.zoo.publish import publish, write_measured
 from rlvr_bench.zoo.recipes import RECIPES
@@ -155,25 +155,25 @@ def reasons(run: Path) -> dict[str, float]:
 
 def measured(run: Path) -> Measured:
     """A run as the numbers of a checkpoint's card."""
-    card = msgspec.json.decode((run / "scorecard.json").read_bytes(), type=Scorecard)
+    card = decode_scorecard((run / "scorecard.json").read_bytes(), str(run))
     found = {(e.name, e.k, e.group): e for e in card.estimates}
-    n = card.run["n"]
+    n = card.run.n
 
     def interval(name: str, k: int | None) -> Interval:
         e = found[name, k, None]
         return Interval(value=round(e.value, 4), low=round(e.low, 4), high=round(e.high, 4))
 
     entropy, branching = (found.get((name, None, None)) for name in ("token_entropy", "branching_factor"))
-    rollouts = sum(entry["n"] for entry in card.problems)
-    tiers = list(dict.fromkeys(entry["tier"] for entry in card.problems))
+    rollouts = sum(entry.n for entry in card.problems)
+    tiers = list(dict.fromkeys(entry.tier for entry in card.problems))
     return Measured(
         n_problems=len(card.problems),
         n_samples=n,
         pass_at_k={str(k): interval("pass@k", k) for k in (1, 4, 16, 64, 256, 1024) if k <= n},
         tiers={tier: {str(k): _tier(card, tier, k) for k in (1, n)} for tier in tiers},
-        unsolved=sum(entry["c"] == 0 for entry in card.problems),
+        unsolved=sum(entry.c == 0 for entry in card.problems),
         reasons=reasons(run),
-        distinct=round(1 - sum(entry["duplicates"] for entry in card.problems) / rollouts, 4),
+        distinct=round(1 - sum(entry.duplicates for entry in card.problems) / rollouts, 4),
         tokens_mean=round(found["tokens_per_response", None, None].value, 2),
         entropy_mean=None if entropy is None or entropy.value is None else round(entropy.value, 4),
         branching_mean=None if branching is None or branching.value is None else round(branching.value, 4),
@@ -182,8 +182,8 @@ def measured(run: Path) -> Measured:
 
 def _tier(card: Scorecard, tier: str, k: int) -> Interval:
     """Mean pass@k of one tier with its interval over problems."""
-    entries = [entry for entry in card.problems if entry["tier"] == tier]
-    counts = [entry["c"] for entry in entries], [entry["n"] for entry in entries]
+    entries = [entry for entry in card.problems if entry.tier == tier]
+    counts = [entry.c for entry in entries], [entry.n for entry in entries]
     found = stats.bootstrap(*counts, [k], rng=np.random.default_rng(0))
     value, low, high = (round(float(each[0]), 4) for each in (found.value, found.low, found.high))
     return Interval(value=value, low=low, high=high)

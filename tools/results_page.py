@@ -24,7 +24,8 @@ from rlvr_bench.analysis.stages import StageFit
 from rlvr_bench.analysis.training_series import TrainingSeries, series
 from rlvr_bench.comparison import Comparison, NullSize, PairComparison, compare
 from rlvr_bench.pipeline.intervening import Interventions
-from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.records import Estimate
+from rlvr_bench.scorecard import Scorecard, decode_scorecard
 from rlvr_bench.zoo.checkpoints import list_steps, read_card, shipped_folder
 from rlvr_bench.zoo.recipes import RECIPES, REINFORCED
 
@@ -68,7 +69,7 @@ def write_page(results: Path) -> None:
 
 def read_cards(results: Path) -> Cards:
     files = (results / "scorecards").glob("*.json")
-    return {file.stem: msgspec.json.decode(file.read_bytes(), type=Scorecard) for file in files}
+    return {file.stem: decode_scorecard(file.read_bytes(), str(file)) for file in files}
 
 
 def against_base(results: Path) -> dict[str, PairComparison]:
@@ -153,7 +154,7 @@ def _table(cards: Cards, names: Sequence[str]) -> str:
     def row(name: str) -> list[str]:
         card = cards[name]
         passes = [_percent(measure(card, "pass@k", k)) for k in (1, 16, 256, 1024)]
-        unsolved = sum(entry["c"] == 0 for entry in card.problems)
+        unsolved = sum(entry.c == 0 for entry in card.problems)
         policy = [_plain(measure(card, "token_entropy")), _plain(measure(card, "branching_factor"), 2)]
         return [f"`{name}`", *passes, str(unsolved), *policy, _plain(measure(card, "distinct_answers@k", 256), 0)]
 
@@ -332,8 +333,8 @@ def _tiers(cards: Cards, names: Sequence[str]) -> str:
     def row(name: str) -> list[str]:
         cells = []
         for tier, k in itertools.product(("easy", "medium", "hard"), (1, 1024)):
-            entries = [entry for entry in cards[name].problems if entry["tier"] == tier]
-            share = [entry["c"] / entry["n"] if k == 1 else float(entry["c"] > 0) for entry in entries]
+            entries = [entry for entry in cards[name].problems if entry.tier == tier]
+            share = [entry.c / entry.n if k == 1 else float(entry.c > 0) for entry in entries]
             cells.append(f"{np.mean(share):.1%}")
         return [f"`{name}`", *cells]
 

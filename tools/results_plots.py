@@ -16,7 +16,7 @@ from matplotlib.pyplot import subplots
 from results_page import KS, RESULTS, RFT, Cards, Measure, against_base, grpo_steps, measure, read_cards
 
 from rlvr_bench.comparison import PairComparison
-from rlvr_bench.records import Scorecard
+from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.zoo.recipes import REINFORCED
 
 __all__ = ["write_plots"]

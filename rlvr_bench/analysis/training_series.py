@@ -20,7 +20,9 @@ from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument, RunError
-from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.metrics import METRICS
+from rlvr_bench.records import Estimate
+from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.common import fresh_rng
 from rlvr_bench.store.places import place
 
@@ -28,25 +30,8 @@ __all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries
 
 SERIES_SCHEMA = 1
 # What a training series is looked at for; the rest of a scorecard is about one checkpoint.
-_NAMES = (
-    "pass@k",
-    "unsolved@k",
-    "token_entropy",
-    "branching_factor",
-    "perplexity",
-    "high_entropy_share",
-    "answer_entropy",
-    "distinct_answers@k",
-    "tokens_per_response",
-    "truncation_rate",
-    "no_answer_rate",
-    "error_rate",
-    "duplicate_rate",
-    "several_answers_rate",
-    "format_violation_rate",
-    "repetition_rate",
-    "language_mixing_rate",
-)
+_FOLLOWED = {metric.name: metric for metric in METRICS if metric.followed}
+_ORDER = {name: number for number, name in enumerate(_FOLLOWED)}
 _THREE_QUARTERS = 0.75
 
 
@@ -129,10 +114,10 @@ def series_of(
     metrics = _metrics([card for _, card in cards])
     return TrainingSeries(
         schema=SERIES_SCHEMA,
-        task=str(cards[0][1].run.get("task", "")),
+        task=cards[0][1].run.task,
         n_problems=len(ids),
         checkpoints=tuple(
-            Checkpoint(step=step, model=str(card.run.get("model", "")), scorecard=str(file))
+            Checkpoint(step=step, model=card.run.model, scorecard=str(file))
             for step, (file, card) in zip(numbers, cards, strict=True)
         ),
         metrics=tuple(metrics),
@@ -162,12 +147,12 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
         raise BadArgument("--steps", list(given), f"must name one step for each of the {len(cards)} scorecards")
     found: list[int] = []
     for number, (file, card) in enumerate(cards):
-        named = step_of(str(card.run.get("model", "")))
+        named = step_of(card.run.model)
         step = (named and named.step) if given is None else given[number]
         if step is None:
             raise BadArgument(
                 "model",
-                card.run.get("model"),
+                card.run.model,
                 f"has no training step in its name ({file}); give every step: --steps 0,20,40",
             )
         if step in found:
@@ -178,10 +163,8 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
 
 def _metrics(cards: Sequence[Scorecard]) -> list[Metric]:
     """Every followed estimate that at least two scorecards have."""
-    tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in _NAMES} for card in cards]
-    keys = sorted(
-        {key for table in tables for key in table}, key=lambda key: (_NAMES.index(key[0]), *map(_first, key[1:]))
-    )
+    tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in _FOLLOWED} for card in cards]
+    keys = sorted({key for table in tables for key in table}, key=lambda key: (_ORDER[key[0]], *map(_first, key[1:])))
     found = []
     for name, k, group in keys:
         row: list[Estimate | None] = [table.get((name, k, group)) for table in tables]
@@ -210,8 +193,8 @@ def _followed(metrics: Sequence[Metric]) -> list[Metric]:
     """The metrics whose course is split into stages."""
     largest = max((m.k or 0 for m in metrics if m.name == "pass@k" and None not in m.values), default=0)
     wanted: set[tuple[str, int | None, str | None]]
-    wanted = {("pass@k", 1, None), ("pass@k", largest, None), ("branching_factor", None, None)}
-    wanted |= {("token_entropy", None, group) for group in (None, "correct", "wrong")}
+    wanted = {("pass@k", 1, None), ("pass@k", largest, None)}
+    wanted |= {(metric.name, None, group) for metric in _FOLLOWED.values() for group in metric.stages}
     return [m for m in metrics if (m.name, m.k, m.group) in wanted]
 
 
@@ -227,7 +210,7 @@ def _stages(steps: Sequence[int], metrics: Sequence[Metric]) -> list[StageFit]:
             steps,
             _array(metric),
             rng=fresh_rng(),
-            scale="linear" if metric.name == "pass@k" else "log",
+            scale="linear" if _FOLLOWED[metric.name].is_fraction else "log",
         )
         for metric in _followed(metrics)
     ]

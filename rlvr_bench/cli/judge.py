@@ -12,7 +12,8 @@ from rlvr_bench.cli.terminal import Terminal, write_json
 
 if TYPE_CHECKING:
     from rlvr_bench.pipeline.judging import Judging
-    from rlvr_bench.records import Estimate, Scorecard
+    from rlvr_bench.records import Estimate
+    from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["register"]
 

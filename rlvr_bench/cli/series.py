@@ -12,6 +12,7 @@ from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
 from rlvr_bench.cli.terminal import Terminal, styled
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.metrics import METRICS, find_metric
 
 if TYPE_CHECKING:
     from rlvr_bench.analysis.performance_law import EntropyLaw
@@ -57,13 +58,7 @@ def _read_steps(text: str) -> list[int]:
 
 
 # (name, group): the columns of the table that a terminal has room for
-_COLUMNS = {
-    ("token_entropy", None): "entropy",
-    ("token_entropy", "correct, length-matched"): "correct*",
-    ("token_entropy", "wrong, length-matched"): "wrong*",
-    ("branching_factor", None): "branching",
-    ("duplicate_rate", None): "duplicates",
-}
+_COLUMNS = {(metric.name, group): title for metric in METRICS for group, title in metric.series_titles}
 
 
 def _show(console: Console, found: TrainingSeries) -> None:
@@ -106,7 +101,8 @@ def _cell(metric: Metric, i: int) -> str:
     value = metric.values[i]
     if value is None:
         return ""
-    return f"{value:.1%}" if metric.name == "pass@k" or metric.name.endswith("_rate") else f"{value:.3f}"
+    row = find_metric(metric.name)
+    return f"{value:.1%}" if row is not None and row.is_fraction else f"{value:.3f}"
 
 
 def _stage(fit: StageFit) -> list[str]:

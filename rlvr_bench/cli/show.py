@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -15,11 +14,12 @@ from rich.table import Table
 from rlvr_bench.auditing import Audit
 from rlvr_bench.cli.terminal import styled
 from rlvr_bench.errors import visible
+from rlvr_bench.metrics import METRICS, find_metric
 from rlvr_bench.pipeline.forecast import Forecast
-from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.records import Estimate
+from rlvr_bench.scorecard import ErrorCount, Grading, Scorecard, ScoredRun
 from rlvr_bench.scorers.guessing import NEGLIGIBLE
 from rlvr_bench.scorers.warnings import warnings_of
-from rlvr_bench.store.verdicts import ErrorCount, Grading
 
 __all__ = ["show_audit", "show_forecasts", "show_grading", "show_scorecard", "show_table"]
 
@@ -40,12 +40,12 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     console.print(
         styled(
             *(
-                (str(run["model"]), "bold"),
+                (run.model, "bold"),
                 " on ",
-                (str(run["task"]), "bold"),
-                f": {run['n_problems_drawn']} problems, ",
+                (run.task, "bold"),
+                f": {run.n_problems_drawn} problems, ",
             ),
-            f"{_span(run['n_min'], run['n_max'])} rollouts each, {_drawn_how(run)}",
+            f"{_span(run.n_min, run.n_max)} rollouts each, {_drawn_how(run)}",
         )
     )
     guesses = _guesses(scorecard.estimates)
@@ -53,8 +53,7 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
-    errors = msgspec.convert(run["grading"].get("errors", []), list[ErrorCount])
-    _show_errors(console, warnings_of(scorecard.run, scorecard.quality), errors)
+    _show_errors(console, warnings_of(run, scorecard.quality), run.grading.errors)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
@@ -118,18 +117,13 @@ def _show_errors(console: Console, warnings: Sequence[str], errors: Sequence[Err
         console.print(visible(line)[:1000], highlight=False, markup=False, soft_wrap=True)
 
 
-def _drawn_how(run: dict[str, Any]) -> str:
-    sampling = run["sampling"]
-    if sampling is None:
-        return f"imported from {run['imported']}, sampling parameters unknown"
-    return f"T={sampling['temperature']:g} top-p={sampling['top_p']:g}, engine {run['engine']}"
+def _drawn_how(run: ScoredRun) -> str:
+    if run.sampling is None:
+        return f"imported from {run.imported}, sampling parameters unknown"
+    return f"T={run.sampling.temperature:g} top-p={run.sampling.top_p:g}, engine {run.engine}"
 
 
-_SINGLE = {
-    "unsolved": "problems without a correct rollout",
-    "token_entropy": "nats; 0: the policy never varies",
-    "branching_factor": "tokens holding 95 %; 1: no choice",
-}
+_SINGLE = {metric.name: metric for metric in METRICS if metric.summary}
 
 
 def _shown_curve(estimates: list[Estimate]) -> list[Estimate]:
@@ -158,12 +152,12 @@ def _pass_row(estimate: Estimate, guess: float | None) -> list[str]:
 def _named_row(scorecard: Scorecard, name: str) -> list[str] | None:
     for estimate in scorecard.estimates:
         if estimate.name == name and estimate.group is None and estimate.value is not None:
-            whole = name == "unsolved"
-            label = f"unsolved in {estimate.k}" if whole else name.replace("_", " ")
+            whole = _SINGLE[name].unit == "problems"
+            label = f"{name} in {estimate.k}" if whole else name.replace("_", " ")
             digits = 0 if whole else 3
             value = f"{estimate.value:.{digits}f}" + (f" of {estimate.n_problems}" if whole else "")
             interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
-            return [label, value, interval, _SINGLE[name]]
+            return [label, value, interval, _SINGLE[name].summary]
     return None
 
 
@@ -172,7 +166,8 @@ def _quality(rates: dict[str, float | None]) -> str:
     parts = []
     for name, value in rates.items():
         if value is not None:
-            shown = f"{value:.1f}" if name.endswith("_per_response") or name == "effective_n" else f"{value:.1%}"
+            row = find_metric(name)
+            shown = f"{value:.1%}" if row is None or row.is_fraction else f"{value:.1f}"
             parts.append(f"{name.removesuffix('_rate').replace('_', ' ')} {shown}")
     return ", ".join(parts)
 

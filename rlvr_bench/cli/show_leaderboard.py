@@ -11,9 +11,11 @@ from rich.text import Text
 
 from rlvr_bench.cli.terminal import styled
 from rlvr_bench.leaderboards import Leaderboard, Row
+from rlvr_bench.leaderboards.columns import BOARD
 
 __all__ = ["show_leaderboard"]
 
+_IN_TERMINAL = [(metric, column) for metric, column in BOARD if "terminal" in column.tables]
 _WIDE = 120
 _FEWER = 3  # budgets that fit a narrow terminal
 
@@ -41,13 +43,22 @@ def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int
 def _table(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("model", overflow="fold", min_width=12)
-    for name in ("n", *(f"pass@{k}" for k in ks), "+/-", *(("unsolved", "entropy") if wide else ())):
+    for name in (
+        "n",
+        *(f"pass@{k}" for k in ks),
+        "+/-",
+        *(("unsolved", *(column.short for _, column in _IN_TERMINAL)) if wide else ()),
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(rows, key=lambda row: _order(row, ks)):
         sets = "" if row["gained"] is None else f"+{row['gained']}/-{row['lost']}"
-        last = (_number(row, "unsolved", ".0f"), _number(row, "token_entropy", ".3f")) if wide else ()
+        last = [_number(row, "unsolved", ".0f"), *_estimates(row)] if wide else []
         table.add_row(_name(row), f"{row['n']}", *(_cell(row, k) for k in ks), sets, *last)
     return table
+
+
+def _estimates(row: Row) -> list[str]:
+    return [_number(row, column.name, ".1%" if metric.is_fraction else ".3f") for metric, column in _IN_TERMINAL]
 
 
 def _number(row: Row, name: str, style: str) -> str:

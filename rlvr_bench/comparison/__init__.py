@@ -23,7 +23,7 @@ from rlvr_bench.comparison.results import (
 )
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.records import Scorecard
+from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.solve_rate import default_ks
 
 __all__ = [
@@ -71,7 +71,7 @@ def compare_cards(
     pairs = [_pair(ids, runs[0], run, grid, replicates) for run in runs[1:]]
     return Comparison(
         schema=SCHEMA,
-        task=str(cards[0][1].run.get("task", "")),
+        task=cards[0][1].run.task,
         n_problems=len(ids),
         runs=tuple(
             ComparedRun(label=run.label, scorecard=str(run.file), n_min=int(run.n.min()), n_max=int(run.n.max()))

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,16 +13,17 @@ import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.errors import RunError
+from rlvr_bench.metrics import Metric
 from rlvr_bench.received import decode, read_regular
-from rlvr_bench.records import Scorecard, StoppingRule
+from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
+from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
 from rlvr_bench.scorers.solve_rate import pass_under_rule
 
 __all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "read_card"]
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
 IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
 GRADING = ("verifier", "version", "options")
 # What of a grading is the same where it is of the same verdicts; how long it took may differ.
@@ -59,7 +59,7 @@ class RunCounts:
     c: npt.NDArray[np.int64]
     stopping: StoppingRule | None
     asked: int
-    entries: tuple[dict[str, Any], ...]
+    entries: tuple[ProblemScore, ...]
 
     @property
     def largest_k(self) -> int:
@@ -74,12 +74,21 @@ class RunCounts:
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A per-problem number of the scorecard, (P,), NaN where it is not there."""
-        return np.array([np.nan if entry.get(name) is None else entry[name] for entry in self.entries])
+        found = [getattr(entry, name) for entry in self.entries]
+        return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+
+    def values(self, metric: Metric) -> npt.NDArray[np.float64]:
+        """A metric of each problem that the scorecard has a column of, (P,), NaN where it is not known."""
+        column = self.column(str(metric.column))
+        return column / self.n if metric.counts else column
+
+    def budget_values(self, metric: Metric, k: int) -> npt.NDArray[np.float64]:
+        """A metric of each problem at budget k, (P,), NaN where it is not known."""
+        return self.pass_table([k])[:, 0] if metric.column == "c" else self.distinct_answers(k)
 
     def distinct_answers(self, k: int) -> npt.NDArray[np.float64]:
         """Expected distinct answers among k, (P,), NaN where the problem has fewer or the scorecard does not say."""
-        found = [(entry.get("distinct_answers") or {}).get(str(k)) for entry in self.entries]
-        return np.array([np.nan if value is None else value for value in found])
+        return np.array([(entry.distinct_answers or {}).get(k, np.nan) for entry in self.entries])
 
 
 def as_path(name: str | Path) -> Path:
@@ -100,32 +109,26 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
     file = path / "scorecard.json" if path.is_dir() else path
     try:
         is_received = file != path and not hasattr(file, "fs")  # what the user names may be a pipe
-        card = decode(read_regular(file) if is_received else file.read_bytes(), Scorecard)
+        card = decode_scorecard(read_regular(file) if is_received else file.read_bytes(), str(file))
     except FileNotFoundError:
         mend = f"Run `rlvr-bench score {path}` first." if path.is_dir() else "Name a run folder or a scorecard.json."
         raise RunError(f"{file}: no scorecard. {mend}") from None
     except OSError as error:
         raise RunError(f"{file}: {error.strerror or error}") from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise RunError(f"{file}: not a scorecard ({error})") from error
-    if card.schema != SCHEMA:
-        raise RunError(f"{file}: scorecard schema {card.schema}, this version of rlvr-bench reads {SCHEMA}")
-    if not all({"id", "n", "c"} <= entry.keys() for entry in card.problems):
-        raise RunError(f"{file}: not a scorecard (a problem without id, n or c)")
     _warn_if_stale(file, card)
     return file, card
 
 
 def _warn_if_stale(file: Path, card: Scorecard) -> None:
     """Say so where the run folder of a scorecard has been graded anew since: its numbers are those of other verdicts."""
-    beside, scored = file.parent / "grading.json", card.run.get("grading")
-    if file.name != "scorecard.json" or not isinstance(scored, dict):
+    beside, scored = file.parent / "grading.json", card.run.grading
+    if file.name != "scorecard.json" or scored is None:
         return
     try:
-        now = msgspec.json.decode(beside.read_bytes(), type=dict)
+        now = decode(beside.read_bytes(), dict)
     except (OSError, msgspec.DecodeError):  # a lone scorecard, or a damaged file, of which whoever needs it complains
         return
-    if any(name in scored and now.get(name) != scored[name] for name in _VERDICTS):
+    if any(name in now and msgspec.to_builtins(getattr(scored, name)) != now[name] for name in _VERDICTS):
         logger.warning("%s is of other verdicts than grading.json: rlvr-bench score %s", file, file.parent)
 
 
@@ -140,7 +143,7 @@ def align(
     labels = _labels(cards)
     fields = [_identity(card) for _, card in cards]
     differing = {name: values for name in fields[0] if _differ(values := tuple(run[name] for run in fields))}
-    drawn = [{str(entry["id"]): entry for entry in card.problems if entry["n"]} for _, card in cards]
+    drawn = [{entry.id: entry for entry in card.problems if entry.n} for _, card in cards]
     common = [name for name in drawn[0] if all(name in run for run in drawn)]
     if any(len(run) != len(common) for run in drawn):
         differing["problems"] = tuple(_extra(run, common) for run in drawn)
@@ -154,33 +157,31 @@ def align(
 
 def clusters(run: RunCounts) -> npt.NDArray[np.str_] | None:
     """Cluster label per problem, a problem without one being its own; None where no problem has one."""
-    labels = [entry.get("cluster") or "" for entry in run.entries]
-    if not any(labels):
+    if not any(entry.cluster for entry in run.entries):
         return None
-    return np.array([label or f"\0{entry['id']}" for label, entry in zip(labels, run.entries, strict=True)])
+    return np.array([entry.cluster or f"\0{entry.id}" for entry in run.entries])
 
 
-def _counts(
-    label: str, file: Path, card: Scorecard, ids: Sequence[str], entries: dict[str, dict[str, Any]]
-) -> RunCounts:
-    rule = card.run.get("stopping")
+def _counts(label: str, file: Path, card: Scorecard, ids: Sequence[str], entries: dict[str, ProblemScore]) -> RunCounts:
     chosen = tuple(entries[name] for name in ids)
     return RunCounts(
         label=label,
         file=file,
-        n=np.array([entry["n"] for entry in chosen], dtype=np.int64),
-        c=np.array([entry["c"] for entry in chosen], dtype=np.int64),
-        stopping=None if rule is None else msgspec.convert(rule, StoppingRule),
-        asked=int(card.run.get("n") or 0),
+        n=np.array([entry.n for entry in chosen], dtype=np.int64),
+        c=np.array([entry.c for entry in chosen], dtype=np.int64),
+        stopping=card.run.stopping,
+        asked=card.run.n,
         entries=chosen,
     )
 
 
 def _identity(card: Scorecard) -> dict[str, object]:
-    grading = card.run.get("grading") or {}
     return {
-        **{name: card.run.get(name) for name in IDENTITY},
-        **{f"verifier_{name}".replace("verifier_verifier", "verifier"): grading.get(name) for name in GRADING},
+        **{name: getattr(card.run, name) for name in IDENTITY},
+        **{
+            f"verifier_{name}".replace("verifier_verifier", "verifier"): getattr(card.run.grading, name)
+            for name in GRADING
+        },
     }
 
 
@@ -190,7 +191,7 @@ def _differ(values: Sequence[object]) -> bool:
 
 def _labels(cards: Sequence[tuple[Path, Scorecard]]) -> list[str]:
     """The models' names; where two are alike, the scorecards' folders or files instead."""
-    names = [str(card.run.get("model", "")) for _, card in cards]
+    names = [card.run.model for _, card in cards]
     if len(set(names)) == len(names) and all(names):
         return names
     paths = [str(file.parent if file.name == "scorecard.json" else file) for file, _ in cards]
@@ -202,6 +203,11 @@ def _extra(run: Iterable[str], common: Sequence[str]) -> str:
     more = [name for name in run if name not in shared]
     shown = ", ".join(more[:3]) + (", ..." if len(more) > 3 else "")
     return f"{len(more)} of its own ({shown})" if more else "none of its own"
+
+
+def _plain(value: object) -> object:
+    """As the file has it."""
+    return msgspec.to_builtins(value)
 
 
 def _short(value: object) -> str:
@@ -220,7 +226,7 @@ def _allowed(differing: dict[str, tuple[object, ...]], labels: Sequence[str]) ->
 def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> list[str]:
     notes = []
     for name in TELLING:
-        values = [card.run.get(name) for _, card in cards]
+        values = [_plain(getattr(card.run, name)) for _, card in cards]
         if _differ(values):
             shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))
             notes.append(f"{name} differs: {shown}")
@@ -229,8 +235,8 @@ def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> li
 
 def _argument_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> Iterator[str]:
     """Engine arguments that decide what is drawn: which differ, and of which run they are not known."""
-    known = [card.run.get("engine_args") for _, card in cards]
-    chosen = [deciding(arguments) if isinstance(arguments, dict) else None for arguments in known]
+    known = [card.run.engine_args for _, card in cards]
+    chosen = [None if arguments is None else deciding(arguments) for arguments in known]
     for name in dict.fromkeys(name for arguments in chosen for name in arguments or ()):
         values = [UNKNOWN if arguments is None else arguments.get(name) for arguments in chosen]
         if _differ(values):
@@ -239,7 +245,7 @@ def _argument_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[st
     unsaid = [
         label
         for label, (_, card), arguments in zip(labels, cards, chosen, strict=True)
-        if arguments is None and not card.run.get("imported")
+        if arguments is None and not card.run.imported
     ]
     if unsaid:
         yield f"engine arguments are {UNKNOWN} of {', '.join(unsaid)}: drawn by an older version, which did not keep them"
@@ -247,17 +253,15 @@ def _argument_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[st
 
 def _stream_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> Iterator[str]:
     """Runs that are not independent draws; an import does not know how it was drawn."""
-    drawn = [
-        (label, card.run) for label, (_, card) in zip(labels, cards, strict=True) if card.run.get("seed") is not None
-    ]
-    whole = [msgspec.json.encode([run.get(name) for name in _DRAW]) for _, run in drawn]
+    drawn = [(label, card.run) for label, (_, card) in zip(labels, cards, strict=True) if card.run.seed is not None]
+    whole = [msgspec.json.encode([getattr(run, name) for name in _DRAW]) for _, run in drawn]
     if len(set(whole)) < len(whole):
         yield "two runs have the same weights, sampling and seed: they are one run, not two independent ones"
     streams: dict[tuple[str, str], dict[str, list[str]]] = {}
     for label, run in drawn:
-        if run.get("seed_scheme", 1) == 1:
-            by_weights = streams.setdefault((str(run.get("task")), str(run["seed"])), {})
-            by_weights.setdefault(str(run.get("weights")), []).append(label)
+        if run.seed_scheme == 1:
+            by_weights = streams.setdefault((run.task, str(run.seed)), {})
+            by_weights.setdefault(run.weights, []).append(label)
     for (_, seed), by_weights in streams.items():
         if len(by_weights) > 1:
             names = ", ".join(label for group in by_weights.values() for label in group)

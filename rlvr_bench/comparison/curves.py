@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, clusters
 from rlvr_bench.comparison.results import Crossover, Difference
+from rlvr_bench.metrics import METRICS
 
 __all__ = ["crossover", "crossover_of", "pass_differences", "policy_differences", "search_grid"]
 
@@ -40,14 +41,17 @@ def policy_differences(first: RunCounts, second: RunCounts, replicates: int = RE
     Token entropy and branching factor, each a mean over a problem's rollouts, and distinct answers among k, at the
     largest common k. Problems that lack a value are left out of it.
     """
-    names: list[tuple[str, int | None]] = [("token_entropy", None), ("branching_factor", None)]
-    columns = [[run.column(name) for name in ("entropy_mean", "branching_mean")] for run in (first, second)]
     k = _common_distinct(first, second)
-    if k is not None:
-        names.append(("distinct_answers@k", k))
-        for run, own in zip((first, second), columns, strict=True):
-            own.append(run.distinct_answers(k))
-    return _paired(names, [np.stack(own, axis=1) for own in columns], clusters(first), replicates)
+    compared = [(metric, k if metric.has_budget else None) for metric in METRICS if metric.compared]
+    chosen = [(metric, budget) for metric, budget in compared if budget is not None or not metric.has_budget]
+    tables = [
+        np.stack(
+            [run.values(metric) if budget is None else run.budget_values(metric, budget) for metric, budget in chosen],
+            axis=1,
+        )
+        for run in (first, second)
+    ]
+    return _paired([(metric.name, budget) for metric, budget in chosen], tables, clusters(first), replicates)
 
 
 def crossover(first: RunCounts, second: RunCounts) -> Crossover:
@@ -148,7 +152,7 @@ def _described(found: Crossover) -> Crossover:
 
 def _common_distinct(first: RunCounts, second: RunCounts) -> int | None:
     """Largest k for which both scorecards have distinct answers of at least half of the problems."""
-    ks = {int(k) for run in (first, second) for entry in run.entries for k in entry.get("distinct_answers") or {}}
+    ks = {k for run in (first, second) for entry in run.entries for k in entry.distinct_answers or {}}
     for k in sorted(ks, reverse=True):
         known = ~np.isnan(first.distinct_answers(k)) & ~np.isnan(second.distinct_answers(k))
         if k > 1 and 2 * int(known.sum()) >= len(known):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlvr_bench.comparison.cards import as_path, read_card
 from rlvr_bench.errors import RunError
-from rlvr_bench.records import Scorecard
+from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["read_cards", "scorecard_files"]
 

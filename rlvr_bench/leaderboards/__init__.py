@@ -135,12 +135,12 @@ def _agree(first: Entry, second: Entry, names: Sequence[str]) -> bool:
 
 
 def _sets(base: RunCounts, run: RunCounts) -> Row:
-    place = {entry["id"]: i for i, entry in enumerate(base.entries)}
-    order = [place[entry["id"]] for entry in run.entries]
+    place = {entry.id: i for i, entry in enumerate(base.entries)}
+    order = [place[entry.id] for entry in run.entries]
     entries = tuple(base.entries[i] for i in order)
     aligned = RunCounts(base.label, base.file, base.n[order], base.c[order], base.stopping, base.asked, entries)
     k = min(base.largest_k, run.largest_k)
-    found = boundary_change([str(entry["id"]) for entry in run.entries], aligned, run, k, replicates=1)
+    found = boundary_change([entry.id for entry in run.entries], aligned, run, k, replicates=1)
     chance = None if found.gains is None else rounded(found.gains.expected)
     return {"compared_k": k, "gained": len(found.gained), "lost": len(found.lost), "by_chance": chance}
 

@@ -7,7 +7,9 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["ADDED", "DEFAULT_KS", "ESTIMATES", "KEY", "Cell", "Column", "Row", "columns"]
+from rlvr_bench.metrics import METRICS
+
+__all__ = ["ADDED", "BOARD", "DEFAULT_KS", "KEY", "Cell", "Column", "Row", "columns"]
 
 Cell = str | int | float | None
 Row = dict[str, Cell]
@@ -25,43 +27,8 @@ class Column(msgspec.Struct, frozen=True):
     meaning: str
 
 
-# Column -> name, k and group of the scorecard's estimate it shows.
-ESTIMATES: dict[str, tuple[str, int | None, str | None]] = {
-    "g_pass@16_0.5": ("g_pass@k", 16, "tau=0.5"),
-    "mg_pass@16": ("mg_pass@k", 16, None),
-    "cover@0.1": ("cover", None, "tau=0.1"),
-    "cover@0.5": ("cover", None, "tau=0.5"),
-    "token_entropy": ("token_entropy", None, None),
-    "branching_factor": ("branching_factor", None, None),
-    "distinct_answers@16": ("distinct_answers@k", 16, None),
-    "answer_entropy": ("answer_entropy", None, None),
-    "truncation_rate": ("truncation_rate", None, None),
-    "no_answer_rate": ("no_answer_rate", None, None),
-    "error_rate": ("error_rate", None, None),
-    "duplicate_rate": ("duplicate_rate", None, None),
-    "tokens_per_response": ("tokens_per_response", None, None),
-    "cot_pass@1": ("cot_pass@k", 1, None),
-    "cot_pass@16": ("cot_pass@k", 16, None),
-    "valid_reasoning": ("valid_reasoning", None, None),
-}
-_MEANINGS = {
-    "g_pass@16_0.5": "chance that at least half of 16 rollouts are correct",
-    "mg_pass@16": "mean of G-Pass@16 over thresholds from 0.5 to 1",
-    "cover@0.1": "share of problems with an observed solve rate of at least 0.1",
-    "cover@0.5": "the same for 0.5",
-    "token_entropy": "mean entropy of the next token, nats, temperature 1",
-    "branching_factor": "mean number of tokens that hold 95 % of the probability",
-    "distinct_answers@16": "expected number of different answers among 16",
-    "answer_entropy": "entropy of a problem's answers, nats",
-    "truncation_rate": "share of rollouts cut at max_tokens",
-    "no_answer_rate": "share of rollouts without an answer",
-    "error_rate": "share of rollouts on which the verifier failed",
-    "duplicate_rate": "share of rollouts that repeat an earlier one word for word",
-    "tokens_per_response": "mean length of a response, tokens",
-    "cot_pass@1": "chance that a rollout is correct and its reasoning was judged valid",
-    "cot_pass@16": "the same for at least one of 16 rollouts",
-    "valid_reasoning": "share of correct rollouts whose reasoning was judged valid",
-}
+# The columns that show an estimate of the scorecard.
+BOARD = tuple((metric, column) for metric in METRICS for column in metric.board)
 _FIRST = (
     Column("task", "text", "task"),
     Column("task_version", "text", "version of the task"),
@@ -111,8 +78,8 @@ def columns(ks: Sequence[int] = DEFAULT_KS) -> tuple[Column, ...]:
         found += _with_interval(f"pass@{k}", "number", f"chance that at least one of {k} rollouts is correct")
         found += _with_interval(f"rank@{k}", "whole", f"rank by pass@{k} within its task and setting; equals share one")
     found += _BOUNDARY
-    for name in ESTIMATES:
-        found += _with_interval(name, "number", _MEANINGS[name])
+    for metric, column in BOARD:
+        found += _with_interval(column.name, "number", column.meaning or metric.meaning)
     found += _BESIDE
     for name, meaning in _SHIFTS.items():
         found += _with_interval(name, "number", meaning)
@@ -133,7 +100,7 @@ ADDED = frozenset(
         *("tools", *(column.name for column in _BESIDE)),
         *(
             column.name
-            for name in ("cot_pass@1", "cot_pass@16", "valid_reasoning", *_SHIFTS)
+            for name in (*(column.name for _, column in BOARD if not column.in_first), *_SHIFTS)
             for column in _with_interval(name, "number", "")
         ),
     ]

@@ -14,8 +14,9 @@ from rlvr_bench import stats
 from rlvr_bench.comparison.cards import GRADING, IDENTITY, RunCounts, align, clusters
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.leaderboards.columns import ESTIMATES, Cell, Row, columns
-from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.leaderboards.columns import BOARD, Cell, Row, columns
+from rlvr_bench.records import Estimate
+from rlvr_bench.scorecard import Scorecard, ScoredRun
 
 __all__ = ["ABOUT", "Entry", "cells_of", "make_entry", "rounded", "told_of"]
 
@@ -39,15 +40,14 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
     """
     _, (counts,), _ = align([(file, card)])
     run = card.run
-    sampling = run.get("sampling") or {}
     row: Row = {column.name: None for column in columns(ks)}
     row |= {
-        "task": _text(run.get("task")),
-        "task_version": _text(run.get("task_version")),
+        "task": _text(run.task),
+        "task_version": _text(run.task_version),
         "setting": _setting(card, counts),
-        "model": _text(run.get("model")),
-        **{name: sampling.get(name) for name in ("temperature", "top_p", "max_tokens")},
-        "tools": _text((run.get("tools") or {}).get("language")),
+        "model": _text(run.model),
+        **_sampling(run),
+        "tools": None if run.tools is None else run.tools.language,
         "problems": len(counts.n),
         "n": int(counts.n.min()),
         "engine": _engine(card),
@@ -58,8 +58,8 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
     for k in ks:
         if k <= counts.largest_k:
             row |= cells_of(f"pass@{k}", found.get(("pass@k", k, None)) or _pass_at(counts, k))
-    for name, key in ESTIMATES.items():
-        row |= cells_of(name, found.get(key))
+    for metric, column in BOARD:
+        row |= cells_of(column.name, found.get((metric.name, column.k, column.group)))
     for name in ("tool_calls", "tool_errors"):
         row |= {name: rounded(card.quality.get(f"{name}_per_response"))}
     boundary = next((item for item in card.estimates if item.name == "unsolved"), None)
@@ -83,7 +83,9 @@ def told_of(
         "step": step.step if step else None,
     }
     found |= {name: before[name] for name in ABOUT if before.get(name) is not None}
-    found |= {name: card.run[name] for name in ABOUT if card.run.get(name) is not None}
+    # A program that trains may write these into the scorecard; we have no field for them.
+    stated = card.unknown.get("run") or {}
+    found |= {name: stated[name] for name in ABOUT if stated.get(name) is not None}
     for (pattern, name), value in told.items():
         if fnmatch.fnmatchcase(model, pattern):
             found[name] = _whole(value) if name == "step" else value
@@ -113,21 +115,26 @@ def _pass_at(counts: RunCounts, k: int) -> Estimate:
 
 def _setting(card: Scorecard, counts: RunCounts) -> str:
     """Hash of what rows must share to be ranked together. A chat template belongs to the checkpoint, not to the task."""
-    asked = [card.run.get(name) for name in IDENTITY if name != "chat_template"]
-    grading = card.run.get("grading") or {}
-    ids = sorted(str(entry["id"]) for entry in counts.entries)
-    content = msgspec.json.encode([asked, [grading.get(name) for name in GRADING], ids], order="sorted")
+    asked = [getattr(card.run, name) for name in IDENTITY if name != "chat_template"]
+    ids = sorted(entry.id for entry in counts.entries)
+    content = msgspec.json.encode([asked, [getattr(card.run.grading, name) for name in GRADING], ids], order="sorted")
     return hashlib.sha256(content).hexdigest()[:12]
 
 
+def _sampling(run: ScoredRun) -> Row:
+    drawn = run.sampling
+    if drawn is None:
+        return {}
+    return {"temperature": drawn.temperature, "top_p": drawn.top_p, "max_tokens": drawn.max_tokens}
+
+
 def _engine(card: Scorecard) -> str | None:
-    sessions = card.run.get("sessions") or [{}]
-    return _text(f"{card.run.get('engine') or ''} {sessions[-1].get('engine_version') or ''}".strip())
+    version = card.run.sessions[-1].engine_version if card.run.sessions else ""
+    return _text(f"{card.run.engine} {version}".strip())
 
 
 def _date(card: Scorecard) -> str | None:
-    sessions = card.run.get("sessions") or [{}]
-    return _text(str(sessions[-1].get("started") or "")[:10])
+    return _text(card.run.sessions[-1].started[:10]) if card.run.sessions else None
 
 
 def _text(value: object) -> str | None:

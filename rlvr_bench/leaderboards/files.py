@@ -14,10 +14,11 @@ import msgspec
 
 from rlvr_bench.comparison.markdown import as_markdown
 from rlvr_bench.errors import DataError
-from rlvr_bench.leaderboards.columns import ADDED, KEY, Cell, Column, Row, columns
+from rlvr_bench.leaderboards.columns import ADDED, BOARD, KEY, Cell, Column, Row, columns
 
 __all__ = ["csv_text", "json_text", "key_of", "markdown_text", "parquet_bytes", "read_csv"]
 
+_IN_MARKDOWN = [(metric, column) for metric, column in BOARD if "markdown" in column.tables]
 # A spreadsheet takes text that starts so for a formula; an apostrophe before it says that it is text.
 _FORMULA = re.compile(r"['=+\-@\t\r]")
 
@@ -94,7 +95,7 @@ def markdown_text(rows: Sequence[Row], ks: Sequence[int]) -> str:
         mine = [row for row in rows if (row["task"], row["setting"]) == (task, setting)]
         shown = [k for k in ks if any(row[f"pass@{k}"] is not None for row in mine)]
         head = ["model", "method", "step", "n", *(f"pass@{k} [95 %] rank" for k in shown)]
-        head += ["unsolved", "gained / lost (by chance)", "entropy", "truncated", "errors"]
+        head += ["unsolved", "gained / lost (by chance)", *(column.short for _, column in _IN_MARKDOWN)]
         body = [_markdown_row(row, shown) for row in sorted(mine, key=lambda row: _order(row, ks))]
         lines = [head, ["---"] * len(head), *body]
         title = f"### {as_markdown(str(task))}: {mine[0]['problems']} problems"
@@ -116,8 +117,7 @@ def _markdown_row(row: Row, ks: Sequence[int]) -> list[str]:
         *(_markdown_pass(row, k) for k in ks),
         unsolved,
         sets,
-        _shown(row["token_entropy"], ".3f"),
-        *(_shown(row[name], ".1%") for name in ("truncation_rate", "error_rate")),
+        *(_shown(row[column.name], ".1%" if metric.is_fraction else ".3f") for metric, column in _IN_MARKDOWN),
     ]
 
 

@@ -46,14 +46,14 @@ def rank(
 
 def resampled_means(runs: Sequence[RunCounts], ks: Sequence[int]) -> npt.NDArray[np.float64]:
     """Mean pass@k of runs on the same problems over resampled problems (or clusters), (B, M, K); NaN where k > n."""
-    ids = sorted(entry["id"] for entry in runs[0].entries)
+    ids = sorted(entry.id for entry in runs[0].entries)
     tables = []
     for run in runs:
-        place = {entry["id"]: i for i, entry in enumerate(run.entries)}
+        place = {entry.id: i for i, entry in enumerate(run.entries)}
         tables.append(run.pass_table(ks)[[place[name] for name in ids]])
     values = np.stack(tables, axis=1)
     groups = clusters(runs[0])
-    order = {entry["id"]: i for i, entry in enumerate(runs[0].entries)}
+    order = {entry.id: i for i, entry in enumerate(runs[0].entries)}
     labels = np.arange(len(ids)) if groups is None else np.unique(groups, return_inverse=True)[1]
     unit = np.asarray(labels)[[order[name] for name in ids]]
     size = int(unit.max()) + 1

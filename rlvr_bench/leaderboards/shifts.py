@@ -9,7 +9,7 @@ from rlvr_bench.analysis.shift_results import Rescoring
 from rlvr_bench.analysis.stored_results import read_rescorings
 from rlvr_bench.leaderboards.columns import Cell, Row
 from rlvr_bench.leaderboards.entries import cells_of
-from rlvr_bench.records import Scorecard
+from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["shift_cells"]
 
@@ -27,8 +27,8 @@ def shift_cells(file: Path, card: Scorecard, base: Cell) -> Row:
     if found is None:
         return {}
     estimates = {item.name: item for item in found.estimates if item.group is None}
-    sampling = card.run.get("sampling") or {}
-    own_law = sampling.get("temperature") == 1 and sampling.get("top_p") == 1 and not sampling.get("top_k")
+    drawn = card.run.sampling
+    own_law = drawn is not None and drawn.temperature == 1 and drawn.top_p == 1 and not drawn.top_k
     divergence = estimates.get("kl") or (estimates.get("kl_k1") if own_law else None)
     moved = estimates.get("moved_share") if found.threshold == THRESHOLD else None
     return {"kl_to": found.other.model, **cells_of("kl", divergence), **cells_of("moved_share", moved)}

@@ -20,7 +20,7 @@ from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.cautions import report_cautions
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.folders import find_run
-from rlvr_bench.pipeline.judging import with_judgements
+from rlvr_bench.pipeline.judging import judged_rollouts
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
@@ -29,7 +29,7 @@ from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
 from rlvr_bench.pipeline.scaling import Engines, Job
 from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
 from rlvr_bench.prompts import open_prompt
-from rlvr_bench.records import Scorecard
+from rlvr_bench.scorecard import AuditSummary, Grading, Scorecard, encode_scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.scorers.warnings import warnings_of
@@ -38,7 +38,7 @@ from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.places import write_atomically
 from rlvr_bench.store.run import Run
-from rlvr_bench.store.verdicts import Grading, current_grading
+from rlvr_bench.store.verdicts import current_grading
 from rlvr_bench.task import LoadedTask, Task, golds_of, load_task, read_task, task_verifier
 from rlvr_bench.verifiers import Verifier
 from rlvr_bench.verifiers.code import CodeVerifier
@@ -209,8 +209,7 @@ def score(run: str | Path, ks: Sequence[int] | None = None, progress: Progress |
     progress.start("score", grading.rollouts, 0)
     scorecard = _with_warnings(_with_audit(_scored(opened, grading, ks), read_audit(opened)))
     progress.advance(grading.rollouts)
-    content = msgspec.json.format(msgspec.json.encode(scorecard), indent=1)
-    write_atomically(opened.path / "scorecard.json", content + b"\n")
+    write_atomically(opened.path / "scorecard.json", encode_scorecard(scorecard))
     return scorecard
 
 
@@ -220,18 +219,21 @@ def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
     outcomes = read_outcomes(run)
     facts = kept_facts(run)
     space = None if facts is None else facts.answer_space
-    scorecard = make_scorecard(run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags)
-    return with_judgements(scorecard, run, outcomes, ks)
+    judging, judged = judged_rollouts(run, outcomes) or (None, None)
+    scorecard = make_scorecard(
+        run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags, judged=judged
+    )
+    return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, judging=judging))
 
 
 def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
     """The scorecard with the disagreement rate of the audit of these very verdicts, where there is one."""
     if found is None:
         return scorecard
-    summary = {name: getattr(found, name) for name in ("sample", "agree", "disagree", "unknown", "rate", "low", "high")}
+    summary = msgspec.convert(found, AuditSummary, from_attributes=True)
     return msgspec.structs.replace(
         scorecard,
-        run={**scorecard.run, "audit": summary},
+        run=msgspec.structs.replace(scorecard.run, audit=summary),
         quality={**scorecard.quality, "audit_disagreement_rate": found.rate},
     )
 
@@ -241,7 +243,7 @@ def _with_warnings(scorecard: Scorecard) -> Scorecard:
     found = warnings_of(scorecard.run, scorecard.quality)
     for text in found:
         logger.warning("%s", text)
-    return msgspec.structs.replace(scorecard, run={**scorecard.run, "warnings": found})
+    return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, warnings=tuple(found)))
 
 
 def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:

@@ -16,9 +16,9 @@ from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.pipeline.resolve import make_manifest
 from rlvr_bench.pipeline.tool_runs import reading_statements
 from rlvr_bench.prompts import PromptTemplate
-from rlvr_bench.received import decode
-from rlvr_bench.records import EngineInfo, SamplingParameters, Scorecard
+from rlvr_bench.records import EngineInfo, SamplingParameters
 from rlvr_bench.samplers.model_files import stored_template, weights_digest
+from rlvr_bench.scorecard import Scorecard, decode_scorecard
 from rlvr_bench.scorers.scorecard import how_scored
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.outcomes import read_outcomes
@@ -102,13 +102,11 @@ def standing_scorecard(run: Run, verifier: Verifier) -> Scorecard | None:
     if any(other.exists() and other.stat().st_mtime_ns > file.stat().st_mtime_ns for other in read):
         return None
     try:
-        card = decode(read_whole(file), Scorecard)
+        card = decode_scorecard(read_whole(file), str(file))
         outcomes = read_outcomes(run)
-    except (msgspec.DecodeError, RunError, StorageError):  # damaged, or rollouts without a verdict
+    except (RunError, StorageError):  # damaged, or rollouts without a verdict
         return None
-    stated = msgspec.json.decode(msgspec.json.encode(run.manifest)) | {"scored": how_scored(None)}
-    stated["grading"] = msgspec.json.decode(msgspec.json.encode(grading))
-    same = all(card.run.get(name) == value for name, value in stated.items())
+    same = card.run.is_of(run.manifest, grading, how_scored(None))
     return card if same and grading.rollouts == len(outcomes.status) else None
 
 

@@ -24,11 +24,12 @@ from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent, check
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.received import decode
-from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters, Scorecard
+from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
-from rlvr_bench.scorers.cot import cot_pass_at_k
+from rlvr_bench.scorecard import Judging
+from rlvr_bench.scorers.table import Judged
 from rlvr_bench.store import open_run
 from rlvr_bench.store.places import inside, read_whole, write_atomically
 from rlvr_bench.store.run import Run, stored_text
@@ -38,7 +39,7 @@ from rlvr_bench.verifiers import Decider, Extraction, FunctionVerifier
 from rlvr_bench.verifiers.deciding import Decision
 from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
 
-__all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "with_judgements"]
+__all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "judged_rollouts"]
 
 _SCHEMA = pa.schema(
     [
@@ -76,20 +77,6 @@ class JudgeOptions:
         check(
             self.sampling.temperature > 0 or self.votes == 1, "--votes", self.votes, "a greedy judge always votes alike"
         )
-
-
-class Judging(msgspec.Struct, frozen=True, kw_only=True):
-    """Which judgements are in force, and what they say of the correct rollouts."""
-
-    judge: str
-    version: str
-    options: dict[str, Any]
-    folder: str
-    rule: Rule
-    rollouts: int
-    valid: int
-    invalid: int
-    error: int
 
 
 @with_progress
@@ -263,14 +250,14 @@ def _correct(run: Run) -> dict[tuple[str, int], int]:
     return found
 
 
-def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequence[int] | None) -> Scorecard:
-    """The scorecard with CoT-Pass@K, where a judge has seen every correct rollout; as it is elsewhere.
+def judged_rollouts(run: Run, outcomes: Outcomes) -> tuple[Judging, Judged] | None:
+    """What the judge in force says of each rollout; None unless it has seen every correct one.
 
     Raises RunError where ``judging.json`` is damaged.
     """
     file = run.path / "judging.json"
     if not file.exists():
-        return scorecard
+        return None
     try:
         judging = decode(read_whole(file), Judging)
         check_folder_name(judging.folder)
@@ -283,10 +270,6 @@ def with_judgements(scorecard: Scorecard, run: Run, outcomes: Outcomes, ks: Sequ
     for place in np.flatnonzero(outcomes.status == 0).tolist():
         key = names[place], correct[names[place], int(outcomes.index[place])]
         if key not in votes:
-            return scorecard  # rollouts were added since: nothing is claimed until they are judged too
+            return None  # rollouts were added since: nothing is claimed until they are judged too
         judged[place] = combine(votes[key], judging.rule)
-    valid, undecided = judged == "valid", judged == "error"
-    estimates = [*scorecard.estimates, *cot_pass_at_k(outcomes, valid, undecided, ks)]
-    return msgspec.structs.replace(
-        scorecard, run={**scorecard.run, "judging": msgspec.to_builtins(judging)}, estimates=estimates
-    )
+    return judging, Judged(valid=judged == "valid", undecided=judged == "error")

@@ -15,7 +15,7 @@ from rlvr_bench import pipeline
 from rlvr_bench.errors import ModelError, RlvrBenchError
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions
 from rlvr_bench.pipeline.scaling import Job
-from rlvr_bench.records import Scorecard
+from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["Result", "evaluate_all", "expand_models"]
 

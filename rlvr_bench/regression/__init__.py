@@ -16,11 +16,11 @@ from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.records import Scorecard
 from rlvr_bench.regression.evidence import Evidence, about_new_problems, about_these_problems
 from rlvr_bench.regression.pairing import accept, pair_up, refuse_errors
 from rlvr_bench.regression.results import Acceptance, Check, Finding, Outcome
-from rlvr_bench.regression.rules import COUNTED, MEANS, CheckOptions, Rule, make_rules
+from rlvr_bench.regression.rules import CheckOptions, Rule, make_rules
+from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["Acceptance", "Check", "CheckOptions", "Finding", "Outcome", "accept", "check", "check_cards"]
 
@@ -73,7 +73,7 @@ def check_cards(
         _, counts, told = align([baseline, run], options.allow)
         notes += told
         asked = _Asked(counts[0], counts[1], options, len(pairs) * len(rules), _same_draw(baseline[1], run[1]))
-        found += [_finding(rule, asked, str(run[1].run.get("task", ""))) for rule in rules]
+        found += [_finding(rule, asked, run[1].run.task) for rule in rules]
     if not options.new_problems and any(finding.source == "problems" for finding in found):
         notes.append(
             "some limits are also for new problems (source: problems): a scorecard keeps no rollout error of those metrics"
@@ -103,7 +103,7 @@ def _finding(rule: Rule, asked: _Asked, task: str) -> Finding:
     known = ~np.isnan(values[0]) & ~np.isnan(values[1])
     if not known.any():
         fewest = max(int(run.n.max()) for run in runs)
-        more = f"; the most rollouts of a problem are {fewest}" if rule.name == "pass" else ""
+        more = f"; the most rollouts of a problem are {fewest}" if rule.of.column == "c" else ""
         raise BadArgument(f"--{rule.kind}", rule.metric, f"no problem has it in both runs, {_labels(asked)}{more}")
     evidence = _evidence(rule, asked, [table[known] for table in values], known)
     return Finding(
@@ -131,11 +131,10 @@ def _finding(rule: Rule, asked: _Asked, task: str) -> Finding:
 def _values(rule: Rule, run: RunCounts, stopped: bool) -> npt.NDArray[np.float64]:
     """The metric of each problem, (P,), NaN where it is not known."""
     if rule.k is not None:
-        return run.pass_table([rule.k])[:, 0] if rule.name == "pass" else run.distinct_answers(rule.k)
-    if stopped and rule.name not in ("token_entropy", "branching_factor"):  # scorecards give those of the first batch
+        return run.budget_values(rule.of, rule.k)
+    if stopped and not rule.of.of_first_batch:
         raise BadArgument(f"--{rule.kind}", rule.metric, "is biased in a run that stopped early on solved problems")
-    column = run.column((COUNTED | MEANS)[rule.name])
-    return column / run.n if rule.name.endswith("_rate") else column
+    return run.values(rule.of)
 
 
 def _evidence(
@@ -146,7 +145,7 @@ def _evidence(
     if asked.same:
         return Evidence(0.0, 0.0, 0.0, 1.0, int(known.sum()), "none", "run and baseline are the same draw")
     level = asked.options.level
-    if not asked.options.new_problems and not asked.stopped and (rule.name == "pass" or rule.name in COUNTED):
+    if not asked.options.new_problems and not asked.stopped and rule.of.gate == "rollouts":
         counts = [_counts(rule, (asked.baseline, asked.run)[i], known) for i in order]
         return about_these_problems(counts[0], counts[1], rule.k or 1, rule.tolerance, level)
     groups = clusters(asked.baseline)
@@ -158,13 +157,14 @@ def _evidence(
 def _counts(
     rule: Rule, run: RunCounts, known: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    counted = run.c if rule.name == "pass" else run.column(COUNTED[rule.name])
-    return counted[known].astype(np.int64), run.n[known]
+    return run.column(str(rule.of.column))[known].astype(np.int64), run.n[known]
 
 
 def _same_draw(first: Scorecard, second: Scorecard) -> bool:
     """The same rollouts, not merely equal counts: there is then no error in the difference."""
-    return first.problems == second.problems and all(first.run.get(key) == second.run.get(key) for key in SAME_DRAW)
+    return first.problems == second.problems and all(
+        getattr(first.run, key) == getattr(second.run, key) for key in SAME_DRAW
+    )
 
 
 def _decided(found: Sequence[Finding], level: float, notes: Iterable[str]) -> Check:

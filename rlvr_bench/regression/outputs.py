@@ -6,13 +6,13 @@ import re
 from xml.etree import ElementTree
 
 from rlvr_bench.comparison.markdown import as_markdown
+from rlvr_bench.metrics import find_metric
 from rlvr_bench.regression.results import Check, Finding
 
 __all__ = ["VERDICTS", "change_text", "junit", "summary", "value_text", "why", "workflow_commands"]
 
 VERDICTS = {"ok": "ok", "regression": "REGRESSION", "cannot_tell": "cannot tell"}
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
-_PLAIN = ("token_entropy", "branching_factor", "tokens_per_response", "distinct_answers")
 
 
 def value_text(finding: Finding, value: float) -> str:
@@ -106,7 +106,8 @@ def workflow_commands(found: Check, *, strict: bool = False) -> list[str]:
 
 
 def _is_plain(finding: Finding) -> bool:
-    return finding.metric.partition("@")[0] in _PLAIN
+    row = find_metric(finding.metric) or find_metric(f"{finding.metric.partition('@')[0]}@k")
+    return row is not None and not row.is_fraction
 
 
 def _row(cells: list[str], *, plain: bool = False) -> str:

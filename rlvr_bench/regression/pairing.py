@@ -9,8 +9,8 @@ from pathlib import Path
 from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.comparison.folders import read_cards, scorecard_files
 from rlvr_bench.errors import RunError
-from rlvr_bench.records import Scorecard
 from rlvr_bench.regression.results import Acceptance
+from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["accept", "pair_up"]
 
@@ -113,11 +113,11 @@ def _files_if_any(path: Path) -> list[Path]:
 
 
 def _task(card: Scorecard) -> str:
-    return str(card.run.get("task", ""))
+    return card.run.task
 
 
 def _model(card: Scorecard) -> str:
-    return str(card.run.get("model", ""))
+    return card.run.model
 
 
 def _title(card: Scorecard) -> str:

@@ -12,21 +12,14 @@ from typing import Any, Literal
 import msgspec
 
 from rlvr_bench.errors import BadArgument, DataError
+from rlvr_bench.metrics import METRICS, Metric, find_metric
 
 __all__ = ["CheckOptions", "Rule", "Settings", "make_rules", "read_settings", "split_rule"]
 
-# Metrics that are counted per problem, and the column of the scorecard that counts them.
-COUNTED = {"error_rate": "error", "no_answer_rate": "no_answer", "truncation_rate": "truncated"}
-# Metrics of which a scorecard holds one mean per problem, without its error.
-MEANS = {
-    "duplicate_rate": "duplicates",
-    "token_entropy": "entropy_mean",
-    "branching_factor": "branching_mean",
-    "tokens_per_response": "tokens_mean",
-}
-UNBOUNDED = ("token_entropy", "branching_factor", "tokens_per_response", "distinct_answers")
-_BUDGET = re.compile(r"(pass|distinct_answers)@([1-9][0-9]{0,9})")
-_KNOWN = ", ".join(("pass@K", *COUNTED, *MEANS, "distinct_answers@K"))
+# The metrics that a check may gate on, as one writes them: those of a budget read pass@64.
+GATED = {metric.base: metric for metric in METRICS if metric.gate is not None}
+_BUDGET = re.compile(r"([a-z_]+)@([1-9][0-9]{0,9})")
+_KNOWN = ", ".join(f"{name}@K" if metric.has_budget else name for name, metric in GATED.items())
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,9 +36,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.kind} {self.metric}={self.tolerance:g}"
 
     @property
-    def name(self) -> str:
-        """The metric without its budget."""
-        return self.metric.partition("@")[0]
+    def of(self) -> Metric:
+        """The row of the metric."""
+        return GATED[self.metric.partition("@")[0]]
 
 
 class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,11 +115,17 @@ def read_settings(file: Path) -> Settings:
 
 def _rule(kind: Literal["max-drop", "max-rise"], metric: str, tolerance: float) -> Rule:
     budget = _BUDGET.fullmatch(metric)
-    if budget is None and metric not in COUNTED and metric not in MEANS:
-        raise BadArgument(f"--{kind}", metric, f"is no metric of a check. Known: {_KNOWN}")
-    rule = Rule(kind=kind, metric=metric, tolerance=float(tolerance), k=int(budget[2]) if budget else None)
-    highest = math.inf if rule.name in UNBOUNDED else 1.0
+    row = GATED.get(budget[1] if budget else metric)
+    if row is None or row.has_budget != (budget is not None):
+        raise BadArgument(f"--{kind}", metric, f"is no metric of a check{_why_not(metric)}. Known: {_KNOWN}")
+    highest = math.inf if math.isinf(row.high) else 1.0
     if not (0 <= tolerance < highest):
-        allowed = "a number of at least 0" if rule.name in UNBOUNDED else "a fraction, such as 0.02 for two points"
+        allowed = "a number of at least 0" if math.isinf(highest) else "a fraction, such as 0.02 for two points"
         raise BadArgument(f"--{kind} {metric}", tolerance, f"must be {allowed}")
-    return rule
+    return Rule(kind=kind, metric=metric, tolerance=float(tolerance), k=int(budget[2]) if budget else None)
+
+
+def _why_not(metric: str) -> str:
+    """Why a metric of the scorecard cannot be gated on; nothing of any other name."""
+    row = find_metric(metric) or find_metric(f"{metric.partition('@')[0]}@k")
+    return f" ({row.no_gate})" if row is not None and row.gate is None else ""

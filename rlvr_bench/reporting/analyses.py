@@ -13,8 +13,6 @@ from rlvr_bench.analysis.shift_results import Rescoring
 from rlvr_bench.analysis.stored_results import read_interventions, read_rescorings
 from rlvr_bench.analysis.training_series import TrainingSeries, series_of
 from rlvr_bench.comparison.steps import step_of
-from rlvr_bench.errors import RunError
-from rlvr_bench.records import Tools
 from rlvr_bench.reporting.sources import Source
 
 __all__ = [
@@ -99,8 +97,8 @@ def _beside(sources: Sequence[Source], read: Callable[[Path], Mapping[str, T]]) 
 
 
 def tools_of(source: Source) -> PageTools | None:
-    """None for a run without tools. Raises RunError where the scorecard is damaged there."""
-    tools, quality = _part(source, "tools", Tools), source.card.quality
+    """None for a run without tools."""
+    tools, quality = source.card.run.tools, source.card.quality
     if tools is None:
         return None
     return PageTools(
@@ -112,16 +110,9 @@ def tools_of(source: Source) -> PageTools | None:
 
 
 def judge_of(source: Source) -> PageJudge | None:
-    """None for a run that was not judged, or not to the end. Raises RunError where the scorecard is damaged there."""
-    return _part(source, "judging", PageJudge)
-
-
-def _part(source: Source, name: str, kind: type[T]) -> T | None:
-    value = source.card.run.get(name)
-    try:
-        return None if value is None else msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise RunError(f"{source.file}: damaged at run.{name} ({error}). Run `rlvr-bench score` again.") from error
+    """None for a run that was not judged, or not to the end."""
+    judging = source.card.run.judging
+    return None if judging is None else msgspec.convert(judging, PageJudge, from_attributes=True)
 
 
 def text_and_tools(sources: Sequence[Source]) -> list[tuple[int, int]]:
@@ -147,7 +138,7 @@ def training(sources: Sequence[Source], allow: Collection[str]) -> list[PageSeri
 
 def place_in_series(source: Source) -> tuple[str, int] | None:
     """The training series and the step of a checkpoint whose name tells them."""
-    tools, step = tools_of(source), step_of(str(source.card.run.get("model", "")))
+    tools, step = tools_of(source), step_of(source.card.run.model)
     if step is None:
         return None
     return step.series if tools is None else f"{step.series} + {tools.language}", step.step
@@ -161,4 +152,4 @@ def _series(name: str, at: dict[int, int], sources: Sequence[Source], allow: Col
 
 
 def _checkpoint(source: Source) -> tuple[object, object]:
-    return source.card.run.get("model"), source.card.run.get("weights")
+    return source.card.run.model, source.card.run.weights

@@ -16,6 +16,7 @@ from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
+from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
 from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
@@ -25,7 +26,7 @@ from rlvr_bench.scorers.common import rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks
 from rlvr_bench.scorers.warnings import warnings_of
 
-__all__ = ["PagePair", "PageRun", "PageTask", "page_task"]
+__all__ = ["PageMetric", "PagePair", "PageRun", "PageTask", "page_task"]
 
 _SEED = 20250807
 FEW_RUNS = 6  # up to here every run can be the baseline; beyond, the first and the last: pairs cost time
@@ -65,6 +66,16 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
     losses: NullSize | None
 
 
+class PageMetric(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the table of metrics. ``rate``: its word in the chart of rates; ``over_training``: a measure of a series."""
+
+    name: str
+    unit: str
+    meaning: str
+    rate: str
+    over_training: bool
+
+
 class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     """A task of the page. ``headline``: the budgets whose differences are tested; ``baselines``: the default first.
 
@@ -90,6 +101,7 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     rescorings: list[PageRescoring]
     interventions: list[PageInterventions]
     text_and_tools: list[tuple[int, int]]
+    metrics: list[PageMetric]
 
 
 def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) -> PageTask:
@@ -106,9 +118,9 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
     headline = sorted({1, ks[len(ks) // 2], ks[-1]}) if ks else []
     cut = max(200, QUESTION_CHARACTERS // max(len(ids), 1))
     return PageTask(
-        task=str(sources[0].card.run.get("task", "")),
+        task=sources[0].card.run.task,
         problems=list(ids),
-        tiers=[str(entry.get("tier") or "") for entry in runs[0].entries],
+        tiers=[entry.tier for entry in runs[0].entries],
         questions=[questions[name].question[:cut] if name in questions else "" for name in ids],
         ks=ks,
         headline=headline,
@@ -124,14 +136,28 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         rescorings=analyses.rescorings(sources),
         interventions=analyses.interventions(sources),
         text_and_tools=both,
+        metrics=_metrics(),
     )
+
+
+def _metrics() -> list[PageMetric]:
+    return [
+        PageMetric(
+            name=metric.name,
+            unit=metric.unit,
+            meaning=metric.meaning,
+            rate=metric.rate,
+            over_training=metric.followed and not metric.has_budget,
+        )
+        for metric in METRICS
+    ]
 
 
 def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
     """Short names of the runs: their models', and what a run could use where two differ in that alone."""
     tools = [analyses.tools_of(source) for source in sources]
     more = ["" if each is None else f" + {each.language}" for each in tools]
-    models = [str(source.card.run.get("model", "")) for source in sources]
+    models = [source.card.run.model for source in sources]
     if len({*zip(models, more, strict=True)}) < len(runs):
         return short_names([run.label for run in runs])
     return [name + able for name, able in zip(short_names(models), more, strict=True)]
@@ -179,7 +205,7 @@ def _rate_limits(
 
 def _tiers(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[list[Estimate]]:
     """pass@k of each run in each difficulty tier, ``group`` its name, the easiest first, where there are several."""
-    tiers = np.array([str(entry.get("tier") or "") for entry in runs[0].entries])
+    tiers = np.array([entry.tier for entry in runs[0].entries])
     rates = _difficulty(runs)
     names = sorted(set(tiers.tolist()), key=lambda name: (-float(rates[tiers == name].mean()), name))
     found: list[list[Estimate]] = [[] for _ in runs]
@@ -260,13 +286,11 @@ def _differences(
     policy statistics; the other budgets draw a band and are not tested.
     """
     tables = [run.pass_table(ks) for run in runs]
-    policies = {"token_entropy": "entropy_mean", "branching_factor": "branching_mean"}
+    policies = [metric for metric in METRICS if metric.compared and not metric.has_budget]
     columns: list[tuple[str, int | None, npt.NDArray[np.float64]]] = [
         ("pass@k", k, np.stack([table[:, i] for table in tables], axis=1)) for i, k in enumerate(ks)
     ]
-    columns += [
-        (name, None, np.stack([run.column(column) for run in runs], axis=1)) for name, column in policies.items()
-    ]
+    columns += [(metric.name, None, np.stack([run.values(metric) for run in runs], axis=1)) for metric in policies]
     measured = [(name, k, values) for name, k, values in columns if not np.isnan(values).all(axis=0).any()]
     scale = [max(1.0, float(np.nanmax(np.abs(values)))) for *_, values in measured]  # the bootstrap takes rates
     first, second = (
@@ -329,24 +353,26 @@ def _difficulty(runs: Sequence[RunCounts]) -> npt.NDArray[np.float64]:
 
 def _settings(source: Source) -> dict[str, str]:
     """How the run was drawn and graded, in words, for the table at the page's end."""
-    run = source.card.run
-    sampling, grading = run.get("sampling") or {}, run.get("grading") or {}
-    sessions = run.get("sessions") or [{}]
-    rule = run.get("stopping")
+    run, grading = source.card.run, source.card.run.grading
+    version, started = (run.sessions[-1].engine_version, run.sessions[-1].started) if run.sessions else ("", "")
     settings = {
-        "model": run.get("model"),
-        "weights": run.get("weights"),
-        "task": f"{run.get('task')} (version {run.get('task_version')}, problems {str(run.get('problems_sha256'))[:12]})",
-        "prompt": run.get("prompt"),
-        "chat template": "none" if run.get("chat_template") is None else str(run["chat_template"])[:12],
-        "sampling": ", ".join(f"{name} {value}" for name, value in sampling.items()),
-        "rollouts per problem": run.get("n"),
-        "stopping": "none" if rule is None else ", ".join(f"{name} {value}" for name, value in rule.items()),
-        "seed": run.get("seed"),
-        "engine": f"{run.get('engine')} {sessions[-1].get('engine_version', '')}, {run.get('dtype')}",
-        "token statistics": run.get("token_stats"),
-        "verifier": f"{grading.get('verifier')} {grading.get('version')}",
-        "drawn": str(sessions[-1].get("started", ""))[:10],
+        "model": run.model,
+        "weights": run.weights,
+        "task": f"{run.task} (version {run.task_version}, problems {run.problems_sha256[:12]})",
+        "prompt": run.prompt,
+        "chat template": "none" if run.chat_template is None else run.chat_template[:12],
+        "sampling": _in_words(run.sampling),
+        "rollouts per problem": run.n,
+        "stopping": "none" if run.stopping is None else _in_words(run.stopping),
+        "seed": run.seed,
+        "engine": f"{run.engine} {version}, {run.dtype}",
+        "token statistics": run.token_stats,
+        "verifier": f"{grading.verifier} {grading.version}",
+        "drawn": started[:10],
         "scorecard": str(source.file),
     }
     return {name: str(value) for name, value in settings.items() if value not in (None, "")}
+
+
+def _in_words(settings: msgspec.Struct | None) -> str:
+    return "" if settings is None else ", ".join(f"{k} {v}" for k, v in msgspec.structs.asdict(settings).items())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.comparison.steps import step_of
-from rlvr_bench.records import Problem, Scorecard
+from rlvr_bench.records import Problem
+from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.store import Run, open_run
 
 __all__ = ["Source", "by_task", "in_steps", "read_sources", "short_names"]
@@ -43,13 +44,13 @@ def by_task(sources: Sequence[Source]) -> list[list[Source]]:
     """The sources of each task, tasks in order of first appearance."""
     groups: dict[str, list[Source]] = {}
     for source in sources:
-        groups.setdefault(str(source.card.run.get("task", "")), []).append(source)
+        groups.setdefault(source.card.run.task, []).append(source)
     return list(groups.values())
 
 
 def in_steps(sources: Sequence[Source]) -> list[Source]:
     """The checkpoints of a training series together and by step, where the first of them stood; the others in place."""
-    steps = [step_of(str(source.card.run.get("model", ""))) for source in sources]
+    steps = [step_of(source.card.run.model) for source in sources]
     first: dict[str, int] = {}
     for place, step in enumerate(steps):
         if step is not None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench import scorers, stats
-from rlvr_bench.records import STATUSES, Estimate, Outcomes, Scorecard
-from rlvr_bench.scorers.scorecard import SCORECARD_SCHEMA
-from rlvr_bench.store.manifest import Manifest
-from rlvr_bench.store.verdicts import Grading
+from rlvr_bench import stats
+from rlvr_bench.manifest import Manifest
+from rlvr_bench.records import STATUSES, Outcomes
+from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun
+from rlvr_bench.scorers.quality import quality_rates
+from rlvr_bench.scorers.table import Given, estimates_of
 
 __all__ = ["make_counted_scorecard"]
 
@@ -31,39 +31,22 @@ def make_counted_scorecard(
     n = np.array([triple[1] for triple in counts], dtype=np.int64)
     c = np.array([triple[2] for triple in counts], dtype=np.int64)
     outcomes = _outcomes(tuple(name for name, _, _ in counts), n, c)
-    drawn = n[n > 0]
+    estimates, left_out = estimates_of(Given(outcomes=outcomes, ks=ks, counts_only=True))
     return Scorecard(
         schema=SCORECARD_SCHEMA,
-        run={
-            **msgspec.to_builtins(manifest),
-            "grading": msgspec.to_builtins(grading),
-            "n_problems_drawn": len(drawn),
-            "n_min": int(drawn.min()) if len(drawn) else 0,
-            "n_max": int(n.max(initial=0)),
-        },
+        run=ScoredRun.of(manifest, grading, n[n > 0].tolist()),
         problems=[
-            {"id": name, "tier": "", "cluster": "", "n": size, "c": right, **_bound(size, right)}
-            for name, size, right in counts
+            ProblemScore(id=name, n=size, c=right, solve_rate_high=_bound(size, right)) for name, size, right in counts
         ],
-        estimates=_estimates(outcomes, ks),
-        quality=dict.fromkeys(scorers.quality_rates(outcomes)),
+        estimates=estimates,
+        quality=dict.fromkeys(quality_rates(outcomes)),
+        left_out=left_out,
     )
 
 
-def _estimates(outcomes: Outcomes, ks: Sequence[int] | None) -> list[Estimate]:
-    return [
-        *scorers.pass_at_k(outcomes, ks),
-        *scorers.boundary(outcomes),
-        *scorers.unsolved_sizes(outcomes, ks),
-        *scorers.cover(outcomes),
-        *scorers.accuracy_histogram(outcomes),
-        *scorers.g_pass(outcomes),
-    ]
-
-
-def _bound(n: int, c: int) -> dict[str, float]:
+def _bound(n: int, c: int) -> float | None:
     """The largest solve rate that 0 of n leaves possible (95 %), for an unsolved problem."""
-    return {} if c or not n else {"solve_rate_high": float(stats.unsolved_upper_bound(np.array([n]))[0])}
+    return None if c or not n else float(stats.unsolved_upper_bound(np.array([n]))[0])
 
 
 def _outcomes(names: tuple[str, ...], n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]) -> Outcomes:

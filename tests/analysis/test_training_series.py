@@ -18,7 +18,7 @@ from rlvr_bench.cli import main
 from rlvr_bench.cli.main import app
 from rlvr_bench.comparison import Incomparable
 from rlvr_bench.errors import BadArgument, RunError
-from rlvr_bench.records import Estimate, Scorecard
+from rlvr_bench.records import Estimate
 
 STEPS = np.linspace(0, 100, 21)
 SEEDS = 100
@@ -152,13 +152,14 @@ def write_card(folder: Path, model: str, entropy: float, rate: float, **run: Any
         for group in (None, "correct", "wrong", "wrong less correct, length-matched")
     ]
     identity = {"task": "t", "task_version": "1", "problems_sha256": "0", "prompt": "raw", "prompt_sha256": "0"}
-    card = Scorecard(
-        schema=1,
-        run={**identity, "chat_template": None, "model": model, "weights": model, "n": 16, "stopping": None, **run},
-        problems=problems,
-        estimates=estimates,
-        quality={},
-    )
+    named = {"model": model, "weights": model, "n": 16, **run}
+    card = {
+        "schema": 1,
+        "run": {**identity, "chat_template": None, "stopping": None, **named},
+        "problems": problems,
+        "estimates": estimates,
+        "quality": {},
+    }
     folder.mkdir(parents=True)
     (folder / "scorecard.json").write_bytes(msgspec.json.encode(card))
     return folder

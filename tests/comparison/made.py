@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlvr_bench.records import Scorecard
+from rlvr_bench.scorecard import Scorecard, scorecard_from
 
 __all__ = ["card"]
 
@@ -42,6 +42,6 @@ def card(model: str, c: Sequence[int], n: int | Sequence[int], /, **changed: Any
         {"id": name, "n": drawn[i], "c": c[i], **{key: column[i] for key, column in columns.items()}}
         for i, name in enumerate(ids)
     ]
-    return Path(f"runs/{model}/scorecard.json"), Scorecard(
-        schema=1, run=run, problems=problems, estimates=[], quality={}
+    return Path(f"runs/{model}/scorecard.json"), scorecard_from(
+        {"schema": 1, "run": run, "problems": problems, "estimates": [], "quality": {}}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from itertools import combinations
@@ -168,7 +169,7 @@ def test_equal_streams_of_older_runs_are_said() -> None:
 def test_what_may_differ_is_told() -> None:
     cooler = card("rl", [1, 2], 4, sampling={"temperature": 1.0})
     (note,) = compare_cards([card("base", [1, 2], 4), cooler]).notes
-    assert note.startswith("sampling differs: base {'temperature': 0.6}, rl {'temperature': 1.0}")
+    assert re.fullmatch(r"sampling differs: base \{'temperature': 0\.6, .*, rl \{'temperature': 1\.0, .*", note)
     twice = card("copy", [1, 2], 4, weights="base")
     assert any("one run" in note for note in compare_cards([card("base", [1, 2], 4), twice]).notes)
     assert not compare_cards([card("base", [1, 2], 4), card("again", [1, 2], 4, weights="base", seed=1)]).notes
@@ -196,7 +197,8 @@ def test_intervals_of_policy_statistics_are_in_their_own_unit() -> None:
             card(name, [1] * 8, 4, columns={"branching_mean": [scale * (start + i % 3) for i in range(8)]})
             for name, start in (("base", 2.0), ("rl", 2.5))
         ]
-        runs[1][1].problems[0]["branching_mean"] += scale
+        problems = runs[1][1].problems
+        problems[0] = msgspec.structs.replace(problems[0], branching_mean=(problems[0].branching_mean or 0) + scale)
         (item,) = compare_cards(runs).pairs[0].policy
         found.append([item.value, item.low, item.high])
     assert found[1] == pytest.approx([10 * (number or 0) for number in found[0]])
@@ -239,7 +241,7 @@ def test_a_missing_or_foreign_scorecard_is_one_clear_line(tmp_path: Path) -> Non
         (tmp_path / "scorecard.json").write_text(content)
         with pytest.raises(RunError, match=message):
             compare([tmp_path, tmp_path])
-    bare = msgspec.structs.replace(card("m", [1], 4)[1], problems=[{"id": "p0"}])
+    bare = {**msgspec.to_builtins(card("m", [1], 4)[1]), "problems": [{"id": "p0"}]}
     (tmp_path / "scorecard.json").write_bytes(msgspec.json.encode(bare))
     with pytest.raises(RunError, match="a problem without id, n or c"):
         compare([tmp_path, tmp_path])

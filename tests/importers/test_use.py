@@ -126,7 +126,7 @@ def test_counts_out_of_a_run_of_ours_and_in_again(tmp_path: Path) -> None:
     with (tmp_path / "counts.csv").open("w", newline="") as out:
         writer = csv.DictWriter(out, ["problem_id", "n", "c", "tier"], extrasaction="ignore")
         writer.writeheader()
-        writer.writerows({**each, "problem_id": each["id"]} for each in ours.problems)
+        writer.writerows({"problem_id": each.id, "n": each.n, "c": each.c, "tier": each.tier} for each in ours.problems)
     again = import_run([tmp_path / "counts.csv"], options(tmp_path, task="double_countdown")).scorecard
     expected = {each["id"]: (each["n"], each["c"]) for each in ours.problems}
     assert {each["id"]: (each["n"], each["c"]) for each in again.problems} == expected

@@ -15,11 +15,12 @@ import pytest
 from rlvr_bench import check, stats
 from rlvr_bench.comparison.cards import Incomparable
 from rlvr_bench.errors import BadArgument, RunError
-from rlvr_bench.records import Scorecard, StoppingRule
+from rlvr_bench.records import StoppingRule
 from rlvr_bench.regression import Check, CheckOptions, check_cards
 from rlvr_bench.regression.evidence import about_these_problems
 from rlvr_bench.regression.outputs import junit, summary, workflow_commands
 from rlvr_bench.regression.rules import make_rules
+from rlvr_bench.scorecard import Scorecard
 from tests.comparison.made import card
 
 RNG = np.random.default_rng(7)
@@ -205,7 +206,7 @@ def test_what_cannot_be_compared_is_refused_and_named() -> None:
 
 def test_runs_find_their_baselines_by_task_then_by_model() -> None:
     cards = [card(model, [4, 4, 4], 8, task=task) for model in ("a", "b") for task in ("t", "u")]
-    cards = [(Path(f"{one.run['model']}-{one.run['task']}.json"), one) for _, one in cards]
+    cards = [(Path(f"{one.run.model}-{one.run.task}.json"), one) for _, one in cards]
     found = check_cards(cards, cards, make_rules({"pass@1": 0.5}, {}))
     assert [(item.run, item.baseline) for item in found.findings] == [
         (f"{name}.json #2", f"{name}.json #1") for name in ("a-t", "a-u", "b-t", "b-u")

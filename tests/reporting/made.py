@@ -19,10 +19,10 @@ from rlvr_bench.records import (
     Problem,
     Prompt,
     Rollout,
-    Scorecard,
     TokenArrays,
     Verdict,
 )
+from rlvr_bench.scorecard import Judging, decode_scorecard, encode_scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.store import RunWriter, open_run
 from rlvr_bench.store.outcomes import read_outcomes
@@ -219,9 +219,11 @@ def put(run: Path, name: str, result: Rescoring | Interventions) -> Path:
 def judge(run: Path, name: str = "judge.py:sound") -> None:
     """Add a judge's findings to the run's scorecard, made up."""
     file = run / "scorecard.json"
-    card = msgspec.json.decode(file.read_bytes(), type=Scorecard)
+    card = decode_scorecard(file.read_bytes(), str(file))
     found = [estimate("cot_pass@k", 0.1 * k, k=k) for k in (1, 2, 4)] + [estimate("valid_reasoning", 0.75)]
-    judging: dict[str, Any] = {"judge": name, "version": "1", "options": {}, "folder": "f", "rule": "majority"}
-    judging |= {"rollouts": 8, "valid": 6, "invalid": 2, "error": 0}
-    judged = msgspec.structs.replace(card, run={**card.run, "judging": judging}, estimates=[*card.estimates, *found])
-    file.write_bytes(msgspec.json.encode(judged))
+    judging = Judging(
+        judge=name, version="1", options={}, folder="f", rule="majority", rollouts=8, valid=6, invalid=2, error=0
+    )
+    run_judged = msgspec.structs.replace(card.run, judging=judging)
+    judged = msgspec.structs.replace(card, run=run_judged, estimates=[*card.estimates, *found])
+    file.write_bytes(encode_scorecard(judged))

@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from scipy.stats import chi2, ncx2
@@ -25,6 +26,7 @@ from rlvr_bench.pipeline.scaling import Job
 from rlvr_bench.pipeline.series import evaluate_all
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.scorecard import ProblemScore
 from rlvr_bench.store import open_run
 from rlvr_bench.store.places import place
 from tests.conftest import require
@@ -375,13 +377,16 @@ def test_checkpoints_and_tasks_as_one_job(tmp_path: Path, nodes: TwoNodes, pools
         assert result.scorecard is not None
         assert counted(result.scorecard.problems) == counted(alone.problems)
         # Which rows share a batch rounds the last digits of a mean entropy.
-        entropies = [[problem["entropy_mean"] for problem in card.problems] for card in (result.scorecard, alone)]
+        entropies = [[problem.entropy_mean for problem in card.problems] for card in (result.scorecard, alone)]
         assert entropies[0] == pytest.approx(entropies[1], rel=1e-5)
 
 
-def counted(problems: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def counted(problems: Sequence[ProblemScore]) -> list[dict[str, Any]]:
     """What was counted of each problem, token statistics left out."""
-    return [{name: value for name, value in each.items() if "_mean" not in name} for each in problems]
+    return [
+        {name: value for name, value in msgspec.structs.asdict(each).items() if "_mean" not in name}
+        for each in problems
+    ]
 
 
 def test_nodes_with_other_versions_are_refused_before_anything_is_drawn(tmp_path: Path, nodes: TwoNodes) -> None:

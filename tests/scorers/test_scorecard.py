@@ -11,8 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from rlvr_bench.records import Outcomes, ProfileSums, Scorecard
+from rlvr_bench.metrics import find_metric
+from rlvr_bench.records import Outcomes, ProfileSums
+from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
+from rlvr_bench.scorers.table import SCORERS, Given, Judged, estimates_of
 from rlvr_bench.store.verdicts import Grading
 from tests.conftest import manifest_with
 from tests.scorers.made import outcomes, under_rule
@@ -72,11 +75,41 @@ def test_every_estimate_lies_in_its_interval_and_says_how_it_was_made() -> None:
 def test_per_problem_entries_hold_what_compare_needs() -> None:
     run = outcomes(["ccww", "wwwn"], answer=np.array([0, 0, 1, 2, 1, 2, 3, -1], dtype=np.int32))
     solved, unsolved = scored(run).problems
-    assert (solved["n"], solved["c"], solved["cluster"]) == (4, 2, "")
-    assert solved["distinct_answers"] == pytest.approx({"1": 1.0, "4": 3.0})
-    assert "solve_rate_high" not in solved
-    assert unsolved["solve_rate_high"] == pytest.approx(1 - 0.05**0.25)
-    assert unsolved["distinct_answers"] == pytest.approx({"1": 1.0})
+    assert (solved.n, solved.c, solved.cluster) == (4, 2, "")
+    assert solved.distinct_answers == pytest.approx({1: 1.0, 4: 3.0})
+    assert solved.solve_rate_high is None
+    assert unsolved.solve_rate_high == pytest.approx(1 - 0.05**0.25)
+    assert unsolved.distinct_answers == pytest.approx({1: 1.0})
+
+
+def test_what_cannot_be_computed_is_left_out_with_the_reason() -> None:
+    run = outcomes(["ccww", "wwwn"])
+    unknown = msgspec.structs.replace(run, unknown=("answer",))
+    measured = msgspec.structs.replace(run, entropy_mean=np.full(8, 0.5))
+    plain, no_answers, with_entropy = (scored(each) for each in (run, unknown, measured))
+    assert not {each.name for each in plain.estimates if each.value is not None} & plain.left_out.keys()
+    assert "token statistics" in plain.left_out["token_entropy"]
+    assert "judge" in plain.left_out["cot_pass@k"]
+    assert no_answers.left_out.keys() - plain.left_out.keys() == {
+        *("guess@k", "maj@k", "distinct_answers@k", "answer_entropy")
+    }
+    assert plain.left_out.keys() - with_entropy.left_out.keys() == {
+        *("token_entropy", "branching_factor", "perplexity", "high_entropy_share", "entropy_profile")
+    }
+
+
+def test_every_scorer_gives_what_it_is_listed_for() -> None:
+    """A judged run with every statistic: no name but those of the table, and all that has no condition of its own."""
+    rng = np.random.default_rng(0)
+    run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8))
+    given = Given(outcomes=run, judged=Judged(run.status == 0, np.zeros(8, dtype=bool)))
+    estimates, left_out = estimates_of(given)
+    assert not left_out
+    bounds = ("token_entropy_low", "token_entropy_high", "branching_factor_low", "branching_factor_high")
+    assert {each.name for each in estimates} <= {name for scorer in SCORERS for name in scorer.names} | set(bounds)
+    for scorer in SCORERS:
+        assert {each.name for each in scorer.score(given)} & set(scorer.names)
+        assert all(find_metric(name) for name in scorer.names)
 
 
 def test_budgets_can_be_chosen() -> None:

@@ -19,6 +19,7 @@ from rlvr_bench.records import Draw, EngineInfo, SamplingParameters
 from rlvr_bench.reporting.content import page_task
 from rlvr_bench.reporting.sources import read_sources
 from rlvr_bench.samplers.model_files import template_cautions
+from rlvr_bench.scorecard import ScoredRun, scorecard_from
 from rlvr_bench.scorers.warnings import warnings_of
 from rlvr_bench.task import load_task
 
@@ -36,6 +37,11 @@ INFO = EngineInfo(
 )
 
 
+def run_with(**fields: Any) -> ScoredRun:
+    """A scorecard's run of which only these fields are known."""
+    return scorecard_from({"schema": 1, "run": fields, "problems": [], "estimates": [], "quality": {}}).run
+
+
 @pytest.mark.parametrize(
     ("quality", "words"),
     [
@@ -48,16 +54,16 @@ INFO = EngineInfo(
     ],
 )
 def test_rates_from_which_on_a_number_means_something_else(quality: Any, words: list[str]) -> None:
-    found = warnings_of({"sampling": {"max_tokens": 512}}, quality)
+    found = warnings_of(run_with(sampling={"max_tokens": 512}), quality)
     assert len(found) == len(words)
     assert all(text.startswith(start) for text, start in zip(found, words, strict=True))
 
 
 def test_old_and_imported_scorecards_have_warnings_too() -> None:
-    assert warnings_of({"sampling": None, "sessions": []}, {"truncation_rate": 0.5})
-    assert warnings_of({"sessions": [{"n": 4}]}, {}) == []
+    assert warnings_of(run_with(sampling=None, sessions=[]), {"truncation_rate": 0.5})
+    assert warnings_of(run_with(sessions=[{"n": 4}]), {}) == []
     sessions = [{"warnings": ["a"]}, {"warnings": ["a", "b"]}]
-    assert warnings_of({"sessions": sessions}, {}) == ["a", "b"]
+    assert warnings_of(run_with(sessions=sessions), {}) == ["a", "b"]
 
 
 # ------------------------------------------------------------------------------------------------ how a run is drawn

@@ -69,16 +69,13 @@ const answerEntropy = {
   figure: (rows) => dots(rows, { by: "answers", kinds: ["all", "wrong"], title: "entropy of answers, nats", what: (each) => `answer entropy, ${each.answers} answers` }),
 };
 
-const RATES = {
-  truncation_rate: "cut off", no_answer_rate: "no answer", error_rate: "verifier error", duplicate_rate: "repeats", several_answers_rate: "several answers",
-  format_violation_rate: "format broken", repetition_rate: "loops", language_mixing_rate: "mixed languages",
-};
+const rates = () => task().metrics.filter((each) => each.rate);
 
 const quality = {
   id: "quality",
   title: "Quality of the responses",
   explain: "Shares of all rollouts: cut off at the token limit, without an answer, not decided by the verifier, word-for-word repeats of another rollout, and other signs of trouble. pass@k is to be read beside them.",
   wide: true,
-  rows: () => Object.keys(RATES).flatMap((name) => rowsOf(name, () => ({ rate: RATES[name] }))),
-  figure: (rows) => cells(rows, { by: "rate", columns: Object.values(RATES).filter((name) => rows.some((each) => each.rate === name)), scale: (each) => Math.sqrt(each.value), label: (each) => percent(each.value), format: percent, what: (each) => each.rate }),
+  rows: () => rates().flatMap(({ name, rate }) => rowsOf(name, () => ({ rate }))),
+  figure: (rows) => cells(rows, { by: "rate", columns: rates().map((each) => each.rate).filter((name) => rows.some((each) => each.rate === name)), scale: (each) => Math.sqrt(each.value), label: (each) => percent(each.value), format: percent, what: (each) => each.rate }),
 };

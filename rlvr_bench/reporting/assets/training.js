@@ -4,17 +4,19 @@ const LONG = 3; // checkpoints from which on a series has a section of its own
 const longSeries = (each) => each.series.filter((one) => one.runs.length >= LONG);
 const hasTraining = () => PAGE.some((each) => longSeries(each).length > 0);
 
-const seriesMeasures = {
-  token_entropy: ["token entropy, nats", null, undefined],
-  branching_factor: ["branching factor", null, undefined],
-  answer_entropy: ["answer entropy, nats", null, undefined],
-  "pass@k, k = 1": ["pass@1", null, 1],
-  "pass@k, largest k": ["pass@k at the largest k", null, "largest"],
-};
+const SERIES_CURVE = { "pass@k, k = 1": ["pass@1", 1], "pass@k, largest k": ["pass@k at the largest k", "largest"] };
+const isShare = (measure) => measure in SERIES_CURVE || task().metrics.find((each) => each.name === measure).unit === "fraction";
+
+// Label and budget of each measure: every metric that a series follows, and the two ends of pass@k.
+function seriesMeasures() {
+  const followed = task().metrics.filter((each) => each.over_training);
+  const label = ({ name, unit }) => name.replaceAll("_", " ") + (["fraction", "perplexity"].includes(unit) ? "" : `, ${unit}`);
+  return { ...Object.fromEntries(followed.map((each) => [each.name, [label(each), undefined]])), ...SERIES_CURVE };
+}
 
 function seriesEstimate(run, measure) {
-  const [, group, k] = seriesMeasures[measure];
-  if (k === undefined) return estimates(run, measure, group)[0];
+  const [, k] = SERIES_CURVE[measure] ?? [];
+  if (k === undefined) return estimates(run, measure, null)[0];
   const curve = estimates(run, "pass@k").filter((each) => known(each.value));
   return curve.find((each) => each.k === (k === "largest" ? largestK() : k));
 }
@@ -25,7 +27,7 @@ const steps = {
   explain: "A measure at each training step. Falling token entropy means that the policy commits itself; when it nears zero there is little left to explore.",
   wide: true,
   present: (each) => !hasTraining() || each.series.length > 0,
-  controls: [{ key: "measure", label: "measure", initial: "token_entropy", options: () => Object.entries(seriesMeasures).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
+  controls: [{ key: "measure", label: "measure", initial: "token_entropy", options: () => Object.entries(seriesMeasures()).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
   empty: "No training series here: needs two checkpoints whose names end in their step, such as grpo@200 or global_step_200.",
   rows(chart) {
     const measure = chosen(chart, "measure");
@@ -35,8 +37,8 @@ const steps = {
   },
   figure(rows, chart) {
     const measure = chosen(chart, "measure");
-    const rate = measure.startsWith("pass");
-    const options = { format: rate ? percent : decimal, what: (each) => `step ${count(each.step)}, ${seriesMeasures[each.measure][0]}` };
+    const rate = isShare(measure);
+    const options = { format: rate ? percent : decimal, what: (each) => `step ${count(each.step)}, ${seriesMeasures()[each.measure][0]}` };
     const names = [...new Set(rows.map((each) => each.series))];
     const data = names.map((name, j) => {
       const mine = rows.filter((each) => each.series === name);
@@ -52,7 +54,7 @@ const steps = {
       { type: "line", xref: "x", yref: "paper", x0: fit.knot, x1: fit.knot, y0: 0, y1: 1, line: { color: css("--soft"), width: 1, dash: "dot" } },
     ]);
     const annotations = knots.map((fit) => ({ x: fit.knot, y: 1, yref: "paper", xanchor: "left", yanchor: "top", text: ` second stage from step ${decimal(fit.knot)}`, showarrow: false, font: { color: css("--soft"), size: 11 } }));
-    return { data, layout: { height: 320, showlegend: names.length > 1, shapes, annotations, xaxis: { title: "training step" }, yaxis: { title: seriesMeasures[measure][0], rangemode: "tozero", tickformat: rate ? ".0%" : undefined } } };
+    return { data, layout: { height: 320, showlegend: names.length > 1, shapes, annotations, xaxis: { title: "training step" }, yaxis: { title: seriesMeasures()[measure][0], rangemode: "tozero", tickformat: rate ? ".0%" : undefined } } };
   },
   says: (rows, chart) => `${standardNote(rows)}${fitsOf(chosen(chart, "measure")).map(stageWords).join("")}`,
 };

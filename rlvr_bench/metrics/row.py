@@ -1,0 +1,88 @@
+"""What a row of the table of metrics says."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import msgspec
+
+__all__ = ["BoardColumn", "Metric", "Unit"]
+
+Unit = Literal["fraction", "nats", "tokens", "problems", "answers", "responses", "calls", "perplexity"]
+
+
+class BoardColumn(msgspec.Struct, frozen=True, kw_only=True):
+    """A column of the leaderboard: the estimate at ``k`` and ``group``, with two more columns for its interval.
+
+    ``meaning``: where it is not that of the metric.
+    ``in_first``: the first version of leaderboards had it. A file may lack any other, whose cells are then empty. ``short``:
+    its title in the tables that people read (``tables``).
+    """
+
+    name: str
+    meaning: str = ""
+    k: int | None = None
+    group: str | None = None
+    in_first: bool = False
+    short: str = ""
+    tables: tuple[Literal["markdown", "terminal"], ...] = ()
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """A metric by the name of its estimates.
+
+    ``low`` to ``high`` is its range in ``unit``. ``better``: what a good policy has. ``averaged``: over what, in which order.
+    ``column``: the per-problem column of the scorecard that holds it; ``counts``: that column counts rollouts, and the
+    metric is its share of n; ``of_first_batch``: under a stopping rule the column is that of the first draw batch, and so
+    unbiased.
+    ``across_n``: what happens to it where two runs have different n.
+    ``gate``: the test by which ``check`` may gate on it, over new "rollouts" of the same problems or over new "problems";
+    None where it may not, and ``no_gate`` says why.
+    ``compared``: ``compare`` and the report test its difference. ``followed``: ``series`` has it at each step;
+    ``stages``: the groups whose course is split into stages; ``series_titles``: its columns in the table of ``series``, by
+    group. ``summary``: its note in the table that ``evaluate`` prints; without one it is not in it.
+    ``chart``: id of the chart in the report, or "summary" for the table at its head; None where it is not in the report.
+    ``rate``: its word in the report's chart of rates.
+    """
+
+    name: str
+    meaning: str
+    unit: Unit
+    low: float = 0.0
+    better: Literal["more", "less", "neither"] = "neither"
+    averaged: str = "over problems"
+    column: str | None = None
+    counts: bool = False
+    of_first_batch: bool = False
+    across_n: str = "any n"
+    board: tuple[BoardColumn, ...] = ()
+    gate: Literal["rollouts", "problems"] | None = None
+    no_gate: str = "a scorecard keeps no value of each problem"
+    compared: bool = False
+    followed: bool = False
+    stages: tuple[str | None, ...] = ()
+    series_titles: tuple[tuple[str | None, str], ...] = ()
+    summary: str = ""
+    chart: str | None = None
+    rate: str = ""
+
+    @property
+    def base(self) -> str:
+        """The name without ``@k``."""
+        return self.name.removesuffix("@k")
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether it is a metric of a budget k."""
+        return self.name.endswith("@k")
+
+    @property
+    def high(self) -> float:
+        """The largest value it can have."""
+        return 1.0 if self.is_fraction else math.inf
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether it is read as percent."""
+        return self.unit == "fraction"

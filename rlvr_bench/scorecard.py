@@ -1,0 +1,277 @@
+"""The scorecard, typed: what one run is, how it was graded, counts per problem, and every estimate.
+
+Reading and writing it happens here alone. A scorecard of an earlier version lacks fields, which are then empty; one of a
+later version has fields that this version does not know, which are kept and written again where they were.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, Literal, Self
+
+import msgspec
+
+from rlvr_bench.errors import RunError
+from rlvr_bench.manifest import Manifest, Session
+from rlvr_bench.received import decode
+from rlvr_bench.records import Estimate
+from rlvr_bench.text_rules import RULES_VERSION
+
+__all__ = [
+    "SCORECARD_SCHEMA",
+    "AuditSummary",
+    "ErrorCount",
+    "Grading",
+    "Judging",
+    "ProblemScore",
+    "Scorecard",
+    "ScoredRun",
+    "ScoredWith",
+    "decode_scorecard",
+    "encode_scorecard",
+    "scorecard_from",
+]
+
+SCORECARD_SCHEMA = 1
+_BLANKS: tuple[object, ...] = (None, "", 0, [], {})
+_PATH = re.compile(r"(.*) - at `\$\.([^`]*)`")
+
+
+class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How many verdicts are errors of one kind with one message, and a problem that has such a verdict."""
+
+    kind: str | None
+    message: str | None
+    verdicts: int
+    problem_id: str
+
+
+class Grading(msgspec.Struct, frozen=True, kw_only=True):
+    """Which verdicts are in force: of how many ``distinct`` answers, put in force by a pass of so many ``seconds``.
+
+    What was verified while rollouts were still being drawn is not in the seconds. ``errors``: what the verifier said where
+    it failed, the ten most frequent first; ``warnings``: where it failed so often that the scores suffer.
+    """
+
+    verifier: str
+    version: str
+    options: dict[str, Any]
+    folder: str
+    rollouts: int
+    distinct: int
+    seconds: float
+    statuses: dict[str, int]
+    text_rules: str = RULES_VERSION
+    errors: tuple[ErrorCount, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Judging(msgspec.Struct, frozen=True, kw_only=True):
+    """Which judgements are in force, and what they say of the correct rollouts."""
+
+    judge: str
+    version: str
+    options: dict[str, Any]
+    folder: str
+    rule: Literal["any", "all", "majority"]
+    rollouts: int
+    valid: int
+    invalid: int
+    error: int
+
+
+class AuditSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of ``audit.json`` and the rate of disagreement with its interval; None where no pair could be read."""
+
+    sample: int
+    agree: int
+    disagree: int
+    unknown: int
+    rate: float | None
+    low: float | None
+    high: float | None
+
+
+class ScoredWith(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides a scorecard besides the run: the version of rlvr-bench, and the budgets asked for (None: by default)."""
+
+    version: str
+    ks: list[int] | None
+
+
+class _ByName(msgspec.Struct, frozen=True, kw_only=True):
+    """Reads a field by its name, as in the file, which is how version 0.1 had it."""
+
+    def __getitem__(self, name: str) -> Any:
+        """The field ``name`` as plain lists, dicts, numbers and text. Raises KeyError."""
+        if name not in self.__struct_fields__:
+            raise KeyError(name)
+        return msgspec.to_builtins(getattr(self, name))
+
+
+class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
+    """The manifest of a scored run, its grading, and what was added later: an audit, a judge, warnings.
+
+    ``n_min`` and ``n_max``: fewest and most rollouts of a problem that has any; ``n_problems_drawn`` problems have some.
+    ``sampling``, ``stopping`` and ``sessions`` are those of the manifest: how the rollouts were drawn. ``scored`` is None in
+    a scorecard from counts alone.
+    """
+
+    grading: Grading
+    scored: ScoredWith | None = None
+    n_problems_drawn: int = 0
+    n_min: int = 0
+    n_max: int = 0
+    audit: AuditSummary | None = None
+    judging: Judging | None = None
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, manifest: Manifest, grading: Grading, drawn: list[int], scored: ScoredWith | None = None) -> Self:
+        """A run just scored. ``drawn``: rollouts of each problem that has any."""
+        return cls(
+            **msgspec.structs.asdict(manifest),
+            grading=grading,
+            scored=scored,
+            n_problems_drawn=len(drawn),
+            n_min=min(drawn, default=0),
+            n_max=max(drawn, default=0),
+        )
+
+    def is_of(self, manifest: Manifest, grading: Grading, scored: ScoredWith | None) -> bool:
+        """Whether this is what scoring that run again would say of it."""
+        same = all(getattr(self, name) == value for name, value in msgspec.structs.asdict(manifest).items())
+        return same and (self.grading, self.scored) == (grading, scored)
+
+
+class ProblemScore(_ByName, frozen=True, kw_only=True):
+    """One problem: ``n`` rollouts, ``c`` of them correct, so that k stays free for whoever reads the scorecard.
+
+    ``no_answer``, ``error``, ``truncated`` and ``duplicates`` count rollouts; the means are over rollouts (tokens; nats;
+    tokens in the 0.95 nucleus). ``solve_rate_high``: what 0 correct of n leaves possible (95 %). ``distinct_answers``:
+    expected number of different answers among k of the problem's answers, by k. None where not known.
+    """
+
+    id: str
+    tier: str = ""
+    cluster: str = ""
+    n: int
+    c: int
+    no_answer: int | None = None
+    error: int | None = None
+    truncated: int | None = None
+    duplicates: int | None = None
+    tokens_mean: float | None = None
+    entropy_mean: float | None = None
+    branching_mean: float | None = None
+    solve_rate_high: float | None = None
+    distinct_answers: dict[int, float] | None = None
+
+
+class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
+
+    ``quality`` holds rates by name, None where not known. ``left_out`` says by name of an estimate why it could not be
+    computed: it is missing, or has no value. ``unknown`` holds what a later version wrote and this one has no
+    field for, nested as in the file.
+    """
+
+    schema: int
+    run: ScoredRun
+    problems: list[ProblemScore]
+    estimates: list[Estimate]
+    quality: dict[str, float | None]
+    left_out: dict[str, str] = {}
+    unknown: dict[str, Any] = {}
+
+
+def decode_scorecard(content: bytes, source: str) -> Scorecard:
+    """The scorecard in a file's ``content``. Raises RunError, which names ``source``, where it is not one of ours."""
+    try:
+        found = scorecard_from(decode(content, object))
+    except msgspec.ValidationError as error:
+        what, where = path.groups() if (path := _PATH.fullmatch(str(error))) else (str(error), "")
+        if where.startswith("run."):
+            raise RunError(f"{source}: damaged at {where} ({what}). Run `rlvr-bench score` again.") from error
+        if where.startswith("problems[") and "missing required field" in what:
+            raise RunError(f"{source}: not a scorecard (a problem without id, n or c)") from error
+        raise RunError(f"{source}: not a scorecard ({error})") from error
+    except msgspec.DecodeError as error:
+        raise RunError(f"{source}: not a scorecard ({error})") from error
+    if found.schema != SCORECARD_SCHEMA:
+        raise RunError(
+            f"{source}: scorecard schema {found.schema}, this version of rlvr-bench reads {SCORECARD_SCHEMA}"
+        )
+    return found
+
+
+def scorecard_from(fields: Any) -> Scorecard:
+    """A scorecard from decoded JSON; fields of the run that it lacks are empty. Raises msgspec.ValidationError."""
+    if isinstance(fields, dict) and isinstance(fields.get("run"), dict):
+        fields = {**fields, "run": _completed_run(fields["run"])}
+    card = msgspec.convert(fields, Scorecard, str_keys=True)
+    return msgspec.structs.replace(card, unknown=_unknown(fields, card) or {})
+
+
+def encode_scorecard(card: Scorecard) -> bytes:
+    """The file's content: JSON with an indent of one, and what a later version had written in its place."""
+    content: Any = card
+    if card.unknown:
+        content = _merged(msgspec.to_builtins(msgspec.structs.replace(card, unknown={})), card.unknown)
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+
+
+def _completed_run(run: dict[str, Any]) -> dict[str, Any]:
+    """``run`` with empty values for what versions before, or other programs, did not write."""
+    run = {**_blank(ScoredRun), **run}
+    grading, sessions = run["grading"] or {}, run["sessions"] or ()
+    if isinstance(grading, dict):
+        run["grading"] = {**_blank(Grading), **grading}
+    if isinstance(sessions, list | tuple):
+        run["sessions"] = [{**_blank(Session), **each} if isinstance(each, dict) else each for each in sessions]
+    return run
+
+
+@functools.cache
+def _blank(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """An empty value for every required field: None where its type has it, else empty text, 0, an empty list or dict."""
+    return {
+        each.encode_name: next((value for value in _BLANKS if _fits(value, each.type)), None)
+        for each in msgspec.structs.fields(kind)
+        if each.required
+    }
+
+
+def _fits(value: object, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _unknown(raw: Any, value: object) -> Any:
+    """The parts of decoded JSON that the structs made of it have no field for, nested alike; None without any."""
+    if isinstance(value, msgspec.Struct):
+        fields = set(value.__struct_fields__)
+        found = {name: item for name, item in raw.items() if name not in fields}
+        for name in fields & raw.keys():
+            if isinstance(raw[name], dict | list) and (more := _unknown(raw[name], getattr(value, name))):
+                found[name] = more
+        return found or None
+    if isinstance(value, list | tuple) and any(isinstance(item, msgspec.Struct) for item in value[:1]):
+        parts = [_unknown(item, made) for item, made in zip(raw, value, strict=True)]
+        return parts if any(parts) else None
+    return None
+
+
+def _merged(known: Any, unknown: Any) -> Any:
+    """``known`` with the parts of ``unknown`` where they were."""
+    if unknown is None:
+        return known
+    if isinstance(known, list) and isinstance(unknown, list):
+        return [_merged(item, more) for item, more in zip(known, unknown, strict=True)]
+    if isinstance(known, dict) and isinstance(unknown, dict):
+        return {**known, **{name: _merged(known.get(name), more) for name, more in unknown.items()}}
+    return unknown

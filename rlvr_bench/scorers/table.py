@@ -1,0 +1,148 @@
+"""The scorers, in the order of a scorecard's estimates, each with what it needs; where that is missing, the reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import scorers
+from rlvr_bench.records import Estimate, Outcomes
+from rlvr_bench.scorers.cot import cot_pass_at_k
+
+__all__ = ["SCORERS", "Given", "Judged", "Need", "Scorer", "estimates_of", "has_answers"]
+
+# "fair sample": only rollouts that no stopping rule chose. Pure counts of n and c meet no need.
+Need = Literal["responses", "fair sample", "answers", "token statistics", "judge"]
+
+
+_NOT_MEASURED = "no token statistics were measured"
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What a judge says of the rollouts, both (R,): correct and ``valid``; correct and ``undecided``."""
+
+    valid: npt.NDArray[np.bool_]
+    undecided: npt.NDArray[np.bool_]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Given:
+    """All that scorers may use. ``counts_only``: of ``outcomes`` only n and c mean anything.
+
+    ``ks``: budgets asked for, None for each scorer's own. ``flags``: marks of each rollout (R,) by name.
+    """
+
+    outcomes: Outcomes
+    ks: Sequence[int] | None = None
+    answer_space: int | None = None
+    flags: Mapping[str, npt.NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
+    judged: Judged | None = None
+    counts_only: bool = False
+
+    def fair(self) -> Given:
+        """The same of the rollouts that no stopping rule chose."""
+        keep = self.outcomes.is_fair
+        flags = {name: flag[keep] for name, flag in self.flags.items()}
+        return dataclasses.replace(self, outcomes=self.outcomes.fair(), flags=flags)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """``score`` gives the estimates called ``names``, from all rollouts or, where that is a need, the fair sample."""
+
+    names: tuple[str, ...]
+    score: Callable[[Given], list[Estimate]]
+    needs: frozenset[Need]
+
+    def unmet(self, given: Given) -> str | None:
+        """Why it cannot be computed; None where it can."""
+        return next((reason for need, reason in _lacking(given).items() if need in self.needs), None)
+
+
+def _scorer(names: str, score: Callable[[Given], list[Estimate]], *needs: Need) -> Scorer:
+    return Scorer(tuple(names.split()), score, frozenset(needs))
+
+
+SCORERS = (
+    _scorer("pass@k", lambda given: scorers.pass_at_k(given.outcomes, given.ks)),
+    _scorer(
+        "guess@k",
+        lambda given: scorers.guessing(given.outcomes, given.ks, given.answer_space),
+        *("responses", "answers"),
+    ),
+    _scorer("unsolved", lambda given: scorers.boundary(given.outcomes)),
+    _scorer("unsolved@k", lambda given: scorers.unsolved_sizes(given.outcomes, given.ks)),
+    _scorer("cover cover_posterior", lambda given: scorers.cover(given.outcomes)),
+    _scorer("accuracy_histogram", lambda given: scorers.accuracy_histogram(given.outcomes), "fair sample"),
+    _scorer("g_pass@k mg_pass@k", lambda given: scorers.g_pass(given.outcomes), "fair sample"),
+    _scorer("maj@k", lambda given: scorers.maj(given.outcomes), "responses", "fair sample", "answers"),
+    _scorer(
+        "token_entropy branching_factor perplexity high_entropy_share entropy_profile",
+        lambda given: scorers.entropy(given.outcomes),
+        *("responses", "fair sample", "token statistics"),
+    ),
+    _scorer(
+        "distinct_answers@k answer_entropy",
+        lambda given: scorers.diversity(given.outcomes),
+        *("responses", "fair sample", "answers"),
+    ),
+    _scorer(
+        "truncation_rate no_answer_rate error_rate duplicate_rate several_answers_rate tokens_per_response",
+        lambda given: scorers.quality(given.outcomes, given.flags),
+        *("responses", "fair sample"),
+    ),
+    _scorer("cot_pass@k valid_reasoning", lambda given: _cot(given), "responses", "judge"),
+)
+
+
+def estimates_of(given: Given) -> tuple[list[Estimate], dict[str, str]]:
+    """The estimates of every scorer whose needs are met, and by name of an estimate why it has no value.
+
+    Raises the errors of ``pass_at_k``.
+    """
+    fair = given.fair()
+    estimates: list[Estimate] = []
+    left_out: dict[str, str] = {}
+    for scorer in SCORERS:
+        reason = scorer.unmet(given)
+        if reason is not None:
+            left_out |= dict.fromkeys(scorer.names, reason)
+        if reason is None or reason == _NOT_MEASURED:  # those have always been in a scorecard, without a value
+            estimates += scorer.score(fair if "fair sample" in scorer.needs else given)
+    return estimates, left_out
+
+
+def has_answers(outcomes: Outcomes) -> bool:
+    """Whether it is known which wrong answers agree: votes, diversity and guesses count those."""
+    return "answer" not in outcomes.unknown
+
+
+def _lacking(given: Given) -> dict[Need, str]:
+    """The needs that are not met, each with the reason, the one that explains most first."""
+    lacking: dict[Need, str] = {}
+    if given.counts_only:
+        lacking["responses"] = "the run has counts alone, no responses"
+    if not has_answers(given.outcomes):
+        lacking["answers"] = "the source of the run does not say which answers agree"
+    if not _has_token_statistics(given.outcomes):
+        lacking["token statistics"] = _NOT_MEASURED
+    if given.judged is None:
+        lacking["judge"] = "no judge has seen every correct rollout (rlvr-bench judge)"
+    return lacking
+
+
+def _has_token_statistics(outcomes: Outcomes) -> bool:
+    columns = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
+    bounds = ("entropy_low", "entropy_high", "branching_low", "branching_high")
+    found = [getattr(outcomes, name) for name in (*columns, *bounds)]
+    return any(values is not None and not np.isnan(values).all() for values in found)
+
+
+def _cot(given: Given) -> list[Estimate]:
+    judged = given.judged
+    return [] if judged is None else cot_pass_at_k(given.outcomes, judged.valid, judged.undecided, given.ks)

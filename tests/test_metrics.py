@@ -1,0 +1,86 @@
+"""Every row of the table of metrics is documented, in the leaderboard as it says, gated or refused, and shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.leaderboards import columns
+from rlvr_bench.leaderboards.columns import ADDED
+from rlvr_bench.metrics import METRICS, Metric, find_metric
+from rlvr_bench.regression.rules import make_rules
+from rlvr_bench.scorecard import ProblemScore
+from tests.scorers.made import outcomes
+from tests.scorers.test_scorecard import scored
+
+ROOT = Path(__file__).parent.parent
+ASSETS = ROOT / "rlvr_bench" / "reporting" / "assets"
+EACH = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+
+
+def test_names_are_unique_and_titles_are_for_tables_only() -> None:
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    board = [column for metric in METRICS for column in metric.board]
+    assert len({column.name for column in board}) == len(board)
+    assert all(bool(column.short) == bool(column.tables) for column in board)
+
+
+@EACH
+def test_it_is_documented(metric: Metric) -> None:
+    assert metric.meaning
+    assert f"| `{metric.name}` | {metric.meaning} |" in (ROOT / "docs" / "metrics.md").read_text()
+
+
+@EACH
+def test_its_columns_are_in_the_csv(metric: Metric) -> None:
+    found = {column.name: column for column in columns((1,))}
+    for column in metric.board:
+        assert found[column.name].meaning == (column.meaning or metric.meaning)
+        assert {f"{column.name}_low", f"{column.name}_high"} <= found.keys()
+        assert (column.name in ADDED) is not column.in_first, "a file without a later column must stay readable"
+
+
+@EACH
+def test_a_check_gates_on_it_or_says_why_not(metric: Metric) -> None:
+    name = f"{metric.base}@4" if metric.has_budget else metric.name
+    if metric.gate is not None:
+        (rule,) = make_rules({name: 0.5}, {})
+        assert rule.of is metric
+        assert metric.column in ProblemScore.__struct_fields__
+        return
+    assert metric.no_gate
+    with pytest.raises(BadArgument, match=re.escape(metric.no_gate)):
+        make_rules({name: 0.5}, {})
+
+
+@EACH
+def test_the_report_shows_it_where_it_says(metric: Metric) -> None:
+    """Its chart is there; one that is not the chart of rates names the metric itself."""
+    scripts = "\n".join(file.read_text() for file in ASSETS.glob("*.js"))
+    assert (metric.chart == "quality") is bool(metric.rate)
+    if metric.chart not in (None, "summary"):
+        assert re.search(rf'id: "{metric.chart}"|byOutcome\("{metric.chart}"', scripts)
+    if metric.chart not in (None, "quality", "tool-calls"):  # those two read the page's data
+        assert f'"{metric.name}"' in scripts
+
+
+def test_every_estimate_of_a_scorecard_has_a_row() -> None:
+    rng = np.random.default_rng(0)
+    run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8), branching_mean=1 + rng.random(8))
+    card = scored(run, answer_space=6, flags={"repetition": run.index > 0})
+    assert not {each.name for each in card.estimates if find_metric(each.name) is None}
+    assert not [name for name in card.quality if find_metric(name) is None]
+
+
+def test_values_are_within_the_range_of_their_row() -> None:
+    rng = np.random.default_rng(1)
+    run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8), branching_mean=1 + rng.random(8))
+    for each in scored(run, answer_space=6).estimates:
+        row = find_metric(each.name)
+        assert row is not None
+        if each.value is not None and not (each.group or "").startswith("wrong less correct"):
+            assert row.low <= each.value <= row.high, each
