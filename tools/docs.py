@@ -35,6 +35,7 @@ NOTES = {
 PACKAGE = (
     *(
         "errors.py",
+        "received.py",
         "records.py",
         "metrics",
         "stats",
