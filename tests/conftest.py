@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Problem, Prompt, R
 from rlvr_bench.store import SCHEMA, Manifest, Session
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The command line shows more of what is logged, for the rest of its process: a test must not do that to the next."""
+    logger = logging.getLogger("rlvr_bench")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
