@@ -232,9 +232,9 @@ VERBS = (
     ("score",),
     ("grade", "--workers", "1"),
     ("grade", "--audit", "4", "--workers", "1"),
-    ("select", "--out", "/dev/null"),
+    ("select", "--out", "{out}"),
     ("compare",),
-    ("report", "--html", "/dev/null"),
+    ("report", "--html", "{out}"),
     ("rescore", "--model", "zoo:base"),
     ("intervene",),
 )
@@ -245,7 +245,7 @@ def refusals(run: Path, capsys: pytest.CaptureFixture[str], verbs: tuple[tuple[s
     found = []
     for verb, *more in verbs:
         capsys.readouterr()
-        status = run_verb(verb, str(run), *more)
+        status = run_verb(verb, str(run), *(word.format(out=run.parent / "written") for word in more))
         err = capsys.readouterr().err.strip()
         assert status in (None, 0, 2), verb
         assert "Traceback" not in err

@@ -154,6 +154,15 @@ def remove(file: Path) -> None:
             file.unlink()
 
 
+def _write_through(file: Path, pieces: Iterable[bytes]) -> None:
+    """Write to a device or a pipe, which a rename would replace: ``--html /dev/stdout``, ``/dev/null``."""
+    try:
+        with file.open("wb") as out:
+            out.writelines(pieces)
+    except OSError as error:
+        raise _unwritten(file, error) from error
+
+
 def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a whole file, at once or piece by piece, or leave the old one.
 
@@ -163,6 +172,9 @@ def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
     pieces = [content] if isinstance(content, bytes) else content
     if is_remote(file):
         _write_remote(file, b"".join(pieces))
+        return
+    if file.exists() and not file.is_file():
+        _write_through(file, pieces)
         return
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:

@@ -309,3 +309,8 @@ def test_patience_grows_only_where_files_are_to_be_spared(monkeypatch: pytest.Mo
     }
     plain.add(SHARD_ROLLOUTS)
     assert plain.due_in() == 0
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    write_atomically(Path(os.devnull), b"text")
+    assert Path(os.devnull).is_char_device()
