@@ -71,10 +71,10 @@ def _readable(interpreter: Path, folders: Sequence[str]) -> list[str]:
     )
     for prefix in prefixes:
         if not prefix.is_relative_to("/usr"):
-            for folder in reversed(
-                prefix.parents[:-1]
-            ):  # bwrap would copy a parent's mode, and /root is closed to the guest
-                options += ["--perms", "0755", "--dir", str(folder)]
+            # bubblewrap would copy a parent's mode, and /root is closed to the guest.
+            parents = [str(parent) for parent in reversed(prefix.parents[:-1]) if str(parent) != SCRATCH]
+            for parent in parents:
+                options += ["--perms", "0755", "--dir", parent]
             options += ["--ro-bind", str(prefix), str(prefix)]
     return options
 
@@ -95,12 +95,14 @@ def bubblewrap(
     interpreter = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
     namespaces = [f"--unshare-{name}" for name in ("ipc", "pid", "net", "uts", "cgroup-try")]
     command = [bwrap, "--die-with-parent", "--new-session", *namespaces, "--clearenv", "--cap-drop", "ALL"]
-    command += [*_identity(bwrap), *_system_folders(), *_readable(interpreter, readable)]
+    command += [*_identity(bwrap), *_system_folders()]
+    command += ["--size", str(scratch_bytes), "--perms", "1777", "--tmpfs", SCRATCH]
+    command += _readable(interpreter, readable)  # after the scratch folder: an environment may be installed below /tmp
     # Not --dev, whose /dev/shm has no size limit; nor /dev/zero, shared mappings of which are no process's memory.
     command += ["--perms", "0755", "--dir", "/dev"]  # a folder that bubblewrap makes by itself is closed to another uid
     for device in ("null", "urandom", "random"):
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    command += ["--proc", "/proc", "--size", str(scratch_bytes), "--perms", "1777", "--tmpfs", SCRATCH]
+    command += ["--proc", "/proc"]
     for name, value in {
         "PATH": "/usr/bin:/bin",
         "HOME": SCRATCH,

@@ -36,7 +36,7 @@ def test_an_engine_is_opened_once_for_all_tasks_of_its_checkpoint(
         from rlvr_bench.task import load_task
 
         opened.append(model)
-        if model == "./broken":
+        if model == "a/broken":
             raise EngineError("it does not start")
         sampler = models.open_fake("fake:0.5", load_task(TASK))
         real = type(sampler).info.fget(sampler)  # type: ignore[attr-defined]
@@ -61,8 +61,8 @@ def test_an_engine_is_opened_once_for_all_tasks_of_its_checkpoint(
     monkeypatch.setattr(pipeline, "evaluate", sample_only)
     asked = SampleOptions(n=4, limit=3, out=tmp_path / "runs")
     tasks = [TASK, second_task(tmp_path)]
-    results = evaluate_all(["a/x", "./broken", "a/y"], tasks, asked, GradeOptions(workers=1), Silent(), lambda _: None)
-    assert opened == ["a/x", "./broken", "./broken", "a/y"]
+    results = evaluate_all(["a/x", "a/broken", "a/y"], tasks, asked, GradeOptions(workers=1), Silent(), lambda _: None)
+    assert opened == ["a/x", "a/broken", "a/broken", "a/y"]
     assert closed == ["a/x", "a/y"]
     assert [result.error for result in results] == [None, None, "it does not start", "it does not start", None, None]
 

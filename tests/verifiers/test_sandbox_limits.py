@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,23 @@ def test_a_program_can_start_others_and_wait_without_a_timer() -> None:
     with Sandbox(LIMITS) as sandbox:
         sandbox.request({"op": "load", "code": code}, 20)
         assert sandbox.call("attack", [], 20) == [b"a\n", 5]
+
+
+def test_what_is_readable_may_be_installed_below_the_scratch_folder() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        Path(folder, "installed.txt").write_text("here")
+        code = (
+            f"def read(): return open({folder!r} + '/installed.txt').read()\n"
+            f"def write(): open({folder!r} + '/installed.txt', 'w')\n"
+            "def scratch(): open('/tmp/mine', 'w').write('x'); return sorted(__import__('os').listdir('/tmp'))\n"
+        )
+        with Sandbox(LIMITS, readable=[folder]) as sandbox:
+            sandbox.request({"op": "load", "code": code}, 20)
+            assert sandbox.call("read", [], 20) == "here"
+            assert Path(folder).name in sandbox.call("scratch", [], 20)
+            with pytest.raises(SampleFailure):
+                sandbox.call("write", [], 20)
 
 
 class Meter(threading.Thread):
