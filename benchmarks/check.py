@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.regression import check_cards
-from rlvr_bench.regression.rules import make_rules
+from rlvr_bench.checking import check_cards
+from rlvr_bench.checking.rules import make_rules
 from rlvr_bench.scorecard import Scorecard, scorecard_from
 
 Rates = npt.NDArray[np.float64]

@@ -23,9 +23,9 @@ import torch
 
 from rlvr_bench.pipeline.models import resolve_model
 from rlvr_bench.pipeline.rescoring import prompts_of
+from rlvr_bench.samplers.logprobs import Passage
+from rlvr_bench.samplers.logprobs_transformers import TransformersScorer
 from rlvr_bench.samplers.protocol import SamplerOptions
-from rlvr_bench.samplers.scoring import Passage
-from rlvr_bench.samplers.scoring_transformers import TransformersScorer
 from rlvr_bench.store import open_run
 
 BATCHES = (8, 32, 128, 512)

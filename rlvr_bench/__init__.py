@@ -35,7 +35,7 @@ _PUBLIC = {
     "Verdict": "records",
     "Verification": "verifiers",
     "audit": "pipeline",
-    "check": "regression",
+    "check": "checking",
     "compare": "comparison",
     "evaluate": "pipeline",
     "grade": "pipeline",
@@ -104,6 +104,7 @@ __all__ = [
 if TYPE_CHECKING:
     from rlvr_bench import stats
     from rlvr_bench.analysis.training_series import series
+    from rlvr_bench.checking import check
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.comparison import compare
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
@@ -116,7 +117,6 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
     from rlvr_bench.pipeline.selecting import select
     from rlvr_bench.records import Estimate, Problem, SamplingParameters, Verdict
-    from rlvr_bench.regression import check
     from rlvr_bench.reporting import report
     from rlvr_bench.samplers.fake import FakeSampler
     from rlvr_bench.scorecard import Scorecard

@@ -14,7 +14,7 @@ import numpy as np
 from rlvr_bench.errors import BadArgument, RunError, VerifierError
 from rlvr_bench.received import decode
 from rlvr_bench.stats.intervals import normal_quantile, score_interval
-from rlvr_bench.store.places import read_whole, write_atomically
+from rlvr_bench.store.paths import read_whole, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts, current_grading
 from rlvr_bench.verifiers import open_verifier

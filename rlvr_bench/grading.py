@@ -19,7 +19,7 @@ import pyarrow as pa
 from rlvr_bench.errors import GoldError, StorageError
 from rlvr_bench.records import Problem
 from rlvr_bench.store.marks import Drawn, Marks
-from rlvr_bench.store.places import is_remote
+from rlvr_bench.store.paths import is_remote
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import Schedule
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts

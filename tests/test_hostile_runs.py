@@ -23,7 +23,7 @@ from rlvr_bench.pipeline import GradeOptions, SampleOptions, intervening
 from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.places import write_atomically
+from rlvr_bench.store.paths import write_atomically
 from tests.conftest import run_verb
 
 ONE = GradeOptions(workers=1)

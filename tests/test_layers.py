@@ -27,7 +27,7 @@ LAYERS = (
     ("grading", "auditing"),
     ("scorers",),
     ("comparison",),
-    ("analysis", "leaderboards", "reporting", "regression"),
+    ("analysis", "leaderboards", "reporting", "checking"),
     ("zoo", "hf_evaluate"),
     ("pipeline",),
     ("cli", "__main__"),
@@ -36,9 +36,9 @@ LAYERS = (
 FORBIDDEN = {"zoo": {"samplers", "store", "grading", "scorers"}}
 # Which files may import a heavy library, at whatever depth.
 OWNERS = {
-    "vllm": {"samplers/scoring_vllm.py", "samplers/vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},
+    "vllm": {"samplers/logprobs_vllm.py", "samplers/vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},
     "transformers": {
-        "samplers/scoring_transformers.py",
+        "samplers/logprobs_transformers.py",
         "samplers/transformers.py",
         "samplers/vllm.py",
         "zoo/export.py",
@@ -49,7 +49,7 @@ OWNERS = {
     "datasets": {"datasets.py"},
     **{name: {"reporting/render.py"} for name in ("plotly", "jinja2", "markupsafe")},
     "ray": {"scaling/cluster.py"},
-    "upath": {"store/places.py"},
+    "upath": {"store/paths.py"},
     **{name: {"samplers/endpoint_client.py"} for name in ("httpx", "tenacity", "anyio")},
 }
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlvr_bench.checking.rules import make_rules
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.leaderboards import columns
 from rlvr_bench.leaderboards.columns import ADDED
 from rlvr_bench.metrics import METRICS, Metric, find_metric
-from rlvr_bench.regression.rules import make_rules
 from rlvr_bench.scorecard import ProblemScore
 from tests.scorers.made import outcomes
 from tests.scorers.test_scorecard import scored

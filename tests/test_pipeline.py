@@ -16,9 +16,9 @@ from rlvr_bench import pipeline
 from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import BadArgument, DataError, ModelError, RunError, StorageError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
+from rlvr_bench.pipeline.batch import evaluate_all, expand_models
 from rlvr_bench.pipeline.forecast import forecast
 from rlvr_bench.pipeline.options import Silent
-from rlvr_bench.pipeline.series import evaluate_all, expand_models
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 from rlvr_bench.samplers.fake import FakeSampler
 from rlvr_bench.samplers.protocol import Sampler
@@ -233,7 +233,7 @@ def test_unreadable_shards_are_a_clear_error(tmp_path: Path, monkeypatch: pytest
     def refuse(_: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("rlvr_bench.store.paths.read_regular", refuse)
     with pytest.raises(StorageError, match="Permission denied"):
         pipeline.score(run)
 

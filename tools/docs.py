@@ -61,7 +61,7 @@ PACKAGE = (
         "analysis",
         "leaderboards",
         "reporting",
-        "regression",
+        "checking",
         "zoo",
         "pipeline",
         "cli",

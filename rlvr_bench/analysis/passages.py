@@ -12,8 +12,8 @@ import pyarrow as pa
 from rlvr_bench.errors import ModelError, RlvrBenchError, RunError
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Problem
+from rlvr_bench.samplers.logprobs import Passage, Scorer
 from rlvr_bench.samplers.model_files import detokenise, render, template_digest
-from rlvr_bench.samplers.scoring import Passage, Scorer
 from rlvr_bench.store import Run
 from rlvr_bench.store.run import stored_text
 
@@ -98,7 +98,7 @@ def reference_passages(
 def _own_tokenizer(model: str | None) -> Any:
     if model is None:
         return None
-    from rlvr_bench.samplers.scoring_transformers import load_tokenizer
+    from rlvr_bench.samplers.logprobs_transformers import load_tokenizer
 
     try:
         return load_tokenizer(model)

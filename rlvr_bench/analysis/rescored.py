@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.received import decode
-from rlvr_bench.samplers.scoring import Scored
+from rlvr_bench.samplers.logprobs import Scored
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.store import Run, Session, run_folder
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.places import inside, read_whole, write_atomically
+from rlvr_bench.store.paths import inside, read_whole, write_atomically
 from rlvr_bench.store.shards import ShardFolder
 
 __all__ = ["SCORE_SCHEMA", "Rescored", "ScoredTokens", "ScoringManifest", "StoredRollout", "stored_rollouts"]

@@ -11,7 +11,7 @@ from rlvr_bench.analysis.intervention_results import INTERVENTIONS_SCHEMA, Inter
 from rlvr_bench.analysis.shift_results import RESCORE_SCHEMA, Rescoring
 from rlvr_bench.errors import RunError, StorageError
 from rlvr_bench.received import decode
-from rlvr_bench.store.places import read_whole
+from rlvr_bench.store.paths import read_whole
 
 __all__ = ["read_interventions", "read_rescorings"]
 

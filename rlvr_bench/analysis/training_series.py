@@ -24,7 +24,7 @@ from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.common import fresh_rng
-from rlvr_bench.store.places import place
+from rlvr_bench.store.paths import place
 
 __all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series", "series_of"]
 

@@ -13,8 +13,8 @@ from rlvr_bench.cli.terminal import Terminal, write_json, write_out
 from rlvr_bench.errors import BadArgument, StorageError
 
 if TYPE_CHECKING:
-    from rlvr_bench.regression import Check, CheckOptions
-    from rlvr_bench.regression.rules import Settings
+    from rlvr_bench.checking import Check, CheckOptions
+    from rlvr_bench.checking.rules import Settings
 
 __all__ = ["register"]
 
@@ -81,9 +81,9 @@ def check(
 
     Exit status: 0 no regression was shown, 1 a regression (with --strict also: too few data to tell), 2 bad input.
     """
-    from rlvr_bench import regression
+    from rlvr_bench import checking
+    from rlvr_bench.checking.rules import split_rule
     from rlvr_bench.cli.show_check import show_accepted, show_check
-    from rlvr_bench.regression.rules import split_rule
 
     settings = _settings(config)
     baselines = against or [Path(path) for path in settings.against]
@@ -91,12 +91,12 @@ def check(
         raise BadArgument("--against", "none", "name a baseline, or set `against` in [tool.rlvr-bench.check]")
     options = _options(settings, level=level, max_error_rate=max_error_rate, new_problems=new_problems, allow=allow)
     if update:
-        show_accepted(Terminal(), regression.accept(runs, baselines, options.max_error_rate))
+        show_accepted(Terminal(), checking.accept(runs, baselines, options.max_error_rate))
         return
     drops, rises = split_rule("--max-drop", max_drop or []), split_rule("--max-rise", max_rise or [])
     if not drops and not rises:
         drops, rises = settings.max_drop, settings.max_rise
-    found = regression.check(runs, baselines, drops, rises, options)
+    found = checking.check(runs, baselines, drops, rises, options)
     strict = strict or settings.strict
     if json != Path("-"):
         show_check(Terminal(), found, strict=strict)
@@ -108,7 +108,7 @@ def check(
 
 
 def _settings(config: Path | None) -> Settings:
-    from rlvr_bench.regression.rules import Settings, read_settings
+    from rlvr_bench.checking.rules import Settings, read_settings
 
     if config is None and not CONFIG.is_file():
         return Settings()
@@ -119,7 +119,7 @@ def _options(settings: Settings, **given: object) -> CheckOptions:
     """What the command line gives, else what the file says, else the default."""
     import msgspec
 
-    from rlvr_bench.regression import CheckOptions
+    from rlvr_bench.checking import CheckOptions
 
     chosen = {
         name: getattr(settings, name) if value is None or value is False else value for name, value in given.items()
@@ -131,7 +131,7 @@ def _options(settings: Settings, **given: object) -> CheckOptions:
 def _write(found: Check, junit: Path | None, json: Path | None, *, strict: bool) -> None:
     import msgspec
 
-    from rlvr_bench.regression.outputs import junit as as_junit
+    from rlvr_bench.checking.outputs import junit as as_junit
 
     if junit is not None:
         _to_file(junit, as_junit(found, strict=strict))
@@ -144,7 +144,7 @@ def _write(found: Check, junit: Path | None, json: Path | None, *, strict: bool)
 
 
 def _tell_github(found: Check, *, strict: bool) -> None:
-    from rlvr_bench.regression.outputs import summary, workflow_commands
+    from rlvr_bench.checking.outputs import summary, workflow_commands
 
     file = os.environ.get("GITHUB_STEP_SUMMARY")
     if not file:

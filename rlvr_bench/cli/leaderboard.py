@@ -87,7 +87,7 @@ def _about(texts: list[str]) -> dict[tuple[str, str], str]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    from rlvr_bench.store.places import write_atomically
+    from rlvr_bench.store.paths import write_atomically
 
     if file == STDOUT:
         write_out(content.decode())

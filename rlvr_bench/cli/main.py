@@ -89,8 +89,8 @@ def evaluate(
 ) -> None:
     """Sample, grade and score checkpoints on tasks; run it again to resume or to top up."""
     from rlvr_bench.cli.show import show_forecasts
+    from rlvr_bench.pipeline.batch import evaluate_all, expand_models
     from rlvr_bench.pipeline.forecast import forecast
-    from rlvr_bench.pipeline.series import evaluate_all, expand_models
 
     if dry_run:
         forecasts = [forecast(name, each, options) for name in expand_models(model) for each in task]

@@ -42,7 +42,7 @@ def read_place(text: str | Path) -> Path:
     """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
     if "://" not in str(text):
         return Path(text)
-    from rlvr_bench.store.places import place
+    from rlvr_bench.store.paths import place
 
     return place(text)
 

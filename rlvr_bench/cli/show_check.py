@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlvr_bench.regression import Acceptance, Check, Finding
-from rlvr_bench.regression.outputs import VERDICTS, change_text, value_text, why
+from rlvr_bench.checking import Acceptance, Check, Finding
+from rlvr_bench.checking.outputs import VERDICTS, change_text, value_text, why
 
 __all__ = ["show_accepted", "show_check"]
 

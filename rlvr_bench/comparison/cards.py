@@ -95,7 +95,7 @@ def as_path(name: str | Path) -> Path:
     """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
     if isinstance(name, Path) or "://" not in str(name):
         return Path(name) if isinstance(name, str) else name
-    from rlvr_bench.store.places import place  # brings pyarrow, which a check does without
+    from rlvr_bench.store.paths import place  # brings pyarrow, which a check does without
 
     return place(name)
 

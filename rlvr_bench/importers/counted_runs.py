@@ -10,7 +10,7 @@ import msgspec
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.importers.counts import COLUMNS
-from rlvr_bench.store.places import write_atomically
+from rlvr_bench.store.paths import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading
 

@@ -19,6 +19,7 @@ from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.cautions import report_cautions
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
+from rlvr_bench.pipeline.engines import Engines, Job
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.judging import judged_rollouts
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
@@ -26,7 +27,6 @@ from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
 from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
 from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
-from rlvr_bench.pipeline.scaling import Engines, Job
 from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.scorecard import AuditSummary, Grading, Scorecard, encode_scorecard
@@ -36,7 +36,7 @@ from rlvr_bench.scorers.warnings import warnings_of
 from rlvr_bench.store import RunWriter, open_run
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.places import write_atomically
+from rlvr_bench.store.paths import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import current_grading
 from rlvr_bench.task import LoadedTask, Task, golds_of, load_task, read_task, task_verifier

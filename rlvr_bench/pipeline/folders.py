@@ -11,7 +11,7 @@ from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.names import hashed, model_name, old_model_name, old_task_name, task_name
-from rlvr_bench.store.places import place
+from rlvr_bench.store.paths import place
 
 __all__ = ["find_run", "path_digest"]
 

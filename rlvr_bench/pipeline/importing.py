@@ -21,7 +21,7 @@ from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_tasks import facts_of, grading_task
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.store import SCHEMA, Manifest
-from rlvr_bench.store.places import staged, write_atomically
+from rlvr_bench.store.paths import staged, write_atomically
 from rlvr_bench.store.problem_files import encode_problems, file_digest
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading

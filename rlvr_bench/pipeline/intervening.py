@@ -46,7 +46,7 @@ from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.places import inside, read_whole, write_atomically
+from rlvr_bench.store.paths import inside, read_whole, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.verifiers.deciding import Decider, require_golds

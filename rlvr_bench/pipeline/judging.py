@@ -31,7 +31,7 @@ from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.scorecard import Judging
 from rlvr_bench.scorers.table import Judged
 from rlvr_bench.store import open_run
-from rlvr_bench.store.places import inside, read_whole, write_atomically
+from rlvr_bench.store.paths import inside, read_whole, write_atomically
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading, status_columns

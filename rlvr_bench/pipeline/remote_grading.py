@@ -13,7 +13,7 @@ from rlvr_bench.pipeline.drawing import Graded, count
 from rlvr_bench.pipeline.options import GradeOptions
 from rlvr_bench.records import Draw
 from rlvr_bench.store import Run, open_run
-from rlvr_bench.store.places import absolute
+from rlvr_bench.store.paths import absolute
 from rlvr_bench.verifiers import Verifier
 
 if TYPE_CHECKING:

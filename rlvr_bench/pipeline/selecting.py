@@ -14,7 +14,7 @@ from rlvr_bench.prompts import PROMPTS, PromptTemplate
 from rlvr_bench.records import STATUSES, Outcomes, Problem
 from rlvr_bench.store import Run, open_run
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.places import make_folder, place, write_atomically
+from rlvr_bench.store.paths import make_folder, place, write_atomically
 from rlvr_bench.training.selection import Pool, Selection, Strategy, choose
 
 __all__ = ["SelectionSummary", "select"]

@@ -10,7 +10,7 @@ from rlvr_bench.errors import BadArgument
 from rlvr_bench.reporting.browser import MOST_ROLLOUTS
 from rlvr_bench.reporting.content import page_task
 from rlvr_bench.reporting.sources import by_task, read_sources
-from rlvr_bench.store.places import write_atomically
+from rlvr_bench.store.paths import write_atomically
 
 __all__ = ["Written", "report"]
 

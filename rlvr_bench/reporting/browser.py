@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from rlvr_bench.records import STATUSES
 from rlvr_bench.reporting.shading import split_tokens
-from rlvr_bench.store.places import inside
+from rlvr_bench.store.paths import inside
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading

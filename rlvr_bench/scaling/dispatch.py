@@ -32,7 +32,7 @@ from rlvr_bench.scaling.messages import (
 from rlvr_bench.scaling.slots import Slots
 from rlvr_bench.scaling.work import Work, Worker
 from rlvr_bench.store import RunWriter
-from rlvr_bench.store.places import absolute
+from rlvr_bench.store.paths import absolute
 
 __all__ = ["Dispatcher", "Slots"]
 

@@ -12,7 +12,7 @@ from rlvr_bench.errors import StorageError
 from rlvr_bench.records import Draw, Rollout
 from rlvr_bench.scaling.messages import Target
 from rlvr_bench.store.locks import owner_of
-from rlvr_bench.store.places import make_folder, write_atomically
+from rlvr_bench.store.paths import make_folder, write_atomically
 from rlvr_bench.store.run import ROLLOUT_SCHEMA, rollout_table
 from rlvr_bench.store.shards import Schedule, ShardFolder
 

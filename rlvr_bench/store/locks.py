@@ -24,7 +24,7 @@ import msgspec
 
 from rlvr_bench.errors import RunLocked, StorageError
 from rlvr_bench.received import decode
-from rlvr_bench.store.places import create, is_remote, make_folder, read_if_there, remove, write_atomically
+from rlvr_bench.store.paths import create, is_remote, make_folder, read_if_there, remove, write_atomically
 from rlvr_bench.store.storage import reason
 
 __all__ = ["Lock", "Owner", "lock_folder", "owner_of"]

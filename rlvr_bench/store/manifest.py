@@ -9,7 +9,7 @@ import msgspec
 from rlvr_bench.errors import RunError
 from rlvr_bench.manifest import SCHEMA, Manifest, Session, TaskFacts, installed_packages
 from rlvr_bench.received import decode
-from rlvr_bench.store.places import read_if_there
+from rlvr_bench.store.paths import read_if_there
 
 __all__ = ["SCHEMA", "Manifest", "Session", "TaskFacts", "installed_packages", "read_manifest"]
 

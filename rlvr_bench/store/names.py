@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from rlvr_bench.store.places import place
+from rlvr_bench.store.paths import place
 
 __all__ = ["hashed", "model_name", "old_model_name", "old_task_name", "run_folder", "task_name"]
 

@@ -17,7 +17,7 @@ from rlvr_bench.records import Draw, Problem, Rollout
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.marks import Drawn
-from rlvr_bench.store.places import inside, is_remote, place, read_if_there, read_whole, write_atomically
+from rlvr_bench.store.paths import inside, is_remote, place, read_if_there, read_whole, write_atomically
 from rlvr_bench.store.problem_files import check_problems_file, check_same_problems, encode_problems, file_digest
 from rlvr_bench.store.shard_checks import LARGEST_INDEX
 from rlvr_bench.store.shards import Schedule, ShardFolder

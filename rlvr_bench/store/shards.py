@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.store.places import files_in, inside, is_remote, make_folder, move, read_whole, write_atomically
+from rlvr_bench.store.paths import files_in, inside, is_remote, make_folder, move, read_whole, write_atomically
 from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table, completed, readable
 
 __all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]

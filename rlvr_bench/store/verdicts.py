@@ -18,7 +18,7 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.received import decode
 from rlvr_bench.records import STATUSES, Verdict
 from rlvr_bench.scorecard import ErrorCount, Grading
-from rlvr_bench.store.places import inside, read_if_there, write_atomically
+from rlvr_bench.store.paths import inside, read_if_there, write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.text_rules import TextFlags

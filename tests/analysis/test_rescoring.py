@@ -26,9 +26,9 @@ from rlvr_bench.cli.main import app
 from rlvr_bench.errors import BadArgument, ModelError, RunError, RunLocked
 from rlvr_bench.pipeline import SampleOptions
 from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
+from rlvr_bench.samplers.logprobs import Passage, Scored
+from rlvr_bench.samplers.logprobs_transformers import TransformersScorer, divergences
 from rlvr_bench.samplers.protocol import SamplerOptions
-from rlvr_bench.samplers.scoring import Passage, Scored
-from rlvr_bench.samplers.scoring_transformers import TransformersScorer, divergences
 from rlvr_bench.store.locks import lock_folder
 from tests.samplers.tiny_llama import make_tiny_llama
 
@@ -138,8 +138,8 @@ def test_long_responses_read_in_pieces_and_batches_equal_whole_ones(
     passages = [
         Passage(prompts[i % 3], rng.integers(3, 96, length).astype(np.int32)) for i, length in enumerate(lengths)
     ]
-    monkeypatch.setattr("rlvr_bench.samplers.scoring_transformers._POSITIONS", 24)
-    monkeypatch.setattr("rlvr_bench.samplers.scoring_transformers._PIECE", 8)
+    monkeypatch.setattr("rlvr_bench.samplers.logprobs_transformers._POSITIONS", 24)
+    monkeypatch.setattr("rlvr_bench.samplers.logprobs_transformers._PIECE", 8)
     scorer = TransformersScorer(SamplerOptions(model=str(folder)))
     found = dict(scorer.score(passages))
     assert sorted(found) == list(range(len(passages)))

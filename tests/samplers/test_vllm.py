@@ -352,8 +352,8 @@ def test_prompt_statistics_come_through_the_same_hook(engine: Any, reference: An
 
 def test_given_tokens_are_scored_as_they_were_when_they_were_drawn(engine: Any) -> None:
     """Teacher-forced through the prompt: the numbers of the rollout itself, in whatever order the engine finishes."""
-    from rlvr_bench.samplers.scoring import Passage
-    from rlvr_bench.samplers.scoring_vllm import VllmScorer
+    from rlvr_bench.samplers.logprobs import Passage
+    from rlvr_bench.samplers.logprobs_vllm import VllmScorer
 
     draws = list(engine.draw([request("p1", n=12), request("p2", n=12, words=9)], PLAIN))
     rollouts = [(draw.request.prompt, rollout) for draw in draws for rollout in draw.rollouts]

@@ -21,14 +21,14 @@ from scipy.stats import chi2, ncx2
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError, RlvrBenchError, StorageError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
+from rlvr_bench.pipeline.batch import evaluate_all
+from rlvr_bench.pipeline.engines import Job
 from rlvr_bench.pipeline.options import Silent
-from rlvr_bench.pipeline.scaling import Job
-from rlvr_bench.pipeline.series import evaluate_all
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scorecard import ProblemScore
 from rlvr_bench.store import open_run
-from rlvr_bench.store.places import place
+from rlvr_bench.store.paths import place
 from tests.conftest import require
 from tests.store.object_storage import s3_server
 

@@ -13,8 +13,8 @@ import pytest
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.pipeline import GradeOptions, SampleOptions, models
+from rlvr_bench.pipeline.batch import Result, _side_by_side, evaluate_all
 from rlvr_bench.pipeline.options import Silent
-from rlvr_bench.pipeline.series import Result, _side_by_side, evaluate_all
 from rlvr_bench.samplers.protocol import Sampler
 
 TASK = "double_countdown"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlvr_bench.store.places import place
+from rlvr_bench.store.paths import place
 from tests.conftest import require
 
 ENVIRONMENT = {

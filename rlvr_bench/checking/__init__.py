@@ -13,13 +13,13 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from rlvr_bench import stats
+from rlvr_bench.checking.evidence import Evidence, about_new_problems, about_these_problems
+from rlvr_bench.checking.pairing import accept, pair_up, refuse_errors
+from rlvr_bench.checking.results import Acceptance, Check, Finding, Outcome
+from rlvr_bench.checking.rules import CheckOptions, Rule, make_rules
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.regression.evidence import Evidence, about_new_problems, about_these_problems
-from rlvr_bench.regression.pairing import accept, pair_up, refuse_errors
-from rlvr_bench.regression.results import Acceptance, Check, Finding, Outcome
-from rlvr_bench.regression.rules import CheckOptions, Rule, make_rules
 from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["Acceptance", "Check", "CheckOptions", "Finding", "Outcome", "accept", "check", "check_cards"]

@@ -23,7 +23,7 @@ from rlvr_bench.pipeline.selecting import select
 from rlvr_bench.records import Draw, Problem
 from rlvr_bench.store import Manifest, RunWriter, locks, open_run
 from rlvr_bench.store.locks import Owner, lock_folder, owner_of
-from rlvr_bench.store.places import make_folder, place, write_atomically
+from rlvr_bench.store.paths import make_folder, place, write_atomically
 from rlvr_bench.store.shards import SHARD_ROLLOUTS, Schedule
 from tests.conftest import require, run_verb
 from tests.importers.made import WRITERS

@@ -63,14 +63,14 @@ def open_scorer(engine: str, options: SamplerOptions, reference: str | None = No
     BadArgument where the engine cannot score, or not with a reference.
     """
     if engine == "transformers":
-        from rlvr_bench.samplers.scoring_transformers import TransformersScorer
+        from rlvr_bench.samplers.logprobs_transformers import TransformersScorer
 
         return TransformersScorer(options, reference)
     if engine != "vllm":
         raise BadArgument("--engine", engine, "scoring given tokens needs transformers or vllm")
     if reference is not None:
         raise BadArgument("--exact-kl", True, "needs both models' full distributions, which only transformers gives")
-    from rlvr_bench.samplers.scoring_vllm import VllmScorer
+    from rlvr_bench.samplers.logprobs_vllm import VllmScorer
     from rlvr_bench.samplers.vllm import VllmSampler
 
     return VllmScorer(VllmSampler(options))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
+from rlvr_bench.checking.results import Check, Finding
 from rlvr_bench.comparison.markdown import as_markdown
 from rlvr_bench.metrics import find_metric
-from rlvr_bench.regression.results import Check, Finding
 
 __all__ = ["VERDICTS", "change_text", "junit", "summary", "value_text", "why", "workflow_commands"]
 

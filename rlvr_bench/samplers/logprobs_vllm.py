@@ -15,7 +15,7 @@ from typing import Any
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import EngineInfo
 from rlvr_bench.samplers import vllm_worker
-from rlvr_bench.samplers.scoring import Passage, Scored
+from rlvr_bench.samplers.logprobs import Passage, Scored
 from rlvr_bench.samplers.vllm import VllmSampler, _line, _refusals, _step
 
 __all__ = ["VllmScorer"]

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from rlvr_bench.errors import ModelError
 from rlvr_bench.records import EngineInfo
+from rlvr_bench.samplers.logprobs import Passage, Scored
 from rlvr_bench.samplers.protocol import SamplerOptions
-from rlvr_bench.samplers.scoring import Passage, Scored
 from rlvr_bench.samplers.token_stats import token_statistics
 from rlvr_bench.samplers.transformers import TransformersSampler, _threads
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import ModelError, RlvrBenchError
+from rlvr_bench.pipeline.engines import Job
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions
-from rlvr_bench.pipeline.scaling import Job
 from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["Result", "evaluate_all", "expand_models"]

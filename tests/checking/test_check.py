@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from rlvr_bench import check, stats
+from rlvr_bench.checking import Check, CheckOptions, check_cards
+from rlvr_bench.checking.evidence import about_these_problems
+from rlvr_bench.checking.outputs import junit, summary, workflow_commands
+from rlvr_bench.checking.rules import make_rules
 from rlvr_bench.comparison.cards import Incomparable
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.records import StoppingRule
-from rlvr_bench.regression import Check, CheckOptions, check_cards
-from rlvr_bench.regression.evidence import about_these_problems
-from rlvr_bench.regression.outputs import junit, summary, workflow_commands
-from rlvr_bench.regression.rules import make_rules
 from rlvr_bench.scorecard import Scorecard
 from tests.comparison.made import card
 
