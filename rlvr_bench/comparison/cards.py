@@ -108,8 +108,8 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
     path = as_path(path)
     file = path / "scorecard.json" if path.is_dir() else path
     try:
-        is_received = file != path and not hasattr(file, "fs")  # what the user names may be a pipe
-        card = decode_scorecard(read_regular(file) if is_received else file.read_bytes(), str(file))
+        content = _read_received(file) if file != path else file.read_bytes()  # what the user names may be a pipe
+        card = decode_scorecard(content, str(file))
     except FileNotFoundError:
         mend = f"Run `rlvr-bench score {path}` first." if path.is_dir() else "Name a run folder or a scorecard.json."
         raise RunError(f"{file}: no scorecard. {mend}") from None
@@ -119,13 +119,17 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
     return file, card
 
 
+def _read_received(file: Path) -> bytes:
+    return file.read_bytes() if hasattr(file, "fs") else read_regular(file)  # an object storage holds regular files only
+
+
 def _warn_if_stale(file: Path, card: Scorecard) -> None:
     """Say so where the run folder of a scorecard has been graded anew since: its numbers are those of other verdicts."""
     beside, scored = file.parent / "grading.json", card.run.grading
     if file.name != "scorecard.json" or scored is None:
         return
     try:
-        now = decode(beside.read_bytes(), dict)
+        now = decode(_read_received(beside), dict)
     except (OSError, msgspec.DecodeError):  # a lone scorecard, or a damaged file, of which whoever needs it complains
         return
     if any(name in now and msgspec.to_builtins(getattr(scored, name)) != now[name] for name in _VERDICTS):

@@ -84,11 +84,13 @@ def test_every_gold_equals_itself_and_its_display_form(name: str) -> None:
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         answer = row.get("answer") or row.get("final_answer")
-        gold = str(answer) if answer is not None else (MathVerifier().extract(row["solution"]).answer or "")
-        display = gold.replace("\\frac", "\\dfrac").replace("(", "\\left( ").replace(")", " \\right)")
-        assert status(gold, gold) == "correct", gold
-        if "\\left" not in gold and "_" not in gold:
-            assert status(gold, f"${display}$.") == "correct", gold
+        if answer is None:
+            answer = MathVerifier().extract(row["solution"]).answer or ""
+        for gold in map(str, answer if isinstance(answer, list) else [answer]):
+            display = gold.replace("\\frac", "\\dfrac").replace("(", "\\left( ").replace(")", " \\right)")
+            assert status(gold, gold) == "correct", gold
+            if not any(mark in gold for mark in ("\\left", "_", "$")):
+                assert status(gold, f"${display}$.") == "correct", gold
 
 
 @given(st.integers(-(10**30), 10**30), st.integers(-(10**30), 10**30))
