@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import socket
@@ -84,6 +85,14 @@ ROLLOUTS = [
     with_first("index", 1),
     with_first("n_tokens", -5),
     with_first("entropy_profile", [0.5, 0.5]),
+    with_first("entropy_mean", math.nan),
+    with_first("entropy_mean", -1.0),
+    with_first("branching_mean", math.inf),
+    with_first("high_entropy_share", 1.5),
+    with_first("logprob_sum", math.nan),
+    with_first("logprob_sum", 5.0),
+    with_first("finish_reason", "brilliant"),
+    with_first("draw_start", None),
     without("text"),
     without("index"),
     without("problem_id"),

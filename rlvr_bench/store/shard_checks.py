@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +19,20 @@ __all__ = ["LARGEST_INDEX", "check_metadata", "check_table", "completed", "reada
 # Memory for a problem grows with its largest index.
 LARGEST_INDEX = 2**22
 _LARGEST_COUNT = 2**31 - 1
-_NEVER_EMPTY = frozenset(("problem_id", "index", "text", "text_hash", "status", "site", "arm", "repeat", "votes"))
+_NEVER_EMPTY = frozenset(
+    ("problem_id", "index", "text", "text_hash", "draw_start", "status", "site", "arm", "repeat", "votes")
+)
 _LATER = frozenset(("message",))  # columns that older shards do not have
 _COUNTS = frozenset(("index", "n_tokens", "draw_start", "candidates", "site", "repeat", "tool_calls", "tool_errors"))
+# A log-probability may round to just above 0, an entropy to just below.
+_ROUNDED = 1e-3
+_NUMBERS = {
+    "logprob_sum": (-math.inf, _ROUNDED),
+    **dict.fromkeys(("entropy_mean", "entropy_low", "entropy_high"), (-_ROUNDED, math.inf)),
+    **dict.fromkeys(("branching_mean", "branching_low", "branching_high"), (0.0, math.inf)),
+    "high_entropy_share": (0.0, 1.0),
+}
+_NAMES = {"status": frozenset(STATUSES), "finish_reason": frozenset(("stop", "length", None))}
 _PROFILE = "entropy_profile"
 _PROFILE_BINS = 20
 
@@ -87,8 +99,12 @@ def _wrong(table: pa.Table, schema: pa.Schema, name: str, largest: int) -> str |
     most = largest if name == "index" else _LARGEST_COUNT
     if name in _COUNTS and (outside := _outside(column, most)) is not None:
         return f"column {name!r} has {outside}, expected 0 to {most:,}"
-    if name == "status" and (unknown := set(_distinct(column)) - set(STATUSES)):
-        return f"unknown status {sorted(map(str, unknown))[0][:40]!r}"
+    if name in _NUMBERS and not _within(column, *_NUMBERS[name]):
+        return (
+            f"column {name!r} has a value that is no finite number from {_NUMBERS[name][0]:g} to {_NUMBERS[name][1]:g}"
+        )
+    if name in _NAMES and (unknown := set(_distinct(column)) - _NAMES[name]):
+        return f"unknown {name} {sorted(map(str, unknown))[0][:40]!r}"
     if name == _PROFILE and not _all(pc.equal(pc.list_value_length(column), _PROFILE_BINS)):
         return f"an entropy profile has not {_PROFILE_BINS} bins"
     return None
@@ -99,6 +115,12 @@ def _outside(column: pa.ChunkedArray, most: int) -> int | None:
     found = pc.min_max(column).as_py()
     bounds = [value for value in (found["min"], found["max"]) if value is not None]
     return next((value for value in bounds if not 0 <= value <= most), None)
+
+
+def _within(column: pa.ChunkedArray, least: float, most: float) -> bool:
+    """Whether all values that are there are finite and within the bounds."""
+    inside = pc.and_(pc.greater_equal(column, least), pc.less_equal(column, most))
+    return _all(pc.and_(inside, pc.is_finite(column)))
 
 
 def _distinct(column: pa.ChunkedArray) -> list[str | None]:
