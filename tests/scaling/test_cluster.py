@@ -206,21 +206,30 @@ def test_two_vllm_engines_of_which_one_dies(tmp_path: Path, nodes: TwoNodes, poo
     assert rates[0] == pytest.approx(rates[1], abs=0.04)
 
 
-def test_a_driver_that_is_killed_goes_on_elsewhere(tmp_path: Path, nodes: TwoNodes) -> None:
-    task = ("--task", TASK, "-n", "1536", "--limit", "20", "--engine", "fake")
-    place = ("--out", str(tmp_path / "killed"), "--ray", nodes.address, "--replicas", "2")
+def kill_when_it_has_written(command: list[str], folder: Path) -> int:
+    """Start a command, kill it when a new shard is in the folder, and return how many there were before."""
+    before = len(list(folder.glob("*.parquet")))
     driver = subprocess.Popen(
-        [sys.executable, "-m", "rlvr_bench", "sample", "--model", "fake", *task, *place],
+        command,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "RLVR_BENCH_SHARD_SECONDS": "0.02"},
     )
-    folder = tmp_path / "killed" / "fake" / TASK / "rollouts"
-    while driver.poll() is None and not list(folder.glob("*.parquet")):
+    while driver.poll() is None and len(list(folder.glob("*.parquet"))) <= before:
         time.sleep(0.01)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    assert 0 < len(rollouts(folder.parent)) < 1536 * 20, "the kill should fall in the middle"
+    return before
+
+
+def test_a_driver_that_is_killed_thrice_goes_on_elsewhere(tmp_path: Path, nodes: TwoNodes) -> None:
+    task = ("--task", TASK, "-n", "1536", "--limit", "20", "--engine", "fake")
+    where = ("--out", str(tmp_path / "killed"), "--ray", nodes.address, "--replicas", "2")
+    folder = tmp_path / "killed" / "fake" / TASK / "rollouts"
+    command = [sys.executable, "-m", "rlvr_bench", "sample", "--model", "fake", *task, *where]
+    shards = [kill_when_it_has_written(command, folder) for _ in range(3)]
+    assert 0 == shards[0] < shards[1] < shards[2]
+    assert 0 < len(rollouts(folder.parent)) < 1536 * 20, "the kills should fall in the middle"
     fake = functools.partial(options, n=1536, engine="fake", engine_args={})
     resumed = pipeline.sample("fake", TASK, fake(tmp_path / "killed", nodes, replicas=1))
     assert rollouts(resumed) == rollouts(pipeline.sample("fake", TASK, fake(tmp_path / "straight")))
