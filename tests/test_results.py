@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from rlvr_bench import countdown
+from rlvr_bench import countdown, pipeline
+from rlvr_bench.pipeline import GradeOptions, SampleOptions
 from rlvr_bench.zoo.checkpoints import list_steps, read_card, shipped_folder
 from rlvr_bench.zoo.recipes import RECIPES, REINFORCED
 
@@ -59,3 +60,14 @@ def test_the_cards_of_the_zoo_say_what_was_measured(cards: dict[str, dict[str, A
 
 def test_the_page_is_what_the_scorecards_give() -> None:
     subprocess.run([sys.executable, "tools/results_page.py", "--check"], cwd=ROOT, check=True)
+
+
+def test_a_checkpoint_drawn_anew_has_the_counts_of_its_scorecard(
+    tmp_path: Path, cards: dict[str, dict[str, Any]]
+) -> None:
+    pytest.importorskip("torch", reason="needs the torch extra")
+    asked = SampleOptions(n=1024, seed=1, seed_scheme=1, engine="transformers", limit=2, out=tmp_path)
+    _, card = pipeline.evaluate("zoo:base", "double_countdown", asked, GradeOptions(workers=1))
+    names = ("id", "n", "c", "truncated", "duplicates", "no_answer")
+    drawn = [{name: getattr(problem, name) for name in names} for problem in card.problems]
+    assert drawn == [{name: problem[name] for name in names} for problem in cards["base"]["problems"][:2]]

@@ -63,9 +63,15 @@ class EndpointSampler:
             raise
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """Learn how the server takes these prompts; ``info`` describes it. Raises EngineError where it does not."""
+        """Learn how the server takes these prompts, and log it; ``info`` describes it.
+
+        Raises EngineError where it does not take them.
+        """
         self._call(self._server.prepare, prompts)
         self._info = self._described()
+        if self._info != self._said:
+            log.info("server: %s", "; ".join(f"{name}: {how}" for name, how in self._info.inferred.items()))
+        self._said = self._info
 
     @property
     def info(self) -> EngineInfo:
@@ -124,9 +130,6 @@ class EndpointSampler:
             raise BadArgument(
                 "token_stats", "full", f"needs the worker extension, and {self._address.base} runs without it"
             )
-        if info != self._said:
-            log.info("server: %s", "; ".join(f"{name}: {found}" for name, found in info.inferred.items()))
-        self._said = info
         return info
 
     def _begin(self, request: DrawRequest, sampling: SamplingParameters) -> Future[list[Choice]]:
