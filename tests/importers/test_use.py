@@ -186,3 +186,10 @@ def test_votes_are_counted_where_every_answer_is_known_and_only_there(tmp_path: 
     names = {each.name for each in unknown.scorecard.estimates}
     assert not {"maj@k", "distinct_answers@k", "answer_entropy", "guess@k"} & names
     assert [each["c"] for each in unknown.scorecard.problems] == [3, 1]
+
+
+def test_a_failed_import_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "counts.csv").write_text("problem_id,n,c\np1,4,4\np2,4,9\n")
+    with pytest.raises(RlvrBenchError, match=r"line 3: c is 9"):
+        import_run([tmp_path / "counts.csv"], ImportOptions(model="m", task="t", out=tmp_path / "new" / "runs"))
+    assert [file.name for file in tmp_path.iterdir()] == ["counts.csv"]
