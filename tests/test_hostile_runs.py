@@ -92,7 +92,6 @@ ROLLOUTS = [
     with_first("logprob_sum", math.nan),
     with_first("logprob_sum", 5.0),
     with_first("finish_reason", "brilliant"),
-    with_first("draw_start", None),
     without("text"),
     without("index"),
     without("problem_id"),

@@ -19,9 +19,7 @@ __all__ = ["LARGEST_INDEX", "check_metadata", "check_table", "completed", "reada
 # Memory for a problem grows with its largest index.
 LARGEST_INDEX = 2**22
 _LARGEST_COUNT = 2**31 - 1
-_NEVER_EMPTY = frozenset(
-    ("problem_id", "index", "text", "text_hash", "draw_start", "status", "site", "arm", "repeat", "votes")
-)
+_NEVER_EMPTY = frozenset(("problem_id", "index", "text", "text_hash", "status", "site", "arm", "repeat", "votes"))
 _LATER = frozenset(("message",))  # columns that older shards do not have
 _COUNTS = frozenset(("index", "n_tokens", "draw_start", "candidates", "site", "repeat", "tool_calls", "tool_errors"))
 # A log-probability may round to just above 0, an entropy to just below.
