@@ -213,7 +213,7 @@ def staged(target: Path) -> Iterator[Path]:
     import shutil
 
     staging = target.with_name(f".{target.name}.import-{os.getpid()}")
-    made = [folder for folder in target.parents if not folder.exists()]  # the nearest first
+    made = [parent for parent in target.parents if not parent.exists()]  # the nearest first
     try:
         staging.mkdir(parents=True)
         yield staging
@@ -223,8 +223,8 @@ def staged(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         with suppress(OSError):
-            for folder in made:
-                folder.rmdir()  # only where nothing is in it
+            for parent in made:
+                parent.rmdir()  # only where nothing is in it
 
 
 def _upload(folder: Path, target: Path) -> None:
