@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rlvr_bench import countdown
-from rlvr_bench.countdown import Key, Puzzle
+from rlvr_bench.countdown import Puzzle, PuzzleKey
 from rlvr_bench.training import advantages
 from rlvr_bench.zoo.demonstrations import puzzles
 from rlvr_bench.zoo.learner import WorkingCopy
@@ -143,7 +143,7 @@ def policy_loss(
 class Reinforcer:
     """Trains ``model`` in place through a bfloat16 copy, drawing from the float32 weights."""
 
-    def __init__(self, model: TinyLlama, phase: Reinforcement, seed: str, excluded: Set[Key]) -> None:
+    def __init__(self, model: TinyLlama, phase: Reinforcement, seed: str, excluded: Set[PuzzleKey]) -> None:
         self.model, self.phase = model, phase
         self.working = WorkingCopy(model)
         self.reference = copy.deepcopy(self.working.network) if phase.kl_reference else None

@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from rlvr_bench.countdown import Key, Puzzle
+from rlvr_bench.countdown import Puzzle, PuzzleKey
 from rlvr_bench.training.selection import Pool, choose
 from rlvr_bench.zoo.demonstrations import Example, puzzles
 from rlvr_bench.zoo.model import TinyLlama
@@ -21,7 +21,7 @@ __all__ = ["endless", "selected"]
 _PROMPTS_AT_ONCE = 32
 
 
-def selected(model: TinyLlama, phase: Rejection, rng: random.Random, excluded: Set[Key]) -> list[Example]:
+def selected(model: TinyLlama, phase: Rejection, rng: random.Random, excluded: Set[PuzzleKey]) -> list[Example]:
     """The fine-tuning set of ``phase``, drawn from the model as it is."""
     generator = torch.Generator().manual_seed(rng.getrandbits(62))
     source: Iterator[Puzzle] = puzzles(rng, excluded)

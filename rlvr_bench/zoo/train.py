@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from rlvr_bench.countdown import Key
+from rlvr_bench.countdown import PuzzleKey
 from rlvr_bench.errors import StorageError
 from rlvr_bench.zoo.checkpoints import CARD, DELTA, WEIGHTS, Card, Training, checkpoint_path, step_folder
 from rlvr_bench.zoo.delta import apply_delta, pack, write_delta
@@ -131,7 +131,7 @@ Step = tuple[LogLine | RlvrLine | None, dict[str, float]]
 """What a step leaves: a line for the log, where one is due, and its figures."""
 
 
-def _run_phase(model: TinyLlama, phase: Phase, seed: str, excluded: Set[Key]) -> Iterator[Step]:
+def _run_phase(model: TinyLlama, phase: Phase, seed: str, excluded: Set[PuzzleKey]) -> Iterator[Step]:
     """Train the model in place, step by step."""
     rng = random.Random(seed)
     if isinstance(phase, Reinforcement):
