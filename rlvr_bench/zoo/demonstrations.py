@@ -1,4 +1,4 @@
-"""Endless demonstrations for training, made on the fly and never of a held-out problem."""
+"""Demonstrations for training without end, generated during training and never of a held-out problem."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Example:
 
 
 def held_out_keys() -> frozenset[PuzzleKey]:
-    """Canonical keys of every evaluation problem: what training must never see."""
+    """Canonical keys of all evaluation problems; training must exclude them."""
     return frozenset(countdown.canonical_key(p.puzzle.numbers, p.puzzle.targets) for p in countdown.held_out())
 
 
@@ -35,8 +35,8 @@ def demonstrations(
 ) -> Iterator[tuple[Puzzle, tuple[Step, ...]]]:
     """Puzzles and the steps shown for them, without end, in the evaluation's mix of sizes.
 
-    A puzzle is left out where its key is ``excluded``, both before its targets are mislabelled (its steps would solve
-    an excluded problem) and after.
+    A puzzle is left out where its key is ``excluded``: its key before the targets are mislabelled (the steps would solve
+    an excluded problem), and its key after that.
     """
     while True:
         puzzle, steps = countdown.generate(rng, rng.choice(_SIZES))
