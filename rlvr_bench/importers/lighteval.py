@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Count, ImportedEntry, Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.entries import Count, Format, Glimpse, ImportedEntry, Origin, Response, binary, chosen_verdict
 
 __all__ = ["FORMAT"]
 
