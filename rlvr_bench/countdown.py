@@ -1,7 +1,7 @@
 """The puzzle "double countdown": its rules, a generator with demonstrations, a checker, and a guessing baseline.
 
 A puzzle gives four to six numbers and two targets, written ``12,10,4,12,13,15>37,34:``. A response is a chain of steps.
-Each step takes two of the remaining numbers and adds their result: ``4*13=52;52-15=37;10+12=22;22+12=34``. The response
+Each step replaces two of the remaining numbers by their result: ``4*13=52;52-15=37;10+12=22;22+12=34``. The response
 is right when every number was used and the two numbers left are the targets, in either order.
 
 Why two targets: with one target of the same size, random legal steps solve nearly every puzzle within 256 guesses, and

@@ -9,7 +9,7 @@ pinned: it takes the data to compute, and the files were not at hand when this t
 set scripts, so the files are read directly; a mirror is a folder ``livecodebench`` with these files in the data folder.
 Private tests are a compressed pickle of one text. Unpickling can run code, so anything but plain values is refused.
 
-The verifier judges as LiveCodeBench's grader does (`rlvr_bench.verifiers.livecode` lists the version of each rule), with one
+The verifier judges as LiveCodeBench's grader does (`rlvr_bench.verifiers.livecode` names the version of its rules), with one
 difference: it takes the code block that defines what the tests need, where that grader takes the last block.
 
 There are no reference solutions, hence no gold answers: a problem's ``answer`` is the digest of its tests.

@@ -32,7 +32,7 @@ def choose_files(
     From a folder it takes the files whose content fits a format; a file given by name must fit. Raises DataError where a
     file is damaged, or the files fit no format or several; UnknownName for an ``asked`` format that does not exist.
     """
-    by_name = {format_.name: format_ for format_ in formats}
+    by_name = {known_format.name: known_format for known_format in formats}
     if asked is not None and asked not in by_name:
         raise UnknownName("format", asked, by_name)
     by_format: dict[str, list[Path]] = defaultdict(list)
@@ -112,10 +112,17 @@ def _below(folder: Path) -> list[tuple[Path, bool]]:
 
 def _format_of(file: Path, formats: Sequence[Format], asked: str | None, *, strict: bool) -> str | None:
     seen = glimpse(file)
-    name = next((format_.name for format_ in formats if asked in (None, format_.name) and format_.fits(seen)), None)
+    name = next(
+        (
+            known_format.name
+            for known_format in formats
+            if asked in (None, known_format.name) and known_format.fits(seen)
+        ),
+        None,
+    )
     if name is None and strict:
         fields = ", ".join(sorted(seen.names)[:8]) or "none"
-        known = ", ".join(format_.name for format_ in formats)
+        known = ", ".join(known_format.name for known_format in formats)
         raise DataError(f"{file}: fits none of the known formats ({known}); its first fields: {fields}")
     return name
 
