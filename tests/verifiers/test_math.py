@@ -33,7 +33,7 @@ def test_probes(group: str, gold: str, answer: str, label: bool) -> None:
 
 
 def test_probes_are_many_and_plain_math_verify_fails_a_good_part_of_them() -> None:
-    """The probes are worth their name only while the library alone gets them wrong."""
+    """The probes are useful only while math-verify alone gets them wrong."""
     wrong = 0
     for _, gold, answer, label in PROBES:
         wrong += verify(parse(f"\\boxed{{{gold}}}"), parse(f"\\boxed{{{answer}}}")) != label
