@@ -1,4 +1,4 @@
-"""Importers: they read rollouts and counts that other programs wrote into our run format. One file per program."""
+"""Readers of other programs' rollouts and counts, which become runs in our format. One file per program."""
 
 from __future__ import annotations
 
