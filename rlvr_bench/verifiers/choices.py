@@ -172,9 +172,8 @@ def _last_statement(text: str) -> Extraction | None:
             statements.append((start, _read(statement), statement))
         elif chosen := _CHOSEN.match(text, start):
             named = _read(_line_after(text, chosen.end()))
-            statements.append(
-                (start, _NONE if named == _SEVERAL else named, "")
-            )  # "Choose A, B, C or D." is the question
+            # "Choose A, B, C or D." is the question.
+            statements.append((start, _NONE if named == _SEVERAL else named, ""))
     for match in list(_NAMED_RIGHT.finditer(text))[-_MAX_STATEMENTS:]:
         doubted = _DOUBTED.search(text[max(0, match.start() - 30) : match.start()])
         statements.append((match.start(), _NONE if doubted else match.group()[0], ""))

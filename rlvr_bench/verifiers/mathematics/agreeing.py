@@ -113,7 +113,7 @@ def _near(ours: Any, theirs: Any, decimals: tuple[int | None, int | None], toler
 
 
 def _as_names(gold: Node, answer: Node) -> tuple[Node, Node]:
-    """Adjacent capital letters as one name (AB - BA is not 0), in an expression that consists of them."""
+    """Adjacent capital letters as one name (AB - BA is not 0), in an expression of such names and numbers."""
     if not all(node.op in ("letters", "add", "neg", "num") for side in (gold, answer) for node in walk(side)):
         return gold, answer
     if gold.op == answer.op == "letters":
@@ -216,7 +216,7 @@ def _points(
 
 
 def _integer_variables(gold: Node, answer: Node, letters: frozenset[str]) -> frozenset[str]:
-    """Variables that can only be integers: the exponent of -1, and n, m, k, ... inside a rounded term.
+    """Variables that can only be integers: in bounds of sums, in powers of a negative number or i, and n, m, ... if rounded.
 
     Nobody writes the floor of an integer letter, so a letter that is alone in a floor is a real number.
     """

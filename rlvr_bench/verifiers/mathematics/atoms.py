@@ -312,7 +312,7 @@ def number(text: str) -> Node:
 
 
 def _undirected(accent: str, letters: str) -> str:
-    """Points in alphabetical order where their order has no meaning: an angle or segment from either end, a triangle."""
+    """Points in one fixed order where their order has no meaning: an angle or segment from either end, a triangle."""
     if accent in ("angle", "measuredangle", "overline", "bar", "widehat") and letters.isupper():
         return min(letters, letters[::-1])
     return "".join(sorted(letters)) if accent == "triangle" else letters

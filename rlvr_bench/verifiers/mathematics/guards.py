@@ -109,7 +109,7 @@ def plain_text(text: str) -> str:
 
 
 def compare_choices(gold: str, answer: str) -> bool | None:
-    """Multiple choice: compares letters where the gold is a letter A to J and the answer is one or begins with one."""
+    """Multiple choice: compares letters where the gold is a letter A to J and the answer has one; else None."""
     ours = _CHOICE.fullmatch(plain_text(gold))
     if ours is None:
         return None
