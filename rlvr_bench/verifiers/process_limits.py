@@ -257,9 +257,8 @@ class GroupWatch:
         if self._awaited:
             self._awaited_s += max(0.0, elapsed_s - max(0.0, use.starved_s - self._starved_s))
             if not use.busy and use.cpu_s <= self._cpu_s:
-                self._idle_s += min(
-                    elapsed_s, 2 * _CALM_S
-                )  # after a longer pause it is unknown whether the group worked
+                # After a longer pause of this thread it is unknown whether the group worked.
+                self._idle_s += min(elapsed_s, 2 * _CALM_S)
         self._cpu_s = max(self._cpu_s, use.cpu_s)
         self._starved_s = max(self._starved_s, use.starved_s)
 

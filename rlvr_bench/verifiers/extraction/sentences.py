@@ -140,7 +140,8 @@ def _strength(run: Run, before: str, sentence: str) -> int:
     """How surely the words around a run mark it as the value.
 
     3: it ends an equation; 2: "is" or the like comes before it; 1: other words; 0: a preposition or a purpose comes before
-    it ("in 3 weeks", "to clean 45 rooms"; but "needs to sell 14" is 1). At most 1: what is compared ("3 times as") or has something.
+    it ("in 3 weeks", "to clean 45 rooms"; but "needs to sell 14" is 1). A value that is compared ("3 times as") or that has
+    something is 1 at most.
     """
     if run.is_aside or not run.says_more:
         return 0

@@ -1,7 +1,7 @@
 r"""Rewrites mathematical answers into forms that math-verify reads right; each rule is for a form that it reads wrong.
 
-`lossless` changes only the spelling; its result is the key of the verdict cache. `normalise` goes further (units, e-notation,
-Unicode) and applies to the gold answer and the model's alike. Both are linear in the text.
+`lossless` changes only the spelling; its result is the key of the verdict cache. `tidied` and then `for_engine` go further
+(units, e-notation, Unicode); they apply to the gold answer and the model's alike. All are linear in the text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["for_engine", "lossless", "normalise", "tidied", "unwrap"]
+__all__ = ["for_engine", "lossless", "tidied", "unwrap"]
 
 _LEFT_RIGHT = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?=\s*(?:[()\[\]|./<>]|\\[{}|lr]))")
 _FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
@@ -334,8 +334,3 @@ def for_engine(text: str) -> str:
     text = _degrees(_E_NOTATION.sub(_e_notation, text))
     text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
     return lossless(unwrap(_notations(text)))
-
-
-def normalise(answer: str) -> str:
-    """The form that math-verify compares: all rewritings of this module."""
-    return for_engine(tidied(answer))
