@@ -19,7 +19,7 @@ from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers import VerifierPool, open_verifier, scoring
 from rlvr_bench.verifiers.safe_eval import Refused, evaluate
-from rlvr_bench.verifiers.sandbox import sandbox_problem
+from rlvr_bench.verifiers.sandbox import _warn_unsafe, sandbox_problem
 
 pytest.importorskip("reasoning_gym")
 # Every data set of reasoning-gym 0.1.25 whose scorer reads the answer by eval or by sympy's parse_expr, and others by their own.
@@ -288,6 +288,7 @@ def test_without_a_sandbox_no_scorer_runs_unless_the_user_insists(
 ) -> None:
     entry = entries("chain_sum", 1)[0]
     sandbox_problem.cache_clear()
+    _warn_unsafe.cache_clear()  # it warns once a process, and another test may have come first
     scoring.open_scorers(allow_unsafe=False).close()
     monkeypatch.setattr(shutil, "which", lambda name: None)
     try:
