@@ -1,11 +1,12 @@
-"""The puzzle "double countdown": its rules, a generator with demonstrations, a checker, and a control that guesses.
+"""The puzzle "double countdown": its rules, a generator with demonstrations, a checker, and a guessing baseline.
 
-A puzzle gives four to six numbers and two targets, written ``12,10,4,12,13,15>37,34:``. A response is a chain of steps,
-each of which takes two of the numbers on the table and puts their result back: ``4*13=52;52-15=37;10+12=22;22+12=34``.
-It is right when every number was used and the two numbers left over are the targets, in either order.
+A puzzle gives four to six numbers and two targets, written ``12,10,4,12,13,15>37,34:``. A response is a chain of steps.
+Each step replaces two of the remaining numbers by their result: ``4*13=52;52-15=37;10+12=22;22+12=34``. The response
+is right when every number was used and the two numbers left are the targets, in either order.
 
 Why two targets: with one target of the same size, random legal steps solve nearly every puzzle within 256 guesses, and
-pass@256 would say nothing about a model. Two targets square the space of answers, with arithmetic still below 100.
+pass@256 would say nothing about a model. Two targets square the number of possible answers, and arithmetic stays below
+100.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ __all__ = [
     "REASONS",
     "TIERS",
     "HeldOut",
-    "Key",
     "Puzzle",
+    "PuzzleKey",
     "Reason",
     "Sizes",
     "Step",
@@ -43,12 +44,12 @@ __all__ = [
 ]
 
 Sizes = tuple[int, int]
-Key = tuple[tuple[int, ...], tuple[int, ...]]
+PuzzleKey = tuple[tuple[int, ...], tuple[int, ...]]
 Reason = Literal["ok", "format", "illegal", "arithmetic", "unused", "half", "wrong"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 TIERS: dict[str, tuple[Sizes, ...]] = {"easy": ((2, 2),), "medium": ((2, 3), (3, 2)), "hard": ((3, 3),)}
-"""Difficulty by the sizes of the two groups of numbers that make the two targets."""
+"""Difficulty by the sizes of the two groups of numbers; each group makes one target."""
 
 HELD_OUT_SEED = 20250807
 DEVELOPMENT_SEED = 20250808
@@ -62,14 +63,14 @@ _LARGEST_RESULT = 99
 _OPERATORS = "++--**/"
 _TRIES_PER_STEP = 12
 
-# Four digits hold the largest product of two legal numbers (99 * 99); int() therefore never sees a long digit run, and
-# [0-9] rather than \d keeps the digits of other scripts out.
+# Four digits are enough for the largest product of two legal numbers (99 * 99), so int() never reads a long run of
+# digits. [0-9] excludes the digits of other scripts, which \d accepts.
 _NUMBER = r"(0|[1-9][0-9]{0,3})"
 _STEP = re.compile(rf"{_NUMBER}([-+*/]){_NUMBER}={_NUMBER}")
 
 
 class Puzzle(msgspec.Struct, frozen=True):
-    """Numbers on the table, two targets, and how many numbers made each target (not shown in the prompt)."""
+    """The given numbers, two targets, and how many numbers made each target (not shown in the prompt)."""
 
     numbers: tuple[int, ...]
     targets: tuple[int, int]
@@ -77,7 +78,7 @@ class Puzzle(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One line of arithmetic, ``left operator right = result``; not necessarily right."""
+    """One line of arithmetic, ``left operator right = result``; it may be wrong."""
 
     left: int
     operator: str
@@ -119,12 +120,12 @@ def prompt_text(puzzle: Puzzle) -> str:
 
 
 def response_text(steps: Iterable[Step]) -> str:
-    """Steps as the response that states them, such as ``4*13=52;52-15=37``."""
+    """The response that states these steps, such as ``4*13=52;52-15=37``."""
     return ";".join(f"{step.left}{step.operator}{step.right}={step.result}" for step in steps)
 
 
-def canonical_key(numbers: Iterable[int], targets: Iterable[int]) -> Key:
-    """What identifies a problem: numbers and targets, each sorted, so that swapped targets are the same problem."""
+def canonical_key(numbers: Iterable[int], targets: Iterable[int]) -> PuzzleKey:
+    """The identity of a puzzle: numbers and targets, each sorted, so that swapped targets are the same puzzle."""
     return tuple(sorted(numbers)), tuple(sorted(targets))
 
 
@@ -137,19 +138,19 @@ def tier_of(sizes: Sizes) -> str:
 
 
 def check(numbers: Sequence[int], targets: Sequence[int], response: str) -> Reason:
-    """Decide one response, in time linear in its length and without ever raising on its content.
+    """Decide one response, in time linear in its length; no response raises an error.
 
-    Returns the first thing that is wrong, reading from the left:
+    Returns the first fault, reading from the left:
 
     * ``format``: not a chain of ``a?b=c`` joined by ``;`` (ASCII digits, at most four, no leading zeros, no blanks);
-    * ``illegal``: a number that is not on the table, a result outside 1 to 99, or a step with only two numbers left;
+    * ``illegal``: a number that is not available, a result outside 1 to 99, or a step when only two numbers are left;
     * ``arithmetic``: a stated result that is not the exact one;
     * ``unused``: more than two numbers left at the end;
     * ``half`` or ``wrong``: two numbers left, of which one or none is a target;
     * ``ok``: the two numbers left are the two targets.
     """
     pool = list(numbers)
-    # One piece more than could ever be legal is enough to see that there are too many.
+    # Splitting off one piece more than is legal is enough to see that there are too many.
     for piece in response.split(";", len(pool)):
         fault = _play(pool, piece)
         if fault is not None:
@@ -158,11 +159,11 @@ def check(numbers: Sequence[int], targets: Sequence[int], response: str) -> Reas
 
 
 def _play(pool: list[int], piece: str) -> Reason | None:
-    """Play one written step on the pool, in place; the fault it has, or None."""
-    found = _STEP.fullmatch(piece)
-    if found is None:
+    """Apply one written step to ``pool`` in place. Returns the step's fault, or None."""
+    match = _STEP.fullmatch(piece)
+    if match is None:
         return "format"
-    step = Step(int(found[1]), found[2], int(found[3]), int(found[4]))
+    step = Step(int(match[1]), match[2], int(match[3]), int(match[4]))
     if len(pool) <= 2 or not _take(pool, step):
         return "illegal"
     if exact_result(step.left, step.operator, step.right) != step.result:
@@ -182,7 +183,7 @@ def _judge(pool: list[int], targets: Sequence[int]) -> Reason:
 
 
 def _take(pool: list[int], step: Step) -> bool:
-    """Take both operands off the pool, in place; False (with the pool left half taken) where one is missing."""
+    """Remove both operands from ``pool`` in place; False (with ``pool`` perhaps changed) where one is missing."""
     for operand in (step.left, step.right):
         if operand not in pool:
             return False
@@ -191,9 +192,9 @@ def _take(pool: list[int], step: Step) -> bool:
 
 
 def generate(rng: random.Random, sizes: Sizes) -> tuple[Puzzle, tuple[Step, ...]]:
-    """Draw a puzzle and the demonstration that made it: first the steps to the first target, then those to the second.
+    """Draw a puzzle and its demonstration: the steps to the first target, followed by those to the second.
 
-    Only ``rng.random()`` is called: the one method whose sequence Python guarantees across versions.
+    Calls ``rng.random()`` only: Python guarantees its sequence across versions, and that of no other method.
     Raises BadArgument for sizes that belong to no tier.
     """
     tier_of(sizes)
@@ -205,10 +206,10 @@ def generate(rng: random.Random, sizes: Sizes) -> tuple[Puzzle, tuple[Step, ...]
 
 
 def guess(rng: random.Random, puzzle: Puzzle) -> tuple[Step, ...]:
-    """Random legal steps that use every number: the control that says what pass@k costs no skill.
+    """Random legal steps that use every number: the baseline for the pass@k that needs no skill.
 
-    The guesser is told the group sizes, splits the numbers at random accordingly, and combines each group with the
-    operators' prior of the generator. It never looks at the targets, so it is always ``ok``, ``half`` or ``wrong``.
+    The guesser knows the group sizes. It splits the numbers at random into such groups and combines each group with
+    operators drawn as the generator draws them. It ignores the targets, so it is always ``ok``, ``half`` or ``wrong``.
     """
     while True:
         numbers = _shuffled(rng, puzzle.numbers)
@@ -221,7 +222,7 @@ def guess(rng: random.Random, puzzle: Puzzle) -> tuple[Step, ...]:
 def held_out(n: int = 300) -> tuple[HeldOut, ...]:
     """The evaluation problems ``dc-0000`` onwards, always the same; a shorter set is a prefix of a longer one.
 
-    One in five is easy, two are medium, two are hard, and no two share a canonical key. Training must exclude all 300
+    One in five is easy, two are medium, two are hard; all canonical keys differ. Training must exclude all 300
     keys. Raises BadArgument for n < 0.
     """
     if n < 0:
@@ -230,7 +231,7 @@ def held_out(n: int = 300) -> tuple[HeldOut, ...]:
 
 
 def development(n: int = 100) -> tuple[HeldOut, ...]:
-    """Problems ``dev-0000`` onwards, always the same, to choose settings by: none is one of the evaluation's 300.
+    """Problems ``dev-0000`` onwards, always the same, for choosing settings: none is among the evaluation's 300.
 
     Sizes as in ``held_out``. Raises BadArgument for n < 0.
     """
@@ -241,9 +242,9 @@ def development(n: int = 100) -> tuple[HeldOut, ...]:
     return tuple(problem for _, problem in zip(range(n), stream, strict=False))
 
 
-def _stream(seed: int, prefix: str, excluded: frozenset[Key] = frozenset()) -> Iterator[HeldOut]:
+def _stream(seed: int, prefix: str, excluded: frozenset[PuzzleKey] = frozenset()) -> Iterator[HeldOut]:
     rng = random.Random(seed)
-    seen: set[Key] = set()
+    seen: set[PuzzleKey] = set()
     while True:
         puzzle, solution = generate(rng, _HELD_OUT_CYCLE[len(seen) % len(_HELD_OUT_CYCLE)])
         key = canonical_key(puzzle.numbers, puzzle.targets)
@@ -262,7 +263,7 @@ def _draw_group(rng: random.Random, size: int, avoid: int | None = None) -> tupl
 
 
 def _random_chain(rng: random.Random, numbers: Sequence[int]) -> tuple[Step, ...] | None:
-    """Random legal steps until one number is left, or None where none turned up within the tries allowed."""
+    """Random legal steps until one number is left, or None where a step was not found within the allowed tries."""
     pool, steps = list(numbers), []
     while len(pool) > 1:
         drawn = (_random_step(rng, pool) for _ in range(_TRIES_PER_STEP))
@@ -276,7 +277,7 @@ def _random_chain(rng: random.Random, numbers: Sequence[int]) -> tuple[Step, ...
 
 
 def _random_step(rng: random.Random, pool: Sequence[int]) -> Step | None:
-    """One random step, or None where the draw is illegal or idle (times one and by one change nothing)."""
+    """One random step, or None where it is illegal or changes nothing (times one, by one)."""
     first = _below(rng, len(pool))
     second = _below(rng, len(pool) - 1)
     left, right = pool[first], pool[second + (second >= first)]

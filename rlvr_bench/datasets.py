@@ -1,7 +1,7 @@
-"""Where problems come from: a hub data set, a local mirror of it, or a seeded generator; each pins its content.
+"""The sources of problems: a hub data set, a local mirror of it, a user's file, or a seeded generator.
 
-A hub revision can be moved or lost and a mirror can be edited, so what is trusted is the content itself: the number of
-problems and a SHA-256 over ids, questions, answers and verifier data, checked on every load.
+A hub revision can be moved or lost, and a mirror can be edited. So a source pins the content itself: the number of
+problems, and a SHA-256 over ids, questions, answers and verifier data, both checked on every load.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ DATA_DIR_VARIABLE = "RLVR_BENCH_DATA_DIR"
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a data file, with its address, so that an error can name it."""
+    """One row of a data file; ``where`` names the file and line for error messages."""
 
     where: str
     number: int
     values: Mapping[str, Any]
 
     def get(self, *names: str) -> Any:
-        """The first of these fields that is there and not empty (hub and mirror may name a column differently)."""
+        """The first of these fields that has a value (hub and mirror may name a column differently). Raises DataError."""
         for name in names:
             value = self.values.get(name)
             if value is not None and value != "":
@@ -52,7 +52,7 @@ class Row:
         raise DataError(f"{self.where}: field {' or '.join(map(repr, names))} is missing or empty; fields here: {have}")
 
     def text(self, *names: str) -> str:
-        """As ``get``, and the value must be text or a number; 27.0 reads as '27'."""
+        """Like ``get``, but the value must be text or a number; 27.0 is returned as '27'. Raises DataError."""
         value = self.get(*names)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise DataError(f"{self.where}: field {names[0]!r} is {type(value).__name__}, expected text")
@@ -62,7 +62,7 @@ class Row:
 
 
 class Source(Protocol):
-    """Where a task's problems come from. ``rows`` and ``sha256`` pin the content; None leaves it unpinned (user files)."""
+    """A source of problems. ``rows`` and ``sha256`` pin the content; None leaves it unpinned (user files)."""
 
     @property
     def rows(self) -> int | None: ...
@@ -79,7 +79,7 @@ class Source(Protocol):
 class HubDataset:
     """A data set of the Hugging Face hub, or its local mirror ``<task name>.jsonl`` in a data folder.
 
-    ``to_problem`` turns a row into a problem, or None to leave the row out.
+    ``to_problem`` turns a row into a problem, or returns None to leave the row out.
     """
 
     path: str
@@ -101,24 +101,24 @@ class HubDataset:
         return [problem for row in rows if (problem := self.to_problem(row)) is not None]
 
     def _hub_rows(self, name: str) -> Iterator[Row]:
-        mend = f"Put a copy at DIR/{name}.jsonl and pass --data-dir DIR (or set {DATA_DIR_VARIABLE})."
+        remedy = f"Put a copy at DIR/{name}.jsonl and pass --data-dir DIR (or set {DATA_DIR_VARIABLE})."
         try:
             import datasets
         except ImportError as error:
             raise DataError(
-                f"task {name!r} needs the package 'datasets' (pip install 'rlvr-bench[hub]'). Or: {mend}"
+                f"task {name!r} needs the package 'datasets' (pip install 'rlvr-bench[hub]'). Or: {remedy}"
             ) from error
         try:
             table = datasets.load_dataset(self.path, self.config, split=self.split, revision=self.revision)
         except Exception as error:
-            raise DataError(f"cannot load {self.describe()} from the hub ({_first_line(error)}). {mend}") from error
+            raise DataError(f"cannot load {self.describe()} from the hub ({_first_line(error)}). {remedy}") from error
         for number, values in enumerate(table, 1):
             yield Row(f"{self.path} {self.split}, row {number}", number, values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalFile:
-    """A jsonl, csv or parquet file of the user's, relative to the task file that names it."""
+    """A user's jsonl, csv or parquet file. A relative path starts at the data folder, or else at the current folder."""
 
     file: Path
     to_problem: Callable[[Row], Problem | None]
@@ -150,7 +150,7 @@ class Generated:
 
 
 def read_rows(file: Path) -> Iterator[Row]:
-    """Rows of a .jsonl, .csv or .parquet file. Raises DataError naming file and line where it is malformed or empty."""
+    """Rows of a .jsonl, .csv or .parquet file. Raises DataError, with file and line, where it is malformed or empty."""
     readers = {".jsonl": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
     if file.suffix not in readers:
         raise DataError(f"{file}: cannot read {file.suffix or 'a file without ending'}; use .jsonl, .csv or .parquet")
@@ -212,9 +212,10 @@ def content_digest(problems: Iterable[Problem]) -> str:
 
 
 def check_problems(name: str, source: Source, problems: list[Problem]) -> str:
-    """Refuse problems that are not what the task pins; returns their content digest.
+    """Check that the problems are those that the task pins; returns their content digest (SHA-256, hex).
 
-    Raises DataError: none at all, a duplicate id, an empty question or gold answer (by id), another count or content.
+    Raises DataError where there are no problems, an id is repeated, a question or gold answer is empty, or the number of
+    problems or the digest differs from the pinned one.
     """
     if not problems:
         raise DataError(f"task {name!r}: no problems in {source.describe()}")
@@ -238,7 +239,7 @@ def check_problems(name: str, source: Source, problems: list[Problem]) -> str:
 
 
 def has_local_data(source: Source, name: str, data_dir: Path | None) -> bool:
-    """Whether a source can be loaded without asking the hub."""
+    """Whether a source can be loaded without downloading from the hub."""
     if not isinstance(source, HubDataset):
         return True
     try:

@@ -1,4 +1,4 @@
-r"""Prompt templates by name. A prompt is part of what is measured, so each is hashed into the manifest.
+r"""Prompt templates by name. A prompt changes the measurement, so the manifest records the hash of each.
 
 A template holds the message for a model with a chat template, and the raw text for a model without one. ``{question}`` is
 the only placeholder; it is replaced literally, so that braces in LaTeX stay as they are.
@@ -18,9 +18,9 @@ __all__ = ["PROMPTS", "PromptTemplate", "open_prompt"]
 
 
 class PromptTemplate(msgspec.Struct, frozen=True, kw_only=True):
-    """``text`` is sent as it stands to a model without a chat template; ``user`` and ``system`` through one.
+    """``text`` is sent unchanged to a model without a chat template; other models get ``user`` and ``system``.
 
-    An empty ``user`` means that the text is sent raw whatever the model has.
+    Where ``user`` is empty, every model gets ``text``.
     """
 
     name: str
@@ -34,7 +34,7 @@ class PromptTemplate(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(json.dumps([self.text, self.user, self.system]).encode()).hexdigest()
 
     def render(self, problem: Problem) -> Prompt:
-        """The prompt of one problem; it carries no answer."""
+        """The prompt of one problem. It does not contain the answer."""
         messages = []
         if self.user:
             if self.system:
@@ -85,7 +85,7 @@ PROMPTS: dict[str, PromptTemplate] = {
 
 
 def open_prompt(name: str) -> PromptTemplate:
-    """The template of that name; raises UnknownName listing those that exist."""
+    """The template of that name. Raises UnknownName, which lists the names."""
     if name not in PROMPTS:
         raise UnknownName("prompt", name, PROMPTS)
     return PROMPTS[name]

@@ -65,9 +65,9 @@ class Task:
     ``verifier`` is a name of the verifier table with its ``options``, the name of an installed package's entry point, or a
     function ``(response, problem) -> Verdict`` defined in the task file. ``gold`` is a response that states the gold
     answer, with ``{answer}`` in it: the verifier must accept it for every problem. It is None where the problems have no
-    gold answer (tests only); their ``answer`` then says what stands in its place. ``sampling`` is what the task
-    recommends, ``answer_space`` the number of answers a guesser would choose from where it is small (AIME: 1000). Raise
-    ``version`` whenever scores would change.
+    gold answer and only tests judge them; ``answer`` then describes those tests. ``sampling`` holds the recommended
+    parameters. ``answer_space`` is the number of possible answers where it is small (AIME: 1000), for the guessing
+    baseline. Raise ``version`` whenever scores would change.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedTask:
-    """A task with its problems, checked against what it pins."""
+    """A task with its problems, checked against the number and the digest that the task pins."""
 
     task: Task
     file: Path
@@ -94,12 +94,12 @@ class LoadedTask:
 
     @property
     def is_shipped(self) -> bool:
-        """Whether the task comes with the package, rather than from a file of the user's."""
+        """Whether the task comes with the package, rather than from a user's file."""
         return self.file.parent == task_folder().resolve()
 
     @property
     def reference(self) -> str:
-        """What names this task again: the name of a shipped one, else the path of its file, with its parameters."""
+        """The name that loads this task again: a shipped task's name, else the path of its file, with its parameters."""
         _, colon, parameters = self.task.name.partition(":")
         return self.task.name if self.is_shipped else f"{self.file}{colon}{parameters}"
 
@@ -113,14 +113,14 @@ class LoadedTask:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskProblem:
-    """Something ``validate`` found: which problem or case, and what is wrong with it."""
+    """One fault that ``validate`` reports: ``where`` names the problem or case, ``message`` says what is wrong."""
 
     where: str
     message: str
 
 
 def task_folder() -> Path:
-    """The shipped tasks: inside the package when installed, beside it in a checkout."""
+    """The folder of the shipped tasks: inside the package when installed, next to the package in a checkout."""
     package = Path(__file__).parent
     installed = package / "_tasks"
     return installed if installed.is_dir() else package.parent / "tasks"
@@ -132,22 +132,22 @@ def list_tasks() -> list[str]:
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a name, its parameters left aside, is that of a shipped task and no path."""
+    """Whether ``name``, without its parameters, is the name of a shipped task."""
     return name.partition(":")[0] in list_tasks()
 
 
 def read_task(name: str) -> tuple[Task, Path]:
-    """A shipped task by name, or a user's own by path (``./my_task.py``), without its problems.
+    """A shipped task by name, or a user's task by path (``./my_task.py``), without its problems.
 
-    ``:PARAMETERS`` behind either makes the task with the file's ``make_task``. Raises UnknownName, or TaskError where the
-    file does not hold a task or takes no such parameters.
+    A name or path followed by ``:PARAMETERS`` calls ``make_task`` of that file. Raises UnknownName, or TaskError where
+    the file holds no task or does not accept these parameters.
     """
     file, parameters = _task_file(name)
     try:
-        is_there = file.is_file()
+        exists = file.is_file()
     except OSError as error:
         raise TaskError(f"{name[:100]}: {error.strerror or error}") from error
-    if not is_there:
+    if not exists:
         raise TaskError(f"{file}: no such task file")
     module = _import_file(file)
     task = getattr(module, "TASK", None) if parameters is None else _make_task(module, file, parameters)
@@ -161,9 +161,9 @@ def read_task(name: str) -> tuple[Task, Path]:
 
 
 def split_parameters(text: str) -> tuple[list[str], dict[str, Any]]:
-    """``chain_sum,size=50,signs=["+","-"]`` as its words and its values, which are read as JSON where they are JSON.
+    """Split ``chain_sum,size=50,signs=["+","-"]`` into its words and its values; a value that is JSON is decoded.
 
-    Raises TaskError for a key without a name, without a value, or given twice.
+    Raises TaskError for a value without a key, a key without a value, or a key given twice.
     """
     words: list[str] = []
     values: dict[str, Any] = {}
@@ -179,12 +179,12 @@ def split_parameters(text: str) -> tuple[list[str], dict[str, Any]]:
 
 
 def join_parameters(words: list[str], values: Mapping[str, Any]) -> str:
-    """The one way to write these parameters: words first, then values by key."""
+    """The parameters as text, always in the same order: the words first, then the values sorted by key."""
     return ",".join([*words, *(f"{key}={_written(value)}" for key, value in sorted(values.items()))])
 
 
 def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
-    """A task with its problems. Raises UnknownName, TaskError or DataError, each naming what is wrong and where."""
+    """A task with its problems. Raises UnknownName, TaskError or DataError."""
     task, file = read_task(name)
     problems = task.source.load(task.name, data_dir)
     digest = check_problems(task.name, task.source, problems)
@@ -192,9 +192,9 @@ def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
 
 
 def golds_of(loaded: LoadedTask) -> dict[str, Problem]:
-    """The problems by id, their answers as the verifier compares them: taken out of a worked solution, for instance.
+    """The problems by id, with their answers as the verifier compares them (such as the end of a worked solution).
 
-    Raises GoldError, with the first problem's id, where a gold answer is none that an answer could equal.
+    Raises GoldError, with the id of the first problem whose gold answer the verifier cannot use.
     """
     try:
         return require_golds(loaded.open_verifier(), loaded.problems)
@@ -219,7 +219,7 @@ def task_verifier(task: Task, file: Path) -> Verifier:
 
 
 def _entry_verifier(entry: EntryPoint, task: Task) -> FunctionVerifier:
-    """A package's verifier function; its verdicts belong to the version of that package unless the task names one."""
+    """The verifier function of an installed package; its default version is that of the package."""
     unknown = sorted(set(task.options) - {"policy", "version"})
     if unknown:
         raise VerifierError(f"verifier {entry.name!r} has no option {', '.join(unknown)}. It has: policy, version.")
@@ -235,7 +235,7 @@ def gold_response(task: Task, problem: Problem) -> str:
 
 
 def describe(loaded: LoadedTask) -> dict[str, Any]:
-    """What ``tasks show`` prints: everything that decides a score, and the first problem."""
+    """Everything that decides a score, and the first problem, for ``tasks show``."""
     task, first = loaded.task, loaded.problems[0]
     verifier = loaded.open_verifier()
     return {
@@ -257,12 +257,11 @@ def describe(loaded: LoadedTask) -> dict[str, Any]:
 def validate(loaded: LoadedTask, workers: int = 1) -> list[TaskProblem]:
     """Check a task: the verifier accepts every gold answer, every case gets its verdict, the prompt asks the question.
 
-    Of a task without gold answers (``Task.gold`` is None) only cases and prompt can be checked. Returns what is wrong,
-    an empty list where nothing is.
+    A task without gold answers (``Task.gold`` is None) is checked by its cases and its prompt only. Returns the faults.
     """
     verifier = loaded.open_verifier()
     golds, refused = read_golds(verifier, loaded.problems)
-    found = [TaskProblem(where=f"gold answer of {name}", message=message) for name, message in refused.items()]
+    faults = [TaskProblem(where=f"gold answer of {name}", message=message) for name, message in refused.items()]
     checks = [
         _Check(f"gold answer of {problem.id}", problem.id, gold_response(loaded.task, golds[problem.id]), "correct")
         for problem in (() if loaded.task.gold is None else loaded.problems)
@@ -272,17 +271,17 @@ def validate(loaded: LoadedTask, workers: int = 1) -> list[TaskProblem]:
     for number, case in enumerate(loaded.task.cases, 1):
         where, name = f"case {number}", case.problem or loaded.problems[0].id
         if name not in known:
-            found.append(TaskProblem(where=where, message=f"no problem with id {name!r}"))
+            faults.append(TaskProblem(where=where, message=f"no problem with id {name!r}"))
         elif name in golds:
             checks.append(_Check(where, name, case.response, case.status))
     with Decider(verifier, golds.__getitem__, workers=workers) as decider:
         decisions = decider.decide((check.problem, check.response) for check in checks)
-    found += [
+    faults += [
         TaskProblem(where=check.where, message=f"expected {check.expected}, got {_described(verdict)}")
         for check, (verdict, _) in zip(checks, decisions, strict=True)
         if verdict.status != check.expected
     ]
-    return _prompt_problems(loaded) + found
+    return _prompt_problems(loaded) + faults
 
 
 class _Check(NamedTuple):
@@ -307,7 +306,7 @@ def _prompt_problems(loaded: LoadedTask) -> list[TaskProblem]:
 
 
 def _task_file(name: str) -> tuple[Path, str | None]:
-    """The file that a task's name or path stands for, and the parameters behind it."""
+    """The file of a task's name or path, and the parameters after the colon (None without a colon)."""
     plain, colon, parameters = name.partition(":")
     if not (plain.endswith(".py") or "/" in plain):
         file = task_folder() / f"{plain}.py"
@@ -331,7 +330,7 @@ def _make_task(module: ModuleType, file: Path, parameters: str) -> object:
 
 
 def _value(text: str) -> Any:
-    """What a parameter's value says: JSON (or Python's True, False, None), else the text itself."""
+    """A parameter's value: decoded where it is JSON (or Python's True, False, None), else the text itself."""
     try:
         return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
     except ValueError:

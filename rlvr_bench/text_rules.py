@@ -1,8 +1,7 @@
-"""Signs of low-quality text in a response: broken format, loops, a second language. Rules of ours, with a version.
+"""Signs of low-quality text in a response: broken format, loops, a second language. The rules are our own.
 
-The papers that count such responses (arXiv 2508.02260; 2508.07534) publish no rules. These are fixed by
-``RULES_VERSION``: rates of different versions do not compare. Every rule takes time linear in the text, whatever a
-model wrote.
+The papers that count such responses (arXiv 2508.02260; 2508.07534) publish no rules. ``RULES_VERSION`` names these:
+rates of different versions do not compare. Every rule takes time linear in the text.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _OTHER_SCRIPT = re.compile(
 
 
 class TextFlags(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rules say of one response."""
+    """The flags of one response."""
 
     format_violation: bool
     repetition: bool
@@ -45,11 +44,11 @@ FLAGS = TextFlags.__struct_fields__
 def text_flags(text: str) -> TextFlags:
     """Apply every rule to one response.
 
-    ``format_violation``: five or more boxes; a thought opened and not closed, or closed twice; a token of a chat template;
-    or a new turn of the dialogue ("Question:" at the start of a line after the first). ``repetition``: one character 500
-    times in a row, or a text of at least 1,000 bytes that compresses (zlib) to less than a tenth: a loop.
-    ``language_mixing``: a text mostly in Latin letters with a letter of another script; Greek is mathematics, and for
-    answers that should not be in a Latin script the rule says nothing.
+    ``format_violation``: five or more boxes; a thought that is opened and not closed, or closed twice; a token of a chat
+    template; or a new turn of the dialogue ("Question:" at the start of a line after the first). ``repetition``: one
+    character 500 times in a row, or a text of at least 1,000 bytes that compresses (zlib) to less than a tenth: a loop.
+    ``language_mixing``: a text mostly in Latin letters that has a letter of another script. Greek letters do not count
+    (mathematics uses them), and answers that are not in a Latin script are never flagged.
     """
     return TextFlags(
         format_violation=_breaks_format(text), repetition=_loops(text), language_mixing=_mixes_languages(text)
@@ -63,7 +62,7 @@ def _breaks_format(text: str) -> bool:
         or opened > closed
         or closed > 1
         or _TEMPLATE_TOKENS.search(text) is not None
-        or any(found.start() > 0 for found in _NEXT_TURN.finditer(text))
+        or any(match.start() > 0 for match in _NEXT_TURN.finditer(text))
     )
 
 

@@ -1,7 +1,7 @@
 """Double countdown: arithmetic puzzles with two targets, the task of the zoo checkpoints.
 
-Procedural, so that problems can be kept out of any training set; hard to guess, so that pass@256 says something about a
-model. Rules and generator: rlvr_bench/countdown.py.
+The problems are generated, so they can be kept out of any training set; they are hard to guess, so pass@256 is informative.
+Rules and generator: rlvr_bench/countdown.py.
 """
 
 from rlvr_bench.countdown import HELD_OUT_SEED, held_out, prompt_text, response_text

@@ -29,8 +29,8 @@ TASK = Task(
         rows=1319,
         sha256="9a7e6336f9b2c2a9a009a0bde3604de70bd428bea72739a44db5177e2d365e2a",
     ),
-    # Small instruct models state the answer in words however they are asked: a box first, else a stated final answer, else
-    # the last number.
+    # Small instruct models often ignore the instruction to use a box. So: a box first, else a stated final answer, else the
+    # last number.
     options={"policy": "auto"},
     sampling=SamplingParameters(max_tokens=2048),
     cases=(

@@ -6,7 +6,7 @@ from rlvr_bench.task import Case, Task
 
 
 def to_problem(row: Row) -> Problem:
-    prompt = str(row.get("prompt"))  # as it stands: a base model continues it, and white space is Python's syntax
+    prompt = str(row.get("prompt"))  # not stripped: a base model continues it, and white space is Python's syntax
     return Problem(
         id=row.text("task_id"),
         question=prompt,

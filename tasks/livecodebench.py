@@ -1,16 +1,16 @@
 """LiveCodeBench, code generation: competition problems by date, judged by hidden tests (arXiv 2403.07974).
 
-``livecodebench`` is the newest window, version v6: 175 problems of January to April 2025, the least likely to be in anyone's
-training data. ``livecodebench:release_v6`` is everything up to v6 (1,055 problems, 4.5 GB to download and more in memory), and
-``livecodebench:v4``, ``livecodebench:v5_v6`` and so on are LiveCodeBench's own names of single and joined windows.
+``livecodebench`` is the newest window, version v6: 175 problems of January to April 2025, which are the least likely to be in
+training data. ``livecodebench:release_v6`` is everything up to v6 (1,055 problems, 4.5 GB to download and more in memory).
+``livecodebench:v4``, ``livecodebench:v5_v6`` and so on are LiveCodeBench's names of single and joined windows.
 
 The hub set's files are pinned by revision and by the SHA-256 of each file. The digest of the problems as we map them is not
 pinned: it takes the data to compute, and the files were not at hand when this task was written. The hub no longer runs data
-set scripts, so the files are read as they are; a mirror is a folder ``livecodebench`` of these files in the data folder.
-Private tests come as a compressed pickle of one text: unpickling can run code, so anything but plain values is refused.
+set scripts, so the files are read directly; a mirror is a folder ``livecodebench`` with these files in the data folder.
+Private tests are a compressed pickle of one text. Unpickling can run code, so anything but plain values is refused.
 
-The verifier judges as LiveCodeBench's own grader does (`rlvr_bench.verifiers.livecode` says what was taken from which version),
-but takes the block of a response that defines what the tests need, where that grader takes the last one.
+The verifier judges as LiveCodeBench's grader does (`rlvr_bench.verifiers.livecode` names the version of its rules), with one
+difference: it takes the code block that defines what the tests need, where that grader takes the last block.
 
 There are no reference solutions, hence no gold answers: a problem's ``answer`` is the digest of its tests.
 """
@@ -36,7 +36,7 @@ from rlvr_bench.errors import DataError, TaskError
 from rlvr_bench.records import Problem, SamplingParameters
 from rlvr_bench.task import Case, Task
 
-MAX_TEST_BYTES = 4 << 30  # of one problem, unpacked: a compression bomb would take all memory there is
+MAX_TEST_BYTES = 4 << 30  # of one problem, unpacked: a compression bomb would take all memory
 
 
 @dataclass(frozen=True)
@@ -94,24 +94,24 @@ class HubFiles:
         folder = data_dir or (Path(os.environ[DATA_DIR_VARIABLE]) if os.environ.get(DATA_DIR_VARIABLE) else None)
         local = self._download(file) if folder is None else folder / "livecodebench" / file.name
         if not local.is_file():
-            raise DataError(f"{local}: no such file; a mirror of {self.path} holds {file.name} there")
+            raise DataError(f"{local}: no such file; a mirror of {self.path} holds {file.name} in this folder")
         if file.sha256 is not None and _file_digest(local) != file.sha256:
             raise DataError(f"{local}: not the {file.name} of {self.path} at {self.revision[:7]} (SHA-256 differs)")
         return read_rows(local)
 
     def _download(self, file: HubFile) -> Path:
-        mend = f"Put a copy at DIR/livecodebench/{file.name} and pass --data-dir DIR."
+        remedy = f"Put a copy at DIR/livecodebench/{file.name} and pass --data-dir DIR."
         try:
             from huggingface_hub import hf_hub_download
         except ImportError as error:
             raise DataError(
-                f"{self.path} needs the package huggingface_hub (pip install 'rlvr-bench[hub]'). Or: {mend}"
+                f"{self.path} needs the package huggingface_hub (pip install 'rlvr-bench[hub]'). Or: {remedy}"
             ) from error
         try:
             return Path(hf_hub_download(self.path, file.name, repo_type="dataset", revision=self.revision))
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise DataError(f"cannot download {file.name} of {self.path} ({reason}). {mend}") from error
+            raise DataError(f"cannot download {file.name} of {self.path} ({reason}). {remedy}") from error
 
 
 def to_problem(row: Row) -> Problem:
@@ -134,7 +134,7 @@ def to_problem(row: Row) -> Problem:
 
 
 def _form(starter: str) -> str:
-    """How the program is called, which the problem's own text does not say."""
+    """How the program is called; the problem's text does not say it."""
     if starter.strip():
         return f"Use this starter code:\n```python\n{starter.rstrip()}\n```"
     return "Read the input from standard input and print the answer to standard output."
@@ -179,7 +179,7 @@ def _file_digest(file: Path) -> str:
 
 
 def make_task(parameters: str) -> Task:
-    """The task of one window: ``v6``, ``v4_v6``, or ``release_v6`` for all up to it. Raises TaskError."""
+    """The task of one window: ``v6``, ``v4_v6``, or ``release_v6`` for all up to v6. Raises TaskError."""
     window = re.fullmatch(r"(release_)?v([1-6])(?:_v([1-6]))?", parameters)
     if window is None or (window[1] and window[3]) or int(window[3] or 6) < int(window[2]):
         raise TaskError(
@@ -198,7 +198,7 @@ def make_task(parameters: str) -> Task:
         source=source,
         prompt="python-program",
         verifier="code",
-        # LiveCodeBench's own limit for a test. Its limit for a sample grows with the tests, 7 s for each; ours is one.
+        # LiveCodeBench's limit for a test. Its limit for a sample grows by 7 s with each test; ours is fixed.
         options={"test_s": 6.0, "sample_s": 900.0},
         gold=None,
         sampling=SamplingParameters(max_tokens=16384),

@@ -1,8 +1,7 @@
 """MBPP: 500 short Python programs from a sentence and three assert statements (arXiv 2108.07732).
 
 The prompt shows the three tests, as the paper's does: the sentence alone names neither the function nor its arguments. So a
-sample could answer from the tests; what is measured is the task as it is conventionally posed, without the paper's three
-worked examples.
+model could answer from the tests alone. This is the task as it is usually given, without the paper's three worked examples.
 """
 
 from rlvr_bench.datasets import HubDataset, Row

@@ -13,7 +13,7 @@ def to_problem(row: Row) -> Problem:
     return Problem(
         id=f"olympiad-{row.text('id')}",
         question=row.text("question"),
-        answer=answers[0].replace("$", "").strip(),  # several values stand in one text: "$-1$,$2$,$-2$"
+        answer=answers[0].replace("$", "").strip(),  # several values are in one text: "$-1$,$2$,$-2$"
         tier=row.text("subfield"),
     )
 

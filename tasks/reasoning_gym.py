@@ -1,11 +1,11 @@
-"""reasoning-gym: over a hundred generators of puzzles and exercises with their own scoring (arXiv 2505.24760).
+"""reasoning-gym: over a hundred generators of puzzles and exercises, each with its scorer (arXiv 2505.24760).
 
-``reasoning_gym:chain_sum,size=200,seed=7,threshold=1.0,min_terms=4`` names the data set, how many problems, from which
-seed, the score from which an answer counts as right, and any of the data set's own settings, its difficulty. Without
-parameters the task is ``chain_sum``. What a seed generates, and how it is scored, belongs to the installed version of
-reasoning-gym: the version is part of the source, and the digest of the problems is kept with every run, but no digest can be
-pinned here. ``tasks validate`` also asks the scorer about nonsense: ``game_of_life_halting`` calls it right and
-``prime_factorization`` breaks on it, so validate before you trust a data set.
+``reasoning_gym:chain_sum,size=200,seed=7,threshold=1.0,min_terms=4`` names the data set, the number of problems, the seed,
+the score from which an answer counts as right, and any settings of the data set, such as its difficulty. Without parameters
+the task is ``chain_sum``. The installed version of reasoning-gym decides what a seed generates and how it is scored: the
+version is part of the source, and every run keeps the digest of its problems, but no digest can be pinned here.
+``tasks validate`` also scores a nonsense answer: ``game_of_life_halting`` calls it right and ``prime_factorization`` fails
+on it, so validate a data set before you trust it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rlvr_bench.records import Problem
 from rlvr_bench.task import Case, Task, join_parameters, split_parameters
 
 DEFAULTS: dict[str, Any] = {"seed": 0, "size": 200, "threshold": 1.0}
-# Many solutions are right and the generator keeps none: there is no gold answer to validate with.
+# Many solutions are right and the generator keeps none, so there is no gold answer to validate with.
 WITHOUT_ANSWERS = frozenset(("boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"))
 ANY_SOLUTION = "any solution that the data set's scorer accepts"
 
@@ -49,7 +49,7 @@ class GymDataset:
         return f"reasoning-gym {installed}, {self.dataset}, {settings}"
 
     def load(self, name: str, data_dir: Path | None) -> list[Problem]:
-        """Generate the problems; raises DataError, TaskError or UnknownName, each in one line."""
+        """Generate the problems. Raises DataError, TaskError or UnknownName."""
         entries, score = self._generate(name)
         problems = [self._problem(number, entry) for number, entry in enumerate(entries)]
         self._check_scoring(entries[0], problems[0], score)
@@ -86,7 +86,7 @@ class GymDataset:
         )
 
     def _check_scoring(self, entry: dict[str, Any], problem: Problem, score: Scorer) -> None:
-        """Some scorers need Python objects that JSON turns into others, and would call every answer wrong."""
+        """Check the scorer on stored metadata: JSON changes some Python objects, and then every answer would be wrong."""
         if entry["answer"] is None:
             return
         kept = {"question": problem.question, "answer": problem.answer, "metadata": problem.data["metadata"]}

@@ -1,10 +1,10 @@
-"""Rollouts and counts that other programs wrote, read into our run format; one file per program."""
+"""Readers of other programs' rollouts and counts, which become runs in our format. One file per program."""
 
 from __future__ import annotations
 
 from rlvr_bench.importers import counts, evalplus, inspect_logs, lighteval, lm_eval, nemo_skills, verl
-from rlvr_bench.importers.entries import Count, Entry, Format, Origin, Response
+from rlvr_bench.importers.entries import Count, Format, ImportedEntry, Origin, Response
 
-__all__ = ["FORMATS", "Count", "Entry", "Format", "Origin", "Response"]
+__all__ = ["FORMATS", "Count", "Format", "ImportedEntry", "Origin", "Response"]
 
-FORMATS = tuple(each.FORMAT for each in (nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, counts))
+FORMATS = tuple(importer.FORMAT for importer in (nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, counts))

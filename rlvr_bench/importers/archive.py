@@ -1,4 +1,4 @@
-"""Members of a zip archive, read into memory one at a time and never written to a path that the archive chose."""
+"""Members of a zip archive, read into memory one at a time and never written to disk."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["MAX_MEMBER_BYTES", "Archive"]
 
 MAX_MEMBER_BYTES = 256 * 2**20
 _CHUNK = 2**20
-_ZSTD = 93  # the zip specification's number; Python's zipfile knows it from 3.14 on
+_ZSTD = 93  # the zip specification's number; Python's zipfile supports it from 3.14 on
 _LOCAL_HEADER = 30
 
 
 class Archive:
-    """A zip archive for reading, zstd members included. Raises DataError: no archive, or a member that is not whole."""
+    """A zip archive for reading, zstd members included. Raises DataError for a file that is no archive or is damaged."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -37,11 +37,11 @@ class Archive:
         self._zip.close()
 
     def names(self) -> Iterator[str]:
-        """Names of the members, as the archive gives them: labels, not paths."""
+        """Names of the members, as the archive gives them. They are labels: never use them as paths."""
         return iter(self._zip.namelist())
 
     def read(self, name: str) -> bytes:
-        """A member's content. Whatever its header claims, no more than 256 MB of it are ever unpacked."""
+        """A member's content; at most 256 MB of it are unpacked, whatever its header says. Raises DataError."""
         where = f"{self.file}, member {name!r}"
         info = self._zip.getinfo(name)
         try:

@@ -1,6 +1,6 @@
-"""From entries to a run: problems told apart and checked, rollouts numbered, shards written as they fill.
+"""From entries to a run: identify and check problems, number rollouts, write shards.
 
-Memory holds the problems and one shard; responses pass through.
+Memory holds the problems and one shard of responses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from rlvr_bench.datasets import content_digest
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Count, Entry, Response
+from rlvr_bench.importers.entries import Count, ImportedEntry, Response
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import ROLLOUT_SCHEMA, Run, stored_text, text_hash
 from rlvr_bench.store.verdicts import VerdictRow, Verdicts
@@ -29,7 +29,7 @@ _SHARD_CHARACTERS = 16 * 2**20
 
 @dataclass
 class _Tally:
-    """A problem as first met, and what was counted of it."""
+    """A problem as first read, and its counts so far: n rollouts, c correct."""
 
     problem: Problem
     where: str
@@ -39,7 +39,7 @@ class _Tally:
 
 @dataclass
 class Collected:
-    """What the entries held, by problem id in sorted order; ``unjudged`` responses had no verdict."""
+    """The problems of all entries, sorted by id, with n and c; ``unjudged`` counts the responses without a verdict."""
 
     problems: list[Problem]
     n: list[int]
@@ -55,7 +55,7 @@ class Collected:
 
 @dataclass
 class Collector:
-    """Takes entries one at a time and stores responses in ``run``, with the verdicts of ``verifier``, or without any."""
+    """Takes entries one at a time. Stores responses in ``run``, with verdicts where ``verifier`` is given."""
 
     run: Run
     verifier: str | None
@@ -71,13 +71,17 @@ class Collector:
     _counted: bool | None = None
     _verdict: str = ""
 
-    def take(self, entries: Iterable[Entry]) -> None:
-        """Raises DataError: two texts under one id, counts given twice, responses mixed with counts, verdicts of several
-        kinds, too many rollouts.
+    def take(self, entries: Iterable[ImportedEntry]) -> None:
+        """Store these entries.
+
+        Raises DataError for two texts under one id, counts given twice, responses mixed with counts, several kinds of
+        verdicts, and too many rollouts.
         """
         for entry in entries:
             if self._counted is not None and self._counted != isinstance(entry, Count):
-                raise DataError(f"{entry.where}: responses and bare counts in one import. Import them apart.")
+                raise DataError(
+                    f"{entry.where}: responses and bare counts in one import. Import them in separate runs."
+                )
             self._counted = isinstance(entry, Count)
             if isinstance(entry, Response) and self._is_copy(entry):
                 continue
@@ -92,7 +96,7 @@ class Collector:
                 raise DataError(f"{entry.where}: more than {MAX_ROLLOUTS:,} rollouts")
 
     def finish(self) -> Collected:
-        """Write what waits. Raises DataError where there was nothing."""
+        """Write the last shard. Raises DataError where there were no rollouts."""
         if not self._total:
             raise DataError("no rollouts in these files")
         self._flush()
@@ -112,11 +116,11 @@ class Collector:
 
     @property
     def verdicts(self) -> Verdicts:
-        """Where the verdicts lie. ``verifier`` must have been given."""
+        """The verdicts stored in the run. Call only where ``verifier`` was given."""
         options = {"verdict": self._verdict} if self._verdict else {}
         return Verdicts(self.run, str(self.verifier), self.version, options)
 
-    def _check_verdict(self, entry: Entry) -> None:
+    def _check_verdict(self, entry: ImportedEntry) -> None:
         if entry.verdict and entry.verdict != self._verdict:
             if self._verdict:
                 listed = f"{self._verdict}, {entry.verdict}"
@@ -135,23 +139,23 @@ class Collector:
         self._keys.add(key)
         return False
 
-    def _tally(self, entry: Entry) -> _Tally:
+    def _tally(self, entry: ImportedEntry) -> _Tally:
         question, gold = stored_text(entry.question), stored_text(entry.gold)
         name = stored_text(entry.problem) or _named_by(question)
         if not name:
-            raise DataError(f"{entry.where}: neither an id nor a question tells which problem this is")
+            raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
         tally = self._tallies.get(name)
         if tally is None:
             tally = _Tally(Problem(id=name, question=question, answer=gold), entry.where)
             self._tallies[name] = tally
-        for what, mine, theirs in (
+        for field_name, first, second in (
             ("question", tally.problem.question, question),
             ("gold answer", tally.problem.answer, gold),
         ):
-            if mine != theirs:
+            if first != second:
                 raise DataError(
-                    f"problem {name!r} has two {what}s: {_short(mine)} in {tally.where}; {_short(theirs)} in {entry.where}. "
-                    "Import the runs of each problem set apart."
+                    f"problem {name!r} has two {field_name}s: {_short(first)} in {tally.where}; "
+                    f"{_short(second)} in {entry.where}. Import the runs of each problem set separately."
                 )
         return tally
 
@@ -195,7 +199,7 @@ class Collector:
 
 
 def _named_by(question: str) -> str:
-    """An id for a problem that has none: the same for the same text."""
+    """An id for a problem that has none, computed from its question."""
     return f"q-{hashlib.sha256(question.encode()).hexdigest()[:16]}" if question.strip() else ""
 
 

@@ -1,4 +1,4 @@
-"""Runs that hold counts in place of responses: ``counts.csv``, in the format that import reads."""
+"""Runs that hold counts instead of responses: ``counts.csv``, in the format that import reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Counts = list[tuple[str, int, int]]  # (problem id, n, c)
 
 
 def holds_counts(run: Run) -> bool:
-    """Whether the run has counts only."""
+    """Whether the run holds only counts."""
     return (run.path / "counts.csv").exists()
 
 
@@ -35,7 +35,7 @@ def read_counts(run: Run) -> Counts:
 
 
 def write_counts(run: Run, counts: Iterable[tuple[str, int, int]], grading: Grading) -> None:
-    """Write counts, and by whose verdicts they are. Raises StorageError."""
+    """Write the counts, and the grading that they came from. Raises StorageError."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

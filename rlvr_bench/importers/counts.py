@@ -1,4 +1,4 @@
-"""A CSV file with the columns ``problem_id``, ``n`` and ``c``: how many rollouts a problem had, how many were right."""
+"""A CSV file with the columns ``problem_id``, ``n`` (rollouts of the problem) and ``c`` (correct ones)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every importer reads other programs' files into, and what a format has to offer."""
+"""The records that every importer yields, and the functions that a format provides."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import msgspec
 from rlvr_bench.errors import DataError
 from rlvr_bench.records import Status
 
-__all__ = ["Count", "Entry", "Format", "Glimpse", "Origin", "Response", "binary", "chosen_verdict"]
+__all__ = ["Count", "Format", "Glimpse", "ImportedEntry", "Origin", "Response", "binary", "chosen_verdict"]
 
 Kind = Literal["lines", "text", "zip", "parquet"]
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """One rollout as another program wrote it; None where the file does not say.
+    """One rollout as another program wrote it; a field is None where the file does not give it.
 
-    ``problem`` is the program's id for the problem, empty where it has none: the question then names it. ``status`` is the
-    program's own verdict, ``verdict`` what the program calls it. ``key`` tells a response from a copy in another file.
+    ``problem`` is the program's id for the problem; where it is empty, the question identifies the problem. ``status`` is
+    the program's verdict, ``verdict`` the name the program gives to it. ``key`` identifies copies of one response in
+    several files.
     """
 
     where: str
@@ -39,7 +40,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem of which only the number of rollouts ``n`` and of correct ones ``c``, by ``verdict``, is known."""
+    """A problem with its number of rollouts ``n`` and of correct ones ``c``, by ``verdict``, without responses."""
 
     where: str
     problem: str
@@ -50,7 +51,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     c: int
 
 
-Entry = Response | Count
+ImportedEntry = Response | Count
 
 
 class Glimpse(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ class Glimpse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """What the files say of themselves; empty where they do not. ``notes`` are for the user."""
+    """The model, task and version that the files name; empty where they name none. ``notes`` are for the user."""
 
     model: str = ""
     task: str = ""
@@ -73,29 +74,29 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One program's files. ``fits`` tells them by content, ``survey`` chooses those to read and says where they come from.
+    """One program's files. ``fits`` recognises them by content, ``survey`` chooses the files to read and gives their origin.
 
-    ``read`` yields what one file holds. Its second argument names the verdict to take, where a file has several; its third
-    asks for the responses even where their verdicts are not told apart. All three raise DataError.
+    ``read(file, verdict, responses_only)`` yields the entries of one file. ``verdict`` names the verdict to take where a
+    file has several. With ``responses_only`` it yields responses without verdicts. All three raise DataError.
     """
 
     name: str
     fits: Callable[[Glimpse], bool]
     survey: Callable[[Sequence[Path]], tuple[Origin, list[Path]]]
-    read: Callable[[Path, str | None, bool], Iterator[Entry]]
+    read: Callable[[Path, str | None, bool], Iterator[ImportedEntry]]
 
 
 def binary(value: Any) -> Status | None:
-    """A verdict of 0 or 1, as a number or a truth value; None for anything else, such as half a point."""
+    """The status of a verdict of 0 or 1 (a number or a bool); None for anything else, such as half a point."""
     if isinstance(value, bool | int | float) and value in (0, 1):
         return "correct" if value else "wrong"
     return None
 
 
 def chosen_verdict(where: str, names: Sequence[str], asked: str | None) -> str | None:
-    """Which of the verdicts found to take: the one asked for, or the only one; None where there is none.
+    """The name of the verdict to take: the one asked for, or the only one; None where the file has none.
 
-    Raises DataError where there are several and none was asked for, or it is not among them.
+    Raises DataError where there are several and none was asked for, or where the file lacks the one asked for.
     """
     listed = ", ".join(map(repr, names))
     if asked is not None:

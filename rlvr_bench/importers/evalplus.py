@@ -50,12 +50,12 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    """Results hold their samples: beside them, the samples' own file is left out."""
+    """Leave the file of samples out where there are results: these hold the samples."""
     results = [file for file in files if file.suffix == ".json"]
     if not results or len(results) == len(files):
         return Origin(), list(files)
-    left = ", ".join(str(file) for file in files if file not in results)
-    return Origin(notes=(f"{left}: left out, the results hold the samples with their verdicts",)), results
+    samples = ", ".join(str(file) for file in files if file not in results)
+    return Origin(notes=(f"{samples}: left out, the results hold the samples with their verdicts",)), results
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:

@@ -1,4 +1,4 @@
-"""Which files to import: names, globs and folders become a list in which nothing counts twice."""
+"""Which files to import: turns names, globs and folders into a list of files without copies."""
 
 from __future__ import annotations
 
@@ -27,36 +27,35 @@ _HEAD_BYTES = 4096
 def choose_files(
     paths: Sequence[str | Path], formats: Sequence[Format], asked: str | None
 ) -> tuple[Format, list[Path], list[str]]:
-    """The format of these files, the files that hold it, and notes on what was left out.
+    """The format of these files, the files in that format, and notes on what was left out.
 
-    A folder gives those of its files that a format knows by their content; a file that is named must be one. Raises
-    DataError where a file is damaged, where nothing fits, or several formats do; UnknownName for an ``asked`` format that
-    does not exist.
+    From a folder it takes the files whose content fits a format; a file given by name must fit. Raises DataError where a
+    file is damaged, or the files fit no format or several; UnknownName for an ``asked`` format that does not exist.
     """
-    by_name = {each.name: each for each in formats}
+    by_name = {known_format.name: known_format for known_format in formats}
     if asked is not None and asked not in by_name:
         raise UnknownName("format", asked, by_name)
-    found: dict[str, list[Path]] = defaultdict(list)
-    passed: list[Path] = []
+    by_format: dict[str, list[Path]] = defaultdict(list)
+    left_out: list[Path] = []
     for file, named in _expanded(paths):
         if name := asked if asked and named else _format_of(file, formats, asked, strict=named):
-            found[name].append(file)
+            by_format[name].append(file)
         elif file.suffix != ".json":  # summaries, of which every program writes some
-            passed.append(file)
-    if not found:
+            left_out.append(file)
+    if not by_format:
         raise DataError(f"{_listed(paths)}: nothing to import. Formats: {', '.join(by_name)}.")
-    if len(found) > 1:
-        held = "; ".join(f"{name}: {_listed(files)}" for name, files in found.items())
+    if len(by_format) > 1:
+        held = "; ".join(f"{name}: {_listed(files)}" for name, files in by_format.items())
         raise DataError(f"{_listed(paths)}: files of several formats ({held}). Choose one with --format.")
-    ((name, files),) = found.items()
+    ((name, files),) = by_format.items()
     kept, notes = without_copies(files)
-    if passed:
-        notes.append(f"not of this format, left out: {_listed(passed)}")
+    if left_out:
+        notes.append(f"not of this format, left out: {_listed(left_out)}")
     return by_name[name], kept, notes
 
 
 def glimpse(file: Path) -> Glimpse:
-    """What a file begins with. Raises DataError where it cannot be read."""
+    """The beginning of a file. Raises DataError where it cannot be read."""
     try:
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
@@ -77,7 +76,7 @@ def glimpse(file: Path) -> Glimpse:
 
 
 def without_copies(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """The files in the order of the numbers in their names, each content once, and a note on each copy left out."""
+    """The files, sorted by the numbers in their names, without copies; and a note on each copy left out."""
     ordered = sorted(files, key=_natural)
     sizes = defaultdict(list)
     for file in ordered:
@@ -94,7 +93,7 @@ def without_copies(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _expanded(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
-    """Every file once, and whether it was named itself rather than found in a folder."""
+    """Every file once, and whether it was given by name (not by its folder)."""
     seen: set[Path] = set()
     for given in paths:
         hits = [Path(given)] if Path(given).exists() else [Path(hit) for hit in glob.glob(str(given), recursive=True)]  # noqa: PTH207
@@ -113,16 +112,23 @@ def _below(folder: Path) -> list[tuple[Path, bool]]:
 
 def _format_of(file: Path, formats: Sequence[Format], asked: str | None, *, strict: bool) -> str | None:
     seen = glimpse(file)
-    name = next((each.name for each in formats if asked in (None, each.name) and each.fits(seen)), None)
+    name = next(
+        (
+            known_format.name
+            for known_format in formats
+            if asked in (None, known_format.name) and known_format.fits(seen)
+        ),
+        None,
+    )
     if name is None and strict:
         fields = ", ".join(sorted(seen.names)[:8]) or "none"
-        known = ", ".join(each.name for each in formats)
-        raise DataError(f"{file}: a file of none of the known formats ({known}); its first fields: {fields}")
+        known = ", ".join(known_format.name for known_format in formats)
+        raise DataError(f"{file}: fits none of the known formats ({known}); its first fields: {fields}")
     return name
 
 
 def _first_fields(file: Path) -> frozenset[str]:
-    """The fields of the first line; none where it is no whole JSON object, but in a file that should hold such lines."""
+    """The fields of the first line; none where it is not a JSON object. Raises DataError for such a .jsonl file."""
     try:
         return frozenset(next((fields for _, fields in json_lines(file, dict[str, msgspec.Raw])), ()))
     except DataError:
@@ -137,7 +143,7 @@ def _digest(file: Path) -> bytes:
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
-    """``output-rs2`` before ``output-rs10``."""
+    """Sort key that puts ``output-rs2`` before ``output-rs10``."""
     parts = re.split(r"(\d{1,18})", str(file))
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 

@@ -17,7 +17,7 @@ from rlvr_bench.records import Status
 
 __all__ = ["FORMAT"]
 
-# A sample is one member, or a folder whose sample.json holds all but its messages and events.
+# A sample is one member, or a folder whose sample.json holds the sample without its messages and events.
 _SAMPLE = re.compile(r"samples/.+_epoch_\d+(\.json|/sample\.json)", re.DOTALL)
 _HEADERS = ("header.json", "_journal/start.json")  # a log that was never finished has only the second
 _ATTACHMENT = "attachment://"
@@ -76,15 +76,15 @@ def _fits(seen: Glimpse) -> bool:
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     headers = [_header(file) for file in files]
     facts: dict[str, str] = {}
-    for what, values in {
+    for plural, values in {
         "tasks": {header.eval.task for header in headers},
         "models": {header.eval.model for header in headers},
     }.items():
         if len(values) > 1:
             raise DataError(
-                f"{files[0].parent}: logs of several {what} ({', '.join(sorted(values))}). Name those of one."
+                f"{files[0].parent}: logs of several {plural} ({', '.join(sorted(values))}). Name those of one."
             )
-        facts[what] = "".join(values)
+        facts[plural] = "".join(values)
     versions = sorted({header.eval.packages.get("inspect_ai", "") for header in headers} - {""})
     notes = tuple(
         f"{file}: the evaluation ended with status {header.status!r}"
@@ -139,7 +139,7 @@ def _response(where: str, sample: _Sample, verdict: str | None, responses_only: 
 
 
 def _status(value: Any) -> Status | None:
-    """CORRECT, INCORRECT and NOANSWER of the program; PARTIAL is no verdict here."""
+    """The program's CORRECT, INCORRECT and NOANSWER; PARTIAL counts as no verdict."""
     return _LETTERS.get(value) if isinstance(value, str) else binary(value)
 
 
@@ -150,7 +150,7 @@ def _completion(output: _Output) -> str:
 
 
 def _plain(content: Any) -> str:
-    """The text of an input or of messages, whose content may be text or parts of which some are text."""
+    """The text of an input or of messages: a content is a text, or a list of parts of which some are texts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):

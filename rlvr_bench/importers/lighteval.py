@@ -1,7 +1,7 @@
 """lighteval: ``details_TASK_DATE.parquet`` of ``--save-details``, a row per document with all its responses.
 
-With several responses the file holds one number for all of them. Where that is their mean (``avg@n``, ``pass@k`` at k = 1)
-it tells how many were right, though not which: those become counts.
+With several responses the file holds one number for all of them. Where that is their mean (``avg@n``, ``pass@k`` at k = 1),
+it gives the number of correct ones but not which: these rows become counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Count, Entry, Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.entries import Count, Format, Glimpse, ImportedEntry, Origin, Response, binary, chosen_verdict
 
 __all__ = ["FORMAT"]
 
@@ -31,12 +31,12 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    """Files lie in ``details/MODEL.../DATE/``; a model's name may have a slash of its own."""
-    tasks = sorted({found["task"] for file in files if (found := _NAME.fullmatch(file.name))})
+    """The task is in the file's name, the model in its path ``details/MODEL.../DATE/``; a model's name may have a slash."""
+    tasks = sorted({match["task"] for file in files if (match := _NAME.fullmatch(file.name))})
     models = sorted({model for file in files if (model := _model(file))})
-    for what, names in (("tasks", tasks), ("models", models)):
+    for plural, names in (("tasks", tasks), ("models", models)):
         if len(names) > 1:
-            raise DataError(f"{files[0].parent}: details of several {what} ({', '.join(names)}). Name those of one.")
+            raise DataError(f"{files[0].parent}: details of several {plural} ({', '.join(names)}). Name those of one.")
     return Origin(model="".join(models), task="".join(tasks)), list(files)
 
 
@@ -47,7 +47,7 @@ def _model(file: Path) -> str:
     return "/".join(parts[len(parts) - parts[::-1].index("details") :])
 
 
-def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Entry]:
+def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[ImportedEntry]:
     number = 0
     try:
         source = pq.ParquetFile(file)
@@ -59,7 +59,7 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Ent
         raise DataError(f"{file}, after row {number}: {str(error).splitlines()[0][:200]}") from error
 
 
-def _entries(where: str, row: dict[str, Any], verdict: str | None, responses_only: bool) -> Iterator[Entry]:
+def _entries(where: str, row: dict[str, Any], verdict: str | None, responses_only: bool) -> Iterator[ImportedEntry]:
     document, texts = row["doc"] or {}, (row["model_response"] or {}).get("text")
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise DataError(f"{where}: no generated responses (a task that compares log-likelihoods?)")
@@ -83,13 +83,13 @@ def _entries(where: str, row: dict[str, Any], verdict: str | None, responses_onl
 
 
 def _correct(where: str, name: str, value: float, n: int) -> int:
-    """How many of n were right, from their mean. Raises DataError where the number is no mean of n verdicts."""
+    """How many of n responses were right, from their mean. Raises DataError where the number is no mean of n verdicts."""
     drawn = re.search(r"\bn=(\d+)", name)
     if not _MEAN.search(name) or (drawn and int(drawn[1]) != n):
-        raise DataError(f"{where}: {name!r} is no mean over the {n} responses, so it does not tell how many were right")
+        raise DataError(f"{where}: {name!r} is no mean over the {n} responses: the number of correct ones is unknown")
     c = round(value * n) if value == value else -1
     if not 0 <= c <= n or abs(value * n - c) > _SLACK * n:
-        raise DataError(f"{where}: {name} is {value}, which is no share of {n} responses")
+        raise DataError(f"{where}: {name} is {value}, which is not a fraction of {n} responses")
     return c
 
 

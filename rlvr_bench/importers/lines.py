@@ -1,4 +1,4 @@
-"""JSON lines of other programs, one at a time: whatever is in them, an error names the file and the line."""
+"""JSON lines of other programs, read one at a time. An error names the file and the line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def raw_lines(file: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines that are not blank, each with its address. Raises DataError at one of more than 64 MB."""
+    """The lines that are not blank, each with its address. Raises DataError for a line longer than 64 MB."""
     try:
         with file.open("rb") as stream:
             number = 0
@@ -38,16 +38,16 @@ def raw_lines(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def json_lines(file: Path, kind: type[T]) -> Iterator[tuple[str, T]]:
-    """Each line as a ``kind``, fields it does not name passed over, with its address."""
+    """Each line, with its address, as a ``kind``; fields that ``kind`` does not name are ignored. Raises DataError."""
     decoder = msgspec.json.Decoder(kind)
     for where, line in raw_lines(file):
         yield where, decode(where, line, decoder)
 
 
 def decode(where: str, content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """One JSON value. Raises DataError where it is broken, or its fields are not what they should be.
+    """One JSON value. Raises DataError where it is broken, or its fields have other types.
 
-    Python writes NaN and lone surrogates, which JSON has not: NaN reads as null, a lone surrogate as a question mark.
+    Python writes NaN and lone surrogates, which JSON does not allow: NaN becomes null, a lone surrogate a question mark.
     """
     try:
         return decoder.decode(content)
@@ -55,7 +55,7 @@ def decode(where: str, content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise DataError(f"{where}: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         try:
-            return decoder.decode(_mended(content))
+            return decoder.decode(_repaired(content))
         except UnicodeDecodeError as bad:
             raise DataError(f"{where}: not UTF-8 text (byte {bad.start})") from bad
         except RecursionError:
@@ -66,6 +66,6 @@ def decode(where: str, content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
             raise DataError(f"{where}: broken JSON ({error})") from error
 
 
-def _mended(content: bytes) -> bytes:
+def _repaired(content: bytes) -> bytes:
     loose = json.loads(content.decode("utf-8"), parse_constant=lambda _: None)
     return json.dumps(loose, ensure_ascii=False).encode("utf-8", "replace")

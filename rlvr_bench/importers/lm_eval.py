@@ -1,7 +1,7 @@
 """lm-evaluation-harness: ``samples_TASK_DATE.jsonl`` of ``--log_samples``, a line per document and filter.
 
-A line's metrics are of what its filter left, so with ``repeats`` above 1 no response has a verdict of its own. Rollouts
-with verdicts come from several evaluations of one task, a file each.
+A line's metrics judge what its filter kept, so with ``repeats`` above 1 no single response has a verdict. Rollouts with
+verdicts come from several evaluations of one task, one file for each.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["FORMAT"]
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 _QUESTIONS = ("problem", "question", "query", "prompt", "text", "input")
-_OWN = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
-_OWN |= {"doc_hash", "prompt_hash", "target_hash"}
+_KNOWN_FIELDS = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
+_KNOWN_FIELDS |= {"doc_hash", "prompt_hash", "target_hash"}
 
 
 class _Results(msgspec.Struct):
-    """What ``results_DATE.json`` beside the samples says of the evaluation."""
+    """The fields of ``results_DATE.json``, which is next to the samples."""
 
     model_name: str | None = None
     lm_eval_version: str | None = None
@@ -38,22 +38,21 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    named = [found for file in files if (found := _NAME.fullmatch(file.name))]
-    tasks = sorted({found["task"] for found in named})
+    tasks = sorted({match["task"] for file in files if (match := _NAME.fullmatch(file.name))})
     if len(tasks) > 1:
         raise DataError(f"{files[0].parent}: samples of several tasks ({', '.join(tasks)}). Name the files of one.")
     results = [_results(file) for file in files]
-    models = sorted({each.model_name for each in results if each.model_name})
+    models = sorted({result.model_name for result in results if result.model_name})
     if len(models) > 1:
         raise DataError(f"{files[0].parent}: samples of several models ({', '.join(models)}). Name the files of one.")
-    versions = sorted({each.lm_eval_version for each in results if each.lm_eval_version})
+    versions = sorted({result.lm_eval_version for result in results if result.lm_eval_version})
     return Origin(model="".join(models), task="".join(tasks), version=", ".join(versions)), list(files)
 
 
 def _results(samples: Path) -> _Results:
-    found = _NAME.fullmatch(samples.name)
-    file = samples.with_name(f"results_{found['date']}.json") if found else samples
-    if not found or not file.is_file() or file.stat().st_size > MAX_LINE_BYTES:
+    match = _NAME.fullmatch(samples.name)
+    file = samples.with_name(f"results_{match['date']}.json") if match else samples
+    if not match or not file.is_file() or file.stat().st_size > MAX_LINE_BYTES:
         return _Results()
     return decode(str(file), file.read_bytes(), msgspec.json.Decoder(_Results))
 
@@ -102,9 +101,11 @@ def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | Non
 
 
 def _verdict_names(where: str, fields: Mapping[str, msgspec.Raw]) -> list[str]:
-    """``METRIC,FILTER`` as in the program's own results."""
+    """``METRIC,FILTER``, the names that the program's results use."""
     name = _field(where, fields, "filter", str) if "filter" in fields else "none"
-    listed = _field(where, fields, "metrics", list[str]) if "metrics" in fields else sorted(fields.keys() - _OWN)
+    listed = (
+        _field(where, fields, "metrics", list[str]) if "metrics" in fields else sorted(fields.keys() - _KNOWN_FIELDS)
+    )
     return [f"{metric},{name}" for metric in listed if metric in fields]
 
 
@@ -116,7 +117,7 @@ def _texts(where: str, responses: Any) -> list[str]:
 
 
 def _gold(target: Any) -> str:
-    """The target; of a worked solution of GSM8K what stands behind the last ``####``."""
+    """The target; for a worked solution of GSM8K only the text after the last ``####``."""
     return str(target).rpartition("####")[2].strip()
 
 
@@ -125,7 +126,7 @@ def _is_text(values: list[Any]) -> bool:
 
 
 def _question(document: Any) -> str:
-    """The document's own question: the prompt may differ from model to model, or from evaluation to evaluation."""
+    """The document's question. The prompt is not used: it may differ between models and between evaluations."""
     if isinstance(document, dict):
         by_name = {str(name).lower(): value for name, value in document.items()}
         for name in _QUESTIONS:

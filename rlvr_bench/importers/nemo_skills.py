@@ -1,7 +1,7 @@
-"""NeMo-Skills: ``output-rs*.jsonl``, one file per random seed, a line per problem in each.
+"""NeMo-Skills: ``output-rs*.jsonl``, one file per random seed, with a line per problem.
 
-Read from the writers and metrics of github.com/NVIDIA/NeMo-Skills: ``generation`` is the response, ``predicted_answer`` and
-``expected_answer`` the answers, and a verdict is ``symbolic_correct`` (``is_correct`` in older files and for code), a
+Written after the writers and metrics of github.com/NVIDIA/NeMo-Skills: ``generation`` is the response, ``predicted_answer``
+and ``expected_answer`` are the answers. A verdict is ``symbolic_correct`` (``is_correct`` in older files and for code), a
 judge's ``judgement``, or ``graded_list`` of LiveCodeBench.
 """
 
@@ -46,25 +46,25 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    """A folder of seeds may also hold a greedy ``output.jsonl``, which is no rollout of the same policy."""
+    """Leave a greedy ``output.jsonl`` out where there are seeds: it is no rollout of the same policy."""
     seeds = [file for file in files if file.name.startswith("output-rs")]
     greedy = [file for file in files if file.name == "output.jsonl"]
     if not seeds or not greedy:
         return Origin(task=_task(files[0])), list(files)
-    note = f"{greedy[0]} is the greedy response beside those of the seeds: left out"
+    note = f"{greedy[0]} is the greedy response next to those of the seeds: left out"
     return Origin(task=_task(files[0]), notes=(note,)), [file for file in files if file not in greedy]
 
 
 def _task(file: Path) -> str:
-    """The benchmark, where the file lies as the program puts it: ``eval-results/BENCHMARK/output-rs0.jsonl``."""
+    """The benchmark, where the path is the program's: ``eval-results/BENCHMARK/output-rs0.jsonl``."""
     return file.parent.name if file.parent.parent.name == "eval-results" else ""
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
     for where, line in json_lines(file, _Line):
-        found = _verdicts(line)
-        name = None if responses_only else chosen_verdict(where, list(found), verdict if found else None)
-        status = found[name] if name else None
+        verdicts = _verdicts(line)
+        name = None if responses_only else chosen_verdict(where, list(verdicts), verdict if verdicts else None)
+        status = verdicts[name] if name else None
         answer = None if line.predicted_answer is None else str(line.predicted_answer)
         if status == "wrong" and answer is None and name in ("symbolic_correct", "judgement"):
             status = "no_answer"
@@ -83,18 +83,18 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
 
 
 def _verdicts(line: _Line) -> dict[str, Status | None]:
-    """The verdicts of a line by the name of their field; None for one that is no yes and no no."""
-    found: dict[str, Status | None] = {}
+    """The verdicts of a line by the name of their field; None for a value that is neither yes nor no."""
+    verdicts: dict[str, Status | None] = {}
     for name in ("symbolic_correct", "is_correct", "is_correct_plus"):
         value = getattr(line, name)
         if value is not None:
-            found[name.replace("_plus", "-plus")] = binary(value)
+            verdicts[name.replace("_plus", "-plus")] = binary(value)
     if line.judgement is not None:
-        said = _JUDGEMENT.search(line.judgement)
-        found["judgement"] = None if said is None else binary(said.group(1).lower() == "yes")
+        match = _JUDGEMENT.search(line.judgement)
+        verdicts["judgement"] = None if match is None else binary(match.group(1).lower() == "yes")
     if line.graded_list:
-        found["graded_list"] = binary(line.graded_list[0])
-    return found
+        verdicts["graded_list"] = binary(line.graded_list[0])
+    return verdicts
 
 
 def _text(value: str | int | float | None) -> str:

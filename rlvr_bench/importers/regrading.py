@@ -1,4 +1,4 @@
-"""Whether an imported run can be graded here: its responses, its gold answers, and a task whose verifier reads them."""
+"""Checks whether an imported run can be graded: it needs responses, gold answers and a task whose verifier reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_gradable", "check_responses", "named_task"]
 
 
 def named_task(name: str) -> tuple[Task, Path] | None:
-    """The task of that name or path (``x.py``); None where the name is a mere label. Raises TaskError for a broken file."""
+    """The task of that name or path (``x.py``); None where the name is only a label. Raises TaskError for a broken file."""
     if "/" in name and ".py" not in name:
         return None
     try:
@@ -23,7 +23,7 @@ def named_task(name: str) -> tuple[Task, Path] | None:
 
 
 def check_gradable(run: Run, loaded: LoadedTask) -> None:
-    """Raises RunError where an import cannot be graded with this task, saying what it lacks; other runs pass."""
+    """Raises RunError where an import cannot be graded with this task, and says what it lacks. Other runs pass."""
     origin = run.manifest.imported
     if origin is None:
         return
@@ -33,7 +33,7 @@ def check_gradable(run: Run, loaded: LoadedTask) -> None:
     if lacking := [problem.id for problem in problems if not problem.answer.strip()]:
         raise RunError(f"{run.path}: {len(lacking)} problems have no gold answer ({', '.join(lacking[:3])})")
     golds_only = dataclasses.replace(loaded, task=dataclasses.replace(task, cases=()))
-    refused = [found.where for found in validate(golds_only) if found.where.startswith("gold answer of ")]
+    refused = [fault.where for fault in validate(golds_only) if fault.where.startswith("gold answer of ")]
     if refused:
         raise RunError(
             f"{run.path}: the verifier of {task.name!r} does not accept {len(refused)} of {len(problems)} gold answers "
@@ -42,7 +42,7 @@ def check_gradable(run: Run, loaded: LoadedTask) -> None:
 
 
 def check_responses(run: Run) -> None:
-    """Raises RunError where an import has nothing to grade, or says no task; other runs pass."""
+    """Raises RunError where an import has nothing to grade, or names no task. Other runs pass."""
     origin = run.manifest.imported
     if origin is None:
         return

@@ -35,7 +35,7 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    """Files of several steps are several checkpoints."""
+    """Refuse files of several steps: these are several checkpoints."""
     steps = sorted({next((line.step for _, line in json_lines(file, _Line)), None) or 0 for file in files})
     if len(steps) > 1:
         listed = ", ".join(map(str, steps[:5])) + (", ..." if len(steps) > 5 else "")
@@ -45,26 +45,26 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
     for where, line in json_lines(file, _Line):
-        found = {
+        verdicts = {
             name: _status(value) for name, value in (("acc", line.acc), ("score", line.score)) if value is not None
         }
         # A score may carry penalties or format points; where the reward function gives acc, that is correctness.
-        asked = verdict or ("acc" if "acc" in found else None)
-        name = None if responses_only else chosen_verdict(where, list(found), asked if found else None)
+        asked = verdict or ("acc" if "acc" in verdicts else None)
+        name = None if responses_only else chosen_verdict(where, list(verdicts), asked if verdicts else None)
         yield Response(
             where=where,
             problem="",
             question=line.input,
             gold="" if line.gts is None or isinstance(line.gts, list | dict) else str(line.gts),
             text=line.output,
-            status=found[name] if name else None,
+            status=verdicts[name] if name else None,
             verdict=name or "",
             answer=line.pred if isinstance(line.pred, str) else None,
         )
 
 
 def _status(value: Any) -> Status | None:
-    """Rewards of 1 and 0, or of 1 and -1."""
+    """The status of a reward of 1 and 0, or of 1 and -1."""
     return "wrong" if isinstance(value, int | float) and value == -1 else binary(value)
 
 

@@ -1,4 +1,4 @@
-"""Verifiers by name: one explicit table, and `open_verifier` to make one with its options."""
+"""The verifiers by name, and `open_verifier`, which makes one with its options."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ VERIFIERS: dict[str, Callable[..., Verifier]] = {
 def open_verifier(name: str, **options: Any) -> Verifier:
     """The verifier called ``name``, with its options.
 
-    Raises UnknownName (which lists the verifiers there are) and VerifierError for an option it does not have (which
-    lists those it has) or a value that is not allowed.
+    Raises UnknownName (which lists the verifiers) for another name, and VerifierError for an unknown option (it lists the
+    known ones) or a value that is not allowed.
     """
     if name not in VERIFIERS:
         raise UnknownName("verifier", name, VERIFIERS)

@@ -1,9 +1,9 @@
-r"""A second opinion on mathematical verdicts, sharing nothing with the first: no math-verify, no sympy, no normaliser.
+r"""A second opinion on mathematical verdicts that shares no code with the first: no math-verify, no sympy, no normaliser.
 
 It reads a small part of LaTeX (numbers, + - * / ^, ``\frac``, ``\sqrt``, elementary functions, single-letter variables, lists
-and tuples) and compares two answers by their values at random complex points. What it cannot read it does not judge. Rule-based
-verifiers make few false positives and many false negatives (arXiv 2505.22203); the rate of disagreement on a sample says
-how much to trust a score, and each disagreement is a case to look at.
+and tuples) and compares two answers by their values at random complex points. It does not judge what it cannot read.
+Rule-based verifiers make few false positives and many false negatives (arXiv 2505.22203). The rate of disagreement on a
+sample says how far to trust a score; look at each disagreement.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ _MAX_VALUE = 1e9
 
 
 class _UnreadError(Exception):
-    """The text is not in the part of LaTeX that is read here."""
+    """The text is not in the part of LaTeX that this module reads."""
 
 
 class _Reader:
-    """Recursive descent over tokens; each rule returns a function of the point."""
+    """Recursive descent over tokens; each rule returns a function from a point to a value."""
 
     def __init__(self, text: str) -> None:
         bare = _SHAPE.sub(" ", text).strip()
         if _WORD_OR_E.search(bare):
             raise _UnreadError
-        found = [match for match in _TOKEN.findall(bare) if any(match)]
-        self._tokens = [next(filter(None, match)) for match in found]
-        self._kinds = [_KINDS[next(place for place, part in enumerate(match) if part)] for match in found]
+        matches = [match for match in _TOKEN.findall(bare) if any(match)]
+        self._tokens = [next(filter(None, match)) for match in matches]
+        self._kinds = [_KINDS[next(position for position, part in enumerate(match) if part)] for match in matches]
         self._at = self._depth = 0
 
     def read(self) -> _Node:
@@ -109,7 +109,7 @@ class _Reader:
                 node = _combined(node, self._power(), complex.__truediv__)
             elif kind in ("command", "letter", "number") or token in ("(", "{"):
                 if kind == "number" and self._kinds[self._at - 1] == "number":
-                    raise _UnreadError  # two numbers side by side: nobody knows
+                    raise _UnreadError  # two numbers next to each other: the meaning is unknown
                 if token in _FRACTIONS and self._kinds[self._at - 1] == "number":
                     raise _UnreadError  # a mixed number, or a product
                 node = _combined(node, self._power(), complex.__mul__)
@@ -173,7 +173,7 @@ def _combined(left: _Node, right: _Node, operation: Callable[[complex, complex],
 
 
 def _parts(text: str) -> tuple[str, list[str]]:
-    """The outer brackets of a list or tuple ("" if none) and its parts; a single expression is its own part."""
+    """The outer brackets of a list or tuple ("" if none) and its parts; a single expression is its only part."""
     bare = _SHAPE.sub(" ", text).strip()
     bare = _THOUSANDS.sub("", bare) if _ONE_NUMBER.fullmatch(bare) else bare
     depth, cuts, closes_early = 0, [-1], False
@@ -188,7 +188,7 @@ def _parts(text: str) -> tuple[str, list[str]]:
 
 
 class _AnyPoint(dict[str, Value]):
-    """A random point: every variable gets its value when it is first asked for."""
+    """A random point: a variable gets its value when it is first read."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ def _same_value(gold: str, answer: str) -> bool | None:
 
 
 def second_opinion(gold: str, answer: str) -> bool | None:
-    """Whether two answers are equal, by numeric evaluation at random points; None for what cannot be read here."""
+    """Whether two answers are equal by their values at random points; None where one cannot be read."""
     if max(len(gold), len(answer)) > _MAX_CHARS:
         return None
     if re.sub(r"\s", "", gold) == re.sub(r"\s", "", answer):
@@ -231,13 +231,13 @@ def second_opinion(gold: str, answer: str) -> bool | None:
         return None if None in opinions or ours != theirs else False
     opinions = [_same_value(a, b) for a, b in zip(gold_parts, parts, strict=True)]
     if len(parts) > 1 and not ours and False in opinions:
-        return None  # a list without brackets may stand in any order
+        return None  # the items of a list without brackets may be in any order
     return False if False in opinions else None if None in opinions else True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AuditVerifier(PolicyVerifier):
-    """`second_opinion` as a verifier, so that it runs in a worker; what it cannot read is ``error`` of kind ``unknown``."""
+    """`second_opinion` as a verifier, so that it runs in a worker; an unreadable answer is ``error`` of kind ``unknown``."""
 
     name: ClassVar[str] = "audit"
 
@@ -249,9 +249,9 @@ class AuditVerifier(PolicyVerifier):
 
 
 def audit_many(verdicts: Iterable[tuple[str, Verdict]], workers: int = 1, timeout_s: float = 2.0) -> list[Opinion]:
-    """The second opinion on ``(gold answer, verdict)`` pairs, in their order, decided in killable workers.
+    """The second opinion on ``(gold answer, verdict)`` pairs, in the same order, decided in worker processes.
 
-    ``unknown`` where the verdict is neither correct nor wrong, or the answer is not one this comparison reads.
+    It is ``unknown`` where the verdict is neither correct nor wrong, or where an answer cannot be read.
     """
     given = list(verdicts)
     items = (

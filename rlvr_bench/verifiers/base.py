@@ -29,7 +29,7 @@ _BOX = re.compile(r"\\(?:boxed|[fb]ox)")
 
 
 def worked_answer(gold: str) -> str | None:
-    """The answer of a worked solution where there is no doubt: what follows its last ``####``, else its only box."""
+    """The answer of a worked solution, if it is certain: what follows the last ``####``, else the only box."""
     _, mark, last = gold.rpartition("####")
     if mark and "\n" not in last.strip():
         return last.strip() or None
@@ -38,7 +38,7 @@ def worked_answer(gold: str) -> str | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolicyVerifier:
-    """A verifier whose options are its dataclass fields and whose answers are taken by ``policy`` (see `extraction`).
+    """A verifier whose options are its dataclass fields; ``policy`` names how it extracts answers (see `extraction`).
 
     Raises VerifierError when ``policy`` names no extraction policy.
     """
@@ -57,10 +57,10 @@ class PolicyVerifier:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def warm_up(self) -> None:
-        """Import and warm what `verify` needs; called once in the process the workers are forked from."""
+        """Import and warm what `verify` needs; called once in the process that the workers are forked from."""
 
     def read_gold(self, answer: str) -> str:
-        """The gold answer without outer white space. Raises GoldError for one that is empty."""
+        """The gold answer without outer white space. Raises GoldError where it is empty."""
         gold = answer.strip()
         if not gold:
             raise GoldError("the gold answer is empty")
@@ -73,7 +73,7 @@ class PolicyVerifier:
         return answer
 
     def gold_of(self, problem: Problem) -> str:
-        """`read_gold` of a problem's answer; its GoldError names the problem."""
+        """`read_gold` of a problem's answer; the GoldError that it raises names the problem."""
         try:
             return self.read_gold(problem.answer)
         except GoldError as error:

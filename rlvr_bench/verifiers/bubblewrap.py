@@ -1,4 +1,4 @@
-"""The command line that confines a guest with bubblewrap: what it can see, which namespaces are its own, and who it is."""
+"""The command line that confines a guest with bubblewrap: what it can see, its namespaces, and its user."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ __all__ = ["SCRATCH", "bubblewrap", "guest_uid", "own_processes", "package_folde
 
 # Libraries that start a thread per core reserve address space for each.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-SCRATCH = "/tmp"  # noqa: S108  the sandbox's own scratch folder
+SCRATCH = "/tmp"  # noqa: S108  the scratch folder inside the sandbox
 _guests = itertools.count()
 
 
 def guest_uid() -> int:
-    """A uid that nothing else uses, so that process limits count this sandbox only; below 65536 for rootless containers."""
+    """A uid that nothing else uses, so that process limits count only this sandbox; below 65536 for rootless containers."""
     return 40_000 + (257 * os.getpid() + next(_guests)) % 20_000
 
 
 def package_folders() -> list[str]:
-    """Where the packages installed here lie, for a guest that may read them."""
+    """The folders of the packages installed here, for a guest that may read them."""
     return list(dict.fromkeys(str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib")))
 
 
 def own_processes() -> int:
-    """How many processes this user has: where the guest keeps our uid its process limit counts them too."""
+    """How many processes this user has: where the guest keeps our uid, its process limit counts them too."""
     count = 0
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -41,7 +41,7 @@ def own_processes() -> int:
 
 @functools.cache
 def _knows_disable_userns(bwrap: str) -> bool:
-    """Bubblewrap 0.8 and later."""
+    """Whether this is bubblewrap 0.8 or later."""
     return "--disable-userns" in subprocess.run([bwrap, "--help"], capture_output=True, text=True, check=False).stdout
 
 
@@ -71,7 +71,7 @@ def _readable(interpreter: Path, folders: Sequence[str]) -> list[str]:
     )
     for prefix in prefixes:
         if not prefix.is_relative_to("/usr"):
-            # bubblewrap would copy a parent's mode, and /root is closed to the guest.
+            # bubblewrap would copy a parent's mode, and the guest may not enter /root.
             parents = [str(parent) for parent in reversed(prefix.parents[:-1]) if str(parent) != SCRATCH]
             for parent in parents:
                 options += ["--perms", "0755", "--dir", parent]
@@ -87,10 +87,10 @@ def bubblewrap(
     filter_fd: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """What to put before the arguments of a Python interpreter.
+    """The command to put before the arguments of a Python interpreter.
 
-    ``scratch_bytes``: the size of its /tmp; ``readable``: folders it may read besides the interpreter; ``filter_fd``: where
-    bubblewrap reads a system call filter.
+    ``scratch_bytes``: the size of its /tmp; ``readable``: folders it may read besides the interpreter; ``filter_fd``: the
+    descriptor from which bubblewrap reads a system call filter.
     """
     interpreter = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
     namespaces = [f"--unshare-{name}" for name in ("ipc", "pid", "net", "uts", "cgroup-try")]
@@ -98,8 +98,8 @@ def bubblewrap(
     command += [*_identity(bwrap), *_system_folders()]
     command += ["--size", str(scratch_bytes), "--perms", "1777", "--tmpfs", SCRATCH]
     command += _readable(interpreter, readable)  # after the scratch folder: an environment may be installed below /tmp
-    # Not --dev, whose /dev/shm has no size limit; nor /dev/zero, shared mappings of which are no process's memory.
-    command += ["--perms", "0755", "--dir", "/dev"]  # a folder that bubblewrap makes by itself is closed to another uid
+    # Not --dev, whose /dev/shm has no size limit. Not /dev/zero: its shared mappings count as no process's memory.
+    command += ["--perms", "0755", "--dir", "/dev"]  # without this bubblewrap makes it unreadable for another uid
     for device in ("null", "urandom", "random"):
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     command += ["--proc", "/proc"]

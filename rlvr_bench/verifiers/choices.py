@@ -1,7 +1,8 @@
 r"""Lettered choices: which letter an answer names, and where a response states one.
 
 A choice needs exactly one letter. A list (``A, B``), a hedge (``C. but maybe B``), a negation and an index are no choice, and
-an article is no letter ("A person ..."). Linear in the text: what is read of a statement, and how many are read, is bounded.
+an article is no letter ("A person ..."). Linear in the text: the length of a statement and the number of statements read are
+bounded.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _EXPLANATION = re.compile(
 _NEGATION = re.compile(
     r"(?i)[\s)]*(?:(?:is|was|seems|would be|can)\s+)?(?:not|isnt|wasnt|cannot|cant|wrong|incorrect|false)\b"
 )
-# A letter that stands for a choice in prose: "A metal" and "I think" have an article and a pronoun.
+# A letter that names a choice in prose. "A metal" and "I think" have an article and a pronoun.
 _LONE = r"(?<!\w)\(?(?:[B-HJ-Z](?!\w)|A(?!\w)(?!\s+(?!(?:and|or|nor|is|are)\b)[a-z]))\)?"
 _PAIR = re.compile(  # "D) Both A and B" is the text of one option
     rf"\s*[).:]\s*(?:(?i:both|neither|either|only|all of|none of)\s+)?{_LONE}(?:,\s*{_LONE}){{0,9}}"
@@ -62,7 +63,7 @@ def read_choice(text: str) -> str | None:
 
 
 def _read(text: str, *, line: bool = False) -> str:
-    """The letter named at the beginning of a text, _NONE or _SEVERAL; a ``line`` must be a label (``C``, ``C. 42``)."""
+    """The letter named at the start of a text, _NONE or _SEVERAL; a ``line`` must be a label (``C``, ``C. 42``)."""
     bare = _SPACE.sub(" ", _LAYOUT.sub("", text.translate(_FULL_WIDTH))).strip()
     lead = _LEAD_IN.match(bare)
     start = lead.end() if lead else 0
@@ -82,7 +83,7 @@ def _read(text: str, *, line: bool = False) -> str:
 
 
 def _is_closed(letter: re.Match[str], tail: str) -> bool:
-    """Whether the letter ends as a label does: in a bracket, before a full stop or colon, or with the text."""
+    """Whether the letter ends as a label does: with a bracket, before a full stop or colon, or at the end of the text."""
     if letter[1]:
         return bool(letter[3])
     return (
@@ -91,7 +92,7 @@ def _is_closed(letter: re.Match[str], tail: str) -> bool:
 
 
 def _is_explained(name: str, tail: str) -> bool:
-    """``C because ...``, ``C 42``, ``C Paris``; but "A person" has an article."""
+    """Whether an explanation follows: ``C because ...``, ``C 42``, ``C Paris``; but "A person" has an article."""
     if _EXPLANATION.match(tail) or re.match(r"\s+(?:\d|\\)", tail):
         return True
     return name not in "AI" and re.match(r"\s+[A-Z][a-z]", tail) is not None
@@ -100,7 +101,7 @@ def _is_explained(name: str, tail: str) -> bool:
 # ---------------------------------------------------------------------------------------------------------- statements
 
 _IS = r"(?:is|was|would\s+be|must\s+be|should\s+be|will\s+be|has\s+to\s+be|est|es|ist|é|è)\b(?!\s*n)"
-# The ends of the words that statements begin with, which str.rfind looks for many times faster than a pattern would.
+# The ends of the words that statements begin with: str.rfind searches for them many times faster than a pattern.
 _WORD_ENDS = (
     "nswer",
     "NSWER",
@@ -145,9 +146,9 @@ _OPTION_LINE = re.compile(r"^[ \t*_]{0,8}\(?([A-J])[).:][*_]*[ \t]", re.MULTILIN
 
 
 def take_choice(text: str, last_boxed: Callable[[str], str | None]) -> Extraction:
-    """The letter that is boxed, else stated (the last time it is), else alone on the last line or the first.
+    """The letter that is boxed; else the last one stated; else the one alone on the last line, or on the first.
 
-    A list or a hedge in one of these is returned as it is, and is right for no letter. ``last_boxed`` finds the last box.
+    A list or a hedge is returned as text, and equals no letter. ``last_boxed`` returns the content of the last box.
     """
     boxed = last_boxed(text)
     named = _NONE if boxed is None else _read(boxed[:_MAX_ANSWER])
@@ -164,47 +165,48 @@ def take_choice(text: str, last_boxed: Callable[[str], str | None]) -> Extractio
 
 
 def _last_statement(text: str) -> Extraction | None:
-    found = []  # where, what was read, of which text
-    for start in _places(text):
+    statements = []  # (index, letter, text)
+    for start in _starts(text):
         if stated := _STATEMENT.match(text, start) or _heading(text, start):
             statement = _line_after(text, stated.end())
-            found.append((start, _read(statement), statement))
+            statements.append((start, _read(statement), statement))
         elif chosen := _CHOSEN.match(text, start):
             named = _read(_line_after(text, chosen.end()))
-            found.append((start, _NONE if named == _SEVERAL else named, ""))  # "Choose A, B, C or D." is the question
+            # "Choose A, B, C or D." is the question.
+            statements.append((start, _NONE if named == _SEVERAL else named, ""))
     for match in list(_NAMED_RIGHT.finditer(text))[-_MAX_STATEMENTS:]:
         doubted = _DOUBTED.search(text[max(0, match.start() - 30) : match.start()])
-        found.append((match.start(), _NONE if doubted else match.group()[0], ""))
+        statements.append((match.start(), _NONE if doubted else match.group()[0], ""))
     for match in list(_DEDUCED.finditer(text))[-_MAX_STATEMENTS:]:
         supposed = _IF.search(text, max(0, match.start() - 100), match.start())
-        found.append((match.start(1), _NONE if supposed else match[1], ""))
-    readable = sorted(entry for entry in found if entry[1] != _NONE)
+        statements.append((match.start(1), _NONE if supposed else match[1], ""))
+    readable = sorted(entry for entry in statements if entry[1] != _NONE)
     if not readable:
         return None
     _, named, statement = readable[-1]
     return Extraction(answer=statement if named == _SEVERAL else named, candidates=len(readable))
 
 
-def _places(text: str) -> list[int]:
-    """Where a statement may begin: the last places of each word."""
-    places = []
+def _starts(text: str) -> list[int]:
+    """Where a statement may begin: the last indices of each word."""
+    starts = []
     for ends, back in ((_WORD_ENDS, 1), (_CHOOSING_ENDS, 1), (_SIGNS, 0)):
         for word in ends:
-            at, count = text.rfind(word), 0
-            while at >= 0 and count < _MAX_STATEMENTS:
-                places.append(max(0, at - back))
-                at, count = text.rfind(word, 0, at), count + 1
-    return places
+            index, count = text.rfind(word), 0
+            while index >= 0 and count < _MAX_STATEMENTS:
+                starts.append(max(0, index - back))
+                index, count = text.rfind(word, 0, index), count + 1
+    return starts
 
 
 def _heading(text: str, at: int) -> re.Match[str] | None:
-    """A line that says "Final Answer" and no more."""
+    """The match of a line that says only "Final Answer"."""
     start, end = text.rfind("\n", max(0, at - 40), at) + 1, text.find("\n", at, at + 40)
     return _HEADING.match(text[:end], start) if end >= 0 and (start or at < 40) else None
 
 
 def _line_after(text: str, start: int) -> str:
-    """The rest of the line, or the next line where that is empty."""
+    """The rest of the line; where it is empty, the next line."""
     for line in text[start : start + _MAX_STATEMENT].split("\n", 4)[:4]:
         if line.strip(" \t*_:#`"):
             return line.strip()
@@ -212,7 +214,7 @@ def _line_after(text: str, start: int) -> str:
 
 
 def _lone_line(text: str) -> Extraction | None:
-    """A letter alone, or a lettered option, as the last line; as the first if the lines after it repeat no other option."""
+    """A letter alone, or a lettered option, on the last line; on the first if the other lines name no other option."""
     stripped = text.strip()
     last = stripped[-_MAX_STATEMENT:].rpartition("\n")[2].strip()
     named = _read(last, line=True)

@@ -1,14 +1,14 @@
 """Code: the sample runs in a sandbox, the tests run outside it, and only plain values cross.
 
-Three kinds of problem, told apart by what their data holds:
+The fields of a problem's data give its kind:
 
 * ``test`` and ``entry_point`` (and ``prompt``): HumanEval, whose test calls ``check(candidate)``;
 * ``test_list`` (and ``test_setup_code``): MBPP, whose tests are assert statements;
 * ``tests``, a list of ``{"input", "output", "testtype": "stdin" | "functional"}`` (and ``fn_name``): LiveCodeBench.
 
-The test code is the data set's and is run here, in the verifier's own worker; each function of the sample is replaced by
-a proxy that sends the arguments into the sandbox. A sample that exits, patches assert, inspects the stack or prints what
-a harness would print forges nothing: to pass, its functions must return the right values.
+The test code comes from the data set and runs here, in the verifier's worker. A proxy replaces each function of the sample
+and sends the arguments into the sandbox. A sample that exits, patches assert, inspects the stack or prints a harness's output
+gains nothing: to pass, its functions must return the right values.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SAMPLE_IMPORTS = _HELPFUL_IMPORTS + (
 
 
 # Where HumanEval ends a continuation (Chen et al. 2021, arXiv 2107.03374, section 3.2): a base model goes on to write other
-# functions and scripts, whose cut-off end would make the whole program invalid.
+# functions and scripts, and their cut-off end would make the whole program invalid.
 _STOP = re.compile(r"\n(?=class\b|def\b|#|if\b|print\b|@|```)")
 
 
@@ -52,7 +52,7 @@ def _check_human_eval(code: str, data: dict[str, Any], session: Session) -> str 
     entry, prompt = str(data["entry_point"]), str(data.get("prompt", ""))
     names, is_program = defined_names(code)
     if entry in names:
-        # What comes before the function in the prompt (imports, helpers that the tests use too) is given to every sample.
+        # The prompt's text before the function (imports, helpers that the tests use too) is given to every sample.
         code = prompt[: max(0, prompt.find(f"def {entry}"))] + "\n" + code
     elif is_program:
         return "no_function"
@@ -72,7 +72,7 @@ def _assertions(data: dict[str, Any]) -> list[str]:
 
 
 def _tested_names(data: dict[str, Any]) -> tuple[frozenset[str], ...]:
-    """The names that the tests use and neither Python, nor our imports, nor the tests themselves define."""
+    """The names that the tests use and that neither Python, our imports nor the tests define."""
     names = [node for text in _assertions(data) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
     bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)} | set(dir(builtins))
     return (frozenset(node.id for node in names) - bound - defined_names(_HELPFUL_IMPORTS)[0],)
@@ -85,9 +85,9 @@ def _check_asserts(code: str, data: dict[str, Any], session: Session) -> str | N
     trees = [ast.parse(text) for text in _assertions(data)]
     wanted = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
     known = set(dir(builtins))
-    stood_for = (wanted & names) - scope.keys() - known
-    # A sample that redefines `set` would make set(f(x)) == set(y) true; only a function under test may have such a name.
-    for name in stood_for or wanted & names & known:
+    tested = (wanted & names) - scope.keys() - known
+    # A sample that redefines `set` would make set(f(x)) == set(y) true: only a function under test may have such a name.
+    for name in tested or wanted & names & known:
         scope[name] = proxy(session, name)
     for tree in trees:
         try:
@@ -99,7 +99,7 @@ def _check_asserts(code: str, data: dict[str, Any], session: Session) -> str | N
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """A kind of problem: the field of its tests, the names that a sample must define for them, and how they are run."""
+    """A kind of problem: the field of its tests, the names that a sample must define, and the function that runs them."""
 
     field: str
     wanted: Callable[[dict[str, Any]], tuple[frozenset[str], ...]]
@@ -115,12 +115,12 @@ _KINDS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodeVerifier(PolicyVerifier):
-    """Right if the sample passes all of the problem's tests; a wrong one's kind says how it failed.
+    """Right if the sample passes all of the problem's tests; the kind of a wrong one says how it failed.
 
     Kinds: ``failed``, ``runtime_error``, ``syntax``, ``no_function``, ``timeout``, ``memory``, ``crashed``, ``protocol``. A
-    verdict's answer is the program that ran: the block of the response that defines what the tests need. ``test_s`` is CPU
-    time, for all assertions of a problem or for one test case; ``sample_s`` elapsed time for all of a sample's tests. Raises
-    VerifierError where there is no sandbox and ``allow_unsafe`` is False, and for a problem without tests.
+    verdict's answer is the program that ran: the block of the response that defines what the tests need. ``test_s`` is the
+    CPU time for all assertions of a problem or for one test case; ``sample_s`` is the elapsed time for all tests of a sample.
+    Raises VerifierError where there is no sandbox and ``allow_unsafe`` is False, and for a problem without tests.
     """
 
     name: ClassVar[str] = "code"
@@ -133,7 +133,7 @@ class CodeVerifier(PolicyVerifier):
 
     @property
     def wall_s(self) -> float:
-        """What a pool adds to its own wall limit: the sample's time, and the sandbox's start."""
+        """Seconds that a pool adds to its wall limit: the sample's time, and the start of the sandbox."""
         return self.sample_s + 10.0
 
     def warm_up(self) -> None:
@@ -141,16 +141,16 @@ class CodeVerifier(PolicyVerifier):
             pass
 
     def _limits(self, data: dict[str, Any]) -> SandboxLimits:
-        """CPU time for all calls of a sample's functions, which share a process; each call has its own limit within."""
+        """The CPU time of all calls of a sample's functions, which share a process; each call has a smaller limit."""
         cases = [case for case in data.get("tests", ()) if case.get("testtype") == "functional"]
         return SandboxLimits(cpu_s=self.test_s * (len(cases) + 1), memory_bytes=self.memory_bytes)
 
     def read_gold(self, answer: str) -> str:
-        """The answer as it is: the tests decide, not a reference solution."""
+        """The answer unchanged: the tests decide, not a reference solution."""
         return answer
 
     def key(self, answer: str) -> str:
-        """The program without its layout and comments: programs of one syntax tree behave alike, and are run once."""
+        """The program without layout and comments: programs with equal syntax trees behave alike and run once."""
         return program_key(answer)
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
@@ -159,8 +159,8 @@ class CodeVerifier(PolicyVerifier):
             raise VerifierError(f"problem {problem.id!r} has no tests in its data (test, test_list or tests)")
         program = choose_program(answer, *kind.wanted(problem.data))
         limits = self._limits(problem.data)
-        each = {"cpu_s": self.test_s, "wall_s": 3 * self.test_s, "output_bytes": limits.output_bytes}
-        failure = self._failure(kind, program, {**problem.data, "limits": each}, limits)
+        case_limits = {"cpu_s": self.test_s, "wall_s": 3 * self.test_s, "output_bytes": limits.output_bytes}
+        failure = self._failure(kind, program, {**problem.data, "limits": case_limits}, limits)
         return Verdict(status="wrong" if failure else "correct", answer=program, kind=failure)
 
     def _failure(self, kind: _Kind, program: str, data: dict[str, Any], limits: SandboxLimits) -> str | None:
@@ -175,5 +175,5 @@ class CodeVerifier(PolicyVerifier):
                 raise
             except SyntaxError:
                 return "syntax"
-            except Exception:  # noqa: BLE001  whatever it raises becomes a result
+            except Exception:  # noqa: BLE001  any error becomes a result
                 return "runtime_error"

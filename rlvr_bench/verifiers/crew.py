@@ -1,7 +1,7 @@
-"""The near side of isolation: worker processes, the server that forks them, and who may use them when.
+"""The caller's side of isolation: worker processes, the server that forks them, and the queue for using them.
 
-A crew has at most ``size`` workers at work. Whoever has items to decide hires one, gives it items, and releases it; several
-threads may do so at the same time, and whoever waits gets the next worker that is free, first come, first served.
+A crew has at most ``size`` workers in use. A caller hires a worker, gives it items and releases it. Several threads may do so
+at the same time; they get the next free worker in the order in which they asked.
 """
 
 from __future__ import annotations
@@ -23,50 +23,50 @@ from typing import Any
 
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem
-from rlvr_bench.verifiers import worker as far
+from rlvr_bench.verifiers import worker as worker_process
 from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["Crew", "Ticket", "Worker"]
 
 _log = logging.getLogger(__name__)
-_QUEUE_ITEMS = 16  # items handed to a worker ahead of its answers: hides the round trip
+_QUEUE_ITEMS = 16  # items sent to a worker before it has answered: hides the round trip
 _QUEUE_BYTES = 1 << 20
 _START_S = 120.0  # imports and warm-up on a loaded machine
-_STARVED_FACTOR = 5  # a worker that is runnable but gets no CPU is given this many times its wall limit
-_LOOK_S = 1.0  # how often a waiting thread looks again by itself: an interrupted one may not have said that it is done
+_STARVED_FACTOR = 5  # a worker that is runnable but gets no CPU has this many times its wall limit
+_LOOK_S = 1.0  # a waiting thread looks again this often: an interrupted thread may not have notified it
 
 
 class Ticket:
-    """One item on its way: its key, its answer and what the worker needs."""
+    """One item for a worker: its id, its answer and the frame to send."""
 
     __slots__ = ("answer", "key", "payload")
 
     def __init__(self, key: Any, answer: str, problem: Problem) -> None:
         self.key, self.answer = key, answer
         body = pickle.dumps((answer, problem), protocol=pickle.HIGHEST_PROTOCOL)
-        self.payload = far.FRAME.pack(len(body)) + body
+        self.payload = worker_process.FRAME.pack(len(body)) + body
 
 
 class _Server:
-    """The fork server process: starts workers, and reaps them when they are to end."""
+    """The fork server process: starts workers and ends them."""
 
-    def __init__(self, verifier: Verifier, limits: far.Limits) -> None:
+    def __init__(self, verifier: Verifier, limits: worker_process.Limits) -> None:
         self._control, theirs = socket.socketpair()
         environment = {**os.environ, "SYMPY_GROUND_TYPES": "python"}  # gmpy2's C loops ignore every signal
         with theirs:
-            command = far.bootstrap(theirs.fileno(), [entry or str(Path.cwd()) for entry in sys.path])
+            command = worker_process.bootstrap(theirs.fileno(), [entry or str(Path.cwd()) for entry in sys.path])
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # a verifier that prints must not mix with the caller's output
                 pass_fds=[theirs.fileno()],
                 env=environment,
-                start_new_session=True,  # Ctrl-C reaches the caller only, which then ends the workers in order
+                start_new_session=True,  # Ctrl-C reaches only the caller, which then ends the workers in order
             )
         try:
             self._control.settimeout(_START_S)
-            far.send_frame(self._control, pickle.dumps((verifier, limits)))
-            problem = far.receive_frame(self._control).decode(errors="replace")
+            worker_process.send_frame(self._control, pickle.dumps((verifier, limits)))
+            problem = worker_process.receive_frame(self._control).decode(errors="replace")
         except (OSError, EOFError) as error:
             problem = f"its process did not start ({type(error).__name__})"
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -79,24 +79,24 @@ class _Server:
             raise VerifierError(f"verifier {verifier.name!r} cannot run in a worker: {problem}")
 
     def spawn(self) -> tuple[int, socket.socket]:
-        """Fork a worker; its pid and our end of its socket. Raises OSError or EOFError where the server is gone."""
+        """Fork a worker; returns its pid and our end of its socket. Raises OSError or EOFError where the server has ended."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 socket.send_fds(self._control, [b"s\0\0\0\0"], [theirs.fileno()])
-            pid = int.from_bytes(far.receive_exactly(self._control, 4), "big")
+            pid = int.from_bytes(worker_process.receive_exactly(self._control, 4), "big")
         except BaseException:
             ours.close()
-            self.close()  # an answer that was not waited for would be taken for that to the next question
+            self.close()  # an answer that nobody read would be taken for the answer to the next request
             raise
         ours.setblocking(False)
         return pid, ours
 
     def reap(self, pid: int) -> int:
-        """End a worker and what it started; its wait status. Raises OSError or EOFError where the server is gone."""
+        """End a worker and its process group; returns its wait status. Raises OSError or EOFError as `spawn`."""
         try:
             self._control.sendall(b"r" + pid.to_bytes(4, "big"))
-            return int.from_bytes(far.receive_exactly(self._control, 4), "big")
+            return int.from_bytes(worker_process.receive_exactly(self._control, 4), "big")
         except BaseException:
             self.close()
             raise
@@ -111,13 +111,13 @@ class _Server:
             self._process.wait()
 
     def disown(self) -> None:
-        """In a forked child: the server is the parent's, and ends when the parent's copy of this socket closes."""
+        """In a forked child: the server belongs to the parent; it ends when the parent's end of the socket closes."""
         self._control.close()
-        self._process.returncode = 0  # not our child: there is nothing to wait for, and nothing to warn of
+        self._process.returncode = 0  # not a child of this process: nothing to wait for, no warning
 
 
 class Worker:
-    """Our view of one worker: what it was given, in order, and by when its first item must be answered."""
+    """Our record of one worker: its items, in order, and the deadline of its first item."""
 
     def __init__(self, server: _Server, wall_s: float) -> None:
         self.server, self.wall_s = server, wall_s
@@ -146,14 +146,14 @@ class Worker:
         return selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
 
     def flush(self) -> None:
-        """Send what fits; a dead worker is noticed by the read that follows."""
+        """Send what fits; the next read notices a dead worker."""
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             while self._outbox:
                 sent = self.connection.send(memoryview(self._outbox)[: 1 << 18].tobytes())
                 del self._outbox[:sent]
 
     def frames(self) -> tuple[list[bytes], bool]:
-        """The whole frames that have arrived, and whether the worker is still there."""
+        """The complete frames that have arrived, and whether the worker is alive."""
         alive = True
         try:
             part = self.connection.recv(1 << 16)
@@ -164,11 +164,11 @@ class Worker:
         except ConnectionError:
             alive = False
         whole = []
-        while len(self._inbox) >= far.FRAME.size:
-            end = far.FRAME.size + far.FRAME.unpack_from(self._inbox)[0]
+        while len(self._inbox) >= worker_process.FRAME.size:
+            end = worker_process.FRAME.size + worker_process.FRAME.unpack_from(self._inbox)[0]
             if len(self._inbox) < end:
                 break
-            whole.append(bytes(self._inbox[far.FRAME.size : end]))
+            whole.append(bytes(self._inbox[worker_process.FRAME.size : end]))
             del self._inbox[:end]
         if whole:
             self.ready = True
@@ -176,7 +176,7 @@ class Worker:
         return whole, alive
 
     def overdue(self, now: float) -> bool:
-        """Whether the wall limit has passed; one that is runnable but starved of CPU by the machine is given longer."""
+        """Whether the wall limit has passed; a worker that is runnable but gets no CPU has more time."""
         if now < self.deadline or (self.ready and not self.queue):
             return False
         if now < self._started + _STARVED_FACTOR * self.wall_s and _is_runnable(self.pid):
@@ -195,9 +195,9 @@ def _is_runnable(pid: int) -> bool:
 
 
 class Crew:
-    """The workers of one verifier. A process forked from this one has none of them, and starts its own when it needs them."""
+    """The workers of one verifier. A forked process inherits none of them, and starts its workers when it needs them."""
 
-    def __init__(self, verifier: Verifier, size: int, limits: far.Limits, wall_s: float) -> None:
+    def __init__(self, verifier: Verifier, size: int, limits: worker_process.Limits, wall_s: float) -> None:
         self._verifier, self._size, self._limits, self._wall_s = verifier, size, limits, wall_s
         self._closed = False
         self._begin()
@@ -207,25 +207,26 @@ class Crew:
         self._change = threading.Condition()
         self._server: _Server | None = None
         self._idle: list[Worker] = []
-        # Weak: a worker that an interrupt takes from whoever hired it is no longer counted.
+        # Weak: a worker that its caller lost to an interrupt is no longer counted.
         self._hired: weakref.WeakSet[Worker] = weakref.WeakSet()
         self._waiting: deque[object] = deque()
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody waits for a worker."""
+        """Whether a caller waits for a worker."""
         return bool(self._waiting)
 
     def start(self) -> None:
-        """Start the server, if it does not run. Raises VerifierError where the verifier cannot be loaded, or this is closed."""
+        """Start the server if it does not run. Raises VerifierError where the verifier cannot be loaded, or after close."""
         with self._change:
             self._check_open()
             self._running_server()
 
     def hire(self, *, wait: bool, fresh: bool = False) -> Worker | None:
-        """A worker, with ``wait`` once it is our turn, else None where all are at work; ``fresh``: one that did nothing yet.
+        """A worker. With ``wait`` it waits for its turn, else it returns None where all workers are in use.
 
-        Raises VerifierError where the crew is closed, or workers do not start.
+        ``fresh``: a worker that has decided nothing yet. Raises VerifierError where the crew is closed, or workers do not
+        start.
         """
         with self._change:
             if not wait and (self._waiting or len(self._hired) >= self._size):
@@ -240,7 +241,7 @@ class Crew:
             return worker
 
     def release(self, worker: Worker) -> None:
-        """Give back a worker that has answered all it was given."""
+        """Give back a worker that has answered all its items."""
         with self._change:
             self._hired.discard(worker)
             if self._closed:
@@ -250,7 +251,7 @@ class Crew:
             self._change.notify_all()
 
     def end(self, worker: Worker) -> int:
-        """End a worker; its wait status, 0 where that is not known."""
+        """End a worker; returns its wait status, or 0 where that is unknown."""
         with self._change:
             worker.connection.close()
             self._hired.discard(worker)
@@ -260,14 +261,14 @@ class Crew:
             return 0
 
     def close(self) -> None:
-        """End every process. Whoever is at work or waits gets a VerifierError."""
+        """End every process. Callers that use or wait for a worker get a VerifierError."""
         with self._change:
             self._closed = True
             self._end_all()
             self._change.notify_all()
 
     def forked(self) -> None:
-        """In a forked child: leave the parent's processes alone, and keep none of its sockets open."""
+        """In a forked child: close the parent's sockets and leave its processes alone."""
         for worker in (*self._idle, *self._hired):
             worker.connection.close()
         if self._server is not None:

@@ -1,4 +1,4 @@
-"""Verifiers that need no mathematics: equal strings, equal integers, equal letters, a pattern."""
+"""Verifiers without mathematics: equal strings, equal integers, equal letters, a pattern."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _judge(right: bool, answer: str, kind: str | None = None) -> Verdict:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExactVerifier(PolicyVerifier):
-    """Right if the strings are equal after Unicode NFKC and collapsing white space; ``ignore_case`` folds case too."""
+    """Right if the strings are equal after Unicode NFKC and collapsing white space; ``ignore_case`` also folds case."""
 
     name: ClassVar[str] = "exact"
     ignore_case: bool = False
@@ -46,7 +46,7 @@ class ExactVerifier(PolicyVerifier):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class IntegerVerifier(PolicyVerifier):
-    """Right if both are the same integer (AIME, GSM8K); anything that is not one is wrong, of kind ``not_an_integer``."""
+    """Right if both are the same integer (AIME, GSM8K). An answer that is no integer is wrong, of kind ``not_an_integer``."""
 
     name: ClassVar[str] = "integer"
     version: ClassVar[str] = "2"
@@ -56,7 +56,7 @@ class IntegerVerifier(PolicyVerifier):
         return answer if value is None else str(value)
 
     def read_gold(self, answer: str) -> str:
-        """The answer if it writes an integer, else the one that a worked solution ends with. Raises GoldError."""
+        """The answer if it is an integer, else the integer that a worked solution ends with. Raises GoldError."""
         for text in (answer, worked_answer(answer)):
             if text is not None and read_integer(text) is not None:
                 return text.strip()
@@ -69,7 +69,7 @@ class IntegerVerifier(PolicyVerifier):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChoiceVerifier(PolicyVerifier):
-    r"""Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``; a list or a hedge names none."""
+    r"""Right if both name the same letter: ``C``, ``(C)``, ``C.``, ``C) 42``, ``\\text{(C)}``. A list or a hedge names none."""
 
     name: ClassVar[str] = "choice"
     version: ClassVar[str] = "2"
@@ -79,7 +79,7 @@ class ChoiceVerifier(PolicyVerifier):
         return read_choice(answer) or answer.strip()
 
     def read_gold(self, answer: str) -> str:
-        """The letter, also that which a worked solution ends with. Raises GoldError for an index, a word, two letters."""
+        """The letter, or the letter that a worked solution ends with. Raises GoldError for an index, a word, two letters."""
         for text in (answer, worked_answer(answer)):
             letter = None if text is None else read_choice(text)
             if letter is not None:
@@ -92,7 +92,7 @@ class ChoiceVerifier(PolicyVerifier):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RegexVerifier(PolicyVerifier):
-    """Right if the whole answer matches ``pattern``, or the problem's answer read as a pattern where that is empty."""
+    """Right if the whole answer matches ``pattern``; where that is empty, the problem's answer is the pattern."""
 
     name: ClassVar[str] = "regex"
     pattern: str = ""
@@ -106,7 +106,7 @@ class RegexVerifier(PolicyVerifier):
             raise VerifierError(f"verifier 'regex': option pattern: {error}") from error
 
     def read_gold(self, answer: str) -> str:
-        """The pattern as it is; an option ``pattern`` makes every gold answer good. Raises GoldError."""
+        """The answer unchanged; with an option ``pattern`` every gold answer is accepted. Raises GoldError."""
         if not self.pattern and not answer:
             raise GoldError("the gold answer, which is the pattern, is empty")
         self._compile(self.pattern or answer)

@@ -1,4 +1,4 @@
-"""A user's own function as a verifier, imported again by name in each worker."""
+"""A user's function as a verifier, imported again by name in each worker."""
 
 from __future__ import annotations
 
@@ -56,19 +56,18 @@ def _load_file(path: Path) -> object:
 def _importable(module: str) -> bool:
     """Whether a fresh interpreter with our search path would find the module."""
     try:
-        found = importlib.machinery.PathFinder.find_spec(module.partition(".")[0])
+        spec = importlib.machinery.PathFinder.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
         return False
-    return found is not None
+    return spec is not None
 
 
 class FunctionVerifier:
     """Wraps ``function(response, problem) -> Verdict`` (or bool), named ``package.module:attribute`` or ``file.py:attribute``.
 
-    The function gets the whole response (or what ``policy`` extracts) and is loaded in the workers, never in the caller.
-    ``version`` is part of what identifies cached verdicts: change it when the function changes (for a function in a file,
-    the file's content counts too).
-    Raises VerifierError for a target that has no such form.
+    The function gets the whole response (or what ``policy`` extracts). It is loaded in the workers, never in the caller.
+    ``version`` identifies cached verdicts: change it when the function changes (for a function in a file, the file's
+    content counts too). Raises VerifierError for a name of another form.
     """
 
     name: ClassVar[str] = "function"
@@ -85,23 +84,23 @@ class FunctionVerifier:
 
     @classmethod
     def of(cls, function: VerifyFunction, policy: str = "whole", version: str = "1") -> Self:
-        """Wrap a function object by where it is defined; raises VerifierError if it cannot be imported from there."""
+        """Wrap a function object. Raises VerifierError where workers could not import it from its module or file."""
         module, name = inspect.getmodule(function), getattr(function, "__qualname__", "<lambda>")
         if module is None or "<" in name:
             raise VerifierError(f"verifier function {name} must be defined at the top level of a module or file")
         if module.__name__ == "__main__":
             raise VerifierError(
-                f"verifier function {name} is defined in the running script: move it to a module of its own"
+                f"verifier function {name} is defined in the running script: move it to a separate module"
             )
         file = getattr(module, "__file__", None)
-        # A module that a worker finds by name is named; one loaded by path (a task file) is named by its path.
+        # A module that a worker can import is named; a module loaded by path (a task file) is given by its path.
         if file and not _importable(module.__name__):
             return cls(f"{Path(file).resolve()}:{name}", policy, version)
         return cls(f"{module.__name__}:{name}", policy, version)
 
     @property
     def version(self) -> str:
-        """The version given, and for a function in a file the file's own hash: an edited file grades again."""
+        """The given version; for a function in a file also the file's hash, so that an edited file grades again."""
         source = Path(self._target.rpartition(":")[0])
         if source.suffix != ".py" or not source.is_file():
             return self._version
@@ -116,7 +115,7 @@ class FunctionVerifier:
         _load(self._target)
 
     def read_gold(self, answer: str) -> str:
-        """The answer as it is: what it means is the function's affair."""
+        """The answer unchanged: only the function knows what it means."""
         return answer
 
     def extract(self, response: str) -> Extraction:

@@ -1,8 +1,8 @@
-"""What runs inside the sandbox, in the same process as a model's code: it executes requests and never learns an expected value.
+"""The program inside the sandbox, in the same process as a model's code: it runs requests and never gets an expected value.
 
-Only the standard library: the text of this file and of `values` is handed to a bare interpreter. Everything it answers is
-untrusted, because the code it runs can reach every object here. That is harmless: all a forger can send is a
-return value or an output, and what these should be is known only to the grader outside.
+It uses only the standard library: a bare interpreter runs the text of this file and of `values`. All its replies are
+untrusted, because the code that it runs can reach every object here. That is harmless: a forger can only send a return value
+or an output, and only the grader outside knows what these should be.
 
 Frames: 4-byte length, JSON.
 """
@@ -24,7 +24,7 @@ import time
 import traceback
 from typing import Any, BinaryIO
 
-with contextlib.suppress(ImportError):  # inside the sandbox these are here already
+with contextlib.suppress(ImportError):  # inside the sandbox these are defined already
     from rlvr_bench.verifiers.values import decode, encode
 
 FRAME = struct.Struct("!I")
@@ -40,7 +40,7 @@ def source() -> str:
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:
-    """``size`` bytes of a stream; raises EOFError when it ends before."""
+    """``size`` bytes of a stream; raises EOFError when it ends before that."""
     data = stream.read(size)
     if len(data) < size:
         raise EOFError
@@ -48,7 +48,7 @@ def read_exactly(stream: BinaryIO, size: int) -> bytes:
 
 
 class _Kept:
-    """Objects that stay on this side, by number."""
+    """Objects that stay in the sandbox, by number."""
 
     def __init__(self) -> None:
         self.objects: list[Any] = []
@@ -62,14 +62,14 @@ class _Kept:
         return self.objects[number]
 
     def instance(self, scope: dict[str, Any], name: str) -> Any:
-        """The one instance of a class, made at its first use; a function as it is."""
+        """The one instance of a class, made at its first use; a function is returned unchanged."""
         if name not in self.instances:
             self.instances[name] = scope[name]() if isinstance(scope[name], type) else scope[name]
         return self.instances[name]
 
 
 def _confine(limits: dict[str, Any]) -> None:
-    """Give up root, then every limit as a hard one, which cannot be raised again."""
+    """Give up root, then set hard limits, which cannot be raised again."""
     if os.getuid() == 0 and limits["uid"]:
         os.setgroups([])
         os.setgid(limits["uid"])
@@ -114,11 +114,11 @@ def _attribute(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> d
 
 
 def _run(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
-    """Run a program in a child process: input on its stdin, what it prints captured up to a limit."""
-    import tempfile  # not for every sample: it takes a tenth of the start
+    """Run a program in a child process, with ``input`` on its stdin; its output is captured up to a limit."""
+    import tempfile  # here, because it takes a tenth of the start and few samples need it
 
     read_end, write_end = os.pipe()
-    with tempfile.TemporaryFile() as file:  # memory that no limit counts (memfd) is not to be had in the sandbox
+    with tempfile.TemporaryFile() as file:  # memfd is refused in the sandbox: no limit counts its memory
         file.write(request["input"].encode("utf-8", "surrogateescape"))
         file.flush()
         given = os.dup(file.fileno())
@@ -143,7 +143,7 @@ def _run(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[st
 
 
 def _run_program(code: str, header: str) -> None:
-    """Run a program to its end, its threads and its exit functions too; status 1 if it raises anything but SystemExit."""
+    """Run a program to its end, with its threads and exit functions; status 1 if it raises anything but SystemExit."""
     status = 1
     try:
         sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115  the process ends with them
@@ -161,7 +161,7 @@ def _run_program(code: str, header: str) -> None:
 
 
 def _drain(descriptor: int, most: int, deadline: float) -> tuple[bytes, bool]:
-    """What comes out of a pipe until it closes; False if that took too long or was too much."""
+    """The bytes from a pipe until it closes; False if that took too long or was too much."""
     output = bytearray()
     while len(output) <= most:
         patience = deadline - time.monotonic()
@@ -175,7 +175,7 @@ def _drain(descriptor: int, most: int, deadline: float) -> tuple[bytes, bool]:
 
 
 class _Printed:
-    """Takes what is printed and keeps the beginning: a stream for ``sys.stdout`` that cannot fill the memory."""
+    """A stream for ``sys.stdout`` that keeps the first ``most`` characters, so that it cannot fill the memory."""
 
     encoding = "utf-8"
 
@@ -190,7 +190,7 @@ class _Printed:
         return len(str(text))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def isatty(self) -> bool:
         return False
@@ -201,7 +201,7 @@ class _Printed:
 
 
 def _interact(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
-    """Run a block as a notebook would; what it prints, and the end of its traceback where it fails."""
+    """Run a block as a notebook would; returns what it prints, and the end of its traceback where it fails."""
     printed, failed, process = _Printed(request["most"]), False, os.getpid()
     before = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = printed
@@ -213,7 +213,7 @@ def _interact(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> di
             value = eval(compile(ast.Expression(last.value), "block.py", "eval"), scope)  # noqa: S307  the sample inside the sandbox
             if value is not None:
                 printed.write(f"{value!r}\n")
-    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+    except BaseException as error:  # noqa: BLE001  any error becomes a result
         failed = True
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "block.py"]
         where = f" (line {lines[-1]})" if lines else ""
@@ -226,7 +226,7 @@ def _interact(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> di
 
 
 def _allow(cpu_s: float) -> None:
-    """Let this request use so much CPU time, within the hard limit."""
+    """Allow this request so much CPU time, within the hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (min(hard, int(time.process_time() + cpu_s) + 1), hard))
 
@@ -235,7 +235,7 @@ OPERATIONS = {"load": _load, "call": _call, "attribute": _attribute, "run": _run
 
 
 def main(limits: dict[str, Any]) -> None:
-    """Serve requests until the grader hangs up."""
+    """Serve requests until the grader closes the pipe."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
@@ -253,7 +253,7 @@ def main(limits: dict[str, Any]) -> None:
             if "cpu_s" in request:
                 _allow(request["cpu_s"])
             reply = OPERATIONS[request["op"]](request, scope, kept)
-        except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+        except BaseException as error:  # noqa: BLE001  any error becomes a result
             reply = {"raised": type(error).__name__, "text": str(error)[:500]}
         body = json.dumps(reply).encode()
         replies.write(FRAME.pack(len(body)) + body)

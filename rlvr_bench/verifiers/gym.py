@@ -1,7 +1,7 @@
-"""reasoning-gym's data sets by name: their own scoring, with partial credit turned into right or wrong by a threshold.
+"""reasoning-gym's data sets by name: their scores, turned into right or wrong by a threshold.
 
-The scorers are another project's code and read a model's text with Python's ``eval`` and the like: they run in a sandbox,
-and there without ``eval`` (`scoring`, `safe_eval`).
+The scorers are another project's code and read a model's text with Python's ``eval`` and the like. So they run in a sandbox,
+and without ``eval`` (`scoring`, `safe_eval`).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _CPU_S = 5.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReasoningGymVerifier(PolicyVerifier):
-    """Right if reasoning-gym's score reaches ``threshold`` (its scores lie in [0, 1]; wrong but well-formed answers get some).
+    """Right if reasoning-gym's score reaches ``threshold`` (scores are in [0, 1]; wrong but well-formed answers get some).
 
-    ``dataset`` names the data set; empty, the problem's ``metadata["source_dataset"]`` does. A problem's data holds the entry's
-    ``metadata``. A wrong answer with credit has kind ``partial``; one that would run something if evaluated, ``unsafe``.
-    Raises VerifierError for a threshold outside (0, 1], a problem without metadata, and where there is no sandbox and
-    ``allow_unsafe`` is False; UnknownName for a data set that does not exist.
+    ``dataset`` names the data set; where it is empty, the problem's ``metadata["source_dataset"]`` does. A problem's data
+    holds the entry's ``metadata``. A wrong answer with a score above 0 has kind ``partial``; one that would run something if
+    evaluated, ``unsafe``. Raises VerifierError for a threshold outside (0, 1], a problem without metadata, and where there
+    is no sandbox and ``allow_unsafe`` is False; UnknownName for a data set that does not exist.
     """
 
     name: ClassVar[str] = "reasoning_gym"
     version: ClassVar[str] = "2"
-    warm_before_fork: ClassVar[bool] = False  # each worker has a sandbox of its own
+    warm_before_fork: ClassVar[bool] = False  # each worker starts its sandbox after the fork
     policy: str = "tagged:answer"
     dataset: str = ""
     threshold: float = 1.0
@@ -46,7 +46,7 @@ class ReasoningGymVerifier(PolicyVerifier):
 
     @property
     def wall_s(self) -> float:
-        """What a pool adds to its own wall limit: the start of a sandbox after one was lost."""
+        """Seconds that a pool adds to its wall limit: time to start a sandbox after one was lost."""
         return 60.0
 
     def warm_up(self) -> None:
@@ -54,7 +54,7 @@ class ReasoningGymVerifier(PolicyVerifier):
         open_scorers(allow_unsafe=self.allow_unsafe).start()
 
     def read_gold(self, answer: str) -> str:
-        """The answer as it is: the entry's metadata decides, and some data sets have no answers."""
+        """The answer unchanged: the entry's metadata decides, and some data sets have no answers."""
         return answer
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
@@ -74,7 +74,7 @@ class ReasoningGymVerifier(PolicyVerifier):
 
 def _score(dataset: str, answer: str, entry: dict[str, Any], *, allow_unsafe: bool) -> Scored:
     _check_installed()
-    # In a worker: what is left of the CPU time that the pool gives an answer, which it counts for its own process only.
+    # In a worker, the CPU time left to this answer: the pool counts only the worker's time, not the sandbox's.
     cpu_s = signal.getitimer(signal.ITIMER_PROF)[0] or _CPU_S
     return open_scorers(allow_unsafe=allow_unsafe).score(dataset, answer, entry, cpu_s)
 

@@ -1,8 +1,8 @@
 r"""Integers as people write them: ``073``, ``m+n=73``, ``73^\circ``, ``\frac{146}{2}``, ``73 \text{ units}``.
 
-A small reader of its own, never `eval`: tokens, then sums, products and powers as exact fractions. What it does not read to the
-end is no integer, nor is what names two values (``43=42``, ``73 \text{ or } 74``). Linear in the text; every number on the way
-is bounded.
+A small reader, never `eval`: tokens, then sums, products and powers as exact fractions. A text that it cannot read to the end
+is no integer, nor is a text that names two values (``43=42``, ``73 \text{ or } 74``). Linear in the text; every intermediate
+number is bounded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fractions import Fraction
 
 __all__ = ["MAX_DIGITS", "read_integer"]
 
-MAX_DIGITS = 1000  # longer answers are not integers anyone was asked for; int() is quadratic in the digits
+MAX_DIGITS = 1000  # no question asks for a longer integer, and int() is quadratic in the digits
 _MAX_CHARS = 2 * MAX_DIGITS
 _MAX_BITS = 3321  # below 10 ** MAX_DIGITS
 _MAX_DEPTH = 20
@@ -48,7 +48,7 @@ _LEAD_IN = re.compile(
 _OTHER_RELATION = re.compile(
     r"[<>≤≥≠≈±∓]|[!:]=|\.\.|\\(?:n?eq?|[lg]eq?(?:slant)?|[lg]t|approx|sim|simeq|cong|equiv|pm|mp|not|in|to|lor|land|vee|wedge|ldots|dots)(?![A-Za-z])"
 )
-# Words that make another answer of the number before them, and so are no unit of it.
+# Words that change the meaning of the number before them, so they are no unit of it.
 _OTHER_WORDS = """\
 or and not no non but if to than then more less fewer least most about approximately roughly around nearly almost
 maybe perhaps either neither both between hundred hundreds thousand thousands million millions billion billions trillion dozen
@@ -73,7 +73,7 @@ class _Token:
 
 
 def read_integer(text: str) -> int | None:
-    r"""The integer that a text writes, or None: exactly, whatever its notation."""
+    r"""The integer that a text writes, in any notation, or None."""
     bare = _undecorated(text) if len(text) <= _MAX_CHARS else ""
     if not bare or _OTHER_RELATION.search(text):
         return None
@@ -87,7 +87,7 @@ def read_integer(text: str) -> int | None:
 
 
 def _undecorated(text: str) -> str:
-    """Without what is only layout around all of it: dollar signs, bold face, a full stop at the end."""
+    """The text without layout around all of it: dollar signs, bold face, a full stop at the end."""
     for _ in range(_MAX_DEPTH):
         bare = text.strip().removesuffix(".").strip()
         lead = _LEAD_IN.match(bare)
@@ -103,7 +103,7 @@ def _undecorated(text: str) -> str:
 
 
 def _sides(text: str) -> list[str]:
-    """The text cut at the equals signs that are in no bracket."""
+    """The text split at the equals signs outside brackets."""
     sides, depth, start = [], 0, 0
     for at, symbol in enumerate(text):
         depth += (symbol in "([{") - (symbol in ")]}")
@@ -114,7 +114,7 @@ def _sides(text: str) -> list[str]:
 
 
 def _is_equation(sides: list[str], values: list[Fraction | None]) -> bool:
-    """Whether the sides without a value are names for it: before all values (``S = m+n = 73``), or one after them."""
+    """Whether the sides without a value are names: before all values (``S = m+n = 73``), or one after them."""
     named = [value is None for value in values]
     if not all(_is_name(side, first=at == 0) for at, side in enumerate(sides) if named[at]):
         return False
@@ -208,7 +208,7 @@ class _Reader:
                 return product
 
     def _is_bracketed_factor(self) -> bool:
-        """``2(3+4)`` is a product; ``2 (apples)`` is not, and ``2{3}`` is nothing that people write."""
+        """``2(3+4)`` is a product; ``2 (apples)`` is not, and nobody writes ``2{3}``."""
         return self._kind() == "open" and self._tokens[self._at].text in "([" and self._kind(1) != "word"
 
     def _factor(self) -> Fraction:
@@ -235,7 +235,7 @@ class _Reader:
         raise _UnreadableError
 
     def _argument(self) -> Fraction:
-        r"""What a fraction command takes: a group, or one digit (``\frac12``)."""
+        r"""The argument of a fraction command: a group, or one digit (``\frac12``)."""
         if self._kind() != "number":
             return self._atom()
         token = self._tokens[self._at]
@@ -246,7 +246,7 @@ class _Reader:
         return _number(token.text[:1])
 
     def _unit(self) -> None:
-        """Skip a unit: words in a bracket or behind white space, with their powers."""
+        """Skip a unit: words in a bracket or after white space, with their powers."""
         while self._kind() == "word" or (self._kind() == "open" and self._kind(1) == "word"):
             framed = self._take("open") is not None
             self._unit_words(framed)

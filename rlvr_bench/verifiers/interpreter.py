@@ -1,8 +1,8 @@
-"""A Python interpreter that a model may use while it reasons: one sandbox for one response, its variables kept between calls.
+"""A Python interpreter for a model to use while it reasons: one sandbox per response; variables stay between calls.
 
-The sandbox is the one that judges programs (`sandbox`), with the packages installed here readable in it. A call that takes
-too long, or ends its process, loses the interpreter and all its variables; the next call starts a fresh one and the
-output says so.
+The sandbox is the one that judges programs (`sandbox`), and it can read the packages installed here. A call that takes too
+long, or ends its process, loses the interpreter and all its variables. Its output says so, and the next call starts a fresh
+interpreter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LOST = {
 
 
 class Printed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call gave back: ``text`` as the model sees it, and whether it failed."""
+    """The result of a call: ``text`` as the model sees it, and whether it failed."""
 
     text: str
     failed: bool
@@ -37,8 +37,8 @@ class Printed(msgspec.Struct, frozen=True, kw_only=True):
 class Interpreter:
     """A context manager; ``run`` may be called any number of times, from one thread at a time.
 
-    ``seconds`` is CPU time per call (a fifth of the elapsed time), ``calls`` how many there will be at most,
-    ``most`` the characters of output that are returned; ``seed`` is what Python's ``random`` starts from.
+    ``seconds`` is the CPU time per call (a fifth of the elapsed time), ``calls`` the largest number of calls, ``most`` the
+    number of characters of output that are returned, ``seed`` the seed of Python's ``random``.
     """
 
     def __init__(self, *, seconds: float, calls: int, most: int, seed: int) -> None:
@@ -62,9 +62,9 @@ class Interpreter:
         self._open.close()
 
     def run(self, code: str) -> Printed:
-        """Run a block as a notebook would: what it prints, then the value of its last line if that is an expression.
+        """Run a block as a notebook would: returns what it prints, then the value of a last line that is an expression.
 
-        Never raises for what the code does; raises VerifierError where there is no sandbox to run it in.
+        The code's errors are part of the result; raises VerifierError only where there is no sandbox.
         """
         self._number += 1
         message = {"op": "interact", "code": code, "cpu_s": self._seconds, "most": self._most, "call": self._number}

@@ -1,8 +1,9 @@
-"""Verification in killable processes: a hang, a crash or exhausted memory costs its own item and no other.
+"""Verification in worker processes that can be killed: a hang, a crash or exhausted memory fails only its item.
 
-An item gets ``timeout_s`` of CPU time (never wall time, so no verdict depends on how busy the machine is), enforced twice
-inside its worker; a wall-clock limit enforced from outside catches what neither sees, such as a verifier that sleeps. An
-item that fails so is tried once more, alone, in a fresh worker, and then ends as ``error`` of kind timeout, crash or memory.
+An item gets ``timeout_s`` of CPU time, enforced twice inside its worker. It is never wall time, so no verdict depends on how
+busy the machine is. A wall-clock limit enforced from outside catches what CPU time cannot see, such as a verifier that
+sleeps. An item that fails so is tried once more, alone, in a fresh worker; then it ends as ``error`` of kind timeout, crash
+or memory.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ import msgspec
 
 from rlvr_bench.errors import BadArgument, VerifierError
 from rlvr_bench.records import Problem, Verdict
-from rlvr_bench.verifiers import worker as far
+from rlvr_bench.verifiers import worker as worker_process
 from rlvr_bench.verifiers.crew import Crew, Ticket, Worker
 from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["VerifierPool"]
 
-Key = TypeVar("Key", bound=Hashable)
+ItemId = TypeVar("ItemId", bound=Hashable)
 
 _log = logging.getLogger(__name__)
 _STILLBORN_LIMIT = 3
 
 
-class VerifierPool(Generic[Key]):
-    """A context manager that decides items in ``workers`` killable processes.
+class VerifierPool(Generic[ItemId]):
+    """A context manager that decides items in ``workers`` processes that can be killed.
 
-    ``timeout_s`` is CPU time per item; ``wall_s`` (default ``4 * timeout_s + 1``, plus what the verifier itself declares
-    as ``wall_s``) the elapsed time after which a worker is killed from outside; ``memory_bytes`` the address space of a
-    worker. Workers are replaced after ``recycle_items`` items or past half a memory limit, whichever is first.
-    The caller's script needs no ``if __name__ == "__main__"`` guard. Threads may share a pool, and take turns at its
-    workers; a process forked from this one starts its own.
+    ``timeout_s`` is CPU time per item. ``wall_s`` is the elapsed time after which a worker is killed (default
+    ``4 * timeout_s + 1``, plus the verifier's ``wall_s`` if it has one). ``memory_bytes`` is the address space of a worker.
+    Workers are replaced after ``recycle_items`` items or past half the memory limit, whichever is first.
+    The caller's script needs no ``if __name__ == "__main__"`` guard. Threads may share a pool; its workers serve them in
+    turn. A process forked from this one starts its workers anew.
 
     Raises BadArgument for a limit that is not positive, VerifierError when the verifier cannot be loaded in a worker.
     """
@@ -59,7 +60,7 @@ class VerifierPool(Generic[Key]):
                 raise BadArgument(name, value, "it must be positive")
         if memory_bytes < 256 << 20:
             raise BadArgument("memory_bytes", memory_bytes, "a worker needs at least 256 MiB of address space")
-        limits = far.Limits(
+        limits = worker_process.Limits(
             timeout_s=timeout_s, memory_bytes=memory_bytes, max_items=recycle_items, recycle_bytes=memory_bytes // 2
         )
         self._verifier, self._n_workers = verifier, workers
@@ -76,37 +77,37 @@ class VerifierPool(Generic[Key]):
         self.close()
 
     def close(self) -> None:
-        """End every process of the pool. A call that another thread is waiting in raises VerifierError there."""
+        """End every process of the pool. A call that is waiting in another thread raises VerifierError."""
         self._crew.close()
 
-    def verify(self, items: Iterable[tuple[Key, str, Problem]]) -> Iterator[tuple[Key, Verdict]]:
-        """Decide ``(key, answer, problem)`` items; yields ``(key, verdict)`` in the order they are decided.
+    def verify(self, items: Iterable[tuple[ItemId, str, Problem]]) -> Iterator[tuple[ItemId, Verdict]]:
+        """Decide ``(id, answer, problem)`` items; yields ``(id, verdict)`` in the order in which they are decided.
 
         Reads ``items`` only as fast as they are decided. An iteration that is abandoned ends the workers it used.
         """
-        return _Round[Key](self._crew, self._verifier.name, self._n_workers, self._wall_s).run(items)
+        return _Round[ItemId](self._crew, self._verifier.name, self._n_workers, self._wall_s).run(items)
 
 
-class _Round(Generic[Key]):
-    """One call's items, and the workers it has hired for them."""
+class _Round(Generic[ItemId]):
+    """The items of one call, and the workers hired for them."""
 
     def __init__(self, crew: Crew, name: str, n_workers: int, wall_s: float) -> None:
         self._crew, self._name, self._n_workers, self._wall_s = crew, name, n_workers, wall_s
         self._workers: list[Worker] = []
-        self._source: Iterator[tuple[Key, str, Problem]] = iter(())
+        self._source: Iterator[tuple[ItemId, str, Problem]] = iter(())
         self._exhausted = False
         self._todo: deque[Ticket] = deque()
         self._retry: list[Ticket] = []
         self._last_try = False
-        self._stillborn = 0  # workers in a row that ended before they said anything
+        self._stillborn = 0  # workers in a row that ended before their first message
 
-    def run(self, items: Iterable[tuple[Key, str, Problem]]) -> Iterator[tuple[Key, Verdict]]:
+    def run(self, items: Iterable[tuple[ItemId, str, Problem]]) -> Iterator[tuple[ItemId, Verdict]]:
         self._source = iter(items)
         try:
             yield from self._decide_all()
             self._last_try = True
             while self._retry:
-                # Alone: no other item of ours is in flight, and no earlier one has left anything in the worker.
+                # Alone: no other item of this call is in progress, and the worker has not decided any item before.
                 self._todo.append(self._retry.pop())
                 yield from self._decide_all()
         finally:
@@ -116,7 +117,7 @@ class _Round(Generic[Key]):
                 else:
                     self._release(worker)
 
-    def _decide_all(self) -> Iterator[tuple[Key, Verdict]]:
+    def _decide_all(self) -> Iterator[tuple[ItemId, Verdict]]:
         while True:
             self._fill()
             self._release_spare()
@@ -127,7 +128,7 @@ class _Round(Generic[Key]):
                 yield from self._collect(worker)
 
     def _fill(self) -> None:
-        """Give every worker something to do, hiring workers as needed; nothing more once another call waits for one."""
+        """Give every worker an item, hiring workers as needed; no more items once another call waits for a worker."""
         while self._has_more() and not (self._workers and self._crew.is_awaited):
             worker = min(self._workers, key=lambda w: len(w.queue), default=None)
             if (worker is None or worker.queue) and len(self._workers) < self._n_workers:
@@ -140,7 +141,7 @@ class _Round(Generic[Key]):
             worker.give(self._todo.popleft())
 
     def _has_more(self) -> bool:
-        """Whether an item waits, the next of the source if need be."""
+        """Whether an item is left; reads the next one from the source if necessary."""
         if not self._todo and not self._exhausted:
             item = next(self._source, None)
             if item is None:
@@ -150,13 +151,13 @@ class _Round(Generic[Key]):
         return bool(self._todo)
 
     def _release_spare(self) -> None:
-        """Give back the workers that have nothing to do, where there is nothing more or another call waits for them."""
+        """Release idle workers where no items are left, or another call waits for a worker."""
         if self._crew.is_awaited or (self._exhausted and not self._todo):
             for worker in [worker for worker in self._workers if not worker.queue]:
                 self._release(worker)
 
-    def _collect(self, worker: Worker) -> Iterator[tuple[Key, Verdict]]:
-        """Turn what a worker sent into verdicts, and its death into a failure of the item it was on."""
+    def _collect(self, worker: Worker) -> Iterator[tuple[ItemId, Verdict]]:
+        """Turn a worker's replies into verdicts, and its death into a failure of the item that it was deciding."""
         was_ready = worker.ready
         frames, alive = worker.frames()
         if frames and not was_ready:
@@ -178,16 +179,18 @@ class _Round(Generic[Key]):
             culprit = worker.queue.popleft() if worker.queue else None
             kind = self._drop(worker, killed=overdue)
             if culprit is not None:
-                yield from self._settle(culprit, far.Reply("error", kind, None, self._wall_s if overdue else 0.0))
+                yield from self._settle(
+                    culprit, worker_process.Reply("error", kind, None, self._wall_s if overdue else 0.0)
+                )
 
     def _bury_stillborn(self, worker: Worker, *, killed: bool) -> None:
-        """A worker that ended before its first word: its server may have been killed under it, so another is tried."""
+        """End a worker that died before its first message; the server may have been killed, so another one is tried."""
         kind = self._drop(worker, killed=killed)
         self._stillborn += 1
         if self._stillborn >= _STILLBORN_LIMIT:
             raise VerifierError(f"verifier {self._name!r} does not start: its worker ended ({kind})")
 
-    def _settle(self, ticket: Ticket, reply: far.Reply) -> Iterator[tuple[Key, Verdict]]:
+    def _settle(self, ticket: Ticket, reply: worker_process.Reply) -> Iterator[tuple[ItemId, Verdict]]:
         if reply.status == "error" and reply.kind in ("timeout", "crash", "memory") and not self._last_try:
             _log.info("an item ended as %s; it will be tried once more, alone", reply.kind)
             self._retry.append(ticket)
@@ -203,31 +206,31 @@ class _Round(Generic[Key]):
         self._crew.release(worker)
 
     def _drop(self, worker: Worker, *, killed: bool = False) -> str:
-        """End a worker and put back what it had not answered; what its end was: timeout, memory or crash."""
+        """End a worker and put its unanswered items back; returns how it ended: timeout, memory or crash."""
         self._todo.extendleft(reversed(worker.queue))
         worker.queue.clear()
         self._workers.remove(worker)
         status = self._crew.end(worker)
         if killed or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
             return "timeout"
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == far.MEMORY_EXIT:
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == worker_process.MEMORY_EXIT:
             return "memory"
         return "crash"
 
 
-def _read_reply(frame: bytes) -> far.Reply:
-    """What a worker, in which anything may have happened, sent as its verdict."""
+def _read_reply(frame: bytes) -> worker_process.Reply:
+    """The reply in a frame from a worker, which may hold anything."""
     try:
-        return msgspec.msgpack.decode(frame, type=far.Reply)
+        return msgspec.msgpack.decode(frame, type=worker_process.Reply)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return far.Reply("error", "exception", None, 0.0, "the worker's reply cannot be read")
+        return worker_process.Reply("error", "exception", None, 0.0, "the worker's reply cannot be read")
 
 
 def _wait(busy: list[Worker]) -> list[Worker]:
-    """The workers that have something to say, or whose time is up."""
+    """The workers that have sent something, or whose time is over."""
     if not busy:
         return []
-    with selectors.PollSelector() as selector:  # needs no file of its own, unlike epoll
+    with selectors.PollSelector() as selector:  # needs no file descriptor, unlike epoll
         for worker in busy:
             selector.register(worker.connection, worker.events, worker)
         patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())

@@ -1,9 +1,9 @@
-"""Judging the reasoning of a response whose answer is right: what a judge model is asked, and how its votes are counted.
+"""A model as judge of reasoning: the question that it is asked about a response with a right answer, and how votes count.
 
-For CoT-Pass@K (Wen et al., arXiv 2506.14245): a rollout counts if its answer and its reasoning are right. The paper's judge
-is a model that votes three times, combined by any, all or majority. The prompt here is ours and versioned. The response
-under judgement is hostile input: it is fenced by a mark that is computed from it, so that it cannot contain it, and only
-the last line of the judge's reply counts. That makes injection harder, not impossible: a judge can be talked into anything.
+For CoT-Pass@K (Wen et al., arXiv 2506.14245): a rollout counts if both its answer and its reasoning are right. The paper's
+judge is a model that votes three times, combined by any, all or majority. The prompt here is ours and has a version. The
+response is hostile input: it is fenced by a mark computed from the response itself, which it therefore cannot contain, and
+only the last line of the judge's reply counts. That makes injection harder, not impossible: a judge can be persuaded.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ _VERDICT = re.compile(r"\W*VERDICT\W+(VALID|INVALID)\W*")
 
 
 def judge_prompt(response: str, problem: Problem) -> Prompt:
-    """What a judge is asked about one response."""
+    """The prompt that asks a judge about one response."""
     mark = hashlib.sha256(f"{problem.id}\0{response}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
     pieces = {"{question}": problem.question, "{response}": response, "{mark}": mark}
-    # In one pass: a response that spells out a placeholder must not be filled in itself.
-    user = re.sub(r"\{(?:question|response|mark)\}", lambda found: pieces[found[0]], _USER)
+    # In one pass: placeholders that the response itself contains must not be filled in.
+    user = re.sub(r"\{(?:question|response|mark)\}", lambda match: pieces[match[0]], _USER)
     messages = ({"role": "system", "content": _SYSTEM}, {"role": "user", "content": user})
     return Prompt(problem_id=problem.id, text=f"{_SYSTEM}\n\n{user}\n\n", messages=messages)
 
 
 def read_vote(reply: str) -> Vote:
-    """The verdict on the last line of a judge's reply, behind its thoughts; ``error`` where there is none."""
+    """The verdict on the last line of a judge's reply, after its thoughts; ``error`` where there is none."""
     lines = (after_thought(reply) or "").strip().splitlines()
-    found = _VERDICT.fullmatch(lines[-1].strip()[:200]) if lines else None
-    if found is None:
+    match = _VERDICT.fullmatch(lines[-1].strip()[:200]) if lines else None
+    if match is None:
         return "error"
-    return "valid" if found[1] == "VALID" else "invalid"
+    return "valid" if match[1] == "VALID" else "invalid"
 
 
 def combine(votes: Sequence[Vote], rule: Rule) -> Vote:
-    """One judgement from several votes: ``error`` where the votes that failed could have turned it."""
+    """One judgement from several votes; ``error`` where the failed votes could have changed it."""
     sure, at_most = votes.count("valid"), len(votes) - votes.count("invalid")
     needed = {"any": 1, "all": len(votes), "majority": len(votes) // 2 + 1}[rule]
     if sure >= needed:

@@ -1,10 +1,10 @@
-"""LiveCodeBench's tests, judged as its own grader judges them, so that scores compare.
+"""LiveCodeBench's tests, judged by the rules of LiveCodeBench's grader, so that scores compare.
 
-Taken from ``lcb_runner/evaluation/testing_util.py`` of LiveCodeBench at commit 28fef95 (July 2025): which modules a sample
-finds imported, and in which order; a recursion limit of 50,000; integers of up to 50,000 digits in text; how outputs and
-results are compared; that an exception fails a program and an exit status does not; one instance of ``Solution`` for all
-tests of a sample. Its 6 s for a test are elapsed time, ours CPU time. Two things are not taken over: a program there runs
-inside a function, which breaks ``global`` statements, and reads from a stand-in for ``sys.stdin``; here it runs as a program.
+Taken from ``lcb_runner/evaluation/testing_util.py`` of LiveCodeBench at commit 28fef95 (July 2025): the modules imported for
+a sample, and their order; a recursion limit of 50,000; integers of up to 50,000 digits in text; the comparison of outputs
+and results; an exception fails a program and an exit status does not; all tests of a sample share one instance of
+``Solution``. Its 6 s for a test are elapsed time, ours CPU time. Two things differ: there a program runs inside a function,
+which breaks ``global`` statements, and reads from a replaced ``sys.stdin``; here it runs as a program.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ HEADER = (
 
 
 def wanted_names(data: dict[str, Any]) -> tuple[frozenset[str], ...]:
-    """What a sample must define: a class ``Solution``, else the function itself; a program, nothing."""
+    """The names that a sample must define: a class ``Solution``, else the function itself; a program needs none."""
     name = str(data.get("fn_name") or "")
     return (frozenset(["Solution"]), frozenset([name])) if name else ()
 
 
 def check_cases(code: str, data: dict[str, Any], session: Session) -> str | None:
-    """None if the sample passes every test, else how it failed. ``data["limits"]`` holds cpu_s, wall_s and output_bytes."""
+    """None if the sample passes every test, else its failure. ``data["limits"]`` holds cpu_s, wall_s and output_bytes."""
     limits, path = data["limits"], None
     for case in data["tests"]:
         if case.get("testtype", "stdin") == "stdin":
@@ -72,11 +72,10 @@ def _load_function(code: str, name: str, limits: dict[str, Any], session: Sessio
 
 def _call_function(path: list[str], case: dict[str, Any], limits: dict[str, Any], session: Session) -> str | None:
     arguments = [json.loads(line) for line in str(case["input"]).splitlines() if line.strip()]
-    each = {"cpu_s": limits["cpu_s"], "wall_s": limits["wall_s"]}
-    value = session.call(path, arguments, {}, instantiate=True, **each)
-    result = (
-        list(value) if isinstance(value, tuple) else value
-    )  # "don't penalize" tuples; inner ones stay unequal there too
+    case_limits = {"cpu_s": limits["cpu_s"], "wall_s": limits["wall_s"]}
+    value = session.call(path, arguments, {}, instantiate=True, **case_limits)
+    # A tuple counts as a list, as LiveCodeBench's grader has it ("don't penalize"); an inner tuple does not, there and here.
+    result = list(value) if isinstance(value, tuple) else value
     return None if result == json.loads(case["output"]) else "failed"
 
 

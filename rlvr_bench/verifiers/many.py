@@ -1,4 +1,4 @@
-"""Verification as a library: a verifier that stays open for a trainer's calls, and many pairs at once."""
+"""Verification as a library: a verifier that stays open between calls, and many pairs in one call."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _NEED_PROBLEMS = frozenset(("code", "countdown", "reasoning_gym"))
 
 
 class Verification:
-    """A verifier whose worker processes stay: for a reward function that is called once per sample, or per batch.
+    """A verifier whose worker processes stay, for a reward function that is called once per sample or per batch.
 
-    ``verifier`` is a name (`VERIFIERS`), with its ``options``, or a verifier; ``extract`` the policy that takes the answer
+    ``verifier`` is a name (`VERIFIERS`) with its ``options``, or a verifier. ``extract`` is the policy that takes the answer
     from a response: ``boxed``, ``auto``, ``gsm8k``, ``choice``, ``regex:...`` and the others of `extraction` (None: the
-    policy that belongs to the verifier). Each distinct answer to a gold answer is decided in a worker, with ``timeout_s``
+    verifier's policy). Each distinct pair of answer and gold answer is decided once in a worker, within ``timeout_s``
     seconds of CPU time; a hang or a crash there is an ``error`` of that pair alone. The last ``remembered`` decisions cost
     nothing when they are asked for again; errors are not remembered.
 
-    Workers start on entering the context, or at the first answer that must be decided, and end with ``close``, or with
-    the interpreter. Threads may share one: calls interleave. A process forked from this one starts workers of its own,
-    and so does one that gets a pickle of this. Daemonic processes may have workers too.
+    Workers start on entering the context, or with the first answer that must be decided. They end with ``close``, or with
+    the interpreter. Threads may share one object: their calls interleave. A forked process starts its workers anew, and so
+    does a process that unpickles this object. Daemonic processes may have workers too.
 
     Raises UnknownName or VerifierError for a bad name, option or policy, BadArgument for bad limits.
     """
@@ -55,12 +55,12 @@ class Verification:
         elif options:
             raise BadArgument("options", options, "a verifier that is open already takes none")
         elif not hasattr(verifier, "extract"):
-            how = "name one of VERIFIERS, or wrap a function: FunctionVerifier.of(function)"
-            raise BadArgument("verifier", type(verifier).__name__, how)
+            remedy = "name one of VERIFIERS, or wrap a function: FunctionVerifier.of(function)"
+            raise BadArgument("verifier", type(verifier).__name__, remedy)
         else:
             judge = verifier
         if judge.name in _NEED_PROBLEMS:
-            raise BadArgument("verifier", judge.name, "it needs a problem's own data; a pair has a gold answer only")
+            raise BadArgument("verifier", judge.name, "it needs a problem's data; a pair has a gold answer only")
         if type(workers) is not int or remembered < 0:
             raise BadArgument("workers, remembered", (workers, remembered), "must be whole numbers, not below 0")
         chosen: dict[str, Any] = {"extract": extract, "workers": workers, "timeout_s": timeout_s}
@@ -76,15 +76,15 @@ class Verification:
         self._end = weakref.finalize(self, self._decider.close)
 
     def verify(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
-        """Verdicts on ``(response, answer)`` pairs, in their order; of pairs alike, the first has the seconds it took.
+        """Verdicts on ``(response, answer)`` pairs, in the same order; only the first of equal pairs has its seconds.
 
         A gold answer that the verifier cannot read makes its pair an ``error`` of kind ``gold``. Raises VerifierError where
-        workers do not start or this is closed, BadArgument for what is no pair of texts.
+        workers do not start or this object is closed, BadArgument for an item that is no pair of texts.
         """
         return [decision.verdict for decision in self._decider.decide(_rows(pairs))]
 
     def verify_one(self, response: str, answer: str) -> Verdict:
-        """The verdict on one response, given the gold answer. Raises as ``verify``."""
+        """The verdict on one response, given the gold answer. Raises the errors of ``verify``."""
         return self.verify([(response, answer)])[0]
 
     async def averify(self, pairs: Iterable[tuple[str, str]]) -> list[Verdict]:
@@ -117,7 +117,7 @@ def verify_many(
 ) -> list[Verdict]:
     """Verify ``(response, answer)`` pairs; the verdicts are in the order of the pairs.
 
-    A `Verification` for one call: see there for the arguments and what is raised. Only extracted answers are kept:
+    A `Verification` for one call: see there for the arguments and the errors. Only extracted answers are kept in memory:
     ``pairs`` may be a generator.
     """
     verification = Verification(verifier, extract=extract, workers=workers, timeout_s=timeout_s)
@@ -126,7 +126,7 @@ def verify_many(
 
 
 def _rows(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """(gold answer, response): the gold answer is what names a problem here."""
+    """(gold answer, response) of each pair: here the gold answer serves as the problem's id."""
     for number, pair in enumerate(pairs):
         try:
             response, answer = pair

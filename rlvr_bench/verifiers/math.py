@@ -1,12 +1,12 @@
-r"""Mathematical equality: read by a grammar of our own, decided by math-verify where that does not reach.
+r"""Mathematical equality: decided by our grammar, and by math-verify where the grammar does not reach.
 
-The order: equal texts, plain numbers (exactly), lettered choices, bases and times; then limits; then `mathematics`, which reads
-both answers to their end and compares them by kind, or says that it cannot. What is left goes to math-verify (this is the only
-file that imports it), gold first, because it is not symmetric, and in ``\boxed{}``, because it reads bare LaTeX wrong. Its
-"equal" counts only where its grammar read all of both answers; its "different" stands.
+The order: equal texts, plain numbers (exactly), lettered choices, bases and times; then the limits; then `mathematics`, which
+reads both answers completely and compares them by kind, or says that it cannot. The rest goes to math-verify, which only this
+file imports. The gold goes first, because math-verify is not symmetric, and in ``\boxed{}``, because it reads bare LaTeX wrong.
+Its "equal" counts only where its grammar read all of both answers; its "different" always counts.
 
-`MathVerifier.verify` sets no time limit of its own (math-verify's SIGALRM counts whole wall seconds and turns a timeout
-into "wrong"): run it in a `VerifierPool`.
+`MathVerifier.verify` sets no time limit: run it in a `VerifierPool`. math-verify's limit uses SIGALRM, which counts whole
+seconds of wall time and turns a timeout into "wrong".
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LONE_VALUE = re.compile(r"-?\d*(?:\\frac\{-?\d+\}\{-?\d+\}|/\d+)?\d*")
 
 @functools.lru_cache(maxsize=1)
 def _engine() -> Any:
-    """math-verify's parts that are used here, imported once and only where needed."""
+    """The functions of math-verify that are used here; imported once, and only when needed."""
     import math_verify
     from latex2sympy2_extended import latex2sympy2
     from math_verify import parser
@@ -73,7 +73,7 @@ def _config(units: bool) -> Any:
 
 @functools.lru_cache(maxsize=8192)
 def _parse(answer: str) -> list[Any]:
-    """What math-verify makes of an answer: [expression, text], [text] or []. Cached: a gold is parsed once per worker."""
+    """What math-verify reads in an answer: [expression, text], [text] or []. Cached: a gold is parsed once per worker."""
     engine = _engine()
     config = (_config(not guards.is_algebraic_tail(answer)), engine["parser"].ExprExtractionConfig())
     parsed: list[Any] = _strictly(
@@ -83,7 +83,7 @@ def _parse(answer: str) -> list[Any]:
 
 
 def _strictly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call into math-verify so that running out of memory is an error, and every other failure its own verdict.
+    """Call math-verify so that a MemoryError is raised, and every other failure becomes math-verify's result.
 
     With ``raise_on_error`` alone "nan cannot be compared" would be an error; without it a MemoryError would be "wrong".
     """
@@ -97,7 +97,7 @@ def _strictly(function: Callable[..., Any], *arguments: Any, **options: Any) -> 
 
 @functools.lru_cache(maxsize=8192)
 def _is_whole(answer: str) -> bool:
-    """Whether the grammar reads all of the answer, not a prefix of it or the last number in it."""
+    """Whether the grammar reads all of the answer, and not just a prefix or the last number."""
     engine = _engine()
     config = dataclasses.replace(_config(not guards.is_algebraic_tail(answer)).normalization_config, boxed="none")
     text = engine["latex"].normalize_latex(answer, config)
@@ -115,9 +115,10 @@ def _is_whole(answer: str) -> bool:
 class MathVerifier(PolicyVerifier):
     """Mathematical equality of an extracted answer and the gold answer.
 
-    ``percent`` says what a percent sign on one side only means: ``either`` (25% is 25 and 0.25), ``value`` (0.25 only) or
-    ``sign`` (25 only). ``units`` is ``strict`` (two different known units are wrong) or ``ignore``.
-    Answers past the limits of `limits` are ``error`` of kind ``limit``. Raises VerifierError for other option values.
+    ``percent`` is the meaning of a percent sign on one side only: ``either`` (25% is 25 and 0.25), ``value`` (0.25 only) or
+    ``sign`` (25 only). ``units`` is ``strict`` (two different known units are wrong) or ``ignore``. ``decimals`` and
+    ``tolerance`` say how close a decimal number must be (`Tolerance`). Answers past the limits of `limits` are ``error`` of
+    kind ``limit``. Raises VerifierError for other option values.
     """
 
     name: ClassVar[str] = "math"
@@ -142,15 +143,15 @@ class MathVerifier(PolicyVerifier):
         return _equality(self.percent, self.decimals, self.tolerance)
 
     def warm_up(self) -> None:
-        """Import sympy and fill ANTLR's tables, whose first use of each shape costs 30 to 500 ms."""
+        """Import sympy and fill ANTLR's tables: the first use of each kind of expression costs 30 to 500 ms."""
         for gold, answer in _WARM_UP:
             self._by_reading(gold, answer)
             self._by_engine(gold, answer)
 
     def read_gold(self, answer: str) -> str:
-        """The gold answer, out of a worked solution where there is no doubt (what follows ``####``, or its only box).
+        """The gold answer; of a worked solution what follows ``####``, or the only box.
 
-        Raises GoldError for one that is empty, has several boxes in prose, or is a text without an answer that is marked.
+        Raises GoldError for a gold answer that is empty, has several boxes in prose, or is prose without a marked answer.
         """
         gold = super().read_gold(answer)
         if "####" in gold or _BOX.search(gold):
@@ -189,7 +190,7 @@ class MathVerifier(PolicyVerifier):
             return None, "limit"
         try:
             decided, reason = self._by_reading(ours, theirs)
-        except RecursionError:  # hundreds of terms inside one another
+        except RecursionError:  # hundreds of nested terms
             return None, "limit"
         if decided is not None:
             return decided, reason
@@ -197,7 +198,7 @@ class MathVerifier(PolicyVerifier):
         return self._by_engine(ours, theirs)
 
     def _by_text(self, gold: str, answer: str) -> bool | None:
-        """What can be decided with certainty from the text alone."""
+        """The verdict where the text alone is certain, else None."""
         if gold == answer and gold:
             return True
         if not answer:
@@ -212,7 +213,7 @@ class MathVerifier(PolicyVerifier):
         return None
 
     def _by_reading(self, gold: str, answer: str) -> tuple[bool | None, str | None]:
-        """Equal if one reading of each is, different if none is and both sides could be read; else undecided."""
+        """Equal if a reading of one equals a reading of the other; different if none does and all were compared."""
         ours, theirs = readings(gold), readings(answer)
         if not ours or not theirs:
             return None, None
@@ -229,7 +230,7 @@ class MathVerifier(PolicyVerifier):
         return (None, None) if None in verdicts else (False, reason)
 
     def _by_engine(self, gold: str, answer: str) -> tuple[bool, str | None]:
-        """math-verify's verdict, with its "equal" checked against what it is known to drop."""
+        """math-verify's verdict; its "equal" is checked for the parts that math-verify is known to drop."""
         ours, theirs = _parse(gold), _parse(answer)
         if not ours or not theirs:
             return False, None

@@ -1,8 +1,8 @@
-"""A memory control group for one sandbox, where this process may make one: the kernel's own limit for a group of processes.
+"""A memory control group for one sandbox, where this process may make one: the kernel's limit for a group of processes.
 
-It counts what no walk over the processes sees (kernel memory, buffers), and it does not depend on a watch being given a CPU.
-Root may usually make one outside containers, and inside where the folder is writable; most users may not, and have the watch of
-`process_limits` alone. Version 2 and version 1 of the kernel's interface.
+It counts memory that no sum over the processes sees (kernel memory, buffers), and it does not need a CPU for a watching
+thread. Root can usually make one outside containers, and inside where the folder is writable. Most users cannot; they have
+only the watch of `process_limits`. Supports version 2 and version 1 of the kernel's interface.
 """
 
 from __future__ import annotations
@@ -24,25 +24,29 @@ _JOIN = 'echo 0 > "$1" || exit 1; shift; exec "$@"'
 
 @functools.cache
 def _parent() -> Path | None:
-    """Where groups can be made; None where there is no such folder."""
+    """The folder in which groups can be made; None where there is no such folder."""
     try:
         mounts = [line.split() for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
         lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()]
     except OSError:
         return None
-    for _, controllers, own in lines:
-        for _, place, kind, options, *_ in mounts:
+    for _, controllers, group_path in lines:
+        for _, mount_point, kind, options, *_ in mounts:
             if kind == "cgroup" and "memory" in controllers.split(",") and "memory" in options.split(","):
-                found = Path(place + own)
-                return found if os.access(found, os.W_OK) else None
-            if kind == "cgroup2" and not controllers and (unified := _unified(Path(place), Path(place + own))):
+                folder = Path(mount_point + group_path)
+                return folder if os.access(folder, os.W_OK) else None
+            if (
+                kind == "cgroup2"
+                and not controllers
+                and (unified := _unified(Path(mount_point), Path(mount_point + group_path)))
+            ):
                 return unified
     return None
 
 
-def _unified(mount: Path, own: Path) -> Path | None:
-    """A group with processes in it has no limited groups below: ours is made beside it, unless ours is the root."""
-    for folder in (own, own.parent) if own != mount else (own,):
+def _unified(mount: Path, group: Path) -> Path | None:
+    """The folder for a new group: next to our group unless ours is the root, as a group with processes has no subgroups."""
+    for folder in (group, group.parent) if group != mount else (group,):
         with contextlib.suppress(OSError):
             controllers = (folder / "cgroup.subtree_control").read_text(encoding="ascii").split()
             if "memory" in controllers and os.access(folder, os.W_OK):
@@ -51,14 +55,14 @@ def _unified(mount: Path, own: Path) -> Path | None:
 
 
 def _remove_stale(parent: Path) -> None:
-    """Groups of processes that ended before they could remove them."""
+    """Remove groups whose process ended before it could remove them."""
     for folder in parent.glob(f"{_PREFIX}*"):
         if not Path("/proc", folder.name.removeprefix(_PREFIX).partition("-")[0]).exists():
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
-_left: list[Path] = []  # groups of ours whose processes were still ending when they were closed
+_left: list[Path] = []  # our groups whose processes were still ending when they were closed
 
 
 def _sweep(parent: Path) -> None:
@@ -83,14 +87,14 @@ def _remove_left() -> None:
 
 
 class MemoryCgroup:
-    """One group; `open` makes it, `command` starts a program in it, `close` removes it (now, or once it is empty)."""
+    """One group: `open` makes it, `command` starts a program in it, `close` removes it (now, or once it is empty)."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @classmethod
     def open(cls, memory_bytes: int) -> MemoryCgroup | None:
-        """A group with this limit, and no swap; None where none can be made."""
+        """A group with this limit and no swap; None where none can be made."""
         parent = _parent()
         if parent is None:
             return None
@@ -114,7 +118,7 @@ class MemoryCgroup:
         return cls(folder)
 
     def command(self) -> list[str]:
-        """What to put before a command, so that it and all that descends from it are in the group."""
+        """The command to put before another one, so that it and all its descendants are in the group."""
         return ["/bin/sh", "-c", _JOIN, "sh", str(self._folder / "cgroup.procs")]
 
     def exceeded(self) -> bool:
@@ -126,7 +130,7 @@ class MemoryCgroup:
         return False
 
     def close(self) -> None:
-        """Remove the group: now, or with a later one if its processes are still ending."""
+        """Remove the group; if its processes are still ending, a later call does it."""
         try:
             self._folder.rmdir()
         except OSError:

@@ -1,8 +1,8 @@
-"""Limits on a whole group of processes: a thread that sums what they use from Linux's /proc, and ends them at the limit.
+"""Limits on a group of processes: a thread reads their use from Linux's /proc, and ends them at a limit.
 
-The kernel's own limits (RLIMIT_AS and the like) are for each process. Here are those of all processes together: memory, files
-in the scratch folder, CPU time, and the time in which none of them does anything although an answer is awaited. Time counts as
-idle only while no process runs or waits for a CPU, so a busy machine does not change a verdict.
+The kernel's limits (RLIMIT_AS and the like) are for each process. These are for all processes together: memory, files in the
+scratch folder, CPU time, and the time in which no process works although an answer is awaited. Time counts as idle only while
+no process runs or waits for a CPU, so a busy machine does not change a verdict.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import msgspec
 __all__ = ["GroupLimits", "GroupUse", "GroupWatch", "read_use"]
 
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-# Seconds between two looks; the second where several processes could reach the limit before the next.
+# Seconds between two looks; the second value where several processes could reach the limit before the next look.
 _CALM_S, _ALERT_S = 0.02, 0.002
 _ALERT_FRACTION = 8
-_ALONE = 3  # bubblewrap outside, its first process inside, the guest: the guest's own address space limit holds
+_ALONE = 3  # processes: bubblewrap outside, its first process inside, the guest. The guest's address space limit holds.
 _FILE_BYTES = 2048  # of kernel memory for an inode and its name
 _SOCKET_BYTES = 256 << 10  # of kernel memory that a socket's buffers may hold
 _MANY_DESCRIPTORS = 48
@@ -41,9 +41,9 @@ class GroupLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupUse(msgspec.Struct, kw_only=True):
-    """What a group uses at one moment; ``cpu_s`` includes ended children; ``busy`` if any thread runs or waits for a CPU.
+    """The use of a group at one moment; ``cpu_s`` includes ended children; ``busy`` if any thread runs or waits for a CPU.
 
-    ``starved_s`` is how long the guest, of all its life, could have run and got no CPU.
+    ``starved_s`` is how long the guest, since its start, could have run but got no CPU.
     """
 
     processes: int = 0
@@ -55,7 +55,7 @@ class GroupUse(msgspec.Struct, kw_only=True):
 
 
 def _members(root: int) -> Iterator[tuple[int, list[str]]]:
-    """The processes that descend from ``root``, itself first, each with its threads."""
+    """The processes that descend from ``root``, starting with ``root``, each with its threads."""
     waiting, known = [root], None if _lists_children() else _parents()
     while waiting:
         pid = waiting.pop()
@@ -79,16 +79,16 @@ def _lists_children() -> bool:
 
 
 def _parents() -> dict[int, int]:
-    """Every process that can be seen, and its parent."""
-    found = {}
+    """Every visible process, and its parent."""
+    parents = {}
     for name in _names("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):
-                found[int(name)] = int(_read(f"/proc/{name}/stat").rpartition(")")[2].split()[1])
-    return found
+                parents[int(name)] = int(_read(f"/proc/{name}/stat").rpartition(")")[2].split()[1])
+    return parents
 
 
-# By `os` and not by `Path`: this is read many times a second beside every sample.
+# With `os`, not `Path`: this is read many times a second while every sample runs.
 def _names(folder: str) -> list[str]:
     return os.listdir(folder)  # noqa: PTH208
 
@@ -119,7 +119,7 @@ def _runs(pid: int, thread: str) -> bool:
 
 
 def _starved_s(pid: int) -> float:
-    """Linux's run_delay; 0 where the kernel does not count it."""
+    """Linux's run_delay in seconds; 0 where the kernel does not count it."""
     try:
         return int(_read(f"/proc/{pid}/schedstat").split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
@@ -127,22 +127,22 @@ def _starved_s(pid: int) -> float:
 
 
 def _sockets(pids: list[int]) -> int:
-    """How many sockets these processes hold, where they are many: their buffers are no process's memory."""
+    """How many sockets these processes hold, or 0 where they have few descriptors: no process's memory counts buffers."""
     names = []
     for pid in pids:
         with contextlib.suppress(OSError):
             names += [f"/proc/{pid}/fd/{name}" for name in _names(f"/proc/{pid}/fd")]
     if len(names) < _MANY_DESCRIPTORS:
         return 0
-    found = set()
+    targets = set()
     for name in names:
         with contextlib.suppress(OSError):
-            found.add(os.readlink(name))  # noqa: PTH115
-    return sum(target.startswith("socket:") for target in found)
+            targets.add(os.readlink(name))  # noqa: PTH115
+    return sum(target.startswith("socket:") for target in targets)
 
 
 def _add_scratch(use: GroupUse, pid: int, scratch_bytes: int) -> None:
-    """The files of the scratch folder as ``pid`` sees it: known by its size, because during the start it is another's."""
+    """Add the files of the scratch folder as ``pid`` sees it. Its size identifies it: before setup /tmp is another one."""
     try:
         seen = os.statvfs(f"/proc/{pid}/root/tmp")
     except OSError:
@@ -153,9 +153,9 @@ def _add_scratch(use: GroupUse, pid: int, scratch_bytes: int) -> None:
 
 
 def _read_alone(init: int, guest: int, scratch_bytes: int) -> GroupUse | None:
-    """What a group uses that is one process of one thread; None if it is more, or large: a quarter of `read_use`'s work.
+    """The use of a group that is one process with one thread; None if it is more, or large. A quarter of `read_use`'s work.
 
-    Its resident size may count code too, which is no use of memory but of the page cache.
+    The resident size may include code, which is memory of the page cache, not of the process.
     """
     try:
         fields = _read(f"/proc/{guest}/stat").rpartition(")")[2].split()
@@ -172,7 +172,7 @@ def _read_alone(init: int, guest: int, scratch_bytes: int) -> GroupUse | None:
 
 
 def read_use(root: int, scratch_bytes: int) -> GroupUse:
-    """What the process ``root`` and all that descend from it use; one that ends meanwhile counts as far as it was read."""
+    """The use of the process ``root`` and all its descendants; a process that ends meanwhile counts as far as it was read."""
     use, pids = GroupUse(), []
     for pid, threads in _members(root):
         pids.append(pid)
@@ -186,13 +186,14 @@ def read_use(root: int, scratch_bytes: int) -> GroupUse:
 
 
 class GroupWatch:
-    """Watches the group of ``root`` from `start` to `close`; calls ``end`` once when `exceeded` is set.
+    """Watches the group of ``root`` from `start` to `close`. At a limit it sets `exceeded` and calls ``end`` once.
 
-    ``confined``: ``root`` is bubblewrap, which starts the guest, and not the guest itself.
+    ``confined``: ``root`` is bubblewrap, which starts the guest; otherwise ``root`` is the guest.
 
-    The kinds: ``memory`` (bytes or files) and ``timeout``: more than ``cpu_s`` of CPU time in all since `renew`; or, between
-    `expect` and `answered`, ``idle_s`` in all without work, or the sum of both since `renew` in elapsed time, without the time
-    in which the machine let the guest wait for a CPU (children that nobody waits for take CPU time that is nowhere counted).
+    `exceeded` is ``memory`` (bytes or files) or ``timeout``. It is ``timeout`` after more than ``cpu_s`` of CPU time since
+    `renew`. Between `expect` and `answered` it is also ``timeout`` after ``idle_s`` in all without work, or after the sum of
+    both limits in elapsed time since `renew`, without the time in which the guest waited for a CPU. (The elapsed time counts
+    because the CPU time of children that nobody waits for is counted nowhere.)
     """
 
     def __init__(self, root: int, limits: GroupLimits, end: Callable[[], None], *, confined: bool) -> None:
@@ -202,28 +203,28 @@ class GroupWatch:
         self._stop = threading.Event()
         self._awaited = False
         self._guest: tuple[int, int] | None = None  # the first process inside, and the guest that it waits for
-        self._idle_s = self._cpu_s = self._cpu_before_s = self._own_s = self._starved_s = 0.0
+        self._idle_s = self._cpu_s = self._cpu_before_s = self._awaited_s = self._starved_s = 0.0
         self._thread = threading.Thread(target=self._watch, name="sandbox-watch", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop watching; nothing is ended by it."""
+        """Stop watching, without ending the group."""
         self._stop.set()
         self._thread.join()
 
     def expect(self) -> None:
-        """From now on the group owes an answer."""
+        """From now on an answer is awaited."""
         self._awaited = True
 
     def answered(self) -> None:
-        """From now on the group may be idle."""
+        """From now on no answer is awaited: the group may be idle."""
         self._awaited = False
 
     def renew(self, *, idle: bool = False) -> None:
-        """Another program: it gets its own CPU time, and with ``idle`` its own idle time."""
-        self._cpu_before_s, self._own_s = self._cpu_s, 0.0
+        """Start the CPU time of another program, and with ``idle`` its idle time."""
+        self._cpu_before_s, self._awaited_s = self._cpu_s, 0.0
         if idle:
             self._idle_s = 0.0
 
@@ -244,7 +245,7 @@ class GroupWatch:
     def _look(self) -> GroupUse:
         if self._confined and self._guest is None and _lists_children():
             members = [pid for pid, _ in _members(self._root)]
-            if len(members) < _ALONE:  # bubblewrap is not done yet: nothing of the guest's runs
+            if len(members) < _ALONE:  # bubblewrap is still starting: the guest does not run yet
                 return GroupUse(busy=True)
             self._guest = (members[1], members[2]) if len(members) == _ALONE else None
         use = self._guest and _read_alone(*self._guest, self._limits.scratch_bytes)
@@ -254,9 +255,10 @@ class GroupWatch:
 
     def _account(self, use: GroupUse, elapsed_s: float) -> None:
         if self._awaited:
-            self._own_s += max(0.0, elapsed_s - max(0.0, use.starved_s - self._starved_s))
+            self._awaited_s += max(0.0, elapsed_s - max(0.0, use.starved_s - self._starved_s))
             if not use.busy and use.cpu_s <= self._cpu_s:
-                self._idle_s += min(elapsed_s, 2 * _CALM_S)  # a watch that was kept waiting itself knows no more
+                # After a longer pause of this thread it is unknown whether the group worked.
+                self._idle_s += min(elapsed_s, 2 * _CALM_S)
         self._cpu_s = max(self._cpu_s, use.cpu_s)
         self._starved_s = max(self._starved_s, use.starved_s)
 
@@ -266,6 +268,6 @@ class GroupWatch:
             return "memory"
         if self._idle_s > limits.idle_s or self._cpu_s - self._cpu_before_s > limits.cpu_s:
             return "timeout"
-        if self._own_s > limits.idle_s + limits.cpu_s:
+        if self._awaited_s > limits.idle_s + limits.cpu_s:
             return "timeout"
         return None

@@ -1,8 +1,8 @@
-"""Programs in responses: the fenced blocks that hold code, and which of them a problem's tests are about.
+"""Programs in responses: the fenced blocks that hold code, and the choice of the block that a problem's tests need.
 
 A response may hold a solution and then an example of its use, or helpers and then the function that needs them. Which block
-counts depends on the problem, which extraction does not see: it keeps every block that could count, in one text, and
-`choose_program` picks by the names that the tests need. Taking blocks is linear in the text; choosing parses them.
+counts depends on the problem, and extraction does not see the problem: it keeps every block that could count, in one text.
+`choose_program` then picks by the names that the tests need. Taking blocks is linear in the text; choosing parses them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FENCE = re.compile(
 )
 _PYTHON = frozenset(["ipython", "py", "py3", "python", "python2", "python3"])
 _STRUCTURE = re.compile(r"^[ \t]*(?:async[ \t]+def|def|class|import|from)\b", re.MULTILINE)
-# Less than this is at most an example of use: definitions, assignments, something that reads input.
+# A block with none of these is at most an example of use: definitions, assignments, something that reads input.
 _SUBSTANCE = re.compile(
     rf"{_STRUCTURE.pattern}|^[ \t]*[A-Za-z_][\w, \t]*(?::[^\n=]{{1,80}})?=(?!=)|\binput\(|\bstdin\b|\bopen\(0",
     re.MULTILINE,
@@ -42,9 +42,9 @@ _SUBSTANCE = re.compile(
 
 
 def take_program(text: str) -> Extraction:
-    """The fenced blocks marked python that may matter (else those of no language), else all of a response without fences.
+    """The fenced blocks marked python (else those without a language), else all of a response without fences.
 
-    A block that is not closed was cut off; it counts, and will fail its tests if anything is missing.
+    A block that is not closed was cut off. It counts, and fails its tests if anything is missing.
     """
     fences = _fences(text)
     blocks = [(language, block.rstrip()) for language, block in _blocks(text, fences) if block.strip()]
@@ -59,12 +59,12 @@ def take_program(text: str) -> Extraction:
 
 
 def _only_closes(text: str, fences: list[re.Match[str]], more: bool) -> bool:
-    """Whether the only fence ends a block that the prompt opened: nothing comes after it, or code that is indented before."""
+    """Whether the only fence ends a block that the prompt opened: nothing follows it, or indented code comes before it."""
     return len(fences) == 1 and not fences[0][3] and (not more or text.lstrip("\n")[:1] in (" ", "\t"))
 
 
 def _fences(text: str) -> list[re.Match[str]]:
-    """Lines that open or close a block; of backticks, what follows the language has none (it would be code in a line)."""
+    """Lines that open or close a block. After a fence of backticks the line has no more backticks (else it is inline code)."""
     return [fence for fence in _FENCE.finditer(text) if "`" not in fence[4]]
 
 
@@ -82,7 +82,7 @@ def _blocks(text: str, fences: list[re.Match[str]]) -> Iterator[tuple[str, str]]
 
 
 def _closes(opening: re.Match[str], fence: re.Match[str]) -> bool:
-    """A bare fence no deeper than its opening, or a new block of Python where the end of the last was forgotten."""
+    """Whether a fence ends a block: a bare fence, not deeper; or a new Python block where the end was forgotten."""
     if fence[2][0] != opening[2][0] or len(fence[2]) < len(opening[2]):
         return False
     if fence[3]:
@@ -106,12 +106,12 @@ _DEEP = re.compile(r"[-+~(\[{!]{100}|(?:not ){100}")
 
 
 def _is_parsed(code: str) -> bool:
-    """Whether a parser is let near: not if the code is very long, or looks made to exhaust one."""
+    """Whether code may be parsed: not if it is very long, or looks made to exhaust a parser."""
     return len(code) <= _PARSED_CHARS and not _DEEP.search(code)
 
 
 def program_key(answer: str) -> str:
-    """Digest of the blocks' syntax trees; of the text of a block that does not parse."""
+    """A digest of the blocks' syntax trees; of the text for a block that does not parse."""
     keys = [_block_key(block) for block in _split(answer)]
     return keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
 
@@ -126,7 +126,7 @@ def _block_key(code: str) -> str:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Code that does not parse ends the block; "invalid escape sequence" is the sample's affair."""
+    """Suppress what parsing a sample raises (the block ends there), and its warnings ("invalid escape sequence")."""
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -141,7 +141,7 @@ def _split(answer: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Block:
-    """``made`` are the global names that a block binds itself, ``imported`` those it imports, ``needed`` those it lacks."""
+    """``made``: the global names that a block defines; ``imported``: those it imports; ``needed``: those it lacks."""
 
     text: str
     parses: bool
@@ -149,7 +149,7 @@ class _Block:
     structures: frozenset[str]  # of made, the functions and classes
     imported: frozenset[str] = frozenset()
     needed: frozenset[str] = frozenset()
-    reads: bool = False  # its standard input
+    reads: bool = False  # whether it reads standard input
 
     @property
     def defined(self) -> frozenset[str]:
@@ -161,7 +161,7 @@ _READS = re.compile(r"\binput\(|\bstdin\b|\bopen\(0")
 
 
 def _read(code: str) -> _Block:
-    """What a block defines and needs, from its syntax alone, so that blocks of one tree are read alike."""
+    """What a block defines and needs, from its syntax alone, so that blocks with equal trees are treated alike."""
     tree, table = None, None
     if _is_parsed(code):
         with _quietly():
@@ -201,28 +201,28 @@ def _reads(node: ast.AST) -> bool:
 
 
 def defined_names(code: str) -> tuple[frozenset[str], bool]:
-    """The global names that code defines, and whether it is a program by itself."""
+    """The global names that code defines, and whether it parses as a program."""
     block = _read(code)
     return block.defined, block.parses
 
 
 def choose_program(answer: str, *wanted: frozenset[str]) -> str:
-    """The last block that defines the most of the wanted names, with those other blocks that define what it lacks.
+    """The last block that defines the most of the wanted names, with the other blocks that define what it lacks.
 
-    ``wanted`` are sets of names in order of preference; a later one counts where no block defines anything of the earlier.
-    Without a block that defines any, the last one that reads input, else the last that continues a prompt, else the last.
+    ``wanted`` are sets of names in order of preference; a later set counts where no block defines a name of an earlier one.
+    Where no block defines any, it is the last block that reads input, else the last that continues a prompt, else the last.
     """
     blocks = [_dedented(_read(text), frozenset().union(*wanted)) for text in _split(answer)]
     names = next((names for names in wanted if any(names & block.made for block in blocks)), frozenset[str]())
     main = _without_names(blocks)
     if names:
         main = max(range(len(blocks)), key=lambda at: (len(names & blocks[at].made), at))
-    helpers = _what_it_lacks(blocks, main, names)
+    helpers = _helpers(blocks, main, names)
     return "\n\n".join(blocks[at].text for at in [*sorted(helpers), main])
 
 
 def _dedented(block: _Block, wanted: frozenset[str]) -> _Block:
-    """A program that is indented as a whole; the body of a function, which continues a prompt, stays as it is."""
+    """A program that is indented as a whole, without the indentation; a function body that continues a prompt keeps it."""
     if block.parses or not block.text[:1].isspace():
         return block
     flush = _read(textwrap.dedent(block.text))
@@ -235,8 +235,8 @@ def _without_names(blocks: list[_Block]) -> int:
     return (readers or bodies or [len(blocks) - 1])[-1]
 
 
-def _what_it_lacks(blocks: list[_Block], main: int, wanted: frozenset[str]) -> set[int]:
-    """For each name that the main block needs, the last block before it that defines it, else the first after it."""
+def _helpers(blocks: list[_Block], main: int, wanted: frozenset[str]) -> set[int]:
+    """The helper blocks: for each name that the main block needs, the last earlier block that defines it, else the next."""
     chosen: set[int] = set()
     known = set(blocks[main].defined)
     lacking = sorted(blocks[main].needed | wanted)

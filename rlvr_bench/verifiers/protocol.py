@@ -1,7 +1,7 @@
-"""What every verifier is: a cheap extraction that runs on every rollout, and a decision that runs once per distinct answer.
+"""What a verifier provides: a cheap extraction for every rollout, and a decision for each distinct answer.
 
-Extraction runs in the driver and must be linear in the text. The decision runs in a killable worker, may hang or crash
-there, and is cached by (verifier, version, options, gold answer, key): so it must depend on nothing else.
+Extraction runs in the main process and must be linear in the text. The decision runs in a worker that can be killed; it may
+hang or crash there. It is cached by (verifier, version, options, gold answer, key), so it must depend on nothing else.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["Extraction", "Verifier"]
 
 
 class Extraction(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer a policy took from a response, or None; ``candidates`` counts the answers that the response states.
+    """The answer that a policy took from a response, or None; ``candidates`` counts the answers that the response states.
 
-    ``joined``: the answer is a list made of several boxes.
+    ``joined``: the answer is a list made of several boxes. ``unfinished_thought``: the response never stopped thinking.
     """
 
     answer: str | None
@@ -45,16 +45,16 @@ class Verifier(Protocol):
         ...
 
     def read_gold(self, answer: str) -> str:
-        """The gold answer as ``verify`` compares it, taken out of a worked solution where that is certain.
+        """The gold answer as ``verify`` compares it; taken from a worked solution where that is certain.
 
-        Raises GoldError, which says what is wrong without naming the problem, for one that no answer could equal.
+        Raises GoldError for a gold answer that no answer could equal. Its message does not name the problem.
         """
         ...
 
     def extract(self, response: str) -> Extraction: ...
 
     def key(self, answer: str) -> str:
-        """Answers with equal keys get equal verdicts: a lossless normal form, used to verify each only once."""
+        """A lossless normal form: answers with equal keys get equal verdicts, and each key is verified once."""
         ...
 
     def verify(self, answer: str, problem: Problem) -> Verdict:

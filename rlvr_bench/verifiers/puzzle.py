@@ -1,4 +1,4 @@
-"""The double-countdown puzzle: arithmetic expressions over given numbers that must reach given targets."""
+"""Double countdown as a verifier: steps of arithmetic over given numbers that must reach two targets."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class CountdownVerifier(PolicyVerifier):
     policy: str = "whole"
 
     def warm_up(self) -> None:
-        import rlvr_bench.countdown  # noqa: F401  imported ahead of the fork
+        import rlvr_bench.countdown  # noqa: F401  imported before the fork
 
     def read_gold(self, answer: str) -> str:
-        """The answer as it is: the numbers and targets decide, not an answer."""
+        """The answer unchanged: the numbers and targets decide, not the answer."""
         return answer
 
     def verify(self, answer: str, problem: Problem) -> Verdict:

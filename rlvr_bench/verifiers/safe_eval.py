@@ -1,11 +1,11 @@
-"""What stands in for Python's ``eval`` where third-party scorers call it on a model's text: arithmetic, and nothing that runs.
+"""A replacement of Python's ``eval`` for third-party scorers that call it on a model's text: arithmetic, nothing that runs.
 
 reasoning-gym's scorers read an answer by ``eval(answer)`` or by sympy's ``parse_expr``, which calls ``eval``. `guard` replaces
-``eval``, ``exec`` and ``compile`` for all but the standard library by `evaluate`, which walks the syntax tree itself: numbers,
-strings, brackets, operators on numbers and formulas, and the calls of known mathematical functions. Attributes, subscripts,
-lambdas, comprehensions and other calls raise `Refused`, and are counted. No model text is ever compiled to code.
+``eval``, ``exec`` and ``compile`` by `evaluate` for all callers but the standard library. `evaluate` walks the syntax tree:
+numbers, strings, brackets, operators on numbers and formulas, and calls of known mathematical functions. Attributes,
+subscripts, lambdas, comprehensions and other calls raise `Refused`, and are counted. No model text is ever compiled to code.
 
-Only the standard library: this file's text is given to the interpreter in the sandbox.
+It uses only the standard library: the interpreter in the sandbox gets the text of this file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OPERATORS: dict[type, Any] = {
 }
 _BRACKETS: dict[type, Any] = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
 _NUMBERS = frozenset({bool, int, float, complex})
-# What runs something, or reaches an object's insides; anything else that is not known is no more than a wrong answer.
+# Nodes that run something, or reach into an object. Any other unknown node only makes the answer wrong.
 _RUNNING = (
     ast.Attribute,
     ast.Await,
@@ -77,12 +77,12 @@ class Refused(Exception):
 
 
 refusals: list[str] = []
-"""What was refused since the start, one word each: scorers swallow exceptions."""
+"""The node types refused since the start: scorers hide the exceptions."""
 
 
-def _refuse(what: str) -> Refused:
-    refusals.append(what)
-    return Refused(f"{what} is not evaluated")
+def _refuse(kind: str) -> Refused:
+    refusals.append(kind)
+    return Refused(f"{kind} is not evaluated")
 
 
 def _is_formula(value: Any) -> bool:
@@ -90,7 +90,7 @@ def _is_formula(value: Any) -> bool:
 
 
 class _Evaluation:
-    """The value of one syntax tree; ``names`` are looked up only if they are known to be mathematics, or hold a formula."""
+    """The value of one syntax tree; it looks up only the ``names`` known as mathematics, and variables that are formulas."""
 
     def __init__(self, names: Mapping[str, Any], local: Mapping[str, Any]) -> None:
         self._names, self._local = names, local
@@ -117,7 +117,7 @@ class _Evaluation:
         parts = [node.operand] if isinstance(node, ast.UnaryOp) else [node.left, node.right]
         operands = [self.value(part) for part in parts]
         if not all(map(_is_formula, operands)):
-            raise ValueError("an operator stands between numbers only")
+            raise ValueError("an operator takes numbers and formulas only")
         return _OPERATORS[type(node.op)](*operands)
 
     def _look_up(self, name: str) -> Any:
@@ -153,24 +153,24 @@ class _Evaluation:
 
 
 def evaluate(text: str, names: Mapping[str, Any] | None = None, local: Mapping[str, Any] | None = None) -> Any:
-    """The value of ``text``; ``names`` hold the mathematics it may use (sympy's), ``local`` its variables.
+    """The value of ``text``; ``names`` hold the mathematics that it may use (sympy's), ``local`` its variables.
 
-    Raises SyntaxError, ValueError or NameError where it is no such value, Refused where it would run something.
+    Raises SyntaxError, ValueError or NameError where it has no such value, Refused where it would run something.
     """
     tree = ast.parse(text.strip(), mode="eval")
     return _Evaluation(names or {}, local or {}).value(tree.body)
 
 
-# ------------------------------------------------------------------------------------------------------ in Python's place
+# --------------------------------------------------------------------------------------------- replacements of built-ins
 
 _eval, _exec, _compile = builtins.eval, builtins.exec, builtins.compile
-_OWN_STATEMENTS = frozenset({"from sympy import *"})  # by which sympy's parser fills the names
-# Writes functions that multiply monomials, out of the number of variables alone.
+_PARSER_STATEMENTS = frozenset({"from sympy import *"})  # sympy's parser fills its names with this statement
+# A module that compiles functions for multiplying monomials; their code depends only on the number of variables.
 _WITHOUT_TEXT = frozenset({"sympy.polys.monomials"})
 
 
 def _is_trusted(scope: Mapping[str, Any]) -> bool:
-    """Whether a caller is the standard library, or known to make its code of something else than an answer."""
+    """Whether a caller is the standard library, or a module known to compile no part of an answer."""
     name = str(scope.get("__name__", ""))
     return name in _WITHOUT_TEXT or name.partition(".")[0] in sys.stdlib_module_names
 
@@ -186,7 +186,7 @@ def _guarded_eval(source: Any, names: Any = None, local: Any = None, /) -> Any:
 
 def _guarded_exec(source: Any, names: Any = None, local: Any = None, /, **options: Any) -> None:
     caller = sys._getframe(1)
-    if not _is_trusted(caller.f_globals) and source not in _OWN_STATEMENTS:
+    if not _is_trusted(caller.f_globals) and source not in _PARSER_STATEMENTS:
         raise _refuse("code")
     names = caller.f_globals if names is None else names
     _exec(source, names, names if local is None else local, **options)
@@ -199,5 +199,5 @@ def _guarded_compile(source: Any, filename: Any, mode: str, flags: int = 0, *res
 
 
 def guard() -> None:
-    """From now on ``eval``, ``exec`` and ``compile`` run nothing that a third party's package hands them."""
+    """From now on ``eval``, ``exec`` and ``compile`` run nothing that a third-party package passes to them."""
     builtins.eval, builtins.exec, builtins.compile = _guarded_eval, _guarded_exec, _guarded_compile

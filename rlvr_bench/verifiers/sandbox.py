@@ -1,11 +1,10 @@
-"""Running a model's code where it can do no harm: bubblewrap, or nothing unless the user insists.
+"""Runs a model's code where it can do no harm: in bubblewrap, or not at all unless the user insists.
 
-Inside there is no network, no process but its own, no file but a read-only interpreter and a scratch folder of bounded size,
-and no privilege; CPU time, file size, open files and processes are limited for each process, and memory, files and time for
-all of them together (`process_limits`); system calls that reach past these limits are refused (`seccomp`). What it does not
-stop: bugs of the kernel, and measuring time. Root needs care: RLIMIT_NPROC does not bind uid 0 whatever a user namespace
-calls it, so a privileged caller's sandbox is set up without a user namespace and the guest changes to another real uid before
-anything runs.
+Inside there is no network, no other process, no file but a read-only interpreter and a scratch folder of limited size, and no
+privilege. CPU time, file size, open files and processes are limited for each process; memory, files and time for all of them
+together (`process_limits`). System calls that would evade these limits are refused (`seccomp`). It does not stop kernel bugs
+and timing measurements. Root needs care: RLIMIT_NPROC does not bind uid 0, even inside a user namespace. So the sandbox of a
+privileged caller is set up without a user namespace, and the guest changes to another real uid before anything runs.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ _INSTALL = (
 
 
 class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one sample may use. For each process: ``cpu_s`` of CPU time, ``memory_bytes`` of address space, ``file_bytes`` of a
-    file. For all together: ``memory_bytes`` resident with the scratch folder, ``scratch_bytes`` and ``files`` in that folder,
-    twice ``cpu_s`` and 2 s of CPU time for each program run, and ``idle_s`` (default ``cpu_s`` and 2 s) without doing anything.
+    """The limits of one sample. For each process: ``cpu_s`` of CPU time, ``memory_bytes`` of address space, ``file_bytes`` of a
+    file. For all processes together: ``memory_bytes`` resident with the scratch folder, ``scratch_bytes`` and ``files`` in that
+    folder, twice ``cpu_s`` and 2 s of CPU time for each program run, and ``idle_s`` (default ``cpu_s`` and 2 s) without work.
     """
 
     cpu_s: float = 4.0
@@ -72,7 +71,7 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SampleFailure(Exception):
-    """The sample did not answer: ``kind`` is timeout, memory, crashed, or the forged or malformed reply's ``protocol``."""
+    """The sample did not answer. ``kind``: timeout, memory, crashed, or protocol (a forged or malformed reply)."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -80,18 +79,18 @@ class SampleFailure(Exception):
 
 
 def _filter_to_read() -> list[int]:
-    """The descriptor that the system call filter can be read from, or none for an unknown processor."""
+    """The descriptor to read the system call filter from, in a list; an empty list for an unknown processor."""
     if (text := sandbox_filter()) is None:
         return []
     read_end, write_end = os.pipe()
-    os.write(write_end, text)  # a few kilobytes: no pipe is smaller
+    os.write(write_end, text)  # a few kilobytes fit into any pipe
     os.close(write_end)
     return [read_end]
 
 
 @functools.lru_cache(maxsize=4)
 def sandbox_problem() -> str | None:
-    """Why bubblewrap cannot be used here, or None: tried once, by running a guest that must find itself confined."""
+    """Why bubblewrap cannot be used here, or None. Tried once: a guest must see that it is confined."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         return "bubblewrap (bwrap) is not installed"
@@ -128,10 +127,10 @@ def sandbox_problem() -> str | None:
 class Sandbox:
     """One guest process for one sample, and the conversation with it. A context manager; leaving it ends the guest.
 
-    ``packages``: the guest may import the packages installed here; ``readable``: it may read these folders. ``program`` is
-    the guest's source (None: the one that runs samples), ``spoken`` what it is given besides its limits, ``purpose`` what
-    it is for, in words. Raises VerifierError, with what to install, when there is no bubblewrap and ``allow_unsafe`` is
-    False.
+    ``packages``: the guest may import the packages installed here. ``readable``: folders that it may read. ``program``: the
+    guest's source (None: the program that runs samples). ``spoken``: what the guest gets in addition to its limits.
+    ``purpose``: for the error message. Raises VerifierError, with the package to install, when there is no bubblewrap and
+    ``allow_unsafe`` is False.
     """
 
     def __init__(
@@ -231,7 +230,7 @@ class Sandbox:
         return self._process is not None and self._process.poll() is None
 
     def _end_all(self) -> None:
-        """End the guest and all that it started: bubblewrap's processes die with it."""
+        """End the guest and all that it started; bubblewrap's processes end with it."""
         assert self._process is not None
         if not self._bwrap:
             with contextlib.suppress(ProcessLookupError):
@@ -241,9 +240,9 @@ class Sandbox:
     def request(
         self, message: dict[str, Any], wall_s: float, *, attached: Any = None, fresh: bool = False
     ) -> dict[str, Any]:
-        """Send a request and wait for its reply. Raises SampleFailure where none comes, or one that is no reply.
+        """Send a request and wait for its reply. Raises SampleFailure where there is no reply, or a malformed one.
 
-        ``attached`` goes in a frame of its own, after the request. ``fresh``: what the group did before does not count.
+        ``attached`` goes in a second frame, after the request. ``fresh``: the group's earlier use does not count.
         """
         assert self._watch is not None
         if fresh or message["op"] == "run":
@@ -257,7 +256,7 @@ class Sandbox:
             self._watch.answered()
 
     def _exceeded(self) -> str | None:
-        """Which limit of the whole group was reached, if one was."""
+        """The limit of the whole group that was reached, if any."""
         if self._watch and self._watch.exceeded:
             return self._watch.exceeded
         return "memory" if self._cgroup and self._cgroup.exceeded() else None
@@ -280,7 +279,7 @@ class Sandbox:
         return reply
 
     def call(self, name: str, arguments: list[Any], wall_s: float) -> Any:
-        """Call a function of the loaded code with plain data; its plain result. Raises SampleFailure if it raised."""
+        """Call a function of the loaded code with plain data; returns plain data. Raises SampleFailure if it raised."""
         reply = self.request({"op": "call", "path": [name], "args": arguments, "named": {}}, wall_s)
         if "raised" in reply:
             raise SampleFailure(str(reply["raised"]))
@@ -315,7 +314,7 @@ class Sandbox:
             raise SampleFailure("timeout")
 
     def _end(self) -> str:
-        """How the guest ended: the CPU limit is a timeout, everything else a crash (bwrap reports 128 + signal)."""
+        """How the guest ended: the CPU limit is a timeout, anything else a crash (bwrap reports 128 + signal)."""
         assert self._process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)
@@ -325,4 +324,4 @@ class Sandbox:
 
 @functools.lru_cache(maxsize=1)
 def _warn_unsafe(problem: str) -> None:
-    _log.warning("UNSAFE: model code runs with your own rights, without a sandbox, because %s", problem)
+    _log.warning("UNSAFE: model code runs with your rights, without a sandbox, because %s", problem)

@@ -1,6 +1,6 @@
-"""Third-party scorers in a sandbox of their own: started once, asked by name, only plain data crosses.
+"""Third-party scorers in a sandbox: started once, addressed by name; only plain data crosses.
 
-The grading process never imports them. `scoring_guest` has what happens inside.
+The grading process never imports the scorers. `scoring_guest` is the program inside.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from rlvr_bench.verifiers.seccomp import scorer_filter
 __all__ = ["Scored", "open_scorers"]
 
 _START_S = 60.0
-_SPARE_S = 5.0  # beyond what the guest itself allows an answer
-_LIMITS = SandboxLimits(cpu_s=60.0)  # of the sandbox as a whole; an answer's own limit comes with its request
-# Huge pages for the heap halve what a fork of the loaded packages costs; glibc reads their size from the folder.
+_SPARE_S = 5.0  # added to the time that the guest allows for an answer
+_LIMITS = SandboxLimits(cpu_s=60.0)  # of the whole sandbox; each request has the limit of its answer
+# Huge pages for the heap halve the cost of forking with the packages loaded; glibc reads their size from the folder.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PYTHONMALLOC": "malloc"}
 _HUGE_PAGES = "/sys/kernel/mm/transparent_hugepage"
 _FAILURES = {"timeout": "timeout", "memory": "memory"}
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
-    """``score``, and whether the text asked for more than arithmetic (``refused``); or why there is none (``failed``)."""
+    """``score``, and whether the text asked for more than arithmetic (``refused``); or why there is no score (``failed``)."""
 
     score: float = 0.0
     refused: bool = False
@@ -42,7 +42,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
 class Scorers:
     """The sandbox with reasoning-gym's scorers; started when first needed, and again after it was lost.
 
-    ``guard``: the source of what stands in for ``eval`` there.
+    ``guard``: the file that replaces ``eval`` in the sandbox.
     """
 
     def __init__(self, *, allow_unsafe: bool, guard: Path = Path(safe_eval.__file__)) -> None:
@@ -91,7 +91,7 @@ class Scorers:
     def score(self, dataset: str, answer: str, entry: dict[str, Any], cpu_s: float) -> Scored:
         """The data set's score of an answer to ``entry``, within ``cpu_s`` of CPU time.
 
-        Raises VerifierError as `start` does, UnknownName for a data set that does not exist.
+        Raises VerifierError like `start`, UnknownName for a data set that does not exist.
         """
         self.start()
         try:
@@ -123,9 +123,9 @@ class Scorers:
 
 
 def _package_folders() -> list[str]:
-    """Where packages are installed, and where reasoning-gym is if that is elsewhere (a user's own folder, PYTHONPATH)."""
-    found = importlib.util.find_spec("reasoning_gym")
-    elsewhere = [str(Path(found.origin).resolve().parents[1])] if found and found.origin else []
+    """The folders of installed packages, and reasoning-gym's where it is elsewhere (a user's folder, PYTHONPATH)."""
+    spec = importlib.util.find_spec("reasoning_gym")
+    elsewhere = [str(Path(spec.origin).resolve().parents[1])] if spec and spec.origin else []
     return list(dict.fromkeys([*package_folders(), *elsewhere]))
 
 
@@ -133,7 +133,7 @@ _open: dict[tuple[int, bool], Scorers] = {}
 
 
 def open_scorers(*, allow_unsafe: bool) -> Scorers:
-    """The scorers of this process: a forked worker has its own. They end with the process."""
+    """The scorers of this process; a forked worker opens new ones. They end with the process."""
     key = (os.getpid(), allow_unsafe)
     if key not in _open:
         _open[key] = Scorers(allow_unsafe=allow_unsafe)

@@ -1,10 +1,10 @@
-"""What runs inside the sandbox to score answers: it loads a third party's scorers once, and forks a process for each answer.
+"""The program inside the sandbox that scores answers: it loads third-party scorers once, and forks a process per answer.
 
-The process that forks never reads an answer, a question or a gold: the request's second frame is read by the child, which has
-no other, can start nothing, signal nobody and write nowhere but into its own pipe, and is gone before the next request. What
-it sends is a number of fixed size. So nothing is left of one answer when the next one comes, and no answer sees another's gold.
+The process that forks never reads an answer, a question or a gold. The child reads the request's second frame. It gets no
+other frame, cannot start a process, cannot signal a process, can write only to its pipe, and has ended before the next
+request. It sends a result of fixed size. So one answer leaves nothing for the next, and no answer sees another's gold.
 
-Only the standard library and what is scored with: this file's text is handed to a bare interpreter, it is not imported there.
+It uses only the standard library and the scorers: a bare interpreter runs the text of this file.
 Frames: 4-byte length, JSON.
 """
 
@@ -28,7 +28,7 @@ from typing import Any
 
 FRAME = struct.Struct("!I")
 _REPLY = struct.Struct("!cd?")  # how it ended, the score, whether the text asked for more than arithmetic
-_READ = b"r"  # the child has the whole request: the pipe is at the next one
+_READ = b"r"  # the child has read the whole request: the pipe is at the next one
 _ENDS = {b"e": "exception", b"m": "memory", b"l": "limit"}
 _STARVED_FACTOR = 5
 _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SECCOMP_FILTER = 4, 38, 22, 2
@@ -52,12 +52,12 @@ def _read_frame(descriptor: int) -> Any:
 
 
 class _Kernel:
-    """What Python has no function for; the system call filter is prepared once."""
+    """Calls that Python has no function for; the system call filter is prepared once."""
 
     def __init__(self, program: bytes) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
-        # Not os.fork: what Python and its libraries do after one touches twice as many pages as scoring an answer does, and is
-        # needed where there are threads, and there are none. PyDLL keeps the interpreter's lock meanwhile.
+        # Not os.fork: after it, Python and its libraries touch twice as many pages as scoring an answer does. That work is
+        # needed only where there are threads, and there are none. PyDLL keeps the interpreter's lock meanwhile.
         self.fork = ctypes.PyDLL(None, use_errno=True).fork
         self._text = ctypes.create_string_buffer(program, len(program)) if program else None
         if self._text is not None:
@@ -65,11 +65,11 @@ class _Kernel:
             self._header = ctypes.create_string_buffer(fields, len(fields))
 
     def hide(self) -> None:
-        """Nobody of the same user can trace this process or read its memory and descriptors."""
+        """Forbid other processes of the same user to trace this one or to read its memory and descriptors."""
         self._libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
 
     def apply(self) -> None:
-        """From now on; raises OSError where the kernel does not take it."""
+        """Apply the filter from now on. Raises OSError where the kernel refuses it."""
         if self._text is None:
             return
         self._libc.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
@@ -94,7 +94,7 @@ def _confine(spoken: dict[str, Any]) -> None:
 
 
 def _confine_child(cpu_s: float, kernel: _Kernel) -> None:
-    """CPU time by two clocks, no other process, no file; none of it can be undone."""
+    """Limit CPU time by two clocks, and forbid processes and files; nothing of it can be undone."""
     whole = int(cpu_s) + 1
     for which, soft, hard in (
         (resource.RLIMIT_CPU, whole, whole + 1),
@@ -102,12 +102,12 @@ def _confine_child(cpu_s: float, kernel: _Kernel) -> None:
         (resource.RLIMIT_FSIZE, 0, 0),
     ):
         resource.setrlimit(which, (soft, hard))
-    signal.setitimer(signal.ITIMER_PROF, cpu_s)  # nobody handles its signal: it ends the process
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)  # its signal has no handler, so it ends the process
     kernel.apply()
 
 
 def _answer(score: Score, requests: int, reply: int, cpu_s: float, kernel: _Kernel, refusals: list[str]) -> None:
-    """In the child: read the request, decide it, say so, end."""
+    """In the child: read the request, score it, send the result, end."""
     try:
         os.closerange(3, requests)
         os.closerange(requests + 1, reply)
@@ -122,7 +122,7 @@ def _answer(score: Score, requests: int, reply: int, cpu_s: float, kernel: _Kern
             end = b"m"
         except RecursionError:
             end = b"l"
-        except BaseException:  # noqa: BLE001  whatever it raises becomes a result
+        except BaseException:  # noqa: BLE001  any error becomes a result
             end = b"e"
         os.write(reply, _REPLY.pack(end, value, bool(refusals)))
     finally:
@@ -130,11 +130,11 @@ def _answer(score: Score, requests: int, reply: int, cpu_s: float, kernel: _Kern
 
 
 def _collect(pid: int, reply: int, cpu_s: float) -> tuple[bytes, bool]:
-    """What a child said, how it ended, and whether that was because its time was up."""
-    said, late = b"", False
+    """The bytes that a child sent, and whether it ran out of time."""
+    reply_bytes, late = b"", False
     started = time.monotonic()
     patience = 4 * cpu_s + 1
-    while len(said) <= len(_READ) + _REPLY.size:
+    while len(reply_bytes) <= len(_READ) + _REPLY.size:
         left = started + patience - time.monotonic()
         if left <= 0 and _runs(pid) and patience < _STARVED_FACTOR * (4 * cpu_s + 1):
             patience += cpu_s  # runnable, but the machine gives it no CPU
@@ -147,13 +147,15 @@ def _collect(pid: int, reply: int, cpu_s: float) -> tuple[bytes, bool]:
         part = os.read(reply, 64)
         if not part:
             break
-        said += part
+        reply_bytes += part
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     _, status, used = os.wait4(pid, 0)
     killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    # The hard limit of CPU time kills as we do, and comes after the soft one.
-    return said, late or killed in _TIMEOUTS or (killed == signal.SIGKILL and used.ru_utime + used.ru_stime >= cpu_s)
+    # The hard limit of CPU time kills with SIGKILL, as this function does, and comes after the soft limit.
+    return reply_bytes, late or killed in _TIMEOUTS or (
+        killed == signal.SIGKILL and used.ru_utime + used.ru_stime >= cpu_s
+    )
 
 
 def _runs(pid: int) -> bool:
@@ -171,19 +173,19 @@ def _decide(score: Score, requests: int, cpu_s: float, kernel: _Kernel, refusals
         _answer(score, requests, write_end, cpu_s, kernel, refusals)
     os.close(write_end)
     try:
-        said, timed_out = _collect(pid, read_end, cpu_s)
+        reply_bytes, timed_out = _collect(pid, read_end, cpu_s)
     finally:
         os.close(read_end)
-    if said[:1] == _READ and len(said) == len(_READ) + _REPLY.size:
-        end, value, refused = _REPLY.unpack(said[1:])
+    if reply_bytes[:1] == _READ and len(reply_bytes) == len(_READ) + _REPLY.size:
+        end, value, refused = _REPLY.unpack(reply_bytes[1:])
         if end == b"s":
             return {"score": value, "refused": refused}
         return {"failed": _ENDS.get(end, "crash"), "lost": False}
-    return {"failed": "timeout" if timed_out else "crash", "lost": said[:1] != _READ}
+    return {"failed": "timeout" if timed_out else "crash", "lost": reply_bytes[:1] != _READ}
 
 
 class _ReasoningGym:
-    """The scorers of reasoning-gym's data sets, each made once."""
+    """The scorers of reasoning-gym's data sets; each is made once."""
 
     def __init__(self) -> None:
         from reasoning_gym.factory import DATASETS, get_score_answer_fn
@@ -193,8 +195,8 @@ class _ReasoningGym:
     def scorer(self, name: str) -> Score:
         if name not in self._made:
             self._made[name] = self._make(name)
-        found: Score = self._made[name]
-        return found
+        scorer: Score = self._made[name]
+        return scorer
 
 
 def _serve(requests: int, replies: int, gym: _ReasoningGym, kernel: _Kernel, refusals: list[str]) -> None:
@@ -205,7 +207,7 @@ def _serve(requests: int, replies: int, gym: _ReasoningGym, kernel: _Kernel, ref
                 reply: dict[str, Any] = {"unknown": sorted(gym.names), "lost": True}
             else:
                 score = gym.scorer(request["dataset"])
-                gc.freeze()  # what all answers share is not written to by their collections
+                gc.freeze()  # so that garbage collection in a child does not write to the shared pages
                 reply = _decide(score, requests, request["cpu_s"], kernel, refusals)
         except (OSError, ValueError, LookupError, TypeError, MemoryError, AttributeError, ImportError) as error:
             reply = {"failed": "exception", "text": f"{type(error).__name__}: {error}"[:500], "lost": True}
@@ -221,7 +223,7 @@ def _send(descriptor: int, reply: dict[str, Any]) -> None:
 
 
 def main(spoken: dict[str, Any]) -> None:
-    """Load the scorers, then serve requests until the grader hangs up."""
+    """Load the scorers, then serve requests until the grader closes the pipe."""
     requests, replies = os.dup(0), os.dup(1)
     nowhere = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):

@@ -1,9 +1,9 @@
-"""A system call filter: what a sandboxed process may not ask of the kernel, as a classic BPF program for bubblewrap.
+"""A system call filter: the calls that a sandboxed process may not make, as a classic BPF program for bubblewrap.
 
-Refused is what makes or holds memory that no per-process limit and no walk over the processes counts (memfd, System V and POSIX
-shared memory, shared anonymous mappings, enlarged pipe and socket buffers, pages lent to pipes, record locks, kernel keys,
-timers, watches), every way into new namespaces, tracing of other processes, and interfaces known for kernel bugs. Each call
-fails with an error number; none kills the caller, so that a library that only tries finds its other way.
+It refuses calls that make or hold memory that no per-process limit and no sum over the processes counts (memfd, System V and
+POSIX shared memory, shared anonymous mappings, enlarged pipe and socket buffers, pages lent to pipes, record locks, kernel
+keys, timers, watches), every way into new namespaces, tracing of other processes, and interfaces known for kernel bugs. A
+refused call fails with an error number. It does not kill the caller, so a library that only tries a call uses its fallback.
 
 Numbers: Linux arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h (aarch64).
 """
@@ -93,7 +93,7 @@ _CALLS: _Table = {
     "userfaultfd": (323, 282),
     "vmsplice": (278, 75),
 }
-# What only a process that decides one answer has no use for: other processes, signals, sockets, and changing files.
+# Calls that a process needs none of to decide one answer: other processes, signals, sockets, and changing files.
 _SCORER_CALLS: _Table = {
     "clone": (56, 220),
     "creat": (85, None),
@@ -149,7 +149,7 @@ def _load_argument(position: int) -> bytes:
 
 
 def _only(call: int, body: bytes) -> bytes:
-    """``body`` for this call; the others jump over it. It must end in a return."""
+    """Run ``body`` for this call only; other calls jump over it. ``body`` must end in a return."""
     return _instruction(_EQUAL, call, 0, len(body) // 8) + body
 
 
@@ -158,15 +158,15 @@ def _equals(values: tuple[int, ...]) -> bytes:
 
 
 def _argument_rules() -> dict[str, bytes]:
-    """Calls of the first table that are refused for some arguments only."""
+    """Calls of the first table that are refused only for some arguments."""
     allow = _instruction(_RETURN, _ALLOW)
     both = _instruction(_AND, _SHARED_ANONYMOUS) + _instruction(_EQUAL, _SHARED_ANONYMOUS, 0, 1) + _refuse()
     huge = _instruction(_ANY_BIT, _HUGE_PAGES, 0, 1) + _refuse()
     level = _instruction(_EQUAL, _SOCKET_LEVEL, 1, 0) + allow
     return {
-        # glibc goes on with clone where clone3, whose flags lie in memory and cannot be filtered, does not exist.
+        # glibc falls back to clone where clone3 does not exist. The flags of clone3 are in memory and cannot be filtered.
         "clone3": _refuse(errno.ENOSYS),
-        "connect": _refuse(errno.ENETUNREACH),  # what the empty network would say
+        "connect": _refuse(errno.ENETUNREACH),  # the error of a network without routes
         "clone": _load_argument(0) + _instruction(_ANY_BIT, _NEW_NAMESPACES, 0, 1) + _refuse() + allow,
         "fcntl": _load_argument(1) + _equals((_SET_PIPE_SIZE, *_RECORD_LOCKS)) + allow,
         "mmap": _load_argument(3) + huge + both + allow,
@@ -175,7 +175,7 @@ def _argument_rules() -> dict[str, bytes]:
 
 
 def _scorer_rules() -> dict[str, bytes]:
-    """Files may be opened to read them. openat2 is refused as unknown: its flags lie in memory."""
+    """Files may be opened for reading. openat2 is refused as unknown: its flags are in memory."""
     to_read = _instruction(_ANY_BIT, _WRITING, 0, 1) + _refuse() + _instruction(_RETURN, _ALLOW)
     return {
         "open": _load_argument(1) + to_read,
@@ -194,7 +194,7 @@ def _filter(*tables: tuple[_Table, dict[str, bytes]]) -> bytes | None:
         _instruction(_LOAD, _NUMBER),
     ]
     if column == 0:
-        rules.append(_instruction(0x35, _X32, 0, 1) + _instruction(_RETURN, _KILL))  # a second table of the same calls
+        rules.append(_instruction(0x35, _X32, 0, 1) + _instruction(_RETURN, _KILL))  # the x32 table repeats the calls
     for calls, by_argument in tables:
         for name, numbers in calls.items():
             if (number := numbers[column]) is not None:
@@ -204,11 +204,11 @@ def _filter(*tables: tuple[_Table, dict[str, bytes]]) -> bytes | None:
 
 @functools.cache
 def sandbox_filter() -> bytes | None:
-    """The filter for programs; None for a processor whose numbers are not known here (then only namespaces confine)."""
+    """The filter for programs; None for a processor with unknown numbers (then only namespaces confine)."""
     return _filter((_CALLS, _argument_rules()))
 
 
 @functools.cache
 def scorer_filter() -> bytes | None:
-    """For a process that decides one answer, on top of the other: it can compute, and read files."""
+    """A second filter, for a process that scores one answer: it can compute, and read files."""
     return _filter((_SCORER_CALLS, _scorer_rules()))

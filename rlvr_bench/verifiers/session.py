@@ -1,4 +1,4 @@
-"""A conversation with one sample in the sandbox: its functions are called, and its objects used, as if they were here."""
+"""A conversation with one sample in the sandbox: its functions and objects are used as if they were in this process."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["Remote", "Session", "proxy"]
 
 
 class _SampleRaisedError(Exception):
-    """The sample raised something that is not a built-in exception."""
+    """The sample raised an exception that is not a built-in one."""
 
 
 class Remote:
-    """An object that lives in the sandbox: attributes and calls are forwarded, and it equals nothing but itself."""
+    """An object in the sandbox: attributes and calls are forwarded, and it equals only itself."""
 
     def __init__(self, session: Session, number: int) -> None:
         object.__setattr__(self, "_session", session)
         object.__setattr__(self, "_number", number)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # NumPy would read our memory where an ``__array_interface__`` says
+        if name.startswith("__"):  # NumPy would read our memory at the address in ``__array_interface__``
             raise AttributeError(name)
         return self._session.attribute(self._number, name)
 
@@ -39,7 +39,7 @@ class Remote:
 
 
 class Session:
-    """Requests to one sample, each within the time that is left for the whole sample (``wall_s`` in all)."""
+    """Requests to one sample, each within the time left for the whole sample (``wall_s`` in all)."""
 
     def __init__(self, sandbox: Sandbox, wall_s: float) -> None:
         self._sandbox, self._deadline = sandbox, time.monotonic() + wall_s
@@ -47,7 +47,7 @@ class Session:
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """The reply to a request, within its ``wall_s`` if it has one.
 
-        Raises what the sample raised, or SampleFailure where it gave no reply.
+        Raises the exception that the sample raised, or SampleFailure where it did not reply.
         """
         left = self._deadline - time.monotonic()
         reply = self._sandbox.request(message, min(left, message.get("wall_s", left)))
@@ -61,14 +61,14 @@ class Session:
             if known and kind is not None:
                 try:
                     raised = kind(str(reply.get("text", "")))
-                except TypeError:  # UnicodeDecodeError and its like want more arguments
+                except TypeError:  # UnicodeDecodeError and its like need more arguments
                     raised = _SampleRaisedError(reply["raised"])
                 raise raised
             raise _SampleRaisedError(str(reply["raised"]))
         return reply
 
     def load(self, code: str, **more: Any) -> set[str]:
-        """Run code in the sample's namespace; the names of the callables that are then in it."""
+        """Run code in the sample's namespace; returns the names of all callables in it."""
         names = self.ask({"op": "load", "code": code, **more}).get("names")
         return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
@@ -109,7 +109,7 @@ def _number_of(value: Any) -> int:
 
 
 def _write_back(ours: Any, theirs: Any) -> None:
-    """Show the caller what the sample did to a mutable argument (sorting in place and the like)."""
+    """Copy the sample's changes to a mutable argument (sorting in place and the like) to the caller's object."""
     if type(ours) is not type(theirs):
         return
     if isinstance(ours, list):

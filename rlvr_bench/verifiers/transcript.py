@@ -1,7 +1,7 @@
-"""What a response looks like that ran code while it was written: fenced blocks, and what they printed.
+"""The form of a response whose code ran while it was written: fenced blocks, and what they printed.
 
-A call is a block between a line ```` ```python ```` and a line ```` ``` ````; what it printed follows in a block of the
-language ``output``. Backticks in the output are replaced, so that it cannot end its own block.
+A call is a block between a line ```` ```python ```` and a line ```` ``` ````. The block's output follows in a block of the
+language ``output``. Backticks in the output are replaced, so that it cannot end its block.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from rlvr_bench.verifiers.protocol import Extraction, Verifier
 __all__ = ["STOP", "StatedAnswers", "Turn", "output_block", "read_turn", "statements"]
 
 STOP = "\n```\n"
-"""Where a model has to stop: behind a line that closes (or opens) a block."""
+"""Where a model must stop: after a line that closes (or opens) a block."""
 
 _PYTHON = frozenset({"python", "python3", "py"})
 _NOT_STATED = _PYTHON | {"output"}
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model wants after its last words: ``call`` a block to run, ``go_on`` to write on, or nothing (it is done).
+    """What a model wants to do next: ``call`` a block, ``go_on`` writing, or nothing (``done``).
 
-    ``text`` is the response up to here, its last block closed.
+    ``text`` is the response so far, with its last block closed.
     """
 
     kind: Literal["call", "go_on", "done"]
@@ -39,11 +39,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 def read_turn(text: str) -> Turn:
     """What the response ``text`` wants, given that the model stopped here by itself or at ``STOP``.
 
-    A server may have cut the closing line off: a block that is still open is taken to end here.
+    A server may have removed the closing line: a block that is still open ends here.
     """
     language: str | None = None
     code: list[str] = []
-    closed: tuple[str, str] | None = None  # language and content of a block that nothing but space follows
+    closed: tuple[str, str] | None = None  # language and content of a block that only white space follows
     for line in text.split("\n"):
         if language is None:
             if line.startswith("```"):
@@ -55,7 +55,7 @@ def read_turn(text: str) -> Turn:
             language = None
         else:
             code.append(line)
-    if language == "" and not "".join(code).strip():  # a line that opens a block stopped the model, not one that closes
+    if language == "" and not "".join(code).strip():  # the model stopped at a line that opens a block, not at its end
         return Turn(kind="go_on" if text.endswith(STOP) else "done", text=text)
     if language is not None:
         text, closed = text.rstrip("\n") + STOP, (language, "\n".join(code))
@@ -67,13 +67,13 @@ def read_turn(text: str) -> Turn:
 
 
 def output_block(output: str) -> str:
-    """What a call gave back, as the model sees it and as it is stored."""
+    """The output of a call, as the model sees it and as it is stored."""
     body = re.sub("`{3,}", lambda ticks: "'" * len(ticks[0]), output).strip("\n")
     return f"```output\n{body}\n```\n"
 
 
 def statements(text: str) -> str:
-    """The response without its ``python`` and ``output`` blocks, whoever wrote them: what the model itself stated.
+    """The response without its ``python`` and ``output`` blocks, whoever wrote them: the text that the model stated.
 
     A block that is never closed reaches to the end. Linear in the text.
     """
@@ -91,7 +91,7 @@ def statements(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class StatedAnswers:
-    """A verifier that reads what the model stated, and neither its code nor what that printed; otherwise the one within."""
+    """A verifier that extracts from the model's statements only, without code and output; otherwise the inner verifier."""
 
     verifier: Verifier
 

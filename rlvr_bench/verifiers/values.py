@@ -1,8 +1,8 @@
-"""Values that cross the sandbox, as JSON data: those of Python's own types and NumPy's, and a number for anything else.
+"""Values that cross the sandbox, as JSON data: values of Python's and NumPy's types, and a number for any other object.
 
-Its text runs in the sandbox too, so it imports the standard library alone, and the rest where it is imported already. What
-JSON lacks travels as an object of one key. What arrives is of a plain type with that type's own equality, whatever
-class the sample gave it: what compares equal in one process does so here, and nothing else.
+The text of this file runs in the sandbox too, so it imports only the standard library; it uses other packages where they
+are imported already. A value that JSON lacks is an object with one key. A decoded value has a plain type with that type's
+equality, whatever class the sample gave it: so it compares here as in one process, and no ``__eq__`` of a sample runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ARRAYS = frozenset(
     ["bool", "str", "complex64", "complex128", "float16", "float32", "float64"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 )
-_JSON_BITS = 4096  # a longer integer travels in hexadecimal, which is read in linear time
+_JSON_BITS = 4096  # a longer integer is sent in hexadecimal, which is read in linear time
 _MAX_BITS = 1 << 20
 _MAX_ITERATED = 1 << 20
 _MAX_DECIMAL_EXPONENT = 5000
@@ -32,9 +32,9 @@ _MAX_FIELDS = 100
 
 
 def encode(value: Any, keep: Any) -> Any:
-    """A value as JSON data; ``keep(object)`` numbers what cannot travel.
+    """A value as JSON data; ``keep(object)`` returns a number for an object that cannot be sent.
 
-    Subclasses lose their class, so no __eq__ of the sample's crosses. What remains is a type of Python's or NumPy's own.
+    Subclasses lose their class, so no ``__eq__`` of the sample crosses. The result has a type of Python or NumPy.
     """
     if value is None or value is True or value is False:
         return value
@@ -87,7 +87,7 @@ def _encode_rare(value: Any, keep: Any) -> Any:
 
 
 def _encode_plain(value: Any) -> Any:
-    """A value that holds no others, or None."""
+    """A value that contains no other values, or None."""
     if isinstance(value, range):
         return {"g": [encode(bound, None) for bound in (value.start, value.stop, value.step)]}
     if isinstance(value, _loaded("array", "array")):
@@ -105,12 +105,12 @@ def _encode_plain(value: Any) -> Any:
 
 
 def _loaded(module: str, name: str) -> Any:
-    """A type of a module that is imported already; where it is not, no value can be of that type."""
+    """A type of a module that is imported already; otherwise (), because no value can have that type."""
     return getattr(sys.modules.get(module), name, ())
 
 
 def decode(data: Any, look_up: Any) -> Any:
-    """The value of JSON data; ``look_up(number)`` finds what did not travel. Raises ValueError and its like otherwise."""
+    """The value of JSON data; ``look_up(number)`` returns a kept object. Raises ValueError and its like for bad data."""
     if data is None or isinstance(data, _SCALARS):
         return data
     ((tag, content),) = data.items()
@@ -159,7 +159,7 @@ def _named_tuple(fields: tuple[str, ...]) -> Any:
 
 
 def _decode_plain(tag: str, content: Any) -> Any:
-    """A value that holds no others."""
+    """A value that contains no other values."""
     if tag == "b":
         return bytes.fromhex(content)
     if tag == "c":
@@ -203,7 +203,7 @@ def _exact_number(tag: str, content: Any) -> Any:
 
 
 def _array(name: str, shape: list[int], items: list[Any]) -> Any:
-    """An array of NumPy, or its scalar where there is no shape."""
+    """A NumPy array, or a NumPy scalar where the shape is empty."""
     if name not in _ARRAYS:
         raise ValueError(f"unknown type {name!r}")
     values = __import__("numpy").array([decode(item, None) for item in items], dtype=name)

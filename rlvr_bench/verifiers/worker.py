@@ -1,11 +1,11 @@
-"""The far side of isolation: a fork server that has the verifier warm, and the workers it forks to decide items.
+"""The worker side of isolation: a fork server that loads and warms the verifier, and the workers it forks to decide items.
 
 Why not `multiprocessing`: its fork server imports the user's ``__main__`` into every worker, so an unguarded script would
-start itself again; and it hands out no per-item attribution when a worker dies. Here the server is a fresh interpreter
-(no threads, nothing of the caller's memory) that imports this module, unpickles the verifier, warms it up once and forks.
+start itself again; and it does not say which item a dead worker was deciding. Here the server is a fresh interpreter
+without threads and without the caller's memory. It imports this module, unpickles the verifier, warms it up once and forks.
 
-On the wire: frames of a 4-byte length and a payload. Down: pickles (the caller is trusted). Up: MessagePack of
-`Reply`, so that a worker in which anything may have happened cannot make its parent run code.
+The protocol: frames of a 4-byte length and a payload. Requests are pickles (the caller is trusted). Replies are `Reply` in
+MessagePack, so that a worker that ran hostile code cannot make its parent run code.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from rlvr_bench.records import STATUSES, Problem, Status, Verdict
 __all__ = ["Limits", "Reply", "receive_frame", "serve"]
 
 FRAME = struct.Struct("!I")
-MEMORY_EXIT = 77  # a worker that has no memory left even to say so
+MEMORY_EXIT = 77  # the exit status of a worker without the memory to send a reply
 _PR_SET_PDEATHSIG = 1
-_REARM_S = 0.25  # the soft deadline fires again, in case a bare `except:` swallowed it
+_REARM_S = 0.25  # the CPU deadline fires again after this, in case a bare `except:` caught it
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker may use: CPU seconds per item, address space, items and resident memory before it is replaced."""
+    """The limits of a worker: CPU seconds per item, address space, and the items and memory after which it is replaced."""
 
     timeout_s: float
     memory_bytes: int
@@ -47,7 +47,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):
-    """What a worker says of one item; ``retire`` means that it ends now and wants a successor."""
+    """A worker's result for one item; ``retire`` means that the worker ends now and must be replaced."""
 
     status: Status
     kind: str | None
@@ -58,11 +58,11 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CpuTimeout(BaseException):
-    """The soft deadline; not an Exception, so that `except Exception` in a verifier does not swallow it."""
+    """The CPU deadline; not an Exception, so that `except Exception` in a verifier does not catch it."""
 
 
 def receive_exactly(connection: socket.socket, size: int) -> bytes:
-    """Read ``size`` bytes; raises EOFError when the other side is gone."""
+    """Read ``size`` bytes; raises EOFError when the other side has ended."""
     parts = bytearray()
     while len(parts) < size:
         part = connection.recv(min(size - len(parts), 1 << 20))
@@ -73,7 +73,7 @@ def receive_exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def receive_frame(connection: socket.socket) -> bytes:
-    """Read one frame; raises EOFError when the other side is gone."""
+    """Read one frame; raises EOFError when the other side has ended."""
     (size,) = FRAME.unpack(receive_exactly(connection, FRAME.size))
     return receive_exactly(connection, size)
 
@@ -87,7 +87,7 @@ def send_frame(connection: socket.socket, payload: bytes) -> None:
 
 
 def serve(control_fd: int) -> None:
-    """Run the fork server on an inherited socket until its parent is gone, then end every worker."""
+    """Run the fork server on an inherited socket until its parent has ended, then end every worker."""
     control = socket.socket(fileno=control_fd)
     children: set[int] = set()
     try:
@@ -100,21 +100,21 @@ def serve(control_fd: int) -> None:
     finally:
         for pid in children:
             kill_group(pid)
-        for pid in children:  # else they would be zombies where nobody collects orphans, and their CPU time nobody's
+        for pid in children:  # else they stay zombies where nobody collects orphans, and their CPU time is not counted
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
     os._exit(0)
 
 
 def _prepare(control: socket.socket) -> tuple[Any, Limits, str]:
-    """Unpickle the verifier and warm it up; the third item says what went wrong, or is empty."""
+    """Unpickle the verifier and warm it up; the third item is the error message, or empty."""
     try:
-        verifier, limits = pickle.loads(receive_frame(control))  # noqa: S301  from our own parent
+        verifier, limits = pickle.loads(receive_frame(control))  # noqa: S301  from the parent process
         if getattr(verifier, "warm_before_fork", False):
             verifier.warm_up()
     except (EOFError, ConnectionError):
         raise
-    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+    except BaseException as error:  # noqa: BLE001  any error becomes a result
         return None, Limits(timeout_s=1, memory_bytes=0, max_items=1, recycle_bytes=0), _describe(error)
     gc.collect()
     gc.freeze()
@@ -137,7 +137,7 @@ def _serve_requests(control: socket.socket, verifier: Any, limits: Limits, child
             children.add(pid)
             control.sendall(pid.to_bytes(4, "big"))
         else:
-            # The pid is a zombie at worst until here, so it cannot have been handed to another process.
+            # Until here the process is at worst a zombie, so its pid cannot belong to another process.
             kill_group(argument)
             _, status = os.waitpid(argument, 0)
             children.discard(argument)
@@ -145,7 +145,7 @@ def _serve_requests(control: socket.socket, verifier: Any, limits: Limits, child
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL a worker and whatever it started in its process group."""
+    """SIGKILL a worker and its process group."""
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
@@ -169,7 +169,7 @@ def _work_and_exit(connection: socket.socket, verifier: Any, limits: Limits) -> 
 
 
 def _confine(limits: Limits) -> None:
-    """Own process group, death with the server, no core files, bounded address space, the soft-deadline handler."""
+    """New process group, death with the server, no core files, limited address space, handler of the CPU deadline."""
     os.setpgid(0, 0)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -185,11 +185,11 @@ def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
     try:
         verifier.warm_up()
         send_frame(connection, b"")
-    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+    except BaseException as error:  # noqa: BLE001  any error becomes a result
         send_frame(connection, _describe(error).encode())
         return
     for served in range(1, limits.max_items + 1):
-        answer, problem = pickle.loads(receive_frame(connection))  # noqa: S301  from our own parent
+        answer, problem = pickle.loads(receive_frame(connection))  # noqa: S301  from the parent process
         reply = decide(verifier, answer, problem, limits.timeout_s)
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         worn = served == limits.max_items or resident > limits.recycle_bytes or reply.kind == "memory"
@@ -199,7 +199,7 @@ def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
 
 
 def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Reply:
-    """One verdict under the CPU deadlines; whatever the verifier does short of killing its process becomes a reply."""
+    """One verdict under the CPU deadlines; every failure of the verifier but the death of its process becomes a reply."""
     started = time.perf_counter()
     verdict: Any
     try:
@@ -216,8 +216,8 @@ def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Re
         verdict = Verdict(status="error", kind="memory")
     except RecursionError:
         verdict = Verdict(status="error", kind="limit", message="RecursionError")
-    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
-        verdict = Verdict(status="error", kind="exception", message=_said(error))
+    except BaseException as error:  # noqa: BLE001  any error becomes a result
+        verdict = Verdict(status="error", kind="exception", message=_error_text(error))
     signal.setitimer(signal.ITIMER_PROF, 0)  # again: the deadline may have fired inside the `finally` above
     kind, given, message = (_as_text(value) for value in (verdict.kind, verdict.answer, verdict.message))
     message = None if message is None else in_one_line(message)
@@ -225,7 +225,7 @@ def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Re
 
 
 def _unfit(verdict: object) -> str:
-    """What is wrong with what a verifier returned, empty where nothing is."""
+    """What is wrong with a verifier's return value; empty where it is fine."""
     if not isinstance(verdict, Verdict):
         kind = f"{type(verdict).__module__}.{type(verdict).__name__}".removeprefix("builtins.")
         return f"the verifier returned {kind}, not a Verdict or a bool"
@@ -234,10 +234,10 @@ def _unfit(verdict: object) -> str:
     return ""
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     try:
         text = str(error).strip()
-    except Exception:  # noqa: BLE001  an exception's own text is a user's code too
+    except Exception:  # noqa: BLE001  the text of an exception is made by the user's code too
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -265,7 +265,7 @@ def _encode(reply: Reply) -> bytes:
 
 
 def _as_text(value: object) -> str | None:
-    """A field of a Verdict that a user's function made, which may be anything."""
+    """A field of a user's Verdict, which may have any type, as text."""
     return None if value is None else str(value)
 
 

@@ -1,7 +1,7 @@
-"""Where the shipped zoo checkpoints lie and what their cards say, without torch or NumPy: listing is instant.
+"""The shipped zoo checkpoints and their cards. This module needs neither torch nor NumPy, so listing is instant.
 
-``base`` ships as a Hugging Face folder. What was trained from it ships as the difference (see ``delta``) and becomes such
-a folder in the user's cache when it is first used.
+``base`` ships as a Hugging Face folder. A checkpoint trained from it ships as the difference (see ``delta``). Its first use
+writes the whole folder into the user's cache.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy did on the held-out problems; ``pass_at_k`` and each of ``tiers`` go from the budget, as text.
+    """The results of a policy on the held-out problems; the keys of ``pass_at_k`` and of each tier are budgets, as text.
 
-    ``reasons`` and ``distinct`` are fractions of all rollouts; token statistics are in tokens, nats and tokens of the
+    ``reasons`` and ``distinct`` are fractions of all rollouts; the token statistics are in tokens, nats and tokens of the
     0.95 nucleus, None for a policy without tokens.
     """
 
@@ -69,7 +69,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True):
-    """What the training took: ``cpu_s`` of the process, ``peak_memory_bytes`` resident, on ``threads`` threads."""
+    """The cost of the training: ``cpu_s`` of the process, ``peak_memory_bytes`` resident, ``threads`` used."""
 
     seed: int
     steps: int
@@ -81,9 +81,9 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything known about a checkpoint; the measured parts are None until it was measured.
+    """Everything known about a checkpoint; ``measured`` and ``guess`` are None until they are measured.
 
-    ``steps`` goes from the training steps that ship too, as text, to the digest of their weights.
+    ``steps`` maps each training step that ships too, as text, to the SHA-256 of its weights.
     """
 
     name: str
@@ -108,17 +108,17 @@ def list_checkpoints() -> list[str]:
 
 
 def list_steps(name: str) -> list[int]:
-    """The training steps of a checkpoint that ship beside its end, ascending: ``zoo:NAME@STEP``."""
+    """The earlier training steps of a checkpoint that ship too (``zoo:NAME@STEP``), ascending."""
     return sorted(int(path.stem.removeprefix("step-")) for path in shipped_folder(name).glob("step-*.safetensors"))
 
 
 def step_folder(step: int) -> str:
-    """Name of what a training keeps of one of its steps."""
+    """The folder name for a kept training step."""
     return f"step-{step}"
 
 
 def shipped_folder(name: str) -> Path:
-    """What ships of a checkpoint, its card among it. Raises UnknownName, which lists those there are."""
+    """The folder of a shipped checkpoint, with its card. Raises UnknownName, which lists the checkpoints."""
     known = list_checkpoints()
     if name not in known:
         raise UnknownName("zoo checkpoint", name, known)
@@ -128,8 +128,8 @@ def shipped_folder(name: str) -> Path:
 def checkpoint_path(name: str) -> Path:
     """The folder of a checkpoint ``NAME`` or ``NAME@STEP`` in Hugging Face format.
 
-    Raises UnknownName, which lists those there are; StorageError where the cache cannot be written; ModelError where
-    what ships is damaged.
+    Raises UnknownName, which lists the checkpoints; StorageError where the cache cannot be written; ModelError where
+    the shipped files are damaged.
     """
     plain, _, step = name.partition("@")
     folder = shipped_folder(plain)
@@ -146,7 +146,7 @@ def checkpoint_path(name: str) -> Path:
 
 
 def _unpacked(name: str, file: Path, start: Path, sha256: str) -> Path:
-    """The cached folder of a packed checkpoint, made where it is missing, complete or not at all."""
+    """The cached folder of a packed checkpoint; made where it is missing, complete or not at all."""
     cache = _cache_directory()
     target = cache / f"{name}-{sha256[:12]}"
     if (target / WEIGHTS).is_file():
@@ -181,7 +181,7 @@ def _cache_directory() -> Path:
 
 
 def read_card(directory: Path) -> Card:
-    """The card of a checkpoint's folder. Raises ModelError where it is missing or not a card."""
+    """The card in a checkpoint's folder. Raises ModelError where it is missing or not a card."""
     path = directory / CARD
     try:
         return msgspec.json.decode(path.read_bytes(), type=Card)
@@ -190,7 +190,7 @@ def read_card(directory: Path) -> Card:
 
 
 def headline(name: str) -> str:
-    """One line on a shipped checkpoint, for a listing. Raises UnknownName or ModelError."""
+    """One line about a shipped checkpoint, for a listing. Raises UnknownName or ModelError."""
     card = read_card(shipped_folder(name))
     if card.measured is None:
         return card.summary

@@ -1,8 +1,8 @@
-"""Checkpoints as what training changed: 8 bits a weight, half the size of the weights themselves.
+"""Checkpoints stored as the change that training made: 8 bits a weight, half the size of the weights.
 
-A checkpoint trained from another one is *defined* as the start plus this difference, so nothing is lost in shipping it:
-training ends by rounding to it. Each row of a matrix has its own scale; the rounding error, at most 1/254 of the row's
-largest change, lies below bfloat16's own wherever training moved a weight by less than about its size.
+A checkpoint trained from another one is *defined* as the start plus this difference: training ends by rounding to it, so
+shipping it loses nothing. Each row of a matrix has its scale. The rounding error is at most 1/254 of the row's largest
+change; it is below bfloat16's rounding error wherever training moved a weight by less than about its size.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def weights_bytes(state: Mapping[str, Tensor]) -> bytes:
 
 
 def write_delta(path: Path, packed: Mapping[str, Tensor]) -> None:
-    """Write what ``pack`` gave."""
+    """Write the tensors that ``pack`` returned as a safetensors file."""
     from safetensors.torch import save
 
     path.write_bytes(save(dict(packed)))
@@ -69,7 +69,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        found: dict[str, Tensor] = load_file(path)
+        weights: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as fault:
         raise ModelError(f"{path} cannot be read as weights: {fault}. Install rlvr-bench again.") from fault
-    return found
+    return weights

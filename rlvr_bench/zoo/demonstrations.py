@@ -1,4 +1,4 @@
-"""Endless demonstrations for training, made on the fly and never of a held-out problem."""
+"""Demonstrations for training without end, generated during training and never of a held-out problem."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from rlvr_bench import countdown
-from rlvr_bench.countdown import Key, Puzzle, Step
+from rlvr_bench.countdown import Puzzle, PuzzleKey, Step
 from rlvr_bench.zoo.recipes import Noise
 from rlvr_bench.zoo.tokenizer import BOS, EOS, encode
 
@@ -25,16 +25,18 @@ class Example:
     response: list[int]
 
 
-def held_out_keys() -> frozenset[Key]:
-    """Canonical keys of every evaluation problem: what training must never see."""
+def held_out_keys() -> frozenset[PuzzleKey]:
+    """Canonical keys of all evaluation problems; training must exclude them."""
     return frozenset(countdown.canonical_key(p.puzzle.numbers, p.puzzle.targets) for p in countdown.held_out())
 
 
-def demonstrations(rng: random.Random, noise: Noise, excluded: Set[Key]) -> Iterator[tuple[Puzzle, tuple[Step, ...]]]:
+def demonstrations(
+    rng: random.Random, noise: Noise, excluded: Set[PuzzleKey]
+) -> Iterator[tuple[Puzzle, tuple[Step, ...]]]:
     """Puzzles and the steps shown for them, without end, in the evaluation's mix of sizes.
 
-    A puzzle is left out where its key is ``excluded``, both before its targets are mislabelled (its steps would solve
-    an excluded problem) and after.
+    A puzzle is left out where its key is ``excluded``: its key before the targets are mislabelled (the steps would solve
+    an excluded problem), and its key after that.
     """
     while True:
         puzzle, steps = countdown.generate(rng, rng.choice(_SIZES))
@@ -45,20 +47,20 @@ def demonstrations(rng: random.Random, noise: Noise, excluded: Set[Key]) -> Iter
             yield shown, spoiled
 
 
-def puzzles(rng: random.Random, excluded: Set[Key]) -> Iterator[Puzzle]:
+def puzzles(rng: random.Random, excluded: Set[PuzzleKey]) -> Iterator[Puzzle]:
     """Puzzles without end in the evaluation's mix of sizes, none of which has an excluded key."""
     for puzzle, _ in demonstrations(rng, Noise(), excluded):
         yield puzzle
 
 
-def examples(rng: random.Random, noise: Noise, excluded: Set[Key]) -> Iterator[Example]:
+def examples(rng: random.Random, noise: Noise, excluded: Set[PuzzleKey]) -> Iterator[Example]:
     """The same demonstrations as token ids."""
     for puzzle, steps in demonstrations(rng, noise, excluded):
         prompt = [BOS, *encode(countdown.prompt_text(puzzle))]
         yield Example(prompt, [*encode(countdown.response_text(steps)), EOS])
 
 
-def _key(puzzle: Puzzle) -> Key:
+def _key(puzzle: Puzzle) -> PuzzleKey:
     return countdown.canonical_key(puzzle.numbers, puzzle.targets)
 
 

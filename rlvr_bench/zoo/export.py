@@ -26,9 +26,9 @@ _TOLERANCE = 1e-4
 
 
 def export(model: TinyLlama, directory: Path) -> None:
-    """Write config, bfloat16 weights, tokenizer and generation defaults into an existing folder, then verify them.
+    """Write config, bfloat16 weights, tokenizer and generation defaults into an existing folder, then verify the folder.
 
-    Raises ModelError where what was written does not behave as ``model`` does (see ``verify_export``).
+    Raises ModelError where the written checkpoint does not behave as ``model`` does (see ``verify_export``).
     """
     from transformers import GenerationConfig
 
@@ -53,7 +53,7 @@ def load(directory: Path) -> TinyLlama:
 
 
 def verify_export(directory: Path) -> None:
-    """Check an exported folder: its tokenizer agrees with ours both ways, its transformers logits with our model's.
+    """Check an exported folder: its tokenizer must agree with ours both ways, its transformers logits with our model's.
 
     Raises ModelError that says which differs.
     """
@@ -65,8 +65,8 @@ def verify_export(directory: Path) -> None:
         ids = tokenizer(text).input_ids
         if ids != [BOS, *encode(text)] or tokenizer.decode(ids, skip_special_tokens=True) != text:
             raise ModelError(f"{directory}: the exported tokenizer reads {text!r} as {ids}")
-    reference, own = _reference(directory), load(directory).eval()
-    worst = max(_disagreement(own, reference, [BOS, *encode(text)]) for text in texts)
+    reference, ours = _reference(directory), load(directory).eval()
+    worst = max(_disagreement(ours, reference, [BOS, *encode(text)]) for text in texts)
     if worst > _TOLERANCE:
         raise ModelError(f"{directory}: logits differ from those of transformers by up to {worst:.2g}")
 
@@ -88,9 +88,9 @@ def _reference(directory: Path) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def _disagreement(own: TinyLlama, reference: torch.nn.Module, ids: list[int]) -> float:
+def _disagreement(ours: TinyLlama, reference: torch.nn.Module, ids: list[int]) -> float:
     batch = torch.tensor([ids])
-    difference: Tensor = own(batch) - reference(batch).logits
+    difference: Tensor = ours(batch) - reference(batch).logits
     return difference.abs().max().item()
 
 

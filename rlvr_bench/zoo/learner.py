@@ -1,4 +1,4 @@
-"""One supervised update after another: batches, learning-rate schedule, optimizers, bfloat16 working copy."""
+"""Supervised updates: batches, learning-rate schedule, optimizers, bfloat16 working copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rlvr_bench.zoo.tokenizer import PAD
 __all__ = ["IGNORED", "Learner", "WorkingCopy", "batches", "schedule"]
 
 IGNORED = -100
-"""Label of a token that takes no part in the loss."""
+"""Label of a token that does not count in the loss."""
 
 _BUCKETS = 16
 
@@ -27,7 +27,7 @@ _BUCKETS = 16
 def batches(rng: random.Random, source: Iterator[Example], size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Inputs and labels, each (size, tokens), without end; only response tokens carry a label.
 
-    Sixteen batches' worth of examples are sorted by length before they are cut, so that little is spent on padding.
+    The examples of sixteen batches are sorted by length before they are divided, which saves padding.
     """
     while True:
         group = sorted(islice(source, size * _BUCKETS), key=lambda e: len(e.prompt) + len(e.response))
@@ -57,8 +57,8 @@ def schedule(step: int, steps: int, warmup: int) -> float:
 
 
 class WorkingCopy:
-    """A bfloat16 copy, ``network``, of a float32 model: it computes, the model is updated. Much faster where the CPU
-    multiplies bfloat16.
+    """A bfloat16 copy, ``network``, of a float32 model. The copy computes, the model is updated: much faster where the
+    CPU multiplies bfloat16.
     """
 
     def __init__(self, model: TinyLlama) -> None:
@@ -97,7 +97,7 @@ class Learner:
         self.peaks = (phase.muon_lr, phase.adam_lr)
 
     def step(self, number: int, inputs: Tensor, labels: Tensor) -> float:
-        """One update at the rate of step ``number``; returns the loss per response token before it, in nats."""
+        """One update at the learning rate of step ``number``; returns the loss before it (nats per response token)."""
         self._set_rates(schedule(number, self.phase.steps, self.phase.warmup))
         scored = labels != IGNORED
         loss = functional.cross_entropy(self.working.network(inputs)[scored].float(), labels[scored])

@@ -1,9 +1,8 @@
 """A Llama of 0.6 million parameters, written for speed on one CPU core; its weights load unchanged in transformers.
 
-Parameter names, RoPE, RMSNorm and gated MLP are those of ``LlamaForCausalLM``. One key and value head serves all query
-heads (multi-query attention): attention becomes a few large matrix products, and the key-value cache is four times
-smaller. Attention is written out because the backward pass of PyTorch's fused bfloat16 attention took half of a
-training step on a CPU.
+Parameter names, RoPE, RMSNorm and gated MLP are those of ``LlamaForCausalLM``. All query heads share one key head and one
+value head (multi-query attention): attention becomes a few large matrix products, and the key-value cache is four times
+smaller. Attention does not use PyTorch's fused bfloat16 kernel: its backward pass took half of a training step on a CPU.
 """
 
 from __future__ import annotations
@@ -122,7 +121,7 @@ class Core(nn.Module):
 class TinyLlama(nn.Module):
     """The whole network; input embedding and output layer are the same matrix.
 
-    Fresh weights are drawn from ``generator``, or left at PyTorch's defaults without one (to be loaded over).
+    ``generator`` draws fresh weights; without one they have PyTorch's defaults, for a caller that loads others.
     """
 
     cos: Tensor
@@ -156,7 +155,7 @@ class TinyLlama(nn.Module):
         return functional.linear(self.model.norm(x), self.model.embed_tokens.weight)
 
     def forward(self, ids: Tensor, cache: KeyValues | None = None) -> Tensor:
-        """Logits (batch, tokens, vocabulary) of ids (batch, tokens), padded on the right if at all.
+        """Logits (batch, tokens, vocabulary) of ids (batch, tokens); shorter sequences are padded on the right.
 
         Where ``cache`` is given, each layer's keys and values are appended to it.
         """

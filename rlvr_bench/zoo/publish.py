@@ -1,4 +1,4 @@
-"""Put a trained checkpoint among those that ship, and write its model card from what was measured."""
+"""Copy a trained checkpoint into the shipped ones, and write its model card from the measurements."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = ["publish", "render_card", "write_measured"]
 
 
 def publish(trained: Path) -> Path:
-    """Copy what ships of the checkpoint in ``trained`` into the package; returns that folder.
+    """Copy the files that ship from the checkpoint ``trained`` into the package; returns the folder in the package.
 
-    One that started from another ships as the difference, its kept steps too. Raises ModelError where ``trained`` holds
-    no checkpoint of the zoo.
+    A checkpoint that started from another one ships as the difference, and so do its kept steps. Raises ModelError where
+    ``trained`` holds no checkpoint of the zoo.
     """
     card = read_card(trained)
     target = checkpoints_directory() / card.name
@@ -48,7 +48,7 @@ def publish(trained: Path) -> Path:
 
 
 def write_measured(name: str, measured: Measured, guess: Measured) -> Card:
-    """Put what was measured of a shipped checkpoint, and of guessing, on its ``card.json`` and ``README.md``."""
+    """Write the measurements of a shipped checkpoint, and of guessing, to its ``card.json`` and ``README.md``."""
     folder = shipped_folder(name)
     card = msgspec.structs.replace(read_card(folder), measured=measured, guess=guess)
     (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
@@ -57,7 +57,7 @@ def write_measured(name: str, measured: Measured, guess: Measured) -> Card:
 
 
 def render_card(card: Card) -> str:
-    """The model card in Markdown; every number in it comes from the card. Raises ValueError for an unmeasured one."""
+    """The model card in Markdown; every number comes from the card. Raises ValueError for a card without measurements."""
     if card.measured is None or card.guess is None:
         raise ValueError(f"{card.name} was not measured yet")
     sections = (
@@ -122,9 +122,9 @@ def _phase_line(phase: dict[str, Any]) -> str:
     noise = phase["noise"] or {}
     planted = ", ".join(f"{kind} {rate:.0%}" for kind, rate in noise.items() if rate)
     shown = f"; planted noise: {planted}" if planted else ""
-    what = "rollouts of that set" if phase["noise"] is None else "demonstrations"
+    source = "rollouts of that set" if phase["noise"] is None else "demonstrations"
     return (
-        f"* `{phase['name']}`: {phase['steps']} updates on {phase['batch']} {what}, "
+        f"* `{phase['name']}`: {phase['steps']} updates on {phase['batch']} {source}, "
         f"learning rate {phase['muon_lr']:g} (Muon) and {phase['adam_lr']:g} (AdamW){shown}"
     )
 
@@ -161,7 +161,7 @@ def _results(name: str, measured: Measured, guess: Measured) -> str:
 
 {measured.n_problems} held-out problems, n = {measured.n_samples} rollouts each, temperature 1, top_p 1; unbiased pass@k.
 Intervals are 95 %, over problems; they hold the sampling of problems and of rollouts, not of training seeds (one seed).
-The guesser makes random legal steps; it is told the sizes of the groups and never sees the targets.
+The guesser makes random legal steps; it knows the sizes of the groups and never sees the targets.
 
 | all problems | zoo:{name} | guessing |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""How each zoo checkpoint is trained, as data: frozen recipes by name. Nothing here needs torch.
+"""How each zoo checkpoint is trained, as data: recipes by name. This module does not need torch.
 
 All methods that start from ``base`` have the same budget: 51,200 rollouts (for ``sft`` as many demonstrations) and 400
 optimizer steps.
@@ -19,10 +19,10 @@ Strategy = Literal["correct", "entropy", "rbf"]
 
 @dataclass(frozen=True)
 class Noise:
-    """Mistakes planted in demonstrations, as rates: a skill that training can later uncover by removing the mistakes.
+    """Rates of mistakes planted in demonstrations: they hide a skill that training without them can uncover.
 
-    ``mislabel``: both targets replaced by random ones, the steps left as they are. ``slip``: a step states a wrong
-    result (and goes on from the right one). ``early_stop``: the last step is missing.
+    ``mislabel``: both targets are replaced by random ones, the steps stay. ``slip``: a step states a wrong result (the
+    following steps use the right one). ``early_stop``: the last step is missing.
     """
 
     mislabel: float = 0.0
@@ -32,10 +32,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class Supervised:
-    """A phase of learning from demonstrations: ``steps`` updates on ``batch`` fresh demonstrations each.
+    """A phase of learning from demonstrations: ``steps`` updates, each on ``batch`` fresh demonstrations.
 
-    ``muon_lr`` moves the hidden matrices, ``adam_lr`` the embedding and the norms. Both rise over ``warmup`` steps,
-    stay, and fall linearly over the second half of the phase.
+    ``muon_lr`` is the learning rate of the hidden matrices, ``adam_lr`` that of the embedding and the norms. Both rise
+    over ``warmup`` steps, stay, and fall linearly over the second half of the phase.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Rejection:
 
     At most ``per_problem`` distinct correct rollouts of a problem are kept, chosen by ``strategy`` (at random, highest
     mean token entropy, or highest mean branching), and wrong ones are mixed in until they make up ``wrong_share``.
-    ``learning`` says how the selection is learned.
+    ``learning`` is the phase that learns from the selection.
     """
 
     name: str
@@ -105,8 +105,8 @@ Phase = Supervised | Reinforcement | Rejection
 class Recipe:
     """A named sequence of phases; ``start`` names the checkpoint it continues from, None for fresh weights.
 
-    ``method`` is the field's name for it, ``keep`` the steps of which a checkpoint stays (``NAME@STEP``), and ``note``
-    says why the recipe is as it is, for the card.
+    ``method`` is the name that papers use. Checkpoints are kept at the steps in ``keep`` (``NAME@STEP``). ``note`` gives
+    the reasons for the recipe, for the card.
     """
 
     name: str
@@ -219,7 +219,7 @@ REINFORCED: tuple[str, ...] = tuple(entry.name for entry in _RL)
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name. Raises UnknownName, which lists those there are."""
+    """The recipe of that name. Raises UnknownName, which lists the recipes."""
     if name not in RECIPES:
         raise UnknownName("zoo recipe", name, RECIPES)
     return RECIPES[name]

@@ -1,7 +1,7 @@
 """RLVR on the puzzle: groups of rollouts, verified, turned into advantages, and learned with a clipped policy gradient.
 
-Loss of DAPO (arXiv 2503.14476, token-level) over GRPO's groups (arXiv 2402.03300), with what a recipe adds to it. The
-advantages are those of ``rlvr_bench.training.advantages``, and so are the masks of KL-Cov (arXiv 2505.22617).
+The loss is DAPO's (arXiv 2503.14476, token-level) over GRPO's groups (arXiv 2402.03300), with the additions of a recipe. The
+advantages and the masks of KL-Cov (arXiv 2505.22617) are those of ``rlvr_bench.training.advantages``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rlvr_bench import countdown
-from rlvr_bench.countdown import Key, Puzzle
+from rlvr_bench.countdown import Puzzle, PuzzleKey
 from rlvr_bench.training import advantages
 from rlvr_bench.zoo.demonstrations import puzzles
 from rlvr_bench.zoo.learner import WorkingCopy
@@ -32,7 +32,7 @@ class RlvrLine(msgspec.Struct, frozen=True, kw_only=True):
     """One step of the log: mean reward, token entropy (nats) and length (tokens) of its rollouts, drawn before updating.
 
     ``informative`` is the share of rollouts in groups whose rewards differ, ``clipped`` the share of learned tokens whose
-    ratio left the clip range, ``illegal`` the share of rollouts that used a number not on the table.
+    ratio left the clip range, ``illegal`` the share of rollouts that used a number that was not available.
     """
 
     phase: str
@@ -49,8 +49,8 @@ class RlvrLine(msgspec.Struct, frozen=True, kw_only=True):
 class Batch:
     """Rollouts of P prompts, G each, as rows: ``ids`` (R, W) prompt and response, padded on the right.
 
-    ``starts`` (R,) is where the response begins, ``samples`` the rollouts with their statistics (T tokens at most),
-    ``reward`` (P, G) 1 for a correct one, ``reasons`` (R,) the checker's words.
+    ``starts`` (R,) is the index where the response begins, ``samples`` holds the rollouts with their statistics (at most
+    T tokens), ``reward`` (P, G) is 1 for a correct one, ``reasons`` (R,) are the results of the checker.
     """
 
     puzzles: list[Puzzle]
@@ -71,7 +71,7 @@ class Batch:
 
 
 def draw(model: TinyLlama, chosen: list[Puzzle], group: int, generator: torch.Generator) -> Batch:
-    """Draw and check ``group`` rollouts of each puzzle; one that did not end is ``truncated`` and earns nothing."""
+    """Draw and check ``group`` rollouts of each puzzle; one that did not end is ``truncated`` and gets reward 0."""
     prompts = [[BOS, *encode(countdown.prompt_text(puzzle))] for puzzle in chosen]
     samples = sample(model, prompts, Sampling(group), generator)
     rows = zip(samples.texts(), samples.finished().tolist(), strict=True)
@@ -121,7 +121,7 @@ def policy_loss(
 ) -> tuple[Tensor, Tensor]:
     """Loss per token (to minimise) and the share of tokens outside the clip range; every array is (R, T).
 
-    ``logprob`` of the sampled tokens now, ``old`` when they were drawn, ``reference`` under the starting checkpoint.
+    ``logprob`` is of the sampled tokens now, ``old`` when they were drawn, ``reference`` under the starting checkpoint.
     """
     ratio = (logprob - old).exp()
     gain = ratio * advantage
@@ -143,7 +143,7 @@ def policy_loss(
 class Reinforcer:
     """Trains ``model`` in place through a bfloat16 copy, drawing from the float32 weights."""
 
-    def __init__(self, model: TinyLlama, phase: Reinforcement, seed: str, excluded: Set[Key]) -> None:
+    def __init__(self, model: TinyLlama, phase: Reinforcement, seed: str, excluded: Set[PuzzleKey]) -> None:
         self.model, self.phase = model, phase
         self.working = WorkingCopy(model)
         self.reference = copy.deepcopy(self.working.network) if phase.kl_reference else None
@@ -177,9 +177,9 @@ class Reinforcer:
         )
 
     def _learn(self, batch: Batch, advantage: Tensor, rows: Tensor) -> float:
-        """One pass over the informative rows in minibatches; the mean share of tokens outside the clip range."""
+        """One pass over the informative rows in minibatches; returns the mean share of tokens outside the clip range."""
         shuffled = rows[torch.randperm(len(rows), generator=self.generator)]
-        # The old log-probabilities come from the copy that learns, so that the ratio starts at exactly one.
+        # The old log-probabilities come from the copy that is updated, so that the ratio starts at exactly one.
         with torch.no_grad():
             old = self._score(self.working.network, batch, shuffled)[0]
             reference = None if self.reference is None else self._score(self.reference, batch, shuffled)[0]
@@ -204,8 +204,8 @@ class Reinforcer:
     def _score(model: TinyLlama, batch: Batch, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of the sampled tokens and entropy, each (rows, T) in float32."""
         ids, sampled = batch.ids[rows], batch.samples.ids[rows]
-        places = batch.starts[rows, None] - 1 + torch.arange(sampled.shape[1])[None]
+        positions = batch.starts[rows, None] - 1 + torch.arange(sampled.shape[1])[None]
         logits = model(ids[:, :-1])
         rowwise = torch.arange(len(rows))[:, None]
-        logprobs = logits[rowwise, places].float().log_softmax(-1)
+        logprobs = logits[rowwise, positions].float().log_softmax(-1)
         return logprobs.gather(-1, sampled[..., None]).squeeze(-1), -(logprobs.exp() * logprobs).sum(-1)

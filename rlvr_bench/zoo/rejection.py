@@ -1,4 +1,4 @@
-"""Rejection-sampling fine-tuning: draw from the starting checkpoint, choose by a rule, and learn what was chosen."""
+"""Rejection-sampling fine-tuning: draw from the starting checkpoint, select rollouts by a rule, and learn from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from rlvr_bench.countdown import Key, Puzzle
+from rlvr_bench.countdown import Puzzle, PuzzleKey
 from rlvr_bench.training.selection import Pool, choose
 from rlvr_bench.zoo.demonstrations import Example, puzzles
 from rlvr_bench.zoo.model import TinyLlama
@@ -21,8 +21,8 @@ __all__ = ["endless", "selected"]
 _PROMPTS_AT_ONCE = 32
 
 
-def selected(model: TinyLlama, phase: Rejection, rng: random.Random, excluded: Set[Key]) -> list[Example]:
-    """The fine-tuning set of ``phase``, drawn from the model as it is."""
+def selected(model: TinyLlama, phase: Rejection, rng: random.Random, excluded: Set[PuzzleKey]) -> list[Example]:
+    """The fine-tuning set of ``phase``, drawn from ``model``; training does not change it meanwhile."""
     generator = torch.Generator().manual_seed(rng.getrandbits(62))
     source: Iterator[Puzzle] = puzzles(rng, excluded)
     batches: list[Batch] = []
@@ -36,13 +36,13 @@ def selected(model: TinyLlama, phase: Rejection, rng: random.Random, excluded: S
 
 
 def endless(rng: random.Random, examples: list[Example]) -> Iterator[Example]:
-    """The examples in a new random order each time round, without end."""
+    """The examples without end, in a new random order each round."""
     while True:
         yield from rng.sample(examples, len(examples))
 
 
 def _pool(batches: list[Batch], group: int) -> Pool:
-    """All rollouts as the selection rules read them; one that did not end is neither correct nor wrong."""
+    """All rollouts in the form that the selection rules read; one that did not end is neither correct nor wrong."""
     texts: dict[str, int] = {}
     reasons = [reason for batch in batches for reason in batch.reasons]
     words = [text for batch in batches for text in batch.samples.texts()]

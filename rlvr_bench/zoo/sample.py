@@ -1,7 +1,7 @@
 """Many rollouts of many prompts from a zoo model on a CPU, with exact token statistics.
 
-Each prompt is read once, and its keys and values are shared by all its rollouts; only what a rollout adds is stored
-for it. Every step then needs three large matrix products instead of thousands of tiny ones.
+Each prompt is read once, and all its rollouts share its keys and values; for a rollout only the tokens that it adds are
+stored. Every step then needs three large matrix products instead of thousands of tiny ones.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _choose(logits: Tensor, temperature: float, generator: torch.Generator) -> T
 
 
 class _Record:
-    """What was drawn so far."""
+    """The tokens drawn so far, with their statistics."""
 
     def __init__(self, rows: int, max_tokens: int) -> None:
         self.ids = torch.full((rows, max_tokens), PAD)
@@ -111,7 +111,7 @@ class _Record:
 
 
 class _State:
-    """Keys and values of the prompts (once each) and of the rollouts' own tokens."""
+    """Keys and values of the prompts (once each) and of the tokens that each rollout adds."""
 
     def __init__(self, model: TinyLlama, prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
         shape = model.shape
@@ -123,7 +123,7 @@ class _State:
         beyond = torch.arange(self.width)[None] >= self.prompt_lengths[:, None]
         self.prompt_mask = torch.zeros(len(prompts), 1, self.width).masked_fill(beyond[:, None], -1e9)
         self.prompt_cache: KeyValues = []
-        # Keys lie transposed, (rows, head, tokens), because that is how the product with the queries reads them.
+        # Keys are stored transposed, (rows, head, tokens): the product with the queries reads them so.
         self.own_cache: KeyValues = [
             (
                 torch.zeros(self.rows, shape.head, sampling.max_tokens),
@@ -153,16 +153,16 @@ class _State:
             x = layer.feed_forward(x + self._attend(layer, queries, index, t + 1))
         return self.model.logits(x)
 
-    def _attend(self, layer: Layer, queries: Tensor, index: int, own: int) -> Tensor:
-        """Attention of queries (rows, heads, head) over the prompt and the rollout's first ``own`` tokens."""
+    def _attend(self, layer: Layer, queries: Tensor, index: int, tokens: int) -> Tensor:
+        """Attention of queries (rows, heads, head) over the prompt and the rollout's first ``tokens`` tokens."""
         heads, head = queries.shape[1:]
         prompt_keys, prompt_values = self.prompt_cache[index]
         own_keys, own_values = self.own_cache[index]
         grouped = torch.bmm(queries.view(len(self.prompts), self.n * heads, head), prompt_keys) + self.prompt_mask
-        scores = torch.cat((grouped.view(self.rows, heads, -1), torch.bmm(queries, own_keys[:, :, :own])), -1)
+        scores = torch.cat((grouped.view(self.rows, heads, -1), torch.bmm(queries, own_keys[:, :, :tokens])), -1)
         weights = scores.softmax(-1)
         on_prompt = weights[..., : self.width].reshape(len(self.prompts), self.n * heads, self.width)
         mixed = torch.bmm(on_prompt, prompt_values).view(self.rows, heads, head)
-        mixed = mixed + torch.bmm(weights[..., self.width :], own_values[:, :own])
+        mixed = mixed + torch.bmm(weights[..., self.width :], own_values[:, :tokens])
         out: Tensor = layer.self_attn.o_proj(mixed.reshape(self.rows, -1))
         return out

@@ -1,8 +1,8 @@
 """The zoo's tokenizer: one token for each number below one hundred, one for each symbol of the puzzle.
 
-Numbers are whole tokens because a model that reads digits spends most of its training on which number is still on the
-table, and learned about four times slower. Longer digit runs split into numbers of one or two digits, so every string
-over the puzzle's alphabet survives a round trip; anything else becomes ``<unk>``.
+Numbers are whole tokens: a model that reads digits spends most of its training on finding which numbers are still
+available, and learned about four times slower. Longer runs of digits split into numbers of one or two digits, so every
+string over the puzzle's alphabet survives a round trip; anything else becomes ``<unk>``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAD, BOS, EOS, UNKNOWN = range(len(_SPECIAL))
 VOCABULARY: tuple[str, ...] = (*_SPECIAL, *"+-*/=,;>:", *map(str, range(100)))
 
 _IDS = {token: number for number, token in enumerate(VOCABULARY)}
-# Greedy from the left; "07" is two tokens, because 07 is not the text of the token 7.
+# Numbers are read from the left; "07" is two tokens, because 07 is not the text of the token 7.
 _SPLIT = r"[1-9][0-9]|[0-9]|[^0-9]"
 
 

@@ -1,4 +1,4 @@
-"""Train a zoo checkpoint from its recipe: seeded, logged, and put in place only when whole."""
+"""Train a zoo checkpoint from its recipe: seeded and logged; the result replaces the output folder only when complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from rlvr_bench.countdown import Key
+from rlvr_bench.countdown import PuzzleKey
 from rlvr_bench.errors import StorageError
 from rlvr_bench.zoo.checkpoints import CARD, DELTA, WEIGHTS, Card, Training, checkpoint_path, step_folder
 from rlvr_bench.zoo.delta import apply_delta, pack, write_delta
@@ -38,7 +38,7 @@ _THREADS = 1
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a supervised log: mean loss (nats per response token) since the line before, at a step from 1."""
+    """One line of a supervised log: mean loss (nats per response token) since the previous line; steps count from 1."""
 
     phase: str
     step: int
@@ -48,7 +48,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands: ``step`` of ``steps`` over all phases, its phase, and what was measured at this step.
+    """Progress of a training: ``step`` of ``steps`` over all phases, the current phase, and the figures of this step.
 
     ``figures`` are ``loss`` in supervised learning, ``reward``, ``entropy`` and ``tokens`` in RLVR.
     """
@@ -66,14 +66,14 @@ def train(name: str, out: str | Path, seed: int = 0, progress: ProgressCallback 
     """Train the recipe ``name`` into the folder ``out``; returns that folder.
 
     The same seed gives the same weights on the same kind of machine with the same torch. ``out`` is replaced only once
-    the new checkpoint is whole. Raises UnknownName for a recipe or starting checkpoint that does not exist, and
-    StorageError where the disk says no.
+    the new checkpoint is complete. Raises UnknownName for a recipe or starting checkpoint that does not exist, and
+    StorageError where the folder cannot be written.
     """
     return train_recipe(recipe(name), Path(out), seed, progress)
 
 
 def train_recipe(recipe: Recipe, out: Path, seed: int = 0, progress: ProgressCallback | None = None) -> Path:
-    """``train`` for a recipe that need not be one of the zoo's."""
+    """Like ``train``, for a recipe that need not be one of the zoo's."""
     started, cpu_started = time.monotonic(), time.process_time()
     with whole_or_nothing(out) as folder, single_thread():
         model = _starting_model(recipe, seed)
@@ -99,7 +99,7 @@ def _starting_model(recipe: Recipe, seed: int) -> TinyLlama:
 
 
 def _save(model: TinyLlama, recipe: Recipe, folder: Path) -> None:
-    """Export the model; one that started from another is first rounded to the difference that ships (see ``delta``)."""
+    """Export the model; a model that started from another one is first rounded to the difference that ships."""
     if recipe.start is None:
         export(model, folder)
         return
@@ -127,11 +127,11 @@ def _run_phases(model: TinyLlama, recipe: Recipe, seed: int, folder: Path, progr
                     progress(Progress(phase.name, done, recipe.steps, figures))
 
 
-Step = tuple[LogLine | RlvrLine | None, dict[str, float]]
-"""What a step leaves: a line for the log, where one is due, and its figures."""
+StepOutcome = tuple[LogLine | RlvrLine | None, dict[str, float]]
+"""The result of a step: a line for the log (None for most steps) and its figures."""
 
 
-def _run_phase(model: TinyLlama, phase: Phase, seed: str, excluded: Set[Key]) -> Iterator[Step]:
+def _run_phase(model: TinyLlama, phase: Phase, seed: str, excluded: Set[PuzzleKey]) -> Iterator[StepOutcome]:
     """Train the model in place, step by step."""
     rng = random.Random(seed)
     if isinstance(phase, Reinforcement):
@@ -146,7 +146,7 @@ def _run_phase(model: TinyLlama, phase: Phase, seed: str, excluded: Set[Key]) ->
         yield from _learn(model, phase, rng, examples(rng, phase.noise, excluded))
 
 
-def _learn(model: TinyLlama, phase: Supervised, rng: random.Random, source: Iterator[Example]) -> Iterator[Step]:
+def _learn(model: TinyLlama, phase: Supervised, rng: random.Random, source: Iterator[Example]) -> Iterator[StepOutcome]:
     learner = Learner(model, phase)
     losses: list[float] = []
     for step, (inputs, labels) in zip(range(phase.steps), batches(rng, source, phase.batch), strict=False):
@@ -190,23 +190,23 @@ def single_thread() -> Iterator[None]:
 
 @contextmanager
 def whole_or_nothing(out: Path) -> Iterator[Path]:
-    """A temporary folder beside ``out`` that takes its place when the block ends well, and is removed otherwise."""
+    """A temporary folder next to ``out``: it replaces ``out`` when the block succeeds, and is removed otherwise."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     except OSError as fault:
-        raise StorageError(f"cannot write beside {out}: {fault}. Choose another folder.") from fault
+        raise StorageError(f"cannot write next to {out}: {fault}. Choose another folder.") from fault
     try:
         yield folder
-        _put_in_place(folder, out)
+        _replace(folder, out)
     except OSError as fault:
         raise StorageError(f"cannot write {out}: {fault}. Choose another folder.") from fault
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put_in_place(folder: Path, out: Path) -> None:
-    """Swap the folders by renaming; the old one is set aside first and comes back if the swap fails."""
+def _replace(folder: Path, out: Path) -> None:
+    """Swap the folders by renaming; the old one is restored if the swap fails."""
     folder.chmod(0o777 & ~_umask())
     if not out.exists():
         folder.rename(out)

@@ -42,8 +42,8 @@ def jsonl(file: Path, lines: Sequence[object]) -> Path:
     return file
 
 
-def said(letter: str, problem: int, rollout: int) -> str | None:
-    """The answer of a rollout; wrong ones differ, and some agree."""
+def answer_of(letter: str, problem: int, rollout: int) -> str | None:
+    """The answer of a rollout; wrong answers differ, though some are equal."""
     return {"c": str(problem), "w": f"-{rollout % 3 + 1}"}.get(letter)
 
 
@@ -51,8 +51,8 @@ def nemo_line(number: int, letter: str, rollout: int, **more: Any) -> dict[str, 
     line: dict[str, Any] = {
         "problem": f"What is {number}?",
         "expected_answer": str(number),
-        "generation": f"Rollout {rollout}: \\boxed{{{said(letter, number, rollout)}}}",
-        "predicted_answer": said(letter, number, rollout),
+        "generation": f"Rollout {rollout}: \\boxed{{{answer_of(letter, number, rollout)}}}",
+        "predicted_answer": answer_of(letter, number, rollout),
         "num_generated_tokens": 10 + rollout,
         "generation_time": 0.5,
     }
@@ -62,7 +62,7 @@ def nemo_line(number: int, letter: str, rollout: int, **more: Any) -> dict[str, 
 
 
 def nemo_skills(folder: Path, rows: Table) -> Path:
-    """A seed per rollout; asynchronous generation leaves the lines of each in an order of its own."""
+    """One seed per rollout; asynchronous generation writes the lines of a file in random order."""
     rng = random.Random(5)
     for rollout in range(max(map(len, rows))):
         lines = [nemo_line(i, row[rollout], rollout) for i, row in enumerate(rows) if rollout < len(row)]
@@ -87,8 +87,8 @@ def lm_eval(folder: Path, rows: Table) -> Path:
                         "arguments": {
                             "gen_args_0": {"arg_0": f"{rollout} shots: What is {i}?", "arg_1": {"until": []}}
                         },
-                        "resps": [[f"Rollout {rollout}: {said(row[rollout], i, rollout)}"]],
-                        "filtered_resps": [said(row[rollout], i, rollout)],
+                        "resps": [[f"Rollout {rollout}: {answer_of(row[rollout], i, rollout)}"]],
+                        "filtered_resps": [answer_of(row[rollout], i, rollout)],
                         "filter": name,
                         "metrics": ["exact_match"],
                         "doc_hash": f"{i:064}",
@@ -118,7 +118,7 @@ def lighteval(folder: Path, rows: Table) -> Path:
             "metric": {f"avg@n:n={len(row)}": row.count("c") / len(row)},
             "model_response": {
                 "input": f"What is {i}?",
-                "text": [f"Rollout {k}: {said(letter, i, k)}" for k, letter in enumerate(row)],
+                "text": [f"Rollout {k}: {answer_of(letter, i, k)}" for k, letter in enumerate(row)],
                 "output_tokens": [[1, 2, 3] for _ in row],
                 "logprobs": [],
             },
@@ -145,7 +145,7 @@ def eval_log(file: Path, samples: Mapping[str, object], header: dict[str, Any] |
 
 
 def zstd_zip(members: dict[str, bytes]) -> bytes:
-    """A zip archive whose members have compression type 93, which Python's zipfile writes from 3.14 on only."""
+    """A zip archive whose members have compression type 93; Python's zipfile writes it only from 3.14 on."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, data in members.items():
@@ -166,11 +166,11 @@ def zstd_zip(members: dict[str, bytes]) -> bytes:
 
 
 def inspect_sample(problem: int, letter: str, epoch: int) -> dict[str, Any]:
-    text = f"Rollout {epoch}: {said(letter, problem, epoch)}"
+    text = f"Rollout {epoch}: {answer_of(letter, problem, epoch)}"
     scores = {
         "match": {
             "value": {"c": "C", "w": "I", "n": "N"}[letter],
-            "answer": said(letter, problem, epoch),
+            "answer": answer_of(letter, problem, epoch),
             "history": [],
         },
         "includes": {"value": "C", "answer": text},
@@ -205,12 +205,12 @@ def inspect(folder: Path, rows: Table) -> Path:
 
 
 def evalplus(folder: Path, rows: Table) -> Path:
-    """Results beside their samples. A rollout that passes the base tests only is wrong by the extra ones."""
+    """Results next to their samples. A rollout that passes only the base tests is wrong by the extra ones."""
     graded = {
         f"HumanEval/{i}": [
             {
                 "task_id": f"HumanEval/{i}",
-                "solution": f"def f():\n    return {said(letter, i, k)}\n",
+                "solution": f"def f():\n    return {answer_of(letter, i, k)}\n",
                 "base_status": "pass" if letter == "c" or k % 2 else "fail",
                 "plus_status": "pass" if letter == "c" else ("timeout" if k % 3 else "fail"),
                 "base_fail_tests": [],
@@ -220,7 +220,9 @@ def evalplus(folder: Path, rows: Table) -> Path:
         ]
         for i, row in enumerate(rows)
     }
-    samples = [{"task_id": each["task_id"], "solution": each["solution"]} for row in graded.values() for each in row]
+    samples = [
+        {"task_id": sample["task_id"], "solution": sample["solution"]} for row in graded.values() for sample in row
+    ]
     jsonl(folder / "samples.jsonl", samples)
     results = {"date": "2025-11-22 02:29", "hash": "abc", "eval": graded}
     (folder / "samples_eval_results.json").write_text(json.dumps(results))
@@ -231,12 +233,12 @@ def verl(folder: Path, rows: Table) -> Path:
     lines = [
         {
             "input": f"user\nWhat is {i}?\nassistant\n",
-            "output": f"Rollout {k}: {said(letter, i, k)}",
+            "output": f"Rollout {k}: {answer_of(letter, i, k)}",
             "gts": str(i),
             "score": 1.0 if letter == "c" else -0.5 - k / 100,
             "step": 40,
             "acc": letter == "c",
-            "pred": said(letter, i, k),
+            "pred": answer_of(letter, i, k),
         }
         for i, row in enumerate(rows)
         for k, letter in enumerate(row)

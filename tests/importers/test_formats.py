@@ -25,11 +25,11 @@ def imported(source: Path, out: Path, **options: Any) -> Imported:
     return import_run([source], ImportOptions(**{"model": "my/model", "task": "arithmetic", "out": out, **options}))
 
 
-def by_number(found: Imported) -> list[tuple[int, int]]:
-    """(n, c) in the order of the number that each id or question names."""
-    problems = [json.loads(line) for line in (found.run / "problems.jsonl").read_text().splitlines()]
-    number = {each["id"]: int(re.findall(r"\d+", each["question"] or each["id"])[0]) for each in problems}
-    rows = {number[entry["id"]]: (entry["n"], entry["c"]) for entry in found.scorecard.problems}
+def by_number(result: Imported) -> list[tuple[int, int]]:
+    """(n, c) in the order of the number that problem id or question names."""
+    problems = [json.loads(line) for line in (result.run / "problems.jsonl").read_text().splitlines()]
+    number = {problem["id"]: int(re.findall(r"\d+", problem["question"] or problem["id"])[0]) for problem in problems}
+    rows = {number[entry["id"]]: (entry["n"], entry["c"]) for entry in result.scorecard.problems}
     return [rows[i] for i in sorted(rows)]
 
 
@@ -37,24 +37,26 @@ def by_number(found: Imported) -> list[tuple[int, int]]:
 def test_counts_are_those_of_the_files(name: str, tmp_path: Path) -> None:
     write, verdict = WRITERS[name]
     rows = table(seed=len(name))
-    found = imported(write(tmp_path / "files", rows), tmp_path, verdict=verdict)
-    assert by_number(found) == counts_of(rows)
-    run = found.scorecard.run
+    result = imported(write(tmp_path / "files", rows), tmp_path, verdict=verdict)
+    assert by_number(result) == counts_of(rows)
+    run = result.scorecard.run
     assert run["imported"] == name
     assert run["grading"]["verifier"] == f"imported:{name}"
-    pass_at_1 = next(each.value for each in found.scorecard.estimates if each.name == "pass@k" and each.k == 1)
+    pass_at_1 = next(
+        estimate.value for estimate in result.scorecard.estimates if estimate.name == "pass@k" and estimate.k == 1
+    )
     assert pass_at_1 == pytest.approx(np.mean([c / n for n, c in counts_of(rows)]))
-    assert score(found.run).problems == found.scorecard.problems
+    assert score(result.run).problems == result.scorecard.problems
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_what_the_files_do_not_tell_is_unknown_and_not_zero(name: str, tmp_path: Path) -> None:
+def test_what_the_files_do_not_say_is_unknown_and_not_zero(name: str, tmp_path: Path) -> None:
     write, verdict = WRITERS[name]
     card = imported(write(tmp_path / "files", table()), tmp_path, verdict=verdict).scorecard
     assert [card.run[field] for field in ("sampling", "seed", "draw_batch", "chat_template")] == [None] * 4
     assert {card.run[field] for field in ("engine", "weights", "dtype", "prompt", "task_version")} == {"unknown"}
     assert not card.run["sessions"]
-    values = {each.name: each.value for each in card.estimates}
+    values = {estimate.name: estimate.value for estimate in card.estimates}
     assert values.get("token_entropy") is None
     assert card.quality["several_answers_rate"] is None
     assert card.quality["truncation_rate"] == (0.0 if name == "inspect" else None)
@@ -72,25 +74,25 @@ def test_two_imports_of_the_same_problems_compare(name: str, tmp_path: Path) -> 
         imported(write(tmp_path / f"files{seed}", table(seed)), tmp_path, model=f"model{seed}", verdict=verdict).run
         for seed in (1, 2)
     ]
-    found = compare(runs)
-    assert found.n_problems == 12
+    comparison = compare(runs)
+    assert comparison.n_problems == 12
     expected = [np.mean([c / n for n, c in counts_of(table(seed))]) for seed in (1, 2)]
-    assert found.pairs[0].pass_at_k[0].first == pytest.approx(expected[0])
-    assert found.pairs[0].pass_at_k[0].second == pytest.approx(expected[1])
-    assert not any("they are one run" in note for note in found.notes)
+    assert comparison.pairs[0].pass_at_k[0].first == pytest.approx(expected[0])
+    assert comparison.pairs[0].pass_at_k[0].second == pytest.approx(expected[1])
+    assert not any("they are one run" in note for note in comparison.notes)
 
 
 @pytest.mark.parametrize("name", ["lm-eval", "inspect"])
-def test_model_and_task_come_from_the_files_that_tell_them(name: str, tmp_path: Path) -> None:
+def test_model_and_task_come_from_the_files_that_name_them(name: str, tmp_path: Path) -> None:
     write, verdict = WRITERS[name]
-    found = imported(write(tmp_path / "files", table()), tmp_path, model=None, task=None, verdict=verdict)
-    assert found.run == tmp_path / "my--model" / "arithmetic"
-    assert found.scorecard.run["grading"]["version"] in ("0.4.13", "0.3.285")
+    result = imported(write(tmp_path / "files", table()), tmp_path, model=None, task=None, verdict=verdict)
+    assert result.run == tmp_path / "my--model" / "arithmetic"
+    assert result.scorecard.run["grading"]["version"] in ("0.4.13", "0.3.285")
 
 
-def test_lighteval_tells_model_and_task_by_its_folders(tmp_path: Path) -> None:
-    found = imported(WRITERS["lighteval"][0](tmp_path / "files", table()), tmp_path, model=None, task=None)
-    assert (found.scorecard.run["model"], found.scorecard.run["task"]) == ("my/model", "arithmetic|0")
+def test_lighteval_names_model_and_task_by_its_folders(tmp_path: Path) -> None:
+    result = imported(WRITERS["lighteval"][0](tmp_path / "files", table()), tmp_path, model=None, task=None)
+    assert (result.scorecard.run["model"], result.scorecard.run["task"]) == ("my/model", "arithmetic|0")
 
 
 @pytest.mark.parametrize("name", ["nemo-skills", "evalplus", "verl", "counts"])
@@ -116,8 +118,10 @@ def test_rollouts_keep_their_order(name: str, tmp_path: Path) -> None:
     write, verdict = WRITERS[name]
     rows = ["cw" * 6, "wc" * 6]  # twelve: file 10 comes after file 9
     outcomes = read_outcomes(open_run(imported(write(tmp_path / "files", rows), tmp_path, verdict=verdict).run))
-    found = sorted("".join("cwne"[code] for code in outcomes.status[outcomes.problem == i]) for i in range(2))
-    assert found == sorted(rows)
+    outcomes_by_problem = sorted(
+        "".join("cwne"[code] for code in outcomes.status[outcomes.problem == i]) for i in range(2)
+    )
+    assert outcomes_by_problem == sorted(rows)
 
 
 def test_half_points_partial_credit_and_silent_judges_are_no_verdicts(tmp_path: Path) -> None:
@@ -126,10 +130,10 @@ def test_half_points_partial_credit_and_silent_judges_are_no_verdicts(tmp_path: 
         nemo_line(1, "m", 0, judgement="Judgement: no."),
         nemo_line(2, "m", 0, judgement="I would rather not say."),
     ]
-    found = imported(jsonl(tmp_path / "output-rs0.jsonl", judged), tmp_path, model="judge")
-    assert by_number(found) == [(1, 1), (1, 0), (1, 0)]
-    assert [entry["error"] for entry in found.scorecard.problems].count(1) == 1
-    assert found.notes == ("1 of 3 responses have no verdict: counted as errors, which are not correct",)
+    result = imported(jsonl(tmp_path / "output-rs0.jsonl", judged), tmp_path, model="judge")
+    assert by_number(result) == [(1, 1), (1, 0), (1, 0)]
+    assert [entry["error"] for entry in result.scorecard.problems].count(1) == 1
+    assert result.notes == ("1 of 3 responses have no verdict: counted as errors, which are not correct",)
     log = {f"{i}_epoch_1": inspect_sample(i, "c", 1) for i in range(3)}
     for i, value in enumerate(("P", 0.5, 1)):
         log[f"{i}_epoch_1"]["scores"]["match"]["value"] = value
@@ -148,7 +152,7 @@ def test_repeats_of_lm_eval_have_no_verdict_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("metric", ["maj@n:n=8", "pass@k:k=4&n=8", "avg@n:n=16"])
-def test_numbers_of_lighteval_that_do_not_tell_how_many_were_right(metric: str, tmp_path: Path) -> None:
+def test_numbers_of_lighteval_that_give_no_count_of_right_responses(metric: str, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

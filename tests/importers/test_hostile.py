@@ -1,4 +1,4 @@
-"""Broken, hostile and careless input: one line that names file and line, nothing left behind, nothing made up."""
+"""Broken, hostile and careless input: one line that names file and line, no files left, nothing made up."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def test_a_byte_order_mark_blank_lines_nan_and_lone_surrogates_are_read(tmp_path
     text = json.dumps({**line, "generation_time": float("nan")})
     assert "NaN" in text
     (tmp_path / "output-rs0.jsonl").write_bytes(b"\xef\xbb\xbf\n\n" + text.encode() + b"\r\n\n" + GOOD)
-    assert [(each["n"], each["c"]) for each in imported(tmp_path, out=tmp_path).scorecard.problems] == [(2, 2)]
+    assert [(problem["n"], problem["c"]) for problem in imported(tmp_path, out=tmp_path).scorecard.problems] == [(2, 2)]
 
 
 def test_a_verdict_that_is_nan_is_no_verdict(tmp_path: Path) -> None:
     lines = [nemo_line(1, "c", 0, symbolic_correct=value) for value in (True, float("nan"), 0.5)]
-    found = imported(jsonl(tmp_path / "output-rs0.jsonl", lines), out=tmp_path)
-    (entry,) = found.scorecard.problems
+    result = imported(jsonl(tmp_path / "output-rs0.jsonl", lines), out=tmp_path)
+    (entry,) = result.scorecard.problems
     assert (entry["n"], entry["c"], entry["error"]) == (3, 1, 2)
 
 
@@ -91,39 +91,39 @@ def test_two_texts_under_one_id_are_refused(tmp_path: Path) -> None:
 
 def test_unequal_n_is_reported(tmp_path: Path) -> None:
     rows = ["cwcw", "cw", "wwww"]
-    found = imported(WRITERS["nemo-skills"][0](tmp_path / "files", rows), out=tmp_path)
-    assert sorted(each["n"] for each in found.scorecard.problems) == [2, 4, 4]
-    assert "rollouts per problem differ: 2 to 4; 1 of 3 problems have fewer than 4" in found.notes[0]
+    result = imported(WRITERS["nemo-skills"][0](tmp_path / "files", rows), out=tmp_path)
+    assert sorted(problem["n"] for problem in result.scorecard.problems) == [2, 4, 4]
+    assert "rollouts per problem differ: 2 to 4; 1 of 3 problems have fewer than 4" in result.notes[0]
 
 
 def test_a_copied_file_does_not_count_twice(tmp_path: Path) -> None:
     source = WRITERS["nemo-skills"][0](tmp_path / "files", table())
     first = next(source.rglob("output-rs0.jsonl"))
     (first.parent / "output-rs99.jsonl").write_bytes(first.read_bytes())
-    found = imported(source, first, out=tmp_path)
-    assert {each["n"] for each in found.scorecard.problems} == {8}
-    assert any("output-rs99.jsonl is a copy of" in note for note in found.notes)
+    result = imported(source, first, out=tmp_path)
+    assert {problem["n"] for problem in result.scorecard.problems} == {8}
+    assert any("output-rs99.jsonl is a copy of" in note for note in result.notes)
 
 
 def test_a_retried_log_that_copied_samples_does_not_count_them_twice(tmp_path: Path) -> None:
     samples: dict[str, object] = {f"{i}_epoch_1": inspect_sample(i, "c", 1) for i in range(3)}
     eval_log(tmp_path / "a.eval", {"0_epoch_1": samples["0_epoch_1"]})
     eval_log(tmp_path / "b.eval", samples)
-    found = imported(tmp_path, out=tmp_path, verdict="match")
-    assert [each["n"] for each in found.scorecard.problems] == [1, 1, 1]
-    assert "1 responses are copies of others" in " ".join(found.notes)
+    result = imported(tmp_path, out=tmp_path, verdict="match")
+    assert [problem["n"] for problem in result.scorecard.problems] == [1, 1, 1]
+    assert "1 responses are copies of others" in " ".join(result.notes)
 
 
 def test_the_greedy_response_is_no_rollout(tmp_path: Path) -> None:
     source = WRITERS["nemo-skills"][0](tmp_path / "files", table())
     folder = next(source.rglob("output-rs0.jsonl")).parent
     jsonl(folder / "output.jsonl", [nemo_line(i, "c", 0) for i in range(12)])
-    found = imported(source, out=tmp_path)
-    assert {each["n"] for each in found.scorecard.problems} == {8}
-    assert any("greedy" in note for note in found.notes)
+    result = imported(source, out=tmp_path)
+    assert {problem["n"] for problem in result.scorecard.problems} == {8}
+    assert any("greedy" in note for note in result.notes)
 
 
-def test_files_of_several_tasks_steps_or_formats_are_told_apart(tmp_path: Path) -> None:
+def test_files_of_several_tasks_steps_or_formats_are_distinguished(tmp_path: Path) -> None:
     for name in ("lm-eval", "verl"):
         WRITERS[name][0](tmp_path / name, table())
     refused(tmp_path, tmp_path, "files of several formats .*Choose one with --format")
@@ -139,8 +139,8 @@ def test_nothing_in_a_folder_is_passed_over_in_silence(tmp_path: Path) -> None:
     source = WRITERS["nemo-skills"][0](tmp_path / "files", table())
     (source / "notes.csv").write_text("a,b\n1,2\n")
     (source / "metrics.json").write_text("{\n}")
-    found = imported(source, out=tmp_path)
-    assert found.notes == (f"not of this format, left out: {source}/notes.csv",)
+    result = imported(source, out=tmp_path)
+    assert result.notes == (f"not of this format, left out: {source}/notes.csv",)
     cut = next(source.rglob("output-rs3.jsonl"))
     cut.write_bytes(cut.read_bytes()[:50])
     with pytest.raises(DataError, match=r"output-rs3\.jsonl, line 1: broken JSON"):
@@ -216,7 +216,7 @@ def test_a_zip_bomb_is_unpacked_to_the_limit_only(
     head = b'{"eval": {"task": "t", "model": "m"}, "status": "success"}'
     bomb = b'{"id": 1, "input": "' + b" " * (64 * 2**20)
     raw = pack({"header.json": head, "samples/1_epoch_1.json": bomb})
-    # The size that the directory claims is a lie: one byte.
+    # The directory claims a false size: one byte.
     honest, lie = len(bomb).to_bytes(4, "little"), (1).to_bytes(4, "little")
     (tmp_path / "honest.eval").write_bytes(raw)
     (tmp_path / "lie.eval").write_bytes(raw.replace(honest, lie))
@@ -231,8 +231,8 @@ def test_names_in_an_archive_are_labels(name: str, tmp_path: Path) -> None:
         tmp_path / "in" / "a.eval", {f"{name}_epoch_1": sample, "2_epoch_1": {**sample, "id": name, "uuid": "2"}}
     )
     before = {path for path in tmp_path.rglob("*") if "runs" not in path.parts}
-    found = imported(file, out=tmp_path, verdict="match")
-    assert sum(each["n"] for each in found.scorecard.problems) >= 1
+    result = imported(file, out=tmp_path, verdict="match")
+    assert sum(problem["n"] for problem in result.scorecard.problems) >= 1
     assert {path for path in tmp_path.rglob("*") if "runs" not in path.parts} == before
     assert not Path("/etc/evil_epoch_1.json").exists()
 

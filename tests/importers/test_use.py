@@ -1,4 +1,4 @@
-"""What one does with an import: grade it again, compare it with a run drawn here, take counts out and in."""
+"""The use of an import: grade it again, compare it with a run drawn here, export and import counts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def options(out: Path, **more: Any) -> ImportOptions:
 
 def numbers(run: Path) -> list[tuple[int, int]]:
     """(n, c) by the number in the question."""
-    questions = {each.id: int(each.question.split()[-1][:-1]) for each in open_run(run).problems()}
-    rows = {questions[each["id"]]: (each["n"], each["c"]) for each in score(run).problems}
+    questions = {problem.id: int(problem.question.split()[-1][:-1]) for problem in open_run(run).problems()}
+    rows = {questions[problem["id"]]: (problem["n"], problem["c"]) for problem in score(run).problems}
     return [rows[i] for i in sorted(rows)]
 
 
@@ -47,7 +47,7 @@ def last_number(folder: Path) -> str:
 
 def test_the_same_responses_get_our_verdicts_with_regrade(tmp_path: Path) -> None:
     rows = table()
-    # Their verdicts are all wrong; the responses and gold answers tell what is right.
+    # Their verdicts are all wrong; the responses and gold answers show what is right.
     folder = tmp_path / "files"
     for k in range(8):
         lines = [nemo_line(i, row[k], k, symbolic_correct=row[k] != "c") for i, row in enumerate(rows)]
@@ -117,8 +117,8 @@ def test_responses_without_a_verdict_each_are_graded_here(name: str, tmp_path: P
             lines = [json.loads(line) for line in file.read_text().splitlines()]
             jsonl(file, [{**line, "resps": [[*line["resps"][0], *line["resps"][0]]]} for line in lines])
         rows = [row + row for row in rows]
-    found = import_run([source], options(tmp_path, task=last_number(tmp_path), regrade=True))
-    assert numbers(found.run) == counts_of(rows)
+    result = import_run([source], options(tmp_path, task=last_number(tmp_path), regrade=True))
+    assert numbers(result.run) == counts_of(rows)
 
 
 def test_counts_out_of_a_run_of_ours_and_in_again(tmp_path: Path) -> None:
@@ -126,14 +126,19 @@ def test_counts_out_of_a_run_of_ours_and_in_again(tmp_path: Path) -> None:
     with (tmp_path / "counts.csv").open("w", newline="") as out:
         writer = csv.DictWriter(out, ["problem_id", "n", "c", "tier"], extrasaction="ignore")
         writer.writeheader()
-        writer.writerows({"problem_id": each.id, "n": each.n, "c": each.c, "tier": each.tier} for each in ours.problems)
+        writer.writerows(
+            {"problem_id": problem.id, "n": problem.n, "c": problem.c, "tier": problem.tier}
+            for problem in ours.problems
+        )
     again = import_run([tmp_path / "counts.csv"], options(tmp_path, task="double_countdown")).scorecard
-    expected = {each["id"]: (each["n"], each["c"]) for each in ours.problems}
-    assert {each["id"]: (each["n"], each["c"]) for each in again.problems} == expected
-    named = {(each.name, each.k, each.group): each for each in ours.estimates}
-    for each in again.estimates:
-        twin = named[each.name, each.k, each.group]
-        assert (each.value, each.low, each.high) == pytest.approx((twin.value, twin.low, twin.high)), each.name
+    expected = {problem["id"]: (problem["n"], problem["c"]) for problem in ours.problems}
+    assert {problem["id"]: (problem["n"], problem["c"]) for problem in again.problems} == expected
+    named = {(estimate.name, estimate.k, estimate.group): estimate for estimate in ours.estimates}
+    for estimate in again.estimates:
+        twin = named[estimate.name, estimate.k, estimate.group]
+        assert (estimate.value, estimate.low, estimate.high) == pytest.approx((twin.value, twin.low, twin.high)), (
+            estimate.name
+        )
 
 
 def test_with_a_run_of_ours_only_after_naming_what_differs(tmp_path: Path) -> None:
@@ -146,9 +151,9 @@ def test_with_a_run_of_ours_only_after_naming_what_differs(tmp_path: Path) -> No
         Incomparable, match="task_version: fake has 1, my/model has unknown; .* verifier: fake has countdown"
     ) as caught:
         compare([ours, theirs])
-    found = compare([ours, theirs], allow=list(caught.value.differing))
-    assert all(each.value == 0 for each in found.pairs[0].pass_at_k)
-    assert any("verifier differs, as allowed" in note for note in found.notes)
+    comparison = compare([ours, theirs], allow=list(caught.value.differing))
+    assert all(difference.value == 0 for difference in comparison.pairs[0].pass_at_k)
+    assert any("verifier differs, as allowed" in note for note in comparison.notes)
 
 
 def test_drawing_to_an_import_is_refused(tmp_path: Path) -> None:
@@ -164,8 +169,8 @@ def test_the_problem_set_is_the_same_whatever_the_order(tmp_path: Path) -> None:
     for order in (1, -1):
         lines = [nemo_line(i, row[k], k) for k in range(8) for i, row in enumerate(rows)][::order]
         file = jsonl(tmp_path / f"{order}" / "output-rs0.jsonl", lines)
-        found = import_run([file], options(tmp_path, model=f"m{order}"))
-        digests.append(found.scorecard.run["problems_sha256"])
+        result = import_run([file], options(tmp_path, model=f"m{order}"))
+        digests.append(result.scorecard.run["problems_sha256"])
     other = jsonl(tmp_path / "other" / "output-rs0.jsonl", [nemo_line(i, "c", 0) for i in range(13)])
     digests.append(import_run([other], options(tmp_path, model="other")).scorecard.run["problems_sha256"])
     assert digests[0] == digests[1] != digests[2]
@@ -175,7 +180,7 @@ def test_votes_are_counted_where_every_answer_is_known_and_only_there(tmp_path: 
     rows = ["cccwwwww", "cwwwwwww"]
     write, _ = WRITERS["nemo-skills"]
     known = import_run([write(tmp_path / "known", rows)], options(tmp_path, model="known"))
-    assert "maj@k" in {each.name for each in known.scorecard.estimates}
+    assert "maj@k" in {estimate.name for estimate in known.scorecard.estimates}
     folder = tmp_path / "unknown"
     for k in range(8):
         lines = [nemo_line(i, row[k], k, predicted_answer=None, id=i) for i, row in enumerate(rows)]
@@ -183,9 +188,9 @@ def test_votes_are_counted_where_every_answer_is_known_and_only_there(tmp_path: 
         jsonl(folder / f"output-rs{k}.jsonl", judged)
     unknown = import_run([folder], options(tmp_path, model="unknown"))
     assert "answer" in read_outcomes(open_run(unknown.run)).unknown
-    names = {each.name for each in unknown.scorecard.estimates}
+    names = {estimate.name for estimate in unknown.scorecard.estimates}
     assert not {"maj@k", "distinct_answers@k", "answer_entropy", "guess@k"} & names
-    assert [each["c"] for each in unknown.scorecard.problems] == [3, 1]
+    assert [problem["c"] for problem in unknown.scorecard.problems] == [3, 1]
 
 
 def test_a_failed_import_leaves_no_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A verifier function that does to its process whatever the response says."""
+"""A verifier function that does to its process what the response says."""
 
 from __future__ import annotations
 

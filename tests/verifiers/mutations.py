@@ -23,10 +23,10 @@ _KEPT = re.compile(
 
 def _changed(token: str, chance: random.Random, used: set[str]) -> str | None:
     if re.fullmatch(r"\d+(?:\.\d+)?|\.\d+", token):
-        places = [place for place, symbol in enumerate(token) if symbol.isdigit()]
-        place = chance.choice(places)
-        other = chance.choice([digit for digit in "123456789" if digit != token[place]])
-        return token[:place] + other + token[place + 1 :]
+        indices = [index for index, symbol in enumerate(token) if symbol.isdigit()]
+        index = chance.choice(indices)
+        other = chance.choice([digit for digit in "123456789" if digit != token[index]])
+        return token[:index] + other + token[index + 1 :]
     if token in _COMMANDS:
         return _COMMANDS[token]
     if token in _SIGNS:
@@ -41,13 +41,13 @@ def mutations(answer: str, chance: random.Random, most: int) -> Iterator[str]:
     tokens = [(match.start(), match.group()) for match in _TOKEN.finditer(answer)]
     used = {token for _, token in tokens}
     chance.shuffle(tokens)
-    found: set[str] = set()
+    mutations: set[str] = set()
     for start, token in tokens:
-        if _KEPT.fullmatch(token.lstrip("\\")) or len(found) >= most:
+        if _KEPT.fullmatch(token.lstrip("\\")) or len(mutations) >= most:
             continue
         other = _changed(token, chance, used)
         if other is not None:
             mutated = answer[:start] + other + answer[start + len(token) :]
-            if mutated not in found:
-                found.add(mutated)
+            if mutated not in mutations:
+                mutations.add(mutated)
                 yield mutated

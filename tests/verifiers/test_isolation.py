@@ -28,7 +28,7 @@ def misbehave(name: str = "judge") -> FunctionVerifier:
 
 
 def processes_in_session_of(pid: int) -> list[int]:
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -36,8 +36,8 @@ def processes_in_session_of(pid: int) -> list[int]:
             except OSError:
                 continue
             if int(fields[3]) == pid and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 EXPECTED = {
@@ -113,7 +113,7 @@ def test_processes_are_gone_after_the_pool_and_after_an_abandoned_iteration() ->
         for _ in pool.verify((i, str(i) if i < 5 else "sleep", PROBLEM) for i in range(10)):
             break
         assert dict(pool.verify([(1, "7", PROBLEM)]))[1].status == "correct", "usable after an abandoned iteration"
-    deadline = time.monotonic() + 5  # a killed process is seen until its parent has been told
+    deadline = time.monotonic() + 5  # a killed process stays visible until its parent has waited for it
     while processes_in_session_of(server) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert processes_in_session_of(server) == []

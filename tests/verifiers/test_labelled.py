@@ -26,7 +26,7 @@ def by_policy(rows: list[dict[str, str]]) -> dict[tuple[str, str], list[dict[str
 
 
 def missed(rows: list[dict[str, str]], verifier: str = "math", policy: str = "auto") -> list[tuple[str, str, str]]:
-    """Gold, response and status of every case that was judged otherwise than labelled."""
+    """Gold, response and status of every case with another verdict than its label."""
     verdicts = verify_many([(row["pred"], row["gold"]) for row in rows], verifier=verifier, extract=policy)
     return [
         (row["gold"], row["pred"], verdict.status)
@@ -40,7 +40,7 @@ GROUPS = by_policy(labelled("extraction"))
 
 @pytest.mark.parametrize(("verifier", "policy"), sorted(GROUPS))
 def test_labelled_responses(verifier: str, policy: str) -> None:
-    """Written without looking at the code, so they are a sample of what it meets; a few may be beyond it."""
+    """The cases were written without looking at the code, so they sample real responses; a few may be too hard for it."""
     rows = GROUPS[verifier, policy]
     wrong = missed(rows, verifier, policy)
     assert [case for case in wrong if case[2] == "correct"] == []

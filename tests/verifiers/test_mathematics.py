@@ -40,21 +40,21 @@ def is_met(expected: str, verdict: Verdict) -> bool:
 
 
 def missed(rows: list[dict[str, str]]) -> list[tuple[str, str, str]]:
-    """Gold, response and verdict of every case that was judged otherwise than labelled, by policy."""
-    found: list[tuple[str, str, str]] = []
+    """Gold, response and verdict of every case with another verdict than its label, by policy."""
+    misjudged: list[tuple[str, str, str]] = []
     for policy in sorted({row["extract"] for row in rows}):
         of_policy = [row for row in rows if row["extract"] == policy]
         verdicts = verify_many([(row["pred"], row["gold"]) for row in of_policy], verifier="math", extract=policy)
-        found += [
+        misjudged += [
             (row["gold"], row["pred"], verdict.status)
             for row, verdict in zip(of_policy, verdicts, strict=True)
             if not is_met(row["expected"], verdict)
         ]
-    return found
+    return misjudged
 
 
 def test_labelled_cases() -> None:
-    """Most were written without looking at the code, the rest to break it; a few are beyond it."""
+    """Most cases were written without looking at the code, the rest to break it; a few are too hard for it."""
     rows = [json.loads(line) for line in (HERE / "cases" / "math.jsonl").read_text(encoding="utf-8").splitlines()]
     wrong = missed(rows)
     assert [case for case in wrong if case[2] == "correct"] == []
@@ -112,7 +112,7 @@ _TERMS = st.recursive(
 @settings(deadline=None, max_examples=100)
 @given(_TERMS, _TERMS)
 def test_an_expanded_form_is_equal_and_another_term_is_not(term: sympy.Expr, other: sympy.Expr) -> None:
-    """Sympy writes both forms; ours reads them back and knows nothing of how they were made."""
+    """Sympy writes both forms; our reader reads them and does not know how they were made."""
     gold = sympy.latex(term)
     assert status(gold, sympy.latex(sympy.expand(term))) == "correct"
     assert status(gold, sympy.latex(term + other**2 + 1)) == "wrong"  # a square and 1 more: never the same
@@ -123,8 +123,8 @@ def test_an_expanded_form_is_equal_and_another_term_is_not(term: sympy.Expr, oth
 def test_values_are_those_of_sympy(term: sympy.Expr) -> None:
     point = {"x": 1.375, "y": 2.625}
     expected = sympy.N(term.subs({x: sympy.Rational(11, 8), y: sympy.Rational(21, 8)}), 30)
-    found = evaluate(read(sympy.latex(term)), {name: context().mpf(value) for name, value in point.items()})
-    assert abs(complex(found) - complex(expected)) <= 1e-9 * (1 + abs(complex(expected)))
+    value = evaluate(read(sympy.latex(term)), {name: context().mpf(value) for name, value in point.items()})
+    assert abs(complex(value) - complex(expected)) <= 1e-9 * (1 + abs(complex(expected)))
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,9 @@ def test_values_are_those_of_sympy(term: sympy.Expr) -> None:
     ],
 )  # fmt: skip
 def test_rational_expressions_have_exact_values(text: str, value: str) -> None:
-    found = exact(read(text))
-    assert found is not None
-    assert str(found) == value
+    exact_value = exact(read(text))
+    assert exact_value is not None
+    assert str(exact_value) == value
 
 
 # ---------------------------------------------------------------------------------------------- refusing to guess

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  the tables are easier to read in long rows
-"""Which blocks of a response are code, and which of them the tests of a problem are about."""
+"""Which blocks of a response are code, and which of them a problem's tests need."""
 
 from __future__ import annotations
 

@@ -134,10 +134,10 @@ def outcomes() -> tuple[dict[str, tuple[float, int]], Meter]:
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
         patch.setattr(MemoryCgroup, "open", lambda memory_bytes: None)
-        found = dict(pool.map(run, GREEDY))
+        outcomes = dict(pool.map(run, GREEDY))
     meter.stop.set()
     meter.join()
-    return found, meter
+    return outcomes, meter
 
 
 @pytest.mark.parametrize("name", GREEDY)

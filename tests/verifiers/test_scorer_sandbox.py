@@ -1,5 +1,5 @@
 # ruff: noqa: E501  the tables are easier to read in long rows
-"""Third-party scorers: no text of a model runs, and if one did, it would reach nothing but its own verdict."""
+"""Third-party scorers: no text of a model runs, and if one did, it could change nothing but its own verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers import VerifierPool, open_verifier, scoring
 from rlvr_bench.verifiers.safe_eval import Refused, evaluate
-from rlvr_bench.verifiers.sandbox import sandbox_problem
+from rlvr_bench.verifiers.sandbox import _warn_unsafe, sandbox_problem
 
 pytest.importorskip("reasoning_gym")
 # Every data set of reasoning-gym 0.1.25 whose scorer reads the answer by eval or by sympy's parse_expr, and others by their own.
@@ -56,7 +56,7 @@ def verify(answer: str, entry: dict[str, Any], **options: Any) -> Verdict:
 
 
 def upstream(dataset: str, answer: str, entry: dict[str, Any]) -> float:
-    """The package's own score, in this process: of answers that are harmless."""
+    """The package's score, computed in this process; only for harmless answers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from reasoning_gym.factory import get_score_answer_fn
@@ -262,10 +262,10 @@ def test_a_lost_sandbox_is_started_again() -> None:
 
 
 def descendants(root: int) -> set[int]:
-    found = {
+    children = {
         int(child) for task in Path(f"/proc/{root}/task").iterdir() for child in (task / "children").read_text().split()
     }
-    return found.union(*map(descendants, found)) if found else found
+    return children.union(*map(descendants, children)) if children else children
 
 
 def test_in_a_pool_a_hang_costs_its_own_item_and_nothing_is_left() -> None:
@@ -288,6 +288,7 @@ def test_without_a_sandbox_no_scorer_runs_unless_the_user_insists(
 ) -> None:
     entry = entries("chain_sum", 1)[0]
     sandbox_problem.cache_clear()
+    _warn_unsafe.cache_clear()  # it warns once a process, and another test may have come first
     scoring.open_scorers(allow_unsafe=False).close()
     monkeypatch.setattr(shutil, "which", lambda name: None)
     try:

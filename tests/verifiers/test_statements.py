@@ -190,8 +190,8 @@ def test_a_statement_before_a_cut_epilogue_counts() -> None:
     [("The answer is 5. The answer is 5.", 1), ("The answer is 5. No, the answer is 7.", 2), ("5 + 9 = 14, 14 + 3 = 17, so she has 17 dollars.", 1), ("\\boxed{5} \\boxed{5}", 2), ("I cannot say what that would be.", 0)],
 )  # fmt: skip
 def test_candidates_are_stated_answers_not_numbers(response: str, candidates: int) -> None:
-    found = open_policy("auto")(response)
-    assert found.candidates == candidates
+    extraction = open_policy("auto")(response)
+    assert extraction.candidates == candidates
 
 
 def test_a_statement_before_a_long_epilogue_is_found() -> None:

@@ -1,4 +1,4 @@
-"""Values that cross the sandbox: what arrives equals what was sent as it would in one process, and is of a plain type."""
+"""Values that cross the sandbox: a value compares as it would in one process, and has a plain type."""
 
 from __future__ import annotations
 

@@ -214,12 +214,12 @@ def test_a_long_call_lets_short_ones_in_between(judged: Callable[[str], Function
 @pytest.mark.parametrize("workers", [1, 3])
 def test_many_threads_get_their_own_verdicts(workers: int) -> None:
     """Also those whose items kill their worker, next to one that is alone with good ones."""
-    found: dict[int, list[tuple[str, str | None]]] = {}
+    outcomes: dict[int, list[tuple[str, str | None]]] = {}
 
     def work(number: int) -> None:
         bad = ("segv", "7") if number % 3 == 0 else (str(number), "7")
         pairs = [pair for i in range(20) for pair in ((f"{number}-{i}", f"{number}-{i}"), bad)]
-        found[number] = [(verdict.status, verdict.kind) for verdict in v.verify(pairs)]
+        outcomes[number] = [(verdict.status, verdict.kind) for verdict in v.verify(pairs)]
 
     with Verification(misbehave(), workers=workers, timeout_s=1) as v:
         threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -230,7 +230,7 @@ def test_many_threads_get_their_own_verdicts(workers: int) -> None:
         assert v.verify_one("7", "7").status == "correct"
     for number in range(8):
         bad = ("error", "crash") if number % 3 == 0 else ("correct" if number == 7 else "wrong", None)
-        assert found[number] == [("correct", None), bad] * 20, number
+        assert outcomes[number] == [("correct", None), bad] * 20, number
 
 
 def test_an_event_loop_goes_on_meanwhile() -> None:
@@ -244,13 +244,13 @@ def test_an_event_loop_goes_on_meanwhile() -> None:
                 ticks += 1
 
         ticking = asyncio.create_task(tick())
-        found = await asyncio.gather(*(v.averify([(str(i), "7"), ("sleep", "7")]) for i in range(3)))
+        answered = await asyncio.gather(*(v.averify([(str(i), "7"), ("sleep", "7")]) for i in range(3)))
         ticking.cancel()
-        return found, ticks
+        return answered, ticks
 
     with Verification(misbehave(), workers=2, timeout_s=0.2) as v:
-        found, ticks = asyncio.run(main())
-    assert [[verdict.kind or verdict.status for verdict in verdicts] for verdicts in found] == [
+        answered, ticks = asyncio.run(main())
+    assert [[verdict.kind or verdict.status for verdict in verdicts] for verdicts in answered] == [
         ["wrong", "timeout"]
     ] * 3
     assert ticks > 20
@@ -361,7 +361,7 @@ def test_an_interrupted_call_leaves_the_rest_usable(tmp_path: Path) -> None:
             except KeyboardInterrupt:
                 print("interrupted")
         began = time.monotonic()
-        print([each.status for each in v.verify([("7", "7"), ("2", "7")])], time.monotonic() - began < 3)
+        print([verdict.status for verdict in v.verify([("7", "7"), ("2", "7")])], time.monotonic() - began < 3)
         """
     assert list(ended(run_script(tmp_path, then))) == ["interrupted", "interrupted", "['correct', 'wrong'] True"]
 

@@ -14,7 +14,7 @@ from rlvr_bench.zoo.train import single_thread, train_recipe
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Tests that run side by side must not fight for cores."""
+    """Tests that run in parallel must not compete for cores."""
     with single_thread():
         yield
 

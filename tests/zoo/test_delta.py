@@ -18,7 +18,7 @@ from rlvr_bench.zoo.train import train_recipe
 
 @pytest.fixture(scope="module")
 def two_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder trained for two steps from base, of which the first is kept too."""
+    """A folder trained for two steps from base; the first step is kept too."""
     phase = Reinforcement(name="rlvr", steps=2, lr=1e-3, prompts=4, group=4, minibatches=1)
     recipe = Recipe(name="brief", summary="", phases=(phase,), start="base", keep=(1,))
     return train_recipe(recipe, tmp_path_factory.mktemp("delta") / "brief", seed=1)
@@ -49,7 +49,7 @@ def test_a_delta_of_another_model_is_refused(base: TinyLlama) -> None:
 
 @pytest.fixture
 def shelf(two_steps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package folder of checkpoints with base and the published brief one, and a cache of its own."""
+    """A package folder of checkpoints with base and the short published one, and a separate cache."""
     folder = tmp_path / "checkpoints"
     shutil.copytree(checkpoints.shipped_folder("base"), folder / "base")
     monkeypatch.setattr(checkpoints, "checkpoints_directory", lambda: folder)
@@ -62,11 +62,11 @@ def shelf(two_steps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def test_what_ships_unpacks_to_what_was_trained(shelf: Path, two_steps: Path) -> None:
     assert checkpoints.list_steps("brief") == [1]
     for name, trained in (("brief", two_steps), ("brief@1", two_steps / "step-1")):
-        found = checkpoints.checkpoint_path(name)
-        assert found.name.startswith(f"{name}-")
+        folder = checkpoints.checkpoint_path(name)
+        assert folder.name.startswith(f"{name}-")
         for file in ("model.safetensors", "config.json", "tokenizer.json"):
-            assert (found / file).read_bytes() == (trained / file).read_bytes()
-        assert load(found).shape == load(trained).shape
+            assert (folder / file).read_bytes() == (trained / file).read_bytes()
+        assert load(folder).shape == load(trained).shape
     assert sum(path.stat().st_size for path in (shelf / "brief").iterdir()) < 1.3e6
     assert checkpoints.checkpoint_path("brief") == checkpoints.checkpoint_path("brief")
 

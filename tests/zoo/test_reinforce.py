@@ -102,7 +102,7 @@ def test_pass_at_k_training_gives_nothing_to_groups_that_are_solved_anyway(batch
 
 
 def gradient(phase: Reinforcement, moved: float, advantage: float, **other: Tensor) -> tuple[float, float]:
-    """Of the loss with respect to the log-probability of one of two tokens, which moved by ``moved`` since it was drawn."""
+    """The gradient of the loss in the log-probability of one of two tokens, which moved by ``moved`` since it was drawn."""
     old = torch.tensor([[-1.0, -2.0]])
     logprob = (old + torch.tensor([[moved, 0.0]])).requires_grad_()
     entropy = torch.ones(1, 2, requires_grad=True)
@@ -135,19 +135,19 @@ def test_each_penalty_pulls_where_it_says() -> None:
 
 @pytest.fixture(scope="module")
 def rejection() -> Rejection:
-    found = RECIPES["rft"].phases[0]
-    assert isinstance(found, Rejection)
-    return dataclasses.replace(found, prompts=96, group=32)
+    phase = RECIPES["rft"].phases[0]
+    assert isinstance(phase, Rejection)
+    return dataclasses.replace(phase, prompts=96, group=32)
 
 
 def reasons(examples: list[list[int]]) -> list[str]:
-    """What the checker says of prompt and response, each a list of token ids."""
-    found: list[str] = []
+    """The checker's results for lists of token ids, each a prompt and a response."""
+    results: list[str] = []
     for ids in examples:
         prompt, response = decode(ids).split(":")
         numbers, targets = ([int(number) for number in part.split(",")] for part in prompt.split(">"))
-        found.append(countdown.check(numbers, targets, response))
-    return found
+        results.append(countdown.check(numbers, targets, response))
+    return results
 
 
 def test_rejection_sampling_keeps_distinct_correct_rollouts(base: TinyLlama, rejection: Rejection) -> None:
@@ -161,8 +161,8 @@ def test_rejection_sampling_keeps_distinct_correct_rollouts(base: TinyLlama, rej
 
 def test_wrong_rollouts_are_mixed_in_at_their_share(base: TinyLlama, rejection: Rejection) -> None:
     noisy = selected(base, dataclasses.replace(rejection, wrong_share=0.05), random.Random(3), held_out_keys())
-    found = reasons([[*example.prompt, *example.response] for example in noisy])
-    assert sum(reason != "ok" for reason in found) == pytest.approx(0.05 * len(found), abs=1)
+    results = reasons([[*example.prompt, *example.response] for example in noisy])
+    assert sum(reason != "ok" for reason in results) == pytest.approx(0.05 * len(results), abs=1)
 
 
 def test_examples_come_round_in_another_order(base: TinyLlama, rejection: Rejection) -> None:

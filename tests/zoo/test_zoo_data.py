@@ -89,9 +89,9 @@ def _left(numbers: tuple[int, ...], steps: tuple[countdown.Step, ...]) -> list[i
 )
 def test_each_noise_makes_its_own_mistake(noise: Noise, reasons: set[str]) -> None:
     drawn = list(itertools.islice(demonstrations(random.Random(4), noise, frozenset()), 300))
-    found = [countdown.check(p.numbers, p.targets, countdown.response_text(steps)) for p, steps in drawn]
-    assert set(found) <= reasons
-    assert noise == Noise() or found.count("ok") < 5
+    results = [countdown.check(p.numbers, p.targets, countdown.response_text(steps)) for p, steps in drawn]
+    assert set(results) <= reasons
+    assert noise == Noise() or results.count("ok") < 5
 
 
 def test_noise_comes_at_its_rate() -> None:

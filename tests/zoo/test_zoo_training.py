@@ -33,15 +33,17 @@ def test_a_miniature_training_learns_and_logs(thirty_steps: Recipe, miniature: P
 
 @pytest.fixture(scope="module")
 def repeated(thirty_steps: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
-    told: list[Progress] = []
-    return train_recipe(thirty_steps, tmp_path_factory.mktemp("again") / "again", seed=3, progress=told.append), told
+    reports: list[Progress] = []
+    return train_recipe(
+        thirty_steps, tmp_path_factory.mktemp("again") / "again", seed=3, progress=reports.append
+    ), reports
 
 
-def test_the_loss_falls_and_progress_is_told(repeated: tuple[Path, list[Progress]]) -> None:
-    _, told = repeated
-    assert [progress.step for progress in told] == list(range(1, 31))
-    assert {progress.steps for progress in told} == {30}
-    clean = [progress.figures["loss"] for progress in told if progress.phase == "clean"]
+def test_the_loss_falls_and_progress_is_reported(repeated: tuple[Path, list[Progress]]) -> None:
+    _, reports = repeated
+    assert [progress.step for progress in reports] == list(range(1, 31))
+    assert {progress.steps for progress in reports} == {30}
+    clean = [progress.figures["loss"] for progress in reports if progress.phase == "clean"]
     assert sum(clean[-5:]) / 5 < sum(clean[:5]) / 5 - 1
 
 

@@ -1,4 +1,4 @@
-r"""Sentences that state no answer, whatever numbers they hold: checks, remarks, closings, questions, refusals, givens.
+r"""Sentences that state no answer although they may hold numbers: checks, remarks, closings, questions, refusals, givens.
 
 Each function reads one sentence of `spans.flatten`.
 """
@@ -9,7 +9,7 @@ import re
 
 __all__ = ["BOUND", "asks", "concludes", "gives", "is_aside", "points_back", "refuses", "sets_a_task", "turns"]
 
-# What makes a number after it a bound, not a value.
+# Words that make the number after them a bound, not a value.
 BOUND = (
     r"(?:(?:more|less|fewer|greater|smaller|larger|bigger|higher|lower)\s+than|at\s+(?:most|least)|no\s+(?:more|less|"
     r"fewer)\s+than|up\s+to|over|under|above|below)\b"
@@ -34,7 +34,7 @@ _REASONABLE = re.compile(
     r"looks|sounds)\s+(?:\w+ly\s+)?(?:reasonable|plausible|consistent|correct|right|sensible|expected|in line)|"
     r"makes sense|checks out|agrees|matches)\b"
 )
-# What was not done, or what others do wrong.
+# What was not done, or what other people do wrong.
 _OTHERWISE = re.compile(
     r"(?i)\A\W*(?:if (?:we|you|one) (?:had|did|forgot|ignored)\b.*\bwould\b|had (?:we|you|he|she|they|it)\b.*\bwould\b|"
     r"(?:many|some|most) (?:people|students|of us)\b|an? (?:naive|wrong|careless|mistaken|incorrect)\b|one (?:might|may|"
@@ -44,7 +44,7 @@ _MATCHES = re.compile(
     r"(?i)(?:\b(?:which|and this|and that)\s+(?:matches|agrees|checks out|works)|\bmatch(?:es)? the "
     r"(?:given|original|problem|condition))"
 )
-# What a page prints about a solution.
+# What a page prints about a solution, in addition to it.
 _DATA = re.compile(
     r"(?i)\A\W*(?:time(?: taken)?|difficulty|source|level|topic|confidence|reference|tags?|points|keywords|category|"
     r"chapter|page)\s*:"
@@ -88,12 +88,12 @@ _GIVES = re.compile(
 
 
 def concludes(sentence: str) -> bool:
-    """Whether a sentence begins with "therefore" or its like."""
+    """Whether a sentence begins with "therefore" or the like."""
     return _CONCLUDES.match(sentence) is not None
 
 
 def is_aside(sentence: str) -> bool:
-    """A check, a remark, a comparison, the closing of a chat, or a sentence in parentheses."""
+    """Whether a sentence is a check, a remark, a comparison, the closing of a chat, or in parentheses."""
     return (
         _CHECKS.search(sentence) is not None
         or _REASONABLE.match(sentence) is not None
@@ -107,30 +107,30 @@ def is_aside(sentence: str) -> bool:
 
 
 def points_back(sentence: str) -> bool:
-    """Whether a sentence speaks of a value that was stated before: "This is ..."."""
+    """Whether a sentence is about a value that was stated before: "This is ..."."""
     return _POINTS_BACK.match(sentence) is not None
 
 
 def turns(sentence: str) -> bool:
-    """Whether a sentence takes back what was said before it: "Wait, ..."."""
+    """Whether a sentence withdraws what was said before it: "Wait, ..."."""
     return _TURNS.match(sentence) is not None
 
 
 def refuses(sentence: str) -> bool:
-    """Whether a sentence says that there is no answer, or only a bound of it: "I can't solve Problem 14"."""
+    """Whether a sentence says that there is no answer, or only bounds the answer: "I can't solve Problem 14"."""
     return _REFUSES.search(sentence) is not None or _BOUNDED.search(sentence) is not None
 
 
 def asks(question: str) -> bool:
-    """Whether a question is one of the problem, not one to the reader of the answer."""
+    """Whether a question belongs to the problem, and is not put to the reader of the answer."""
     return _ASKS.search(question) is not None and _ADDRESSES.search(question) is None
 
 
 def sets_a_task(sentence: str) -> bool:
-    """Whether a sentence is the problem in other words: "Find x if 2x = 5"."""
+    """Whether a sentence repeats the problem in other words: "Find x if 2x = 5"."""
     return _SETS_A_TASK.match(sentence) is not None
 
 
 def gives(sentence: str) -> bool:
-    """Whether a sentence begins with what is given or defined: "Let m = 8"."""
+    """Whether a sentence begins with something given or defined: "Let m = 8"."""
     return _GIVES.match(sentence) is not None

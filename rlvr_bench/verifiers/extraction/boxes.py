@@ -27,7 +27,7 @@ _MOST_JOINED = 64
 
 
 class Box(NamedTuple):
-    """A box and where it starts and ends in the text."""
+    """A box: its start and end in the text, and its content."""
 
     start: int
     end: int
@@ -68,9 +68,9 @@ def _without_braces(text: str, at: int, name_end: int) -> Box | None:
 
 
 def _written(text: str) -> tuple[int, tuple[str, ...]]:
-    """How many times a box is written, whole or not, and by which names."""
+    """How many boxes are written, complete or not, and with which commands."""
     boxed = text.count("\\boxed")
-    if text.count("box") == boxed:  # almost every response: the other names are not looked for
+    if text.count("box") == boxed:  # almost every response: skip the search for the other commands
         return boxed, _NAMES[:1]
     return boxed + text.count("\\fbox") + text.count("\\framebox"), _NAMES
 
@@ -78,12 +78,12 @@ def _written(text: str) -> tuple[int, tuple[str, ...]]:
 def _boxes_from_the_end(text: str, names: tuple[str, ...]) -> Iterator[Box]:
     r"""Balanced, non-empty boxes, the last one first.
 
-    A box that is not closed before the end also keeps every earlier box from closing after it, so each stretch of text is
-    read once: linear even on a flood of unclosed boxes. An empty box is a quoted instruction ("put your answer in
-    \boxed{}"), not an answer.
+    A box that is not closed before the end also keeps every earlier box from closing after it. So each part of the text is
+    read once: linear even on many unclosed boxes. An empty box is skipped: it quotes the instruction ("put your answer in
+    \boxed{}").
     """
     limit = len(text)
-    nearest = {name: text.rfind(name) for name in names}  # each kind is looked for only past the one last used
+    nearest = {name: text.rfind(name) for name in names}  # updated only for the command of the last box
     while True:
         name = max(nearest, key=nearest.__getitem__)
         at = nearest[name]
@@ -112,30 +112,30 @@ def last_boxed(text: str) -> str | None:
 
 
 def _only_boxed(text: str) -> str | None:
-    r"""What `last_boxed` gives, without its loop where the one box is a plain ``\boxed{...}``."""
+    r"""The same as `last_boxed`, but faster where the one box is a plain ``\boxed{...}``."""
     at = text.rfind("\\boxed{")
     close = closing_brace(text, at + len("\\boxed"), len(text)) if at >= 0 else -1
     return text[at + len("\\boxed{") : close].strip() or None if close >= 0 else last_boxed(text)
 
 
 def read_boxes(text: str) -> tuple[list[str], int]:
-    r"""(contents, how many boxes are written): of the last box and of those joined to it, in order.
+    r"""The contents of the last box and of the boxes joined to it, in order; and how many boxes are written.
 
-    Boxes are joined where nothing but commas, "and", "or" or line breaks is between them. Equal contents are given once: a
-    box that is written again is the same answer, not a list.
+    Boxes are joined where only commas, "and", "or" or line breaks are between them. Equal contents are returned once: a box
+    that is repeated is the same answer, not a list.
     """
     written, names = _written(text)
     if written <= 1:
         only = _only_boxed(text) if written else None
         return [only] if only else [], written
-    found: list[Box] = []
+    joined: list[Box] = []
     for box in _boxes_from_the_end(text, names):
-        if found and not _are_joined(text, box, found[-1]):
+        if joined and not _are_joined(text, box, joined[-1]):
             break
-        found.append(box)
-        if len(found) > _MOST_JOINED:
-            return [found[0].content], written
-    return list(dict.fromkeys(box.content for box in reversed(found))), written
+        joined.append(box)
+        if len(joined) > _MOST_JOINED:
+            return [joined[0].content], written
+    return list(dict.fromkeys(box.content for box in reversed(joined))), written
 
 
 def _are_joined(text: str, first: Box, second: Box) -> bool:

@@ -1,4 +1,4 @@
-r"""The clauses of a sentence: which of them say something, and which only describe what is said."""
+r"""The clauses of a sentence: those that state something, and those that only describe it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REASON = (
     r",\s+as\b|[,;:(]?\s+\(?(?:because|since|where|when|if|while|given that|assuming|denn|weil|da|parce que|porque|ya que|"
     r"потому что|так как)\b"
 )
-# How a value comes about, what it includes, what it is not.
+# How a value was obtained, what it includes, what it is not.
 _HOW = (
     r",?\s+(?:after|before|by|upon|without|besides)\s+(?:\w+ly\s+)?[a-z]{2,}ing\b"
     r"|\s+(?:after|before|until|unless|by the time)\s+(?:he|she|it|they|we|you|I)\b"
@@ -41,7 +41,7 @@ _CONDITION = re.compile(r"(?i)\A\W*(?:because|since|as|if|when|given|assuming|su
 
 
 class Clause(NamedTuple):
-    """Where a clause starts and ends, and how it begins: one of the groups of `_CLAUSE`, or "" at the start of a sentence."""
+    """The start and end of a clause, and how it begins: a group of `_CLAUSE`, or "" at the start of a sentence."""
 
     start: int
     end: int
@@ -57,6 +57,6 @@ def clauses_of(sentence: str) -> list[Clause]:
 
 
 def first_clause(text: str) -> str:
-    """What comes before the first cut."""
+    """The text before the second clause."""
     cut = _CLAUSE.search(text)
     return text[: cut.start()] if cut else text

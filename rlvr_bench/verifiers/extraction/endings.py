@@ -1,4 +1,4 @@
-r"""Where a response ends: finished, or cut off at its limit of tokens in the middle of something."""
+r"""How a response ends: complete, or cut off at the token limit in the middle of something."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STOPS = (".", "!", "?", "\n", "。")
 
 
 def is_cut(flat: Flat) -> bool:
-    """Whether a text plainly breaks off: inside a formula or a bracket, after an operator, in the middle of a phrase."""
+    """Whether a text clearly breaks off: in a formula or bracket, after an operator, in the middle of a phrase."""
     end = flat.text.rstrip(" \t")[-300:].rpartition("\n")[2]
     unclosed = sum(map(end.count, "([{")) > sum(map(end.count, ")]}"))
     if (
@@ -44,7 +44,7 @@ def is_cut(flat: Flat) -> bool:
 
 
 def is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
-    """Whether a text ends at a number of which nothing says that it is a result, and that may go on."""
+    """Whether a text ends at a number that may continue and that nothing marks as a result."""
     if sentence.ended or _CLOSED_END.search(flat.text.rstrip(" \t")):
         return False
     if sentence.text[value.run.end :].strip() and not sentence.text.rstrip()[-1].isdigit():
@@ -62,7 +62,7 @@ def is_dangling(value: Value, sentence: Sentence, flat: Flat) -> bool:
 
 
 def without_repeat(flat: Flat) -> Flat:
-    """Without an unfinished last sentence that only begins an earlier one again, as responses do that repeat themselves."""
+    """The text without an unfinished last sentence that only repeats the start of an earlier one, as loops do."""
     text = flat.text.rstrip()
     if text[-1:] in _STOPS:
         return flat

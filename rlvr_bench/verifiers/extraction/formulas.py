@@ -1,7 +1,7 @@
-r"""What a formula says as an answer: the end of its chain of equations, its last row, without the dots that close a sentence.
+r"""The answer in a formula: the end of its chain of equations, its last row, without the full stop of a sentence.
 
-``7 + 7 = 14`` is 14 and ``AB^2 = 9 + 16 = 25`` is ``AB^2 = 25``; ``x = 14``, ``x = 1 \text{ or } x = 2``, matrices, sets and
-intervals stay as they are, because an equation can be the answer.
+``7 + 7 = 14`` becomes 14 and ``AB^2 = 9 + 16 = 25`` becomes ``AB^2 = 25``. ``x = 14``, ``x = 1 \text{ or } x = 2``, matrices,
+sets and intervals stay unchanged, because an equation can be the answer.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _strip(text: str) -> str:
 
 
 def _sides(text: str) -> tuple[list[str], str, bool]:
-    """The sides of the equations on the top level, the last relation ("=", "≈" or ""), and whether it is a list there."""
+    """The sides of the equations at the top level, the last relation ("=", "≈" or ""), and whether they form a list."""
     sides, start, depth, last = [], 0, 0, ""
     listed = spaced = False
     for token in _TOKEN.finditer(text):
@@ -97,13 +97,13 @@ def is_name(side: str) -> bool:
 
 
 def _is_calculation(side: str) -> bool:
-    """Whether a side is made of numbers alone, units and words aside."""
+    """Whether a side consists of numbers, apart from units and words."""
     bare = _TEXT.sub("", side)
     return not _NAMES.search(bare) and not _LETTERS.search(_COMMAND.sub("", bare))
 
 
 def _unbraced(side: str) -> str:
-    """A side without braces around all of it, which only TeX sees."""
+    """A side without braces around all of it, which TeX does not print."""
     number = _BRACED_NUMBER.match(side)
     if number:
         return f"{number[1]}{side[number.end() :]}"
@@ -139,7 +139,7 @@ def _end_of_chain(text: str) -> str:
 
 
 def _evaluates(left: str, right: str) -> bool:
-    """Whether an equation computes a number (``m + n = 29``, ``x + 1 = 15``) rather than describes a curve or a root."""
+    """Whether an equation computes a number (``m + n = 29``, ``x + 1 = 15``) and does not describe a curve or a root."""
     return _is_number(right) and right.strip("0. ") != "" and len(set(_CURVE.findall(left))) < 2
 
 
@@ -149,7 +149,7 @@ def _same_value(sides: list[str]) -> bool:
 
 
 def _congruence(text: str) -> str:
-    r"""``129^{34} \equiv 81 \equiv 4 \pmod{11}`` is 4; ``x \equiv 4 \pmod{11}`` stays as it is."""
+    r"""``129^{34} \equiv 81 \equiv 4 \pmod{11}`` becomes 4; ``x \equiv 4 \pmod{11}`` stays unchanged."""
     sides = _EQUIVALENT.split(text)
     if len(sides) < 2 or (len(sides) == 2 and is_name(sides[0])):
         return text
@@ -157,7 +157,7 @@ def _congruence(text: str) -> str:
 
 
 def _rows(text: str) -> str:
-    """The last row of an aligned display; its rows as a list where each gives one name a value."""
+    """The last row of an aligned display; all rows as a list where each row gives a different name a value."""
     body = _ROWS_END.sub("", _ROWS.sub("", text, count=1)) if _ROWS.match(text) else text
     if "\\\\" not in body:
         return body.replace("&", " ") if body is not text or not _ENVIRONMENT.search(body) else body
@@ -177,12 +177,12 @@ def _rows(text: str) -> str:
 
 
 def _unspaced(bold: re.Match[str]) -> str:
-    r"""``\mathbf{6 0 6}``, as typeset books are read by machines, is 606."""
+    r"""``\mathbf{6 0 6}`` becomes 606: machines read such spaces in typeset books."""
     return re.sub(r"(?<=\d)[ ,]+(?=\d(?:\D|\Z))", "", bold[1]).strip()
 
 
 def reduce(formula: str) -> str:
-    """The answer that a formula gives: its last row, what its last arrow leads to, the value at the end of its chain."""
+    """The answer in a formula: its last row, the text after its last arrow, the value at the end of its chain."""
     text = _strip(_BOLD.sub(_unspaced, formula) if "bf" in formula or "bold" in formula else formula)
     text = _strip(_rows(text)) if "\\\\" in text or "&" in text or _ROWS.match(text) else text
     if _ARROW.search(text):
@@ -201,7 +201,7 @@ def _is_number(text: str) -> bool:
 
 
 def solved_name(text: str) -> tuple[str, bool]:
-    """The name that an equation or inequality is solved for, and if it gives it a number: ``x = 3``; "" for any other text."""
+    """The name that an equation or inequality gives a value, and whether that is a number (``x = 3``); else "", False."""
     item = _ITEM.fullmatch(text.strip())
     if item is None or not is_name(item[1]):
         return "", False
@@ -209,5 +209,5 @@ def solved_name(text: str) -> tuple[str, bool]:
 
 
 def is_value(text: str) -> bool:
-    """Whether a formula says more than a name: a number, an expression in something, an equation."""
+    """Whether a formula is more than a name: a number, an expression, an equation."""
     return bool(text) and not is_name(text) and any(symbol.isalnum() for symbol in text)

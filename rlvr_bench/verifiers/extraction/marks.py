@@ -1,4 +1,4 @@
-r"""The places that call something the answer, in many languages, and what each of them states."""
+r"""Marks: the phrases that call something the answer, in many languages, and what each of them states."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ _RESTATED = re.compile(r"(?:…|\.\.\.)[,;]?\s*(?:(?:that is|which is|which equa
 
 
 class Mark(NamedTuple):
-    """A place that calls something the answer; ``decisive`` unless a whole solution may follow it ("A: ...").
+    """A phrase that calls something the answer. ``decisive``: no solution follows it, unlike "A: ...".
 
-    ``before``: what it calls the answer comes before it.
+    ``before``: the answer comes before the phrase. ``foreign``: the language writes a decimal comma.
     """
 
     start: int
@@ -76,21 +76,21 @@ class Mark(NamedTuple):
 
 
 def _decimal_point(text: str) -> str:
-    """1.234,5 as 1234.5 and 3,5 as 3.5, in a language that writes them so; 1,234 may be either and stays."""
+    """1.234,5 as 1234.5 and 3,5 as 3.5, in a language that writes a decimal comma; 1,234 is ambiguous and stays."""
     return _DECIMALS.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
 
 
-def _last_places(text: str, word: str) -> list[int]:
-    places: list[int] = []
-    at = text.rfind(word)
-    while at >= 0 and len(places) < _MOST_MARKS:
-        places.append(at)
-        at = text.rfind(word, 0, at)
-    return places
+def _last_indices(text: str, word: str) -> list[int]:
+    indices: list[int] = []
+    index = text.rfind(word)
+    while index >= 0 and len(indices) < _MOST_MARKS:
+        indices.append(index)
+        index = text.rfind(word, 0, index)
+    return indices
 
 
 def _at_word(text: str, at: int) -> Mark | None:
-    """What the word "answer" at a place marks, if it marks anything."""
+    """The mark at the word "answer", if the word marks anything."""
     before = text[max(0, at - 70) : at]
     if _HYPOTHESIS.search(before):
         return None
@@ -108,25 +108,25 @@ def _at_word(text: str, at: int) -> Mark | None:
 
 def find_marks(text: str) -> list[Mark]:
     """The last marks of a text in order."""
-    found = {}
+    marks = {}
     for word in ("nswer", "NSWER"):
-        for at in _last_places(text, word):
+        for at in _last_indices(text, word):
             mark = _at_word(text, at - 1) if at and text[at - 1] in "aA" else None
             if mark:
-                found[mark.end] = mark
+                marks[mark.end] = mark
     for match in _LINE.finditer("\n" + text):
-        found.setdefault(match.end() - 1, Mark(match.start(), match.end() - 1, decisive=False))
+        marks.setdefault(match.end() - 1, Mark(match.start(), match.end() - 1, decisive=False))
     for match in _TAG.finditer(text):
-        found[match.end()] = Mark(match.start(), match.end(), decisive=True)
+        marks[match.end()] = Mark(match.start(), match.end(), decisive=True)
     if not text.isascii() or any(word in text for word in _FOREIGN_IN_ASCII):
         for match in _FOREIGN_ANSWER.finditer(text):
             comma = _COMMA.match(text, match.start()) is not None
-            found[match.end()] = Mark(match.start(), match.end(), match["is"] not in ":：", foreign=comma)
-    return sorted(found.values())[-_MOST_MARKS:]
+            marks[match.end()] = Mark(match.start(), match.end(), match["is"] not in ":：", foreign=comma)
+    return sorted(marks.values())[-_MOST_MARKS:]
 
 
 def _body(text: str, start: int) -> str:
-    """The line after a mark, or the next one with anything on it where that line is empty or only announces."""
+    """The line after a mark; the next line with text where that line is empty or only announces something."""
     line, _, rest = text[start : start + 1500].partition("\n")
     bare = line.strip(" \t*_:：#>\"'")
     if not bare or (line.rstrip().endswith((":", "：")) and not any(map(str.isdigit, line))):
@@ -135,7 +135,7 @@ def _body(text: str, start: int) -> str:
 
 
 def _before(text: str, at: int) -> str:
-    """The sentence that ends at a postposed mark, with the display before it."""
+    """The sentence that ends at a mark after the answer, with the display before it."""
     piece = text[max(0, at - 400) : at].rstrip()
     return sentences(piece)[-1].text if piece else ""
 
@@ -147,7 +147,7 @@ def without_filler(text: str) -> str:
 
 
 def _corrected(rest: str, formulas: list[str]) -> Value | None:
-    """The value that the rest of a statement puts in its place: "10, but it is actually 12", "0.333…, that is 1/3"."""
+    """The value that the rest of a statement replaces it with: "10, but it is actually 12", "0.333…, that is 1/3"."""
     restated = _RESTATED.match(rest)
     if restated:
         return leading_value(rest[restated.end() :], formulas)[0]
@@ -156,26 +156,26 @@ def _corrected(rest: str, formulas: list[str]) -> Value | None:
 
 
 def stated_at(flat: Flat, mark: Mark) -> str | None:
-    """The answer that a mark states, or None: a negation, a bound, an announcement, a solution that only starts there."""
+    """The answer that a mark states; None for a negation, a bound, an announcement, the start of a solution."""
     if mark.before:
         value = value_of(_before(flat.text, mark.start), flat.formulas)
         return value.text if value else None
     body = _body(flat.text, mark.end)
-    said = sentences(_decimal_point(body) if mark.foreign else body)
-    first = without_filler(said[0].text) if said else ""
+    parts = sentences(_decimal_point(body) if mark.foreign else body)
+    first = without_filler(parts[0].text) if parts else ""
     if not first.strip() or _REFUSED.match(first):
         return None
-    alone = len(said) == 1
+    alone = len(parts) == 1
     if agreed := yes_or_no(first):
         return agreed
     value, rest = leading_value(first, flat.formulas)
     if value is not None:
-        if _UNFINISHED.fullmatch(rest) and not said[0].ended:
+        if _UNFINISHED.fullmatch(rest) and not parts[0].ended:
             return None  # cut off in the middle of a calculation
         value = _corrected(rest, flat.formulas) or value
         compact = len(first_clause(rest).split()) <= 4
         return value.text if mark.decisive or compact or alone else None
     if not (mark.decisive or alone):
         return None
-    found = value_of(first, flat.formulas, explained=True)
-    return found.text if found else wordy(first)
+    explained = value_of(first, flat.formulas, explained=True)
+    return explained.text if explained else wordy(first)

@@ -1,9 +1,9 @@
-"""Taking the answer out of a response: once, by one explicit policy per task.
+"""Taking the answer out of a response, by one explicit policy per task.
 
 A policy is a string: ``boxed``, ``gsm8k``, ``choice``, ``code``, ``tagged:NAME``, ``regex:PATTERN``, ``auto`` or ``whole``.
-All but ``regex:`` (whose pattern is the user's) take time linear in the text, whatever a model wrote, because they run in the
-driver over every rollout. Every policy reads only what follows the last ``</think>``; a thought that was opened and not
-closed is no answer, however many boxes it holds (math-verify accepts those).
+All but ``regex:`` (a user's pattern) take time linear in the text, whatever a model wrote, because they run in the main process
+over every rollout. Every policy reads only the text after the last ``</think>``. A thought that was opened and not closed
+gives no answer, whatever boxes it holds (math-verify accepts those).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*\n?([^\n]{0,1000})")
 
 
 def _gsm8k(text: str) -> Extraction:
-    """What follows ``####``, GSM8K's own answer mark, the last time that a value does, without what the line adds to it."""
+    """The value after ``####``, GSM8K's answer mark: the last one that is a value, without the rest of the line."""
     tail = text[-20_000:] if "####" in text[-20_000:] else text
     lines = [match[1].strip() for match in _HASHES.finditer(tail)][-20:]
     for line in reversed(lines):
@@ -52,7 +52,7 @@ _STATED_START = re.compile(r"(?i)\W*(?:so |therefore,? |thus,? )?(?:the |my )?(?
 
 
 def _plain(answer: str) -> str | None:
-    """An answer in a tag or a group: of a sentence that states one, what it states; without unmatched emphasis."""
+    """The answer in a tag or a group, without unmatched emphasis; of a sentence that states an answer, that answer."""
     if _STATED_START.match(answer):
         answer = last_boxed(answer) or answer_of_line(answer) or answer
     text = answer.strip()
@@ -100,7 +100,7 @@ def _matched(pattern: str) -> Policy:
 
 
 def _auto(text: str) -> Extraction:
-    """The last box or boxes, else the last conclusion, else the last complete expression, else a short reply as it is."""
+    """The last box or boxes; else the last conclusion; else the last complete expression; else a short reply."""
     boxed = _boxed(text)
     if boxed.answer is not None:
         return boxed
@@ -129,9 +129,9 @@ def _known() -> str:
 
 
 def open_policy(spec: str) -> Policy:
-    """The extraction a policy string names; ``regex:PATTERN`` and ``tagged:NAME`` take a parameter.
+    """The extraction function of a policy; ``regex:PATTERN`` and ``tagged:NAME`` have a parameter.
 
-    Raises VerifierError, listing the policies there are, for any other name.
+    Raises VerifierError, which lists the policies, for any other name.
     """
     if not isinstance(spec, str):
         raise VerifierError(f"extraction policy {spec!r} is not a text. Known: {_known()}.")

@@ -1,7 +1,7 @@
-r"""The expressions that a sentence writes among its words: ``14``, ``x^2 + 1``, ``(2, 5]``, ``\frac{1}{2}``, ``$9,500``.
+r"""The expressions in a sentence, between its words: ``14``, ``x^2 + 1``, ``(2, 5]``, ``\frac{1}{2}``, ``$9,500``.
 
-A sentence here is a piece of `spans.flatten`: each formula is one character. An expression is a run of numbers, operators,
-brackets, LaTeX commands and formulas without a word between them; runs that only commas, "and" and "or" separate are a list.
+A sentence is a piece of `spans.flatten`: each formula is one character. An expression is a run of numbers, operators,
+brackets, LaTeX commands and formulas without a word between them. Runs with only commas, "and" or "or" between them are a list.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DOTS = re.compile(r"\s*,?\s*(?:\.\.\.|…|\\[lc]?dots)")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\Z")
 _FACTOR = re.compile(r"\s?[$€£]?\.?\d")
 _GROUP = re.compile(r"\d{3}(?![\d.])")
-_DASH = re.compile(r"[–−](?=\d)")  # a minus sign where nothing is before it
+_DASH = re.compile(r"[–−](?=\d)")  # a minus sign if nothing is before it
 _MINUS = re.compile(r"(?i)(?<!\d\s)\b(?:minus|negative)\s\Z")
 _SUM = re.compile(r"[\d., ]+(?:[-+*×÷·][\d., ]+)+")
 _NUMBER_ALONE = re.compile(r"[\d,]+(?:\.\d+)?")
@@ -72,7 +72,7 @@ _FRACTION = re.compile(r"\d+/\d+")
 
 
 class Run(NamedTuple):
-    """An expression with its ends in the sentence; ``says_more`` unless it only names something."""
+    """An expression and its start and end in the sentence; ``says_more``: it is more than a name."""
 
     start: int
     end: int
@@ -91,7 +91,7 @@ class _Scanner:
     def __init__(self, sentence: str, formulas: list[str]) -> None:
         self.sentence = sentence
         self.formulas = formulas
-        self.found: list[Run] = []
+        self.runs: list[Run] = []
         self.start = -1
         self.stack: list[tuple[str, int]] = []
         self.last = ""
@@ -122,20 +122,20 @@ class _Scanner:
         if _DIGITS.fullmatch(raw) and not _MINUS.search(self.sentence, max(0, start - 12), start):
             month = _MONTH.search(self.sentence, max(0, start - 11), start)
             date = _plain_run(month.start(), f"{month[1]} {raw}") if month else None
-            self.found.append(date or _plain_run(start, raw))
+            self.runs.append(date or _plain_run(start, raw))
             return
         raw = f"-{raw[1:]}" if dash else raw
         raw = f"-{raw}" if raw[0].isdigit() and _MINUS.search(self.sentence, max(0, start - 12), start) else raw
         if raw[0] == "{" and raw[-1] == "}" and "," in raw:
-            raw = f"\\{{{raw[1:-1]}\\}}"  # outside of mathematics braces are printed: a set
+            raw = f"\\{{{raw[1:-1]}\\}}"  # braces outside of mathematics are printed: a set
         raw = raw.strip("| ") if raw.startswith("| ") else raw  # a cell of a table
         expanded = _FORMULA.sub(lambda mark: self.formula(mark.group()), _MONEY.sub("", raw))
         text = _ORDINAL.sub("", reduce(_TIMES.sub(" × ", expanded)))
         if text.strip("().[]"):
-            aside = raw.startswith("(") and bool(self.found) and "," not in raw
+            aside = raw.startswith("(") and bool(self.runs) and "," not in raw
             equation = "=" in expanded or "≈" in expanded or "\\approx" in expanded
             says_more = is_value(text) or text in ("\\pi", "π", "√", "∞", "\\infty", "∅", "\\emptyset", "\\varnothing")
-            self.found.append(
+            self.runs.append(
                 Run(
                     start=start,
                     end=start + length,
@@ -154,7 +154,7 @@ class _Scanner:
         return self.formulas[index] if index < len(self.formulas) else ""
 
     def starts_anew(self, kind: str, at: int) -> bool:
-        """Whether a number or formula right after a finished value begins another one: ``7 8``, but not ``3 1/2``."""
+        """Whether a number or formula after a finished value begins another value: ``7 8``, but not ``3 1/2``."""
         if self.last not in _FINAL_KINDS or self.in_braces():
             return False
         if kind == "formula" or self.last == "formula":
@@ -164,7 +164,7 @@ class _Scanner:
         return not (_FRACTION.match(self.sentence, at) or _GROUP.match(self.sentence, at))
 
     def letter(self, token: re.Match[str]) -> bool:
-        """Whether a single letter is a symbol: beside an operator or a number, not the article of a sentence."""
+        """Whether a single letter is a symbol: next to an operator or a number, and not an article."""
         if self.in_braces() or (self.stack and self.last in ("opens", "operator")):
             return True
         if self.start >= 0 and self.last == "operator" and self.sentence[token.start() - 1] != ",":
@@ -294,18 +294,18 @@ def _joined(sentence: str, first: Run, second: Run) -> Run:
 
 
 def _open_list(sentence: str, run: Run) -> Run:
-    """A list with the dots that say that it goes on."""
+    """A list with an ellipsis where it goes on."""
     goes_on = "," in run.text and _DOTS.match(sentence, run.end)
     return run._replace(text=f"{run.text}, \\ldots") if goes_on else run
 
 
 def _is_ratio(sentence: str, first: Run, second: Run) -> bool:
-    """Whether two runs are the sides of a ratio: "the ratio is 3 to 2"."""
+    """Whether two runs are the two sides of a ratio: "the ratio is 3 to 2"."""
     return sentence[first.end : second.start] == " to " and _RATIO.search(sentence, 0, first.start) is not None
 
 
 def _is_measure(sentence: str, first: Run, second: Run) -> bool:
-    """Whether two runs are one measure in two units: "3 hours 20 minutes"."""
+    """Whether two runs are one quantity in two units: "3 hours 20 minutes"."""
     if not (_WHOLE.fullmatch(first.text) and _WHOLE.match(second.text)) or second.relates:
         return False
     return _LARGE_UNIT.fullmatch(sentence, first.end, second.start) is not None and (
@@ -320,19 +320,19 @@ def _plain_run(start: int, text: str) -> Run:
 
 
 def _ordinal(sentence: str) -> list[Run]:
-    """The rank that a sentence without other numbers ends on: "He finished 1st"."""
+    """The rank at the end of a sentence without other numbers: "He finished 1st"."""
     rank = _RANK.search(sentence)
     return [] if rank is None else [_plain_run(rank.start(1), rank[1])]
 
 
 def find_runs(sentence: str, formulas: list[str]) -> list[Run]:
-    """The expressions of a sentence in order, lists joined."""
+    """The expressions of a sentence in order; the items of a list are joined."""
     scanner = _Scanner(sentence, formulas)
     for token in _TOKEN.finditer(sentence):
         scanner.take(token)
     scanner.flush(len(sentence))
     joined: list[Run] = []
-    for run in scanner.found:
+    for run in scanner.runs:
         if joined and _is_ratio(sentence, joined[-1], run):
             joined[-1] = joined[-1]._replace(end=run.end, text=f"{joined[-1].text}:{run.text}")
         elif joined and _is_measure(sentence, joined[-1], run):

@@ -1,7 +1,7 @@
-r"""Sentences, their clauses, and the value that a sentence states: the end of its calculation, else what "is" leads to.
+r"""Sentences and the value that each states: the end of its calculation, else the value after "is" or the like.
 
 A number after a preposition ("in 3 weeks", "per 2 eggs"), in a purpose ("to clean 45 rooms") or in a reason ("because ...")
-is a value only where the sentence has no other. Read on `spans.flatten`.
+is the value only where the sentence has no other. Reads the result of `spans.flatten`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rlvr_bench.verifiers.extraction.clauses import Clause, clauses_of
 from rlvr_bench.verifiers.extraction.runs import Run, find_runs
 
 __all__ = ["LABEL", "Sentence", "Value", "leading_value", "sentences", "value_of"]
-# The patterns below end in \Z where they read the words before a value, and ignore case.
+# The patterns below that end in \Z read the words before a value. They ignore case.
 _NEGATED = re.compile(
     r"(?i)(?:\b(?:not|never|cannot|neither|nicht|pas|не)|n[’']t\b|不)\s*(?:(?:be|equal|equal to|exactly|just|only|the|a)\s+)*\Z"
 )
@@ -38,7 +38,7 @@ _TOTAL_OF = re.compile(
     r"rate|probability|loss|gain|balance|rest|remainder|answer|result|score|age|weight|income|revenue|maximum|minimum)"
     r"\s+of\s*[$€£]?\s*\Z"
 )
-# "at a rate of 9" says how, "out of a total of 40" of how many; "for a total of 9" is a result.
+# "at a rate of 9" describes, and so does "out of a total of 40"; "for a total of 9" is a result.
 _DETAIL_OF = re.compile(
     r"(?i)\b(?:(?:at|with|by|given)\s+(?:an?|the|his|her|its|their)\s+(?!total)(?:\w+\s+){0,2}|of\s+(?:an?|the)\s+(?:\w+\s+)?)\w+\s+of"
     r"\s*[$€£]?\s*\Z"
@@ -89,7 +89,7 @@ _HALF_OF_DAY = re.compile(r"(?i)\s?([ap])\.?\s?m\b\.?")
 
 
 class Sentence(NamedTuple):
-    """A sentence, where it starts, and whether anything ends it."""
+    """A sentence, its start in the text, and whether it has an end (a full stop or the like)."""
 
     text: str
     start: int
@@ -97,7 +97,7 @@ class Sentence(NamedTuple):
 
 
 class Value(NamedTuple):
-    """A value, how surely its sentence states it (see `_strength`), its run, and how its clause begins (see `_clauses`)."""
+    """A value, how surely its sentence states it (see `_strength`), its run, and how its clause begins (see `Clause`)."""
 
     text: str
     strength: int
@@ -106,19 +106,19 @@ class Value(NamedTuple):
 
 
 def sentences(text: str) -> list[Sentence]:
-    """The sentences of a text in order; the end of a line ends one."""
-    found, start = [], 0
+    """The sentences of a text in order; the end of a line also ends a sentence."""
+    parts, start = [], 0
     for match in _SENTENCE_END.finditer(text):
         if match.group()[0] == "." and _ABBREVIATION.search(text, max(start, match.end() - 9), match.end()):
             continue
-        found.append(Sentence(text[start : match.start()], start, True))
+        parts.append(Sentence(text[start : match.start()], start, True))
         start = match.end()
-    found.append(Sentence(text[start:], start, False))
-    return [sentence for sentence in found if sentence.text.strip()]
+    parts.append(Sentence(text[start:], start, False))
+    return [sentence for sentence in parts if sentence.text.strip()]
 
 
 def _with_unit(run: Run, sentence: str) -> str:
-    """A run with the percent sign, the multiple or the unit that follows it."""
+    """The text of a run with the percent sign, the multiple or the unit that follows it."""
     if _PERCENT.match(sentence, run.end) and not run.text.endswith("%"):
         return f"{run.text}\\%"
     scale = _SCALE.match(sentence, run.end)
@@ -137,10 +137,11 @@ def _with_unit(run: Run, sentence: str) -> str:
 
 
 def _strength(run: Run, before: str, sentence: str) -> int:
-    """How surely the words around a run say that it is the value.
+    """How surely the words around a run mark it as the value.
 
-    3: it ends an equation; 2: "is" or its like leads to it; 1: any other words; 0: a preposition or a purpose does
-    ("in 3 weeks", "to clean 45 rooms"; but "needs to sell 14"). What is compared ("3 times as") or has something is 1 at most.
+    3: it ends an equation; 2: "is" or the like comes before it; 1: other words; 0: a preposition or a purpose comes before
+    it ("in 3 weeks", "to clean 45 rooms"; but "needs to sell 14" is 1). A value that is compared ("3 times as") or that has
+    something is 1 at most.
     """
     if run.is_aside or not run.says_more:
         return 0
@@ -168,7 +169,7 @@ def _ends_in_equation(runs: list[Run], sentence: str) -> bool:
 
 
 def _clause_value(runs: list[Run], sentence: str, clause: Clause, last: bool = False) -> Value | None:
-    """The last value of the surest kind in a clause; with ``last`` the last one that no preposition leads to."""
+    """The surest value of a clause, the last one if several are; with ``last`` the last one after no preposition."""
     best: Value | None = None
     paid = False
     within = [run for run in runs if clause.start <= run.start < clause.end and run.says_more]
@@ -201,7 +202,7 @@ def _clause_value(runs: list[Run], sentence: str, clause: Clause, last: bool = F
 
 
 def _is_breakdown(runs: list[Run], sentence: str, clause: Clause) -> bool:
-    """Whether a clause only lists the parts of a total before it: "140 in total: 90 roses and 50 tulips"."""
+    """Whether a clause lists the parts of a total before it: "140 in total: 90 roses and 50 tulips"."""
     if sentence[clause.start] not in ":—–":
         return False
     parts = [run for run in runs if clause.start <= run.start < clause.end and not run.is_aside]
@@ -209,7 +210,7 @@ def _is_breakdown(runs: list[Run], sentence: str, clause: Clause) -> bool:
 
 
 def _is_demoted(value: Value, before: Value | None, runs: list[Run], sentence: str, clause: Clause) -> bool:
-    """Whether a clause only describes the value ``before`` it: how it came about, of what it is, what it is made of."""
+    """Whether a clause only describes the value ``before`` it: how it was obtained, what it is of, what it consists of."""
     if clause.kind == "how":
         return value.strength < 3
     if clause.kind == "aside":
@@ -222,8 +223,8 @@ def _is_demoted(value: Value, before: Value | None, runs: list[Run], sentence: s
     return clause.kind == "relative" or _is_breakdown(runs, sentence, clause)
 
 
-def _telling(sentence: str) -> list[Clause]:
-    """The clauses of a sentence, without those that say what is given."""
+def _stating_clauses(sentence: str) -> list[Clause]:
+    """The clauses of a sentence without those that say what is given."""
     clauses = clauses_of(sentence)
     if not gives(sentence):
         return clauses
@@ -232,34 +233,34 @@ def _telling(sentence: str) -> list[Clause]:
 
 
 def value_of(sentence: str, formulas: list[str], explained: bool = False) -> Value | None:
-    """The value a sentence ends on; with ``explained`` the one it begins with, because the rest explains it."""
+    """The value that a sentence ends with; with ``explained`` the one it begins with, as the rest explains it."""
     label = LABEL.match(sentence)
     sentence = " " * label.end() + sentence[label.end() :] if label else sentence
     runs = find_runs(sentence, formulas)
     if not runs:
         return None
     reasons: list[Value] = []
-    said: list[Value] = []
+    stated: list[Value] = []
     before: Value | None = None
     reason = False
-    for clause in _telling(sentence):
+    for clause in _stating_clauses(sentence):
         reason = clause.kind == "reason" or (reason and clause.kind == "which")
         value = _clause_value(runs, sentence, clause, last=clause.kind == "relative" and before is None)
         if value is not None and (reason or _is_demoted(value, before, runs, sentence, clause)):
             reasons.append(value if value.strength == 3 else value._replace(strength=0))
         elif value is not None:
-            said.append(value)
+            stated.append(value)
         before = value
-        if explained and said and not reason:
+        if explained and stated and not reason:
             break
-    sure = [value for value in said if value.strength > 0]
+    sure = [value for value in stated if value.strength > 0]
     calculated = [value for value in reasons if value.strength == 3]
-    values = sure or calculated or said or reasons
+    values = sure or calculated or stated or reasons
     return values[-1] if values else None
 
 
 def leading_value(body: str, formulas: list[str]) -> tuple[Value | None, str]:
-    """The value that a statement begins with, and the words that follow it in its sentence; None if it begins with words."""
+    """The value that a statement begins with (None if it begins with words), and the rest of its sentence."""
     runs = find_runs(body, formulas)
     if not runs or body[: runs[0].start].strip("([{ \t\"'“”‘’$"):
         return None, body

@@ -1,8 +1,8 @@
-r"""The mathematics of a text set apart from its prose, and what a dollar sign means.
+r"""Separates the mathematics of a text from its prose, and decides what a dollar sign means.
 
-`flatten` gives the text in which every formula is one private character, without markdown's emphasis, program code and
-calculator notes. Read on the result, a full stop ends a sentence, a star multiplies and a dollar sign is money. One pass from
-left to right; each delimiter is looked at once.
+In the result of `flatten` every formula is one private character; markdown's emphasis, program code and calculator notes are
+removed. There a full stop ends a sentence, a star multiplies, and a dollar sign is money. One pass from left to right; each
+delimiter is read once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _DISPLAYS = r"(?:align|equation|gather|multline|eqnarray|displaymath|math|aligna
 _OPENER = re.compile(rf"\\\\|\\\[|\\\(|\\begin\{{({_DISPLAYS})\}}|\$\$|\\\$|\$")
 _MONEY = re.compile(r"\s?[-+]?\s?\.?\d")
 _AMOUNT = re.compile(r"\s?\.?\d")
-# What no dollar sign closes and the text breaks off in: "$3x + 5 = 2", "$x + 1 =".
+# An unclosed formula at which the text breaks off: "$3x + 5 = 2", "$x + 1 =".
 _CUT_FORMULA = re.compile(r"\d+[A-Za-z\\^_][^\n$]{0,200}[\w\\+*/^=}-]\Z")
 _CUT_EQUATION = re.compile(r"[^\n$]{0,200}[=+*/^<>-][^\n$.!]{0,200}\Z")
 _COMMAND = re.compile(r"\\(?:text\w*|mathrm|mbox|operatorname)\s?\{[^{}]{0,80}\}|\\[A-Za-z]+")
@@ -43,7 +43,7 @@ class Flat(NamedTuple):
 
 
 def _is_prose(content: str, digit_first: bool) -> bool:
-    """Whether what two dollar signs enclose is a piece of a sentence: ``$7 and got $3``."""
+    """Whether the text between two dollar signs is part of a sentence: ``$7 and got $3``."""
     words = [word for word in _WORD.findall(_COMMAND.sub(" ", content)) if not _FUNCTION.fullmatch(word)]
     if digit_first:
         return bool(words) and not set(words) <= {"and", "or"} and " " in content
@@ -51,7 +51,7 @@ def _is_prose(content: str, digit_first: bool) -> bool:
 
 
 def _is_formula(text: str, start: int, stop: int) -> bool:
-    """Whether the dollar signs at ``start`` and ``stop`` enclose mathematics, not the text between two amounts of money."""
+    """Whether the dollar signs at ``start`` and ``stop`` enclose mathematics, and not text between two amounts of money."""
     content = text[start + 1 : stop]
     if not content.strip() or "\n\n" in content or "**" in content:
         return False
@@ -71,7 +71,7 @@ def _is_formula(text: str, start: int, stop: int) -> bool:
 
 
 class _Reader:
-    """One pass over a text that copies prose and replaces formulas."""
+    """Reads a text in one pass; copies prose and replaces formulas."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -86,7 +86,7 @@ class _Reader:
         self.parts.append(f" {ended} " if display else ended)
 
     def enclosed(self, start: int, closer: str, display: bool) -> int:
-        """Take what ``closer`` ends; a formula that nothing ends was cut off, and nothing after it can be read."""
+        """Take a formula up to ``closer``; returns the index after it. Without ``closer`` the text was cut off there."""
         stop = self.text.find(closer, start)
         if stop < 0:
             self.open = True
@@ -109,7 +109,7 @@ class _Reader:
         return at + 1
 
     def is_money(self, at: int) -> bool:
-        """Whether two dollar signs before ``at`` are a slip of the pen before an amount."""
+        """Whether two dollar signs before ``at`` are a typing error before an amount."""
         return self.text.find("$$", at) < 0 and _MONEY.match(self.text, at) is not None
 
     def read(self) -> Flat:
@@ -136,7 +136,7 @@ class _Reader:
         return Flat("".join(self.parts), self.formulas, self.open)
 
     def end_line(self, display: bool) -> None:
-        """A display belongs to the sentence before it, unless that sentence has ended or is a heading."""
+        """Join a display to the sentence before it, unless that sentence has ended or is a heading."""
         if (
             display
             and self.parts
@@ -178,7 +178,7 @@ _HEADING = re.compile(r"(?:^|\n)[ \t]*(?:\#{1,6}[^\n]{0,80}|\*\*[^*\n]{1,80}\*\*
 
 
 def _without_code(text: str) -> str:
-    """Without fenced blocks of a programming language; other fences lose their marks only."""
+    """The text without fenced blocks of a programming language; other blocks lose only their fences."""
     if "```" not in text and "~~~" not in text:
         return text
     kept, position, inside, drop = [], 0, False, False
@@ -193,7 +193,7 @@ def _without_code(text: str) -> str:
 
 
 def _tidied(text: str) -> str:
-    """Without what is no text: notes, code, drawings, layout; each pattern is tried only where its first sign is there."""
+    """The text without notes, code, drawings and layout. A pattern runs only where its first sign occurs: that is faster."""
     text = text if text.isascii() else _PRIVATE.sub(" ", text)
     if "<" in text:
         text = _TAGS.sub("", _CALCULATOR.sub("", text))
@@ -207,7 +207,7 @@ def _tidied(text: str) -> str:
 
 
 def flatten(text: str) -> Flat:
-    """The text with each formula as one character of `FORMULA`, its index counted from the first."""
+    """The text with each formula as one character of `FORMULA`; the first character is formula 0, and so on."""
     flat = _Reader(_tidied(text)).read()
     plain = flat.text
     if "*" in plain or "__" in plain:

@@ -1,6 +1,6 @@
-r"""What a text without a box states as its answer: "the answer is 14", "Final Answer: 14", "so she makes 18 dollars".
+r"""The answer that a text without a box states: "the answer is 14", "Final Answer: 14", "so she makes 18 dollars".
 
-The order: the last place that calls something the answer; else the last sentence that concludes or states a value; else a
+The order: the last phrase that calls something the answer; else the last sentence that concludes or states a value; else a
 short reply as a whole. Only the last 4,000 characters are read.
 """
 
@@ -38,7 +38,7 @@ def _ascii_digits(text: str) -> str:
 
 
 def _is_final(value: Value, sentence: str) -> bool:
-    """Whether no earlier sentence can win over a value: it is calculated, stated or concluded."""
+    """Whether a value wins over all earlier sentences: it is calculated, stated or concluded."""
     if value.kind == "so" and value.strength > 0:
         return True
     if (
@@ -51,7 +51,7 @@ def _is_final(value: Value, sentence: str) -> bool:
 
 
 def _last_statement(flat: Flat) -> Value | None:
-    """The value of the last sentence that has one; an earlier "therefore" wins over sentences that calculate nothing."""
+    """The value of the last sentence that has one; but an earlier "therefore" wins over sentences that do not calculate."""
     last: Value | None = None
     for sentence in reversed(sentences(flat.text)[-_MOST_SENTENCES:]):
         text = sentence.text
@@ -59,7 +59,7 @@ def _last_statement(flat: Flat) -> Value | None:
             continue
         if flat.text[sentence.start + len(text) :][:1] == "?":
             if last is None and asks(text):
-                return None  # the problem once more, or another one
+                return None  # the problem repeated, or another problem
             continue
         if last is None and (
             refuses(text) or sets_a_task(text) or (sentence.start == 0 and text.rstrip().endswith(":"))
@@ -92,7 +92,7 @@ _WHOLE = re.compile(r"[^\n]{1,400}\Z")
 
 
 def _whole_reply(text: str, flat: Flat) -> str | None:
-    """A reply that is one expression and nothing else."""
+    """A reply that is a single expression."""
     stripped = LABEL.sub("", flat.text).strip().rstrip(".")
     runs = [] if _PROSE.search(stripped) else find_runs(stripped, flat.formulas)
     if len(runs) == 1 and not stripped[: runs[0].start].strip() and not stripped[runs[0].end :].strip():
@@ -111,13 +111,13 @@ def _answer_first(flat: Flat) -> str | None:
     if first is None or _LISTED.search(flat.text, first.end()):
         return None
     rest = sentences(flat.text[first.end() :])
-    said = any(concludes(sentence.text) or turns(sentence.text) for sentence in rest)
-    return None if said or (first[2] and _CALCULATES_ON.search(flat.text, first.end())) else first[1]
+    concluded = any(concludes(sentence.text) or turns(sentence.text) for sentence in rest)
+    return None if concluded or (first[2] and _CALCULATES_ON.search(flat.text, first.end())) else first[1]
 
 
 def _after_turn(flat: Flat, start: int) -> Value | None:
-    """What a text states where it takes back the answer that it stated before: "Wait, 4 x 3 is 12, not 10."."""
-    turned = next((one for one in sentences(flat.text[start:]) if turns(one.text)), None)
+    """The value that a text states after it withdraws its earlier answer: "Wait, 4 x 3 is 12, not 10."."""
+    turned = next((sentence for sentence in sentences(flat.text[start:]) if turns(sentence.text)), None)
     if turned is None:
         return None
     value = _last_statement(Flat(flat.text[start + turned.start :], flat.formulas, flat.open))
@@ -125,7 +125,7 @@ def _after_turn(flat: Flat, start: int) -> Value | None:
 
 
 def _in_words(text: str, flat: Flat) -> str | None:
-    """The answer of a text that ends with none in figures: a number word, a few words, what a conclusion names."""
+    """The answer of a text without one in figures: a number word, or a few words."""
     number = None if any(map(str.isdigit, flat.text)) else number_word(flat.text[-300:])
     if gives(text) or refuses(text):
         return None
@@ -134,30 +134,34 @@ def _in_words(text: str, flat: Flat) -> str | None:
 
 def _named(flat: Flat) -> str | None:
     """What the last sentence names where it has no value: "Thus the fastest is Evelyn"."""
-    said = sentences(flat.text[-_LAST:])
-    if len(said) == 1 and len(flat.text) < _LAST and (agreed := yes_or_no(said[0].text)):
-        value = value_of(said[0].text, flat.formulas)
+    last_sentences = sentences(flat.text[-_LAST:])
+    if len(last_sentences) == 1 and len(flat.text) < _LAST and (agreed := yes_or_no(last_sentences[0].text)):
+        value = value_of(last_sentences[0].text, flat.formulas)
         return agreed if value is None or value.strength == 0 else None
-    name = predicate(said[-1].text, alone=len(said) == 1 and len(flat.text) < _LAST) if said else None
-    return None if name and find_runs(said[-1].text, flat.formulas) else name
+    name = (
+        predicate(last_sentences[-1].text, alone=len(last_sentences) == 1 and len(flat.text) < _LAST)
+        if last_sentences
+        else None
+    )
+    return None if name and find_runs(last_sentences[-1].text, flat.formulas) else name
 
 
 _NEXT_QUESTION = re.compile(r"\n[ \t]*[#*]*[ \t]*(?:Question|Problem|Q|Exercise|Human|User)[ \t]*\d*[ \t]*[:：.]")
 
 
-def _own_part(text: str) -> str:
-    """A text up to the next question that a base model asks itself, where it has stated an answer before."""
-    found = _NEXT_QUESTION.search(text)
-    if found is None:
+def _before_next_question(text: str) -> str:
+    """A text up to the next question that a base model asks itself, if it states an answer before that."""
+    match = _NEXT_QUESTION.search(text)
+    if match is None:
         return text
-    before = text[: found.start()]
+    before = text[: match.start()]
     flat = flatten(before[-_READ:])
     return before if any(stated_at(flat, mark) for mark in find_marks(flat.text)) else text
 
 
 def conclude(text: str) -> tuple[str | None, int]:
-    """(answer, how many different answers are stated) of a text without boxes."""
-    text = _own_part(text)
+    """The answer of a text without boxes, and how many different answers it states."""
+    text = _before_next_question(text)
     flat = flatten(text[-_READ:])
     whole = _whole_reply(text, flat) if len(text) <= 400 and not flat.open else None
     if whole:
@@ -177,7 +181,7 @@ def conclude(text: str) -> tuple[str | None, int]:
 
 
 def answer_of_line(line: str) -> str | None:
-    """The answer in a line that is one, whatever the line adds: ``3 (three)``, ``**72**``, ``The answer is 5``."""
+    """The answer in a line that holds one, without additions: ``3 (three)``, ``**72**``, ``The answer is 5``."""
     flat = flatten(line)
     marks = find_marks(flat.text)
     if marks:

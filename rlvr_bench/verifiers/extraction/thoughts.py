@@ -1,7 +1,7 @@
-r"""Where a response stops thinking and starts to answer: the marks that models put around their thoughts.
+r"""The end of a response's thoughts, where its answer starts: the marks that models put around thoughts.
 
-A mark counts where a model would write it, at the start of a line or right after a finished piece of text. One that a
-sentence talks about ("use <think> tags", `` `<think>` ``) is a word like any other.
+A mark counts where a model would write it: at the start of a line, or right after a finished piece of text. A mark that a
+sentence mentions ("use <think> tags", `` `<think>` ``) is an ordinary word.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _PAIRS = (
 )
 _CHANNEL, _FINAL = "<|channel|>analysis", "<|channel|>final<|message|>"
 _FINISHED = ".!?}>)]*$。"
-# What samplers leave at the end of a response that was decoded with its special tokens.
+# Special tokens that a sampler left at the end of a response.
 _END_TOKENS = re.compile(r"(?:\s*(?:<[|｜][\w▁]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>))+\s*\Z")
 
 
 def _opens(text: str, at: int, length: int) -> bool:
-    """Whether the mark at ``at`` opens a thought: it starts a line, or directly follows a finished piece of text."""
+    """Whether the mark at ``at`` opens a thought: it starts a line, or follows a finished piece of text."""
     line = text.rfind("\n", max(0, at - 40), at) + 1 or max(0, at - 40)
     before = text[line:at]
     if line > at - 40 and not before.strip():
@@ -44,9 +44,9 @@ def _is_open(text: str, mark: str, start: int) -> bool:
 
 
 def after_thought(response: str) -> str | None:
-    """The part of a response that answers: what follows its last closed thought; None while a thought is still open."""
+    """The text after the last closed thought; None while a thought is still open."""
     if "<" not in response and "[THINK]" not in response and "◁" not in response:
-        return response  # almost every response of a model without marks
+        return response  # the quick way for almost every response without marks
     end = _END_TOKENS.search(response, max(0, len(response) - 200))
     text = response[: end.start()] if end else response
     final = text.rfind(_FINAL)

@@ -40,12 +40,12 @@ _NO_PREDICATE = re.compile(
 
 def yes_or_no(text: str) -> str | None:
     """The "yes", "no", "true" or "false" that a statement begins with: "No, it is not possible"."""
-    said = _YES_OR_NO.match(text)
-    return said[1] if said else None
+    match = _YES_OR_NO.match(text)
+    return match[1] if match else None
 
 
 def wordy(body: str) -> str | None:
-    """An answer in a few words, without what explains it; None for words that only announce one."""
+    """An answer in a few words, without its explanation; None for words that only announce an answer."""
     if agreed := yes_or_no(body):
         return agreed
     text = body.strip().strip("*_`\"'“”‘’ .!").strip()
@@ -60,15 +60,15 @@ def wordy(body: str) -> str | None:
 
 
 def number_word(text: str) -> str | None:
-    """The last number that a text writes as a word."""
+    """The last number that a text spells as a word, or None."""
     words = _NUMBER_WORD.findall(text)
     return words[-1] if words else None
 
 
 def predicate(sentence: str, alone: bool) -> str | None:
-    """What a sentence calls its subject, if it concludes or is the whole reply: "Thus the fastest is Evelyn".
+    """What a sentence says that its subject is, if it concludes or is the whole reply: "Thus the fastest is Evelyn".
 
-    Where it calls a name something ("Evelyn is the fastest"), the name.
+    Where the subject is a name ("Evelyn is the fastest"), the name.
     """
     if not (alone or concludes(sentence)):
         return None

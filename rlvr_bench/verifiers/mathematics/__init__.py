@@ -1,1 +1,1 @@
-"""What mathematical answers say, and whether two of them say the same: read by a grammar, compared by kind. No sympy here."""
+"""Reads mathematical answers with a grammar, and decides by kind whether two of them are equal. It does not use sympy."""

@@ -1,8 +1,8 @@
 r"""Whether two expressions are the same function: exactly for rational numbers, else by their values at many points.
 
-Two expressions that differ at a point where both have real values are different. Agreement proves something only where the
-points cover what could differ: positive, negative, integer and other numbers for every variable, steps (floor, absolute value)
-sampled on both sides, and equal variables on both sides. Where that is not given the answer is None: undecided.
+Two expressions that differ at a point where both have real values are different. Agreement is a proof only where the points
+cover every possible difference: positive, negative, integer and other numbers for every variable, steps (floor, absolute
+value) sampled on both sides, and equal variables in both expressions. Otherwise the result is None: undecided.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def agree(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
     verdict = _sampled(gold, answer)
     if verdict is True and ours != theirs:
         return None
-    if verdict is False and any(each.op == "opaque" and each.name in _VALUED for each in (*walk(gold), *walk(answer))):
+    if verdict is False and any(node.op == "opaque" and node.name in _VALUED for node in (*walk(gold), *walk(answer))):
         return None  # a sum may equal its closed form
     return verdict
 
@@ -51,7 +51,7 @@ _VALUED = frozenset(("sum", "prod", "int", "iint", "iiint", "oint", "lim", "sup"
 
 
 def agree_as_numbers(gold: Node, answer: Node, tolerance: Tolerance) -> bool | None:
-    """Equality of two constants: exact fractions if both are, else to as many digits as tell them apart."""
+    """Equality of two constants: as exact fractions if both are rational, else to many digits."""
     ours, theirs = exact(gold), exact(answer)
     decimals = _decimals(gold), _decimals(answer)
     if ours is not None and theirs is not None:
@@ -68,13 +68,13 @@ def agree_as_numbers(gold: Node, answer: Node, tolerance: Tolerance) -> bool | N
         return None
 
 
-_PROOF_DIGITS = 300  # what agrees to 60 digits must agree to as many, and beyond the sizes met on the way
+_PROOF_DIGITS = 300  # values that agree to 60 digits must also agree to this many, and beyond the sizes of all terms
 
 
 def _same_at(gold: Node, answer: Node, point: dict[str, Any], digits: int) -> bool | None:
-    """Agreement of two values to nearly ``digits`` digits, or more where much larger or smaller values occur on the way.
+    """Whether two values agree to nearly ``digits`` digits; to more where intermediate values are much larger or smaller.
 
-    None where it would take too many. Both values may be 0 but for rounding: then they shrink as the digits grow.
+    None where that would take too many digits. Both values may be 0 but for rounding: then they shrink as the digits grow.
     Raises Undefined.
     """
     mp = context()
@@ -92,7 +92,7 @@ def _same_at(gold: Node, answer: Node, point: dict[str, Any], digits: int) -> bo
 
 
 def _decimals(node: Node) -> int | None:
-    """How many decimals a number was written with: 3 for 1.250, None for what is no decimal."""
+    """How many decimals a number was written with: 3 for 1.250; None if it is no decimal."""
     while node.op in ("neg", "percent"):
         node = node.parts[0]
     if node.op == "num" and "." in node.name and "e" not in node.name:
@@ -101,7 +101,7 @@ def _decimals(node: Node) -> int | None:
 
 
 def _near(ours: Any, theirs: Any, decimals: tuple[int | None, int | None], tolerance: Tolerance) -> bool:
-    """`rounded` for an exact value that is not rational: to 30 digits it is, for this purpose."""
+    """`rounded` for an exact value that is not rational; its first 40 digits serve as the value."""
     mp = context()
     if mp.im(ours) != 0 or mp.im(theirs) != 0:
         return False
@@ -113,8 +113,8 @@ def _near(ours: Any, theirs: Any, decimals: tuple[int | None, int | None], toler
 
 
 def _as_names(gold: Node, answer: Node) -> tuple[Node, Node]:
-    """Capital letters side by side are one name (AB - BA is not 0) where an expression has nothing else in it."""
-    if not all(each.op in ("letters", "add", "neg", "num") for side in (gold, answer) for each in walk(side)):
+    """Adjacent capital letters as one name (AB - BA is not 0), in an expression of such names and numbers."""
+    if not all(node.op in ("letters", "add", "neg", "num") for side in (gold, answer) for node in walk(side)):
         return gold, answer
     if gold.op == answer.op == "letters":
         gold, answer = _without_accent(gold, answer), _without_accent(answer, gold)
@@ -122,7 +122,7 @@ def _as_names(gold: Node, answer: Node) -> tuple[Node, Node]:
 
 
 def _without_accent(node: Node, other: Node) -> Node:
-    """A triangle, angle or segment by its points alone, where the other side has only the points."""
+    """A triangle, angle or segment as its points alone, where the other side has only the points."""
     accent, blank, points = node.name.rpartition(" ")
     bare = not blank and other.name.partition(" ")[0] in ("triangle", "angle", "overline")
     if bare or (accent in ("triangle", "angle", "overline") and " " not in other.name):
@@ -140,20 +140,20 @@ def _renamed(node: Node) -> Node:
 
 
 def _sampled(gold: Node, answer: Node) -> bool | None:
-    """Compare at points: all variables positive, one after the other negative, then integers."""
+    """Compare at points: first all variables positive, then each of them negative, then integers."""
     everything = [*walk(gold), *walk(answer)]
     letters = sorted(name for name in names(gold) | names(answer) if not name.endswith("()"))
     whole = _integer_variables(gold, answer, frozenset(letters))
-    has_steps = any(each.op == "fun" and each.name in _STEPS for each in everything)
-    bends = has_steps or any(each.op == "fun" and each.name in _BENDS for each in everything)
+    has_steps = any(node.op == "fun" and node.name in _STEPS for node in everything)
+    bends = has_steps or any(node.op == "fun" and node.name in _BENDS for node in everything)
     agreed, last = 0, None
     for point, is_positive in _points(letters, whole, has_steps=has_steps, bends=bends):
-        found = _at(gold, answer, point)
-        if found is False:
+        verdict = _at(gold, answer, point)
+        if verdict is False:
             return False
-        if found is None and ((has_steps and not is_positive) or not letters):
-            return None  # a value on one side only, where a step may hide
-        if found and is_positive:
+        if verdict is None and ((has_steps and not is_positive) or not letters):
+            return None  # a value on one side only, where a step may be hidden
+        if verdict and is_positive:
             agreed, last = agreed + 1, last or point
     if agreed < 2 or last is None:
         return None
@@ -164,7 +164,7 @@ _BENDS = frozenset(("sqrt", "root", "asin", "acos", "atan", "acot", "asec", "acs
 
 
 def _at(gold: Node, answer: Node, point: dict[str, Any]) -> bool | None:
-    """Agreement at one point; None where a side has no value or the values are on different branches."""
+    """Agreement at one point; None where a side has no value, or the values are on different branches."""
     mp = context()
     try:
         ours, theirs = evaluate(gold, point), evaluate(answer, point)
@@ -178,28 +178,28 @@ def _at(gold: Node, answer: Node, point: dict[str, Any]) -> bool | None:
 
 
 def values_agree(ours: Any, theirs: Any) -> bool:
-    """Whether two values are the same to 40 digits and more, or both are 0 but for rounding."""
+    """Whether two values agree to 40 digits or more, or both are 0 but for rounding."""
     mp = context()
     gap, largest = abs(ours - theirs), max(abs(ours), abs(theirs))
     return bool(gap <= mp.mpf(10) ** (15 - DIGITS) * largest or largest < mp.mpf(10) ** (10 - DIGITS))
 
 
 _OFFSETS = ("0", "1", "3.25", "6.5")
-_FAR = ("37.5", "1003.25")  # where a step or a root may turn that does not near 0
+_FAR = ("37.5", "1003.25")  # for steps and roots that change far from 0
 _MANY = (*range(1, 25), 97, 1009)
 
 
 def _points(
     letters: list[str], whole: frozenset[str], *, has_steps: bool, bends: bool
 ) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Points to compare at, and whether all values are positive. Variables that count are natural numbers.
+    """Points to compare at, and whether all their values are positive. The variables in ``whole`` get natural numbers.
 
-    A variable's value depends on its name and its place among all variables, so that no two are equal.
+    A variable's value depends on its name and its position among all variables, so that no two are equal.
     """
     mp = context()
-    places = {name: place for place, name in enumerate(letters)}
-    base = {n: mp.mpf(zlib.crc32(n.encode()) % 9973 + 1) / 9974 + mp.mpf(places[n]) / 7 for n in letters}
-    count = {n: zlib.crc32(n.encode()) % 7 + 3 * places[n] + 1 for n in letters}
+    positions = {name: position for position, name in enumerate(letters)}
+    base = {n: mp.mpf(zlib.crc32(n.encode()) % 9973 + 1) / 9974 + mp.mpf(positions[n]) / 7 for n in letters}
+    count = {n: zlib.crc32(n.encode()) % 7 + 3 * positions[n] + 1 for n in letters}
     for offset in (*_OFFSETS, *(_FAR if bends else ())):
         shift = mp.mpf(offset)
         yield {n: count[n] + mp.floor(shift) if n in whole else base[n] + shift for n in letters}, True
@@ -212,29 +212,29 @@ def _points(
     for shift in (1, 2, 5):
         yield {n: mp.mpf(count[n] + shift) for n in letters}, True
     for number in _MANY if whole and has_steps else ():
-        yield {n: mp.mpf(number + places[n] * (number % 5)) if n in whole else base[n] + 1 for n in letters}, True
+        yield {n: mp.mpf(number + positions[n] * (number % 5)) if n in whole else base[n] + 1 for n in letters}, True
 
 
 def _integer_variables(gold: Node, answer: Node, letters: frozenset[str]) -> frozenset[str]:
-    """Variables that can only be integers: in (-1)^n everywhere, and n, m, k, ... where they are rounded as part of a term.
+    """Variables that can only be integers: in bounds of sums, in powers of a negative number or i, and n, m, ... if rounded.
 
-    Nobody writes the floor of a letter alone that is an integer, so such a letter is a real number.
+    Nobody writes the floor of an integer letter, so a letter that is alone in a floor is a real number.
     """
-    found: set[str] = set()
+    integers: set[str] = set()
     real: set[str] = set()
-    for each in itertools.chain(walk(gold), walk(answer)):
-        if each.op in ("sum", "prod"):
-            found |= names(each.parts[1]) | names(each.parts[2])
-        elif each.op == "pow" and _is_alternating(each.parts[0]):
-            found |= names(each.parts[1])
-        elif each.op == "fun" and each.name in ("floor", "ceil", "mod"):
-            inner = each.parts[0]
-            (real if inner.op == "sym" and each.name != "mod" else found).update(
+    for node in itertools.chain(walk(gold), walk(answer)):
+        if node.op in ("sum", "prod"):
+            integers |= names(node.parts[1]) | names(node.parts[2])
+        elif node.op == "pow" and _is_alternating(node.parts[0]):
+            integers |= names(node.parts[1])
+        elif node.op == "fun" and node.name in ("floor", "ceil", "mod"):
+            inner = node.parts[0]
+            (real if inner.op == "sym" and node.name != "mod" else integers).update(
                 name for name in names(inner) if name[0] in _INTEGER_LETTERS
             )
-        elif each.op == "fun" and each.name in ("cos", "sin") and _is_multiple_of_pi(each.parts[0]):
-            found |= {name for name in names(each.parts[0]) if name[0] in _INTEGER_LETTERS}
-    return frozenset((found - real) & letters)
+        elif node.op == "fun" and node.name in ("cos", "sin") and _is_multiple_of_pi(node.parts[0]):
+            integers |= {name for name in names(node.parts[0]) if name[0] in _INTEGER_LETTERS}
+    return frozenset((integers - real) & letters)
 
 
 def _is_alternating(base: Node) -> bool:
@@ -242,4 +242,4 @@ def _is_alternating(base: Node) -> bool:
 
 
 def _is_multiple_of_pi(node: Node) -> bool:
-    return any(each.op == "const" and each.name == "pi" for each in walk(node))
+    return any(part.op == "const" and part.name == "pi" for part in walk(node))

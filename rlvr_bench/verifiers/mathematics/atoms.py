@@ -1,4 +1,4 @@
-r"""The smallest things in an expression: numbers, letters, brackets, roots, functions, sums, sets in braces, matrices."""
+r"""The smallest parts of an expression: numbers, letters, brackets, roots, functions, sums, sets in braces, matrices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CALLED_COMMANDS = word_set("phi varphi psi sigma tau mu zeta eta chi xi Phi Psi
 
 
 class Atoms(Cursor, ABC):
-    """Reads atoms; what they may contain is read by the class that extends this one."""
+    """Reads atoms; a subclass reads what they may contain."""
 
     @abstractmethod
     def _sum(self) -> Node: ...
@@ -42,7 +42,7 @@ class Atoms(Cursor, ABC):
     def _postfix(self, node: Node) -> Node: ...
 
     @abstractmethod
-    def _beside(self, left: Node) -> Node: ...
+    def _juxtapose(self, left: Node) -> Node: ...
 
     @abstractmethod
     def _relation(self) -> Node: ...
@@ -66,7 +66,7 @@ class Atoms(Cursor, ABC):
         raise Unreadable(f"unexpected {token.text!r}")
 
     def _capitals(self, letters: str) -> Node:
-        """Capital letters side by side; an exponent or a subscript belongs to the last of them."""
+        """Adjacent capital letters; an exponent or a subscript belongs to the last of them."""
         if not self._is("op", "^", "_") and not self._is("cmd", "prime"):
             return Node("letters", name=letters)
         first = letters[:-1]
@@ -139,7 +139,7 @@ class Atoms(Cursor, ABC):
         return Node("fun", (self._argument(), self._argument()), "binom")
 
     def _between(self, closing: tuple[str, str]) -> Node:
-        """A function that is written by its brackets: floor, ceiling, absolute value."""
+        """A function written by brackets: floor, ceiling, absolute value."""
         closer, function = closing
         node = self._sum()
         self._expect("cmd", closer)
@@ -166,7 +166,7 @@ class Atoms(Cursor, ABC):
         return Node("domain", name=name) if name == "emptyset" else Node("const", name=name)
 
     def _argument(self) -> Node:
-        """What a LaTeX command takes: a group, or the next single token (a digit of a longer number)."""
+        """The argument of a LaTeX command: a group, or the next single token (a digit of a longer number)."""
         if self._is("op", "{"):
             self._at += 1
             node = self._sum()
@@ -187,7 +187,7 @@ class Atoms(Cursor, ABC):
         return Node("fun", (inner,), "sqrt") if degree is None else Node("fun", (inner, degree), "root")
 
     def _function(self, name: str) -> Node:
-        """A named function with its base or power, and its argument: a bracket, or the terms up to the next sign."""
+        """A named function with its base or power, and its argument: a bracket, or the factors up to the next sign."""
         base, power = None, None
         while self._is("op", "_", "^"):
             if self._take("op", "_"):
@@ -211,7 +211,7 @@ class Atoms(Cursor, ABC):
             return Node("neg", (self._function_argument(name),))
         node = self._power()
         while self._is("num") or self._is("sym") or self._is("cmd", "pi", "frac", "sqrt") or self._is_greek():
-            node = self._beside(node)
+            node = self._juxtapose(node)
         return node
 
     def _accented(self, name: str) -> Node:
@@ -230,7 +230,7 @@ class Atoms(Cursor, ABC):
         return Node(node.op, name=self._subscripted(node.name))
 
     def _big(self, name: str) -> Node:
-        """A sum, integral or limit as something without a value: its bounds and what follows, up to the next sign."""
+        """A sum, integral or limit as an opaque node: its bounds, and the term up to the next sign."""
         start, bounds = self._at, {}
         while self._is("op", "_", "^"):
             sign = self._next().text
@@ -244,19 +244,19 @@ class Atoms(Cursor, ABC):
     def _finite(self, name: str, start: int) -> Node:
         """A sum or product over one variable: (variable, first, last, term)."""
         self._at = start
-        found = {}
+        bounds = {}
         while self._is("op", "_", "^"):
             sign = self._next().text
             self._at += 1
             self._rows, rows = True, self._rows
-            found[sign] = self._bound()
+            bounds[sign] = self._bound()
             self._rows = rows
-        variable, first = found["_"].parts
+        variable, first = bounds["_"].parts
         counter = Node("sym", name="@" + "+" * self._sums)
         self._sums += 1
         term = renamed(self._product(), variable.name, counter)
         self._sums -= 1
-        return Node(name, (counter, first, found["^"], term))
+        return Node(name, (counter, first, bounds["^"], term))
 
     def _bound(self) -> Node:
         if not self._take("op", "{"):
@@ -302,7 +302,7 @@ class Atoms(Cursor, ABC):
             return Node("cases", tuple(rows))
         if name == "vmatrix":
             return Node("fun", (Node("matrix", tuple(rows)),), "det")
-        if name not in _MATRICES or len({len(each.parts) for each in rows}) > 1:
+        if name not in _MATRICES or len({len(row.parts) for row in rows}) > 1:
             raise Unreadable(f"environment {name}")
         return Node("matrix", tuple(rows))
 
@@ -312,7 +312,7 @@ def number(text: str) -> Node:
 
 
 def _undirected(accent: str, letters: str) -> str:
-    """Points in one order where the order says nothing: an angle or a segment read from either end, a triangle."""
+    """Points in one fixed order where their order has no meaning: an angle or segment from either end, a triangle."""
     if accent in ("angle", "measuredangle", "overline", "bar", "widehat") and letters.isupper():
         return min(letters, letters[::-1])
     return "".join(sorted(letters)) if accent == "triangle" else letters
@@ -328,7 +328,7 @@ def times(left: Node, right: Node, *, cross: bool = False) -> Node:
 
 
 def _fraction(top: Node, bottom: Node) -> Node:
-    """A quotient, or a derivative: dy/dx is one name."""
+    """A quotient; or a derivative such as dy/dx, which is one name."""
     (order, of), (power, by) = _differential(top, below=False), _differential(bottom, below=True)
     if order and order == power and of and by:
         return Node("sym", name=f"D{order} {of}/{by}")
@@ -336,7 +336,7 @@ def _fraction(top: Node, bottom: Node) -> Node:
 
 
 def _differential(node: Node, *, below: bool) -> tuple[int, str]:
-    """The order and the variable of ``dy``, ``d^2 y`` above and ``dx^2`` below; order 0 for anything else."""
+    """The order and variable of ``dy`` or ``d^2 y`` above and ``dx^2`` below; order 0 for anything else."""
     if node.op == "sym" and re.fullmatch(r"d[a-z]", node.name):
         return 1, node.name[1:]
     if below and node.op == "pow" and node.parts[1].op == "num" and node.parts[1].name.isdigit():

@@ -1,4 +1,4 @@
-"""A position in a list of tokens, and what a reader knows of where it is."""
+"""A position in a list of tokens, and what is open around it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["Cursor"]
 
 
 class Cursor:
-    """Reads tokens one by one; the flags say what is open around the position."""
+    """Reads tokens one by one; the fields say what is open around the position."""
 
-    def __init__(self, found: list[Token], tight_slash: bool) -> None:
-        self._tokens, self._at, self._tight = found, 0, tight_slash
-        self._sums = 0  # sums around this place
+    def __init__(self, tokens: list[Token], tight_slash: bool) -> None:
+        self._tokens, self._at, self._tight = tokens, 0, tight_slash
+        self._sums = 0  # sums around this position
         self._bars = 0  # open absolute values: a bar closes the last one
         self._plain_colon = self._rows = self._turned = False  # in braces; in a matrix; in ]a, b[
 
@@ -43,7 +43,7 @@ class Cursor:
         return following in (["(", "0", ")"], ["(", "t", ")"])
 
     def _subscripted(self, name: str) -> str:
-        """A symbol's name with its subscript and primes, in one spelling."""
+        """A symbol's name with its subscript and primes; equal names are spelled equally."""
         if self._take("op", "_"):
             name += "_" + self._raw_group()
         while self._take("cmd", "prime"):
@@ -74,24 +74,24 @@ class Cursor:
         )  # fmt: skip
 
     def _is_defined(self) -> bool:
-        """Whether a letter that begins an item has a bracket and an equals sign after it: N(n) = ..."""
+        """Whether a bracket and an equals sign follow a letter that begins an item: N(n) = ..."""
         if self._at > 1 and self._tokens[self._at - 2].text not in (",", ";", "and", "or"):
             return False
-        depth, place = 0, self._at
-        while place < len(self._tokens):
-            depth += (self._tokens[place].text == "(") - (self._tokens[place].text == ")")
-            place += 1
+        depth, index = 0, self._at
+        while index < len(self._tokens):
+            depth += (self._tokens[index].text == "(") - (self._tokens[index].text == ")")
+            index += 1
             if not depth:
-                return place < len(self._tokens) and self._tokens[place].text in ("=", "equiv")
+                return index < len(self._tokens) and self._tokens[index].text in ("=", "equiv")
         return False
 
     def _letters_ahead(self) -> str:
-        """Two or more letters in braces, which then are taken: the digits of a number in an overline."""
-        place, found = self._at + 1, ""
-        while self._is("op", "{") and place < len(self._tokens) and self._tokens[place].kind in ("sym", "num"):
-            found += self._tokens[place].text
-            place += 1
-        if len(found) < 2 or found.isdigit() or place >= len(self._tokens) or self._tokens[place].text != "}":
+        """Two or more letters in braces, which it reads (the digits of a number in an overline); else ""."""
+        index, letters = self._at + 1, ""
+        while self._is("op", "{") and index < len(self._tokens) and self._tokens[index].kind in ("sym", "num"):
+            letters += self._tokens[index].text
+            index += 1
+        if len(letters) < 2 or letters.isdigit() or index >= len(self._tokens) or self._tokens[index].text != "}":
             return ""
-        self._at = place + 1
-        return found
+        self._at = index + 1
+        return letters

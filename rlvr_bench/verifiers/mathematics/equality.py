@@ -1,7 +1,7 @@
-r"""Whether two answers, read as trees, are the same answer: True, False, or None where that cannot be told.
+r"""Whether two answers, read as trees, are the same answer: True, False, or None where that is unknown.
 
-Each kind of answer has its rule: order counts in tuples and not in sets, equations are compared by what they say and not by
-how they are arranged, words must agree. Nothing here guesses: what no rule covers is None and goes to math-verify.
+Each kind of answer has its rule: order counts in tuples and not in sets, equations are compared by their solutions and not by
+their form, words must agree. Nothing here guesses: a case without a rule gives None and goes to math-verify.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _MAX_ITEMS = 64
 
 
 class Equality(msgspec.Struct, frozen=True):
-    """The rules of one task: when decimals are exact, and what a percent sign on one side only means."""
+    """The rules of one task: when a decimal equals an exact number, and what a percent sign on one side only means."""
 
     tolerance: Tolerance = Tolerance()
     percent: str = "either"
@@ -64,15 +64,15 @@ class Equality(msgspec.Struct, frozen=True):
     def same(self, gold: Node, answer: Node) -> bool | None:
         """Whether ``answer`` is the answer ``gold``."""
         if gold == answer:
-            return not any(each.op == "const" and each.name == "oo" for each in walk(gold)) or _is_plain_infinity(gold)
+            return not any(node.op == "const" and node.name == "oo" for node in walk(gold)) or _is_plain_infinity(gold)
         gold, answer = _alike(gold, answer)
         if "phrase" in (gold.op, answer.op) or "text" in (gold.op, answer.op):
             return self._same_phrase(gold, answer)
         if gold.op == "ratio" or answer.op == "ratio":
             return self._same_ratio(gold, answer)
-        found = self._same_regions(gold, answer)
-        if found is not None:
-            return found
+        verdict = self._same_regions(gold, answer)
+        if verdict is not None:
+            return verdict
         gold, answer = expanded(gold), expanded(answer)
         if _is_collection(gold) or _is_collection(answer):
             return self._same_collection(gold, answer)
@@ -81,7 +81,7 @@ class Equality(msgspec.Struct, frozen=True):
     # ----------------------------------------------------------------------------------------------- words, ratios
 
     def _same_phrase(self, gold: Node, answer: Node) -> bool | None:
-        """Words and mathematics in turn; extra words on one side only may be a label or what is counted."""
+        """Words and mathematics in turn; words on one side only must be a label or the name of what is counted."""
         ours, theirs = _parts(gold), _parts(answer)
         if [part.op == "text" for part in ours] == [part.op == "text" for part in theirs]:
             return all_of(
@@ -94,7 +94,7 @@ class Equality(msgspec.Struct, frozen=True):
         return self.same(bare[0], bare[1])
 
     def _same_ratio(self, gold: Node, answer: Node) -> bool | None:
-        """The ratio a : b is a/b; longer ratios may be multiplied through. A ratio is nothing but a ratio or a quotient."""
+        """The ratio a : b is a/b; longer ratios may differ by a factor. A ratio equals only a ratio or a quotient."""
         if gold.op != answer.op:
             ratio, other = (gold, answer) if gold.op == "ratio" else (answer, gold)
             if len(ratio.parts) != 2 or other.op in SHAPES | RULERS:
@@ -113,7 +113,7 @@ class Equality(msgspec.Struct, frozen=True):
     # ------------------------------------------------------------------------------------------------ sets of numbers
 
     def _same_regions(self, gold: Node, answer: Node) -> bool | None:
-        """Both as sets of real numbers, if one of them can only be one. None where this rule does not apply."""
+        """Compare as sets of real numbers, if one side can only be one. None where this rule does not apply."""
         if not (_is_region_only(gold) or _is_region_only(answer)):
             return None
         ours, theirs = region(gold), region(answer)
@@ -122,8 +122,8 @@ class Equality(msgspec.Struct, frozen=True):
         if gold.op == "set" and answer.op == "set":
             return None
         if any(
-            node.op == "tuple" and node.name == "()" and is_empty(found)
-            for node, found in ((gold, ours), (answer, theirs))
+            node.op == "tuple" and node.name == "()" and is_empty(numbers)
+            for node, numbers in ((gold, ours), (answer, theirs))
         ):
             return None  # a point such as (2, 1)
         return same_region(ours, theirs, self.same)
@@ -149,7 +149,7 @@ class Equality(msgspec.Struct, frozen=True):
         return self._same_list(gold, answer)
 
     def _same_list(self, gold: Node, answer: Node) -> bool | None:
-        """Values in any order; in braces each counts once."""
+        """Values in any order; in braces equal values count once."""
         ours: Sequence[Node] = members(chained(gold, answer))
         theirs: Sequence[Node] = members(chained(answer, gold))
         if has_dots(ours) or has_dots(theirs):
@@ -172,10 +172,10 @@ class Equality(msgspec.Struct, frozen=True):
 
     def _same_progression(self, ours: Sequence[Node], theirs: Sequence[Node]) -> bool | None:
         """Lists with an ellipsis: term by term, or the same first term, step and last term."""
-        found = self._in_order(ours, theirs)
+        verdict = self._in_order(ours, theirs)
         steps = [progression(parts) for parts in (ours, theirs)]
-        if found or steps[0] is None or steps[1] is None:
-            return found
+        if verdict or steps[0] is None or steps[1] is None:
+            return verdict
         if any(not has_dots(parts) for parts in (ours, theirs)):
             return self._any_order(*(written_out(parts) for parts in (ours, theirs)))
         return self._in_order(steps[0], steps[1])
@@ -195,14 +195,14 @@ class Equality(msgspec.Struct, frozen=True):
     def _distinct(self, parts: Sequence[Node]) -> Sequence[Node]:
         if len(parts) > _MAX_ITEMS:
             return parts
-        found: list[Node] = []
+        distinct: list[Node] = []
         for part in parts:
-            if not any(self.same(part, other) for other in found):
-                found.append(part)
-        return found
+            if not any(self.same(part, other) for other in distinct):
+                distinct.append(part)
+        return distinct
 
     def _same_tuple(self, gold: Node, answer: Node) -> bool | None:
-        """Order counts. A list without brackets, or assignments in the order of their names, may stand for a tuple."""
+        """Order counts. A list without brackets, or assignments in the order of their names, may replace a tuple."""
         if gold.op == answer.op == "tuple" and gold.name != answer.name:
             return False
         if "set" in (gold.op, answer.op) or "or" in (gold.name, answer.name):
@@ -223,7 +223,7 @@ class Equality(msgspec.Struct, frozen=True):
         return self._in_order(list(itertools.chain(*ours)), list(itertools.chain(*theirs)))
 
     def _same_cases(self, gold: Node, answer: Node) -> bool | None:
-        """A system of equations is a list of them; a case distinction is its cases in any order."""
+        """A system of equations is a list of equations; a case distinction is its cases in any order."""
         if gold.op == answer.op:
             if len(gold.parts) != len(answer.parts):
                 return False
@@ -241,11 +241,11 @@ class Equality(msgspec.Struct, frozen=True):
             return False if "dots" in (gold.op, answer.op) else None
         if gold.name != answer.name:
             return False if gold.op == "domain" else None
-        found = self._in_order(gold.parts, answer.parts)
-        if found is not True and gold.name in ("union", "intersection"):
+        verdict = self._in_order(gold.parts, answer.parts)
+        if verdict is not True and gold.name in ("union", "intersection"):
             turned = self._in_order(gold.parts, answer.parts[::-1])
             return True if turned else None
-        return found if found else None
+        return verdict if verdict else None
 
     # -------------------------------------------------------------------------------------------------- single values
 
@@ -276,7 +276,7 @@ class Equality(msgspec.Struct, frozen=True):
         return self.same(value, last)
 
     def _is_consistent(self, relation: Node) -> bool:
-        """The constant sides of a chain of equations must be equal: 43 = 42 says nothing."""
+        """Whether the constant sides of a chain of equations are equal: 43 = 42 states nothing."""
         constants = [side for side in relation.parts if side.op not in SHAPES | RULERS and is_constant(side)]
         return all(agree(a, b, Tolerance(places=3)) is not False for a, b in itertools.pairwise(constants))
 
@@ -288,7 +288,7 @@ class Equality(msgspec.Struct, frozen=True):
         verdicts = []
         if self.percent != "sign":
             verdicts.append(self._agree(gold, answer))
-        # A bare 0.5 and 0.5 % are a hundredfold apart and both plausible; a bare 12.5 can only mean 12.5 %.
+        # A bare 0.5 and 0.5 % differ a hundredfold, and both are plausible; a bare 12.5 can only mean 12.5 %.
         value = exact(bare[0])
         if self.percent != "value" and value is not None and (percent[0] or abs(value) >= 1):
             verdicts.append(self._agree(bare[0], bare[1]))
@@ -333,7 +333,7 @@ class Equality(msgspec.Struct, frozen=True):
         return (values[0] - values[1]) % values[2] == 0  # type: ignore[operator]
 
     def _same_equations(self, gold: Node, answer: Node) -> bool | None:
-        """The same side by side, or with the same solutions: proportional, or solved for a variable."""
+        """The same side by side, or with the same solutions: proportional, or one solved for a variable."""
         if not (self._is_consistent(gold) and self._is_consistent(answer)):
             return False
         gold, answer = outer(gold), outer(answer)
@@ -358,7 +358,7 @@ class Equality(msgspec.Struct, frozen=True):
 
 
 def _alike(gold: Node, answer: Node) -> tuple[Node, Node]:
-    """Both sides in one notation. Conditions are dropped where one side has none, before letters are renamed."""
+    """Both sides in one notation. Conditions on one side only are dropped before letters are renamed."""
     gold, answer = with_membership(without_for_all(gold)), with_membership(without_for_all(answer))
     gold, answer = unconditioned(gold, answer)
     gold, answer = bound_letters(gold), bound_letters(answer)
@@ -381,9 +381,9 @@ def _infinity(node: Node) -> str:
 
 
 def _is_plain_infinity(node: Node) -> bool:
-    """Infinity alone, or as a bound: nothing was computed with it."""
+    """Whether infinity is alone or a bound, so that nothing was computed with it."""
     return not any(
-        each.op in ("add", "mul", "div", "pow", "fun") and any(map(_infinity, each.parts)) for each in walk(node)
+        part.op in ("add", "mul", "div", "pow", "fun") and any(map(_infinity, part.parts)) for part in walk(node)
     )
 
 

@@ -1,7 +1,7 @@
-"""Values of expressions: exact fractions where there is nothing else in them, else 50 or more digits at a given point.
+"""Values of expressions: exact fractions for rational numbers, else 60 or more digits at a given point.
 
-Evaluation works on the trees of `expressions` and knows nothing of answers. A function that nobody defined (f in ``f(x)``)
-gets a fixed made-up value for each argument, so that ``f(x)`` equals ``f(x)`` and nothing else.
+Evaluation works on the trees of `expressions`. A function without a definition (f in ``f(x)``) gets a fixed pseudo-random value
+for each argument, so that ``f(x)`` equals ``f(x)`` and nothing else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_TERMS = 100
 
 
 class Undefined(Exception):
-    """The expression has no value that is computed here."""
+    """The expression has no value that this module computes."""
 
 
 class Infinite(Undefined):
@@ -35,7 +35,7 @@ class Infinite(Undefined):
 
 
 def exact(node: Node) -> Fraction | None:
-    """The value of an expression of rational numbers, or None where it is not one or is too large to write down."""
+    """The value of an expression of rational numbers; None where it is not rational or is too large."""
     try:
         return _exact(node)
     except (Undefined, ZeroDivisionError, OverflowError):
@@ -65,7 +65,7 @@ def _exact_power(parts: list[Fraction], _name: str) -> Fraction:
 
 
 def _exact_root(base: Fraction, exponent: Fraction) -> Fraction:
-    """A rational root of a rational number where there is one: 8^{1/3}, 4^{1009/2}."""
+    """The rational root of a rational number: 8^{1/3}, 4^{1009/2}. Raises Undefined where there is none."""
     if base <= 0 or exponent.denominator > 64:
         raise Undefined
     roots = [_integer_root(number, exponent.denominator) for number in (base.numerator, base.denominator)]
@@ -145,24 +145,24 @@ _EXACT: dict[str, Callable[[list[Fraction], str], Fraction]] = {
 
 @functools.lru_cache(maxsize=1)
 def context() -> Any:
-    """An mpmath context of our own, so that nobody's precision is changed."""
+    """A separate mpmath context, so that no other precision is changed."""
     from mpmath.ctx_mp import MPContext
 
-    made = MPContext()
-    made.dps = DIGITS
-    return made
+    separate = MPContext()
+    separate.dps = DIGITS
+    return separate
 
 
 def evaluate(node: Node, point: Mapping[str, Any]) -> Any:
-    """The value of an expression where the variables have the values of ``point``, as an mpmath number.
+    """The value of an expression, as an mpmath number, where the variables have the values of ``point``.
 
-    Raises Undefined where there is none: division by zero, a pole, an argument that a function does not take.
+    Raises Undefined where it has none: division by zero, a pole, an argument outside a function's domain.
     """
     return measured(node, point)[0]
 
 
 def measured(node: Node, point: Mapping[str, Any]) -> tuple[Any, int]:
-    """`evaluate`, and how many digits lie between 1 and the value farthest from it on the way."""
+    """`evaluate`, and the number of digits between 1 and the intermediate value farthest from 1."""
     mp = context()
     evaluation = _Evaluation(point)
     try:
@@ -179,8 +179,8 @@ def measured(node: Node, point: Mapping[str, Any]) -> tuple[Any, int]:
 class _Evaluation:
     def __init__(self, point: Mapping[str, Any], budget: list[int] | None = None) -> None:
         self._point, self._mp = point, context()
-        self.largest = 0  # the binary exponent, either way, of the largest or smallest value on the way
-        self._budget = [_MAX_TERMS] if budget is None else budget  # shared by sums within sums
+        self.largest = 0  # the largest absolute binary exponent of an intermediate value
+        self._budget = [_MAX_TERMS] if budget is None else budget  # shared by nested sums
 
     def of(self, node: Node) -> Any:
         value = getattr(self, f"_{node.op}", self._no_value)(node)
@@ -225,7 +225,7 @@ class _Evaluation:
         base, exponent = self.of(node.parts[0]), self.of(node.parts[1])
         mp = self._mp
         if mp.mag(exponent) > 40 and base not in (1, -1):
-            raise Undefined  # astronomically large or small
+            raise Undefined  # much too large or small
         if base == 0 and mp.re(exponent) <= 0:
             raise Infinite
         if mp.im(base) == 0 and mp.re(base) < 0 and _is_odd_root(node.parts[1]):
@@ -236,7 +236,7 @@ class _Evaluation:
         return self._mp.gamma(self.of(node.parts[0]) + 1)
 
     def _call(self, node: Node) -> Any:
-        """A product where the letter is a variable elsewhere (`names` of both sides), else a made-up function."""
+        """A product where the letter is a variable on a side (`names`), else the value of an undefined function."""
         arguments = [self.of(part) for part in node.parts]
         if node.name in self._point and len(arguments) == 1 and node.name not in _ALWAYS_CALLED:
             return self._point[node.name] * arguments[0]
@@ -249,7 +249,7 @@ class _Evaluation:
         return self._mp.fprod(self._terms(node))
 
     def _terms(self, node: Node) -> list[Any]:
-        """The terms of a finite sum or product. Raises Undefined for one that is not, or is long."""
+        """The terms of a finite sum or product. Raises Undefined for an infinite or a long one."""
         variable, first, last, term = node.parts
         low, high = (int(self._whole(part)) for part in (first, last))
         self._budget[0] -= high - low + 1
@@ -281,8 +281,8 @@ class _Evaluation:
     def _made_up(self, name: str, arguments: list[Any]) -> Any:
         mp, seed = self._mp, zlib.crc32(name.encode()) % 9973
         total = mp.mpf(seed) / 9973
-        for place, argument in enumerate(arguments, 1):
-            total = total * mp.mpf("1.37") + mp.sin(argument * place + seed) + argument / (place + 1)
+        for position, argument in enumerate(arguments, 1):
+            total = total * mp.mpf("1.37") + mp.sin(argument * position + seed) + argument / (position + 1)
         return total
 
     def _fun(self, node: Node) -> Any:
@@ -322,7 +322,7 @@ class _Evaluation:
         return self._mp.ceil(self._near_integer(node.parts[0]))
 
     def _near_integer(self, node: Node) -> Any:
-        """A value that should be an integer but for rounding is that integer: floor(log_2 8) is 3."""
+        """A value, rounded where it is an integer but for rounding errors: floor(log_2 8) is 3."""
         value = self._real(node)
         nearest = self._mp.nint(value)
         return nearest if abs(value - nearest) < self._mp.mpf(10) ** (-self._mp.dps // 2) else value
@@ -353,7 +353,7 @@ class _Evaluation:
 
 
 def _is_odd_root(exponent: Node) -> bool:
-    """Whether a power has a real value for negative numbers: x^{1/3}."""
+    """Whether a power has a real value for negative numbers, like x^{1/3}."""
     value = exact(exponent)
     return value is not None and value.denominator > 1 and value.denominator % 2 == 1
 

@@ -1,10 +1,10 @@
-r"""What an answer says, as a tree: a small grammar for the LaTeX that answers are written in, read to its end or not at all.
+r"""Reads an answer as a tree, with a small grammar for the LaTeX of answers; it reads all of the text or fails.
 
 `read` knows numbers, terms, functions, equations, inequalities, sets, intervals, tuples, matrices, ratios and the words around
-them. What it does not know raises `Unreadable`: nothing is skipped, and nothing is guessed. It calls no ``eval`` and takes time
-linear in the text (nesting is limited by `limits`).
+them. Anything else raises `Unreadable`: nothing is skipped or guessed. It calls no ``eval`` and takes time linear in the text
+(`limits` bounds the nesting).
 
-The trees are described in `trees`.
+`trees` describes the trees.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _DIVIDE = frozenset(("/", "div"))
 def read(text: str, *, tight_slash: bool = False, euler: bool = False) -> Node:
     """The tree of an answer.
 
-    ``tight_slash`` reads a/bc as a/(bc), ``euler`` reads 2e-3 as 2·e - 3: the two notations that have two readings.
-    Raises Unreadable where any part of the text is not in the grammar.
+    Two notations have two readings: ``tight_slash`` reads a/bc as a/(bc), ``euler`` reads 2e-3 as 2·e - 3.
+    Raises Unreadable where a part of the text is not in the grammar.
     """
     reader = _Reader(tokens(text, euler=euler), tight_slash)
     try:
@@ -44,12 +44,12 @@ def read(text: str, *, tight_slash: bool = False, euler: bool = False) -> Node:
 
 
 class _Reader(Atoms):
-    """Recursive descent over the tokens; each method reads one kind of thing and leaves the position after it."""
+    """Recursive descent over the tokens; each method reads one kind of part and moves the position past it."""
 
     # ------------------------------------------------------------------------------------------------ lists and items
 
     def answer(self) -> Node:
-        """Items with separators between them; one item is itself."""
+        """Items with separators between them; a single item is returned without a list."""
         return self._listed(lambda: self._is("end"), "list")
 
     def _separator(self) -> str | None:
@@ -116,7 +116,7 @@ class _Reader(Atoms):
         return token.kind == "cmd" and (token.text in ("pm", "mp", "{") or self._starts_atom(token.text))
 
     def _opens_square(self, bracket: str) -> bool:
-        """In the French form of an open interval, ]a, b[, square brackets are turned around."""
+        """Whether a square bracket opens; the French open interval ]a, b[ has them turned around."""
         if bracket == "]":
             return self._at == 0 or self._tokens[self._at - 1].text in ("cup", "in", "=", "cap")
         return bracket == "[" and not self._turned
@@ -190,7 +190,7 @@ class _Reader(Atoms):
                 self._at += 1
                 node = Node("div", (node, self._divisor()))
             elif self._juxtaposed():
-                node = self._beside(node)
+                node = self._juxtapose(node)
             elif token.kind == "cmd" and token.text in ("bmod", "mod") and not self._is("cmd", "pmod"):
                 self._at += 1
                 node = Node("fun", (node, self._power()), "mod")
@@ -203,7 +203,7 @@ class _Reader(Atoms):
     def _divisor(self) -> Node:
         node = self._factor()
         while self._tight and self._juxtaposed():
-            node = self._beside(node)
+            node = self._juxtapose(node)
         return node
 
     def _juxtaposed(self) -> bool:
@@ -223,8 +223,8 @@ class _Reader(Atoms):
                         "wedge", "rangle", "rvert", "prime", "circ", "%", "amp")
         )  # fmt: skip
 
-    def _beside(self, left: Node) -> Node:
-        """Multiplication without a sign; two numbers side by side are a mixed number or not readable."""
+    def _juxtapose(self, left: Node) -> Node:
+        """Multiplication without a sign; two adjacent numbers are a mixed number, else Unreadable."""
         following = self._next()
         if left.op == "num" and "." not in left.name and self._is("cmd", "frac"):
             right = self._atom()
@@ -233,7 +233,7 @@ class _Reader(Atoms):
         if following.kind == "num" and (left.op in ("num", "neg") or self._tokens[self._at - 1].kind == "num"):
             top, slash, bottom = self._take("num"), self._take("op", "/"), self._take("num")
             if left.op != "num" or not (top and slash and bottom) or "." in left.name + top.text + bottom.text:
-                raise Unreadable("two numbers side by side")
+                raise Unreadable("two adjacent numbers")
             if not int(bottom.text):
                 raise Unreadable("division by zero")
             return Node("add", (left, Node("div", (number(top.text), number(bottom.text)))))
@@ -285,7 +285,7 @@ def _named(node: Node) -> str:
 
 
 def _without_approximations(sides: list[Node], signs: list[str]) -> tuple[list[Node], list[str]]:
-    """Reads a = b ~ c as a = b, and 2 sqrt 5 ~ 4.47 as 2 sqrt 5; x ~ 5 alone gives x the value 5."""
+    """Reads a = b ~ c as a = b, and 2 sqrt 5 ~ 4.47 as 2 sqrt 5; x ~ 5 alone means x = 5."""
     if "~" not in signs:
         return sides, signs
     first = signs.index("~")

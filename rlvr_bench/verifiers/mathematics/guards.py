@@ -1,7 +1,7 @@
-r"""Comparisons on the written form that a symbolic engine cannot make, because it drops what they are about.
+r"""Comparisons of the written form, for distinctions that math-verify drops.
 
 math-verify drops units ("5 cm" equals "5 m"), base subscripts (1010_2 equals 1010_3), the difference between a tuple and a
-set, and a variable that looks like a unit (2t equals 2). Each guard answers only where the text leaves no doubt.
+set, and a variable that looks like a unit (2t equals 2). A guard decides only where the text leaves no doubt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ATTACHED_LETTER = re.compile(
 
 
 def is_algebraic_tail(text: str) -> bool:
-    """Whether the last letter is a variable that math-verify's unit table would strip: 2t, x + h."""
+    """Whether the last letter is a variable that math-verify would remove as a unit: 2t, x + h."""
     return bool(_ATTACHED_LETTER.search(text[-40:]))
 
 
@@ -46,10 +46,10 @@ _PLAIN_DIGITS = re.compile(r"[0-9][0-9A-Fa-f]*|[A-Fa-f][0-9A-Fa-f]*[0-9][0-9A-Fa
 
 
 def compare_bases(gold: str, answer: str) -> bool | None:
-    """Numbers with a base: equal digits in the same base. None unless the gold or the answer has one.
+    """Numbers with a base: equal digits in the same base. None unless the gold or the answer has a base.
 
-    A gold in a base may be met by its digits alone; an answer in another base than the gold's is wrong, as is an answer
-    in a base where the gold has none.
+    The digits alone equal a gold with a base. An answer in another base than the gold's is wrong, and so is an answer with
+    a base where the gold has none.
     """
     ours, theirs = _based(gold), _based(answer)
     if ours is None and theirs is None:
@@ -83,7 +83,7 @@ _TIME = re.compile(r"(\d{1,2})(?::(\d{2}))?(?:\s*(?:\\text\{)?~?\s*([ap])\.?\s*m
 
 
 def compare_times(gold: str, answer: str) -> bool | None:
-    """Times of day: 06:30 is 6:30; a.m. and p.m. must agree where both are given. None unless both are times."""
+    """Times of day: 06:30 is 6:30; a.m. and p.m. must agree where both have one. None unless both are times."""
     ours, theirs = (_TIME.fullmatch(_FRAME.sub(r"\1", text).strip()) for text in (gold, answer))
     if not ours or not theirs or not (ours[2] or ours[3]) or not (theirs[2] or theirs[3]):
         return None
@@ -104,12 +104,12 @@ _LABELLED_CHOICE = re.compile(r"[({\[]*([A-J])(?:[)}\]]+[.:]?|[.:])(?:\s+|(?=\\|
 
 
 def plain_text(text: str) -> str:
-    """Text without font commands, braces and spaces."""
+    """The text without font commands, braces and spaces."""
     return re.sub(r"[\s{}~$]|(?<!\\)\\[ ,;!]", "", _FRAME.sub(r"\1", text))
 
 
 def compare_choices(gold: str, answer: str) -> bool | None:
-    """Multiple choice: the gold is one letter A to J, and the answer is a letter or a lettered option; else None."""
+    """Multiple choice: compares letters where the gold is a letter A to J and the answer has one; else None."""
     ours = _CHOICE.fullmatch(plain_text(gold))
     if ours is None:
         return None
@@ -124,7 +124,7 @@ _ONLY_WORDS = re.compile(r"[^\W\d_]+(?:[ '’.,;:!?()-]+[^\W\d_]+)*[.!?]?")
 
 
 def compare_texts(gold: str, answer: str) -> bool | None:
-    """True where both are the same words in the same order; None where they are not, or anything else is in them."""
+    """True where both are the same words in the same order; None where they differ, or contain anything else."""
     ours, theirs = (" ".join(_FRAME.sub(r" \1 ", text).replace("~", " ").split()) for text in (gold, answer))
     if not (_ONLY_WORDS.fullmatch(ours) and _ONLY_WORDS.fullmatch(theirs)):
         return None
@@ -150,18 +150,18 @@ _MARKS = re.compile(
 )
 
 
-def _kept(text: str) -> tuple[list[str], list[str]]:
-    """What a symbolic engine drops: words, and marks that make another thing of a letter; each sorted."""
+def _dropped(text: str) -> tuple[list[str], list[str]]:
+    """What math-verify drops: words, and marks that give a letter another meaning; each list sorted."""
     framed = " ".join(a or b for a, b in _FRAMED.findall(text))
     words = sorted(word for word in re.findall(r"[a-z]+", framed.lower()) if word not in ("and", "or"))
     return words, sorted("'" if mark == "\\prime" else mark for mark in _MARKS.findall(text))
 
 
 def reject_by_shape(gold: str, answer: str) -> str | None:
-    """Why two answers cannot be the same whatever a symbolic engine says, or None.
+    """Why two answers cannot be the same even if math-verify calls them equal, or None.
 
-    A set is not a tuple; two numbers side by side are not their sum (math-verify reads "5 6" as 11); an equation in
-    several terms is not its right-hand side (it takes 5 for x + y = 5); and words and primes must be the same.
+    A set is not a tuple. Adjacent numbers are not their sum (math-verify reads "5 6" as 11). An equation in several terms is
+    not its right-hand side (math-verify takes 5 for x + y = 5). Words and primes must be the same.
     """
     if any(answer.count(a) != answer.count(b) for a, b in ("()", "{}", "[]")) and "\\left" not in answer:
         return "brackets"
@@ -169,7 +169,7 @@ def reject_by_shape(gold: str, answer: str) -> str | None:
         "%" in gold
     ) != ("%" in answer):
         return "subscripts"
-    ours, theirs = _kept(gold), _kept(answer)
+    ours, theirs = _dropped(gold), _dropped(answer)
     if ours[1].count("'") != theirs[1].count("'"):
         return "primes"
     if ours[0] != theirs[0] or (ours[1] != theirs[1] and ours[1] and theirs[1]):
@@ -189,7 +189,7 @@ _COLUMN = re.compile(r"\\begin\{([pbvBV]?matrix)\}(.*)\\end\{\1\}", re.DOTALL)
 
 
 def vector_as_tuple(text: str) -> str | None:
-    """A column or row matrix as a tuple, or None: ``(1,2)`` and a column of 1 and 2 are one vector in two notations."""
+    """A column or row matrix as a tuple, else None: ``(1,2)`` and a column of 1 and 2 are the same vector."""
     match = _COLUMN.fullmatch(text)
     if match is None or "\\begin" in match[2]:
         return None

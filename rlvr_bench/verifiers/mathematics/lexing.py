@@ -1,7 +1,7 @@
 r"""The tokens of an answer: numbers, letters, words, commands and signs.
 
-What a run of letters is, a word or a product of variables, is decided here: inside ``\text{}`` and the like it is a word;
-outside, it is one if it is long enough to be one and has a vowel, or is in a short list.
+It decides whether a run of letters is a word or a product of variables. Inside ``\text{}`` and the like it is a word. Outside
+it is a word if it is long enough and has a vowel, or is in a short list.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Unreadable(Exception):
 
 
 class Token(NamedTuple):
-    """``kind`` is num, sym (one letter), letters (capitals side by side), word, cmd (a LaTeX command) or op (a sign)."""
+    """``kind``: num, sym (one letter), letters (adjacent capitals), word, cmd (a LaTeX command) or op (a sign)."""
 
     kind: str
     text: str
@@ -61,7 +61,7 @@ _SAME_COMMAND = {
 
 
 def tokens(text: str, *, euler: bool = False) -> list[Token]:
-    """The tokens of ``text``; raises Unreadable for characters that mean nothing here."""
+    """The tokens of ``text``. Raises Unreadable for an unknown character."""
     return list(_tokens(text, euler))
 
 
@@ -90,7 +90,7 @@ def _tokens(text: str, euler: bool) -> Iterator[Token]:
         elif match["num"]:
             yield Token("num", match["num"])
         elif match["run"]:
-            yield from _run_tokens(match["run"], _stands_alone(text, match.start(), position))
+            yield from _run_tokens(match["run"], _is_alone(text, match.start(), position))
         elif match["esc"]:
             yield from _escaped(match["esc"])
         elif match["op"]:
@@ -98,17 +98,17 @@ def _tokens(text: str, euler: bool) -> Iterator[Token]:
 
 
 def _continues(text: str, position: int) -> bool:
-    """Whether a number here belongs to what is before it: a name, a subscript, an exponent."""
+    """Whether a number here continues what comes before it: a name, a subscript, an exponent."""
     return position > 0 and (text[position - 1].isalpha() or text[position - 1] in "_^")
 
 
 def _is_euler(scientific: re.Match[str]) -> bool:
-    """2e+1 is 2·e + 1: nobody writes a one-digit exponent with a plus sign."""
+    """Whether it is a product: 2e+1 is 2·e + 1, as nobody writes a one-digit exponent with a plus sign."""
     return "e" in scientific[0] and scientific[2] == "+" and "." not in scientific[1] and len(scientific[3]) == 1
 
 
 def _plain(scientific: re.Match[str]) -> str:
-    """A number in scientific notation without it: Fraction reads the exponent."""
+    """A number in scientific notation in the form that Fraction reads."""
     mantissa, sign, exponent = scientific.groups()
     return f"{mantissa.rstrip('.') or '0'}e{sign}{exponent}"
 
@@ -178,13 +178,13 @@ def _font_tokens(name: str, inner: str) -> Iterator[Token]:
         yield from _text_tokens(bare)
 
 
-def _stands_alone(text: str, start: int, end: int) -> bool:
-    """Whether a run of letters has blanks or nothing around it, as a word has."""
+def _is_alone(text: str, start: int, end: int) -> bool:
+    """Whether a run of letters has blanks or nothing around it, like a word."""
     return (start == 0 or text[start - 1] in " ,;.") and (end == len(text) or text[end] in " ,;.")
 
 
 def _run_tokens(run: str, alone: bool) -> Iterator[Token]:
-    """A bare run of letters as what it is most likely to be."""
+    """The most likely tokens for a bare run of letters."""
     lower = run.lower()
     if len(run) == 1:
         yield Token("sym", run)

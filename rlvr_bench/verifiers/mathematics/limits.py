@@ -1,7 +1,7 @@
-r"""Limits on what is given to a symbolic parser: past them an answer is an ``error`` of kind ``limit``, not a hang.
+r"""Limits on the text that a symbolic parser gets: past them an answer is an ``error`` of kind ``limit``, not a hang.
 
-The figures follow inspect_ai's table for its math scorer, widened where real answers need it. What they stop was
-measured: ``\boxed{1E1000000}`` (15 characters) hangs sympy inside C where no signal handler reaches it; 200 nested
+The figures follow inspect_ai's table for its math scorer; some are larger, because real answers need it. What they prevent
+was measured: ``\boxed{1E1000000}`` (15 characters) hangs sympy in C code, where no signal handler can stop it; 200 nested
 fractions, 2,000 parentheses or a million digits keep ANTLR busy for minutes; ``9^{9^{9}}`` fills the memory.
 """
 
@@ -42,7 +42,7 @@ def _nesting(text: str) -> int:
 
 
 def _tower(text: str) -> int:
-    """The deepest stack of exponents: braces that open right after ``^`` and are still open, and bare chains ``2^3^4``."""
+    """The deepest stack of exponents: open braces that began right after ``^``, and chains without braces (``2^3^4``)."""
     deepest, stack, previous = 0, [], ""
     for symbol in text:
         if symbol == "{":
@@ -61,14 +61,14 @@ _NUMBER_TOWER = re.compile(r"\^[\s{(]*(\d{1,9})[\s})]*\^[\s{(]*(\d{1,9})")
 
 
 def _is_huge_tower(text: str) -> bool:
-    """Whether an exponent is itself a power of more than 5 digits: 9^{9^{9}} has 370 million."""
+    """Whether an exponent is a power with more than 5 digits: 9^{9^{9}} has 370 million."""
     return any(
         len(base) * int(power) > _MAX_EXPONENT_DIGITS and int(base) > 1 for base, power in _NUMBER_TOWER.findall(text)
     )
 
 
 def breaks_limits(text: str) -> str | None:
-    """The name of the first limit that ``text`` breaks, or None: linear in its length."""
+    """The name of the first limit that ``text`` breaks, or None. Linear in its length."""
     if len(text) > _MAX_CHARS:
         return "length"
     checks = (

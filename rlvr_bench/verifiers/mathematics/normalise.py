@@ -1,7 +1,7 @@
-r"""Rewriting mathematical answers into what math-verify reads right; each rule exists because it reads that form wrong.
+r"""Rewrites mathematical answers into forms that math-verify reads right; each rule is for a form that it reads wrong.
 
-`lossless` changes spelling only and is the key of the verdict cache; `normalise` goes further (units of notation, e-notation,
-Unicode) and is applied to the gold answer and to the model's alike. Both are linear in the text.
+`lossless` changes only the spelling; its result is the key of the verdict cache. `tidied` and then `for_engine` go further
+(units, e-notation, Unicode); they apply to the gold answer and the model's alike. All are linear in the text.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["for_engine", "lossless", "normalise", "tidied", "unwrap"]
+__all__ = ["for_engine", "lossless", "tidied", "unwrap"]
 
 _LEFT_RIGHT = re.compile(r"\\(?:left|right|bigl?|bigr|Bigl?|Bigr|biggl?|biggr)(?=\s*(?:[()\[\]|./<>]|\\[{}|lr]))")
 _FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _NO_SHAPE = re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits)(?![A-Za-z])|\\!")
 _THIN_COMMA = re.compile(r"(?<=\d)(?:\\!\s*)?,\s*\\!\s*(?=\d{3})|(?<=\d),\\!(?=\d{3})")
 _SPACE_RUN = re.compile(r"\s+")
-# Spaces beside these symbols say nothing: "x + 1", "{ 2 }". Beside commas and between digits they do ("1, 234" is a pair).
+# Spaces next to these symbols have no meaning: "x + 1", "{ 2 }". Next to commas and between digits they do ("1, 234").
 _IDLE_SPACE = re.compile(r"(?:(?<!\\) )?([+=^_{}()\[\]<>*]) ?")
 _MATH_FENCE = re.compile(r"(\$+)([^$]*)\1|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
 
 
 def lossless(answer: str) -> str:
-    r"""A normal form that no reader would call a different answer: spaces, ``\left``, ``\dfrac``, ``\!``, math fences."""
+    r"""A normal form that keeps the answer the same for every reader: spaces, ``\left``, ``\dfrac``, ``\!``, math fences."""
     text = answer.strip()
     fence = _MATH_FENCE.fullmatch(text)
     if fence:
@@ -65,7 +65,7 @@ def _vulgar(match: re.Match[str]) -> str:
 
 
 def _to_latex(text: str) -> str:
-    """Unicode mathematics as LaTeX; superscripts before NFKC, which would turn x² into x2."""
+    """Unicode mathematics as LaTeX; superscripts first, because NFKC would turn x² into x2."""
     text = _SUPERSCRIPT_RUN.sub(lambda run: "^{" + run.group().translate(_SUPERSCRIPTS) + "}", text)
     text = _SUBSCRIPT_RUN.sub(lambda run: "_{" + run.group().translate(_SUBSCRIPTS) + "}", text)
     text = _SYMBOL.sub(lambda symbol: _SYMBOLS[symbol.group()], text)
@@ -98,7 +98,7 @@ _LEADING_EQUALS = re.compile(r"^\s*(?:=|\\approx|\\sim|~|\\therefore(?![A-Za-z])
 
 
 def unwrap(text: str) -> str:
-    r"""Without the frames that carry no meaning: math fences, ``\boxed{}``, bold, colour, a closing full stop."""
+    r"""The text without frames that have no meaning: math fences, ``\boxed{}``, bold, colour, a closing full stop."""
     for _ in range(4):
         before = text
         fence = _MATH_FENCE.fullmatch(text.strip())
@@ -118,7 +118,7 @@ def unwrap(text: str) -> str:
 
 
 def _strip_end(text: str) -> str:
-    """Without trailing punctuation: a full stop inside a box makes math-verify compare strings. Abbreviations keep theirs."""
+    """The text without punctuation at its end (after abbreviations it stays): math-verify reads "5." in a box as a string."""
     text = text.strip()
     if text.endswith(".") and re.search(r"(?:[a-z]\.[a-z]|\.\.)\.?$", text):
         return text
@@ -171,19 +171,19 @@ _AMOUNT = re.compile(r"-?[\d.,]*\d[\d.,]*")
 
 
 def _money(text: str) -> str:
-    """An amount of money as a number and its currency; elsewhere the currency is dropped."""
-    found = _CURRENCY.match(text) or _CURRENCY_END.search(text)
-    if found is None:
+    """An amount of money as a number and its currency; elsewhere the currency is removed."""
+    match = _CURRENCY.match(text) or _CURRENCY_END.search(text)
+    if match is None:
         return _CURRENCY.sub("", text)
-    rest = text[: found.start()] + text[found.end() :]
-    symbol = next((_CURRENCIES[each] for each in found[0][::-1] if each in _CURRENCIES), "")
+    rest = text[: match.start()] + text[match.end() :]
+    symbol = next((_CURRENCIES[letter] for letter in match[0][::-1] if letter in _CURRENCIES), "")
     if symbol and _AMOUNT.fullmatch(rest.strip()):
         return f"{rest.strip().removesuffix('.')} \\text{{ {symbol}}}"
     return _CURRENCY_END.sub("", _CURRENCY.sub("", text))
 
 
 def _numbers(text: str) -> str:
-    """Number forms: thousands, e-notation (math-verify reads 4.5e33 as 4.5 * E * 33), mixed numbers, currency, percent."""
+    """Forms of numbers: thousands, mixed numbers, currency, percent."""
     text = _DIGIT_GAP.sub("", text)
     text = _money(text)
     text = _PERCENT_WORD.sub(r"\\%", re.sub(r"(?<!\\)%", r"\\%", text))
@@ -202,7 +202,7 @@ def _numbers(text: str) -> str:
 
 
 def _degrees(text: str) -> str:
-    r"""Degrees as radians inside a trigonometric function, and dropped elsewhere: 74^\circ is 74."""
+    r"""Degrees as radians inside a trigonometric function; elsewhere without the sign: 74^\circ is 74."""
     if "circ" not in text and "deg" not in text:
         return text
     text = _TRIG_DEGREES.sub(r"\1{(\\frac{\2 \\pi}{180})}", text)
@@ -231,7 +231,7 @@ _ARTICLE = re.compile(r"(?:an?|[Tt]he|An) (?!and\b|or\b)([a-z]{3,}(?: [a-z]+)*)"
 
 
 def _words(text: str) -> str:
-    """Words that stand for mathematics, where they are the whole answer: no solution, all real numbers, 1.5 million, two."""
+    """Words for mathematics, where they are the whole answer: no solution, all real numbers, 1.5 million, two."""
     bare = _TEXT_FRAME.sub(r"\1", text).strip().strip("{}").strip()
     if _EMPTY_SET.fullmatch(bare) or _EMPTY_SET.fullmatch(text):
         return "\\emptyset"
@@ -270,7 +270,7 @@ _OR = re.compile(r"\s*,?\s*(?:\\text\{\s*or\s*\}|\bor\b|\\vee|\\lor)\s*")
 
 
 def _repeating(match: re.Match[str]) -> str:
-    r"""0.3\\overline{6} as the fraction that it is."""
+    r"""A repeating decimal such as 0.3\\overline{6} as a fraction."""
     whole, fixed, period = match.groups()
     bottom = (10 ** len(period) - 1) * 10 ** len(fixed)
     top = int((whole or "0") + fixed + period) - int((whole or "0") + fixed)
@@ -278,7 +278,7 @@ def _repeating(match: re.Match[str]) -> str:
 
 
 def _union(text: str) -> str:
-    r"""``x < 1 or x > 2`` as the union of intervals; anything else as it is."""
+    r"""``x < 1 or x > 2`` as the union of intervals; any other text unchanged."""
     parts = _OR.split(text)
     matches = [_HALF_LINE.fullmatch(part.strip()) for part in parts]
     if len(parts) < 2 or not all(matches) or len({match[1] for match in matches if match}) > 1:
@@ -308,16 +308,16 @@ _ENDLESS = re.compile(r"(\d*)\.(\d{0,12}?)(\d)\3{2,12}(?:\.{3}|\\(?:ldots|dots|c
 _COLON = re.compile(r"(?<=\d)\{:\}(?=\d)")
 _COMBINATIONS = re.compile(r"(?:\{\}\s*_\s*|\{\}\s*\^\s*|^\^)\{?(\w+)\}?\s*C\s*_\s*\{?(\w+)\}?")
 _ROW_GAP = re.compile(r"(\\\\)\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]")
-_STRAY = re.compile(r"(?<!\\)\$\s*\$|(?<![A-Za-z\\.])(?:np|numpy|math)\.(?=[a-z])")
+_JUNK = re.compile(r"(?<!\\)\$\s*\$|(?<![A-Za-z\\.])(?:np|numpy|math)\.(?=[a-z])")
 
 
 def tidied(answer: str) -> str:
-    """An answer without decoration, in LaTeX: the form that `expressions` reads."""
+    """An answer without decoration, as LaTeX: the form that `expressions` reads."""
     text = unwrap(lossless(answer))
     if not text.isascii():
         text = _to_latex(text)
     text = _POWER.sub("^", text) if "**" in text else text
-    text = _LEADING_EQUALS.sub("", _STRAY.sub("", _ROW_GAP.sub(r"\1", text)))
+    text = _LEADING_EQUALS.sub("", _JUNK.sub("", _ROW_GAP.sub(r"\1", text)))
     text = _numbers(text)
     if "C" in text:
         text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
@@ -328,14 +328,9 @@ def tidied(answer: str) -> str:
 
 
 def for_engine(text: str) -> str:
-    """What `tidied` made, in the notations that math-verify reads right."""
+    """The result of `tidied` in notations that math-verify reads right."""
     if "\\" in text:
         text = _ANGLES.sub(r"(\1)", _RM_E.sub(r"{\1}" if "mathrm{i" in text else r"\1", text))
     text = _degrees(_E_NOTATION.sub(_e_notation, text))
     text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
     return lossless(unwrap(_notations(text)))
-
-
-def normalise(answer: str) -> str:
-    """The form that math-verify compares: every rewriting of this module."""
-    return for_engine(tidied(answer))

@@ -1,4 +1,4 @@
-"""Letters that stand for any integer, and derivatives in their two notations: one name for the same thing on both sides."""
+"""Letters that mean any integer, and derivatives in two notations: gives them the same name on both sides."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def with_membership(node: Node) -> Node:
 
 
 def same_multiples(gold: Node, answer: Node) -> bool | None:
-    """Compares a k + b and c k + d over all integers k: equal steps, and b - d a multiple of them."""
+    """Compares a k + b and c k + d over all integers k: equal steps, and b - d a multiple of the step."""
     mp = context()
     others = (names(gold) | names(answer)) - {ANY_INTEGER}
     if others:
@@ -52,7 +52,7 @@ def same_multiples(gold: Node, answer: Node) -> bool | None:
 
 
 def without_argument(node: Node, other: Node) -> Node:
-    """A function of time as its name alone, where the other side writes it so: x(t) and x."""
+    """A function of time without its argument, where the other side writes it so: x(t) and x."""
     if node.op == "call" and len(node.parts) == 1 and node.parts[0].op == "sym":
         bare, written = names(other), node.name in names(other) or any("/" in name for name in names(other))
         return Node("sym", name=node.name) if node.name + "()" not in bare and written else node
@@ -60,7 +60,7 @@ def without_argument(node: Node, other: Node) -> Node:
 
 
 def primed(node: Node, other: Node) -> Node:
-    """Writes y' as dy/dx, where the other side writes it so."""
+    """Writes y' as dy/dx, where the other side does."""
     forms = {name for name in names(other) if re.fullmatch(r"D\d+ .+/.+", name)}
     for name in names(node):
         dotted = re.fullmatch(r"(d?dot) (.+)", name)
@@ -73,7 +73,7 @@ def primed(node: Node, other: Node) -> Node:
 
 
 def bound_letters(node: Node) -> Node:
-    """A letter that is only said to be any integer gets the same name on both sides: 2k with k in Z, 2n with n in Z."""
+    """Gives letters that mean any integer the same names on both sides: 2k with k in Z, 2n with n in Z."""
     if node.op not in ("list", "phrase", "builder"):
         return node
     bound = [
@@ -82,6 +82,6 @@ def bound_letters(node: Node) -> Node:
         if part.op == "rel" and part.name == "in" and part.parts[0].op == "sym" and part.parts[1].op == "domain"
     ]
     used = names(node.parts[0]) if node.parts and node.parts[0].op != "text" else frozenset()
-    for place, (name, domain) in enumerate((name, domain) for name, domain in bound if name in used):
-        node = substituted(node, name, Node("sym", name=f"@{domain}{place}"))
+    for index, (name, domain) in enumerate((name, domain) for name, domain in bound if name in used):
+        node = substituted(node, name, Node("sym", name=f"@{domain}{index}"))
     return node

@@ -1,7 +1,7 @@
-r"""Plain numbers as exact fractions: what can be decided without a symbolic engine, and decided exactly.
+r"""Plain numbers as exact fractions: decided exactly, without a symbolic engine.
 
-A number is an integer, a decimal, ``a/b``, ``\frac{a}{b}``, a mixed number, ``m \times 10^{k}``, each with an optional sign and
-percent sign. Everything else is None here and goes to math-verify.
+A number is an integer, a decimal, ``a/b``, ``\frac{a}{b}``, a mixed number or ``m \times 10^{k}``, with an optional sign and
+percent sign. For anything else the result is None, and another rule decides.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _PARENTHESES = re.compile(r"\(([^(),]*)\)")
 
 
 class Tolerance(msgspec.Struct, frozen=True):
-    """When a decimal counts as an exact number.
+    """When a decimal equals an exact number.
 
-    It must have at least ``places`` decimals and be the exact value, rounded or cut to as many as it has; or differ from
-    the gold by at most ``relative`` of it, where a task allows that.
+    It needs at least ``places`` decimals and must be the exact value, rounded or cut to its number of decimals. Or it may
+    differ from the gold by at most ``relative`` times the gold, where a task allows that.
     """
 
     places: int = 6
@@ -47,7 +47,7 @@ _SIX_DECIMALS = Tolerance()
 
 
 class PlainNumber(msgspec.Struct, frozen=True):
-    """A number as written: its value without the percent sign, and its decimals (None where it is no decimal)."""
+    """A number as written: its value without the percent sign, and its number of decimals (None if it has no point)."""
 
     value: Fraction
     places: int | None
@@ -104,7 +104,7 @@ def _read_scientific(text: str) -> PlainNumber | None:
 
 
 def _read_e_notation(text: str) -> PlainNumber | None:
-    """4.5e33; not 2e+1, which is 2·e + 1."""
+    """4.5e33 as a number; not 2e+1, which means 2·e + 1."""
     match = _E_NOTATION.fullmatch(text)
     if match is None or (match["plus"] and len(match["power"]) == 1 and match["number"].isdigit()):
         return None
@@ -113,7 +113,7 @@ def _read_e_notation(text: str) -> PlainNumber | None:
 
 
 def read_number(text: str) -> PlainNumber | None:
-    """The plain number a normalised answer writes, or None; exact, and bounded in time."""
+    """The plain number that a normalised answer writes, or None. Exact, in bounded time."""
     if not text or len(text) > _MAX_CHARS or not any(map(str.isdigit, text)):
         return None
     framed = _PARENTHESES.fullmatch(text)
@@ -124,7 +124,7 @@ def read_number(text: str) -> PlainNumber | None:
 def rounded(ours: Fraction, theirs: Fraction, places: tuple[int | None, int | None], tolerance: Tolerance) -> bool:
     """Whether two exact values, written with so many decimals (None: not as a decimal), are the same number.
 
-    Integers are never rounded values: 42.0000001 is not 42.
+    An integer is never a rounded value: 42.0000001 is not 42.
     """
     if ours == theirs or _within(ours, theirs, tolerance):
         return True
@@ -153,20 +153,20 @@ def numbers_agree(
 ) -> bool:
     """Whether two plain numbers are the same answer.
 
-    ``percent`` says what a percent sign on one side only means: ``either`` (25% is 25 and 0.25, math-verify's rule),
+    ``percent`` is the meaning of a percent sign on one side only: ``either`` (25% is 25 and 0.25, math-verify's rule),
     ``value`` (25% is 0.25 only), ``sign`` (25% is 25 only).
     """
     if gold.is_percent == value.is_percent:
         return rounded(gold.value, value.value, (gold.places, value.places), tolerance)
     if percent != "sign" and rounded(*_as_fractions(gold, value), tolerance):
         return True
-    # A bare 0.5 and 0.5% are a hundredfold apart and both plausible; a bare 12.5 can only mean 12.5%.
+    # A bare 0.5 and 0.5% differ a hundredfold, and both are plausible; a bare 12.5 can only mean 12.5%.
     bare_is_plausible = percent != "value" and (gold.is_percent or abs(gold.value) >= 1)
     return bare_is_plausible and rounded(gold.value, value.value, (gold.places, value.places), tolerance)
 
 
 def _as_fractions(gold: PlainNumber, value: PlainNumber) -> tuple[Fraction, Fraction, tuple[int | None, int | None]]:
-    """Both values with a percent sign carried out."""
-    sides = [(each.value / 100, None if each.places is None else each.places + 2) if each.is_percent
-             else (each.value, each.places) for each in (gold, value)]  # fmt: skip
+    """Both values, divided by 100 where they have a percent sign, and their decimals."""
+    sides = [(side.value / 100, None if side.places is None else side.places + 2) if side.is_percent
+             else (side.value, side.places) for side in (gold, value)]  # fmt: skip
     return sides[0][0], sides[1][0], (sides[0][1], sides[1][1])

@@ -1,7 +1,7 @@
-r"""The ways an answer can be read: one, or a few where a notation is ambiguous.
+r"""The readings of an answer: one, or a few where a notation is ambiguous.
 
 ``1,234`` is a number or a list, ``2e-3`` is 0.002 or 2·e - 3, ``a/bc`` is a/(bc) or (a/b)c, ``5 m`` is five metres or five
-times m. A person takes the reading that fits; so do we: two answers are equal if one reading of each is.
+times m. A person takes the reading that fits. So two answers are equal if a reading of one equals a reading of the other.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["Reading", "readings", "same_unit"]
 
 
 class Reading(NamedTuple):
-    """What an answer says, and the unit it says it in ("" for none)."""
+    """The tree of an answer and its unit ("" for none)."""
 
     node: Node
     unit: str = ""
 
 
 def same_unit(gold: Reading, answer: Reading) -> bool:
-    """Whether two readings may be in one unit: a missing one may be any, "unit" is any, and a percentage has none."""
+    """Whether the units of two readings agree: no unit agrees with any, "unit" with any, and a percentage has none."""
     if not gold.unit or not answer.unit:
         if "phrase" in (gold.node.op, answer.node.op):
             return _names_unit(gold.node, answer.unit) and _names_unit(answer.node, gold.unit)
@@ -36,7 +36,7 @@ def same_unit(gold: Reading, answer: Reading) -> bool:
 
 
 def _names_unit(node: Node, unit: str) -> bool:
-    """Whether the words of a phrase name this unit among others ("5.4 cents each"); yes where there is no unit."""
+    """Whether the words of a phrase include this unit ("5.4 cents each"); True where there is no unit."""
     words = [word for part in node.parts if part.op == "text" for word in part.name.split()]
     return node.op != "phrase" or not unit or any(unit_of(word) == unit for word in words)
 
@@ -50,10 +50,9 @@ _MINUTES = re.compile(r"(\d+)\s*\^\s*\{?\s*\\circ\s*\}?\s*(\d+)\s*(?:'|\^\s*\{?\
 
 @functools.lru_cache(maxsize=16384)
 def readings(text: str) -> tuple[Reading, ...]:
-    """All readings of a tidied answer, the likeliest first; none where nothing in the grammar fits."""
+    """All readings of a tidied answer, the likeliest first; empty where it is not in the grammar."""
     text = _LABEL.sub("", text)
-    found = dict.fromkeys(itertools.chain.from_iterable(map(_of_form, _forms(text))))
-    return tuple(found)
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(map(_of_form, _forms(text)))))
 
 
 def _forms(text: str) -> Iterator[str]:
@@ -67,7 +66,7 @@ def _forms(text: str) -> Iterator[str]:
 
 
 def _joined(match: re.Match[str]) -> str:
-    """A number without its commas, unless it is directly in a bracket, where commas separate."""
+    """A number without its commas; with them where it fills a bracket, because there commas separate."""
     before, after = match.string[: match.start()].rstrip(), match.string[match.end() :].lstrip()
     in_bracket = before.endswith(("(", "[", "\\{")) and after.startswith((")", "]", "\\}"))
     return match[0] if in_bracket else match[0].replace(",", "")
@@ -93,13 +92,13 @@ def _bare_angles(node: Node) -> Node:
 
 
 def _last_side(node: Node) -> Node:
-    """The value of ``x = 5``, any other node as it is."""
+    """The value of ``x = 5``; any other node unchanged."""
     is_definition = node.op == "rel" and node.name == "=" and node.parts[0].op in ("sym", "letters", "text", "call")
     return node.parts[-1] if is_definition else node
 
 
 def _without_degrees(node: Node) -> Reading:
-    """An angle in degrees as a number with a unit; inside a formula degrees are computed with."""
+    """An angle in degrees as a number with a unit; a formula keeps its degrees, which are computed with."""
     if node.op in ("tuple", "list", "set"):
         return Reading(_bare_angles(node))
     last = _last_side(node)

@@ -1,7 +1,7 @@
-r"""Sets of real numbers as pieces: intervals and points, from whatever notation an answer uses for them.
+r"""Sets of real numbers as pieces (intervals and points), from any notation that answers use for them.
 
 ``(1, 5]``, ``1 < x \le 5``, ``x > 1`` and ``x \le 5``, ``\{x : 1 < x \le 5\}``, ``|x| < 2``, ``x \ne 3``, unions, differences
-and ``\mathbb{R}`` all become the same list of pieces, so that two of them can be compared.
+and ``\mathbb{R}`` become lists of pieces, so that two of them can be compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INEQUALITIES = frozenset(("<", "<=", ">", ">=", "!="))
 
 
 class Piece(NamedTuple):
-    """The numbers between two bounds, each in it or not."""
+    """The numbers between two bounds; ``has_low`` and ``has_high`` say whether a bound belongs to them."""
 
     low: Node
     has_low: bool
@@ -32,7 +32,7 @@ class Piece(NamedTuple):
 
 
 class Region(NamedTuple):
-    """Pieces, and the variable they are about ("" if no variable was named)."""
+    """Pieces, and their variable ("" if none was named)."""
 
     pieces: tuple[Piece, ...]
     variable: str = ""
@@ -42,15 +42,15 @@ _LINE = Piece(_MINUS_INFINITY, False, _INFINITY, False)
 
 
 def region(node: Node, *, brackets_are_intervals: bool = True) -> Region | None:
-    """The region an answer describes, or None where it describes something else.
+    """The region that an answer describes, or None where it describes something else.
 
-    A pair in round brackets is read as an interval only where ``brackets_are_intervals``.
+    A pair in round brackets is an interval only where ``brackets_are_intervals``.
     """
     reader = _READERS.get(node.op)
-    found = reader(node) if reader else None
+    result = reader(node) if reader else None
     if node.op == "tuple" and node.name == "()" and not brackets_are_intervals:
         return None
-    return found
+    return result
 
 
 def _of_tuple(node: Node) -> Region | None:
@@ -92,17 +92,17 @@ def _of_relation(node: Node) -> Region | None:
         return None
     if len(node.parts) == 3 and node.parts[1].op in ("sym", "call") and set(signs) <= {"<", "<="} | {">", ">="}:
         return _between(node.parts, signs)
-    found: Region | None = None
+    result: Region | None = None
     for left, sign, right in zip(node.parts, signs, node.parts[1:], strict=False):
         half = _half_line(left, sign, right)
-        found = half if found is None else _meeting(found, half)
-        if found is None:
+        result = half if result is None else _meeting(result, half)
+        if result is None:
             return None
-    return found
+    return result
 
 
 def _between(sides: Sequence[Node], signs: list[str]) -> Region | None:
-    """A chain a < x <= b; x may be a function, which then names no variable."""
+    """A chain a < x <= b; x may be a function, and then no variable is named."""
     (low, middle, high), (first, second) = sides, signs
     if first[0] != second[0]:
         return None
@@ -113,7 +113,7 @@ def _between(sides: Sequence[Node], signs: list[str]) -> Region | None:
 
 
 def _half_line(left: Node, sign: str, right: Node) -> Region | None:
-    """One inequality in one variable, or in its absolute value, to the first power."""
+    """The region of one inequality that is linear in one variable, or in its absolute value."""
     if _infinite(left) or _infinite(right):
         return _by_infinity(left, sign, right)
     if right.op == "fun" and right.name == "abs":
@@ -162,15 +162,15 @@ def _infinite(node: Node) -> bool:
 
 
 def _by_infinity(left: Node, sign: str, right: Node) -> Region | None:
-    """The inequality x < oo says nothing more than that x is a number."""
+    """The inequality x < oo states only that x is a number."""
     variable = right if _infinite(left) else left
     return Region((_LINE,), variable.name) if variable.op == "sym" and sign in ("<", ">") else None
 
 
 def _line(node: Node) -> tuple[str, Any, Node] | None:
-    """An expression a x + b with numbers a and b: its variable, a, and the expression itself."""
+    """A linear expression a x + b with numbers a and b: its variable, a, and the expression itself; else None."""
     variables = names(node)
-    if len(variables) != 1 or any(each.op in ("opaque", "call") for each in walk(node)):
+    if len(variables) != 1 or any(part.op in ("opaque", "call") for part in walk(node)):
         return None
     (name,) = variables
     mp = context()
@@ -186,7 +186,7 @@ def _line(node: Node) -> tuple[str, Any, Node] | None:
 
 
 def _solved(line: tuple[str, Any, Node], value: Node) -> Node:
-    """Where a x + b has this value, as an expression: (value - b) / a."""
+    """The x at which a x + b has this value, as an expression: (value - b) / a."""
     name, _, node = line
     at_zero, at_one = (substituted(node, name, counted(number)) for number in (0, 1))
     slope = Node("add", (at_one, Node("neg", (at_zero,))))
@@ -204,13 +204,13 @@ def _is_bound(node: Node) -> bool:
 def _of_list(node: Node) -> Region | None:
     """``x < 1 or x > 2`` is a union, ``x > 1 and x < 2`` (or with a comma) an intersection."""
     intervals = node.name == "or" and all(part.op == "tuple" for part in node.parts)
-    found = [region(part, brackets_are_intervals=intervals) for part in node.parts]
-    if any(each is None or not (each.variable or intervals) for each in found):
+    regions = [region(part, brackets_are_intervals=intervals) for part in node.parts]
+    if any(found is None or not (found.variable or intervals) for found in regions):
         return None
     if node.name != "or" and any(part.name == "=" for part in node.parts):
         return None  # x = 1, x = 2 are two values, not a contradiction
     join: Callable[[Any, Any], Any] = _joined if node.name == "or" else _meeting
-    return functools.reduce(lambda a, b: None if a is None or b is None else join(a, b), found)
+    return functools.reduce(lambda a, b: None if a is None or b is None else join(a, b), regions)
 
 
 def _of_builder(node: Node) -> Region | None:
@@ -219,10 +219,10 @@ def _of_builder(node: Node) -> Region | None:
     if variable.op == "rel" and variable.name == "in":
         conditions.append(variable)
         variable = variable.parts[0]
-    found = [region(condition) for condition in conditions]
-    if variable.op != "sym" or any(each is None or each.variable != variable.name for each in found):
+    regions = [region(condition) for condition in conditions]
+    if variable.op != "sym" or any(part is None or part.variable != variable.name for part in regions):
         return None
-    whole = functools.reduce(lambda a, b: None if a is None or b is None else _meeting(a, b), found)
+    whole = functools.reduce(lambda a, b: None if a is None or b is None else _meeting(a, b), regions)
     return None if whole is None else Region(whole.pieces)
 
 
@@ -241,7 +241,7 @@ _READERS: dict[str, Callable[[Node], Region | None]] = {
 
 
 def _value(bound: Node) -> Any:
-    """A bound as a number; raises Undefined for one with variables."""
+    """A bound as a number. Raises Undefined for a bound with variables."""
     mp = context()
     if bound == _INFINITY:
         return mp.inf
@@ -250,7 +250,7 @@ def _value(bound: Node) -> Any:
     value = evaluate(bound, {})
     if mp.im(value) != 0:
         raise Undefined
-    return mp.nint(value * mp.mpf(10) ** 30) / mp.mpf(10) ** 30  # equal bounds in two notations are one number
+    return mp.nint(value * mp.mpf(10) ** 30) / mp.mpf(10) ** 30  # equal bounds in two notations become one number
 
 
 def _ends(piece: Piece) -> tuple[Any, Any]:
@@ -261,26 +261,26 @@ def _joined(left: Region | None, right: Region | None) -> Region | None:
     if left is None or right is None or (left.variable and right.variable and left.variable != right.variable):
         return None
     pieces = (*left.pieces, *right.pieces)
-    with contextlib.suppress(Undefined):  # bounds with variables: the pieces as they were written
+    with contextlib.suppress(Undefined):  # bounds with variables: the pieces stay as written
         pieces = tuple(_merged(pieces))
     return Region(pieces, left.variable or right.variable)
 
 
 def _merged(pieces: Sequence[Piece]) -> list[Piece]:
-    """Sorted, without empty pieces, overlapping and touching ones joined."""
+    """The pieces sorted, without empty ones; pieces that overlap or touch are joined."""
     ordered = sorted((p for p in pieces if not _is_empty(p)), key=lambda p: (_value(p.low), not p.has_low))
-    found: list[Piece] = []
+    merged: list[Piece] = []
     for piece in ordered:
-        if found:
-            last = found[-1]
+        if merged:
+            last = merged[-1]
             low, end = _value(piece.low), _value(last.high)
             if low < end or (low == end and (piece.has_low or last.has_high)):
                 high = _value(piece.high)
                 if high > end or (high == end and piece.has_high):
-                    found[-1] = Piece(last.low, last.has_low, piece.high, piece.has_high)
+                    merged[-1] = Piece(last.low, last.has_low, piece.high, piece.has_high)
                 continue
-        found.append(piece)
-    return found
+        merged.append(piece)
+    return merged
 
 
 def _is_empty(piece: Piece) -> bool:
@@ -295,14 +295,12 @@ def _complement(given: Region | None) -> Region | None:
         pieces = _merged(given.pieces)
     except Undefined:
         return None
-    low, has_low, found = _MINUS_INFINITY, False, []
+    low, has_low, gaps = _MINUS_INFINITY, False, []
     for piece in pieces:
-        found.append(Piece(low, has_low, piece.low, not piece.has_low))
+        gaps.append(Piece(low, has_low, piece.low, not piece.has_low))
         low, has_low = piece.high, not piece.has_high
-    found.append(Piece(low, has_low, _INFINITY, False))
-    return Region(
-        tuple(_merged([p for p in found if p.low != _INFINITY and p.high != _MINUS_INFINITY])), given.variable
-    )
+    gaps.append(Piece(low, has_low, _INFINITY, False))
+    return Region(tuple(_merged([p for p in gaps if p.low != _INFINITY and p.high != _MINUS_INFINITY])), given.variable)
 
 
 def _meeting(left: Region | None, right: Region | None) -> Region | None:
@@ -311,8 +309,8 @@ def _meeting(left: Region | None, right: Region | None) -> Region | None:
         return None
     if len(left.pieces) == len(right.pieces) == 1 and not all(map(_is_bound, _bounds(left) + _bounds(right))):
         return _symbolic_meeting(left, right)
-    found = _complement(_joined(_complement(left), _complement(right)))
-    return None if found is None else Region(found.pieces, left.variable or right.variable)
+    common = _complement(_joined(_complement(left), _complement(right)))
+    return None if common is None else Region(common.pieces, left.variable or right.variable)
 
 
 def _bounds(given: Region) -> tuple[Node, ...]:
@@ -320,7 +318,7 @@ def _bounds(given: Region) -> tuple[Node, ...]:
 
 
 def _symbolic_meeting(left: Region, right: Region) -> Region | None:
-    """Joins a < x and x < b, where a and b are not numbers: one side gives each bound."""
+    """Joins a < x and x < b, where a and b are not numbers: each side gives one bound."""
     one, other = left.pieces[0], right.pieces[0]
     if one.low == _MINUS_INFINITY:
         one, other = other, one
@@ -330,7 +328,7 @@ def _symbolic_meeting(left: Region, right: Region) -> Region | None:
 
 
 def is_empty(given: Region) -> bool:
-    """Whether a region certainly has no number in it."""
+    """Whether a region certainly contains no number."""
     try:
         return not _merged(given.pieces)
     except Undefined:
@@ -338,7 +336,7 @@ def is_empty(given: Region) -> bool:
 
 
 def same_region(gold: Region, answer: Region, same_bound: Callable[[Node, Node], bool | None]) -> bool | None:
-    """Whether two regions are the same set of numbers; variables that are named on both sides must be the same."""
+    """Whether two regions are the same set of numbers; variables named on both sides must be the same."""
     if gold.variable and answer.variable and gold.variable != answer.variable:
         return False
     try:

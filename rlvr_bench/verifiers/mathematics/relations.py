@@ -1,4 +1,4 @@
-"""Equations and inequalities: turned around, multiplied through, solved for a variable."""
+"""Equations and inequalities: turned around, multiplied by a factor, solved for a variable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TURN = {">": "<", ">=": "<="}
 
 
 def turned(node: Node) -> Node:
-    """A chain with its signs pointing to the left."""
+    """A chain of > or >= reversed, so that its signs are < or <=."""
     signs = node.name.split()
     if signs and all(sign in _TURN for sign in signs):
         return Node("rel", node.parts[::-1], " ".join(_TURN[sign] for sign in reversed(signs)))
@@ -33,9 +33,9 @@ def difference(relation: Node) -> Node:
 
 
 def proportional(ours: Node, theirs: Node, *, positive: bool) -> bool | None:
-    """Whether two expressions differ by a constant factor (a positive one): 2x - 4 and x - 2."""
+    """Whether two expressions differ by a constant (and, if asked, positive) factor, like 2x - 4 and x - 2."""
     if not any(not name.endswith("()") for name in names(ours) | names(theirs)):
-        return None  # no variable to tell a constant factor from a chance
+        return None  # without a variable, any two numbers differ by a factor
     ratios = []
     for shift in (0, 1, 2, 3):
         try:
@@ -57,13 +57,13 @@ def _point(variables: frozenset[str], shift: int) -> dict[str, Any]:
     mp = context()
     letters = sorted(name for name in variables if not name.endswith("()"))
     return {
-        name: mp.mpf((place * 7 + shift * 5) % 11 + 1) / 3 * (-1) ** (shift * place) + mp.mpf(shift * place) / 7
-        for place, name in enumerate(letters)
+        name: mp.mpf((index * 7 + shift * 5) % 11 + 1) / 3 * (-1) ** (shift * index) + mp.mpf(shift * index) / 7
+        for index, name in enumerate(letters)
     }
 
 
 def solved(explicit: Node, implicit: Node) -> bool | None:
-    """Whether one equation, solved for a variable that the other contains to the first power, solves the other."""
+    """Whether one equation, solved for a variable that is linear in the other, solves the other."""
     for left, right in (explicit.parts, explicit.parts[::-1]):
         if left.op == "sym" and left.name not in names(right):
             return _solves(left.name, right, difference(implicit))
@@ -92,7 +92,7 @@ def _solves(variable: str, solution: Node, difference: Node) -> bool | None:
 
 
 def _has_more_solutions(variable: str, difference: Node) -> bool:
-    """Whether the equation holds for every value of the variable at some simple point: yx = x^3 where x is 0."""
+    """Whether the equation holds for every value of the variable at some simple point, like yx = x^3 at x = 0."""
     mp, others = context(), names(difference) - {variable}
     for name in (name for name in others if not name.endswith("()")):
         for number in (0, 1, -1, 2, -2):

@@ -1,4 +1,4 @@
-r"""What several values are given as: lists, assignments, vectors, matrices, plus-minus, an ellipsis, each as one plain form."""
+r"""Answers with several values: lists, assignments, vectors, matrices, plus-minus, an ellipsis; each as one plain form."""
 
 from __future__ import annotations
 
@@ -46,39 +46,39 @@ def has_dots(parts: Iterable[Node]) -> bool:
 
 
 def progression(parts: Sequence[Node]) -> list[Node] | None:
-    """First term, step and last term of an arithmetic progression with an ellipsis; None where it is none."""
-    places = [place for place, part in enumerate(parts) if part.op == "dots"]
-    if not places:
+    """First term, step and last term of an arithmetic progression with an ellipsis; None if it is no progression."""
+    dots = [index for index, part in enumerate(parts) if part.op == "dots"]
+    if not dots:
         return list(parts)
-    known = [exact(part) for part in parts[: places[0]]]
-    if len(places) > 1 or len(known) < 2 or None in known or places[0] < len(parts) - 2:
+    known = [exact(part) for part in parts[: dots[0]]]
+    if len(dots) > 1 or len(known) < 2 or None in known or dots[0] < len(parts) - 2:
         return None
     steps = {b - a for a, b in itertools.pairwise(known)}  # type: ignore[operator]
     if len(steps) > 1:
         return None
-    return [parts[0], Node("num", name="step", value=steps.pop()), *parts[places[0] + 1 :]]
+    return [parts[0], Node("num", name="step", value=steps.pop()), *parts[dots[0] + 1 :]]
 
 
 _MAX_WRITTEN_OUT = 200
 
 
 def written_out(parts: Sequence[Node]) -> Sequence[Node]:
-    """The terms that an ellipsis stands for, where they are few and the last one is known."""
+    """The terms that an ellipsis replaces, where they are few and the last one is known."""
     if not has_dots(parts):
         return parts
-    found = [exact(part) for part in progression(parts) or ()]
-    if len(found) != 3 or None in found or not found[1]:
+    values = [exact(part) for part in progression(parts) or ()]
+    if len(values) != 3 or None in values or not values[1]:
         return parts
-    first, step, last = found
+    first, step, last = values
     count = (last - first) / step + 1  # type: ignore[operator]
     if count.denominator != 1 or not 0 < count <= _MAX_WRITTEN_OUT:
         return parts
-    values = (first + step * place for place in range(int(count)))  # type: ignore[operator]
-    return [counted(value) for value in values]
+    terms = (first + step * index for index in range(int(count)))  # type: ignore[operator]
+    return [counted(term) for term in terms]
 
 
 def is_name(node: Node) -> bool:
-    """The left-hand side of a definition: a letter, f(x), a length, words."""
+    """Whether a node can be the left-hand side of a definition: a letter, f(x), a length, words."""
     if node.op in ("text", "phrase"):
         return is_label(node)
     if node.op in ("sym", "letters", "call", "tuple", "const"):
@@ -93,13 +93,13 @@ def is_name(node: Node) -> bool:
 
 
 def assigned(parts: Sequence[Node]) -> bool:
-    """Whether every item gives another variable a value: x = 1, y = 2."""
+    """Whether every item gives a different variable a value: x = 1, y = 2."""
     lefts = [part.parts[0].name for part in parts if part.op == "rel" and part.name == "=" and is_name(part.parts[0])]
-    return len(lefts) == len(parts) > 1 and len({_stem(name) for name in lefts}) == len(parts)
+    return len(lefts) == len(parts) > 1 and len({_without_index(name) for name in lefts}) == len(parts)
 
 
-def _stem(name: str) -> str:
-    """x_1 and x_2 are two solutions for x."""
+def _without_index(name: str) -> str:
+    """The name without a numeric subscript: x_1 and x_2 are two solutions for x."""
     head, mark, tail = name.partition("_")
     return head if mark and tail.isdigit() else name
 
@@ -108,10 +108,10 @@ _FAMILIES = tuple(frozenset(letters) for letters in ("abcd", "xyzw", "mn", "pqrs
 
 
 def sorted_assignments(parts: Sequence[Node]) -> list[Node]:
-    """Assignments in the order of their names; in the order written where the names have no order of their own."""
-    found = {part.parts[0].name.partition("_")[0] for part in parts}
+    """Assignments in the order of their names; in the written order where the names have no usual order."""
+    letters = {part.parts[0].name.partition("_")[0] for part in parts}
     numbered = all("_" in part.parts[0].name for part in parts)
-    if not numbered and not any(found <= family for family in _FAMILIES):
+    if not numbered and not any(letters <= family for family in _FAMILIES):
         return list(parts)
     return sorted(parts, key=lambda part: part.parts[0].name)
 
@@ -124,7 +124,7 @@ _UNKNOWNS = frozenset(("x", "z", "t", "r", "\\lambda", "\\theta"))
 
 
 def numbered(parts: Sequence[Node]) -> bool:
-    """Whether every item gives a numbered letter a value that is no unknown: a_1 = 1, a_2 = 2 are two terms."""
+    """Whether every item gives a numbered letter a value, and the letter is no unknown: a_1 = 1, a_2 = 2."""
     names_ = [
         part.parts[0].name for part in parts if part.op == "rel" and part.name == "=" and part.parts[0].op == "sym"
     ]
@@ -133,9 +133,9 @@ def numbered(parts: Sequence[Node]) -> bool:
 
 
 def solution_values(parts: Sequence[Node], others: Sequence[Node]) -> Sequence[Node]:
-    """Reads x = 1, x = 2 as 1, 2 where the other side has no names, or numbered ones."""
+    """Reads x = 1, x = 2 as 1, 2, where the other side has no names or numbered ones."""
     named = [part for part in parts if part.op == "rel" and part.name == "=" and is_name(part.parts[0])]
-    stems = {_stem(part.parts[0].name) for part in named}
+    stems = {_without_index(part.parts[0].name) for part in named}
     bare = not any(other.op == "rel" for other in others)
     numbered = all("_" in part.parts[0].name for part in named)
     if not named or len(stems) > 1 or not (bare or (numbered and stems <= _UNKNOWNS)):
@@ -175,7 +175,7 @@ def as_vector(node: Node, other: Node) -> Node:
 
 
 def one_name(ours: Node, theirs: Node) -> bool:
-    """Whether two left-hand sides name one thing: M and M_min, N(n) and N."""
+    """Whether two left-hand sides have the same name: M and M_min, N(n) and N."""
     if not {ours.op, theirs.op} <= {"sym", "call"} or ours.op == theirs.op == "call":
         return False
     stems = {side.name.partition("_")[0] for side in (ours, theirs)}
@@ -183,12 +183,12 @@ def one_name(ours: Node, theirs: Node) -> bool:
 
 
 def one_kind(ours: Node, theirs: Node) -> bool:
-    """A set in a list is not a number in a list."""
+    """Whether both are sets, or neither is."""
     return (ours.op == "set") == (theirs.op == "set")
 
 
 def named_tuple(node: Node, other: Node) -> Node:
-    """(x, y) = (1, 2) as x = 1, y = 2, and a name = collection as the collection."""
+    """Reads (x, y) = (1, 2) as x = 1, y = 2, and name = collection as the collection."""
     if node.op == "rel" and node.name == "in" and node.parts[1].op == "set":
         return node.parts[1]
     if node.op != "rel" or set(node.name.split()) != {"="}:
@@ -203,7 +203,7 @@ def named_tuple(node: Node, other: Node) -> Node:
 
 
 def expanded(node: Node) -> Node:
-    r"""``1 \pm 2`` as the two values it stands for, in a list or a set that has such items."""
+    r"""``1 \pm 2`` as its two values, also for such items in a list or a set."""
     if node.op in ("list", "set"):
         parts = tuple(value for part in node.parts for value in _signs(part))
         return node._replace(parts=parts)
@@ -212,7 +212,7 @@ def expanded(node: Node) -> Node:
 
 
 def _signs(node: Node) -> list[Node]:
-    if node.op in SHAPES - {"tuple"} or not any(each.op == "pm" for each in walk(node)):
+    if node.op in SHAPES - {"tuple"} or not any(part.op == "pm" for part in walk(node)):
         return [node]
     return [_with_sign(node, sign) for sign in "+-"]
 
@@ -225,10 +225,10 @@ def _with_sign(node: Node, sign: str) -> Node:
 
 
 def rows(node: Node) -> list[list[Node]] | None:
-    """The cells of a matrix; a tuple counts as a column or row, and a number times a matrix as a matrix."""
+    """The cells of a matrix, by row; a tuple counts as a column or row, and a number times a matrix as a matrix."""
     if node.op == "matrix":
-        found = [list(row.parts) for row in node.parts]
-        return [[cell] for cell in found[0]] if len(found) == 1 else found
+        cells = [list(row.parts) for row in node.parts]
+        return [[cell] for cell in cells[0]] if len(cells) == 1 else cells
     if node.op == "tuple":
         return [[part] for part in node.parts]
     if node.op == "mul" and node.parts[1].op == "matrix":

@@ -1,19 +1,19 @@
-r"""The tree that an answer is read into.
+r"""The tree of an answer.
 
-A node's ``op`` says what it is; ``parts`` are its children and ``name`` what distinguishes it:
+A node's ``op`` is its kind; ``parts`` are its children, and ``name`` distinguishes nodes of one kind:
 
 ======================  =====================================================================================
-num, sym, letters       a number (``value``; ``name`` as written), a variable, capital letters side by side
+num, sym, letters       a number (``value``; ``name`` as written), a variable, adjacent capital letters
 const                   pi, e, i, oo
 add, mul, div, pow      arithmetic; also neg, fact, percent, pm (``name`` is + for ± and - for ∓)
 fun                     a known function of its parts; ``call``: an unknown one, or a product of a letter and a bracket
-opaque                  something with parts that has no value here: a sum, a limit, a vector, a conjugate
+opaque                  a node with parts and without a value: a sum, a limit, a vector, a conjugate
 tuple, list, set        parts in round or square brackets (``name``), without brackets (``name``: , or "or"), in braces
 builder, setop, domain  {x | ...}; union, intersection, difference (``name``); a named set such as R
 rel                     a chain of sides; ``name`` holds the relation signs between them, separated by blanks
 matrix, row, cases      a matrix of rows, and a case distinction
 ratio, mod, dots, text  a : b, "b modulo m", an ellipsis, words
-phrase                  parts of text and mathematics in the order they were written
+phrase                  parts of text and mathematics in the order in which they were written
 ======================  =====================================================================================
 """
 
@@ -28,7 +28,7 @@ __all__ = ["Node", "counted", "is_constant", "names", "points_of", "renamed", "s
 
 
 class Node(NamedTuple):
-    """One node of what was read; see the module for the meaning of ``op``."""
+    """One node of a tree; the module's docstring lists the values of ``op``."""
 
     op: str
     parts: tuple[Node, ...] = ()
@@ -37,7 +37,7 @@ class Node(NamedTuple):
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """A node and everything below it."""
+    """A node and all its descendants."""
     yield node
     for part in node.parts:
         yield from walk(part)
@@ -46,34 +46,34 @@ def walk(node: Node) -> Iterator[Node]:
 @functools.lru_cache(maxsize=4096)
 def names(node: Node) -> frozenset[str]:
     """The variables of an expression: symbols, unknown functions (as ``name()``), capital letters one by one."""
-    found: set[str] = set()
-    for each in walk(node):
-        if each.op == "sym":
-            found.add(each.name)
-        elif each.op == "letters":
-            found.update(points_of(each.name))
-        elif each.op == "call":
-            found.add(each.name + "()")
-    return frozenset(found - _summed(node))
+    variables: set[str] = set()
+    for part in walk(node):
+        if part.op == "sym":
+            variables.add(part.name)
+        elif part.op == "letters":
+            variables.update(points_of(part.name))
+        elif part.op == "call":
+            variables.add(part.name + "()")
+    return frozenset(variables - _summed(node))
 
 
 def _summed(node: Node) -> set[str]:
-    """Variables that only count the terms of a sum."""
-    return {each.parts[0].name for each in walk(node) if each.op in ("sum", "prod")}
+    """Variables that only count the terms of a sum or product."""
+    return {part.parts[0].name for part in walk(node) if part.op in ("sum", "prod")}
 
 
 def points_of(name: str) -> list[str]:
-    """Capital letters side by side one by one, unless they carry an accent, a subscript or a prime."""
+    """The single letters of adjacent capitals; a name with an accent, a subscript or a prime stays whole."""
     return [name] if " " in name or "_" in name or "'" in name else list(name)
 
 
 def is_constant(node: Node) -> bool:
-    """Whether an expression has no variables, unknown functions or things without a value."""
-    return not names(node) and not any(each.op in ("opaque", "domain", "dots") for each in walk(node))
+    """Whether an expression has no variables, no unknown functions and no parts without a value."""
+    return not names(node) and not any(part.op in ("opaque", "domain", "dots") for part in walk(node))
 
 
 def renamed(node: Node, name: str, new: Node) -> Node:
-    """An expression with another name for a letter, in subscripts too."""
+    """An expression in which ``new`` replaces a letter, in subscripts too."""
     if node.op in ("sym", "const"):
         if node.name == name:
             return new
@@ -83,7 +83,7 @@ def renamed(node: Node, name: str, new: Node) -> Node:
 
 
 def substituted(node: Node, name: str, new: Node) -> Node:
-    """An expression with something else in the place of a symbol."""
+    """An expression in which ``new`` replaces a symbol."""
     if node.op == "sym":
         return new if node.name == name else node
     return node._replace(parts=tuple(substituted(part, name, new) for part in node.parts)) if node.parts else node

@@ -1,7 +1,7 @@
-r"""The unit an answer ends in: split off, in one spelling, and only where it can be nothing else.
+r"""The unit at the end of an answer: split off, in one spelling, only where it can be nothing else.
 
-A unit stands beside a number that is the rest of the answer. Framed letters (``5\,\mathrm{m}``) and words are units; a bare
-single letter is one only after a blank and a plain number ("5 m"), and even then it may be a variable: both readings are tried.
+A unit is next to a number that is the rest of the answer. Framed letters (``5\,\mathrm{m}``) and words are units. A bare single
+letter is a unit only after a blank and a plain number ("5 m"), and even then it may be a variable: both readings are tried.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 __all__ = ["Measured", "split_unit", "unit_of"]
 
-# A line for each quantity; each unit with its spellings, the first of which is the one that is compared.
+# A unit with its spellings between slashes; the first spelling is the one that is compared.
 _SPELLINGS = """
 m meter metre / cm centimeter centimetre / mm millimeter millimetre / km kilometer kilometre / nm nanometer nanometre
 um micrometer micrometre micron / angstrom / in inch inches / ft foot feet / yd yard / mi mile / light-year lightyear ly
@@ -61,7 +61,7 @@ class Measured(NamedTuple):
 
 
 def split_unit(text: str) -> Measured | None:
-    """An answer without the unit it ends in, or None where it ends in none that is known. The value is not looked at."""
+    """An answer without its unit, or None where it ends in no known unit. Does not check the value."""
     tail = text[-_MAX_TAIL:]
     temperature = _TEMPERATURE.search(tail)
     if temperature:
@@ -71,12 +71,12 @@ def split_unit(text: str) -> Measured | None:
     if fraction:
         unit = canonical_unit(f"{fraction[1]}/({fraction[2]})")
         return _measured(text, fraction[0], unit) if unit is not None else None
-    found = _TAIL.search(tail)
-    while found:
-        unit = canonical_unit(found[0])
+    match = _TAIL.search(tail)
+    while match:
+        unit = canonical_unit(match[0])
         if unit is not None:
-            return _measured(text, found[0], unit)
-        found = _TAIL.search(tail, found.start() + 1)
+            return _measured(text, match[0], unit)
+        match = _TAIL.search(tail, match.start() + 1)
     return None
 
 
@@ -119,7 +119,7 @@ def canonical_unit(text: str) -> str | None:
 
 
 def _powers(words: list[tuple[str, str, str]]) -> dict[str, int] | None:
-    """The power of each unit; a slash turns the next unit (or bracket) around. None where a word is no unit."""
+    """The power of each unit; a slash inverts the next unit (or bracket). None where a word is no unit."""
     powers: dict[str, int] = {}
     sign, in_bracket, factor, last = 1, False, 1, ""
     for word, exponent, mark in words:
@@ -136,15 +136,15 @@ def _powers(words: list[tuple[str, str, str]]) -> dict[str, int] | None:
             units = [unit_of(part) for part in parts]
             if None in units:
                 return None
-            for place, unit in enumerate(units):
+            for index, unit in enumerate(units):
                 last = unit or ""
-                powers[last] = powers.get(last, 0) + sign * (-1) ** place * factor * int(exponent or 1)
+                powers[last] = powers.get(last, 0) + sign * (-1) ** index * factor * int(exponent or 1)
             sign, factor = sign if in_bracket else 1, 1
     return powers
 
 
 def unit_of(word: str) -> str | None:
-    """A unit by its full name, in any case and number."""
+    """The first spelling of a unit; its full name may be in any case and in the plural. None for another word."""
     lower = word.lower()
     if word in _UNITS:
         return _UNITS[word]

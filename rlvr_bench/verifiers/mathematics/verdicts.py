@@ -1,4 +1,4 @@
-"""Three answers to "are they equal?": True, False, and None where that is not known; how several of them make one."""
+"""Combines answers to "are they equal?", where None means that it is unknown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def all_of(verdicts: Iterable[bool | None]) -> bool | None:
-    """False if one is, else None if one is, else True; later ones are not computed after a False."""
+    """False if a verdict is False, else None if one is None, else True. Stops at the first False."""
     unsure = False
     for verdict in verdicts:
         if verdict is False:
@@ -21,7 +21,7 @@ def all_of(verdicts: Iterable[bool | None]) -> bool | None:
 
 
 def any_of(verdicts: Iterable[bool | None]) -> bool | None:
-    """True if one is, else None if one is, else False; later ones are not computed after a True."""
+    """True if a verdict is True, else None if one is None, else False. Stops at the first True."""
     unsure = False
     for verdict in verdicts:
         if verdict:
@@ -31,10 +31,10 @@ def any_of(verdicts: Iterable[bool | None]) -> bool | None:
 
 
 def matched(ours: Sequence[T], theirs: Sequence[T], same: Callable[[T, T], bool | None]) -> bool | None:
-    """Whether each of ours has a partner of its own among theirs, in any order."""
+    """Whether the items can be paired in any order, so that each pair is the same."""
     left, unsure = list(theirs), False
-    for each in ours:
-        verdicts = [same(each, other) for other in left]
+    for item in ours:
+        verdicts = [same(item, other) for other in left]
         if True in verdicts:
             left.pop(verdicts.index(True))
         elif None in verdicts:

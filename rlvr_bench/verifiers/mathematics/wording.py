@@ -1,7 +1,7 @@
-r"""Words in answers: which belong to the answer, and which only name what is counted or label it.
+r"""Words in answers: those that belong to the answer, and those that only name what is counted or label it.
 
-Words must agree where both sides have them. Where only one side has them, a label ("the area is") or a noun ("apples") may be
-missing; a word that changes the answer ("not", "or more", "north", "even", "remainder") may not.
+Words must agree where both sides have them. On one side a label ("the area is") or a noun ("apples") may be missing; a word
+that changes the answer ("not", "or more", "north", "even", "remainder") may not.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ _WORD = re.compile(r"[^\W_]+(?:[.'’-][^\W_]+)*")
 
 
 def _words(text: str) -> list[str]:
-    found = (word for word in _WORD.findall(text.replace("-", "")) if word.casefold() not in _EMPTY_WORDS)
-    return [unit_of(word) or _stem(word.casefold()) for word in found]
+    words = (word for word in _WORD.findall(text.replace("-", "")) if word.casefold() not in _EMPTY_WORDS)
+    return [unit_of(word) or _singular(word.casefold()) for word in words]
 
 
-def _stem(word: str) -> str:
-    """Singular and plural of a noun are one word."""
+def _singular(word: str) -> str:
+    """A noun without the plural's ending, and without full stops."""
     if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-2] if word.endswith(("ches", "shes", "xes", "sses")) else word[:-1]
     return word.replace(".", "")
 
 
 def same_words(gold: str, answer: str) -> bool:
-    """Equal words, without regard to case, articles and plural."""
+    """Equal words, ignoring case, articles and plural."""
     return _words(gold) == _words(answer)
 
 
 def is_label(node: Node) -> bool:
-    """Whether words before an equals sign or a colon only name the value that follows."""
+    """Whether the words before an equals sign or a colon only name the value that follows."""
     texts = [part.name for part in (node.parts if node.op == "phrase" else (node,)) if part.op == "text"]
     return not any(word in _QUALIFIERS for text in texts for word in _WORD.findall(text))
 
@@ -67,7 +67,7 @@ _LEADS = word_set(
 def ignorable(parts: Sequence[Node]) -> Node | None:
     """The mathematics of a phrase whose words may be missing; None where it has none, several, or words that count.
 
-    Words before the value must lead to it ("the area is"); a noun after it names what is counted.
+    Words before the value must introduce it ("the area is"); a noun after it names what is counted.
     """
     mathematics = [part for part in parts if part.op != "text"]
     if parts[0].op == "text" and _WORD.findall(parts[0].name)[-1:] and _WORD.findall(parts[0].name)[-1] not in _LEADS:
@@ -79,7 +79,7 @@ def ignorable(parts: Sequence[Node]) -> Node | None:
 
 
 def unconditioned(gold: Node, answer: Node) -> tuple[Node, Node]:
-    """Without "k in Z" on one side where the other side says nothing about its letters."""
+    """Both sides, without "k in Z" where only one side has such a condition."""
     ours, theirs = _membership(gold), _membership(answer)
     if ours and not theirs:
         gold = ours
@@ -89,7 +89,7 @@ def unconditioned(gold: Node, answer: Node) -> tuple[Node, Node]:
 
 
 def without_for_all(node: Node) -> Node:
-    """An answer without a closing "for all x", "for all x in R" or "in R": where a letter of it may be any number."""
+    """An answer without "for all x", "for all x in R" or "in R" at its end, where x is a letter of the answer."""
     if node.op == "rel" and len(node.parts) > 2 and node.name.endswith(" in") and node.parts[-1].op == "domain":
         return node._replace(parts=node.parts[:-1], name=node.name.removesuffix(" in"))
     if node.op == "list" and len(node.parts) == 2 and node.parts[1].op == "phrase":
@@ -107,7 +107,7 @@ def _is_for_all(words: Node, last: Node, first: Node) -> bool:
 
 
 def _membership(node: Node) -> Node | None:
-    """What is left of a list without its last item, if that only says that a letter stands for any integer."""
+    """A list without its last item, if that only says that a letter is an integer; else None."""
     if node.op != "list" or len(node.parts) != 2:
         return None
     first, last = node.parts
