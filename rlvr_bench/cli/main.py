@@ -114,7 +114,7 @@ def evaluate(
 @app.command()
 @draws
 def sample(model: Model, task: TaskName, options: Any, as_json: AsJson = False) -> None:
-    """Draw the rollouts that are missing to n per problem, without grading them."""
+    """Draw rollouts up to n per problem, without grading them."""
     from rlvr_bench import pipeline
 
     with _bars() as bars:
