@@ -1,4 +1,4 @@
-"""Shared fixtures. Real benchmark sets lie in a mirror folder: RLVR_BENCH_DATA_DIR, or ../shared/data beside the checkout."""
+"""Shared fixtures. Real benchmark sets are in a mirror folder: RLVR_BENCH_DATA_DIR, or ../shared/data next to the checkout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """The command line shows more of what is logged, for the rest of its process: a test must not do that to the next."""
+    """Restore the log level: the command line lowers it for the whole process, which would affect later tests."""
     logger = logging.getLogger("rlvr_bench")
     level = logger.level
     yield
@@ -36,7 +36,7 @@ def data_dir() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests first, so that two workers end at the same time."""
+    """Run files with long tests first, so that two workers end at the same time."""
     long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("vllm")}
     items.sort(key=lambda item: item.path not in long)
 
@@ -47,7 +47,7 @@ def problems() -> list[Problem]:
 
 
 def require(module: str, extra: str) -> None:
-    """Skip where a module is missing; in CI fail, which installs it (``make test``) or something is wrong."""
+    """Skip the test if a module is missing. In CI fail instead: ``make test`` installs the module there."""
     if importlib.util.find_spec(module) is None:
         if os.environ.get("CI"):
             pytest.fail(f"{module} is not installed, and CI must not pass without its tests")
@@ -55,7 +55,7 @@ def require(module: str, extra: str) -> None:
 
 
 def info_of(engine: str = "fake", **changed: Any) -> EngineInfo:
-    """What an engine made up for a test says of itself, with these fields changed."""
+    """The description of an invented engine, with these fields changed."""
     fields: dict[str, Any] = {
         "version": "1",
         "model": "m",

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in its own process, with exit statuses and one clear line for bad input."""
+"""The command line as a user runs it: in a separate process, with exit statuses and one clear line for bad input."""
 
 from __future__ import annotations
 
@@ -220,8 +220,7 @@ def test_two_runs_are_compared_and_unlike_ones_refused(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"pass@1 +\d+\.\d% +\d+\.\d% +\+\d+\.\d pts", shown.stdout)
     assert "crossover" in shown.stdout
-    found = json.loads(run("compare", *runs, "--k", "1,32", "--json").stdout)
-    assert found
+    assert json.loads(run("compare", *runs, "--k", "1,32", "--json").stdout)
     run("evaluate", *EVALUATE[1:], "-n", "8", "--prompt", "simple-boxed", *out)
     other = run("compare", runs[0], str(tmp_path / "fake" / "double_countdown"))
     assert other.returncode == 2
@@ -248,9 +247,9 @@ def test_verdicts_are_audited(tmp_path: Path) -> None:
         str(tmp_path / "runs"),
     )
     folder = str(tmp_path / "runs" / "fake-0.5" / "sums")
-    own = ("--task", str(tmp_path / "sums.py"))
-    found = json.loads(run("grade", folder, *own, "--audit", "20", "--json").stdout)["audit"]
-    assert (found["sample"], found["disagree"]) == (20, 0)
+    task = ("--task", str(tmp_path / "sums.py"))
+    audit = json.loads(run("grade", folder, *task, "--audit", "20", "--json").stdout)["audit"]
+    assert (audit["sample"], audit["disagree"]) == (20, 0)
     card = json.loads(run("score", folder, "--json").stdout)
     assert card["quality"]["audit_disagreement_rate"] == 0.0
-    assert "audit of 20 of" in run("grade", folder, *own, "--audit", "20").stdout
+    assert "audit of 20 of" in run("grade", folder, *task, "--audit", "20").stdout

@@ -1,4 +1,4 @@
-"""The verb ``check``: whether a run got worse than its baseline by more than a tolerance."""
+"""The command ``check``: whether a run got worse than its baseline by more than a tolerance."""
 
 from __future__ import annotations
 
@@ -20,40 +20,42 @@ __all__ = ["register"]
 
 CONFIG = Path("pyproject.toml")
 Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of them.")
+    list[Path],
+    typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of these."),
 ]
 Against = Annotated[
     list[Path] | None,
     typer.Option(
         parser=read_place,
         metavar="<path>",
-        help="Baselines: scorecards, or folders of them; matched by task, then by model.",
+        help="Baselines: scorecards, or folders of these. They are matched by task, then by model.",
     ),
 ]
 MaxDrop = Annotated[
-    list[str] | None, typer.Option(help="METRIC=TOLERANCE, such as pass@64=0.03: it may fall by that much.")
+    list[str] | None, typer.Option(help="METRIC=TOLERANCE, such as pass@64=0.03: the metric may fall by that much.")
 ]
 MaxRise = Annotated[
-    list[str] | None, typer.Option(help="METRIC=TOLERANCE, such as error_rate=0.01: it may rise by that much.")
+    list[str] | None, typer.Option(help="METRIC=TOLERANCE, such as error_rate=0.01: the metric may rise by that much.")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit status 1 where data are too few to tell, too.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Also exit with status 1 if the data are too few to decide.")]
 NewProblems = Annotated[
-    bool, typer.Option("--new-problems", help="Decide about other problems of the same kind, not about these.")
+    bool, typer.Option("--new-problems", help="Test for other problems of the same kind, not for these problems.")
 ]
 Level = Annotated[float | None, typer.Option(help="One-sided confidence of every outcome. Default: 0.95.")]
 MaxErrorRate = Annotated[
-    float | None, typer.Option(help="Refuse a scorecard whose verifier failed on more rollouts. Default: 0.01.")
+    float | None, typer.Option(help="Refuse a scorecard if its verifier failed on more than this share. Default: 0.01.")
 ]
 Allow = Annotated[
-    list[str] | None, typer.Option(help="Go on although this field differs (chat_template, problems, ...).")
+    list[str] | None,
+    typer.Option(help="Compare even if this field differs (chat_template, problems, ...). May be repeated."),
 ]
 Config = Annotated[
-    Path | None, typer.Option(help="File with [tool.rlvr-bench.check]. Default: pyproject.toml, where it is there.")
+    Path | None, typer.Option(help="File with [tool.rlvr-bench.check]. Default: pyproject.toml, if it exists.")
 ]
-Junit = Annotated[Path | None, typer.Option(help="Write the findings as JUnit XML.")]
-Json = Annotated[Path | None, typer.Option(help="Write the findings as JSON; - for standard output, without a table.")]
+Junit = Annotated[Path | None, typer.Option(help="Write the results as JUnit XML.")]
+Json = Annotated[Path | None, typer.Option(help="Write the results as JSON; - for standard output, without the table.")]
 GitHub = Annotated[bool, typer.Option("--github", help="Write a job summary and annotations for GitHub Actions.")]
-Update = Annotated[bool, typer.Option("--update", help="Test nothing: make these runs the new baselines.")]
+Update = Annotated[bool, typer.Option("--update", help="Make these runs the new baselines, without a test.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +81,7 @@ def check(
 ) -> None:
     """Test whether runs got worse than their baselines by more than a tolerance. Reads scorecards only.
 
-    Exit status: 0 no regression was shown, 1 a regression (with --strict also: too few data to tell), 2 bad input.
+    Exit status: 0 no regression was shown, 1 a regression (with --strict also: too few data to decide), 2 bad input.
     """
     from rlvr_bench import checking
     from rlvr_bench.checking.rules import split_rule
@@ -96,14 +98,14 @@ def check(
     drops, rises = split_rule("--max-drop", max_drop or []), split_rule("--max-rise", max_rise or [])
     if not drops and not rises:
         drops, rises = settings.max_drop, settings.max_rise
-    found = checking.check(runs, baselines, drops, rises, options)
+    result = checking.check(runs, baselines, drops, rises, options)
     strict = strict or settings.strict
     if json != Path("-"):
-        show_check(Terminal(), found, strict=strict)
-    _write(found, junit, json, strict=strict)
+        show_check(Terminal(), result, strict=strict)
+    _write(result, junit, json, strict=strict)
     if github:
-        _tell_github(found, strict=strict)
-    if found.outcome == "regression" or (strict and found.outcome == "cannot_tell"):
+        _write_github(result, strict=strict)
+    if result.outcome == "regression" or (strict and result.outcome == "cannot_tell"):
         raise typer.Exit(1)
 
 
@@ -116,41 +118,41 @@ def _settings(config: Path | None) -> Settings:
 
 
 def _options(settings: Settings, **given: object) -> CheckOptions:
-    """What the command line gives, else what the file says, else the default."""
+    """Values from the command line, else from the file, else the defaults."""
     import msgspec
 
     from rlvr_bench.checking import CheckOptions
 
-    chosen = {
+    merged = {
         name: getattr(settings, name) if value is None or value is False else value for name, value in given.items()
     }
-    known = {name: value for name, value in chosen.items() if value is not None}
+    known = {name: value for name, value in merged.items() if value is not None}
     return msgspec.convert(known, CheckOptions)
 
 
-def _write(found: Check, junit: Path | None, json: Path | None, *, strict: bool) -> None:
+def _write(result: Check, junit: Path | None, json: Path | None, *, strict: bool) -> None:
     import msgspec
 
     from rlvr_bench.checking.outputs import junit as as_junit
 
     if junit is not None:
-        _to_file(junit, as_junit(found, strict=strict))
+        _to_file(junit, as_junit(result, strict=strict))
     if json is not None:
-        content = msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+        content = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
         if json == Path("-"):
             write_json(content)
         else:
             _to_file(json, content)
 
 
-def _tell_github(found: Check, *, strict: bool) -> None:
+def _write_github(result: Check, *, strict: bool) -> None:
     from rlvr_bench.checking.outputs import summary, workflow_commands
 
     file = os.environ.get("GITHUB_STEP_SUMMARY")
     if not file:
         raise BadArgument("--github", "GITHUB_STEP_SUMMARY is not set", "it works inside GitHub Actions, which sets it")
-    write_out("".join(f"{line}\n" for line in workflow_commands(found, strict=strict)))
-    _to_file(Path(file), summary(found).encode(), add=True)
+    write_out("".join(f"{line}\n" for line in workflow_commands(result, strict=strict)))
+    _to_file(Path(file), summary(result).encode(), add=True)
 
 
 def _to_file(file: Path, content: bytes, *, add: bool = False) -> None:

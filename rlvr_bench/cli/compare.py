@@ -1,4 +1,4 @@
-"""The verb ``compare``: two or more runs on the same problems."""
+"""The command ``compare``: two or more runs on the same problems."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["register"]
 Runs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN...", parser=read_place, help="Run folders or scorecard files; the first is the baseline."
+        metavar="RUN...", parser=read_place, help="Run folders or scorecard files. The first is the baseline."
     ),
 ]
 Allow = Annotated[
     list[str] | None,
-    typer.Option(help="Compare although this field differs (chat_template, problems, ...). Any number of times."),
+    typer.Option(help="Compare even if this field differs (chat_template, problems, ...). May be repeated."),
 ]
 
 
@@ -31,13 +31,13 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(runs: Runs, k: Budgets = None, allow: Allow = None, as_json: AsJson = False) -> None:
-    """Paired differences in pass@k, crossover, and solved problems of two or more runs. Reads scorecards only."""
+    """Compare two or more runs: paired differences in pass@k, crossover, solved problems. Reads scorecards only."""
     from rlvr_bench.cli.show_compare import show_comparison
     from rlvr_bench.comparison import compare as compare_runs
 
     ks = None if k is None else read_budgets(k)
-    found = compare_runs(runs, ks, allow or ())
+    compared = compare_runs(runs, ks, allow or ())
     if as_json:
-        print_json(found)
+        print_json(compared)
     else:
-        show_comparison(Terminal(), found, every_k=ks is not None)
+        show_comparison(Terminal(), compared, every_k=ks is not None)

@@ -1,4 +1,4 @@
-"""The verb ``import``: what other programs evaluated."""
+"""The command ``import``: rollouts and counts from other programs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["register"]
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="Files, globs or folders of one evaluation of one model.")
 ]
-ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Name of the model. Default: what the files say.")]
+ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Name of the model. Default: as in the files.")]
 TaskLabel = Annotated[
-    str | None, typer.Option("--task", "-t", help="Name of the task, ours or not. Default: what the files say.")
+    str | None, typer.Option("--task", "-t", help="Name of the task, shipped or not. Default: as in the files.")
 ]
 FormatName = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="nemo-skills, lm-eval, lighteval, inspect, evalplus, verl or counts. Default: told by content.",
+        help="nemo-skills, lm-eval, lighteval, inspect, evalplus, verl or counts. Default: recognised from the files.",
     ),
 ]
-VerdictName = Annotated[str | None, typer.Option(help="Which verdict to take where the files have several.")]
+VerdictName = Annotated[str | None, typer.Option(help="Verdict to use if the files have several.")]
 Regrade = Annotated[
-    bool, typer.Option("--regrade", help="Leave their verdicts behind, grade with the task's verifier.")
+    bool, typer.Option("--regrade", help="Ignore the verdicts in the files, and grade with the task's verifier.")
 ]
 
 
@@ -48,7 +48,7 @@ def import_(
     out: Out = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
-    """Read another program's rollouts, or counts in a CSV file, into a run, and score it."""
+    """Import another program's rollouts, or counts from a CSV file, as a run, and score it."""
     import msgspec
 
     from rlvr_bench.cli.progress import Bars

@@ -1,4 +1,4 @@
-"""The verb ``intervene``: what swapping single tokens does to accuracy."""
+"""The command ``intervene``: the effect of swapping single tokens on accuracy."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ __all__ = ["register"]
 Strata = Annotated[str, typer.Option(help="Factors to cross: entropy, perplexity, position.")]
 SwapRule = Annotated[
     Literal["second", "nucleus", "same"],
-    typer.Option(help="Token that comes in: second most likely, drawn from the nucleus, or the same (a check)."),
+    typer.Option(
+        help="Replacement: the second most likely token, one drawn from the nucleus, or the same token (a check)."
+    ),
 ]
 Sites = Annotated[int, typer.Option(help="Tokens to swap in each stratum.")]
-Repeats = Annotated[int, typer.Option(help="Continuations with the token, and as many without it.")]
-Rollouts = Annotated[int, typer.Option(help="Choose tokens from the first so many responses of each problem.")]
+Repeats = Annotated[int, typer.Option(help="Continuations with the original token, and as many with the replacement.")]
+Rollouts = Annotated[int, typer.Option(help="Responses per problem to choose tokens from: the first ones.")]
 Seed = Annotated[int, typer.Option(help="Seed of the choice of tokens and of the continuations.")]
-Name = Annotated[str | None, typer.Option(help="Folder below RUN/interventions. Default: swap rule and strata.")]
-RunModel = Annotated[str | None, typer.Option("--model", "-m", help="Where the run's checkpoint lies now.")]
-Engine = Annotated[str, typer.Option(help="auto (the run's own), transformers or vllm.")]
-EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
+Name = Annotated[str | None, typer.Option(help="Folder in RUN/interventions. Default: swap rule and strata.")]
+RunModel = Annotated[str | None, typer.Option("--model", "-m", help="Where the run's checkpoint is now.")]
+Engine = Annotated[str, typer.Option(help="auto (the engine of the run), transformers or vllm.")]
+EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine. May be repeated.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +59,7 @@ def intervene(
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Swap single tokens of a run's responses, let the model go on, and report the effect on accuracy per stratum."""
+    """Swap single tokens in a run's responses, let the model continue, and report the effect on accuracy."""
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.pipeline import GradeOptions
     from rlvr_bench.pipeline.intervening import InterveneOptions
@@ -79,32 +81,32 @@ def intervene(
     )
     grading = GradeOptions(timeout_s=timeout) if workers is None else GradeOptions(timeout_s=timeout, workers=workers)
     with Bars() as bars:
-        found = intervene_in(run, options, grading, bars)
+        result = intervene_in(run, options, grading, bars)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        _show(Terminal(), found)
+        _show(Terminal(), result)
 
 
-def _show(console: Console, found: Interventions) -> None:
+def _show(console: Console, result: Interventions) -> None:
     from rlvr_bench.cli.show import show_table
 
-    design = found.design
+    design = result.design
     console.print(
         styled(
-            *((found.model, "bold"), " on ", (design.task, "bold")),
-            f": {found.n_sites:,} tokens swapped ({design.swap}), {design.repeats} continuations with and without; ",
+            *((result.model, "bold"), " on ", (design.task, "bold")),
+            f": {result.n_sites:,} tokens swapped ({design.swap}), {design.repeats} continuations with and without; ",
             "accuracy of the continuations",
         )
     )
-    rows = [_row(effect, design.strata) for effect in found.effects]
+    rows = [_row(effect, design.strata) for effect in result.effects]
     columns = [*design.strata, "tokens", "kept", "swapped", "effect", "95% interval", "p (Holm)"]
     show_table(console, "", columns, rows)
     notes = []
-    if found.no_alternative:
-        notes.append(f"{found.no_alternative} tokens had no alternative and are left out")
-    if found.undecided:
-        notes.append(f"{found.undecided} continuations could not be verified and are left out")
+    if result.no_alternative:
+        notes.append(f"{result.no_alternative} tokens had no alternative and are left out")
+    if result.undecided:
+        notes.append(f"{result.undecided} continuations could not be verified and are left out")
     for note in notes:
         console.print(f"note: {note}", highlight=False)
 

@@ -1,4 +1,4 @@
-"""The verb ``judge``: is the reasoning of the correct rollouts valid, and what is pass@k if only that counts."""
+"""The command ``judge``: whether the reasoning of correct rollouts is valid, and pass@k if only valid ones count."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["register"]
 Judge = Annotated[
     str, typer.Option("--judge", help="URL of an OpenAI-compatible server, or file.py:function(response, problem).")
 ]
-Votes = Annotated[int, typer.Option(help="How often a model judges each response.")]
+Votes = Annotated[int, typer.Option(help="Votes of the model on each response.")]
 RuleName = Annotated[Literal["any", "all", "majority"], typer.Option("--rule", help="How votes are combined.")]
 Seed = Annotated[int, typer.Option(help="Seed of the votes.")]
-EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the server, any number of times.")]
+EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the server. May be repeated.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,30 +56,30 @@ def judge(
     options_of = pipeline.GradeOptions
     grading = options_of(timeout_s=timeout) if workers is None else options_of(timeout_s=timeout, workers=workers)
     with Bars() as bars:
-        found = judge_run(run, options, grading, bars)
+        judging = judge_run(run, options, grading, bars)
         scorecard = pipeline.score(run, progress=bars)
-    estimates = [each for each in scorecard.estimates if each.name in ("cot_pass@k", "valid_reasoning")]
+    estimates = [estimate for estimate in scorecard.estimates if estimate.name in ("cot_pass@k", "valid_reasoning")]
     if as_json:
-        content = msgspec.json.encode({"judging": found, "estimates": estimates})
+        content = msgspec.json.encode({"judging": judging, "estimates": estimates})
         write_json(msgspec.json.format(content, indent=1) + b"\n")
     else:
-        _show(Terminal(), found, scorecard, estimates)
+        _show(Terminal(), judging, scorecard, estimates)
 
 
-def _show(console: Console, found: Judging, scorecard: Scorecard, estimates: list[Estimate]) -> None:
+def _show(console: Console, judging: Judging, scorecard: Scorecard, estimates: list[Estimate]) -> None:
     from rlvr_bench.cli.show import show_table
 
     console.print(
-        f"{found.rollouts:,} correct rollouts judged by {found.judge} ({found.rule} of its votes): valid {found.valid:,}, "
-        f"invalid {found.invalid:,}, no judgement {found.error:,}",
+        f"{judging.rollouts:,} correct rollouts judged by {judging.judge} ({judging.rule} of its votes): "
+        f"valid {judging.valid:,}, invalid {judging.invalid:,}, no judgement {judging.error:,}",
         highlight=False,
     )
-    passed = {each.k: each for each in scorecard.estimates if each.name == "pass@k"}
+    curve = {estimate.k: estimate for estimate in scorecard.estimates if estimate.name == "pass@k"}
     rows = []
-    for each in estimates:
-        plain = passed.get(each.k)
-        label = f"cot_pass@{each.k}" if each.k else "valid among correct"
-        known = "" if plain is None or plain.value is None or each.k is None else f"{plain.value:.1%}"
-        if each.value is not None and each.low is not None and each.high is not None:
-            rows.append([label, f"{each.value:.1%}", f"{each.low:.1%} to {each.high:.1%}", known])
+    for estimate in estimates:
+        plain = curve.get(estimate.k)
+        label = f"cot_pass@{estimate.k}" if estimate.k else "valid among correct"
+        known = "" if plain is None or plain.value is None or estimate.k is None else f"{plain.value:.1%}"
+        if estimate.value is not None and estimate.low is not None and estimate.high is not None:
+            rows.append([label, f"{estimate.value:.1%}", f"{estimate.low:.1%} to {estimate.high:.1%}", known])
     show_table(console, "", ["", "value", "95% interval", "pass@k, any reasoning"], rows)

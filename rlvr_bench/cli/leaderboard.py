@@ -1,4 +1,4 @@
-"""The verb ``leaderboard``: one row per checkpoint and task."""
+"""The command ``leaderboard``: one row per checkpoint and task."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ __all__ = ["register"]
 
 STDOUT = Path("-")
 Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of them.")
+    list[Path],
+    typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of these."),
 ]
 Csv = Annotated[
     Path | None,
     typer.Option(
-        parser=read_place, metavar="<path>", help="Leaderboard to write; rows of these runs are renewed, others kept."
+        parser=read_place,
+        metavar="<path>",
+        help="Leaderboard to write. Rows of these runs are updated, others are kept.",
     ),
 ]
-Markdown = Annotated[Path | None, typer.Option(help="Write tables for people to read; - for standard output.")]
+Markdown = Annotated[Path | None, typer.Option(help="Write readable tables as Markdown; - for standard output.")]
 Json = Annotated[Path | None, typer.Option(help="Write all columns as JSON; - for standard output.")]
 Parquet = Annotated[Path | None, typer.Option(help="Write all columns as Parquet.")]
 Ks = Annotated[str | None, typer.Option("--k", help="Budgets of the pass@k columns. Default: 1,4,16,64,256,1024.")]
 Base = Annotated[
-    str | None, typer.Option(help="Model that gained and lost problems refer to. Default: each row's base model.")
+    str | None, typer.Option(help="Model to which gained and lost problems refer. Default: each row's base model.")
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="MODEL:FIELD=VALUE for method, base_model or step; MODEL may hold * and ?."),
+    typer.Option("--set", help="MODEL:FIELD=VALUE for method, base_model or step. MODEL may contain * and ?."),
 ]
 
 
@@ -51,11 +54,14 @@ def leaderboard(
     base: Base = None,
     about: Set = None,
 ) -> None:
-    """One row per checkpoint and task: pass@k with intervals and ranks, boundary, entropy, quality. Reads scorecards only."""
+    """Make a leaderboard with one row per checkpoint and task. Reads scorecards only.
+
+    Columns: pass@k with intervals and ranks, boundary, entropy, quality.
+    """
     from rlvr_bench import leaderboards
     from rlvr_bench.cli.show_leaderboard import show_leaderboard
 
-    found = leaderboards.leaderboard(
+    board = leaderboards.leaderboard(
         runs,
         existing=csv,
         ks=leaderboards.DEFAULT_KS if k is None else read_budgets(k),
@@ -63,27 +69,27 @@ def leaderboard(
         about=_about(about or []),
     )
     if csv is not None:
-        _write(csv, leaderboards.csv_text(found.rows, found.ks).encode())
+        _write(csv, leaderboards.csv_text(board.rows, board.ks).encode())
     if markdown is not None:
-        _write(markdown, leaderboards.markdown_text(found.rows, found.ks).encode())
+        _write(markdown, leaderboards.markdown_text(board.rows, board.ks).encode())
     if json is not None:
-        _write(json, leaderboards.json_text(found.rows).encode())
+        _write(json, leaderboards.json_text(board.rows).encode())
     if parquet is not None:
-        _write(parquet, leaderboards.parquet_bytes(found.rows, found.ks))
+        _write(parquet, leaderboards.parquet_bytes(board.rows, board.ks))
     if STDOUT not in (markdown, json):
-        show_leaderboard(Terminal(), found)
+        show_leaderboard(Terminal(), board)
 
 
 def _about(texts: list[str]) -> dict[tuple[str, str], str]:
-    """(model, field) -> value; a model's name may hold colons, a value equals signs."""
-    told = {}
+    """(model, field) -> value. A model's name may contain colons, and a value equals signs."""
+    values = {}
     for text in texts:
         left, equals, value = text.partition("=")
         model, colon, name = left.rpartition(":")
         if not (equals and colon and model):
             raise BadArgument("--set", text, "must read MODEL:FIELD=VALUE, such as 'zoo:grpo:method=GRPO'")
-        told[model, name] = value
-    return told
+        values[model, name] = value
+    return values
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Every verb of ``rlvr-bench``. Each is a thin skin over the public function of the same name.
+"""The commands of ``rlvr-bench``. Each one calls the public function of the same name.
 
-Heavy modules are imported inside the verbs, so that ``--help`` answers at once.
+Heavy modules are imported inside the commands, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Measure what language-model checkpoints can reach at any sampling budget."""
@@ -87,13 +87,13 @@ def evaluate(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sample, grade and score checkpoints on tasks; run it again to resume or to top up."""
+    """Sample, grade and score checkpoints on tasks. Run the same command again to resume or to top up."""
     from rlvr_bench.cli.show import show_forecasts
     from rlvr_bench.pipeline.batch import evaluate_all, expand_models
     from rlvr_bench.pipeline.forecast import forecast
 
     if dry_run:
-        forecasts = [forecast(name, each, options) for name in expand_models(model) for each in task]
+        forecasts = [forecast(name, task_name, options) for name in expand_models(model) for task_name in task]
         _result(as_json, forecasts, lambda console: show_forecasts(console, forecasts))
         return
     with _bars() as bars:
@@ -114,7 +114,7 @@ def evaluate(
 @app.command()
 @draws
 def sample(model: Model, task: TaskName, options: Any, as_json: AsJson = False) -> None:
-    """Draw rollouts only: what is missing for n of each problem."""
+    """Draw rollouts up to n per problem, without grading them."""
     from rlvr_bench import pipeline
 
     with _bars() as bars:
@@ -130,29 +130,29 @@ def grade(
     workers: Workers = None,
     timeout: Timeout = 5.0,
     allow_unsafe_code: Unsafe = False,
-    audit: Annotated[int, typer.Option(help="Check so many verdicts by an independent comparison.")] = 0,
+    audit: Annotated[int, typer.Option(help="Number of verdicts to check by an independent comparison.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a run's rollouts; after a verifier upgrade, verify again and list the verdicts that changed."""
+    """Verify a run's rollouts. After a verifier upgrade, verify again and list the verdicts that changed."""
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_audit, show_grading
 
     options = _grade_options(workers, timeout, allow_unsafe_code)
     with _bars() as bars:
         grading, flips = pipeline.grade(run, options, bars, task, data_dir)
-    found = pipeline.audit(run, audit, options) if audit else None
+    audited = pipeline.audit(run, audit, options) if audit else None
 
     def show(console: Console) -> None:
         show_grading(console, grading, flips)
-        if found is not None:
-            show_audit(console, found)
+        if audited is not None:
+            show_audit(console, audited)
 
-    _result(as_json, {"grading": grading, "flips": flips, "audit": found}, show)
+    _result(as_json, {"grading": grading, "flips": flips, "audit": audited}, show)
 
 
 @app.command()
 def score(run: RunPath, k: Budgets = None, as_json: AsJson = False) -> None:
-    """Turn a graded run into scorecard.json and print it."""
+    """Score a graded run: write scorecard.json and print it."""
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_scorecard
 
@@ -163,7 +163,7 @@ def score(run: RunPath, k: Budgets = None, as_json: AsJson = False) -> None:
 
 @tasks_app.command("list")
 def tasks_list(as_json: AsJson = False) -> None:
-    """All shipped tasks."""
+    """List all shipped tasks."""
     from rlvr_bench.cli.show import show_table
     from rlvr_bench.task import list_tasks, read_task
 
@@ -177,7 +177,7 @@ def tasks_list(as_json: AsJson = False) -> None:
 def tasks_show(
     name: Annotated[str, typer.Argument(help="Task name or path.")], data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
-    """One task: source, prompt, verifier, recommended sampling, and its first problem."""
+    """Show one task: source, prompt, verifier, recommended sampling, and its first problem."""
     from rlvr_bench.cli.show import show_table
     from rlvr_bench.task import describe, load_task
 
@@ -193,32 +193,32 @@ def tasks_validate(
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a task: content as pinned, verifier accepts every gold answer, every case gets its verdict."""
+    """Check a task: its content is as pinned, every gold answer is accepted, every case gets its verdict."""
     from rlvr_bench.cli.show import show_table
     from rlvr_bench.task import load_task, validate
 
     loaded = load_task(name, data_dir)
-    found = validate(loaded, workers=_grade_options(workers, 5.0).workers)
-    rows = [[item.where, item.message] for item in found]
-    payload = {"task": loaded.task.name, "problems": len(loaded.problems), "wrong": [vars(item) for item in found]}
+    faults = validate(loaded, workers=_grade_options(workers, 5.0).workers)
+    rows = [[item.where, item.message] for item in faults]
+    payload = {"task": loaded.task.name, "problems": len(loaded.problems), "wrong": [vars(item) for item in faults]}
     title = f"{loaded.task.name}: {len(loaded.problems)} problems, {len(loaded.task.cases)} cases, "
-    title += f"{len(found)} wrong" if found else "all right"
+    title += f"{len(faults)} wrong" if faults else "all right"
     if as_json:
         _result(as_json, payload, _nothing)
     else:
         Terminal().print(title, highlight=False)
-        for message, count in Counter(item.message for item in found).most_common(5):
+        for message, count in Counter(item.message for item in faults).most_common(5):
             if count > 1:
                 Terminal().print(f"{count:,} x {visible(message)}", highlight=False, markup=False, soft_wrap=True)
-        if found:
+        if faults:
             show_table(Terminal(), "", ["where", "what is wrong"], rows)
-    if found:
+    if faults:
         raise typer.Exit(2)
 
 
 @zoo_app.command("list")
 def zoo_list(as_json: AsJson = False) -> None:
-    """The shipped checkpoints with their recipe and headline numbers."""
+    """List the shipped checkpoints with their recipe and main numbers."""
     from rlvr_bench.cli.show import show_table
     from rlvr_bench.zoo.checkpoints import headline, list_checkpoints, list_steps, read_card, shipped_folder
 
@@ -236,22 +236,22 @@ def zoo_train(
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train a checkpoint from its recipe, here on the CPU; evaluate takes the folder as --model."""
+    """Train a checkpoint from its recipe on this machine's CPU. Pass its folder to evaluate as --model."""
     from rlvr_bench.samplers import resolve_engine
     from rlvr_bench.zoo.recipes import recipe
 
     steps = recipe(name).steps
-    resolve_engine("transformers")  # says what to install where torch is missing
+    resolve_engine("transformers")  # its error says what to install if torch is missing
     from rlvr_bench.zoo.train import Progress, train
 
     with _bars() as bars:
 
-        def tell(done: Progress) -> None:
+        def show_progress(done: Progress) -> None:
             bars.advance(1)
             bars.note(", ".join(f"{figure} {value:.2f}" for figure, value in done.figures.items()))
 
         bars.start("train", steps, 0, unit="steps")
-        folder = train(name, out or Path("checkpoints") / name, seed, tell)
+        folder = train(name, out or Path("checkpoints") / name, seed, show_progress)
     _result(as_json, {"checkpoint": str(folder)}, lambda console: console.print(f"{folder}", soft_wrap=True))
 
 
@@ -260,7 +260,7 @@ for _verb in (compare, leaderboard, report, check, import_, series, rescore, int
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point: user errors end in one line and exit status 2, Ctrl-C in how to resume and 130."""
+    """Entry point. A user error prints one line and exits with status 2; Ctrl-C prints how to resume, status 130."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[MessageHandler()])
     logging.getLogger("rlvr_bench").setLevel(logging.INFO)
     signal.signal(signal.SIGINT, _interrupt)
@@ -275,7 +275,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 class Interrupted(BaseException):
-    """Ctrl-C. Not a KeyboardInterrupt, which typer would turn into a bare "Aborted!" and status 1."""
+    """Ctrl-C. Not a KeyboardInterrupt, for which typer prints only "Aborted!" and exits with status 1."""
 
 
 def _interrupt(_: int, __: object) -> None:
@@ -303,7 +303,7 @@ def _result(as_json: bool, payload: object, show: Callable[[Console], None]) -> 
 
 
 def _reporter(bars: Any) -> Callable[[Any], None]:
-    """Prints each scorecard as it comes; errors are printed together at the end."""
+    """Prints each scorecard when it is ready; errors are printed together at the end."""
     from rlvr_bench.cli.show import show_scorecard
 
     def report(result: Any) -> None:

@@ -1,4 +1,4 @@
-"""What goes out beside tables: log messages on standard error, above a progress bar where one runs, and JSON."""
+"""Output other than tables: log messages on standard error, above a progress bar if there is one, and JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MessageHandler(logging.Handler):
 
 
 def print_json(value: object) -> None:
-    """Print a result of the library on standard output; paths become text."""
+    """Print a result of the library as JSON on standard output; paths become text."""
     import msgspec
 
     write_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1) + b"\n")

@@ -1,4 +1,4 @@
-"""Progress for people: bars in a terminal, one line that is rewritten in a notebook, plain lines in a log."""
+"""Progress: bars in a terminal, one updated line in a notebook, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _REDRAWN_S = 0.2
 
 
 class Bars:
-    """Shows the stages of ``evaluate``, ``sample``, ``grade`` and the others on standard error: pass it as ``progress``.
+    """Shows the progress of ``evaluate``, ``sample``, ``grade`` and the others on standard error. Pass it as ``progress``.
 
-    In a terminal one bar per stage, in a notebook one line that is rewritten, elsewhere a plain line every
-    ``interval_s`` seconds and at the start and end of each stage: what is done, of how much, tokens a second, rollouts
-    verified, problems solved, time left. A context manager; ``with`` is not needed where nothing is printed afterwards.
+    A terminal shows one bar per stage, a notebook one line that is updated. A log gets a plain line every ``interval_s``
+    seconds and at the start and end of each stage. Shown are: done, total, tokens per second, rollouts verified, problems
+    solved, time left. A context manager; ``with`` is needed only if something is printed afterwards.
     """
 
     def __init__(self, *, interval_s: float = INTERVAL_S) -> None:
@@ -46,14 +46,14 @@ class Bars:
         )
 
     def pause(self) -> None:
-        """Leave the bars as they are and go on below: a result is about to be printed."""
+        """Leave the bars as they are and continue below: a result is about to be printed."""
         self.end()
         self._stop()
         if self._stage is not None:
             self._progress, self._stage = self._fresh(), None
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
-        """Begin a stage of which ``done`` of ``total`` is there already."""
+        """Begin a stage of which ``done`` of ``total`` is done already."""
         self._tokens, self._began = 0, time.monotonic()
         self._progress.start()
         self._stage = self._progress.add_task(stage, total=total, completed=done, rate="", note="", unit=unit)
@@ -61,7 +61,7 @@ class Bars:
             self._lines.start(stage, total, done, unit)
 
     def advance(self, rollouts: int, tokens: int = 0) -> None:
-        """So many more are done."""
+        """Add to the number of finished rollouts and tokens."""
         if self._stage is None:
             return
         self._tokens += tokens
@@ -73,42 +73,42 @@ class Bars:
             self._lines.advance(rollouts, tokens)
 
     def verified(self, rollouts: int, solved: int) -> None:
-        """Rollouts verified and problems solved so far, while sampling goes on."""
+        """Show the rollouts verified and problems solved so far, during sampling."""
         if self._stage is not None:
             self._progress.update(self._stage, note=f"verified {rollouts:,}, solved {solved:,}")
         if self._lines is not None:
             self._lines.verified(rollouts, solved)
 
     def note(self, text: str) -> None:
-        """How fast the replicas are, in place of the rate of all."""
+        """Show this text (such as the speed of the replicas) instead of the total rate."""
         if self._stage is not None:
             self._progress.update(self._stage, rate=text)
         if self._lines is not None:
             self._lines.note(text)
 
     def lane(self, name: str) -> Bars:
-        """A bar of its own among these, for one of several checkpoints that are drawn at once."""
+        """A separate bar for one of several checkpoints that are drawn at the same time."""
         return _Lane(self, name)
 
     def end(self) -> None:
-        """The stage is over."""
+        """End the stage."""
         if self._lines is not None:
             self._lines.end()
 
     def __enter__(self) -> Bars:
-        return self  # nothing is shown before the first stage starts: an error then stands alone
+        return self  # nothing is shown before the first stage starts, so an early error is the only output
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.end()
         self._stop()
 
     def _stop(self) -> None:
-        if self._bars:  # or an empty line would go out
+        if self._bars:  # else rich prints an empty line
             self._progress.stop()
 
 
 class _Lane(Bars):
-    """One checkpoint's bar; it goes when the next stage begins."""
+    """One checkpoint's bar. It is removed when the next stage begins."""
 
     def __init__(self, bars: Bars, name: str) -> None:
         super().__init__()
@@ -125,12 +125,12 @@ class _Lane(Bars):
             lines.start(stage, total, done, unit)
 
     def advance(self, rollouts: int, tokens: int = 0) -> None:
-        self._progress.start()  # a result that was printed has stopped all bars
+        self._progress.start()  # printing a result stopped all bars
         super().advance(rollouts, tokens)
 
 
 class Strip(Lines):
-    """One line that is rewritten as the stage goes on, as a notebook shows it."""
+    """One line that is updated during the stage, for a notebook."""
 
     def __init__(
         self, write: Callable[[str], object] | None = None, clock: Callable[[], float] = time.monotonic
@@ -140,7 +140,7 @@ class Strip(Lines):
         self._shown, self._width = -_REDRAWN_S, 0
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
-        """Begin a stage of which ``done`` of ``total`` is there already."""
+        """Begin a stage of which ``done`` of ``total`` is done already."""
         super().start(stage, total, done, unit)
         self._redraw()
 
@@ -153,7 +153,7 @@ class Strip(Lines):
         self._redraw()
 
     def end(self) -> None:
-        """The stage is over: what is shown of it stays, and what comes next goes below."""
+        """End the stage. Its line stays, and the next output goes below."""
         if self._stage is not None:
             self._redraw()
             self._put("\n")
@@ -161,7 +161,7 @@ class Strip(Lines):
         self._ended.set()
 
     def _say(self, stage: Stage, parts: list[str]) -> None:
-        """Start and end are seen in the strip itself."""
+        """Prints nothing: the line itself shows start and end."""
 
     def _redraw(self) -> None:
         if (stage := self._stage) is None:
@@ -183,7 +183,7 @@ def _say(line: str) -> None:
 
 
 def _is_terminal() -> bool:
-    """Whether someone watches: the console can be told that it is a terminal where it is none."""
+    """Whether standard error is a terminal. The console does not know: it can be configured to act as one."""
     return bool(getattr(sys.stderr, "isatty", lambda: False)()) and not STDERR.is_dumb_terminal
 
 

@@ -1,4 +1,4 @@
-"""The verb ``report``: one page with charts from any number of runs."""
+"""The command ``report``: one page with charts from any number of runs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["register"]
 Runs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN...", parser=read_place, help="Run folders or scorecard files; the first of a task is its baseline."
+        metavar="RUN...",
+        parser=read_place,
+        help="Run folders or scorecard files. The first one of a task is its baseline.",
     ),
 ]
 Html = Annotated[Path, typer.Option(parser=read_place, metavar="<path>", help="File to write.")]
 Allow = Annotated[
     list[str] | None,
-    typer.Option(help="Compare although this field differs (chat_template, problems, ...). Any number of times."),
+    typer.Option(help="Compare even if this field differs (chat_template, problems, ...). May be repeated."),
 ]
-Rollouts = Annotated[
-    int, typer.Option(help="Rollouts of each verdict to show per problem, where RUN is a folder; 0 for none.")
-]
+Rollouts = Annotated[int, typer.Option(help="Rollouts to show per problem and verdict, if RUN is a folder. 0: none.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,13 +37,13 @@ def register(app: typer.Typer) -> None:
 def report(
     runs: Runs, html: Html = Path("report.html"), allow: Allow = None, rollouts: Rollouts = 2, as_json: AsJson = False
 ) -> None:
-    """One page with charts and tables, whole in itself. Reads scorecards; run folders add texts and rollouts."""
+    """Write one self-contained page with charts and tables. Reads scorecards; run folders add texts and rollouts."""
     from rlvr_bench.reporting import report as write_report
 
-    found = write_report(runs, html, allow=allow or (), rollouts=rollouts)
+    page = write_report(runs, html, allow=allow or (), rollouts=rollouts)
     if as_json:
-        print_json(found)
+        print_json(page)
         return
-    size = found.size_bytes / 2**20
-    line = f"{found.html}: {found.runs} runs on {', '.join(found.tasks)}, {size:.1f} MiB"
+    size = page.size_bytes / 2**20
+    line = f"{page.html}: {page.runs} runs on {', '.join(page.tasks)}, {size:.1f} MiB"
     Terminal().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The verb ``rescore``: a run's stored rollouts under another checkpoint."""
+"""The command ``rescore``: a run's stored rollouts under another checkpoint."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 Model = Annotated[str, typer.Option("--model", "-m", help="The other checkpoint: folder, hub id or zoo:NAME.")]
-Engine = Annotated[str, typer.Option(help="auto (vllm where installed, else transformers), vllm, transformers.")]
-First = Annotated[int | None, typer.Option("-n", help="Only the first so many rollouts of each problem.")]
+Engine = Annotated[str, typer.Option(help="auto (vllm if it is installed, else transformers), vllm or transformers.")]
+First = Annotated[int | None, typer.Option("-n", help="Rollouts to read per problem: the first ones. Default: all.")]
 Exact = Annotated[
-    bool, typer.Option("--exact-kl", help="Also read the run's own checkpoint: exact divergence (transformers).")
+    bool,
+    typer.Option("--exact-kl", help="Read the run's checkpoint too, for the exact divergence (transformers only)."),
 ]
-Threshold = Annotated[float, typer.Option(help="A token has moved where its probability changed by more than this.")]
+Threshold = Annotated[float, typer.Option(help="A token counts as moved if its probability changed by more than this.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +44,7 @@ def rescore(
 ) -> None:
     """Score a run's stored tokens under another checkpoint: divergence, perplexities, and where probability moved.
 
-    Needs a run drawn with --token-stats full. Run it again to resume.
+    The run must have been drawn with --token-stats full. Run the same command again to resume.
     """
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.pipeline.rescoring import RescoreOptions
@@ -52,11 +53,11 @@ def rescore(
     arguments = engine_arguments(engine_arg or [])
     options = RescoreOptions(engine=engine, n=n, exact_kl=exact_kl, threshold=threshold, engine_args=arguments)
     with Bars() as bars:
-        found = rescore_run(run, model, options, bars)
+        result = rescore_run(run, model, options, bars)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        _show(Terminal(), found)
+        _show(Terminal(), result)
 
 
 _SHOWN = {
@@ -67,7 +68,7 @@ _SHOWN = {
     "kl_per_response": "nats per response",
     "moved_share": "of tokens: probability changed by > {threshold:g}",
 }
-_WHERE = {
+_GROUPINGS = {
     "entropy": "tenths of entropy",
     "position": "tenths of the response",
     "perplexity": "fifths of perplexity",
@@ -75,41 +76,41 @@ _WHERE = {
 }
 
 
-def _show(console: Console, found: Rescoring) -> None:
+def _show(console: Console, result: Rescoring) -> None:
     from rlvr_bench.cli.show import show_table
 
     console.print(
         styled(
-            *((found.own.model, "bold"), " (own) rescored under ", (found.other.model, "bold")),
-            f" (other) on {found.task}: {found.n_problems:,} problems, {found.n_rollouts:,} rollouts, ",
-            f"{found.n_tokens:,} tokens",
+            *((result.own.model, "bold"), " (own) rescored under ", (result.other.model, "bold")),
+            f" (other) on {result.task}: {result.n_problems:,} problems, {result.n_rollouts:,} rollouts, ",
+            f"{result.n_tokens:,} tokens",
         )
     )
     rows = [
-        [name.replace("_", " "), *_numbers(estimate), meaning.format(threshold=found.threshold)]
+        [name.replace("_", " "), *_numbers(estimate), meaning.format(threshold=result.threshold)]
         for name, meaning in _SHOWN.items()
-        for estimate in found.estimates
+        for estimate in result.estimates
         if estimate.name == name and estimate.group is None
     ]
-    four = found.perplexities
+    four = result.perplexities
     rows += [
         [f"ppl {label}", *_numbers(estimate), meaning]
         for label, estimate, meaning in (
-            ("own on own", four.own_on_own, "of the run, by whom it was drawn"),
-            ("other on own", four.other_on_own, "of the run, by the other"),
-            ("other on other", four.other_on_other, "of the other's own run"),
-            ("other on reference", four.other_on_reference, "of the task's solutions, by the other"),
+            ("own on own", four.own_on_own, "the run, under the checkpoint that drew it"),
+            ("other on own", four.other_on_own, "the run, under the other checkpoint"),
+            ("other on other", four.other_on_other, "the other checkpoint's run, under itself"),
+            ("other on reference", four.other_on_reference, "the task's solutions, under the other checkpoint"),
         )
         if estimate is not None
     ]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
-    for by, title in _WHERE.items():
-        strata = [row for row in found.strata if row.by == by and row.group == "all"]
+    for by, title in _GROUPINGS.items():
+        strata = [row for row in result.strata if row.by == by and row.group == "all"]
         columns = [title, "tokens", "moved", "of moves", "log ratio", "entropy", "other"]
         show_table(console, "", columns, [_stratum(row) for row in strata])
-    for note in found.notes:
+    for note in result.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
-    console.print("correct and wrong rollouts apart, and every interval: rescore.json, or --json", highlight=False)
+    console.print("correct and wrong rollouts separately, and every interval: rescore.json, or --json", highlight=False)
 
 
 def _numbers(estimate: Estimate) -> list[str]:

@@ -1,4 +1,4 @@
-"""The verb ``select``: a rejection-sampling fine-tuning set from a run's rollouts."""
+"""The command ``select``: a rejection-sampling fine-tuning set from a run's rollouts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["register"]
 How = Annotated[
     Literal["correct", "noise", "entropy", "rbf"],
     typer.Option(
-        help="Of the correct rollouts: at random, the same with 5% wrong ones, highest entropy, or branching."
+        help="Which correct rollouts: random ones, random ones plus 5% wrong ones, highest entropy, highest branching."
     ),
 ]
 Out = Annotated[
@@ -31,11 +31,11 @@ Out = Annotated[
         help="JSONL file to write: prompt and completion, as TRL's SFTTrainer reads them.",
     ),
 ]
-PerProblem = Annotated[int, typer.Option(help="At most so many distinct correct rollouts of a problem.")]
+PerProblem = Annotated[int, typer.Option(help="Largest number of distinct correct rollouts of one problem.")]
 WrongShare = Annotated[
     float | None, typer.Option(help="Share of wrong rollouts in the set. Default: 0.05 for noise, else 0.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of what is drawn at random.")]
+Seed = Annotated[int, typer.Option(help="Seed of the random choices.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,19 +55,19 @@ def select(
     """Write a rejection-sampling fine-tuning set from a graded run's rollouts."""
     from rlvr_bench.pipeline.selecting import select as select_rollouts
 
-    made = select_rollouts(run, strategy, out=out, per_problem=per_problem, wrong_share=wrong_share, seed=seed)
+    summary = select_rollouts(run, strategy, out=out, per_problem=per_problem, wrong_share=wrong_share, seed=seed)
     if as_json:
-        print_json(made)
+        print_json(summary)
     else:
-        _show(Terminal(), made)
+        _show(Terminal(), summary)
 
 
-def _show(console: Console, made: SelectionSummary) -> None:
+def _show(console: Console, summary: SelectionSummary) -> None:
     lines = (
-        f"{made.file}: {made.rollouts:,} rollouts of {made.problems:,} problems, {made.wrong:,} of them wrong "
-        f"({made.wrong_share:.1%}), as {made.format}",
-        f"left out: {made.duplicates:,} duplicates and {made.truncated:,} truncated among the correct rollouts; "
-        f"{made.unsolved:,} problems have none",
+        f"{summary.file}: {summary.rollouts:,} rollouts of {summary.problems:,} problems, {summary.wrong:,} of them wrong "
+        f"({summary.wrong_share:.1%}), as {summary.format}",
+        f"left out: {summary.duplicates:,} duplicates and {summary.truncated:,} truncated among the correct rollouts; "
+        f"{summary.unsolved:,} problems have none",
     )
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The verb ``series``: the checkpoints of one training run against their step."""
+"""The command ``series``: the checkpoints of one training run, by training step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 Runs = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Run folders, scorecards, folders of them, or globs.")
+    list[str], typer.Argument(metavar="RUN...", help="Run folders, scorecards, folders of these, or globs.")
 ]
 Steps = Annotated[
     str | None,
@@ -37,14 +37,14 @@ def register(app: typer.Typer) -> None:
 
 
 def series(runs: Runs, steps: Steps = None, allow: Allow = None, as_json: AsJson = False) -> None:
-    """Metrics against the training step, stages of training, and the entropy-performance law. Reads scorecards only."""
-    from rlvr_bench.analysis.training_series import series as put_in_a_row
+    """Show metrics by training step, stages of training, and the entropy-performance law. Reads scorecards only."""
+    from rlvr_bench.analysis.training_series import series as read_series
 
-    found = put_in_a_row(runs, None if steps is None else _read_steps(steps), allow or ())
+    training = read_series(runs, None if steps is None else _read_steps(steps), allow or ())
     if as_json:
-        print_json(found)
+        print_json(training)
     else:
-        _show(Terminal(), found)
+        _show(Terminal(), training)
 
 
 def _read_steps(text: str) -> list[int]:
@@ -57,43 +57,43 @@ def _read_steps(text: str) -> list[int]:
     return steps
 
 
-# (name, group): the columns of the table that a terminal has room for
+# (name, group): the columns that fit into a terminal
 _COLUMNS = {(metric.name, group): title for metric in METRICS for group, title in metric.series_titles}
 
 
-def _show(console: Console, found: TrainingSeries) -> None:
+def _show(console: Console, training: TrainingSeries) -> None:
     from rlvr_bench.cli.show import show_table
 
-    title = f": {len(found.checkpoints)} checkpoints on {found.n_problems:,} problems"
-    console.print(styled((found.task, "bold"), title))
-    shown = _shown(found)
+    title = f": {len(training.checkpoints)} checkpoints on {training.n_problems:,} problems"
+    console.print(styled((training.task, "bold"), title))
+    shown = _shown(training)
     rows = [
-        [f"{point.step:,}", *(_cell(metric, i) for _, metric in shown)] for i, point in enumerate(found.checkpoints)
+        [f"{point.step:,}", *(_cell(metric, i) for _, metric in shown)] for i, point in enumerate(training.checkpoints)
     ]
     show_table(console, "", ["step", *(title for title, _ in shown)], rows)
     if any("*" in title for title, _ in shown):
         console.print("*: token entropy of correct and wrong rollouts of equal length", highlight=False)
-    rows = [_stage(fit) for fit in found.stages]
+    rows = [_stage(fit) for fit in training.stages]
     show_table(console, "", ["second stage", "knot", "95% interval", "slope", "then", "p"], rows)
-    for note in dict.fromkeys(fit.note for fit in found.stages if fit.second_stage is None):
+    for note in dict.fromkeys(fit.note for fit in training.stages if fit.second_stage is None):
         console.print(f"?: {note}", highlight=False)
-    for mark in found.milestones:
+    for mark in training.milestones:
         console.print(
             f"{mark.metric}: {mark.first:.3g} to {mark.last:.3g}, three quarters of it by step {mark.step:,}",
             highlight=False,
         )
-    if found.law is not None:
-        _show_law(console, found.law)
-    for note in found.notes:
+    if training.law is not None:
+        _show_law(console, training.law)
+    for note in training.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
 
 
-def _shown(found: TrainingSeries) -> list[tuple[str, Metric]]:
-    curve = [metric for metric in found.metrics if metric.name == "pass@k" and None not in metric.values]
+def _shown(training: TrainingSeries) -> list[tuple[str, Metric]]:
+    curve = [metric for metric in training.metrics if metric.name == "pass@k" and None not in metric.values]
     ends = dict.fromkeys(metric.k for metric in (curve[:1] + curve[-1:]))
     columns = [(f"pass@{metric.k}", metric) for metric in curve if metric.k in ends]
     for (name, group), title in _COLUMNS.items():
-        columns += [(title, metric) for metric in found.metrics if (metric.name, metric.group) == (name, group)]
+        columns += [(title, metric) for metric in training.metrics if (metric.name, metric.group) == (name, group)]
     return columns
 
 

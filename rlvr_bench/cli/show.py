@@ -35,7 +35,7 @@ def show_table(console: Console, title: str, columns: list[str], rows: list[list
 
 
 def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None:
-    """What ``evaluate`` and ``score`` print: pass@k, the boundary, how the policy spreads, quality, and the files."""
+    """Print a scorecard: pass@k, the boundary, entropy and branching, quality, and the files."""
     run = scorecard.run
     console.print(
         styled(
@@ -62,7 +62,7 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
 
 
 def show_grading(console: Console, grading: Grading, flips: list[Any]) -> None:
-    """Statuses, what it took, what the verifier said where it failed, and the verdicts that changed."""
+    """Print the counts by status, the verifier's errors, and the verdicts that changed."""
     counts = ", ".join(f"{name} {count:,}" for name, count in grading.statuses.items())
     console.print(
         f"{grading.rollouts:,} rollouts by {grading.verifier} {grading.version}: {counts}; "
@@ -76,7 +76,7 @@ def show_grading(console: Console, grading: Grading, flips: list[Any]) -> None:
 
 
 def show_audit(console: Console, audit: Audit) -> None:
-    """The rate of disagreement with the second comparison, and each case for a person to look at."""
+    """Print the rate of disagreement with the second comparison, and each case for a person to check."""
     rate = "nothing could be compared" if audit.rate is None else f"disagrees on {audit.rate:.1%}"
     interval = "" if audit.low is None else f" [{audit.low:.1%}, {audit.high:.1%}]"
     console.print(
@@ -94,7 +94,7 @@ def show_audit(console: Console, audit: Audit) -> None:
 
 
 def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
-    """What ``--dry-run`` prints; tokens and disk are upper bounds."""
+    """Print the result of ``--dry-run``; tokens and disk are upper bounds."""
     for item in forecasts:
         console.print(
             f"{item.run}: {item.problems:,} problems, {item.rollouts:,} rollouts, of which {item.drawn:,} are drawn; "
@@ -106,12 +106,12 @@ def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
 
 
 def _show_errors(console: Console, warnings: Sequence[str], errors: Sequence[ErrorCount]) -> None:
-    """A line for each warning, and one for each thing that a verifier said when it failed."""
+    """A line for each warning, and a line for each error message of a verifier."""
     lines = [f"warning: {warning}" for warning in warnings]
     for error in errors:
-        said = ": ".join(filter(None, (error.kind, error.message)))
+        reason = ": ".join(filter(None, (error.kind, error.message)))
         lines.append(
-            f"verifier errors: {error.verdicts:,} x {said or 'no reason given'} (for one, on {error.problem_id})"
+            f"verifier errors: {error.verdicts:,} x {reason or 'no reason given'} (for one, on {error.problem_id})"
         )
     for line in lines:
         console.print(visible(line)[:1000], highlight=False, markup=False, soft_wrap=True)
@@ -127,19 +127,19 @@ _SINGLE = {metric.name: metric for metric in METRICS if metric.summary}
 
 
 def _shown_curve(estimates: list[Estimate]) -> list[Estimate]:
-    """Powers of four and the largest k: a curve one can take in at a glance; the scorecard has every power of two."""
+    """Powers of four and the largest k, which is enough to read the curve; the scorecard has every power of two."""
     curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.value is not None]
     last = max((e.k or 0 for e in curve), default=0)
     return [e for e in curve if e.k == last or math.log2(e.k or 1) % 2 == 0]
 
 
 def _guesses(estimates: list[Estimate]) -> dict[int | None, float]:
-    """What the better of the two guessers would reach at each k, where that is worth a word."""
-    found: dict[int | None, float] = {}
+    """What the better of the two guessers would reach at each k, if that is not negligible."""
+    best: dict[int | None, float] = {}
     for e in estimates:
         if e.name == "guess@k" and e.value is not None and e.value >= NEGLIGIBLE:
-            found[e.k] = max(e.value, found.get(e.k, 0.0))
-    return found
+            best[e.k] = max(e.value, best.get(e.k, 0.0))
+    return best
 
 
 def _pass_row(estimate: Estimate, guess: float | None) -> list[str]:

@@ -16,20 +16,20 @@ __all__ = ["show_accepted", "show_check"]
 _STYLES = {"ok": "green", "regression": "bold red", "cannot_tell": "bold yellow"}
 
 
-def show_check(console: Console, found: Check, *, strict: bool) -> None:
-    """What ``check`` prints: a table for each run and its baseline, then every finding that is not ok, in words."""
-    for task, run, baseline in dict.fromkeys((item.task, item.run, item.baseline) for item in found.findings):
-        mine = [item for item in found.findings if (item.task, item.run, item.baseline) == (task, run, baseline)]
+def show_check(console: Console, result: Check, *, strict: bool) -> None:
+    """Print a table for each run and its baseline, then every finding that is not ok, as a sentence."""
+    for task, run, baseline in dict.fromkeys((item.task, item.run, item.baseline) for item in result.findings):
+        findings = [item for item in result.findings if (item.task, item.run, item.baseline) == (task, run, baseline)]
         console.print(f"{task}: {run} against {baseline}", highlight=False, markup=False, soft_wrap=True)
-        console.print(_table(mine, found.level), markup=False)
-    for item in found.findings:
+        console.print(_table(findings, result.level), markup=False)
+    for item in result.findings:
         if item.outcome != "ok":
             text = Text(f"{VERDICTS[item.outcome]}: ", style=_STYLES[item.outcome])
-            where = f"{item.run} on {item.task}: " if len(found.findings) > 1 else ""
+            where = f"{item.run} on {item.task}: " if len(result.findings) > 1 else ""
             console.print(text.append(f"{where}{why(item)}", style="default"), soft_wrap=True)
-    for note in found.notes:
+    for note in result.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    console.print(_verdict(found, strict=strict))
+    console.print(_verdict(result, strict=strict))
 
 
 def show_accepted(console: Console, done: Sequence[Acceptance]) -> None:
@@ -58,10 +58,10 @@ def _table(findings: Sequence[Finding], level: float) -> Table:
     return table
 
 
-def _verdict(found: Check, *, strict: bool) -> Text:
-    if found.outcome == "ok":
+def _verdict(result: Check, *, strict: bool) -> Text:
+    if result.outcome == "ok":
         return Text("check: ok", style=_STYLES["ok"])
-    if found.outcome == "regression":
+    if result.outcome == "regression":
         return Text("check: a regression was shown", style=_STYLES["regression"])
     end = "counts as failed (strict)" if strict else "passes with this warning; --strict fails it"
     return Text(f"check: no regression was shown, nor ruled out: {end}", style=_STYLES["cannot_tell"])

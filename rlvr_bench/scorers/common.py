@@ -1,4 +1,4 @@
-"""What scorers share: a fixed random stream, clusters, per-problem means, and estimates with their intervals."""
+"""Shared parts of scorers: a fixed random stream, clusters, per-problem means, and estimates with intervals."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ __all__ = [
 
 _SEED = 20250807
 LEVEL = 0.95
-BLOCK = 2**18  # rollouts in hand at a time: a small part of a large run's memory
+BLOCK = 2**18  # rollouts processed at a time, which bounds the memory for a large run
 
 
 def fresh_rng() -> np.random.Generator:
-    """The bootstrap's random stream, the same in every run: rescoring a run gives the same scorecard."""
+    """A generator with a fixed seed, so that scoring a run again gives the same scorecard."""
     return np.random.default_rng(_SEED)
 
 
 def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.str_] | None:
-    """Cluster label per (drawn) problem, a problem without one being its own; None where no problem has one."""
+    """Cluster label per (drawn) problem; a problem without a label is a cluster alone. None if no problem has a label."""
     if not any(outcomes.clusters):
         return None
     labels = [cluster or f"\0{name}" for cluster, name in zip(outcomes.clusters, outcomes.problem_ids, strict=True)]
@@ -46,19 +46,19 @@ def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) 
 
 
 def optional(value: float) -> float | None:
-    """A number for JSON, which has no NaN."""
+    """The number, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else float(value)
 
 
 def fewest(outcomes: Outcomes, used: npt.NDArray[np.bool_] | None = None) -> int:
-    """Smallest number of (used) rollouts, (R,), among the problems that have any; 0 where none has."""
+    """Smallest number of (used, (R,)) rollouts among the problems that have any; 0 if there are none."""
     problem = outcomes.problem if used is None else outcomes.problem[used]
     counts = np.bincount(problem, minlength=1)
     return int(counts[counts > 0].min(initial=np.iinfo(np.int64).max)) if counts.any() else 0
 
 
 def left_out(few: int, problems: int, k: int, what: str = "rollouts") -> str | None:
-    """The note on problems that a budget leaves out, None where there are none."""
+    """The note about problems that a budget leaves out, or None if there are none."""
     if not few:
         return None
     return f"{few} of {problems} problems have fewer than {k} {what} and are left out"
@@ -67,7 +67,7 @@ def left_out(few: int, problems: int, k: int, what: str = "rollouts") -> str | N
 def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     """Mean of a per-rollout value (R,) for each problem (P,), NaN values left out; NaN for a problem without any.
 
-    Problems count equally however many rollouts each has: pooling would let those with more rollouts speak louder.
+    Problems count equally, however many rollouts they have: pooling would give more weight to those with more rollouts.
     """
     problem, size = outcomes.problem, len(outcomes.problem_ids)
     if np.issubdtype(values.dtype, np.floating) and (missing := np.isnan(values)).any():
@@ -80,7 +80,7 @@ def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.ND
 
 
 def problem_blocks(n: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
-    """Slices of problems, and of their rollouts, from the rollouts per problem (P,): at most ``BLOCK``, or one problem's."""
+    """Slices of problems and of their rollouts, from rollouts per problem (P,): at most ``BLOCK`` rollouts, or one problem."""
     end = np.cumsum(n)
     start = 0
     while start < len(n):
@@ -91,7 +91,7 @@ def problem_blocks(n: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
 
 
 def stated(outcomes: Outcomes, name: str, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """``values`` (R,) made from column ``name``; NaN throughout where the run's source does not tell all of that column."""
+    """``values`` (R,), made from column ``name``; all NaN if the run's source does not state that column for every rollout."""
     return np.broadcast_to(np.nan, values.shape) if name in outcomes.unknown else values
 
 
@@ -102,10 +102,10 @@ def mean_estimate(
     floor: float = -math.inf,
     clusters: npt.NDArray[np.str_] | None = None,
 ) -> Estimate:
-    """``label`` completed with the mean over problems (P,), NaN left out, and Student's t interval, cut at ``floor``.
+    """``label`` with the mean over problems (P,), NaN left out, and Student's t interval, cut at ``floor``.
 
-    For values without an upper limit, such as entropies. ``clusters`` (P,): with G of them the standard error is that
-    of a ratio of cluster sums, on G - 1 degrees of freedom.
+    For values without an upper limit, such as entropies. ``clusters`` (P,): with G clusters the standard error is that of a
+    ratio of cluster sums, with G - 1 degrees of freedom.
     """
     known = ~np.isnan(means)
     values, labels = means[known], None if clusters is None else clusters[known]
@@ -131,29 +131,30 @@ def rate_estimates(
     *,
     as_count: bool = False,
 ) -> list[Estimate]:
-    """``labels`` completed with means over problems of rates in [0, 1], (P, K), one column each, and their intervals.
+    """``labels`` with means over problems of rates in [0, 1], (P, K), one column per label, and their intervals.
 
     NaN values are left out. ``as_count``: value and interval are multiplied by the number of problems, for the expected
     size of a set of problems. The interval is for other problems of the same kind (``stats.bootstrap_mean``).
     """
     if not labels or not len(values):
         return []
-    found = stats.bootstrap_mean(values, rng=fresh_rng(), clusters=clusters)
-    return with_intervals(labels, found, as_count=as_count)
+    interval = stats.bootstrap_mean(values, rng=fresh_rng(), clusters=clusters)
+    return with_intervals(labels, interval, as_count=as_count)
 
 
-def with_intervals(labels: Sequence[Estimate], found: stats.Interval, *, as_count: bool = False) -> list[Estimate]:
-    """``labels`` completed with the K estimates of ``found``; a label's method comes before that of the interval."""
+def with_intervals(labels: Sequence[Estimate], interval: stats.Interval, *, as_count: bool = False) -> list[Estimate]:
+    """``labels`` with the K estimates of ``interval``; a label's method comes before that of the interval."""
     estimates = []
     for i, label in enumerate(labels):
-        size = int(found.n_problems[i])
+        size = int(interval.n_problems[i])
         value, low, high = (
-            optional(float(limit[i]) * (size if as_count else 1)) for limit in (found.value, found.low, found.high)
+            optional(float(limit[i]) * (size if as_count else 1))
+            for limit in (interval.value, interval.low, interval.high)
         )
-        method = f"{label.method}; {found.method} over {found.source}".removeprefix("; ")
+        method = f"{label.method}; {interval.method} over {interval.source}".removeprefix("; ")
         estimates.append(
             msgspec.structs.replace(
-                label, value=value, low=low, high=high, level=found.level, method=method, n_problems=size
+                label, value=value, low=low, high=high, level=interval.level, method=method, n_problems=size
             )
         )
     return estimates

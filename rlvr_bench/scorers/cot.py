@@ -1,4 +1,4 @@
-"""CoT-Pass@K: what k rollouts reach if a rollout counts only when its answer is right and its reasoning was judged valid."""
+"""CoT-Pass@K: pass@k, where a rollout counts only if its answer is right and its reasoning was judged valid."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def cot_pass_at_k(
 ) -> list[Estimate]:
     """``cot_pass@k`` (arXiv 2506.14245) and ``valid_reasoning``, the share of correct rollouts judged valid.
 
-    ``valid`` (R,): correct and judged valid; ``undecided`` (R,): correct, and the judge gave no verdict: these do not count,
-    and the note says how many they are. With d of n such rollouts a problem's value is the unbiased pass@k of (n, d), mean
-    over problems. Of a run under a stopping rule, which looks at answers and not at reasoning, only each problem's first
-    draw batch is used.
+    ``valid`` (R,): correct and judged valid. ``undecided`` (R,): correct, but the judge gave no verdict. Undecided rollouts
+    do not count as valid, and the note gives their number. A problem with d valid ones among n rollouts has the unbiased
+    pass@k of (n, d); the estimate is the mean over problems. A stopping rule looks at answers and not at reasoning, so of a
+    run under one only each problem's first draw batch is used.
     """
     if outcomes.stopping is not None:
         valid, undecided, outcomes = valid[outcomes.is_fair], undecided[outcomes.is_fair], outcomes.fair()
@@ -46,7 +46,7 @@ def cot_pass_at_k(
     grid = list(ks) if ks is not None else default_ks(int(n.max()))
     counts = np.bincount(outcomes.problem[valid], minlength=len(outcomes.problem_ids))[drawn]
     clusters = clusters_of(outcomes, drawn)
-    found = stats.bootstrap(counts, n[drawn], grid, rng=fresh_rng(), clusters=clusters)
+    interval = stats.bootstrap(counts, n[drawn], grid, rng=fresh_rng(), clusters=clusters)
     few = n[drawn][:, None] < np.array(grid)
     doubt = (
         f"{int(undecided.sum())} correct rollouts without a judgement count as not valid" if undecided.any() else None
@@ -62,7 +62,7 @@ def cot_pass_at_k(
         )
         for i, k in enumerate(grid)
     ]
-    return [*with_intervals(labels, found), *_valid_share(outcomes, valid, undecided)]
+    return [*with_intervals(labels, interval), *_valid_share(outcomes, valid, undecided)]
 
 
 def _valid_share(outcomes: Outcomes, valid: npt.NDArray[np.bool_], undecided: npt.NDArray[np.bool_]) -> list[Estimate]:

@@ -1,4 +1,4 @@
-"""What stands beside every pass@k: how many responses were cut, had no answer, or could not be decided."""
+"""Quality rates, shown with every pass@k: responses that were cut, had no answer, or could not be decided."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ["duplicates", "quality", "quality_rates"]
 
 
 def quality(outcomes: Outcomes, flags: Mapping[str, npt.NDArray[np.bool_]] | None = None) -> list[Estimate]:
-    """The rates of ``quality_rates`` with intervals, and response length in tokens over all, correct and wrong rollouts.
+    """The rates of ``quality_rates`` with intervals, and response length in tokens of all, correct and wrong rollouts.
 
     A rate is a mean over problems of the share of rollouts, with a bootstrap interval over problems. ``flags``: further
-    marks of each rollout (R,) by name, such as those of ``text_rules``; each gives ``NAME_rate``.
+    marks per rollout (R,) by name, such as those of ``text_rules``. A flag NAME gives the estimate ``NAME_rate``.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
@@ -50,11 +50,12 @@ def quality(outcomes: Outcomes, flags: Mapping[str, npt.NDArray[np.bool_]] | Non
 
 
 def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
-    """Rates in [0, 1], each a mean over problems of the share of rollouts; ``tokens_per_response`` in tokens.
+    """Rates in [0, 1], means over problems of the share of rollouts; ``tokens_per_response`` in tokens.
 
-    ``duplicate_rate`` is the share of rollouts that repeat an earlier rollout of their problem to the letter;
-    ``effective_n`` the mean number of distinct responses to a problem; ``several_answers_rate`` the share that stated
-    more than one answer, of which the policy took one. A run with tools has the calls, and those that failed, per response.
+    - ``duplicate_rate``: rollouts whose text equals an earlier rollout of their problem.
+    - ``effective_n``: mean number of distinct responses per problem.
+    - ``several_answers_rate``: rollouts that stated more than one answer, of which the policy took one.
+    - With tools: tool calls, and failed tool calls, per response.
     """
     lengths = stated(outcomes, "n_tokens", outcomes.n_tokens)
     values = {**_rate_columns(outcomes), "tokens_per_response": lengths}
@@ -69,7 +70,7 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
 
 
 def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
-    """True where a rollout repeats an earlier one of its problem word for word, (R,)."""
+    """True where a rollout has the same text as an earlier one of its problem, (R,)."""
     base = int(outcomes.text.max(initial=0)) + 1
     repeated = np.ones(len(outcomes.text), dtype=bool)
     for _, rows in problem_blocks(outcomes.n_samples):

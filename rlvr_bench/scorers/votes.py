@@ -13,7 +13,7 @@ from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, left_out, 
 
 __all__ = ["maj", "vote_ks", "vote_table"]
 
-VOTES = 2**21  # rollouts counted per k; enough that what random subsets add to the error is far below the interval
+VOTES = 2**21  # rollouts counted per k: the error from random subsets is then far below the interval
 MOST_ORDERS = 64
 
 
@@ -25,9 +25,9 @@ def vote_ks(n: int) -> list[int]:
 def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """maj@k: the chance that the most frequent answer of k rollouts is correct, averaged over problems.
 
-    A rollout without an answer has no vote; k rollouts without any answer are wrong. Answers tied for first place share
-    the vote. All correct spellings are one answer. Averaged over subsets of the run's rollouts (``vote_table``); with
-    k = n this is the field's cons@n. A problem with fewer than k rollouts is left out of that k.
+    A rollout without an answer has no vote; k rollouts without any answer are wrong. Answers with equally many votes share
+    the win. All spellings of the correct answer are one answer. The value is averaged over subsets of the run's rollouts
+    (``vote_table``); with k = n it is what papers call cons@n. A problem with fewer than k rollouts is left out of that k.
     """
     n = outcomes.n_samples
     drawn = n > 0
@@ -52,22 +52,22 @@ def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
 def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]:
     """Share of k-subsets of each problem's rollouts whose majority vote is correct, (P, K); NaN where k > n.
 
-    An unbiased estimate from the disjoint subsets that random orders of the rollouts fall into. It is exact for k = 1 and
-    k = n; between, with M subsets, its standard error is at most 0.5 / sqrt(M) per problem, and at most
-    0.5 / sqrt(P M) in the mean of P problems: at 500 problems of 1,024 rollouts and k = 64 that is 0.003.
+    An unbiased estimate from disjoint subsets of the rollouts in random order. It is exact for k = 1 and k = n. For other
+    k, with M subsets, its standard error is at most 0.5 / sqrt(M) per problem, and at most 0.5 / sqrt(P M) for the mean of
+    P problems: 0.003 for 500 problems of 1,024 rollouts and k = 64.
     """
     rng, n, classes = fresh_rng(), outcomes.n_samples, answer_classes(outcomes)
     orders = int(np.clip(VOTES // max(len(classes), 1), 4, MOST_ORDERS))
     totals = np.zeros((len(n), len(ks)))
-    once = [k == 1 or bool((n[n >= k] == k).all()) for k in ks]
+    exact = [k == 1 or bool((n[n >= k] == k).all()) for k in ks]
     for number in range(orders):
         for problems, rows in problem_blocks(n):
-            problem, given = outcomes.problem[rows], classes[rows]
-            shuffled = given[np.argsort(problem + rng.random(len(problem)))] if number else given
+            problem, answers = outcomes.problem[rows], classes[rows]
+            shuffled = answers[np.argsort(problem + rng.random(len(problem)))] if number else answers
             for column, k in enumerate(ks):
-                if number == 0 or not once[column]:
+                if number == 0 or not exact[column]:
                     totals[problems, column] += _won(problem - problems.start, shuffled, n[problems], k)
-    shares = totals / np.where(once, 1, orders)
+    shares = totals / np.where(exact, 1, orders)
     return np.where(n[:, None] < np.asarray(ks), np.nan, shares)
 
 
