@@ -24,7 +24,7 @@ from rlvr_bench.analysis.intervention_results import Effect, Swap
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.samplers.protocol import NextTokens
 from rlvr_bench.samplers.seeds import draw_seed
-from rlvr_bench.store.run import Run
+from rlvr_bench.store.run import TOKEN_COLUMNS, Run
 
 __all__ = [
     "LEVELS",
@@ -52,7 +52,7 @@ HIGH_ENTROPY_SHARE = 0.2  # "forking" tokens are the fifth with the highest entr
 NUCLEUS = 0.95
 CANDIDATES = 18  # next tokens looked at: as many as every engine tells
 _SEED = 20250802
-_COLUMNS = ["problem_id", "index", "finish_reason", "token_ids", "token_logprob", "token_entropy", "token_nucleus"]
+_COLUMNS = ["problem_id", "index", "finish_reason", *TOKEN_COLUMNS]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,14 +125,15 @@ def read_sources(run: Run, most: int) -> list[Source]:
 
 
 def _source(row: dict[str, Any]) -> Source:
+    ids, logprob, entropy, nucleus = (row[name] for name in TOKEN_COLUMNS)
     return Source(
         problem_id=row["problem_id"],
         index=row["index"],
         ended=row["finish_reason"] == "stop",
-        ids=np.array(row["token_ids"], dtype=np.int32),
-        logprob=np.array(row["token_logprob"], dtype=np.float64),
-        entropy=np.array(row["token_entropy"], dtype=np.float64),
-        nucleus=np.array(row["token_nucleus"], dtype=np.int32),
+        ids=np.array(ids, dtype=np.int32),
+        logprob=np.array(logprob, dtype=np.float64),
+        entropy=np.array(entropy, dtype=np.float64),
+        nucleus=np.array(nucleus, dtype=np.int32),
     )
 
 

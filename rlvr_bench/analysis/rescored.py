@@ -23,6 +23,7 @@ from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.store import Run, Session, run_folder
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.paths import inside, read_whole, write_atomically
+from rlvr_bench.store.run import TOKEN_COLUMNS
 from rlvr_bench.store.shards import ShardFolder
 
 __all__ = ["SCORE_SCHEMA", "Rescored", "ScoredTokens", "ScoringManifest", "StoredRollout", "stored_rollouts"]
@@ -51,7 +52,7 @@ SCORE_SCHEMA = pa.schema(
         ("kl_reverse", pa.list_(pa.float32())),
     ]
 )
-_ROLLOUT_COLUMNS = ["problem_id", "index", "text_hash", "token_ids", "token_logprob", "token_entropy", "token_nucleus"]
+_ROLLOUT_COLUMNS = ("problem_id", "index", "text_hash", *TOKEN_COLUMNS)
 _TOKEN_COLUMNS = ("own_logprob", "own_entropy", "own_nucleus", "other_logprob", "other_entropy", "other_nucleus")
 
 
@@ -192,7 +193,7 @@ def stored_rollouts(table: pa.Table) -> list[StoredRollout | None]:
     """Rows of a rollout shard (the columns of ``rollout_columns``); None for one without token ids."""
     names = table["problem_id"].to_pylist()
     plain = [table[name].to_numpy() for name in ("index", "text_hash")]
-    lists = [_lists(table[name]) for name in _ROLLOUT_COLUMNS[3:]]
+    lists = [_lists(table[name]) for name in TOKEN_COLUMNS]
     return [
         None if ids is None else StoredRollout(name, int(index), int(digest), ids, logprob, entropy, nucleus)
         for name, index, digest, ids, logprob, entropy, nucleus in zip(names, *plain, *lists, strict=True)

@@ -7,9 +7,9 @@ is a scorer and a row in ``metrics/table.py`` (and a chart in the report where i
 from __future__ import annotations
 
 from rlvr_bench.metrics.row import BoardColumn, Metric
-from rlvr_bench.metrics.table import METRICS
+from rlvr_bench.metrics.table import BRANCHING_FACTOR, METRICS, TOKEN_ENTROPY
 
-__all__ = ["METRICS", "BoardColumn", "Metric", "find_metric"]
+__all__ = ["BRANCHING_FACTOR", "METRICS", "TOKEN_ENTROPY", "BoardColumn", "Metric", "find_metric"]
 
 _BY_NAME = {metric.name: metric for metric in METRICS}
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from rlvr_bench.records import STATUSES
 from rlvr_bench.reporting.shading import split_tokens
 from rlvr_bench.store.paths import inside
-from rlvr_bench.store.run import Run
+from rlvr_bench.store.run import TOKEN_COLUMNS, Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
 
@@ -28,9 +28,10 @@ CHARACTERS = 3_000  # shown of one response: its beginning,
 HEAD = 2_000  # so much of it, and its end
 ALL_CHARACTERS = 3_000_000
 STRIP = 60  # cells of an entropy strip
+_IDS, _, _ENTROPY, _ = TOKEN_COLUMNS
 _COLUMNS = [
     *("problem_id", "index", "text", "n_tokens", "finish_reason"),
-    *("entropy_mean", "entropy_profile", "token_ids", "token_entropy"),
+    *("entropy_mean", "entropy_profile", _IDS, _ENTROPY),
 ]
 
 
@@ -106,8 +107,8 @@ def _spread(difficulty: npt.NDArray[np.float64]) -> list[int]:
 def _of_run(run: Run, number: int, wanted: Mapping[str, int], per_status: int) -> list[PageRollout]:
     verdicts = _chosen_verdicts(run, wanted, per_status)
     rows = _rows(run, verdicts)
-    with_tokens = [row for row in rows if row["token_ids"] is not None]
-    pieces = split_tokens([(row["text"] or "", row["token_ids"]) for row in with_tokens]) if with_tokens else None
+    with_tokens = [row for row in rows if row[_IDS] is not None]
+    pieces = split_tokens([(row["text"] or "", row[_IDS]) for row in with_tokens]) if with_tokens else None
     by_row = dict(zip(map(_key, with_tokens), pieces or [], strict=False))
     return [_shown(row, verdicts[_key(row)], number, wanted, by_row.get(_key(row))) for row in rows]
 
@@ -169,7 +170,7 @@ def _shown(
     wanted: Mapping[str, int],
     pieces: Sequence[str] | None,
 ) -> PageRollout:
-    text, entropy = row["text"] or "", row["token_entropy"]
+    text, entropy = row["text"] or "", row[_ENTROPY]
     aligned = pieces is not None and entropy is not None
     return PageRollout(
         run=run,

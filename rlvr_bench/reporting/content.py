@@ -67,11 +67,15 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageMetric(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the table of metrics. ``rate``: its word in the chart of rates; ``over_training``: a measure of a series."""
+    """A row of the table of metrics.
+
+    ``chart``: id of its chart; ``rate``: its word in the chart of rates; ``over_training``: a measure of a series.
+    """
 
     name: str
     unit: str
     meaning: str
+    chart: str | None
     rate: str
     over_training: bool
 
@@ -146,6 +150,7 @@ def _metrics() -> list[PageMetric]:
             name=metric.name,
             unit=metric.unit,
             meaning=metric.meaning,
+            chart=metric.chart,
             rate=metric.rate,
             over_training=metric.followed and not metric.has_budget,
         )

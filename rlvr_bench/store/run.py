@@ -24,6 +24,7 @@ from rlvr_bench.store.shards import Schedule, ShardFolder
 
 __all__ = [
     "ROLLOUT_SCHEMA",
+    "TOKEN_COLUMNS",
     "Run",
     "RunWriter",
     "Span",
@@ -61,6 +62,7 @@ ROLLOUT_SCHEMA = pa.schema(
         ("tool_errors", pa.int32()),
     ]
 )
+TOKEN_COLUMNS = ("token_ids", "token_logprob", "token_entropy", "token_nucleus")  # null, or one value per token
 
 
 _INDICES = 2**16

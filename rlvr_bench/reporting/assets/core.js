@@ -57,6 +57,9 @@ function grouped(list) {
   return groups;
 }
 
+// The name of the metric that a chart shows, where it shows one.
+const metricOf = (chart) => PAGE[0].metrics.find((each) => each.chart === chart).name;
+
 const has = (name) => runs().some((run) => estimates(run, name).some((each) => known(each.value)));
 
 // One estimate as a row of a chart's data. Keys that begin with _ stay out of files.

@@ -116,7 +116,7 @@ const guess = {
   controls: [{ key: "group", label: "guesses", initial: "own answers", options: () => [["own answers", "the run's own wrong answers"], ["uniform", "uniform over the answer space"]].filter(([name]) => runs().some((run) => estimates(run, "guess@k", name).length)) }],
   empty: "These scorecards have no guessing control.",
   rows(chart) {
-    const guesses = rowsOf("guess@k", (each) => ({ what: `guess@k, ${each.group}`, k: each.k }), chosen(chart, "group") ?? "own answers");
+    const guesses = rowsOf(metricOf("guess"), (each) => ({ what: `guess@k, ${each.group}`, k: each.k }), chosen(chart, "group") ?? "own answers");
     return guesses.length ? [...guesses, ...rowsOf("pass@k", (each) => ({ what: "pass@k", k: each.k }))] : [];
   },
   figure(rows) {

@@ -1,6 +1,6 @@
 // What a judge says of the reasoning, and what tools change.
 
-const isJudged = (run) => run.judge !== null && run.estimates.some((each) => each.name === "cot_pass@k");
+const isJudged = (run) => run.judge !== null && run.estimates.some((each) => each.name === metricOf("cot"));
 const ofJudges = { present: (each) => each.runs.some(isJudged) };
 
 function judgeWords() {
@@ -20,7 +20,7 @@ const cot = {
   explain: "The chance that at least one of k attempts is right and its reasoning was judged valid (solid, arXiv 2506.14245), beside pass@k, which looks at the answer alone (dotted). The gap is what unsound reasoning solves.",
   wide: true,
   controls: [{ key: "bands", label: "95 % bands", initial: true }],
-  rows: () => shownRuns().filter((i) => isJudged(runs()[i])).flatMap((i) => [["CoT-Pass@k", "cot_pass@k"], ["pass@k", "pass@k"]].flatMap(([what, name]) => estimates(runs()[i], name).filter((each) => known(each.value)).map((each) => row(i, each, { what, k: each.k })))),
+  rows: () => shownRuns().filter((i) => isJudged(runs()[i])).flatMap((i) => [["CoT-Pass@k", metricOf("cot")], ["pass@k", "pass@k"]].flatMap(([what, name]) => estimates(runs()[i], name).filter((each) => known(each.value)).map((each) => row(i, each, { what, k: each.k })))),
   figure(rows, chart) {
     const options = { x: "k", format: percent, what: (each) => `${each.what} at k = ${count(each.k)}` };
     const sound = lines(rows.filter((each) => each.what === "CoT-Pass@k"), { ...options, bands: chosen(chart, "bands") });
@@ -37,7 +37,7 @@ const validReasoning = {
   title: "Valid among correct",
   explain: "The share of a problem's correct rollouts whose reasoning was judged valid, averaged over problems with one.",
   wide: true,
-  rows: () => rowsOf("valid_reasoning", () => ({ rollouts: "correct" })),
+  rows: () => rowsOf(metricOf("valid-reasoning"), () => ({ rollouts: "correct" })),
   empty: "No correct rollout was judged.",
   figure: (rows) => dots(rows, { by: "rollouts", kinds: ["correct"], title: "share of correct rollouts", tickformat: ".0%", format: percent, what: () => "judged valid" }),
 };

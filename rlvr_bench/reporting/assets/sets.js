@@ -79,7 +79,7 @@ const histogram = {
   id: "histogram",
   title: "How sure is each problem?",
   explain: "Problems by the share of attempts that were right, from never (0) to always (1). Training often empties the middle: problems become certain, or lost.",
-  rows: () => rowsOf("accuracy_histogram", (each) => ({ solve_rate: each.group })),
+  rows: () => rowsOf(metricOf("histogram"), (each) => ({ solve_rate: each.group })),
   figure: (rows) => (new Set(rows.map((each) => each._run)).size <= 4 ? bars(rows) : cells(rows, histogramCells(rows))),
   wide: true,
   says: (rows) => `${standardNote(rows)} Observed rates: with more rollouts fewer problems are at 0 and at 1.`,

@@ -56,7 +56,7 @@ function summaryTable() {
   for (const k of summaryK()) heads.push([`pass@${count(k)}`, `Chance that at least one of ${plural(k, "attempt")} is right; below it the difference from the baseline in points.`]);
   if (task().pairs.length) heads.push(["crossover", "The k at which the checkpoint and the baseline change places, with its interval."], ["gained / lost", "Problems only the checkpoint or only the baseline solves, against what the same policy twice would show."]);
   heads.push(["unsolved", "Problems that no rollout solved: not proof that they are beyond reach."]);
-  if (has("token_entropy")) heads.push(["entropy", "Mean token entropy in nats: how undecided the policy is."]);
+  if (has(metricOf("entropy"))) heads.push(["entropy", "Mean token entropy in nats: how undecided the policy is."]);
   heads.push(["trouble", "Shares of rollouts cut off, without an answer, or not decided by the verifier."]);
   const table = el("table", { class: "summary" },
     el("thead", {}, el("tr", {}, ...heads.map(([name, title]) => el("th", { scope: "col" }, el("span", { class: "term", text: name, title }))))),
@@ -75,7 +75,7 @@ function summaryRow(run, i) {
   const pair = pairOf(i);
   const one = (name, group = null) => estimates(run, name, group)[0] ?? {};
   const unsolved = one("unsolved");
-  const entropy = one("token_entropy");
+  const entropy = one(metricOf("entropy"));
   const rates = [["cut", "truncation_rate"], ["no answer", "no_answer_rate"], ["error", "error_rate"]].map(([word, name]) => [word, one(name)]);
   const size = (kind) => (pair?.[kind] ? `${decimal(pair[kind].observed)}` : "–");
   const chanceOf = (kind) => (pair?.[kind] ? `${decimal(pair[kind].low, 2)}–${decimal(pair[kind].high, 2)}` : "");
@@ -90,7 +90,7 @@ function summaryRow(run, i) {
       cell(pair ? `${size("gains")} / ${size("losses")}` : "–", pair?.gains ? `chance ${chanceOf("gains")} / ${chanceOf("losses")}` : ""),
     ] : []),
     cell(count(unsolved.value), known(unsolved.value) ? `${limits(unsolved.low, unsolved.high, (value) => value.toFixed(0))} of ${count(unsolved.n_problems)}` : ""),
-    ...(has("token_entropy") ? [cell(decimal(entropy.value), limits(entropy.low, entropy.high, (value) => decimal(value)))] : []),
+    ...(has(metricOf("entropy")) ? [cell(decimal(entropy.value), limits(entropy.low, entropy.high, (value) => decimal(value)))] : []),
     el("td", {}, ...rates.map(([word, each]) => el("div", { class: "small", text: `${word} ${percent(each.value)} ${limits(each.low, each.high, percent)}` }))));
 }
 

@@ -27,7 +27,7 @@ const steps = {
   explain: "A measure at each training step. Falling token entropy means that the policy commits itself; when it nears zero there is little left to explore.",
   wide: true,
   present: (each) => !hasTraining() || each.series.length > 0,
-  controls: [{ key: "measure", label: "measure", initial: "token_entropy", options: () => Object.entries(seriesMeasures()).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
+  controls: [{ key: "measure", label: "measure", initial: metricOf("entropy"), options: () => Object.entries(seriesMeasures()).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
   empty: "No training series here: needs two checkpoints whose names end in their step, such as grpo@200 or global_step_200.",
   rows(chart) {
     const measure = chosen(chart, "measure");
@@ -110,12 +110,12 @@ const outcomeEntropy = {
   id: "outcome-entropy",
   title: "Entropy of correct and wrong rollouts over training",
   explain: "Whether the policy grows sure of what is right sooner than of what is wrong. Wrong rollouts are often longer, so compare them matched in length too.",
-  controls: [seriesControl, { key: "matched", label: "rollouts", options: () => [["plain", "as drawn"], ...(runs().some((run) => estimates(run, "token_entropy", "correct, length-matched").length) ? [["matched", "matched in length"]] : [])] }],
+  controls: [seriesControl, { key: "matched", label: "rollouts", options: () => [["plain", "as drawn"], ...(runs().some((run) => estimates(run, metricOf("entropy"), "correct, length-matched").length) ? [["matched", "matched in length"]] : [])] }],
   empty: STATISTICS,
   rows(chart) {
     const kinds = chosen(chart, "matched") === "matched" ? [["correct", "correct, length-matched"], ["wrong", "wrong, length-matched"]] : [["all", null], ["correct", "correct"], ["wrong", "wrong"]];
     const shown = chosenSeries(chart).runs.filter((i) => !state.hidden.has(i));
-    return kinds.flatMap(([kind, group]) => shown.flatMap((i) => estimates(runs()[i], "token_entropy", group).filter((each) => known(each.value)).map((each) => row(i, each, { step: runs()[i].step, rollouts: kind, group: group ?? "all" }))));
+    return kinds.flatMap(([kind, group]) => shown.flatMap((i) => estimates(runs()[i], metricOf("entropy"), group).filter((each) => known(each.value)).map((each) => row(i, each, { step: runs()[i].step, rollouts: kind, group: group ?? "all" }))));
   },
   figure(rows) {
     const data = KINDS.filter((kind) => rows.some((each) => each.rollouts === kind)).map((kind) => {
