@@ -7,20 +7,21 @@ from typing import Annotated
 
 import typer
 
-from rlvr_bench.cli.options import read_budgets, read_place
+from rlvr_bench.cli.options import read_budgets
 from rlvr_bench.cli.terminal import Terminal, write_out
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.storage import as_path
 
 __all__ = ["register"]
 
 STDOUT = Path("-")
 Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of them.")
+    list[Path], typer.Argument(metavar="RUN...", parser=as_path, help="Run folders, scorecards, or folders of them.")
 ]
 Csv = Annotated[
     Path | None,
     typer.Option(
-        parser=read_place, metavar="<path>", help="Leaderboard to write; rows of these runs are renewed, others kept."
+        parser=as_path, metavar="<path>", help="Leaderboard to write; rows of these runs are renewed, others kept."
     ),
 ]
 Markdown = Annotated[Path | None, typer.Option(help="Write tables for people to read; - for standard output.")]
