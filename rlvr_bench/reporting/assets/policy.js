@@ -1,4 +1,4 @@
-// How the policy spreads its probability, and what its responses look like.
+// How the policy spreads its probability, and the quality of its responses.
 
 const KINDS = ["all", "correct", "wrong"];
 const STATISTICS = "These scorecards have no token statistics (evaluate with --token-stats summary).";
@@ -75,7 +75,7 @@ const rates = () => task().metrics.filter((each) => each.rate);
 const quality = {
   id: "quality",
   title: "Quality of the responses",
-  explain: "Shares of all rollouts: cut off at the token limit, without an answer, not decided by the verifier, word-for-word repeats of another rollout, and other signs of trouble. pass@k is to be read beside them.",
+  explain: "Shares of all rollouts: cut off at the token limit, without an answer, not decided by the verifier, word-for-word repeats of another rollout, and other signs of trouble. Read pass@k together with them.",
   wide: true,
   rows: () => rates().flatMap(({ name, rate }) => rowsOf(name, () => ({ rate }))),
   figure: (rows) => cells(rows, { by: "rate", columns: rates().map((each) => each.rate).filter((name) => rows.some((each) => each.rate === name)), scale: (each) => Math.sqrt(each.value), label: (each) => percent(each.value), format: percent, what: (each) => each.rate }),
