@@ -37,10 +37,10 @@ def test_it_is_documented(metric: Metric) -> None:
 
 @EACH
 def test_its_columns_are_in_the_csv(metric: Metric) -> None:
-    found = {column.name: column for column in columns((1,))}
+    result = {column.name: column for column in columns((1,))}
     for column in metric.board:
-        assert found[column.name].meaning == (column.meaning or metric.meaning)
-        assert {f"{column.name}_low", f"{column.name}_high"} <= found.keys()
+        assert result[column.name].meaning == (column.meaning or metric.meaning)
+        assert {f"{column.name}_low", f"{column.name}_high"} <= result.keys()
         assert (column.name in ADDED) is not column.in_first, "a file without a later column must stay readable"
 
 
@@ -84,15 +84,15 @@ def test_every_estimate_of_a_scorecard_has_a_row() -> None:
     rng = np.random.default_rng(0)
     run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8), branching_mean=1 + rng.random(8))
     card = scored(run, answer_space=6, flags={"repetition": run.index > 0})
-    assert not {each.name for each in card.estimates if find_metric(each.name) is None}
+    assert not {entry.name for entry in card.estimates if find_metric(entry.name) is None}
     assert not [name for name in card.quality if find_metric(name) is None]
 
 
 def test_values_are_within_the_range_of_their_row() -> None:
     rng = np.random.default_rng(1)
     run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8), branching_mean=1 + rng.random(8))
-    for each in scored(run, answer_space=6).estimates:
-        row = find_metric(each.name)
+    for entry in scored(run, answer_space=6).estimates:
+        row = find_metric(entry.name)
         assert row is not None
-        if each.value is not None and not (each.group or "").startswith("wrong less correct"):
-            assert row.low <= each.value <= row.high, each
+        if entry.value is not None and not (entry.group or "").startswith("wrong less correct"):
+            assert row.low <= entry.value <= row.high, entry

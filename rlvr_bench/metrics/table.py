@@ -1,4 +1,4 @@
-"""The rows, one for each metric, in the order of the leaderboard's columns."""
+"""The rows of the table of metrics, in the order of the leaderboard's columns."""
 
 from __future__ import annotations
 
