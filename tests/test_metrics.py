@@ -80,6 +80,11 @@ def test_a_chart_that_asks_for_its_metric_has_exactly_one() -> None:
     assert {charts.count(chart) for chart in charts_of_one_metric()} == {1}
 
 
+def test_the_scripts_do_not_repeat_a_name_that_they_ask_for() -> None:
+    scripts = "\n".join(file.read_text() for file in ASSETS.glob("*.js"))
+    assert not [m.name for m in METRICS if m.chart in charts_of_one_metric() and f'"{m.name}"' in scripts]
+
+
 def test_every_estimate_of_a_scorecard_has_a_row() -> None:
     rng = np.random.default_rng(0)
     run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8), branching_mean=1 + rng.random(8))

@@ -113,7 +113,7 @@ const guess = {
   id: "guess",
   title: "What guessing would reach",
   explain: "pass@k of guesses that know nothing of the problem (dotted), and the real one. Where the two are close, many attempts search the answers instead of solving.",
-  controls: [{ key: "group", label: "guesses", initial: "own answers", options: () => [["own answers", "the run's own wrong answers"], ["uniform", "uniform over the answer space"]].filter(([name]) => runs().some((run) => estimates(run, "guess@k", name).length)) }],
+  controls: [{ key: "group", label: "guesses", initial: "own answers", options: () => [["own answers", "the run's own wrong answers"], ["uniform", "uniform over the answer space"]].filter(([name]) => runs().some((run) => estimates(run, metricOf("guess"), name).length)) }],
   empty: "These scorecards have no guessing control.",
   rows(chart) {
     const guesses = rowsOf(metricOf("guess"), (each) => ({ what: `guess@k, ${each.group}`, k: each.k }), chosen(chart, "group") ?? "own answers");
