@@ -269,8 +269,8 @@ def test_a_lock_that_is_no_file_is_refused(
 ) -> None:
     (run / "lock").unlink(missing_ok=True)
     made(run / "lock")
-    (messages,) = refusals(run, capsys, VERBS[1:2])
-    assert "lock" in messages or "directory" in messages
+    (message,) = refusals(run, capsys, VERBS[1:2])
+    assert "lock" in message or "directory" in message
 
 
 @pytest.mark.parametrize("name", ["rollouts", "verdicts", "verdicts/*", "rollouts/set-aside", "verdicts/*/set-aside"])

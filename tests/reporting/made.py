@@ -220,10 +220,10 @@ def judge(run: Path, name: str = "judge.py:sound") -> None:
     """Add a judge's findings to the run's scorecard, made up."""
     file = run / "scorecard.json"
     card = decode_scorecard(file.read_bytes(), str(file))
-    actual = [estimate("cot_pass@k", 0.1 * k, k=k) for k in (1, 2, 4)] + [estimate("valid_reasoning", 0.75)]
+    judged_estimates = [estimate("cot_pass@k", 0.1 * k, k=k) for k in (1, 2, 4)] + [estimate("valid_reasoning", 0.75)]
     judging = Judging(
         judge=name, version="1", options={}, folder="f", rule="majority", rollouts=8, valid=6, invalid=2, error=0
     )
     run_judged = msgspec.structs.replace(card.run, judging=judging)
-    judged = msgspec.structs.replace(card, run=run_judged, estimates=[*card.estimates, *actual])
+    judged = msgspec.structs.replace(card, run=run_judged, estimates=[*card.estimates, *judged_estimates])
     file.write_bytes(encode_scorecard(judged))

@@ -123,8 +123,8 @@ DAMAGE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda content: b"", "damaged"),
     (lambda content: b"\xff\xfe{", "damaged"),
     (lambda content: b"[]", "damaged"),
-    (spoil(lambda actual: {**actual, "estimates": 1, "effects": "x"}), "damaged"),
-    (spoil(lambda actual: {**actual, "schema": 9, "design": {**actual.get("design", {}), "schema": 9}}), "schema 9"),
+    (spoil(lambda content: {**content, "estimates": 1, "effects": "x"}), "damaged"),
+    (spoil(lambda content: {**content, "schema": 9, "design": {**content.get("design", {}), "schema": 9}}), "schema 9"),
 ]
 
 

@@ -129,10 +129,10 @@ def requests(browser: Any) -> set[str]:
 
 def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
     end = time.monotonic() + seconds
-    while not (actual := condition()):
+    while not (value := condition()):
         assert time.monotonic() < end, "did not happen in time"
         time.sleep(0.05)
-    return actual
+    return value
 
 
 def choose(browser: Any, element_id: str, index: int) -> None:
@@ -279,13 +279,13 @@ def test_saved_files_hold_the_chart_and_its_numbers(opened: Any, page: tuple[Pat
         until(lambda: file.is_file() and file.stat().st_size)
         return file
 
-    actual = list(csv.DictReader(io.StringIO(save("CSV").read_text("utf-8"), newline="")))
+    table = list(csv.DictReader(io.StringIO(save("CSV").read_text("utf-8"), newline="")))
     expected = []
     for run, model in zip(page[1], MODELS, strict=True):
         card = json.loads((run / "scorecard.json").read_text())
         expected += [(model, item) for item in card["estimates"] if item["name"] == "pass@k"]
-    assert len(actual) == len(expected) == 12
-    for row, (model, item) in zip(actual, expected, strict=True):
+    assert len(table) == len(expected) == 12
+    for row, (model, item) in zip(table, expected, strict=True):
         assert row["checkpoint"] == model
         assert [float(row[name]) for name in ("k", "value", "low", "high")] == [
             item[name] for name in ("k", "value", "low", "high")
@@ -423,11 +423,11 @@ def test_its_numbers_are_those_of_the_files_and_what_is_absent_says_why(analysed
     assert set(absent) == {"other on other", "other on reference"}
     assert "task t has no reference solutions" in absent["other on reference"]
     effects = json.loads((deep.parent / "1" / "interventions" / IMAGE / "result.json").read_text())["effects"]
-    actual = rows(analysed, "swaps")
-    assert [(row["value"], row["low"], row["p_holm"]) for row in actual] == [
+    table = rows(analysed, "swaps")
+    assert [(row["value"], row["low"], row["p_holm"]) for row in table] == [
         (e["effect"], e["low"], e["p_holm"]) for e in effects
     ]
-    assert (actual[2]["tokens"], actual[2]["note"]) == (0, "absent: no token of this kind")
+    assert (table[2]["tokens"], table[2]["note"]) == (0, "absent: no token of this kind")
     analysed.execute_script("for (const chart of charts.values()) { draw(chart); toggleTable(chart) }")
     text = analysed.execute_script("return document.body.innerText")
     assert not re.search(r"NaN|undefined|\[object", text)

@@ -78,12 +78,12 @@ def nodes() -> Iterator[TwoNodes]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.3"}  # of the nodes
     with s3_server() as bucket:  # first, so that the nodes know of it
-        actual = TwoNodes(bucket)
-        yield actual
+        two = TwoNodes(bucket)
+        yield two
         import ray
 
         ray.shutdown()
-        actual.cluster.shutdown()
+        two.cluster.shutdown()
 
 
 def options(out: Path, nodes: TwoNodes | None = None, replicas: int = 3, **changed: object) -> SampleOptions:
@@ -93,13 +93,13 @@ def options(out: Path, nodes: TwoNodes | None = None, replicas: int = 3, **chang
 
 
 def rollouts(run: Path) -> dict[tuple[str, int], str]:
-    actual: dict[tuple[str, int], str] = {}
+    by_rollout: dict[tuple[str, int], str] = {}
     for table in open_run(run).rollouts.read(["problem_id", "index", "text"]):
         for row in table.to_pylist():
             key = row["problem_id"], row["index"]
-            assert key not in actual, f"{key} is stored twice"
-            actual[key] = row["text"]
-    return actual
+            assert key not in by_rollout, f"{key} is stored twice"
+            by_rollout[key] = row["text"]
+    return by_rollout
 
 
 # These come first: afterwards this process belongs to a cluster.
@@ -292,8 +292,8 @@ def test_a_run_on_object_storage_survives_an_engine_and_a_verifier(
         plain(self, *given)
         verifying.append(self)
 
-    def kill(actual: Any) -> None:
-        ray.kill(next(handle for handle in actual._handles if handle is not None))
+    def kill(answerers: Any) -> None:
+        ray.kill(next(handle for handle in answerers._handles if handle is not None))
 
     monkeypatch.setattr(cluster.RayAnswerers, "__init__", noted)
     fake = functools.partial(options, n=160, engine="fake", engine_args={}, stop_after=15)

@@ -68,10 +68,10 @@ def solves(text: str, numbers: list[int], targets: list[int]) -> bool:
     """The rules of the puzzle once more: each step takes two numbers and gives one; the targets are left at the end."""
     have = sorted(numbers)
     for step in text.split(";"):
-        actual = re.fullmatch(r"(\d+)([-+*/])(\d+)=(\d+)", step.strip())
-        if actual is None:
+        match = re.fullmatch(r"(\d+)([-+*/])(\d+)=(\d+)", step.strip())
+        if match is None:
             return False
-        a, sign, b, result = int(actual[1]), actual[2], int(actual[3]), int(actual[4])
+        a, sign, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
         if {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else None}[sign] != result:
             return False
         for used in (a, b):
