@@ -1,4 +1,4 @@
-"""A second opinion on a run's verdicts: a random sample, compared again by independent means, for a person to look at."""
+"""The audit of a run's verdicts: an independent comparison decides a random sample again, for a person to look at."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from rlvr_bench.verifiers.deciding import read_golds
 
 __all__ = ["AUDITED_VERIFIERS", "Audit", "Disagreement", "audit_run", "read_audit"]
 
-# Verifiers whose question is "are these two answers equal": the only one the second comparison can answer too.
+# Verifiers that decide whether two answers are equal: the second comparison can decide nothing else.
 AUDITED_VERIFIERS = ("exact", "integer", "math")
 LEVEL = 0.95
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
-    """A verdict that the second comparison contradicts; ``rollouts`` of the run gave this answer, ``index`` is the first."""
+    """A verdict that the second comparison contradicts; ``rollouts`` have this answer, the first of them at ``index``."""
 
     problem_id: str
     index: int
@@ -41,11 +41,11 @@ class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """What an audit found: counts over distinct (problem, answer) pairs, and every disagreement.
+    """The result of an audit: counts of distinct (problem, answer) pairs, and every disagreement.
 
-    ``pairs`` is how many there were to draw from, ``sample`` how many were drawn; ``agree + disagree + unknown`` add up to
-    it. ``rate`` is disagree / (agree + disagree), with Wilson's interval [``low``, ``high``]; all three are None where the
-    second comparison could read no pair at all. ``verdicts`` and ``graded`` say which grading was audited.
+    ``pairs``: number of all pairs; ``sample``: number of drawn pairs, which is ``agree + disagree + unknown``. ``rate`` is
+    disagree / (agree + disagree), with Wilson's interval [``low``, ``high``]; all three are None where the second
+    comparison could read no pair. ``verdicts`` and ``graded``: folder and size of the audited grading.
     """
 
     schema: Literal[1] = 1
@@ -70,11 +70,10 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit_run(run: Run, sample: int = 200, seed: int = 0, *, workers: int = 1, timeout_s: float = 2.0) -> Audit:
-    """Compare a random sample of a run's answers with their gold answers a second time; writes ``audit.json``.
+    """Compare a random sample of a run's answers with their gold answers again, and write ``audit.json``.
 
-    Draws without replacement from the distinct (problem, answer) pairs that the verdicts in force call correct or wrong:
-    the same ones for the same seed, in whatever order they were graded. Memory holds a number for each distinct pair and
-    the sample.
+    The sample is drawn without replacement from the distinct (problem, answer) pairs whose current verdict is correct or
+    wrong. It depends on the seed and not on the order of grading. Memory holds a number per distinct pair, and the sample.
     Raises BadArgument for a sample below 1, RunError where the run is not graded, VerifierError where its verifier has no
     second comparison, StorageError.
     """
@@ -106,7 +105,7 @@ def audit_run(run: Run, sample: int = 200, seed: int = 0, *, workers: int = 1, t
 
 
 def read_audit(run: Run) -> Audit | None:
-    """The audit of the verdicts in force; None where there is none, or it was made for other verdicts.
+    """The audit of the current verdicts; None where there is none, or it is of other verdicts.
 
     Raises RunError where the file is damaged.
     """
@@ -123,7 +122,7 @@ def read_audit(run: Run) -> Audit | None:
 def _distinct(
     run: Run, grading: Grading, seed: int, rollouts: collections.Counter[int]
 ) -> Iterator[tuple[int, VerdictRow]]:
-    """Each decided (problem, answer) pair once, under a random key that only seed and pair decide; counts its rollouts.
+    """Each decided (problem, answer) pair once, with a random key that depends on seed and pair; counts its rollouts.
 
     The pairs with the smallest keys are a sample without replacement.
     """

@@ -1,6 +1,6 @@
-"""The exception tree: every error says what is wrong, where, and how to mend it, in one line.
+"""The exceptions: every message says what is wrong, where, and how to mend it, in one line.
 
-All of them are user errors: the command line prints the message and exits with status 2, never a traceback.
+All of them are user errors: the command line prints the message without a traceback and exits with status 2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def visible(text: str) -> str:
-    """``text`` with control characters, escape sequences and invisible characters as escapes (backslash x1b)."""
+    r"""``text`` with control characters and invisible characters as escapes (``\x1b``)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -37,7 +37,7 @@ class RlvrBenchError(Exception):
 
 
 class BadArgument(RlvrBenchError, ValueError):
-    """An argument has a value that is not allowed; the message names argument, value and what is allowed."""
+    """An argument with a value that is not allowed. The message names the argument, the value and what is allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
         super().__init__(f"{name} is {value!r}: {allowed}")
@@ -45,7 +45,7 @@ class BadArgument(RlvrBenchError, ValueError):
 
 
 class UnknownName(RlvrBenchError, LookupError):
-    """A model, task, engine, prompt or verifier that does not exist; the message lists those that do and the nearest."""
+    """An unknown name of a model, task, engine, prompt or verifier. The message has the known names and the nearest one."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         choices = sorted(known)
@@ -57,15 +57,15 @@ class UnknownName(RlvrBenchError, LookupError):
 
 
 class DataError(RlvrBenchError):
-    """A data set or data file that cannot be used: names the file, the line and the field, or the problem id."""
+    """A data set or data file that cannot be used. The message names file, line and field, or the problem id."""
 
 
 class TaskError(RlvrBenchError):
-    """A task file that cannot be loaded or whose content is not what it pins."""
+    """A task file that cannot be loaded, or whose content differs from the pinned one."""
 
 
 class ModelError(RlvrBenchError):
-    """A checkpoint that cannot be found, loaded, or used with what was asked."""
+    """A checkpoint that cannot be found, loaded, or used with the options given."""
 
 
 class EngineError(RlvrBenchError):
@@ -77,11 +77,11 @@ class VerifierError(RlvrBenchError):
 
 
 class GoldError(VerifierError):
-    """A gold answer that the verifier cannot compare with anything; whoever knows the problem adds its id."""
+    """A gold answer that the verifier cannot use. Callers that know the problem add its id."""
 
 
 class StorageError(RlvrBenchError):
-    """The disk said no: full, read-only, or not permitted. What was written before stays."""
+    """A disk or storage that fails: full, read-only, not permitted, not reachable. What was written before stays."""
 
 
 class RunError(RlvrBenchError):
@@ -89,7 +89,7 @@ class RunError(RlvrBenchError):
 
 
 class RunMismatch(RunError):
-    """The run on disk was drawn differently from what is asked now; lists the fields that differ."""
+    """The run on disk was drawn with other settings. The message lists the fields that differ."""
 
     def __init__(self, where: str, differing: dict[str, tuple[object, object]]) -> None:
         fields = "; ".join(f"{name}: run has {old!r}, asked {new!r}" for name, (old, new) in differing.items())
@@ -107,7 +107,7 @@ class RunLocked(RunError):
 
 
 def in_one_line(text: str, characters: int = 200) -> str:
-    """The first line of a text that may come from anywhere: at most so many characters, all of them printable."""
+    """The first line of any text, with at most ``characters`` characters, all printable."""
     first = text[:10_000].strip().partition("\n")[0][: characters + 1]
     line = visible(first)
     return line if len(line) <= characters else f"{line[: characters - 3]}..."

@@ -1,6 +1,6 @@
-"""Runs a task's verifier over a run's rollouts: extraction on each, a decision once per distinct answer, verdicts beside.
+"""Grading a run: the verifier decides each distinct answer once, and every rollout gets a verdict, stored in the run.
 
-Grading streams: memory holds one shard of texts and the distinct answers seen, whatever the run's size.
+Grading reads one shard at a time: memory holds one shard of texts and the distinct answers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from rlvr_bench.errors import GoldError, StorageError
 from rlvr_bench.records import Problem
+from rlvr_bench.storage import is_remote
 from rlvr_bench.store.marks import Drawn, Marks
-from rlvr_bench.store.paths import is_remote
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import Schedule
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts
@@ -43,23 +43,23 @@ class Ungraded(msgspec.Struct, frozen=True):
 
 
 class Grader:
-    """Verdicts for one run by one verifier: remembers what was decided, decides the rest in worker processes."""
+    """Gives the rollouts of one run the verdicts of one verifier, in worker processes; earlier decisions are reused."""
 
     def __init__(self, run: Run, verifier: Verifier, *, workers: int = 1, timeout_s: float = 5.0) -> None:
-        """Read what earlier gradings by this verifier left.
+        """Read the verdicts of earlier gradings by this verifier.
 
-        Raises StorageError, RunError, GoldError where the verifier cannot compare anything with a gold answer.
+        Raises StorageError, RunError, GoldError where the verifier cannot use a gold answer.
         """
         self._problems = _golds(run, verifier)
         self.verdicts = Verdicts(run, verifier.name, verifier.version, verifier.options)
         self.verdicts.shards.set_aside_damaged()
         self._run = run
-        self._done: dict[str, Marks[np.int64]] = {}  # text hash of the graded rollout at each index, 0 for none
+        self._done: dict[str, Marks[np.int64]] = {}  # by problem and index: text hash of the graded rollout, 0 for none
         self._right: dict[str, Marks[np.bool_]] = {}
         self._began = time.monotonic()
         self._unwritten: list[VerdictRow] = []
         self._schedule = Schedule(sparing=is_remote(run.path))
-        # Errors are kept, for as long as this lasts: an answer that takes all of its time would do so at every batch.
+        # Errors are kept while this grader is open: an answer that times out would time out again in every batch.
         self._decider = Decider(
             verifier, self._problems.__getitem__, workers=workers, timeout_s=timeout_s, keep_errors=True
         )
@@ -78,7 +78,7 @@ class Grader:
             self.flush()
 
     def grade_missing(self, progress: Callable[[int], None] = lambda rollouts: None) -> None:
-        """Grade the stored rollouts without a verdict, a shard at a time; ``progress`` is told of every rollout passed."""
+        """Grade the stored rollouts without a verdict; ``progress`` gets the number of rollouts after each shard."""
         lacking = []
         for file, table in self._run.rollouts.read_named(_COLUMNS[:3]):
             if self._lacks(table):
@@ -90,14 +90,14 @@ class Grader:
             progress(table.num_rows)
 
     def rows_of(self, shard: Path) -> list[Ungraded]:
-        """Every rollout of one shard, graded or not. Raises RunError where it is damaged, StorageError."""
+        """The rollouts of one shard, graded or not. Raises RunError where it is damaged, StorageError."""
         (table,) = self._run.rollouts.read(_COLUMNS, [shard])
         return list(self._known(table))
 
     def grade(self, rows: list[Ungraded]) -> list[VerdictRow]:
-        """Decide these responses; those that had no verdict get one, which is on disk within seconds, or after ``flush``.
+        """Verdicts of these responses. New ones are on disk within seconds, at the latest after ``flush``.
 
-        A response can have one already: its verdict was written, a crash took the rollout, and it was drawn again.
+        A response can have a stored verdict already: a crash lost its rollout, which was drawn again.
         """
         decisions = self._decider.decide((row.problem_id, row.text) for row in rows)
         graded = [
@@ -114,22 +114,22 @@ class Grader:
         return graded
 
     def flush(self) -> None:
-        """Write the verdicts that wait as one shard. Raises StorageError."""
+        """Write the waiting verdicts as one shard. Raises StorageError."""
         rows, self._unwritten = self._unwritten, []
         self._schedule.written()
         self.verdicts.append(rows)
 
     def correct(self, drawn: Mapping[str, Drawn]) -> dict[str, int]:
-        """Correct rollouts per problem among those drawn."""
+        """Number of correct rollouts per problem, among the drawn ones."""
         return {name: have.common(self._right[name]) if name in self._right else 0 for name, have in drawn.items()}
 
     def publish(self) -> Grading:
-        """Put these verdicts in force."""
+        """Make these the run's current verdicts."""
         self.flush()
         return self.verdicts.publish(self._decider.distinct, time.monotonic() - self._began)
 
     def _remember(self, row: VerdictRow) -> None:
-        """A decision that ended in an error is not reused for new rollouts: it is tried again."""
+        """Note a stored verdict. The decider does not reuse errors for new rollouts."""
         self._mark(row)
         self._decider.remember(row.problem_id, row.verdict)
 
@@ -144,7 +144,7 @@ class Grader:
         return (row for row in rows if row.problem_id in self._problems)
 
     def _lacks(self, table: pa.Table) -> bool:
-        """Whether a shard (problem, index, text hash) holds rollouts without a verdict."""
+        """Whether a shard has rollouts without a verdict."""
         rows = map(Ungraded, *(table[name].to_pylist() for name in _COLUMNS[:3]), itertools.repeat(""))
         return any(row.problem_id in self._problems and not self._is_graded(row) for row in rows)
 
@@ -161,10 +161,9 @@ def grade_run(
     timeout_s: float = 5.0,
     progress: Callable[[int], None] = lambda rollouts: None,
 ) -> Grading:
-    """Give every rollout of ``run`` that has none a verdict, and put the verdicts in force.
+    """Give every rollout of ``run`` a verdict, and make these the run's current verdicts.
 
-    ``progress`` is called with the number of rollouts graded since the last call. Raises StorageError,
-    VerifierError, GoldError.
+    ``progress`` gets the number of rollouts graded since its last call. Raises StorageError, VerifierError, GoldError.
     """
     with Grader(run, verifier, workers=workers, timeout_s=timeout_s) as grader:
         grader.grade_missing(progress)

@@ -3,8 +3,8 @@
     metric = hf_evaluate.load("pass_at_k")
     metric.compute(predictions=[["4", "5"], ["7", "7"]], references=["4", "7"], k=[1, 2])
 
-``predictions`` holds the rollouts of each problem, as many as were drawn; ``references`` its gold answer. ``evaluate``
-is imported on first use: ``pip install evaluate``.
+``predictions``: the rollouts of each problem; ``references``: its gold answer. ``evaluate`` is imported on first use:
+``pip install evaluate``.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def compute_cover_at_tau(
     verify: Verify = same_text,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Share of problems solved in at least a fraction tau of rollouts, with 95 % bootstrap limits over problems."""
+    """Share of problems with at least a fraction tau of correct rollouts, and its 95 % bootstrap limits over problems."""
     c, n = _counts(predictions, references, verify)
     return _summary([f"cover@{share:g}" for share in tau], cover_at_tau(c, n, list(tau)), seed)
 

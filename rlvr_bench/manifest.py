@@ -1,4 +1,4 @@
-"""What a run was asked to be and what it resolved to, and the sessions it was drawn in."""
+"""How a run was drawn: its settings as asked and as resolved, and its sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOOSE = frozenset(
         *("seed_scheme", "model_path"),
     )
 )
-# Fields that runs of older versions do not have: what they do not know cannot differ.
+# Fields that runs of older versions lack; an unknown value does not count as different.
 _YOUNGER = ("engine_args", "model_files", "inferred")
 _PACKAGES = (
     "rlvr-bench",
@@ -51,9 +51,9 @@ def installed_packages() -> dict[str, str]:
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One sitting of sampling: when, on which engine version and device, towards which n, with which packages.
+    """One session of sampling: start, engine version, device, the n asked for, and versions of packages.
 
-    ``warnings``: what was unusual about it and changes the meaning of the numbers.
+    ``warnings``: what was unusual and changes the meaning of the numbers.
     """
 
     started: str
@@ -77,9 +77,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What scoring and rescoring need of a task, kept as data: a run is read where its task file is not.
+    """What scoring and rescoring need of a task, stored in the run, which may be read without the task file.
 
-    ``answer_space``: how many answers the task has, where that is declared; ``gold``: a response that states the gold
+    ``answer_space``: number of possible answers, where the task declares it; ``gold``: a response that states the gold
     answer, with ``{answer}`` in it.
     """
 
@@ -88,16 +88,16 @@ class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run was drawn. Everything but ``n``, ``model``, ``task_file`` and ``sessions`` must agree before a run is
-    topped up: weights decide, not the name a checkpoint goes by.
+    """How a run was drawn. All fields but ``n``, ``model``, ``task_file`` and ``sessions`` must agree before rollouts are
+    added: the weights identify a checkpoint, not its name.
 
     ``sampling`` holds the parameters as resolved, ``asked`` those the user passed; ``n`` is the largest n asked so far.
-    ``inferred`` is what a server was found to take; None in runs that are older than the field.
-    ``imported`` names the program that drew a run which we did not: what its files do not say is None or "unknown".
-    ``engine_args`` are those the user passed, ``model_files`` the digests of the files beside the weights that decide what
+    ``inferred``: the features found of a server; None in runs that are older than the field.
+    ``imported`` names the other program that drew an imported run: what its files lack is None or "unknown".
+    ``engine_args`` are those the user passed, ``model_files`` the digests of the files next to the weights that decide what
     is drawn (configuration, tokenizer). ``seed_scheme`` 2: a draw's seed covers the model; 1: it does not.
     ``model_path``: a hash of where a local checkpoint was.
-    Fields with a default are younger than the first runs: None says that the run does not know.
+    Fields with a default are newer than the first runs: None means unknown.
     """
 
     schema: int
@@ -134,9 +134,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def drawn_by(self) -> str | None:
-        """What names the model in the seeds of the draws; None where they do not cover it.
+        """The text that identifies the model in the seeds of the draws; None where they do not cover the model.
 
-        A server's weights are known by name alone, so its address counts too.
+        The weights of a server are known by name alone, so it includes the server's address.
         """
         if self.seed_scheme == 1:
             return None
@@ -144,7 +144,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return json.dumps([self.weights, address, deciding(self.engine_args or {})], sort_keys=True)
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide what a rollout of this run is, by dotted name."""
+        """The fields that decide the rollouts of this run, by dotted name."""
         fields: dict[str, Any] = {}
         for name, value in msgspec.to_builtins(self).items():
             if name == "engine_args" and value is not None:

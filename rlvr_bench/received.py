@@ -1,4 +1,4 @@
-"""Files of a run folder, which may come from anybody: what reading them can take, and what is in them."""
+"""Reading files of a run folder that may come from anybody."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def decode(content: bytes, kind: type[T]) -> T:
-    """JSON as this type. Raises msgspec.DecodeError, also where it is nested too deep or no UTF-8."""
+    """Decode JSON as this type. Raises msgspec.DecodeError, also where it is nested too deep or is not UTF-8."""
     try:
         return msgspec.json.decode(content, type=kind)
     except RecursionError as error:
@@ -25,7 +25,7 @@ def decode(content: bytes, kind: type[T]) -> T:
 
 
 def read_regular(file: Path) -> bytes:
-    """What a file on this machine holds. Raises OSError, also for a pipe or a device: its end may never come."""
+    """The content of a file on this machine. Raises OSError, also for a pipe or a device, which may have no end."""
     with open(file, "rb", opener=_without_waiting) as content:
         if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
             raise OSError("not a regular file")

@@ -1,4 +1,4 @@
-"""Frozen records that travel between stages. Each stage reads the record before it and writes its own.
+"""Frozen records that the stages pass on. Each stage reads the record of the stage before it and writes another.
 
 A prompt carries no answer; a verifier sees neither model nor k; a scorer sees arrays, never text.
 """
@@ -52,9 +52,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sampler sends: ``messages`` through the model's chat template where it has one, else ``text`` as it stands.
+    """What a sampler sends: ``messages`` through the model's chat template where it has one, else the plain ``text``.
 
-    ``begun`` is what the response begins with already, as text or as the model's own tokens: the model goes on behind it.
+    ``begun``: the beginning of the response, as text or as tokens of the model, which the model continues.
     """
 
     problem_id: str
@@ -96,8 +96,8 @@ class StoppingRule(msgspec.Struct, frozen=True, kw_only=True):
 class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One draw batch: rollouts ``start`` to ``start + n - 1`` of one problem, drawn from one random stream ``seed``.
 
-    ``max_tokens``: fewer than the sampling parameters say, where this request has less room. ``stop``: a response ends
-    behind the first of these strings, which stays in its text (a server may cut it off).
+    ``max_tokens``: a limit below that of the sampling parameters, or None. ``stop``: a response ends after the first of
+    these strings, which is part of its text (a server may cut it off).
     """
 
     prompt: Prompt
@@ -108,7 +108,7 @@ class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
 
     def limit(self, sampling: SamplingParameters) -> int:
-        """Tokens a response may have."""
+        """The largest number of tokens of a response."""
         return sampling.max_tokens if self.max_tokens is None else min(self.max_tokens, sampling.max_tokens)
 
 
@@ -124,8 +124,8 @@ class TokenArrays(msgspec.Struct, frozen=True, kw_only=True):
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """One sampled response.
 
-    ``index`` counts rollouts of a problem in submission order, from 0. ``text`` holds what the prompt had begun too;
-    tokens and their statistics are those drawn after it. ``n_tokens`` includes the end token.
+    ``index`` counts rollouts of a problem in submission order, from 0. ``text`` includes the prompt's ``begun``; tokens
+    and their statistics are those drawn after it. ``n_tokens`` includes the end token.
     ``finish_reason`` is ``stop`` (the model ended) or ``length`` (cut at max_tokens). Token statistics are those of the
     model's own distribution (temperature 1, before top-p), in nats: ``logprob_sum`` over the sampled tokens,
     ``entropy_mean`` and ``branching_mean`` (mean size of the 0.95 nucleus) over tokens, ``entropy_profile`` the mean
@@ -157,7 +157,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 class Draw(msgspec.Struct, frozen=True, kw_only=True):
     """A finished draw batch: its request and its ``request.n`` rollouts, in index order.
 
-    ``shard``: name of the file that holds it already, written where it was drawn; texts and tokens are left out then.
+    ``shard``: name of the file in which a replica has stored it; the rollouts then have no texts and tokens.
     """
 
     request: DrawRequest
@@ -166,12 +166,12 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What an opened sampler says of itself; goes into the manifest.
+    """The description of an opened sampler, stored in the manifest.
 
     ``token_stats`` is ``exact`` (over the full vocabulary), ``bounds`` (from truncated logprobs) or ``none``;
     ``chat_template`` the SHA-256 of the template that was applied, or None where prompts are sent as raw text;
-    ``inferred`` what a server was found to take, by requests of a few tokens, in words; ``cautions`` what of it changes
-    the meaning of the numbers.
+    ``inferred`` the features of a server, found by requests of a few tokens, as text; ``cautions`` what changes the meaning
+    of the numbers.
     """
 
     engine: str
@@ -188,11 +188,11 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verifier decided about one response.
+    """A verifier's decision about one response.
 
     ``answer`` is the extracted answer (None where there is none), ``kind`` the error kind or the reason for a wrong
-    answer, ``message`` what is known of an error (the exception's type and text) in one line, ``seconds`` the time the
-    decision took (0 for a cached one).
+    answer, ``message`` an error in one line (the exception's type and text), ``seconds`` the duration of the decision
+    (0 for a cached one).
     """
 
     status: Status
@@ -214,17 +214,17 @@ class ProfileSums(msgspec.Struct, frozen=True):
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
-    """A graded run as flat arrays over R rollouts of P problems, sorted by problem, then by index: all a scorer sees.
+    """A graded run as flat arrays over R rollouts of P problems, sorted by problem, then by index: a scorer's input.
 
     ``problem`` (R,) indexes ``problem_ids`` (P,); ``status`` (R,) indexes STATUSES. Equal numbers in ``answer`` (R,)
-    are equal extracted answers, in whatever problem (-1: none), in ``text`` (R,) equal responses. ``candidates``
-    (R,) counts the places an answer could have come from; ``truncated`` (R,) says that the response was cut. Token
+    are equal extracted answers, also across problems (-1: none); in ``text`` (R,), equal responses. ``candidates`` (R,)
+    counts the passages that the answer could have come from; ``truncated`` (R,): the response was cut. Token
     statistics (R,) are NaN where they were not measured; ``entropy_low`` to ``branching_high`` (R,) are bounds of the two
     means where a server gave truncated log-probabilities only. ``entropy_profile`` counts the rollouts of ``is_fair``; it
     is None where none was measured. ``tool_calls`` and ``tool_errors`` (R,) are None for a run without tools. ``unknown``
-    names columns of which the run's source does not tell all values; they are filled with 0. ``flags`` marks rollouts
-    (R,) by name: the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked``
-    the largest n asked for.
+    names columns of which the run's source lacks values; they are filled with 0. ``flags`` has marks of rollouts (R,) by
+    name: the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked`` the
+    largest n asked for.
     """
 
     problem_ids: tuple[str, ...]
@@ -266,11 +266,11 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_fair(self) -> npt.NDArray[np.bool_]:
-        """The rollouts that no stopping rule chose, (R,): under a rule each problem's first draw batch, else all."""
+        """The rollouts that no stopping rule chose, (R,): under a rule the first draw batch of each problem, else all."""
         return np.ones(len(self.index), dtype=bool) if self.stopping is None else self.index < self.stopping.batch
 
     def fair(self) -> Outcomes:
-        """The outcomes of the rollouts of ``is_fair`` alone: a rule looks at verdicts, what it kept is no fair sample."""
+        """The outcomes of the rollouts of ``is_fair``. A rule looks at verdicts, so all its rollouts are a biased sample."""
         if self.stopping is None:
             return self
         keep = self.is_fair

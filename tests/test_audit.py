@@ -60,8 +60,8 @@ def test_planted_errors_are_found_and_counted_with_their_rollouts(run: Run) -> N
     assert audit.rate == 0.5
     assert audit.low == pytest.approx(0.150, abs=1e-3)  # Wilson, 2 of 4
     assert audit.high == pytest.approx(0.850, abs=1e-3)
-    found = {(item.problem_id, item.index, item.gold, item.answer): item for item in audit.disagreements}
-    missed, passed = found["p0", 3, "1", "\\frac{2}{2}"], found["p1", 5, "2", "3"]
+    result = {(item.problem_id, item.index, item.gold, item.answer): item for item in audit.disagreements}
+    missed, passed = result["p0", 3, "1", "\\frac{2}{2}"], result["p1", 5, "2", "3"]
     assert (missed.verdict, missed.second_opinion, missed.rollouts) == ("wrong", "correct", 2)
     assert (passed.verdict, passed.second_opinion, passed.rollouts) == ("correct", "wrong", 1)
 

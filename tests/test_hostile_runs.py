@@ -122,16 +122,16 @@ def test_impossible_content_is_one_line_naming_the_shard(
 ) -> None:
     (folder,) = run.glob(kind)
     file = reshard(folder, change)
-    told = {}
+    messages = {}
     for verb in (("score",), ("grade", "--workers", "1"), ("select", "--out", str(run.parent / "chosen.jsonl"))):
         capsys.readouterr()
         status = run_verb(verb[0], str(run), *verb[1:])
-        told[verb[0]] = capsys.readouterr().err.strip()
+        messages[verb[0]] = capsys.readouterr().err.strip()
         assert status in (None, 0, 2)
-        assert "Traceback" not in told[verb[0]]
-    assert told["score"].startswith("rlvr-bench: ")
-    assert told["score"].count("\n") == 0
-    assert str(file) in told["score"]
+        assert "Traceback" not in messages[verb[0]]
+    assert messages["score"].startswith("rlvr-bench: ")
+    assert messages["score"].count("\n") == 0
+    assert str(file) in messages["score"]
 
 
 def test_a_count_of_rollouts_that_no_memory_holds_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,8 +277,8 @@ def test_a_lock_that_is_no_file_is_refused(
 ) -> None:
     (run / "lock").unlink(missing_ok=True)
     made(run / "lock")
-    (told,) = refusals(run, capsys, VERBS[1:2])
-    assert "lock" in told or "directory" in told
+    (message,) = refusals(run, capsys, VERBS[1:2])
+    assert "lock" in message or "directory" in message
 
 
 @pytest.mark.parametrize("name", ["rollouts", "verdicts", "verdicts/*", "rollouts/set-aside", "verdicts/*/set-aside"])
@@ -298,12 +298,12 @@ def test_nothing_is_written_or_moved_where_a_link_leads(
     (outside / "000007-0123456789abcdef.parquet").write_bytes(b"mine")
     link.symlink_to(outside)
     before = {file: file.stat().st_mtime_ns for file in outside.rglob("*")}
-    told = refusals(run, capsys)
+    messages = refusals(run, capsys)
     assert {file: file.stat().st_mtime_ns for file in outside.rglob("*")} == before
     again = pipeline_again(run)
     assert run_verb(*again) == 2
     assert {file: file.stat().st_mtime_ns for file in outside.rglob("*")} == before
-    assert any("a link, which can lead out of the run" in line for line in [*told, capsys.readouterr().err])
+    assert any("a link, which can lead out of the run" in line for line in [*messages, capsys.readouterr().err])
 
 
 def pipeline_again(run: Path) -> tuple[str, ...]:
@@ -340,8 +340,8 @@ def test_only_regular_files_are_read(run: Path, capsys: pytest.CaptureFixture[st
             (run / name).symlink_to("/dev/zero")
         else:
             listener.bind(os.path.relpath(run / name))
-        told = refusals(run, capsys, VERBS[:1] if name in ("audit.json", "judging.json") else VERBS)
-    assert any(str(run / name) in line for line in told)
+        messages = refusals(run, capsys, VERBS[:1] if name in ("audit.json", "judging.json") else VERBS)
+    assert any(str(run / name) in line for line in messages)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "problems.jsonl", "grading.json", "audit.json", "judging.json"])
@@ -349,8 +349,8 @@ def test_json_nested_deeply_is_one_line(run: Path, capsys: pytest.CaptureFixture
     deep = "[" * 50_000 + "]" * 50_000
     old = json.loads((run / name).read_text()) if name in ("manifest.json", "grading.json") else {}
     (run / name).write_text(json.dumps({**old, "asked": 0, "options": 0}).replace(": 0", f": {deep}"))
-    told = refusals(run, capsys)
-    assert any(str(run / name) in line for line in told)
+    messages = refusals(run, capsys)
+    assert any(str(run / name) in line for line in messages)
 
 
 @pytest.mark.parametrize("name", ["x\0y", "x\ny", "x" * 300, "..", "a/b"])

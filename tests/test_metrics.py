@@ -37,10 +37,10 @@ def test_it_is_documented(metric: Metric) -> None:
 
 @EACH
 def test_its_columns_are_in_the_csv(metric: Metric) -> None:
-    found = {column.name: column for column in columns((1,))}
+    result = {column.name: column for column in columns((1,))}
     for column in metric.board:
-        assert found[column.name].meaning == (column.meaning or metric.meaning)
-        assert {f"{column.name}_low", f"{column.name}_high"} <= found.keys()
+        assert result[column.name].meaning == (column.meaning or metric.meaning)
+        assert {f"{column.name}_low", f"{column.name}_high"} <= result.keys()
         assert (column.name in ADDED) is not column.in_first, "a file without a later column must stay readable"
 
 
@@ -59,28 +59,45 @@ def test_a_check_gates_on_it_or_says_why_not(metric: Metric) -> None:
 
 @EACH
 def test_the_report_shows_it_where_it_says(metric: Metric) -> None:
-    """Its chart is there; one that is not the chart of rates names the metric itself."""
+    """Its chart is there. A chart of one metric takes its name from the page's data; one of several names them."""
     scripts = "\n".join(file.read_text() for file in ASSETS.glob("*.js"))
     assert (metric.chart == "quality") is bool(metric.rate)
     if metric.chart not in (None, "summary"):
         assert re.search(rf'id: "{metric.chart}"|byOutcome\("{metric.chart}"', scripts)
     if metric.chart not in (None, "quality", "tool-calls"):  # those two read the page's data
-        assert f'"{metric.name}"' in scripts
+        assert metric.chart in charts_of_one_metric() or f'"{metric.name}"' in scripts
+
+
+def charts_of_one_metric() -> set[str]:
+    """The charts whose script asks the page's data for their metric."""
+    scripts = "\n".join(file.read_text() for file in ASSETS.glob("*.js"))
+    return set(re.findall(r'(?:metricOf|byOutcome)\("([a-z-]+)"', scripts))
+
+
+def test_a_chart_that_asks_for_its_metric_has_exactly_one() -> None:
+    charts = [metric.chart for metric in METRICS]
+    assert {"entropy", "lengths", "diversity"} <= charts_of_one_metric()
+    assert {charts.count(chart) for chart in charts_of_one_metric()} == {1}
+
+
+def test_the_scripts_do_not_repeat_a_name_that_they_ask_for() -> None:
+    scripts = "\n".join(file.read_text() for file in ASSETS.glob("*.js"))
+    assert not [m.name for m in METRICS if m.chart in charts_of_one_metric() and f'"{m.name}"' in scripts]
 
 
 def test_every_estimate_of_a_scorecard_has_a_row() -> None:
     rng = np.random.default_rng(0)
     run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8), branching_mean=1 + rng.random(8))
     card = scored(run, answer_space=6, flags={"repetition": run.index > 0})
-    assert not {each.name for each in card.estimates if find_metric(each.name) is None}
+    assert not {entry.name for entry in card.estimates if find_metric(entry.name) is None}
     assert not [name for name in card.quality if find_metric(name) is None]
 
 
 def test_values_are_within_the_range_of_their_row() -> None:
     rng = np.random.default_rng(1)
     run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8), branching_mean=1 + rng.random(8))
-    for each in scored(run, answer_space=6).estimates:
-        row = find_metric(each.name)
+    for entry in scored(run, answer_space=6).estimates:
+        row = find_metric(entry.name)
         assert row is not None
-        if each.value is not None and not (each.group or "").startswith("wrong less correct"):
-            assert row.low <= each.value <= row.high, each
+        if entry.value is not None and not (entry.group or "").startswith("wrong less correct"):
+            assert row.low <= entry.value <= row.high, entry

@@ -36,6 +36,7 @@ PACKAGE = (
     *(
         "errors.py",
         "received.py",
+        "storage.py",
         "records.py",
         "metrics",
         "stats",

@@ -1,1 +1,1 @@
-"""What happened inside a training run: rescoring, series of checkpoints, token categories, interventions."""
+"""Analyses of a training run: rescoring, series of checkpoints, token categories, interventions."""

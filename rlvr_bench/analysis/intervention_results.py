@@ -1,4 +1,4 @@
-"""What interventions say, as plain records: how tokens were swapped, and ``result.json``."""
+"""The records of interventions: their design, and the content of ``result.json``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Swap = Literal["second", "nucleus", "same"]
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """What swapping does to accuracy in one stratum: ``effect`` is ``swapped`` minus ``kept``, so harm is negative.
+    """The effect of swapping on accuracy in one stratum: ``swapped`` minus ``kept``, so that harm is negative.
 
     ``levels`` is empty for all sites together. The interval is for other problems of this kind (clustered by problem);
     ``p_holm`` is corrected over the finest strata and None for coarser ones. ``kept_probability`` and
-    ``swapped_probability`` are the means of what the model gave the two tokens.
+    ``swapped_probability`` are the mean probabilities of the two tokens under the model.
     """
 
     levels: dict[str, str]
@@ -37,7 +37,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InterventionDesign(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides every draw of a set of interventions; compared before any is added."""
+    """What decides every draw of a set of interventions. It must be equal before draws are added."""
 
     schema: int
     protocol: str
@@ -60,7 +60,7 @@ class InterventionDesign(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interventions(msgspec.Struct, frozen=True, kw_only=True):
-    """The result: the design, ``n_sites`` swapped (``no_alternative`` were chosen and had no token to swap in), effects."""
+    """The result: ``n_sites`` sites were swapped; ``no_alternative`` further ones had no token to swap in."""
 
     design: InterventionDesign
     model: str

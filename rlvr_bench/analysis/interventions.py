@@ -1,10 +1,10 @@
-"""Interventions: swap one token of a response, let the model go on, and see what becomes of the answer.
+"""Interventions: swap one token of a response, let the model continue, and measure the effect on the answer.
 
-After arXiv 2508.02260, which replaces tokens of low- and high-perplexity responses, early and late, and lets the model
-continue. It leaves open which token comes in, how often the model goes on, and what an effect is compared with. What we
-chose is written at each function below and versioned as ``PROTOCOL``.
+arXiv 2508.02260 replaces tokens of low- and high-perplexity responses, early and late, and lets the model continue. It does
+not state the new token, the number of continuations, and what an effect is compared with. Our choices are in the
+docstrings below, and versioned as ``PROTOCOL``.
 
-S sites, a site being one token of one stored response.
+S sites; a site is one token of one stored response.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rlvr_bench.analysis.intervention_results import Effect, Swap
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.samplers.protocol import NextTokens
 from rlvr_bench.samplers.seeds import draw_seed
-from rlvr_bench.store.run import Run
+from rlvr_bench.store.run import TOKEN_COLUMNS, Run
 
 __all__ = [
     "LEVELS",
@@ -50,13 +50,13 @@ LEVELS: dict[str, tuple[str, ...]] = {
 }
 HIGH_ENTROPY_SHARE = 0.2  # "forking" tokens are the fifth with the highest entropy (arXiv 2506.01939)
 NUCLEUS = 0.95
-CANDIDATES = 18  # next tokens looked at: as many as every engine tells
+CANDIDATES = 18  # next tokens considered: as many as every engine returns
 _SEED = 20250802
-_COLUMNS = ["problem_id", "index", "finish_reason", "token_ids", "token_logprob", "token_entropy", "token_nucleus"]
+_COLUMNS = ["problem_id", "index", "finish_reason", *TOKEN_COLUMNS]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored response whose tokens may be swapped; per-token arrays of shape (T,)."""
+    """A stored response whose tokens may be swapped. Arrays have one value per token, (T,)."""
 
     problem_id: str
     index: int
@@ -75,8 +75,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """One token to swap: token ``token`` (from 0) of rollout ``index``, with ``prefix`` before it.
 
-    ``levels`` says which stratum it stands for; ``swapped`` is None until an alternative was looked up, and where there
-    is none. Log-probabilities are the model's own, at temperature 1.
+    ``levels``: its stratum. ``swapped`` is None before an alternative is looked up, and where there is none.
+    Log-probabilities are the model's at temperature 1.
     """
 
     problem_id: str
@@ -93,15 +93,15 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     swapped_logprob: float | None = None
 
     def stream(self, seed: int) -> int:
-        """The site's own random stream; both arms draw from it, so that a token swapped for itself changes nothing."""
+        """Seed of the site's random stream. Both arms use it, so that swapping a token for itself has no effect."""
         return draw_seed(seed, f"intervention/{self.index}", self.problem_id, self.token)
 
 
 def read_sources(run: Run, most: int) -> list[Source]:
     """The first ``most`` responses of each problem that have tokens, by problem and index.
 
-    The first in submission order are a sample that nothing selected; under a stopping rule only the first draw batch is.
-    Raises RunError where the run holds no token ids.
+    The first ones in submission order are an unbiased sample; under a stopping rule only the first draw batch is.
+    Raises RunError where the run has no token ids.
     """
     if run.manifest.token_stats != "full":
         raise RunError(
@@ -114,30 +114,31 @@ def read_sources(run: Run, most: int) -> list[Source]:
         )
     if run.manifest.stopping is not None:
         most = min(most, run.manifest.stopping.batch)
-    known = {problem.id: place for place, problem in enumerate(run.problems())}
-    found = []
+    order = {problem.id: number for number, problem in enumerate(run.problems())}
+    sources = []
     for table in run.rollouts.read(_COLUMNS):
         kept = table.filter(pc.less(table["index"], most))
-        found += [_source(row) for row in kept.to_pylist() if row["problem_id"] in known and row["token_ids"]]
-    if not found:
+        sources += [_source(row) for row in kept.to_pylist() if row["problem_id"] in order and row["token_ids"]]
+    if not sources:
         raise RunError(f"{run.path}: no response with token ids in it")
-    return sorted(found, key=lambda source: (known[source.problem_id], source.index))
+    return sorted(sources, key=lambda source: (order[source.problem_id], source.index))
 
 
 def _source(row: dict[str, Any]) -> Source:
+    ids, logprob, entropy, nucleus = (row[name] for name in TOKEN_COLUMNS)
     return Source(
         problem_id=row["problem_id"],
         index=row["index"],
         ended=row["finish_reason"] == "stop",
-        ids=np.array(row["token_ids"], dtype=np.int32),
-        logprob=np.array(row["token_logprob"], dtype=np.float64),
-        entropy=np.array(row["token_entropy"], dtype=np.float64),
-        nucleus=np.array(row["token_nucleus"], dtype=np.int32),
+        ids=np.array(ids, dtype=np.int32),
+        logprob=np.array(logprob, dtype=np.float64),
+        entropy=np.array(entropy, dtype=np.float64),
+        nucleus=np.array(nucleus, dtype=np.int32),
     )
 
 
 def digest(sources: Sequence[Source]) -> str:
-    """SHA-256 of the responses the sites are chosen from."""
+    """SHA-256 (hex) of the responses that the sites are chosen from."""
     whole = hashlib.sha256()
     for source in sources:
         whole.update(f"{source.problem_id}\0{source.index}\0".encode() + source.ids.tobytes())
@@ -145,7 +146,7 @@ def digest(sources: Sequence[Source]) -> str:
 
 
 def levels_of(strata: Sequence[str]) -> list[dict[str, str]]:
-    """Every stratum that these factors make. Raises BadArgument for one there is not, or none, or one twice."""
+    """All strata of these factors. Raises BadArgument for an unknown factor, for none, or for one given twice."""
     if not strata or len(set(strata)) < len(strata) or any(name not in LEVELS for name in strata):
         raise BadArgument("--strata", ",".join(strata), f"one or more of {', '.join(LEVELS)}, each once")
     combined = itertools.product(*(LEVELS[name] for name in strata))
@@ -157,11 +158,10 @@ def choose_sites(
 ) -> list[Site]:
     """Up to ``per_stratum`` sites of each stratum, drawn at random and spread evenly over problems.
 
-    A token is of high entropy if it is among the fifth of all these tokens with the highest (and not certain), else low;
-    a response of high perplexity if it lies above the median of these responses, else low; early, middle and late are
-    thirds of the response's own length. End tokens are never swapped: that would measure length. A token whose response
-    would have no room left is left out, for ``nucleus`` also one whose 0.95 nucleus holds no other. A token may stand for
-    one stratum only, since strata do not overlap.
+    A token has high entropy if it is in the fifth of all tokens with the highest entropy, which is above 0; else low. A
+    response has high perplexity if it is above the median of the responses, else low. Early, middle and late are thirds of
+    the response's length. End tokens are not swapped: that would measure length. A token is left out where the response
+    would have no tokens left after it, and for ``nucleus`` where its 0.95 nucleus has no other token. Strata do not overlap.
     """
     flat = _flatten(sources)
     marks = _mark_levels(flat, sources)
@@ -173,13 +173,13 @@ def choose_sites(
         fits = usable.copy()
         for name, level in levels.items():
             fits &= marks[name] == LEVELS[name].index(level)
-        for place in _spread(np.flatnonzero(fits), flat["problem"], per_stratum, rng):
-            sites.append(_site(sources[flat["source"][place]], int(flat["token"][place]), levels))
+        for row in _spread(np.flatnonzero(fits), flat["problem"], per_stratum, rng):
+            sites.append(_site(sources[flat["source"][row]], int(flat["token"][row]), levels))
     return sites
 
 
 def _flatten(sources: Sequence[Source]) -> dict[str, npt.NDArray[Any]]:
-    """All tokens of all sources, one after the other."""
+    """Columns over all tokens of all sources."""
     lengths = np.array([len(source.ids) for source in sources])
     names = {source.problem_id: 0 for source in sources}
     numbers = {name: number for number, name in enumerate(names)}
@@ -189,7 +189,7 @@ def _flatten(sources: Sequence[Source]) -> dict[str, npt.NDArray[Any]]:
     return {
         "source": source,
         "token": token,
-        "place": token / lengths[source],
+        "position": token / lengths[source],
         "end": ended[source] & (token == lengths[source] - 1),
         "problem": np.array([numbers[source.problem_id] for source in sources])[source],
         "entropy": np.concatenate([source.entropy for source in sources]),
@@ -198,7 +198,7 @@ def _flatten(sources: Sequence[Source]) -> dict[str, npt.NDArray[Any]]:
 
 
 def _mark_levels(flat: Mapping[str, npt.NDArray[Any]], sources: Sequence[Source]) -> dict[str, npt.NDArray[np.int64]]:
-    """Each token's level of every factor, as its place in LEVELS."""
+    """The level of each token by factor, as its number in LEVELS."""
     entropy = flat["entropy"]
     forking = (entropy >= np.quantile(entropy, 1 - HIGH_ENTROPY_SHARE)) & (entropy > 0)
     perplexity = np.array([source.perplexity for source in sources])
@@ -206,21 +206,21 @@ def _mark_levels(flat: Mapping[str, npt.NDArray[Any]], sources: Sequence[Source]
     return {
         "entropy": np.where(forking, 0, 1),
         "perplexity": np.where(unsure, 0, 1),
-        "position": np.floor(3 * flat["place"]).astype(np.int64),
+        "position": np.floor(3 * flat["position"]).astype(np.int64),
     }
 
 
 def _spread(
-    places: npt.NDArray[np.int64], problem: npt.NDArray[np.int64], most: int, rng: np.random.Generator
+    rows: npt.NDArray[np.int64], problem: npt.NDArray[np.int64], most: int, rng: np.random.Generator
 ) -> list[int]:
-    """Up to ``most`` of the candidates, at random: a second of any problem comes after the first of all."""
-    shuffled = rng.permutation(places)
+    """Up to ``most`` of the rows, at random; the first of every problem comes before the second of any."""
+    shuffled = rng.permutation(rows)
     order = np.argsort(problem[shuffled], kind="stable")
     first = np.r_[0, np.flatnonzero(np.diff(problem[shuffled][order])) + 1]
     rank = np.arange(len(order)) - np.repeat(first, np.diff(np.r_[first, len(order)])) if len(order) else order
     turn = np.empty_like(order)
     turn[order] = rank
-    return [int(place) for place in shuffled[np.argsort(turn, kind="stable")][:most]]
+    return [int(row) for row in shuffled[np.argsort(turn, kind="stable")][:most]]
 
 
 def _site(source: Source, token: int, levels: dict[str, str]) -> Site:
@@ -239,11 +239,11 @@ def _site(source: Source, token: int, levels: dict[str, str]) -> Site:
 
 
 def alternative(site: Site, likely: NextTokens, swap: Swap, seed: int = 0) -> Site:
-    """The site with the token that comes in.
+    """The site with its new token.
 
-    ``second``: the likeliest token other than the one that stood there (so the second most likely where that one was the
-    most likely). ``nucleus``: drawn from the model's 0.95 nucleus without the original, as far as the 18 likeliest tokens
-    reach. ``same``: the token itself, a check that must show no effect. Without an alternative ``swapped`` stays None.
+    ``second``: the likeliest token other than the original (the second most likely one where the original was the most
+    likely). ``nucleus``: drawn from the model's 0.95 nucleus without the original, within the 18 likeliest tokens.
+    ``same``: the original token, a check that must show no effect. Without an alternative ``swapped`` stays None.
     """
     others = [(i, p) for i, p in zip(likely.ids, likely.logprobs, strict=True) if i != site.kept]
     if swap == "same":
@@ -273,18 +273,18 @@ def effects(
 ) -> list[Effect]:
     """Effects of all sites together, of each level of each factor, and of each stratum.
 
-    ``kept`` and ``swapped`` (S,) are the shares of correct continuations with the original and with the other token, NaN
-    where none could be decided: such a site is left out. Sites count equally. An effect is the mean of swapped - kept;
+    ``kept`` and ``swapped`` (S,) are the shares of correct continuations with the original and with the new token. A site
+    with NaN, where no continuation was decided, is left out. Sites count equally. An effect is the mean of swapped - kept;
     its interval resamples problems.
     """
     finest = levels_of(strata)
     coarse = [{name: level} for name in strata for level in LEVELS[name]] if len(strata) > 1 else []
-    found = [_effect(levels, sites, kept, swapped) for levels in ({}, *coarse, *finest)]
-    cells = found[-len(finest) :]
+    rows = [_effect(levels, sites, kept, swapped) for levels in ({}, *coarse, *finest)]
+    cells = rows[-len(finest) :]
     p_values = np.array([np.nan if cell.p_value is None else cell.p_value for cell in cells])
     corrected = [None if np.isnan(p) else float(p) for p in stats.holm(p_values)]
     cells = [msgspec.structs.replace(cell, p_holm=p) for cell, p in zip(cells, corrected, strict=True)]
-    return [*found[: -len(finest)], *cells]
+    return [*rows[: -len(finest)], *cells]
 
 
 def _effect(
@@ -298,8 +298,8 @@ def _effect(
     if not chosen:
         return empty
     rng = np.random.default_rng(_SEED)
-    found = stats.paired_bootstrap_mean(swapped[inside][:, None], kept[inside][:, None], rng=rng, clusters=problems)
-    interval = found.difference
+    paired = stats.paired_bootstrap_mean(swapped[inside][:, None], kept[inside][:, None], rng=rng, clusters=problems)
+    interval = paired.difference
     return msgspec.structs.replace(
         empty,
         kept=float(kept[inside].mean()),
@@ -307,7 +307,7 @@ def _effect(
         effect=float(interval.value[0]),
         low=float(interval.low[0]),
         high=float(interval.high[0]),
-        p_value=float(found.p_value[0]),
+        p_value=float(paired.p_value[0]),
         kept_probability=float(np.mean([np.exp(site.kept_logprob) for site in chosen])),
         swapped_probability=float(np.mean([np.exp(site.swapped_logprob or 0.0) for site in chosen])),
     )

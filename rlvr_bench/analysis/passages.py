@@ -1,4 +1,4 @@
-"""From a run to what a scorer takes: prompts as the run's model saw them, and a check that both models mean the same tokens."""
+"""The input of a rescoring: a run's prompts as its model saw them, and a check that both models share their tokens."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ __all__ = ["Prompts", "check_tokens", "prompts_of", "reference_passages"]
 
 
 class Prompts(msgspec.Struct, frozen=True):
-    """Token ids of each problem's prompt, and what could not be checked of them."""
+    """Token ids of each problem's prompt, and a note on what was not checked."""
 
     ids: Mapping[str, tuple[int, ...]]
     note: str | None = None
 
 
 def prompts_of(run: Run, scorer: Scorer, own_model: str | None = None) -> Prompts:
-    """Prompts of a run, in the tokens that its own checkpoint saw.
+    """Prompts of a run, in the tokens that its checkpoint saw.
 
     They are rendered with the tokenizer of ``own_model`` (folder or id of the checkpoint that drew the run) where it can
-    be loaded, else with the scorer's, which must then have the very chat template the run was drawn with. Raises RunError
-    where the prompt template has changed since, ModelError where the two tokenizers read a prompt differently or the
-    chat template is not to be had.
+    be loaded, else with the scorer's tokenizer, which must then have the chat template the run was drawn with. Raises
+    RunError where the prompt template has changed since, ModelError where the two tokenizers read a prompt differently or
+    neither has the chat template.
     """
     manifest = run.manifest
     template = open_prompt(manifest.prompt)
     if template.digest != manifest.prompt_sha256:
         raise RunError(f"{run.path}: prompt {manifest.prompt!r} has changed since it was drawn. Draw the run again.")
     mode: Literal["auto", "none"] = "none" if manifest.chat_template is None else "auto"
-    tokenizer, note = _own_tokenizer(own_model), None
+    tokenizer, note = _tokenizer_of(own_model), None
     if tokenizer is None or template_digest(tokenizer, mode) != manifest.chat_template:
         tokenizer = scorer.tokenizer
-        note = "the run's own tokenizer could not be loaded: that the tokens agree was checked on the responses only"
+        note = "the run's own tokenizer could not be loaded: only the responses were checked for equal tokens"
         if template_digest(tokenizer, mode) != manifest.chat_template:
             raise ModelError(
-                f"{scorer.info.model} has not the chat template that {run.path} was drawn with, and the run's own model "
-                f"{manifest.model} cannot be loaded here. Put it where it was, or rescore under a model with that template"
+                f"{scorer.info.model} does not have the chat template that {run.path} was drawn with, and the run's model "
+                f"{manifest.model} cannot be loaded. Restore it, or rescore under a model with that template"
             )
     ids = {}
     for problem in run.problems():
@@ -58,9 +58,9 @@ def prompts_of(run: Run, scorer: Scorer, own_model: str | None = None) -> Prompt
 
 
 def check_tokens(run: Run, scorer: Scorer, prompts: Prompts) -> None:
-    """See that the scorer's tokenizer turns the stored tokens into the stored text: one rollout of every problem.
+    """Check on one rollout of every problem that the scorer's tokenizer turns the stored tokens into the stored text.
 
-    Raises RunError where no rollout has its tokens, ModelError where a text comes out differently.
+    Raises RunError where the run has no rollouts, ModelError where a text differs.
     """
     table = _first_of_each(run)
     vocabulary = len(scorer.tokenizer)
@@ -69,7 +69,7 @@ def check_tokens(run: Run, scorer: Scorer, prompts: Prompts) -> None:
             continue
         if max(ids, default=0) >= vocabulary:
             raise _other_tokenizer(run, scorer, f"token {max(ids)} of problem {problem_id} is beyond its {vocabulary}")
-        # The end token is no part of the text; a response that was cut has none.
+        # The text does not include the end token; a response that was cut has none.
         decoded = detokenise(scorer.tokenizer, prompts.ids[problem_id], [ids, ids[:-1]])
         if text not in map(stored_text, decoded):
             raise _other_tokenizer(run, scorer, f"it reads a response to problem {problem_id} differently")
@@ -78,24 +78,24 @@ def check_tokens(run: Run, scorer: Scorer, prompts: Prompts) -> None:
 def reference_passages(
     problems: Sequence[Problem], gold: str | None, scorer: Scorer, prompts: Prompts
 ) -> dict[str, Passage]:
-    r"""Reference solutions behind their prompts, by problem id; empty where the task has none.
+    r"""Reference solutions after their prompts, by problem id; empty where the task has none.
 
-    A problem's solution is ``data["solution"]``, else its answer where ``gold`` (the task's template of a right response)
-    says that this is the whole response: "{answer}", or a block of code. An answer without its reasoning, such as
-    "\\boxed{5}", is no solution. The solution is turned into tokens by itself, and the end token follows it.
+    A problem's solution is ``data["solution"]``, else its answer where that is the whole response according to ``gold``
+    (the task's template of a correct response): "{answer}", or a block of code. An answer without reasoning, such as
+    "\\boxed{5}", is not a solution. The solution is tokenised separately, and the end token is added.
     """
     whole = gold is not None and "boxed" not in gold
     end = scorer.tokenizer.eos_token_id
-    found = {}
+    passages = {}
     for problem in problems:
         text = problem.data.get("solution") or (gold.replace("{answer}", problem.answer) if whole and gold else "")
         if isinstance(text, str) and text:
             ids = [*scorer.tokenizer(text, add_special_tokens=False)["input_ids"], *([] if end is None else [end])]
-            found[problem.id] = Passage(prompts.ids[problem.id], np.array(ids, dtype=np.int32))
-    return found
+            passages[problem.id] = Passage(prompts.ids[problem.id], np.array(ids, dtype=np.int32))
+    return passages
 
 
-def _own_tokenizer(model: str | None) -> Any:
+def _tokenizer_of(model: str | None) -> Any:
     if model is None:
         return None
     from rlvr_bench.samplers.logprobs_transformers import load_tokenizer

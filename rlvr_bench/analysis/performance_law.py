@@ -1,4 +1,4 @@
-"""R = -a exp(H) + b over a training series: the fit, its ceiling, and whether its first third foretells the rest."""
+"""R = -a exp(H) + b over a training series: the fit, its ceiling, and a forecast from its first third."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["EntropyLaw", "Forecast", "fit_law"]
 
 _REPLICATES = 2000
-_EARLY = 3  # checkpoints a forecast is made from, at least
-_LATER = 2  # and checked against
+_EARLY = 3  # the fewest checkpoints that a forecast is made from
+_LATER = 2  # the fewest checkpoints that it is compared with
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """A fit to the first ``n_fitted`` checkpoints set against the others, from their entropies.
+    """The fit to the first ``n_fitted`` checkpoints, applied to the entropies of the later ones.
 
-    ``predicted`` and ``actual`` pass@1 of the later checkpoints; ``rmse`` between them, and ``rmse_unchanged`` of
-    supposing that pass@1 stays where the first third ended: a forecast worth its name is below it. ``final_error`` is
+    ``predicted`` and ``actual``: pass@1 of the later checkpoints. ``rmse`` is between them; ``rmse_unchanged`` is that of
+    the assumption that pass@1 stays where the first third ended, which a useful forecast must beat. ``final_error`` is
     predicted - actual at the last checkpoint.
     """
 
@@ -41,7 +41,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 class EntropyLaw(msgspec.Struct, frozen=True, kw_only=True):
     """Least squares of R = -a exp(H) + b, H the mean token entropy (nats) and R pass@1 at every checkpoint.
 
-    ``ceiling`` is R at H = 0, b - a: what the law says is left when all entropy is spent. The intervals are for other
+    ``ceiling`` is R at H = 0, b - a. The intervals are for other
     problems of this kind (problems resampled, all checkpoints together), not for another training run. ``rmse`` in units
     of R; ``r_squared`` the share of the variance of R that the law explains. ``entropy`` and ``performance`` are the points.
     ``forecast`` is None where there are too few checkpoints (``note``).
@@ -67,9 +67,9 @@ def fit_law(
 ) -> EntropyLaw | None:
     """The law of arXiv 2505.22617, eq. 1, from each problem's mean entropy and solve rate at S checkpoints.
 
-    None where all checkpoints have the same entropy. The paper fits its first 36 evaluations to foretell 200 more; here
-    the first third (at least three) is fitted and checked against the rest, with the entropies that the later
-    checkpoints turned out to have. Raises BadArgument: shapes disagree.
+    None where all checkpoints have the same entropy. The paper fits its first 36 evaluations to predict 200 more; here the
+    fit to the first third (at least three) predicts pass@1 of the later checkpoints from their entropies. Raises
+    BadArgument: shapes disagree.
     """
     if entropy.shape != solved.shape:
         raise BadArgument("solved", solved.shape, f"must have the shape of entropy, {entropy.shape}")
@@ -121,7 +121,7 @@ def _forecast(
 def _resampled(
     problems: int, clusters: npt.NDArray[np.str_] | None, rng: np.random.Generator
 ) -> Float64[np.ndarray, "P B"]:
-    """Weights of the problems in each replicate, adding up to 1; whole clusters are drawn where there are some."""
+    """Weights of the problems in each replicate, which sum to 1. Whole clusters are drawn where there are clusters."""
     unit = np.arange(problems) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     units = int(unit.max()) + 1
     drawn = rng.multinomial(units, np.full(units, 1 / units), size=_REPLICATES).T[unit].astype(np.float64)

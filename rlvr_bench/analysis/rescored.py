@@ -1,7 +1,7 @@
-"""A run's rollouts under another checkpoint, on disk beside the run: ``rescored/<model>/scores/*.parquet`` and a manifest.
+"""A run's rollouts under another checkpoint, stored in the run: ``rescored/<model>/scores/*.parquet`` and a manifest.
 
-A row holds what both checkpoints say of one rollout, so that it can be read alone: ``own_*`` is the checkpoint that drew
-it, ``other_*`` the one it was rescored under. Shards are append-only and checksummed, as those of rollouts.
+A row has the values of one rollout under both checkpoints, so that it can be read without the run: ``own_*`` is the
+checkpoint that drew it, ``other_*`` the one it was rescored under. Shards are append-only and checksummed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.store import Run, Session, run_folder
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.paths import inside, read_whole, write_atomically
+from rlvr_bench.store.run import TOKEN_COLUMNS
 from rlvr_bench.store.shards import ShardFolder
 
 __all__ = ["SCORE_SCHEMA", "Rescored", "ScoredTokens", "ScoringManifest", "StoredRollout", "stored_rollouts"]
@@ -51,15 +52,15 @@ SCORE_SCHEMA = pa.schema(
         ("kl_reverse", pa.list_(pa.float32())),
     ]
 )
-_ROLLOUT_COLUMNS = ["problem_id", "index", "text_hash", "token_ids", "token_logprob", "token_entropy", "token_nucleus"]
+_ROLLOUT_COLUMNS = ("problem_id", "index", "text_hash", *TOKEN_COLUMNS)
 _TOKEN_COLUMNS = ("own_logprob", "own_entropy", "own_nucleus", "other_logprob", "other_entropy", "other_nucleus")
 
 
 class ScoringManifest(msgspec.Struct, frozen=True, kw_only=True):
     """How a run was rescored. Everything but ``model`` and ``sessions`` must agree before rows are added.
 
-    ``drawn_by``: weights of the checkpoint that drew the run; ``divergence``: ``exact`` where both models were read side by
-    side, ``sampled`` where the divergence can only be estimated from the drawn tokens.
+    ``drawn_by``: weights of the checkpoint that drew the run; ``divergence``: ``exact`` where both models scored the tokens
+    together, ``sampled`` where the divergence is estimated from the drawn tokens.
     """
 
     schema: int
@@ -72,14 +73,14 @@ class ScoringManifest(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[Session, ...]
 
     def differing(self, other: ScoringManifest) -> dict[str, tuple[object, object]]:
-        """Fields that decide what a row is and differ in ``other``, as (mine, theirs)."""
+        """The fields that must agree and differ in ``other``, as (mine, theirs)."""
         names = [name for name in self.__struct_fields__ if name not in ("model", "sessions")]
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 class StoredRollout(msgspec.Struct, frozen=True):
-    """One rollout as drawn: its tokens and what its own checkpoint said of them, each (T,)."""
+    """One rollout as drawn: its tokens, and their statistics under the checkpoint that drew it, each (T,)."""
 
     problem_id: str
     index: int
@@ -91,7 +92,7 @@ class StoredRollout(msgspec.Struct, frozen=True):
 
 
 class ScoredTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """A shard of rescored rollouts as flat arrays over R rollouts and the T tokens of all of them, rollout by rollout.
+    """A shard of rescored rollouts as flat arrays over R rollouts and their T tokens, rollout by rollout.
 
     ``kl`` and ``kl_reverse`` (T,) are None where the divergence was not computed exactly.
     """
@@ -111,7 +112,7 @@ class ScoredTokens(msgspec.Struct, frozen=True, kw_only=True):
     kl_reverse: npt.NDArray[np.float32] | None = None
 
     def kept(self, rows: npt.NDArray[np.bool_]) -> ScoredTokens:
-        """The rollouts (R,) marked, with their tokens."""
+        """The marked rollouts, ``rows`` (R,), with their tokens."""
         tokens = np.repeat(rows, self.n_tokens)
         fields: dict[str, Any] = {}
         for name, value in msgspec.structs.asdict(self).items():
@@ -121,17 +122,17 @@ class ScoredTokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rescored:
-    """The folder of one rescoring, for reading and, inside ``with``, for writing by one process at a time."""
+    """The folder of one rescoring. Inside ``with`` it is locked for writing."""
 
     def __init__(self, run: Run, model: str, divergence: str) -> None:
-        name = run_folder(Path(), model, "task").parent.name  # the folder that a run of this model gets
+        name = run_folder(Path(), model, "task").parent.name  # the name of the folder of this model's runs
         self.run = run
         self.path = inside(run.path, "rescored", name if divergence == "sampled" else f"{name}-exact")
         self.shards = ShardFolder(inside(self.path, "scores"), SCORE_SCHEMA)
         self._problems = {problem.id: number for number, problem in enumerate(run.problems())}
 
     def agree(self, wanted: ScoringManifest) -> ScoringManifest:
-        """The manifest as it will be, on disk from now on. Raises RunError where the folder was scored differently."""
+        """Write and return the manifest with the new session. Raises RunError where the folder was scored differently."""
         file = self.path / "manifest.json"
         manifest = wanted
         if file.is_file():
@@ -164,11 +165,11 @@ class Rescored:
 
     def keys(self) -> npt.NDArray[np.int64]:
         """Keys of the rollouts scored so far, sorted; see ``keys_of``."""
-        found = [self.keys_of(table) for table in self.shards.read(["problem_id", "index", "text_hash"])]
-        return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+        parts = [self.keys_of(table) for table in self.shards.read(["problem_id", "index", "text_hash"])]
+        return np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
 
     def keys_of(self, table: pa.Table) -> npt.NDArray[np.int64]:
-        """One 64-bit key for each row: its problem, index and text together; -1 where the problem is unknown."""
+        """A 64-bit key of problem, index and text for each row, (R,); -1 where the problem is unknown."""
         problem = self._numbers(table)
         with np.errstate(over="ignore"):  # multiplication by odd constants, modulo 2**64
             mixed = problem * np.int64(0x2545F4914F6CDD1D) + table["index"].to_numpy() * np.int64(0x5851F42D4C957F2D)
@@ -176,7 +177,7 @@ class Rescored:
         return np.where(problem < 0, np.int64(-1), keys)
 
     def tokens(self) -> Iterator[ScoredTokens]:
-        """What is stored, a shard at a time; rollouts that the run no longer holds as they were are left out."""
+        """The stored values of each shard, without rollouts that the run no longer has with the same text."""
         live = [self.keys_of(table) for table in self.run.rollouts.read(["problem_id", "index", "text_hash"])]
         present = np.unique(np.concatenate(live)) if live else np.zeros(0, dtype=np.int64)
         for table in self.shards.read():
@@ -192,7 +193,7 @@ def stored_rollouts(table: pa.Table) -> list[StoredRollout | None]:
     """Rows of a rollout shard (the columns of ``rollout_columns``); None for one without token ids."""
     names = table["problem_id"].to_pylist()
     plain = [table[name].to_numpy() for name in ("index", "text_hash")]
-    lists = [_lists(table[name]) for name in _ROLLOUT_COLUMNS[3:]]
+    lists = [_lists(table[name]) for name in TOKEN_COLUMNS]
     return [
         None if ids is None else StoredRollout(name, int(index), int(digest), ids, logprob, entropy, nucleus)
         for name, index, digest, ids, logprob, entropy, nucleus in zip(names, *plain, *lists, strict=True)
@@ -205,7 +206,7 @@ def rollout_columns() -> list[str]:
 
 
 def _lists(column: pa.ChunkedArray) -> list[Any]:
-    """A list column as arrays, None for null."""
+    """The arrays of a list column, None for null."""
     array = column.combine_chunks()
     offsets, values = array.offsets.to_numpy(), array.values.to_numpy(zero_copy_only=False)
     valid = array.is_valid().to_numpy(zero_copy_only=False)
@@ -213,7 +214,7 @@ def _lists(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _row(rollout: StoredRollout, scored: Scored) -> Mapping[str, object]:
-    own, other = (summarise(each.logprob, each.entropy, each.nucleus) for each in (rollout, scored))
+    own, other = (summarise(side.logprob, side.entropy, side.nucleus) for side in (rollout, scored))
     n = len(rollout.ids)
     return {
         "problem_id": rollout.problem_id,

@@ -1,8 +1,8 @@
-"""Where probability moved between two checkpoints: divergence, perplexities, and strata of tokens. Streams a rescored run.
+"""Where probability moved between two checkpoints: divergence, perplexities, and strata of tokens of a rescored run.
 
-The log ratio of a token is log other(y) - log own(y); a token *moved* where |other(y) - own(y)| exceeds a threshold. Two
-passes: the first finds the deciles of token entropy and the fifths of perplexity, the second sums up every stratum per
-problem, so that memory holds one shard and the sums, whatever the run's size.
+The log ratio of a token is log other(y) - log own(y); a token *moved* where |other(y) - own(y)| exceeds a threshold. The
+first of two passes finds the deciles of token entropy and the fifths of perplexity, the second sums every stratum per
+problem. Memory holds one shard and the sums.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Read = Callable[[], Iterable[ScoredTokens]]
 
 @dataclasses.dataclass(frozen=True)
 class Shifts:
-    """Estimates over the whole run, strata, and how many problems, rollouts and tokens they rest on."""
+    """Estimates over the whole run, strata, and the numbers of problems, rollouts and tokens."""
 
     estimates: tuple[Estimate, ...]
     strata: tuple[Stratum, ...]
@@ -51,8 +51,8 @@ class Shifts:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What the sums are taken over: P problems, their cluster labels (P,), the status of rollout ``index`` of problem
-    ``p`` at ``status[p, index]`` (0 correct, 1 wrong, anything else another), and the threshold of a move.
+    """The run: P problems, their cluster labels (P,), the status of rollout ``index`` of problem ``p`` at
+    ``status[p, index]`` (0 correct, 1 wrong, other values: another one), and the threshold of a move.
     """
 
     n_problems: int
@@ -63,7 +63,7 @@ class Setting:
 
 @dataclasses.dataclass
 class _Bins:
-    """One way to stratify: labels, and the values (low, high) that each bin was found to hold."""
+    """One stratification: labels and sums of the bins, and the smallest and largest value of each."""
 
     by: str
     labels: tuple[str, ...]
@@ -76,17 +76,19 @@ class _Bins:
         sums = np.zeros((_STATUS_GROUPS, problems, len(labels), metrics))
         return cls(by, tuple(labels), sums, np.full(len(labels), np.inf), np.full(len(labels), -np.inf))
 
-    def add(self, cell: npt.NDArray[np.int64], place: npt.NDArray[Any], columns: Sequence[npt.NDArray[Any]]) -> None:
-        """Add T values to the sums of their (group, problem) ``cell`` and bin ``place``."""
-        flat = cell * len(self.labels) + place
+    def add(
+        self, cell: npt.NDArray[np.int64], bin_number: npt.NDArray[Any], columns: Sequence[npt.NDArray[Any]]
+    ) -> None:
+        """Add T values to the sums of their (group, problem) ``cell`` and bin ``bin_number``."""
+        flat = cell * len(self.labels) + bin_number
         size = self.sums[..., 0].size
         for number, column in enumerate(columns):
             self.sums[..., number] += np.bincount(flat, column, minlength=size).reshape(self.sums.shape[:3])
 
-    def span(self, place: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
-        """Widen the bins to the values (T,) that fell into them."""
-        np.minimum.at(self.low, place, values)
-        np.maximum.at(self.high, place, values)
+    def span(self, bin_number: npt.NDArray[Any], values: npt.NDArray[Any]) -> None:
+        """Widen the bins to include their values (T,)."""
+        np.minimum.at(self.low, bin_number, values)
+        np.maximum.at(self.high, bin_number, values)
 
     def group(self, name: str) -> npt.NDArray[np.float64]:
         """Sums (problems, bins, metrics) of one group."""
@@ -94,7 +96,7 @@ class _Bins:
 
 
 def token_shifts(read: Read, categorise: Categorise, setting: Setting) -> Shifts:
-    """Sum up a rescored run, which ``read`` gives shard by shard, twice.
+    """Sum up a rescored run. ``read`` returns its shards, and is called twice.
 
     ``categorise``: category of every token of a shard, (T,). Means are token means within a problem, then means over
     problems with Student's t intervals (clusters of problems where the task has them); shares of tokens and of moves
@@ -121,10 +123,12 @@ def token_shifts(read: Read, categorise: Categorise, setting: Setting) -> Shifts
         rollouts.add(
             of_rollout, np.zeros(len(of_rollout), np.int64), _rollout_columns(shard, k1 if shard.kl is None else kl)
         )
-        for bins, (place, values) in zip(strata, _places(shard, deciles, fifths, categorise(shard)), strict=True):
-            bins.add(cell, place, columns)
+        for bins, (bin_number, values) in zip(
+            strata, _bin_numbers(shard, deciles, fifths, categorise(shard)), strict=True
+        ):
+            bins.add(cell, bin_number, columns)
             if values is not None:
-                bins.span(place, values)
+                bins.span(bin_number, values)
     return Shifts(
         estimates=tuple(_whole_estimates(whole, rollouts, setting, exact=exact)),
         strata=tuple(row for bins in strata for group in GROUPS for row in _rows(bins, group, setting)),
@@ -166,8 +170,8 @@ def ratio_estimate(
 def _quantiles(shards: Iterable[ScoredTokens]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Entropy decile of every float16 bit pattern, (32768,), and the inner edges of the fifths of perplexity, (4,).
 
-    Entropies are stored as float16, whose bit patterns are in the order of their values: counting patterns is exact.
-    Equal entropies stay together, in the decile of their middle rank.
+    Entropies are stored as float16, whose bit patterns have the order of the values, so counting patterns is exact. Equal
+    entropies are in the same decile, that of their middle rank.
     """
     counts = np.zeros(2**15, dtype=np.int64)
     perplexities = []
@@ -188,7 +192,7 @@ def _patterns(entropy: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
 
 # ------------------------------------------------------------------------------------------------ second pass
 def _cells(shard: ScoredTokens, setting: Setting) -> npt.NDArray[np.int64]:
-    """Flat (group, problem) number of each rollout, (R,)."""
+    """Number of the (group, problem) cell of each rollout, (R,)."""
     known = shard.index < setting.status.shape[1]
     status = np.where(known, setting.status[shard.problem, np.where(known, shard.index, 0)], -1)
     group = np.where(status == 0, 0, np.where(status == 1, 1, 2)).astype(np.int64)
@@ -210,21 +214,21 @@ def _estimators(shard: ScoredTokens) -> tuple[npt.NDArray[np.float64], npt.NDArr
 
 
 def _rollout_columns(shard: ScoredTokens, divergence: npt.NDArray[Any]) -> list[npt.NDArray[np.float64]]:
-    """The values of ``_ROLLOUT``, each (R,); rollouts without tokens count for nothing."""
+    """The values of ``_ROLLOUT``, each (R,); 0 for rollouts without tokens."""
     own, other = (_means(shard, -column.astype(np.float64)) for column in (shard.own_logprob, shard.other_logprob))
     present = (shard.n_tokens > 0).astype(np.float64)
-    total = np.bincount(_owner(shard), divergence, minlength=len(present))
+    total = np.bincount(_rollout_numbers(shard), divergence, minlength=len(present))
     logs = np.nan_to_num(own), np.nan_to_num(other)
     return [present, present * np.exp(logs[0]), present * np.exp(logs[1]), *logs, total]
 
 
-def _places(
+def _bin_numbers(
     shard: ScoredTokens,
     deciles: npt.NDArray[np.int64],
     fifths: npt.NDArray[np.float64],
     categories: npt.NDArray[np.int8],
 ) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any] | None]]:
-    """Bin of every token in each stratification, and the value that put it there, (T,)."""
+    """For each stratification: the bin of every token, and the value that decides it, both (T,)."""
     yield deciles[_patterns(shard.own_entropy)], shard.own_entropy.astype(np.float64)
     lengths = np.repeat(shard.n_tokens, shard.n_tokens)
     offset = np.arange(len(lengths)) - np.repeat(np.cumsum(shard.n_tokens) - shard.n_tokens, shard.n_tokens)
@@ -235,13 +239,13 @@ def _places(
     yield categories.astype(np.int64), None
 
 
-def _owner(shard: ScoredTokens) -> npt.NDArray[np.int64]:
+def _rollout_numbers(shard: ScoredTokens) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(shard.n_tokens)), shard.n_tokens)
 
 
 def _means(shard: ScoredTokens, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Mean of a token value (T,) over each rollout, (R,); NaN for one without tokens."""
-    sums = np.bincount(_owner(shard), values, minlength=len(shard.n_tokens))
+    sums = np.bincount(_rollout_numbers(shard), values, minlength=len(shard.n_tokens))
     return np.asarray(np.divide(sums, shard.n_tokens, out=np.full(len(sums), np.nan), where=shard.n_tokens > 0))
 
 
@@ -276,14 +280,13 @@ def _whole_estimates(whole: _Bins, rollouts: _Bins, setting: Setting, *, exact: 
             yield _mean(name, group, _per_problem(tokens[:, columns.index(column)], tokens[:, 0]), setting, floor)
         for name, column, floor in per_rollout:
             values = _per_problem(responses[:, _ROLLOUT.index(column)], responses[:, 0])
-            found = _mean(name, group, values, setting, floor)
-            yield msgspec.structs.replace(
-                found, method=found.method.replace("token mean within", "rollout mean within")
-            )
+            estimate = _mean(name, group, values, setting, floor)
+            method = estimate.method.replace("token mean within", "rollout mean within")
+            yield msgspec.structs.replace(estimate, method=method)
 
 
 def _rows(bins: _Bins, group: str, setting: Setting) -> Iterator[Stratum]:
-    """One row for each bin that holds a token of the group."""
+    """One row for each bin that has a token of the group."""
     sums = bins.group(group)
     tokens, moved = sums[..., 0], sums[..., 1]
     for number, label in enumerate(bins.labels):

@@ -1,8 +1,8 @@
 """Rising stage and plateau: one straight line through a training series, or two that meet at a knot.
 
-No paper gives an algorithm (arXiv 2508.07534 and 2508.02260 split by eye). Ours: least squares of a line and of two
-segments that meet, compared by BIC and by a test whose size is right for short series too; the knot's interval by
-bootstrapping residuals. "No second stage" is an answer.
+No paper gives an algorithm (arXiv 2508.07534 and 2508.02260 split by eye). Ours compares the least-squares fits of a line
+and of two segments that meet, by BIC and by a test whose size is right for short series too. The interval of the knot is
+from bootstrapped residuals. "No second stage" is a possible result.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["FEWEST_POINTS", "StageFit", "fit_stages"]
 
 FEWEST_POINTS = 6
 _SEGMENT = 3  # points on each side of a knot, at least
-_KNOTS = 200  # places tried
-_LEVEL = 0.05  # a straight series passes for two stages this often at most
+_KNOTS = 200  # candidates for the knot
+_LEVEL = 0.05  # a straight series gets two stages with at most this probability
 _REPLICATES = 2000
 
 
 class StageFit(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a metric's course over training bends, and where.
+    """Whether a metric has a second stage over training, and where it begins.
 
-    ``second_stage``: True where two segments win by BIC and by the test (``p_value``, of a straight line), False where they
-    do not, None where there were too few points.
-    ``knot`` (in training steps) lies in [``low``, ``high``] at ``level``; both slopes are per step, on the ``scale`` that was
-    fitted (``log``: of the metric's logarithm). ``bic_one`` and ``bic_two`` belong to the two fits.
+    ``second_stage``: True where two segments are better by BIC and by the test (``p_value``, of a straight line), False
+    where they are not, None with too few points.
+    ``knot`` (in training steps) has the interval [``low``, ``high``] at ``level``; slopes are per step, on the fitted
+    ``scale`` (``log``: of the metric's logarithm). ``bic_one`` and ``bic_two`` are those of the two fits.
     """
 
     metric: str
@@ -59,13 +59,13 @@ def fit_stages(
 ) -> StageFit:
     """One line or two segments through ``values`` (S,) at ``steps`` (S,); NaN values are left out.
 
-    ``scale`` ``log`` fits the logarithm: an entropy that decays at a constant rate is one stage, not two. The knot lies
-    between points, with at least three on either side, and counts as two parameters of BIC (its place and the change of
+    ``scale`` ``log`` fits the logarithm: an entropy that decays at a constant rate is one stage, not two. The knot is
+    between points, with at least three on either side, and counts as two parameters of BIC (its position and the change of
     slope). BIC alone finds a knot in 33 % of straight series of 6 points, 21 % of 10 and 6 % of 40 (white noise): so the
     ratio of the residual squares must also be rarer than 5 % among straight series with white noise at the same steps,
     2,000 of them simulated. In simulation the 95 % interval of a real knot covers it in 88 to 99 % of series of 6 to 21
-    points. It knows the scatter around the fit and nothing of drift: where neighbouring checkpoints deviate together, it is
-    too narrow and the test too ready.
+    points. It includes the scatter around the fit but no drift: where neighbouring checkpoints deviate together, the
+    interval is too narrow, and the test rejects too often.
 
     Raises BadArgument: shapes disagree, steps repeat, or scale is unknown.
     """
@@ -98,7 +98,7 @@ def _compare(
     two = max(float(squares[best]), flat)
     bic_one, bic_two = (n * np.log(total / n) + parameters * np.log(n) for total, parameters in ((one, 2), (two, 4)))
     p_value = _straight(x, knots, one / two, rng)
-    found = StageFit(
+    fit = StageFit(
         metric=metric,
         scale=scale,
         n_points=n,
@@ -108,17 +108,17 @@ def _compare(
         bic_two=float(bic_two),
         p_value=p_value,
     )
-    if not found.second_stage:
-        return msgspec.structs.replace(found, note="no second stage")
+    if not fit.second_stage:
+        return msgspec.structs.replace(fit, note="no second stage")
     bend = np.linalg.lstsq(_design(x, knots[best]), y, rcond=None)[0]
     fitted = _design(x, knots[best]) @ bend
     residuals = (y - fitted) * np.sqrt(n / (n - 2 - 2))  # residuals of a fit are smaller than the errors
     draws = fitted[:, None] + rng.choice(residuals - residuals.mean(), size=(n, _REPLICATES))
-    places = knots[np.argmin(_residual_squares(x, draws, knots), axis=0)]
-    half = (knots[1] - knots[0]) / 2  # the places tried are that far apart
-    low, high = np.quantile(places, [0.025, 0.975])
+    drawn_knots = knots[np.argmin(_residual_squares(x, draws, knots), axis=0)]
+    half = (knots[1] - knots[0]) / 2  # half the distance between candidates
+    low, high = np.quantile(drawn_knots, [0.025, 0.975])
     return msgspec.structs.replace(
-        found,
+        fit,
         knot=float(knots[best]),
         low=float(low - half),
         high=float(high + half),
@@ -130,7 +130,10 @@ def _compare(
 def _straight(
     x: Float64[np.ndarray, " S"], knots: Float64[np.ndarray, " K"], ratio: float, rng: np.random.Generator
 ) -> float:
-    """How often two segments improve a straight line with white noise by as much; the same for every line and noise."""
+    """The probability that two segments improve a straight line with white noise by as much or more.
+
+    It is the same for every line and noise level.
+    """
     noise = rng.standard_normal((len(x), _REPLICATES))
     basis = np.linalg.qr(_design(x))[0]
     one = np.sum(noise**2, axis=0) - np.sum((basis.T @ noise) ** 2, axis=0)
@@ -146,7 +149,7 @@ def _design(x: Float64[np.ndarray, " S"], knot: float | None = None) -> Float64[
 def _residual_squares(
     x: Float64[np.ndarray, " S"], y: Float64[np.ndarray, "S B"], knots: Float64[np.ndarray, " K"]
 ) -> Float64[np.ndarray, "K B"]:
-    """Sum of squares left by the two segments that meet at each knot, for each of B series, (K, B)."""
+    """Residual sum of squares of two segments that meet at each knot, for each of B series, (K, B)."""
     basis = np.linalg.qr(np.stack([_design(x, knot) for knot in knots]))[0]  # (K, S, 3)
     explained = np.sum((basis.transpose(0, 2, 1) @ y) ** 2, axis=1)
     return np.asarray(np.maximum(np.sum(y**2, axis=0) - explained, 0.0))

@@ -1,4 +1,4 @@
-"""Results of an analysis that lie beside a run, read back by name: rescorings and interventions."""
+"""Reading the stored results of the analyses of a run, by name: rescorings and interventions."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ T = TypeVar("T")
 
 
 def read_rescorings(run: Path) -> dict[str, Rescoring]:
-    """Every finished rescoring of the run in folder ``run``, ``rescored/<name>/rescore.json``, by name.
+    """The finished rescorings of the run in folder ``run``, ``rescored/<name>/rescore.json``, by name.
 
     Raises RunError where a file is damaged or of another schema.
     """
-    found = {}
+    results = {}
     for file in sorted(run.glob("rescored/*/rescore.json")):
         result = _read(file, Rescoring)
         _check_schema(file, result.schema, RESCORE_SCHEMA)
-        found[file.parent.name] = result
-    return found
+        results[file.parent.name] = result
+    return results
 
 
 def read_interventions(run: Path) -> dict[str, Interventions]:
-    """Every finished set of interventions in the run's responses, ``interventions/<name>/result.json``, by name.
+    """The finished interventions of the run in folder ``run``, ``interventions/<name>/result.json``, by name.
 
     Raises RunError where a file is damaged or of another schema.
     """
-    found = {}
+    results = {}
     for file in sorted(run.glob("interventions/*/result.json")):
         result = _read(file, Interventions)
         _check_schema(file, result.design.schema, INTERVENTIONS_SCHEMA)
-        found[file.parent.name] = result
-    return found
+        results[file.parent.name] = result
+    return results
 
 
 def _read(file: Path, kind: type[T]) -> T:
@@ -53,6 +53,6 @@ def _read(file: Path, kind: type[T]) -> T:
         raise RunError(f"{file}: damaged ({error}). Delete it and run the same command again.") from error
 
 
-def _check_schema(file: Path, found: int, known: int) -> None:
-    if found != known:
-        raise RunError(f"{file}: schema {found}, this version of rlvr-bench reads {known}")
+def _check_schema(file: Path, schema: int, known: int) -> None:
+    if schema != known:
+        raise RunError(f"{file}: schema {schema}, this version of rlvr-bench reads {known}")

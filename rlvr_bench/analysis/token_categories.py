@@ -1,17 +1,16 @@
 r"""Token categories: formal reasoning, logical structuring, metacognitive, semantic support.
 
 The four classes are those of arXiv 2508.02260 and 2508.07534, which publish neither word lists nor a rule (the released
-code loads a private table). The rules here are this project's own, small and versioned:
+code loads a private table). The rules here are ours, small and versioned:
 
 - *formal reasoning*: numbers, variables, operators, LaTeX commands, Greek letters, names of functions, and brackets that
   belong to a formula;
 - *logical structuring*: words that link steps: condition, cause, contrast, conclusion, order, assumption;
-- *metacognitive*: words with which a writer watches or steers the own thinking: doubt, checks, recall, changes of plan;
+- *metacognitive*: words with which a writer watches or steers the thinking: doubt, checks, recall, changes of plan;
 - *semantic support*: everything else, punctuation and white space included.
 
-Special tokens (end of text, of turn) are a class of their own. Words are found in the decoded text, in English, and every
-token of a word gets the word's category: the rules work for any tokenizer, on any cut of the text into tokens. Agreement
-with labels given by hand: docs/analysis.md.
+Special tokens (end of text, of turn) are a fifth class. The rules find English words in the decoded text, and every token of
+a word gets the word's category: they work with any tokenizer. Agreement with labels given by hand: docs/analysis.md.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ __all__ = ["CATEGORIES", "RULES_VERSION", "TokenPieces", "categorise"]
 
 RULES_VERSION = "1"
 CATEGORIES = ("formal reasoning", "logical structuring", "metacognitive", "semantic support", "special")
-"""What the numbers of ``categorise`` mean."""
+"""The names of the numbers of ``categorise``."""
 
 _FORMAL, _LOGICAL, _METACOGNITIVE, _SUPPORT, _SPECIAL = range(5)
 
@@ -60,7 +59,7 @@ _WORDS = {
 }
 _FUNCTIONS = "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|gcd|lcm|mod|max|min|lim|det|deg|sqrt"
 _SYMBOL = r"=+*/^_<>≤≥≠≈≡±×÷·√"
-# One letter is a variable; "a" and "A" only beside a formula's sign, "I" never, and none in "i.e." or "it's".
+# One letter is a variable; "a" and "A" only next to a sign of a formula, "I" never, and none in "i.e." or "it's".
 _VARIABLE = "|".join(
     (
         r"(?<![A-Za-z'’.])[B-HJ-Zb-z](?![A-Za-z'’]|\.[a-z])",
@@ -84,12 +83,12 @@ _FORMULA = "|".join(
 
 
 def _alternatives(terms: dict[int, str], category: int) -> str:
-    found = sorted(terms[category].split(","), key=len, reverse=True)
-    return "|".join(re.escape(term).replace("'", "['’]").replace(r"\ ", r"\s+") for term in found)
+    ordered = sorted(terms[category].split(","), key=len, reverse=True)
+    return "|".join(re.escape(term).replace("'", "['’]").replace(r"\ ", r"\s+") for term in ordered)
 
 
 def _pattern() -> re.Pattern[str]:
-    """One pass over a text: phrases, then single words, then formulas. The group's name tells the category."""
+    """A pattern of all rules: phrases, then single words, then formulas. The name of the group gives the category."""
     edge, end = r"(?<![A-Za-z])", r"(?![A-Za-z])"
     parts = [
         rf"{edge}let(?=\s+[A-Za-z\\$](?![A-Za-z'’])|\s+[a-z]+\s+(?:be|denote)\b){end}",  # "let x be": an assumption
@@ -110,8 +109,8 @@ _BY_GROUP = {"F": _FORMAL, "L0": _LOGICAL, "L1": _LOGICAL, "L2": _LOGICAL, "M0":
 def categorise(pieces: Sequence[bytes]) -> npt.NDArray[np.int8]:
     """Category of each token of one response, (T,), as numbers of ``CATEGORIES``, from the tokens' bytes.
 
-    A token belongs where its first character that is not white space lies; one of white space alone is semantic support.
-    An empty piece is a special token.
+    The first character that is not white space decides the category; a token of white space is semantic support. An empty
+    piece is a special token.
     """
     lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
     starts = np.cumsum(lengths) - lengths
@@ -125,15 +124,15 @@ def categorise(pieces: Sequence[bytes]) -> npt.NDArray[np.int8]:
     if len(text) != len(whole):
         widths = [len(character.encode("utf-8", "surrogateescape")) for character in text]
         first = np.repeat(np.arange(len(text) + 1), [*widths, 1])[first]
-    found = np.where(lead == lengths, np.int8(_SUPPORT), marks[np.minimum(first, len(text))])
-    return np.where(lengths == 0, np.int8(_SPECIAL), found).astype(np.int8)
+    categories = np.where(lead == lengths, np.int8(_SUPPORT), marks[np.minimum(first, len(text))])
+    return np.where(lengths == 0, np.int8(_SPECIAL), categories).astype(np.int8)
 
 
 class TokenPieces:
-    """Bytes of a tokenizer's tokens, as they stand within a text; special tokens have none.
+    """Bytes of a tokenizer's tokens within a text; special tokens have none.
 
-    Each token is decoded behind another one and what the other one gives is cut off: this keeps leading spaces
-    (sentencepiece) and joins word pieces, whatever the kind. A token that is part of a character gives its own bytes.
+    Each token is decoded after another token, whose text is then cut off: this keeps leading spaces (sentencepiece) and
+    joins word pieces. A token that is a part of a character gives the bytes of that part.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -143,7 +142,7 @@ class TokenPieces:
         self._anchor = self._find_anchor()
 
     def __call__(self, ids: npt.NDArray[np.integer[Any]]) -> list[bytes]:
-        """One piece for each token (T,)."""
+        """The piece of each token, T of them."""
         numbers = ids.tolist()
         for token in set(numbers) - self._known.keys():
             self._known[token] = self._piece(token)
@@ -162,15 +161,15 @@ class TokenPieces:
         lead, whole = (self._text(ids) for ids in (self._anchor, [*self._anchor, token]))
         piece = whole[len(lead) :]
         if "\ufffd" in piece:
-            return _own_bytes(self._tokenizer.convert_ids_to_tokens(token)) or piece.encode()
+            return _bytes_of_name(self._tokenizer.convert_ids_to_tokens(token)) or piece.encode()
         return piece.encode()
 
     def _text(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _own_bytes(token: str) -> bytes | None:
-    """The bytes a token name stands for: ``<0xE2>``, or the printable alphabet of byte-level tokenizers."""
+def _bytes_of_name(token: str) -> bytes | None:
+    """The bytes of a token's name: ``<0xE2>``, or the printable alphabet of byte-level tokenizers; else None."""
     if match := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token):
         return bytes.fromhex(match.group(1))
     table = _byte_alphabet()

@@ -1,6 +1,6 @@
-"""One training run seen through its checkpoints: metrics against the step, stages, and the entropy-performance law.
+"""The checkpoints of one training run: metrics by step, stages, and the entropy-performance law.
 
-Reads scorecards only. The steps come from the models' names, or from the user.
+It reads scorecards only. The steps are in the models' names, or are given by the user.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.common import fresh_rng
-from rlvr_bench.store.paths import place
+from rlvr_bench.storage import as_path
 
 __all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series", "series_of"]
 
 SERIES_SCHEMA = 1
-# What a training series is looked at for; the rest of a scorecard is about one checkpoint.
+# The metrics of a training series.
 _FOLLOWED = {metric.name: metric for metric in METRICS if metric.followed}
 _ORDER = {name: number for number, name in enumerate(_FOLLOWED)}
 _THREE_QUARTERS = 0.75
@@ -44,8 +44,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """One estimate at every step, S long each: None where a scorecard lacks it. ``group`` as in the scorecards: None for
-    all rollouts, "correct", "wrong", "wrong less correct, length-matched" and so on.
+    """One estimate at S steps, None where a scorecard lacks it. ``group`` as in the scorecards: None for all rollouts,
+    "correct", "wrong", "wrong less correct, length-matched" and so on.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Milestone(msgspec.Struct, frozen=True, kw_only=True):
-    """The first step by which three quarters of a metric's whole change, first to last checkpoint, has happened.
+    """The first step with three quarters of a metric's change from the first to the last checkpoint.
 
     arXiv 2505.22617 reports such shares (73 % of the entropy spent in the first twelfth of training).
     """
@@ -90,7 +90,7 @@ class TrainingSeries(msgspec.Struct, frozen=True, kw_only=True):
 def series(
     runs: Sequence[Path | str], steps: Sequence[int] | None = None, allow: Collection[str] = ()
 ) -> TrainingSeries:
-    """Put the scorecards of one training run in a row. ``runs``: run folders, scorecards, folders of them, or globs.
+    """Order the scorecards of one training run by step. ``runs``: run folders, scorecards, folders of them, or globs.
 
     ``steps``: one for each scorecard, in the order given; default: read from the models' names (``zoo:grpo@20``,
     ``global_step_200``, ``checkpoint-200``). ``allow``: as in ``compare``.
@@ -104,7 +104,7 @@ def series(
 def series_of(
     cards: Sequence[tuple[Path, Scorecard]], steps: Sequence[int] | None = None, allow: Collection[str] = ()
 ) -> TrainingSeries:
-    """``series`` of scorecards at hand, each with its file. Raises the same errors."""
+    """``series`` of scorecards with their files. Raises the same errors."""
     if len(cards) < 2:
         raise BadArgument("runs", len(cards), "a series needs the scorecards of at least two checkpoints")
     numbers = _steps(cards, steps)
@@ -122,7 +122,7 @@ def series_of(
         ),
         metrics=tuple(metrics),
         stages=tuple(_stages(numbers, metrics)),
-        milestones=tuple(found for metric in _followed(metrics) if (found := _milestone(numbers, metric))),
+        milestones=tuple(mark for metric in _followed(metrics) if (mark := _milestone(numbers, metric))),
         law=_law(counted),
         notes=tuple(notes),
     )
@@ -130,11 +130,11 @@ def series_of(
 
 def _expanded(pattern: str) -> list[Path]:
     sign = re.search(r"[*?\[]", pattern)
-    if sign is None or place(pattern).exists():
-        return [place(pattern)]
+    if sign is None or as_path(pattern).exists():
+        return [as_path(pattern)]
     if "://" in pattern:
         cut = pattern.rindex("/", 0, sign.start()) + 1
-        matches = sorted(place(pattern[:cut]).glob(pattern[cut:]))
+        matches = sorted(as_path(pattern[:cut]).glob(pattern[cut:]))
     else:
         matches = [Path(match) for match in sorted(glob.glob(pattern))]  # noqa: PTH207  Path has no glob of a whole pattern
     if not matches:
@@ -145,7 +145,7 @@ def _expanded(pattern: str) -> list[Path]:
 def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None) -> list[int]:
     if given is not None and len(given) != len(cards):
         raise BadArgument("--steps", list(given), f"must name one step for each of the {len(cards)} scorecards")
-    found: list[int] = []
+    numbers: list[int] = []
     for number, (file, card) in enumerate(cards):
         named = step_of(card.run.model)
         step = (named and named.step) if given is None else given[number]
@@ -155,22 +155,22 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
                 card.run.model,
                 f"has no training step in its name ({file}); give every step: --steps 0,20,40",
             )
-        if step in found:
-            raise BadArgument("step", step, f"two checkpoints have it ({cards[found.index(step)][0]}, {file})")
-        found.append(step)
-    return found
+        if step in numbers:
+            raise BadArgument("step", step, f"two checkpoints have it ({cards[numbers.index(step)][0]}, {file})")
+        numbers.append(step)
+    return numbers
 
 
 def _metrics(cards: Sequence[Scorecard]) -> list[Metric]:
-    """Every followed estimate that at least two scorecards have."""
+    """The followed estimates that at least two scorecards have."""
     tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in _FOLLOWED} for card in cards]
     keys = sorted({key for table in tables for key in table}, key=lambda key: (_ORDER[key[0]], *map(_first, key[1:])))
-    found = []
+    metrics = []
     for name, k, group in keys:
         row: list[Estimate | None] = [table.get((name, k, group)) for table in tables]
         if sum(e is not None and e.value is not None for e in row) < 2:
             continue
-        found.append(
+        metrics.append(
             Metric(
                 name=name,
                 k=k,
@@ -181,16 +181,16 @@ def _metrics(cards: Sequence[Scorecard]) -> list[Metric]:
                 high=tuple(None if e is None else e.high for e in row),
             )
         )
-    return found
+    return metrics
 
 
 def _first(value: int | str | None) -> tuple[bool, int | str]:
-    """Sorts None before everything."""
+    """A sort key that puts None first."""
     return value is not None, value if value is not None else 0
 
 
 def _followed(metrics: Sequence[Metric]) -> list[Metric]:
-    """The metrics whose course is split into stages."""
+    """The metrics that are split into stages."""
     largest = max((m.k or 0 for m in metrics if m.name == "pass@k" and None not in m.values), default=0)
     wanted: set[tuple[str, int | None, str | None]]
     wanted = {("pass@k", 1, None), ("pass@k", largest, None)}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlvr_bench.cli.options import read_place
 from rlvr_bench.cli.terminal import Terminal, write_json, write_out
 from rlvr_bench.errors import BadArgument, StorageError
+from rlvr_bench.storage import as_path
 
 if TYPE_CHECKING:
     from rlvr_bench.checking import Check, CheckOptions
@@ -21,12 +21,12 @@ __all__ = ["register"]
 CONFIG = Path("pyproject.toml")
 Runs = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of these."),
+    typer.Argument(metavar="RUN...", parser=as_path, help="Run folders, scorecards, or folders of these."),
 ]
 Against = Annotated[
     list[Path] | None,
     typer.Option(
-        parser=read_place,
+        parser=as_path,
         metavar="<path>",
         help="Baselines: scorecards, or folders of these. They are matched by task, then by model.",
     ),

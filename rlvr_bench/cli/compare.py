@@ -8,16 +8,15 @@ from typing import Annotated
 import typer
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, Budgets, read_budgets, read_place
+from rlvr_bench.cli.options import AsJson, Budgets, read_budgets
 from rlvr_bench.cli.terminal import Terminal
+from rlvr_bench.storage import as_path
 
 __all__ = ["register"]
 
 Runs = Annotated[
     list[Path],
-    typer.Argument(
-        metavar="RUN...", parser=read_place, help="Run folders or scorecard files. The first is the baseline."
-    ),
+    typer.Argument(metavar="RUN...", parser=as_path, help="Run folders or scorecard files. The first is the baseline."),
 ]
 Allow = Annotated[
     list[str] | None,

@@ -7,21 +7,22 @@ from typing import Annotated
 
 import typer
 
-from rlvr_bench.cli.options import read_budgets, read_place
+from rlvr_bench.cli.options import read_budgets
 from rlvr_bench.cli.terminal import Terminal, write_out
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.storage import as_path
 
 __all__ = ["register"]
 
 STDOUT = Path("-")
 Runs = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of these."),
+    typer.Argument(metavar="RUN...", parser=as_path, help="Run folders, scorecards, or folders of these."),
 ]
 Csv = Annotated[
     Path | None,
     typer.Option(
-        parser=read_place,
+        parser=as_path,
         metavar="<path>",
         help="Leaderboard to write. Rows of these runs are updated, others are kept.",
     ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.storage import as_path
 
 if TYPE_CHECKING:
     from rlvr_bench.pipeline import SampleOptions
@@ -34,17 +35,7 @@ __all__ = [
     "draws",
     "engine_arguments",
     "read_budgets",
-    "read_place",
 ]
-
-
-def read_place(text: str | Path) -> Path:
-    """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
-    if "://" not in str(text):
-        return Path(text)
-    from rlvr_bench.store.paths import place
-
-    return place(text)
 
 
 MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible server, or fake[:RATE]."
@@ -64,7 +55,7 @@ Engine = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many problems.")]
 OUT_HELP = "Folder of runs, or an address such as s3://bucket/runs; this one goes to OUT/<model>/<task>."
-Out = Annotated[Path, typer.Option(help=OUT_HELP, parser=read_place, metavar="<path>")]
+Out = Annotated[Path, typer.Option(help=OUT_HELP, parser=as_path, metavar="<path>")]
 Seed = Annotated[int, typer.Option(help="Seed of the run; every draw batch gets its own, hashed from it.")]
 SeedScheme = Annotated[
     int | None, typer.Option(help="2: seeds cover the model (new runs); 1: they do not, as in runs of older versions.")
@@ -94,7 +85,7 @@ Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may t
 Unsafe = Annotated[bool, typer.Option("--allow-unsafe-code", help="Run model-written code without a sandbox.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 RunPath = Annotated[
-    Path, typer.Argument(metavar="RUN", parser=read_place, help="Run folder: runs/<model>/<task>, or its address.")
+    Path, typer.Argument(metavar="RUN", parser=as_path, help="Run folder: runs/<model>/<task>, or its address.")
 ]
 
 

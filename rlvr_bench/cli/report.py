@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, read_place
+from rlvr_bench.cli.options import AsJson
 from rlvr_bench.cli.terminal import Terminal
+from rlvr_bench.storage import as_path
 
 __all__ = ["register"]
 
@@ -17,11 +18,11 @@ Runs = Annotated[
     list[Path],
     typer.Argument(
         metavar="RUN...",
-        parser=read_place,
+        parser=as_path,
         help="Run folders or scorecard files. The first one of a task is its baseline.",
     ),
 ]
-Html = Annotated[Path, typer.Option(parser=read_place, metavar="<path>", help="File to write.")]
+Html = Annotated[Path, typer.Option(parser=as_path, metavar="<path>", help="File to write.")]
 Allow = Annotated[
     list[str] | None,
     typer.Option(help="Compare even if this field differs (chat_template, problems, ...). May be repeated."),

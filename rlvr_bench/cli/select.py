@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, RunPath, read_place
+from rlvr_bench.cli.options import AsJson, RunPath
 from rlvr_bench.cli.terminal import Terminal
+from rlvr_bench.storage import as_path
 
 if TYPE_CHECKING:
     from rlvr_bench.pipeline.selecting import SelectionSummary
@@ -26,7 +27,7 @@ How = Annotated[
 Out = Annotated[
     Path,
     typer.Option(
-        parser=read_place,
+        parser=as_path,
         metavar="<path>",
         help="JSONL file to write: prompt and completion, as TRL's SFTTrainer reads them.",
     ),

@@ -19,8 +19,9 @@ from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
 from rlvr_bench.scorers.solve_rate import pass_under_rule
+from rlvr_bench.storage import as_path, is_remote
 
-__all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "read_card"]
+__all__ = ["Incomparable", "RunCounts", "align", "clusters", "read_card"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,15 +92,6 @@ class RunCounts:
         return np.array([(entry.distinct_answers or {}).get(k, np.nan) for entry in self.entries])
 
 
-def as_path(name: str | Path) -> Path:
-    """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
-    if isinstance(name, Path) or "://" not in str(name):
-        return Path(name) if isinstance(name, str) else name
-    from rlvr_bench.store.paths import place  # brings pyarrow, which a check does without
-
-    return place(name)
-
-
 def read_card(path: str | Path) -> tuple[Path, Scorecard]:
     """A scorecard and its file, from a run folder or from the file itself.
 
@@ -120,9 +112,7 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
 
 
 def _read_received(file: Path) -> bytes:
-    return (
-        file.read_bytes() if hasattr(file, "fs") else read_regular(file)
-    )  # an object storage holds regular files only
+    return file.read_bytes() if is_remote(file) else read_regular(file)
 
 
 def _warn_if_stale(file: Path, card: Scorecard) -> None:

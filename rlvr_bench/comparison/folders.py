@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlvr_bench.comparison.cards import as_path, read_card
+from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import RunError
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.storage import as_path
 
 __all__ = ["read_cards", "scorecard_files"]
 

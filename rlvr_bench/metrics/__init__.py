@@ -1,19 +1,19 @@
-"""The table of metrics: what each means, its unit, and where it may be compared, gated and shown.
+"""The table of metrics: their meaning and unit, and where they are compared, gated and shown.
 
 Leaderboards, ``check``, ``compare``, ``series``, the tables of the terminal, the report and the docs read it. A new metric
-is a scorer and a row in ``metrics/table.py`` (and a chart in the report where it wants one of its own).
+is a scorer in ``scorers/`` with a line in ``scorers/table.py``, and a row in ``metrics/table.py``; a chart is optional.
 """
 
 from __future__ import annotations
 
 from rlvr_bench.metrics.row import BoardColumn, Metric
-from rlvr_bench.metrics.table import METRICS
+from rlvr_bench.metrics.table import BRANCHING_FACTOR, METRICS, TOKEN_ENTROPY
 
-__all__ = ["METRICS", "BoardColumn", "Metric", "find_metric"]
+__all__ = ["BRANCHING_FACTOR", "METRICS", "TOKEN_ENTROPY", "BoardColumn", "Metric", "find_metric"]
 
 _BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 def find_metric(name: str) -> Metric | None:
-    """The row of a metric by the name of its estimates; None for one of a later version."""
+    """The row of a metric by the name of its estimates; None for an unknown metric, such as one of a later version."""
     return _BY_NAME.get(name)

@@ -1,4 +1,4 @@
-"""What a row of the table of metrics says."""
+"""The fields of a row of the table of metrics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ Unit = Literal["fraction", "nats", "tokens", "problems", "answers", "responses",
 
 
 class BoardColumn(msgspec.Struct, frozen=True, kw_only=True):
-    """A column of the leaderboard: the estimate at ``k`` and ``group``, with two more columns for its interval.
+    """A column of the leaderboard: the estimate at ``k`` and ``group``. Two more columns have its interval.
 
-    ``meaning``: where it is not that of the metric.
-    ``in_first``: the first version of leaderboards had it. A file may lack any other, whose cells are then empty. ``short``:
-    its title in the tables that people read (``tables``).
+    ``meaning``: where it differs from the metric's. ``in_first``: whether the first version of leaderboards had it; a file
+    may lack the other columns, whose cells are then empty. ``short``: its title in the tables for people, ``tables``.
     """
 
     name: str
@@ -32,17 +31,16 @@ class BoardColumn(msgspec.Struct, frozen=True, kw_only=True):
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """A metric by the name of its estimates.
 
-    ``low`` to ``high`` is its range in ``unit``. ``better``: what a good policy has. ``averaged``: over what, in which order.
-    ``column``: the per-problem column of the scorecard that holds it; ``counts``: that column counts rollouts, and the
-    metric is its share of n; ``of_first_batch``: under a stopping rule the column is that of the first draw batch, and so
-    unbiased.
-    ``across_n``: what happens to it where two runs have different n.
-    ``gate``: the test by which ``check`` may gate on it, over new "rollouts" of the same problems or over new "problems";
-    None where it may not, and ``no_gate`` says why.
-    ``compared``: ``compare`` and the report test its difference. ``followed``: ``series`` has it at each step;
-    ``stages``: the groups whose course is split into stages; ``series_titles``: its columns in the table of ``series``, by
-    group. ``summary``: its note in the table that ``evaluate`` prints; without one it is not in it.
-    ``chart``: id of the chart in the report, or "summary" for the table at its head; None where it is not in the report.
+    ``low`` to ``high``: its range in ``unit``. ``better``: whether more or less of it is better. ``averaged``: over what, in
+    which order. ``column``: its per-problem column in the scorecard; ``counts``: that column counts rollouts, and the metric
+    is its share of n; ``of_first_batch``: under a stopping rule the column is of the first draw batch, so it is unbiased.
+    ``across_n``: the condition for a comparison of runs with different n.
+    ``gate``: how ``check`` tests it, over new "rollouts" of the same problems or over new "problems"; None where it does
+    not, and ``no_gate`` is the reason.
+    ``compared``: ``compare`` and the report test its difference. ``followed``: ``series`` has it at each step; ``stages``:
+    the groups that are split into stages; ``series_titles``: its columns in the table of ``series``, by group.
+    ``summary``: its note in the table that ``evaluate`` prints; empty where the table lacks it.
+    ``chart``: id of its chart in the report, or "summary" for the first table; None where it has no chart.
     ``rate``: its word in the report's chart of rates.
     """
 

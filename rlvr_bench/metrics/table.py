@@ -1,18 +1,55 @@
-"""The rows, one for each metric, in the order of the leaderboard's columns."""
+"""The rows of the table of metrics, in the order of the leaderboard's columns."""
 
 from __future__ import annotations
 
 import functools
 
-from rlvr_bench.metrics.row import BoardColumn, Metric, Unit
+from rlvr_bench.metrics.row import BoardColumn, Metric
 
-__all__ = ["METRICS"]
+__all__ = ["BRANCHING_FACTOR", "METRICS", "TOKEN_ENTROPY"]
 
 _SHARE = "share of a problem's rollouts, then over problems"
 _TOKENS = "over a response's tokens, then its problem's rollouts, then problems"
 _First = functools.partial(BoardColumn, in_first=True)
-_BOUNDED: tuple[tuple[str, Unit, float], ...] = (("token_entropy", "nats", 0.0), ("branching_factor", "tokens", 1.0))
 _ROLLOUTS = "over a problem's rollouts, then problems"
+
+TOKEN_ENTROPY = Metric(
+    name="token_entropy",
+    meaning="mean entropy of the next token at temperature 1",
+    unit="nats",
+    averaged=_TOKENS,
+    column="entropy_mean",
+    of_first_batch=True,
+    board=(_First(name="token_entropy", short="entropy", tables=("markdown", "terminal")),),
+    gate="problems",
+    compared=True,
+    followed=True,
+    stages=(None, "correct", "wrong"),
+    series_titles=(
+        (None, "entropy"),
+        ("correct, length-matched", "correct*"),
+        ("wrong, length-matched", "wrong*"),
+    ),
+    summary="nats; 0: the policy never varies",
+    chart="entropy",
+)
+BRANCHING_FACTOR = Metric(
+    name="branching_factor",
+    meaning="mean number of next tokens that hold 95 % of the probability",
+    unit="tokens",
+    low=1.0,
+    averaged=_TOKENS,
+    column="branching_mean",
+    of_first_batch=True,
+    board=(_First(name="branching_factor"),),
+    gate="problems",
+    compared=True,
+    followed=True,
+    stages=(None,),
+    series_titles=((None, "branching"),),
+    summary="tokens holding 95 %; 1: no choice",
+    chart="branching",
+)
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -88,43 +125,8 @@ METRICS: tuple[Metric, ...] = (
         better="more",
         chart="cover",
     ),
-    Metric(
-        name="token_entropy",
-        meaning="mean entropy of the next token at temperature 1",
-        unit="nats",
-        averaged=_TOKENS,
-        column="entropy_mean",
-        of_first_batch=True,
-        board=(_First(name="token_entropy", short="entropy", tables=("markdown", "terminal")),),
-        gate="problems",
-        compared=True,
-        followed=True,
-        stages=(None, "correct", "wrong"),
-        series_titles=(
-            (None, "entropy"),
-            ("correct, length-matched", "correct*"),
-            ("wrong, length-matched", "wrong*"),
-        ),
-        summary="nats; 0: the policy never varies",
-        chart="entropy",
-    ),
-    Metric(
-        name="branching_factor",
-        meaning="mean number of next tokens that hold 95 % of the probability",
-        unit="tokens",
-        low=1.0,
-        averaged=_TOKENS,
-        column="branching_mean",
-        of_first_batch=True,
-        board=(_First(name="branching_factor"),),
-        gate="problems",
-        compared=True,
-        followed=True,
-        stages=(None,),
-        series_titles=((None, "branching"),),
-        summary="tokens holding 95 %; 1: no choice",
-        chart="branching",
-    ),
+    TOKEN_ENTROPY,
+    BRANCHING_FACTOR,
     Metric(
         name="perplexity",
         meaning="exp of minus the mean log-probability of the sampled tokens",
@@ -230,6 +232,16 @@ METRICS: tuple[Metric, ...] = (
         followed=True,
         chart="lengths",
     ),
+    Metric(
+        name="tokens_to_first_success",
+        meaning="expected tokens until a problem's first correct rollout, or until its n rollouts are drawn",
+        unit="tokens",
+        better="less",
+        averaged="over the orders of a problem's rollouts, then problems; an unsolved one counts all its tokens, a lower bound",
+        across_n="equal n: an unsolved problem counts more tokens with more rollouts",
+        board=(BoardColumn(name="tokens_to_first_success"),),
+        followed=True,
+    ),
     *(
         Metric(
             name=name,
@@ -304,14 +316,14 @@ METRICS: tuple[Metric, ...] = (
     ),
     *(
         Metric(
-            name=f"{name}_{side}",
-            meaning=f"{word} bound of {name} where a server gives truncated log-probabilities",
-            unit=unit,
-            low=low,
-            averaged=_TOKENS,
+            name=f"{metric.name}_{side}",
+            meaning=f"{word} bound of {metric.name} where a server gives truncated log-probabilities",
+            unit=metric.unit,
+            low=metric.low,
+            averaged=metric.averaged,
             no_gate="a bound is no estimate",
         )
-        for name, unit, low in _BOUNDED
+        for metric in (TOKEN_ENTROPY, BRANCHING_FACTOR)
         for side, word in (("low", "lower"), ("high", "upper"))
     ),
     Metric(

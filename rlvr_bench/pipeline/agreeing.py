@@ -20,9 +20,10 @@ from rlvr_bench.records import EngineInfo, SamplingParameters
 from rlvr_bench.samplers.model_files import stored_template, weights_digest
 from rlvr_bench.scorecard import Scorecard, decode_scorecard
 from rlvr_bench.scorers.scorecard import how_scored
+from rlvr_bench.storage import is_remote
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.paths import files_in, is_remote, read_if_there, read_whole
+from rlvr_bench.store.paths import files_in, read_if_there, read_whole
 from rlvr_bench.store.problem_files import check_same_problems, encode_problems
 from rlvr_bench.store.run import Run, spans_missing
 from rlvr_bench.store.verdicts import Verdicts, current_grading

@@ -12,7 +12,7 @@ from rlvr_bench.analysis.interventions import Site
 from rlvr_bench.pipeline.options import Progress
 from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import PrefixSampler
-from rlvr_bench.store.paths import is_remote
+from rlvr_bench.storage import is_remote
 from rlvr_bench.store.run import stored_text
 from rlvr_bench.store.shards import Schedule, ShardFolder
 from rlvr_bench.verifiers.deciding import Decider

@@ -9,9 +9,9 @@ from pathlib import Path
 from rlvr_bench.errors import ModelError, RunError
 from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.samplers.model_files import weights_digest
+from rlvr_bench.storage import as_path
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.names import hashed, model_name, old_model_name, old_task_name, task_name
-from rlvr_bench.store.paths import place
 
 __all__ = ["find_run", "path_digest"]
 
@@ -23,7 +23,7 @@ def find_run(out: str | Path, model: str, task: str, run_name: str | None = None
 
     A checkpoint is the same by whatever path it is named, and one that was moved by its weights. Raises StorageError.
     """
-    base, run_name = place(out), run_name or task
+    base, run_name = as_path(out), run_name or task
     wanted = _Wanted(model, task)
     identity = wanted.path or model
     tasks = _usable(task_name(run_name), old_task_name(run_name), hashed(task_name(run_name), task))

@@ -52,7 +52,7 @@ _SCHEMA = pa.schema(
 _SAMPLING = SamplingParameters(temperature=0.6, top_p=0.95, max_tokens=4096)
 _SHARD = 256  # judgements written together at most: what a kill can cost
 _STATUS: dict[str, Vote] = {"correct": "valid", "wrong": "invalid"}
-_Key = tuple[str, int]  # problem id and text hash: equal responses are judged once
+ResponseKey = tuple[str, int]  # problem id and text hash: equal responses are judged once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ def judge_with(sampler: Sampler, run: Run, options: JudgeOptions, progress: Prog
     }
     judgements = _Judgements(run, sampler.info.model, PROMPT_VERSION, described)
     texts = judgements.missing(progress)
-    asked: list[_Key] = []
+    asked: list[ResponseKey] = []
 
     def requests() -> Iterator[DrawRequest]:
         for key, problem, text in texts:
@@ -149,7 +149,9 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
         with decider:
             while some := list(itertools.islice(missing, _SHARD)):
 
-                def note(place: int, decision: Decision, some: Sequence[tuple[_Key, Problem, str]] = some) -> None:
+                def note(
+                    place: int, decision: Decision, some: Sequence[tuple[ResponseKey, Problem, str]] = some
+                ) -> None:
                     verdict = decision.verdict
                     vote = _STATUS.get(verdict.status, "error")
                     judgements.add(some[place][0], [vote], [verdict.message or verdict.kind or ""])
@@ -174,7 +176,7 @@ class _Judgements:
         self._correct = _correct(run)
         self._waiting: list[dict[str, Any]] = []
 
-    def missing(self, progress: Progress) -> Iterator[tuple[_Key, Problem, str]]:
+    def missing(self, progress: Progress) -> Iterator[tuple[ResponseKey, Problem, str]]:
         """Each distinct correct response that has no judgement, or one in which a vote failed."""
         wanted = {(name, text_hash) for (name, _), text_hash in self._correct.items()}
         left = {key for key in wanted if "error" in self._votes.get(key, ["error"])}
@@ -182,7 +184,9 @@ class _Judgements:
         problems = {problem.id: problem for problem in self.run.problems()}
         return self._texts(left, problems)
 
-    def _texts(self, left: set[_Key], problems: Mapping[str, Problem]) -> Iterator[tuple[_Key, Problem, str]]:
+    def _texts(
+        self, left: set[ResponseKey], problems: Mapping[str, Problem]
+    ) -> Iterator[tuple[ResponseKey, Problem, str]]:
         columns = ["problem_id", "text_hash", "text"]
         for table in self.run.rollouts.read(columns) if left else ():
             for name, text_hash, text in zip(*(table[column].to_pylist() for column in columns), strict=True):
@@ -190,7 +194,7 @@ class _Judgements:
                     left.remove((name, text_hash))
                     yield (name, text_hash), problems[name], text
 
-    def add(self, key: _Key, votes: Sequence[Vote], replies: Sequence[str]) -> None:
+    def add(self, key: ResponseKey, votes: Sequence[Vote], replies: Sequence[str]) -> None:
         self._votes[key] = list(votes)
         self._waiting.append(
             {"problem_id": key[0], "text_hash": key[1], "votes": list(votes), "replies": list(replies)}
@@ -222,7 +226,7 @@ class _Judgements:
         return judging
 
 
-def _read_votes(shards: ShardFolder) -> dict[_Key, list[Vote]]:
+def _read_votes(shards: ShardFolder) -> dict[ResponseKey, list[Vote]]:
     columns = ["problem_id", "text_hash", "votes"]
     return {
         (name, text_hash): votes

@@ -37,9 +37,10 @@ from rlvr_bench.samplers import SamplerOptions, resolve_engine
 from rlvr_bench.samplers.logprobs import Passage, Scored, Scorer, open_scorer
 from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.scorers.common import mean_estimate
+from rlvr_bench.storage import is_remote
 from rlvr_bench.store import Run, Session, open_run
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.paths import is_remote, write_atomically
+from rlvr_bench.store.paths import write_atomically
 from rlvr_bench.store.shards import Schedule
 
 __all__ = ["RescoreOptions", "prompts_of", "rescore"]

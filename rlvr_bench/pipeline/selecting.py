@@ -12,9 +12,10 @@ import numpy as np
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.prompts import PROMPTS, PromptTemplate
 from rlvr_bench.records import STATUSES, Outcomes, Problem
+from rlvr_bench.storage import as_path
 from rlvr_bench.store import Run, open_run
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.paths import make_folder, place, write_atomically
+from rlvr_bench.store.paths import make_folder, write_atomically
 from rlvr_bench.training.selection import Pool, Selection, Strategy, choose
 
 __all__ = ["SelectionSummary", "select"]
@@ -62,7 +63,7 @@ def select(
     Raises RunError where the folder is no run, is not graded to the end, has no correct rollout or lacks the statistics
     of ``entropy`` or ``rbf``; BadArgument where ``out`` exists or an option is not allowed; StorageError.
     """
-    opened, file = open_run(run), place(out)
+    opened, file = open_run(run), as_path(out)
     if file.exists():
         raise BadArgument("--out", str(out), "exists already: choose another file, or delete it first")
     template = _template(opened)

@@ -1,4 +1,4 @@
-"""One self-contained page from scorecards: charts, tables and, where run folders are at hand, their rollouts."""
+"""One self-contained HTML page from scorecards: charts, tables, and rollouts of the run folders given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Written", "report"]
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """The page that was written: its file, size, tasks, and runs in all."""
+    """The page that was written: its file, size, tasks, and number of runs."""
 
     html: Path
     size_bytes: int
@@ -28,8 +28,8 @@ class Written:
 def report(runs: Sequence[str | Path], html: Path, *, allow: Collection[str] = (), rollouts: int = 2) -> Written:
     """Write one HTML page on runs, given as run folders or scorecard files; the first run of a task is its baseline.
 
-    The page is whole in itself (no network) and is made from scorecards. A run folder adds the problems' texts and
-    ``rollouts`` rollouts of each verdict for some problems; 0 for none. ``allow``: fields in which runs of one task may
+    The page needs no network. It is made from scorecards; a run folder adds the texts of its problems and, for some
+    problems, ``rollouts`` rollouts of each verdict. ``allow``: fields in which runs of one task may
     differ, as in ``compare``. Raises RunError where a scorecard is missing, Incomparable (a RunError) where runs of one
     task answer different questions, BadArgument for no runs or an impossible number of rollouts, StorageError where the
     page cannot be written.
@@ -37,7 +37,7 @@ def report(runs: Sequence[str | Path], html: Path, *, allow: Collection[str] = (
     if not runs:
         raise BadArgument("RUN", [], "name at least one run folder or scorecard.json")
     if not 0 <= rollouts <= MOST_ROLLOUTS:
-        raise BadArgument("--rollouts", rollouts, f"must lie between 0 and {MOST_ROLLOUTS}")
+        raise BadArgument("--rollouts", rollouts, f"must be between 0 and {MOST_ROLLOUTS}")
     from rlvr_bench.reporting.render import render
 
     tasks = [page_task(sources, allow, rollouts) for sources in by_task(read_sources(runs))]

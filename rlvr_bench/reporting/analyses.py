@@ -1,4 +1,4 @@
-"""What was computed beside the runs of a page: rescorings, interventions, judges, tools, and their training series."""
+"""Further results of the runs of a page: rescorings, interventions, judges, tools, and training series."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class PageRescoring(msgspec.Struct, frozen=True, kw_only=True):
-    """Run number ``run`` under another checkpoint, as ``rescored/<name>/rescore.json`` has it."""
+    """A rescoring of run number ``run``: the content of ``rescored/<name>/rescore.json``."""
 
     run: int
     name: str
@@ -41,7 +41,7 @@ class PageRescoring(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageInterventions(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of run number ``run`` swapped, as ``interventions/<name>/result.json`` has it."""
+    """Interventions in run number ``run``: the content of ``interventions/<name>/result.json``."""
 
     run: int
     name: str
@@ -49,7 +49,7 @@ class PageInterventions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """The checkpoints of one training run, numbers ``runs`` by step; their metrics are the estimates of those runs."""
+    """A training series: the numbers of its runs by step. Its metrics are the estimates of these runs."""
 
     series: str
     runs: list[int]
@@ -57,7 +57,7 @@ class PageSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageTools(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run could call while it answered, and how often it did: calls, and failed ones, per response."""
+    """The tool of a run, and the numbers of calls and of failed calls per response."""
 
     language: str
     version: str
@@ -66,7 +66,7 @@ class PageTools(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageJudge(msgspec.Struct, frozen=True, kw_only=True):
-    """Who judged a run's reasoning, how votes were combined, and the verdicts on its correct rollouts."""
+    """The judge of a run's reasoning, the rule that combined the votes, and the verdicts on its correct rollouts."""
 
     judge: str
     version: str
@@ -78,19 +78,19 @@ class PageJudge(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rescorings(sources: Sequence[Source]) -> list[PageRescoring]:
-    """Every rescoring that lies beside a run. Raises RunError where its file is damaged."""
-    return [PageRescoring(run=i, name=name, result=found) for i, name, found in _beside(sources, read_rescorings)]
+    """The rescorings stored in the runs. Raises RunError where a file is damaged."""
+    return [PageRescoring(run=i, name=name, result=result) for i, name, result in _stored(sources, read_rescorings)]
 
 
 def interventions(sources: Sequence[Source]) -> list[PageInterventions]:
-    """Every set of interventions that lies beside a run. Raises RunError where its file is damaged."""
+    """The interventions stored in the runs. Raises RunError where a file is damaged."""
     return [
-        PageInterventions(run=i, name=name, result=found) for i, name, found in _beside(sources, read_interventions)
+        PageInterventions(run=i, name=name, result=result) for i, name, result in _stored(sources, read_interventions)
     ]
 
 
-def _beside(sources: Sequence[Source], read: Callable[[Path], Mapping[str, T]]) -> Iterator[tuple[int, str, T]]:
-    """What lies beside each run, with the run's number and the name of its folder."""
+def _stored(sources: Sequence[Source], read: Callable[[Path], Mapping[str, T]]) -> Iterator[tuple[int, str, T]]:
+    """The results stored in each run, with the run's number and the name of the result."""
     for number, source in enumerate(sources):
         if source.run is not None:
             yield from ((number, name, result) for name, result in read(source.run.path).items())
@@ -110,45 +110,50 @@ def tools_of(source: Source) -> PageTools | None:
 
 
 def judge_of(source: Source) -> PageJudge | None:
-    """None for a run that was not judged, or not to the end."""
+    """None for a run that was not judged, or only in part."""
     judging = source.card.run.judging
     return None if judging is None else msgspec.convert(judging, PageJudge, from_attributes=True)
 
 
 def text_and_tools(sources: Sequence[Source]) -> list[tuple[int, int]]:
-    """Numbers of the runs of one checkpoint without tools and with them."""
-    plain, able = (
+    """Pairs of runs of one checkpoint: the number of a run without tools, and of one with tools."""
+    plain, with_tools = (
         [number for number, source in enumerate(sources) if (tools_of(source) is None) is without]
         for without in (True, False)
     )
-    return [(text, tool) for text in plain for tool in able if _checkpoint(sources[text]) == _checkpoint(sources[tool])]
+    return [
+        (text, tool)
+        for text in plain
+        for tool in with_tools
+        if _checkpoint(sources[text]) == _checkpoint(sources[tool])
+    ]
 
 
 def training(sources: Sequence[Source], allow: Collection[str]) -> list[PageSeries]:
-    """Every training series of at least two steps; of two runs of one step the first counts.
+    """The training series of at least two steps; of two runs of one step the first is used.
 
-    A checkpoint drawn with tools is of another series than without. Raises the errors of ``series``.
+    Runs with tools are another series than those without. Raises the errors of ``series``.
     """
-    found: dict[str, dict[int, int]] = {}
+    numbers: dict[str, dict[int, int]] = {}
     for number, source in enumerate(sources):
-        if (place := place_in_series(source)) is not None:
-            found.setdefault(place[0], {}).setdefault(place[1], number)
-    return [_series(name, at, sources, allow) for name, at in found.items() if len(at) > 1]
+        if (step := series_and_step(source)) is not None:
+            numbers.setdefault(step[0], {}).setdefault(step[1], number)
+    return [_series(name, by_step, sources, allow) for name, by_step in numbers.items() if len(by_step) > 1]
 
 
-def place_in_series(source: Source) -> tuple[str, int] | None:
-    """The training series and the step of a checkpoint whose name tells them."""
+def series_and_step(source: Source) -> tuple[str, int] | None:
+    """The training series and the step of a checkpoint; None where its name does not have them."""
     tools, step = tools_of(source), step_of(source.card.run.model)
     if step is None:
         return None
     return step.series if tools is None else f"{step.series} + {tools.language}", step.step
 
 
-def _series(name: str, at: dict[int, int], sources: Sequence[Source], allow: Collection[str]) -> PageSeries:
-    steps = sorted(at)
-    cards = [(sources[at[step]].file, sources[at[step]].card) for step in steps]
+def _series(name: str, by_step: dict[int, int], sources: Sequence[Source], allow: Collection[str]) -> PageSeries:
+    steps = sorted(by_step)
+    cards = [(sources[by_step[step]].file, sources[by_step[step]].card) for step in steps]
     result = msgspec.structs.replace(series_of(cards, steps, allow), metrics=())
-    return PageSeries(series=name, runs=[at[step] for step in steps], result=result)
+    return PageSeries(series=name, runs=[by_step[step] for step in steps], result=result)
 
 
 def _checkpoint(source: Source) -> tuple[object, object]:

@@ -1,4 +1,4 @@
-"""Some rollouts of some problems to read: chosen by rule, cut to a length, with entropy where it was stored."""
+"""The rollouts that the page shows: chosen by a rule, shortened, with entropy where it is stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from rlvr_bench.records import STATUSES
 from rlvr_bench.reporting.shading import split_tokens
 from rlvr_bench.store.paths import inside
-from rlvr_bench.store.run import Run
+from rlvr_bench.store.run import TOKEN_COLUMNS, Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
 
@@ -23,22 +23,23 @@ __all__ = ["MOST_ROLLOUTS", "Browser", "PageRollout", "browse"]
 
 MOST_ROLLOUTS = 20
 PROBLEMS = 100
-SHARDS = 32  # rollout shards read per run: text is most of a run
-CHARACTERS = 3_000  # shown of one response: its beginning,
-HEAD = 2_000  # so much of it, and its end
+SHARDS = 32  # rollout shards read per run, since texts are most of a run
+CHARACTERS = 3_000  # shown of one response: the first HEAD, and the last ones
+HEAD = 2_000
 ALL_CHARACTERS = 3_000_000
 STRIP = 60  # cells of an entropy strip
+_IDS, _, _ENTROPY, _ = TOKEN_COLUMNS
 _COLUMNS = [
     *("problem_id", "index", "text", "n_tokens", "finish_reason"),
-    *("entropy_mean", "entropy_profile", "token_ids", "token_entropy"),
+    *("entropy_mean", "entropy_profile", _IDS, _ENTROPY),
 ]
 
 
 class PageRollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One response as shown: ``text`` without the ``cut`` characters left out at position ``cut_at``.
+    """One response as shown: ``text`` lacks ``cut`` characters at position ``cut_at``.
 
-    ``pieces`` are the lengths of its tokens in characters and ``entropy`` their entropies (nats), where text and tokens
-    could be brought together; ``strip`` is entropy along the response, in equal parts, where it was stored at all.
+    ``pieces``: the lengths of its tokens in characters, and ``entropy`` their entropies (nats), where the tokens could be
+    matched with the text; ``strip``: entropy along the response, in equal parts, where it is stored.
     """
 
     run: int
@@ -59,7 +60,7 @@ class PageRollout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Browser(msgspec.Struct, frozen=True, kw_only=True):
-    """The rollouts of the page, and by what rule they were chosen."""
+    """The rollouts of the page, and the rule by which they were chosen."""
 
     rollouts: list[PageRollout] = []
     note: str = ""
@@ -70,20 +71,20 @@ def browse(
 ) -> Browser:
     """The first ``per_status`` rollouts of each verdict, for problems spread evenly over ``difficulty`` (P,).
 
-    At most ``PROBLEMS`` problems, fewer where their texts exceed ``ALL_CHARACTERS``; of each run the first ``SHARDS``
-    shards of rollouts are looked at. The same runs always give the same choice. Raises RunError at a damaged shard.
+    At most ``PROBLEMS`` problems, fewer where their texts exceed ``ALL_CHARACTERS``. The first ``SHARDS`` shards of
+    rollouts of each run are read. The same runs give the same choice. Raises RunError at a damaged shard.
     """
     if not per_status or not any(runs):
         return Browser()
     order = _spread(difficulty)[:PROBLEMS]
     wanted = {ids[i]: i for i in order}
-    found: dict[int, list[PageRollout]] = {i: [] for i in order}
+    by_problem: dict[int, list[PageRollout]] = {i: [] for i in order}
     for number, run in enumerate(runs):
         for rollout in () if run is None else _of_run(run, number, wanted, per_status):
-            found[rollout.problem].append(rollout)
-    sizes = np.cumsum([sum(len(rollout.text) for rollout in found[i]) for i in order])
+            by_problem[rollout.problem].append(rollout)
+    sizes = np.cumsum([sum(len(rollout.text) for rollout in by_problem[i]) for i in order])
     kept = sorted(order[: max(1, int(np.searchsorted(sizes, ALL_CHARACTERS, side="right")))])
-    chosen = list(itertools.chain.from_iterable(found[i] for i in kept))
+    chosen = list(itertools.chain.from_iterable(by_problem[i] for i in kept))
     if not chosen:
         return Browser()
     count = len({rollout.problem for rollout in chosen})
@@ -95,19 +96,22 @@ def browse(
 
 
 def _spread(difficulty: npt.NDArray[np.float64]) -> list[int]:
-    """Problems in an order of which every beginning is spread evenly over difficulty (van der Corput's sequence)."""
+    """Problems in an order whose first m entries, for every m, are spread evenly over difficulty.
+
+    It is van der Corput's sequence over the ranks.
+    """
     size = len(difficulty)
     ranked = np.argsort(difficulty, kind="stable")
     bits = max(size - 1, 1).bit_length()
-    places = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits))
-    return [int(ranked[place]) for place in places if place < size]
+    ranks = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits))
+    return [int(ranked[rank]) for rank in ranks if rank < size]
 
 
 def _of_run(run: Run, number: int, wanted: Mapping[str, int], per_status: int) -> list[PageRollout]:
     verdicts = _chosen_verdicts(run, wanted, per_status)
     rows = _rows(run, verdicts)
-    with_tokens = [row for row in rows if row["token_ids"] is not None]
-    pieces = split_tokens([(row["text"] or "", row["token_ids"]) for row in with_tokens]) if with_tokens else None
+    with_tokens = [row for row in rows if row[_IDS] is not None]
+    pieces = split_tokens([(row["text"] or "", row[_IDS]) for row in with_tokens]) if with_tokens else None
     by_row = dict(zip(map(_key, with_tokens), pieces or [], strict=False))
     return [_shown(row, verdicts[_key(row)], number, wanted, by_row.get(_key(row))) for row in rows]
 
@@ -134,12 +138,12 @@ def _chosen_verdicts(run: Run, wanted: Mapping[str, int], per_status: int) -> di
     table = table.sort_by([("problem_id", "ascending"), ("code", "ascending"), ("index", "ascending")])
     group = pc.index_in(table["problem_id"], value_set=ids).to_numpy() * len(STATUSES) + table["code"].to_numpy()
     start = np.flatnonzero(np.diff(group, prepend=-1))
-    place = np.arange(len(group)) - np.repeat(start, np.diff(start, append=len(group)))
-    return {_key(row): row for row in table.filter(pa.array(place < per_status)).to_pylist()}
+    rank = np.arange(len(group)) - np.repeat(start, np.diff(start, append=len(group)))
+    return {_key(row): row for row in table.filter(pa.array(rank < per_status)).to_pylist()}
 
 
 def _rows(run: Run, verdicts: Mapping[tuple[str, int], Any]) -> list[dict[str, Any]]:
-    """The stored rollouts of these keys, in order, as far as the first shards hold them."""
+    """The stored rollouts of these verdicts, sorted, as far as they are in the first ``SHARDS`` shards."""
     ids = pa.array(sorted({name for name, _ in verdicts}), pa.string())
     last = max((index for _, index in verdicts), default=-1)
     missing, rows = set(verdicts), []
@@ -155,7 +159,7 @@ def _rows(run: Run, verdicts: Mapping[tuple[str, int], Any]) -> list[dict[str, A
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Dictionary columns as plain strings."""
+    """The table with dictionary columns as plain strings."""
     names = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     for name in names:
         table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(pa.string()))
@@ -169,7 +173,7 @@ def _shown(
     wanted: Mapping[str, int],
     pieces: Sequence[str] | None,
 ) -> PageRollout:
-    text, entropy = row["text"] or "", row["token_entropy"]
+    text, entropy = row["text"] or "", row[_ENTROPY]
     aligned = pieces is not None and entropy is not None
     return PageRollout(
         run=run,
@@ -187,14 +191,17 @@ def _shown(
 
 
 def _plain_text(text: str) -> dict[str, Any]:
-    """Text, or its first two and its last third of what is shown of one."""
+    """The fields of a text without tokens; a long text is shortened."""
     if len(text) <= CHARACTERS:
         return {"text": text}
     return {"text": text[:HEAD] + text[HEAD - CHARACTERS :], "cut": len(text) - CHARACTERS, "cut_at": HEAD}
 
 
 def _shaded(pieces: Sequence[str], entropy: Sequence[float]) -> dict[str, Any]:
-    """The same by whole tokens, with the length and the entropy of each; entropy may hold one more, the end token's."""
+    """The fields of a text in tokens; a long one is shortened by whole tokens.
+
+    ``entropy`` may have one value more than ``pieces``, that of the end token.
+    """
     lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
     ends, size = np.cumsum(lengths), int(lengths.sum())
     first = ends <= HEAD
@@ -210,7 +217,7 @@ def _shaded(pieces: Sequence[str], entropy: Sequence[float]) -> dict[str, Any]:
 
 
 def _strip(profile: Sequence[float] | None, entropy: Sequence[float] | None) -> list[float | None] | None:
-    """Entropy along the response: means of up to ``STRIP`` equal parts of its tokens, else the stored profile."""
+    """Entropy along the response: means over up to ``STRIP`` equal parts of its tokens, else the stored profile."""
     if entropy:
         parts = np.array_split(np.asarray(entropy, dtype=np.float64), min(STRIP, len(entropy)))
         return [_rounded(float(part.mean())) for part in parts]

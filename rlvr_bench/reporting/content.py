@@ -1,4 +1,4 @@
-"""What stands on the page, computed: one record per task that goes into the page as JSON."""
+"""The data of the page: one record per task, stored in the page as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUESTION_CHARACTERS = 2_000_000
 
 
 class PageRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run: names, place in a training series, settings, estimates, and per problem n, c and the solve rate's limits."""
+    """One run: names, series and step, settings, estimates, and per problem n, c and the limits of the solve rate."""
 
     label: str
     short: str
@@ -54,7 +54,10 @@ class PageRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PagePair(msgspec.Struct, frozen=True, kw_only=True):
-    """Run ``second`` against run ``first`` (numbers of runs). ``differences``: (name, k, value, low, high, p_holm, n)."""
+    """Run number ``second`` compared with run number ``first``.
+
+    ``differences``: (name, k, value, low, high, p_holm, n of problems).
+    """
 
     first: int
     second: int
@@ -67,20 +70,22 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageMetric(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the table of metrics. ``rate``: its word in the chart of rates; ``over_training``: a measure of a series."""
+    """A row of the table of metrics.
+
+    ``chart``: id of its chart; ``rate``: its word in the chart of rates; ``over_training``: a measure of a series.
+    """
 
     name: str
     unit: str
     meaning: str
+    chart: str | None
     rate: str
     over_training: bool
 
 
 class PageTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A task of the page. ``headline``: the budgets whose differences are tested; ``baselines``: the default first.
-
-    ``warnings``: what changes the meaning of the numbers.
-    ``text_and_tools``: numbers of a checkpoint's run without tools and of its run with them.
+    """A task of the page. ``headline``: the budgets whose differences are tested; ``baselines``: numbers of runs, the
+    default first; ``warnings``: what changes the meaning of the numbers; ``text_and_tools``: see ``analyses``.
     """
 
     task: str
@@ -105,7 +110,7 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) -> PageTask:
-    """Everything the page says of one task; the first source is the baseline. Raises the errors of ``compare``."""
+    """The data of one task; the first source is the baseline. Raises the errors of ``compare``."""
     given, sources = sources[0], in_steps(sources)
     start = sources.index(given)
     ids, runs, notes = align([(source.file, source.card) for source in sources], allow)
@@ -124,7 +129,7 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         questions=[questions[name].question[:cut] if name in questions else "" for name in ids],
         ks=ks,
         headline=headline,
-        runs=[_run(*each) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
+        runs=[_run(*row) for row in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
         baselines=baselines if many else [start],
         pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both)) if many else [],
         overlap_k=largest,
@@ -146,6 +151,7 @@ def _metrics() -> list[PageMetric]:
             name=metric.name,
             unit=metric.unit,
             meaning=metric.meaning,
+            chart=metric.chart,
             rate=metric.rate,
             over_training=metric.followed and not metric.has_budget,
         )
@@ -154,31 +160,31 @@ def _metrics() -> list[PageMetric]:
 
 
 def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
-    """Short names of the runs: their models', and what a run could use where two differ in that alone."""
+    """Short names of the runs: those of their models, with the tool where two runs differ in that alone."""
     tools = [analyses.tools_of(source) for source in sources]
-    more = ["" if each is None else f" + {each.language}" for each in tools]
+    more = ["" if tool is None else f" + {tool.language}" for tool in tools]
     models = [source.card.run.model for source in sources]
     if len({*zip(models, more, strict=True)}) < len(runs):
         return short_names([run.label for run in runs])
-    return [name + able for name, able in zip(short_names(models), more, strict=True)]
+    return [name + tool for name, tool in zip(short_names(models), more, strict=True)]
 
 
 def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
-    """What changes the meaning of a run's numbers, behind its name where there are several runs."""
-    found = [
+    """The warnings of all runs, after the run's name where there are several runs."""
+    warnings = [
         (name, warnings_of(source.card.run, source.card.quality)) for source, name in zip(sources, names, strict=True)
     ]
-    return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in found for text in texts]
+    return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in warnings for text in texts]
 
 
 def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:
-    place = analyses.place_in_series(source)
+    step = analyses.series_and_step(source)
     low, high = _rate_limits(run.c, run.n)
     return PageRun(
         label=run.label,
         short=short,
-        series=None if place is None else place[0],
-        step=None if place is None else place[1],
+        series=None if step is None else step[0],
+        step=None if step is None else step[1],
         settings=_settings(source),
         n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
         n_max=int(run.n.max(initial=0)),
@@ -204,13 +210,13 @@ def _rate_limits(
 
 
 def _tiers(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[list[Estimate]]:
-    """pass@k of each run in each difficulty tier, ``group`` its name, the easiest first, where there are several."""
+    """pass@k of each run in each tier (``group``), the easiest first; empty where there are fewer than two tiers."""
     tiers = np.array([entry.tier for entry in runs[0].entries])
     rates = _difficulty(runs)
     names = sorted(set(tiers.tolist()), key=lambda name: (-float(rates[tiers == name].mean()), name))
-    found: list[list[Estimate]] = [[] for _ in runs]
+    by_run: list[list[Estimate]] = [[] for _ in runs]
     if len(names) < 2 or not ks:
-        return found
+        return by_run
     values, groups = np.concatenate([run.pass_table(ks) for run in runs], axis=1), clusters(runs[0])
     for name in names:
         mask = tiers == name
@@ -222,13 +228,13 @@ def _tiers(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[list[Estimate]]
             for k in ks
         ]
         estimates = rate_estimates(labels, values[mask], None if groups is None else groups[mask])
-        for number, own in enumerate(found):
-            own += estimates[number * len(ks) : (number + 1) * len(ks)]
-    return found
+        for number, of_run in enumerate(by_run):
+            of_run += estimates[number * len(ks) : (number + 1) * len(ks)]
+    return by_run
 
 
 def _couples(baselines: Sequence[int], size: int, more: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Every run against every baseline, in the order of the baselines, and ``more``."""
+    """The pairs to compare: every baseline with every other run, in the order of the baselines, then ``more``."""
     every = [(first, second) for first in baselines for second in range(size) if first != second]
     return list(dict.fromkeys([*every, *more]))
 
@@ -240,7 +246,7 @@ def _pairs(
     headline: Sequence[int],
     couples: Sequence[tuple[int, int]],
 ) -> list[PagePair]:
-    """The second run of each couple against the first."""
+    """The comparison of the second run of each couple with the first."""
     halves = sorted({(min(pair), max(pair)) for pair in couples})
     replicates = max(2000, REPLICATES_PER_TEST * (len(runs) - 1) * max(len(headline), 2))
     differences = _differences(runs, ks, headline, couples, replicates)
@@ -250,11 +256,11 @@ def _pairs(
         first, second = runs[pair[0]], runs[pair[1]]
         return crossover(first, second), boundary_change(ids, first, second, k, replicates)
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets go of the lock in its long loops
-        found = dict(zip(halves, pool.map(sets, halves), strict=True))
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy releases the lock in long loops
+        by_pair = dict(zip(halves, pool.map(sets, halves), strict=True))
     pairs = []
     for first, second in couples:
-        crossing, change = found[min(first, second), max(first, second)]
+        crossing, change = by_pair[min(first, second), max(first, second)]
         forward = first < second
         pair = PagePair(
             first=first,
@@ -280,10 +286,10 @@ def _differences(
     couples: Sequence[tuple[int, int]],
     replicates: int,
 ) -> dict[tuple[int, int], list[_Row]]:
-    """Paired differences of each couple: pass@k at every k, token entropy and branching factor where measured.
+    """Paired differences of each couple: pass@k at every k, and the metrics that are compared, where measured.
 
-    One bootstrap for all couples. Holm's correction is over a baseline's tests at the headline budgets, and over its
-    policy statistics; the other budgets draw a band and are not tested.
+    One bootstrap serves all couples. Holm's correction is over a baseline's tests at the headline budgets, and over those
+    of its policy statistics. Other budgets have an interval and no test.
     """
     tables = [run.pass_table(ks) for run in runs]
     policies = [metric for metric in METRICS if metric.compared and not metric.has_budget]
@@ -300,7 +306,7 @@ def _differences(
         )
         for side in (0, 1)
     )
-    found = stats.paired_bootstrap_mean(
+    paired = stats.paired_bootstrap_mean(
         second,
         first,
         rng=np.random.default_rng(_SEED),
@@ -309,9 +315,9 @@ def _differences(
     )
     value, low, high = (
         limit.reshape(len(measured), -1) * np.array(scale)[:, None]
-        for limit in (found.difference.value, found.difference.low, found.difference.high)
+        for limit in (paired.difference.value, paired.difference.low, paired.difference.high)
     )
-    size, p = (array.reshape(len(measured), -1) for array in (found.difference.n_problems, found.p_value))
+    size, p = (array.reshape(len(measured), -1) for array in (paired.difference.n_problems, paired.p_value))
     p_holm = np.full(p.shape, np.nan)
     families = (
         [i for i, (name, k, _) in enumerate(measured) if name == "pass@k" and k in headline],
@@ -320,8 +326,8 @@ def _differences(
     for baseline in {first for first, _ in couples}:
         mine = [i for i, couple in enumerate(couples) if couple[0] == baseline]
         for family in families:
-            place = np.ix_(family, mine)
-            p_holm[place] = stats.holm(p[place].ravel()).reshape(p[place].shape) if family else p[place]
+            cells = np.ix_(family, mine)
+            p_holm[cells] = stats.holm(p[cells].ravel()).reshape(p[cells].shape) if family else p[cells]
     return {
         couple: [
             (name, k, float(value[i, j]), float(low[i, j]), float(high[i, j]), float(p_holm[i, j]), int(size[i, j]))
@@ -347,12 +353,12 @@ def _corrected_sets(pairs: Sequence[PagePair]) -> list[PagePair]:
 
 
 def _difficulty(runs: Sequence[RunCounts]) -> npt.NDArray[np.float64]:
-    """Mean solve rate of each problem over the runs, (P,): low is hard."""
+    """Mean solve rate of each problem over the runs, (P,)."""
     return np.asarray(np.mean([run.c / np.maximum(run.n, 1) for run in runs], axis=0))
 
 
 def _settings(source: Source) -> dict[str, str]:
-    """How the run was drawn and graded, in words, for the table at the page's end."""
+    """How the run was drawn and graded, as text, for the last table of the page."""
     run, grading = source.card.run, source.card.run.grading
     version, started = (run.sessions[-1].engine_version, run.sessions[-1].started) if run.sessions else ("", "")
     settings = {

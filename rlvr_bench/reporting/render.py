@@ -1,4 +1,4 @@
-"""The page itself: template, charting library, data and style in one file that runs nothing but its own two scripts."""
+"""The page: template, charting library, data and style in one file, which runs only its own two scripts."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SCRIPTS = (
     "summary.js",
     "main.js",
 )
-# In JSON these characters stand in strings only, where their escapes mean the same. Without < and & no text can end the
+# In JSON these characters occur in strings only, where their escapes mean the same. Without < and & no text can end the
 # script element or open a comment in it; U+2028 and U+2029 end lines in older JavaScript.
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
 def render(tasks: Sequence[PageTask]) -> str:
-    """The whole page. A policy in it allows its own two scripts by their hashes and no network at all."""
+    """The page. Its content security policy allows its two scripts, by their hashes, and no network."""
     import jinja2
     from markupsafe import Markup
 
@@ -59,13 +59,13 @@ def render(tasks: Sequence[PageTask]) -> str:
 
 
 def script_json(value: object) -> str:
-    """JSON that may stand inside a script element, whatever texts it holds."""
+    """JSON that is safe inside a script element, with any texts."""
     return msgspec.json.encode(value).decode().translate(_ESCAPES)
 
 
 @functools.cache
 def _library() -> str:
-    """The charting library as plotly ships it, for use without a network."""
+    """The charting library as plotly ships it."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())

@@ -1,4 +1,4 @@
-"""Which characters of a response each token stands for, found without the tokenizer, or not at all."""
+"""Matching the tokens of a response with its characters, without the tokenizer, where that is possible."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 __all__ = ["split_tokens"]
 
-# Ways in which small and word-level tokenizers cut a text: characters, numbers below one hundred, words with the space
-# before or after them, words and spaces apart.
+# How small and word-level tokenizers split a text: characters, numbers below one hundred, words with the space before or
+# after them, words and spaces separately.
 _SPLITS = (
     r".",
     r"[1-9][0-9]|[0-9]|[^0-9]",
@@ -21,24 +21,24 @@ REPEATS = 20
 
 
 def split_tokens(responses: Sequence[tuple[str, Sequence[int]]]) -> list[list[str]] | None:
-    """The pieces of each response, one per token id, or None where no way of cutting fits.
+    """The pieces of each response, one per token id, or None where no pattern fits.
 
-    A way of cutting is accepted only if it gives every response as many pieces as it has tokens, one end token aside,
-    over all responses one id always stands for one piece and one piece for one id, and this was put to the test by
-    ``REPEATS`` tokens that had been seen before: in a few short texts almost anything fits.
+    A pattern fits if every response has as many pieces as tokens, except for one end token, and if over all responses
+    equal ids have equal pieces and equal pieces equal ids. At least ``REPEATS`` tokens must have occurred before: in a few
+    short texts almost every pattern fits.
     """
     for pattern in _SPLITS:
-        found = [re.findall(pattern, text, re.DOTALL) for text, _ in responses]
-        if _fits(found, responses):
-            return found
+        split = [re.findall(pattern, text, re.DOTALL) for text, _ in responses]
+        if _fits(split, responses):
+            return split
     return None
 
 
-def _fits(found: Sequence[list[str]], responses: Sequence[tuple[str, Sequence[int]]]) -> bool:
+def _fits(split: Sequence[list[str]], responses: Sequence[tuple[str, Sequence[int]]]) -> bool:
     piece_of: dict[int, str] = {}
     id_of: dict[str, int] = {}
     seen = 0
-    for pieces, (text, ids) in zip(found, responses, strict=True):
+    for pieces, (text, ids) in zip(split, responses, strict=True):
         if len(ids) - len(pieces) not in (0, 1) or "".join(pieces) != text:
             return False
         for piece, token in zip(pieces, ids, strict=False):

@@ -1,4 +1,4 @@
-"""What a page is made from: scorecards, the run folders they lie in, in the order of training."""
+"""The input of a page: scorecards with their run folders, in the order of training."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["Source", "by_task", "in_steps", "read_sources", "short_names"]
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A scorecard, its file, and the run folder that holds it (None for a lone file)."""
+    """A scorecard, its file, and its run folder (None for a file outside of one)."""
 
     file: Path
     card: Scorecard
     run: Run | None
 
     def questions(self) -> dict[str, Problem]:
-        """The problems by id; empty where only the scorecard is at hand. Raises RunError where the file is damaged."""
+        """The problems by id; empty without a run folder. Raises RunError where the file is damaged."""
         if self.run is None or not (self.run.path / "problems.jsonl").is_file():
             return {}
         return {problem.id: problem for problem in self.run.problems()}
 
 
 def read_sources(paths: Sequence[str | Path]) -> list[Source]:
-    """Scorecards with the run folders they lie in, in the order given, a file named twice once. Raises RunError."""
+    """Scorecards with their run folders, in the order given, without repeated files. Raises RunError."""
     sources: dict[Path, Source] = {}
     for path in paths:
         file, card = read_card(path)
-        whole = (file.parent / "manifest.json").is_file() and file.name == "scorecard.json"
-        sources.setdefault(file.resolve(), Source(file, card, open_run(file.parent) if whole else None))
+        in_run = (file.parent / "manifest.json").is_file() and file.name == "scorecard.json"
+        sources.setdefault(file.resolve(), Source(file, card, open_run(file.parent) if in_run else None))
     return list(sources.values())
 
 
@@ -49,18 +49,18 @@ def by_task(sources: Sequence[Source]) -> list[list[Source]]:
 
 
 def in_steps(sources: Sequence[Source]) -> list[Source]:
-    """The checkpoints of a training series together and by step, where the first of them stood; the others in place."""
+    """The sources with the checkpoints of each training series together, by step, at the position of the first one."""
     steps = [step_of(source.card.run.model) for source in sources]
     first: dict[str, int] = {}
-    for place, step in enumerate(steps):
+    for number, step in enumerate(steps):
         if step is not None:
-            first.setdefault(step.series, place)
-    keys = [(place, 0) if step is None else (first[step.series], step.step) for place, step in enumerate(steps)]
-    return [sources[place] for place in sorted(range(len(sources)), key=lambda place: (keys[place], place))]
+            first.setdefault(step.series, number)
+    keys = [(number, 0) if step is None else (first[step.series], step.step) for number, step in enumerate(steps)]
+    return [sources[number] for number in sorted(range(len(sources)), key=lambda number: (keys[number], number))]
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """The fewest last parts of each path that keep the names apart; a name that is no path stays."""
+    """The last parts of each path, as few as make the names differ; a name that is not a path stays."""
     parts = [name.rstrip("/").split("/") for name in names]
     for depth in range(1, max(map(len, parts)) + 1):
         short = ["/".join(part[-depth:]) for part in parts]

@@ -68,8 +68,8 @@ class NextTokens(NamedTuple):
 
 @runtime_checkable
 class PrefixSampler(Sampler, Protocol):
-    """A sampler that goes on behind a response begun in the model's own tokens, and tells what could come next there."""
+    """A sampler that continues a response from given tokens, and returns the likeliest next tokens."""
 
     def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
-        """Up to ``most`` (at most 18) candidates behind each prompt and what it has begun; end tokens are left out."""
+        """Up to ``most`` (at most 18) candidates after each prompt and its begun response; end tokens are left out."""
         ...

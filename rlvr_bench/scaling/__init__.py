@@ -1,4 +1,4 @@
-"""The same run on many engines: draw batches go out to replicas and come back in any order, each counted once.
+"""One run on many engines: replicas draw the batches and report them in any order; each batch is counted once.
 
 Only ``cluster`` imports Ray, and only a run that asks for it imports ``cluster``.
 """

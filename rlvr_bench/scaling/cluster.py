@@ -18,8 +18,8 @@ from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scaling.messages import Event, Failure, Lost, Opened, Report, TakenBack, Target
 from rlvr_bench.scaling.replica import Replica, probe
 
-# Ray reports its use over the network and speaks of its future settings unless it is told not to, and waits one second
-# only to hear what an actor died of. Whoever sets these variables keeps them.
+# By default Ray reports its use over the network, prints notes on future settings, and waits one second only for the
+# reason of an actor's death. Values that the user has set stay.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "60000")
@@ -37,14 +37,14 @@ _PROBE_S = 120.0
 _CLOCK_S = 60.0
 _CLOSE_S = 30.0
 _MOST_DEATHS = 3
-_CALLS = 8  # one waits in collect, others bring requests
+_CALLS = 8  # concurrent calls of an actor: one waits in collect, others add requests
 
 
 class RayCluster:
-    """A cluster to draw on: one that runs already, or this machine alone."""
+    """A Ray cluster: one that runs already, or this machine alone."""
 
     def __init__(self, address: str | None, replicas: int | None, gpus: int) -> None:
-        """Connect and check that engines of ``gpus`` GPUs each can run; where there is none at all, on CPUs.
+        """Connect, and check that engines of ``gpus`` GPUs can run. Without any GPU, engines run on CPUs.
 
         ``address``: auto, HOST:PORT, or None for this machine. Raises EngineError where the cluster cannot be reached or
         its nodes differ, BadArgument where it is too small.
@@ -69,28 +69,28 @@ class RayCluster:
             raise
 
     def pool(self, opener: Callable[[], Sampler]) -> RayPool:
-        """Replicas that each open this engine."""
+        """A pool of replicas, which open engines with ``opener``."""
         return RayPool(opener, self.gpus)
 
     def answerers(self, maker: Callable[[], Callable[[Any], Any]]) -> RayAnswerers:
-        """A function on the CPUs of every node that can hold engines, made there."""
+        """A function on the CPUs of every node that can hold engines. ``maker`` makes it there."""
         return RayAnswerers(maker, self._hosts)
 
     def close(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Disconnect; a cluster that was started here ends."""
         if self._owned:
             ray.shutdown()
 
 
 class RayPool:
-    """Implements ``Pool``: a replica is an actor, an answer that comes back is an event."""
+    """Implements ``Pool``: a replica is an actor, and the result of a call is an event."""
 
     def __init__(self, opener: Callable[[], Sampler], gpus: int) -> None:
         self._opener = opener
         self.gpus = gpus
         self._handles: list[Any] = []
         self._nodes: dict[int, str] = {}
-        self._sittings: dict[int, int] = {}
+        self._sessions: dict[int, int] = {}
         self._events: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
 
     def start(self) -> int:
@@ -101,20 +101,20 @@ class RayPool:
         self._when_done(number, 0, handle.__ray_call__.remote(_node_id))
         return number
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
-        self._sittings[replica] = sitting
-        self._handles[replica].begin.remote(sitting, sampling, target)
+    def begin(self, replica: int, session: int, sampling: SamplingParameters, target: Target | None) -> None:
+        self._sessions[replica] = session
+        self._handles[replica].begin.remote(session, sampling, target)
         self._collect(replica)
 
-    def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:
-        self._handles[replica].add.remote(sitting, requests)
+    def add(self, replica: int, session: int, requests: Sequence[DrawRequest]) -> None:
+        self._handles[replica].add.remote(session, requests)
 
-    def take_back(self, replica: int, sitting: int, count: int) -> None:
-        self._when_done(replica, sitting, self._handles[replica].take_back.remote(sitting, count))
+    def take_back(self, replica: int, session: int, count: int) -> None:
+        self._when_done(replica, session, self._handles[replica].take_back.remote(session, count))
 
-    def end(self, replica: int, sitting: int) -> None:
-        self._sittings[replica] = 0
-        self._handles[replica].end.remote(sitting)
+    def end(self, replica: int, session: int) -> None:
+        self._sessions[replica] = 0
+        self._handles[replica].end.remote(session)
 
     def prompt_tokens(self, replica: int, prompt: Prompt) -> int:
         try:
@@ -129,27 +129,27 @@ class RayPool:
 
     def event(self, timeout_s: float) -> Event | None:
         try:
-            replica, sitting, what = self._events.get(timeout=timeout_s)
+            replica, session, what = self._events.get(timeout=timeout_s)
         except queue.Empty:
             return None
         if self._handles[replica] is None:
             return None
         if isinstance(what, Opened | Failure):
             return replica, what
-        if isinstance(what, str):  # it runs, and says on which node
+        if isinstance(what, str):  # the id of the node it runs on
             self._nodes[replica] = what
             self._when_done(replica, 0, self._handles[replica].open.remote())
             return None
         if isinstance(what, BaseException):
             return replica, Lost(_reason(what), blameless=self._nodes.get(replica) in _dead_nodes())
-        if sitting != self._sittings.get(replica):
+        if session != self._sessions.get(replica):
             return None
         if isinstance(what, Report) and what.failure is None:
             self._collect(replica)
         return (replica, what) if isinstance(what, Report | TakenBack) else None
 
     def close(self) -> None:
-        """Let every engine end by itself, for a while; then end its process."""
+        """Let every engine close for ``_CLOSE_S`` seconds, then end its process."""
         live = [number for number, handle in enumerate(self._handles) if handle is not None]
         closing = [self._handles[number].close.remote() for number in live if number in self._nodes]
         if closing:
@@ -158,60 +158,60 @@ class RayPool:
             self.stop(number)
 
     def _collect(self, replica: int) -> None:
-        sitting = self._sittings[replica]
-        self._when_done(replica, sitting, self._handles[replica].collect.remote(sitting))
+        session = self._sessions[replica]
+        self._when_done(replica, session, self._handles[replica].collect.remote(session))
 
-    def _when_done(self, replica: int, sitting: int, reference: Any) -> None:
+    def _when_done(self, replica: int, session: int, reference: Any) -> None:
         def done(future: Any) -> None:
             error = future.exception()
-            self._events.put((replica, sitting, future.result() if error is None else error))
+            self._events.put((replica, session, future.result() if error is None else error))
 
         reference.future().add_done_callback(done)
 
 
 class RayAnswerers:
-    """Actors that each hold one function and answer one question at a time; an actor that dies is replaced and asked again."""
+    """Actors with one function, which answer one question at a time. A dead actor is replaced, and asked again."""
 
     def __init__(self, maker: Callable[[], Callable[[Any], Any]], hosts: Sequence[str]) -> None:
-        """``hosts``: ids of the nodes they run on, one on each."""
+        """``hosts``: ids of the nodes they run on, one actor per node."""
         self._maker, self._hosts = maker, hosts
-        self._asked: list[dict[int, Any]] = [{} for _ in hosts]  # the questions that each has, by number
+        self._asked: list[dict[int, Any]] = [{} for _ in hosts]  # the open questions of each actor, by number
         self._handles: list[Any] = [None for _ in hosts]
         self._numbers = itertools.count()
         self._deaths: collections.Counter[Any] = collections.Counter()
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
 
     def ask(self, question: Any) -> None:
-        """Ask the one that has least to do."""
-        self._ask(min(range(len(self._asked)), key=lambda each: len(self._asked[each])), question)
+        """Ask the actor with the fewest open questions."""
+        self._ask(min(range(len(self._asked)), key=lambda actor: len(self._asked[actor])), question)
 
-    def _ask(self, place: int, question: Any) -> None:
+    def _ask(self, actor: int, question: Any) -> None:
         number = next(self._numbers)
-        self._asked[place][number] = question
-        if self._handles[place] is None:
-            self._handles[place] = self._start(place)
-        handle = self._handles[place]
+        self._asked[actor][number] = question
+        if self._handles[actor] is None:
+            self._handles[actor] = self._start(actor)
+        handle = self._handles[actor]
 
         def done(future: Any) -> None:
             error = future.exception()
-            if error is not None and self._handles[place] is handle:
-                self._handles[place] = None
-            self._answers.put((place, number, future.result() if error is None else error))
+            if error is not None and self._handles[actor] is handle:
+                self._handles[actor] = None
+            self._answers.put((actor, number, future.result() if error is None else error))
 
         handle.answer.remote(question).future().add_done_callback(done)
 
     def answers(self, *, wait: bool) -> Iterator[Any]:
-        """What has been answered since the last call, in any order; with ``wait``, at least one.
+        """The answers since the last call, in any order; with ``wait``, at least one.
 
-        Raises what answering raised, EngineError where a question ends its actor three times.
+        Raises what the function raised, EngineError where a question ends its actor three times.
         """
         while wait or not self._answers.empty():
-            place, number, answer = self._answers.get()
-            question = self._asked[place].pop(number)
+            actor, number, answer = self._answers.get()
+            question = self._asked[actor].pop(number)
             if isinstance(answer, Failure):
                 raise answer.error()
             if isinstance(answer, BaseException):
-                self._died(place, question, answer)
+                self._died(actor, question, answer)
                 continue
             yield answer
             wait = False
@@ -222,26 +222,26 @@ class RayAnswerers:
             if handle is not None:
                 ray.kill(handle)
 
-    def _start(self, place: int) -> Any:
-        """An actor on this host, or on another where it is gone."""
+    def _start(self, actor: int) -> Any:
+        """Start an actor on its node, or on another node where that one is gone."""
         alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         hosts = [host for host in self._hosts if host in alive] or alive
-        host = self._hosts[place] if self._hosts[place] in alive else hosts[place % len(hosts)]
-        # No CPU is set aside for it: engines may take all that the cluster counts, and it works in bursts.
-        where = NodeAffinitySchedulingStrategy(host, soft=False)
-        return ray.remote(_Answerer).options(num_cpus=0, scheduling_strategy=where).remote(self._maker)
+        host = self._hosts[actor] if self._hosts[actor] in alive else hosts[actor % len(hosts)]
+        # It reserves no CPU: engines may take all CPUs of the cluster, and it works in bursts.
+        node = NodeAffinitySchedulingStrategy(host, soft=False)
+        return ray.remote(_Answerer).options(num_cpus=0, scheduling_strategy=node).remote(self._maker)
 
-    def _died(self, place: int, question: Any, error: BaseException) -> None:
-        """Ask again in the same place: whoever is new there sees what was done before, and does not do it twice."""
+    def _died(self, actor: int, question: Any, error: BaseException) -> None:
+        """Ask a new actor on the same node. It reads what the dead one has stored, and does not do it again."""
         self._deaths[question] += 1
         if self._deaths[question] >= _MOST_DEATHS:
             raise EngineError(f"verification died {_MOST_DEATHS} times on {question}: {_reason(error)}") from error
-        logger.warning("a verifying process was lost (%s); another takes its place", _reason(error))
-        self._ask(place, question)
+        logger.warning("a verifying process was lost (%s); another one replaces it", _reason(error))
+        self._ask(actor, question)
 
 
 class _Answerer:
-    """What an actor of ``RayAnswerers`` is."""
+    """The actor of ``RayAnswerers``."""
 
     def __init__(self, maker: Callable[[], Callable[[Any], Any]]) -> None:
         self._maker = maker
@@ -252,7 +252,7 @@ class _Answerer:
             if self._function is None:
                 self._function = self._maker()
             return self._function(question)
-        except Exception as error:  # noqa: BLE001  it travels to the driver, which raises it
+        except Exception as error:  # noqa: BLE001  it is sent to the driver, which raises it
             return Failure.of(error)
 
 
@@ -274,7 +274,7 @@ def _connect(address: str | None, replicas: int | None) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """A cluster that is not there is found out at once; Ray itself would try for a minute."""
+    """Fail at once where nothing listens at the address; Ray itself would try for a minute."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
         raise BadArgument("--ray", address, "must be auto or HOST:PORT of a cluster this machine belongs to")
@@ -289,7 +289,7 @@ def _has(node: Mapping[str, Any], resource: str) -> int:
 
 
 def _fits(node: Mapping[str, Any], gpus: int) -> int:
-    """How many engines a node can hold."""
+    """Number of engines that a node can hold."""
     return _has(node, "GPU") // gpus if gpus else _has(node, "CPU")
 
 
@@ -306,15 +306,18 @@ def _room(nodes: Sequence[Mapping[str, Any]], gpus: int, asked: int) -> int:
 
 
 def _check_alike(hosts: Sequence[Mapping[str, Any]]) -> None:
-    """Every node that will hold engines has the same packages, and this process's rlvr-bench and clock."""
+    """Check that all nodes for engines have the same packages, and this process's rlvr-bench, Python and clock.
+
+    Raises EngineError.
+    """
     task = ray.remote(probe)
     asked = time.time()
     answers = {}
     for node in hosts:
-        place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        answers[node["NodeID"]] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=place).remote()
+        on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        answers[node["NodeID"]] = task.options(num_cpus=0, max_retries=0, scheduling_strategy=on_node).remote()
     name = {node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in hosts}
-    found: dict[str, dict[str, str]] = {}
+    packages: dict[str, dict[str, str]] = {}
     for node_id, answer in answers.items():
         try:
             probed = ray.get(answer, timeout=_PROBE_S)
@@ -322,36 +325,36 @@ def _check_alike(hosts: Sequence[Mapping[str, Any]]) -> None:
             continue
         except RayError as error:
             raise EngineError(f"node {name[node_id]} cannot run rlvr-bench: {_reason(error)}") from error
-        found[node_id] = probed.packages
+        packages[node_id] = probed.packages
         off = max(asked - probed.clock, probed.clock - time.time())
         if off > _CLOCK_S:
             raise EngineError(
                 f"the clock of node {name[node_id]} is {off:,.0f} s off this machine's: set it (NTP); storages refuse "
                 "requests that are minutes off"
             )
-    if not found:
+    if not packages:
         raise EngineError("no node of the cluster answers")
-    first, *others = found
+    first, *others = packages
     here = probe().packages
     for package in ("python", "rlvr-bench"):
-        if found[first].get(package) != here.get(package):
+        if packages[first].get(package) != here.get(package):
             raise EngineError(
-                f"node {name[first]} has {package} {found[first].get(package)}, this process {here.get(package)}: "
+                f"node {name[first]} has {package} {packages[first].get(package)}, this process {here.get(package)}: "
                 "install the same everywhere"
             )
     for other in others:
-        if differing := _differing(found[first], found[other]):
+        if differing := _differing(packages[first], packages[other]):
             raise EngineError(f"node {name[other]} has {differing} as on {name[first]}: install the same everywhere")
 
 
 def _differing(first: Mapping[str, str], other: Mapping[str, str]) -> str:
-    """The packages in which two nodes differ, in words."""
+    """The packages in which two nodes differ, as text."""
     packages = sorted({*first, *other})
     return ", ".join(f"{p} {other.get(p)} instead of {first.get(p)}" for p in packages if other.get(p) != first.get(p))
 
 
 def _node_id(_: object) -> str:
-    """The node a replica runs on; called in its process."""
+    """Id of the node of the process that calls it."""
     return str(ray.get_runtime_context().get_node_id())
 
 
@@ -360,7 +363,7 @@ def _dead_nodes() -> set[str]:
 
 
 def _reason(error: BaseException) -> str:
-    """An exception of Ray's as one line: the last of a traceback that travelled, else the first that says something."""
+    """An exception of Ray as one line: the first non-empty line of its cause, else of itself."""
     cause = getattr(error, "cause", None)
     lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,9 +1,9 @@
-"""Hands draw batches to replicas and takes what comes back: a ``Sampler`` made of many.
+"""A ``Sampler`` made of many replicas: it hands out draw batches and collects the results.
 
-What a batch holds is decided by its seed, which is hashed from its name. So where it is drawn, when, and after how many
-failed tries cannot matter, and each is counted once: it is always at one place, and what comes back a second time is
-dropped. Requests that have not begun move from a slow replica to an idle one; those that have begun stay, since keeping
-whichever of two copies ends first would prefer short ones wherever an engine is not deterministic to the bit.
+The seed of a batch decides its rollouts, and is hashed from the batch's name. So it does not matter where and when a batch
+is drawn, and after how many failed tries. Each batch is counted once: one replica has it at a time, and a second result is
+dropped. Requests that have not begun move from a slow replica to an idle one. Requests that have begun stay: where an engine
+is not deterministic to the bit, keeping the copy that ends first would prefer short responses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rlvr_bench.scaling.messages import (
     TakenBack,
     Tally,
     Target,
-    key_of,
+    batch_name,
 )
 from rlvr_bench.scaling.slots import Slots
 from rlvr_bench.scaling.work import Work, Worker
@@ -38,10 +38,10 @@ __all__ = ["Dispatcher", "Slots"]
 
 logger = logging.getLogger(__name__)
 
-# A batch that was out when its replica died is suspected. After the second time it is drawn alone, so that the third is
-# its own doing, and it is set aside.
+# A batch that a replica held when it died is suspected of the death. After two deaths it is drawn alone: a third one must
+# be due to it, and it is given up.
 _ALONE_AFTER, _ASIDE_AFTER = 2, 3
-_MOST_FRUITLESS = 10  # replicas that die in a row while no batch is finished: the fault is not in the batches
+_MOST_FRUITLESS = 10  # deaths in a row without a finished batch: the batches are not the cause
 _MOST_FAILED_STARTS = 3
 _POLL_S = 0.05  # verdicts can make requests ready while no draw comes back
 _NOTE_S = 2.0
@@ -56,8 +56,8 @@ class Dispatcher:
     ) -> None:
         """Open engines and wait for the first of them.
 
-        ``tally`` gets what was done here when this closes; ``watch`` is told every few seconds how fast the replicas
-        are. Raises what opening raised, where that is the user's to mend, and EngineError where no engine starts.
+        ``tally``: the counts are added to it on ``close``; ``watch`` gets the speed of the replicas, as text, every few
+        seconds. Raises the error of opening an engine where the user can mend it, EngineError where no engine starts.
         """
         self.tally = Tally(gpus=pool.gpus)
         self._pool, self._slots, self._watch = pool, slots, watch
@@ -65,7 +65,7 @@ class Dispatcher:
         self._workers: dict[int, Worker] = {}
         self._opening: set[int] = set()
         self._info: EngineInfo | None = None
-        self._sitting = 0
+        self._session = 0
         self._sampling: SamplingParameters | None = None
         self._writer: RunWriter | None = None
         self._fruitless = 0
@@ -87,20 +87,20 @@ class Dispatcher:
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         while not self._workers:
-            self._heed(self._pool.event(_NOTE_S), None)
+            self._handle(self._pool.event(_NOTE_S), None)
         return self._pool.prompt_tokens(next(iter(self._workers)), prompt)
 
     def write_to(self, writer: RunWriter) -> None:
-        """Have the replicas write what they draw next to this run themselves: texts do not come to this process."""
+        """Let the replicas write to this run in the next ``draw``: its texts are not sent to this process."""
         self._writer = writer
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """Draw what is asked, in order of completion.
+        """Draw the requests; draws come in order of completion.
 
-        A batch whose replica died three times comes back without rollouts; when all others are drawn, EngineError says
-        which. Raises EngineError where replicas die one after the other and nothing is finished.
+        A batch whose replica died three times gives a draw without rollouts. EngineError names these batches after all
+        others are drawn. Raises EngineError also where replicas die in a row and nothing is finished.
         """
-        self._sitting += 1
+        self._session += 1
         self._sampling = sampling
         work, aside = Work(requests), []
         for number in self._workers:
@@ -113,8 +113,8 @@ class Dispatcher:
                 self._hand_out(work)
                 if work.is_empty and not any(worker.out for worker in self._workers.values()):
                     break
-                hungry = not work.exhausted and any(worker.room > 0 for worker in self._workers.values())
-                for draw in self._heed(self._pool.event(_POLL_S if hungry else _NOTE_S), work):
+                polls = not work.exhausted and any(worker.room > 0 for worker in self._workers.values())
+                for draw in self._handle(self._pool.event(_POLL_S if polls else _NOTE_S), work):
                     if not draw.rollouts:
                         aside.append(draw.request)
                     yield draw
@@ -122,13 +122,13 @@ class Dispatcher:
         finally:
             self._sampling = self._writer = None
             for number in self._workers:
-                self._pool.end(number, self._sitting)
+                self._pool.end(number, self._session)
             self._watch(self._speeds())
         if aside:
             raise EngineError(_set_aside(aside))
 
     def close(self) -> None:
-        """Close every engine. The tally is complete then."""
+        """Close every engine and complete the tally."""
         for number in list(self._workers):
             self._drop(number)
         self._opening = set()
@@ -142,28 +142,28 @@ class Dispatcher:
 
     # ------------------------------------------------------------------------------------------- giving out
     def _hand_out(self, work: Work) -> None:
-        """Give requests to those that want some, the least laden first, as long as there are any."""
-        gifts: dict[int, list[DrawRequest]] = {}
-        while hungry := [n for n, w in self._workers.items() if w.room > 0 and not w.alone]:
+        """Give requests to the replicas with room, to the one with the fewest batches first."""
+        assigned: dict[int, list[DrawRequest]] = {}
+        while with_room := [n for n, w in self._workers.items() if w.room > 0 and not w.alone]:
             request = work.next()
             if request is None:
                 break
-            number = min(hungry, key=lambda n: len(self._workers[n].out))
+            number = min(with_room, key=lambda n: len(self._workers[n].out))
             self._assign(number, request)
-            gifts.setdefault(number, []).append(request)
-        for number, requests in gifts.items():
-            self._pool.add(number, self._sitting, requests)
-        if hungry:
+            assigned.setdefault(number, []).append(request)
+        for number, requests in assigned.items():
+            self._pool.add(number, self._session, requests)
+        if with_room:
             self._run_dry(work)
 
     def _run_dry(self, work: Work) -> None:
-        """There is nothing to give to those that want more: say so, and make use of what there is elsewhere.
+        """No request is ready for the replicas with room: notify them, and give them what other replicas can spare.
 
-        Where more may come once draws are verified, those that want nothing hear of it too: they tell theirs sooner.
+        Where further requests depend on verified draws, all replicas are notified, so that they report finished draws sooner.
         """
         for number, worker in self._workers.items():
             if not worker.dry and (worker.room > 0 or not work.exhausted):
-                self._pool.add(number, self._sitting, ())
+                self._pool.add(number, self._session, ())
                 worker.dry = True
         self._hand_out_suspects(work)
         self._balance()
@@ -174,30 +174,30 @@ class Dispatcher:
                 worker.alone = True
                 suspect = work.suspects.popleft()
                 self._assign(number, suspect)
-                self._pool.add(number, self._sitting, (suspect,))
+                self._pool.add(number, self._session, (suspect,))
 
     def _assign(self, number: int, request: DrawRequest) -> None:
         worker = self._workers[number]
-        worker.out[key_of(request)] = request
+        worker.out[batch_name(request)] = request
         worker.sent += 1
         worker.room -= 1
         worker.queued += 1
         worker.dry = False
 
     def _balance(self) -> None:
-        """Nothing is left to give: what waits at a busy replica goes to those that wait for work."""
+        """Take waiting requests back from the replica with the longest queue, for replicas without work."""
         idle = sum(worker.room > 0 and not worker.queued and not worker.alone for worker in self._workers.values())
         if not idle or any(worker.giving_back for worker in self._workers.values()):
             return
-        laden = max(self._workers, key=lambda number: self._workers[number].queued)
-        waiting = self._workers[laden].queued
+        longest = max(self._workers, key=lambda number: self._workers[number].queued)
+        waiting = self._workers[longest].queued
         if waiting:
-            self._workers[laden].giving_back = True
-            self._pool.take_back(laden, self._sitting, max(1, waiting * idle // (idle + 1)))
+            self._workers[longest].giving_back = True
+            self._pool.take_back(longest, self._session, max(1, waiting * idle // (idle + 1)))
 
     # ------------------------------------------------------------------------------------------- taking in
-    def _heed(self, event: Event | None, work: Work | None) -> Sequence[Draw]:
-        """Take in what happened; returns the draws that are done, those given up without rollouts."""
+    def _handle(self, event: Event | None, work: Work | None) -> Sequence[Draw]:
+        """Process an event; returns the draws that are done. A draw that is given up has no rollouts."""
         if event is None:
             return ()
         number, what = event
@@ -236,12 +236,12 @@ class Dispatcher:
             self._begin(number)
 
     def _reported(self, number: int, worker: Worker, report: Report, work: Work | None) -> Sequence[Draw]:
-        under_way = worker.sent - report.received
-        worker.room, worker.queued = report.room - under_way, report.queued + under_way
+        in_transit = worker.sent - report.received
+        worker.room, worker.queued = report.room - in_transit, report.queued + in_transit
         draws = []
         for key, rollouts in report.finished:
             request = worker.out.pop(key, None)
-            if request is None:  # it has come before
+            if request is None:  # reported before
                 continue
             self._count(worker, rollouts)
             draws.append(Draw(request=request, rollouts=rollouts, shard=report.shard))
@@ -253,7 +253,7 @@ class Dispatcher:
         return draws
 
     def _lost(self, number: int, lost: Lost, work: Work | None) -> list[Draw]:
-        """A replica is gone: what it held goes to others, and another is started in its place."""
+        """Replace a lost replica, and give its batches to others; returns draws that are done, as ``_handle``."""
         worker = self._workers.get(number)
         if worker is None and number not in self._opening:
             return []
@@ -264,7 +264,7 @@ class Dispatcher:
         most = _MOST_FRUITLESS if self._info else _MOST_FAILED_STARTS
         if self._fruitless >= most:
             raise EngineError(f"{most} engines failed one after the other, the last with: {lost.reason}")
-        logger.warning("a replica was lost (%s); another takes its place", lost.reason)
+        logger.warning("a replica was lost (%s); another one replaces it", lost.reason)
         self._start()
         if worker is None or work is None:
             return []
@@ -272,18 +272,18 @@ class Dispatcher:
         return [*stored, *(Draw(request=request, rollouts=()) for request in self._draw_again(worker, lost, work))]
 
     def _stored(self, worker: Worker) -> Iterator[Draw]:
-        """What a lost replica wrote and did not live to tell: it is not drawn again."""
+        """The batches that a lost replica wrote and did not report: they are not drawn again."""
         if self._writer is None:
             return
-        for shard, batches in self._writer.strays():
+        for shard, batches in self._writer.unreported_shards():
             if not batches.keys() <= worker.out.keys():
-                continue  # another's, whose report is on its way
+                continue  # of another replica, whose report is in transit
             for key, rollouts in batches.items():
                 self._count(worker, rollouts)
                 yield Draw(request=worker.out.pop(key), rollouts=rollouts, shard=shard)
 
     def _draw_again(self, worker: Worker, lost: Lost, work: Work) -> Iterator[DrawRequest]:
-        """Put back what a lost replica held; yields what is given up."""
+        """Queue the batches of a lost replica again; yields those that are given up."""
         for key, request in worker.out.items():
             losses = work.losses[key] = work.losses.get(key, 0) + (not lost.blameless)
             if losses >= _ASIDE_AFTER:
@@ -298,7 +298,7 @@ class Dispatcher:
         while self._info is None:
             self._slots.check()
             self._grow()
-            self._heed(self._pool.event(_NOTE_S), None)
+            self._handle(self._pool.event(_NOTE_S), None)
             if time.monotonic() > said:
                 logger.info("no engine is ready yet: they load, or the cluster is busy with something else")
                 said = math.inf
@@ -315,7 +315,7 @@ class Dispatcher:
         assert self._sampling is not None
         self._workers[number].rest()
         target = None if self._writer is None else Target(absolute(self._writer.path), self._writer.lock.token)
-        self._pool.begin(number, self._sitting, self._sampling, target)
+        self._pool.begin(number, self._session, self._sampling, target)
 
     # ------------------------------------------------------------------------------------------- counting
     def _count(self, worker: Worker, rollouts: Sequence[Rollout]) -> None:
@@ -345,7 +345,7 @@ class Dispatcher:
 
 
 def _differing(first: EngineInfo, other: EngineInfo) -> str:
-    """The fields in which two engines differ, in words."""
+    """The fields in which two engines differ, as text."""
     mine, theirs = msgspec.structs.asdict(first), msgspec.structs.asdict(other)
     return "; ".join(
         f"{name}: {theirs[name]!r}, the first has {mine[name]!r}" for name in mine if mine[name] != theirs[name]

@@ -1,4 +1,4 @@
-"""What the driver and its replicas tell each other, and what a pool of replicas is."""
+"""The messages between the driver and its replicas, and the protocol of a pool of replicas."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ import msgspec
 from rlvr_bench import errors
 from rlvr_bench.records import DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
 
-__all__ = ["Event", "Failure", "Key", "Lost", "Opened", "Pool", "Report", "TakenBack", "Tally", "Target", "key_of"]
+__all__ = [
+    "BatchName",
+    "Event",
+    "Failure",
+    "Lost",
+    "Opened",
+    "Pool",
+    "Report",
+    "TakenBack",
+    "Tally",
+    "Target",
+    "batch_name",
+]
 
-Key = tuple[str, int]  # a draw batch by its name: problem id and first index
+BatchName = tuple[str, int]  # problem id and first index of a draw batch
 
 
-def key_of(request: DrawRequest) -> Key:
-    """The name of a draw batch; its seed is hashed from it."""
+def batch_name(request: DrawRequest) -> BatchName:
+    """The name of a draw batch. Its seed is hashed from the name."""
     return request.prompt.problem_id, request.start
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica whose engine is ready: what it is, where it runs, and how long loading took."""
+    """A replica whose engine is ready; loading took ``seconds``."""
 
     info: EngineInfo
     node: str
@@ -31,24 +43,24 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """An exception as it travels: the name of its class and its message."""
+    """An exception as it is sent: the name of its class, and its message."""
 
     kind: str
     message: str
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """The failure that an exception is."""
+        """The failure of an exception."""
         return cls(type(error).__name__, str(error) or type(error).__name__)
 
     @property
     def is_users(self) -> bool:
-        """Whether the user can mend it, so that another replica would fail alike; an engine may fail by chance."""
-        found = getattr(errors, self.kind, None)
-        return isinstance(found, type) and issubclass(found, errors.RlvrBenchError) and found is not errors.EngineError
+        """Whether it is a user's error, which every replica would have; an EngineError may have other causes."""
+        cls = getattr(errors, self.kind, None)
+        return isinstance(cls, type) and issubclass(cls, errors.RlvrBenchError) and cls is not errors.EngineError
 
     def error(self) -> errors.RlvrBenchError:
-        """The exception again, with its message; anything that is not ours is an EngineError."""
+        """The exception with its message; an EngineError where it is not one of ours."""
         cls: type[errors.RlvrBenchError] = getattr(errors, self.kind) if self.is_users else errors.EngineError
         made = cls.__new__(cls)
         Exception.__init__(made, self.message)
@@ -56,20 +68,21 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The run that replicas write to, and the token of the lock that its driver holds."""
+    """The run that replicas write to, and the token of its driver's lock."""
 
     path: Path
     token: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replica has to say: finished draw batches, how many more it wants, and the failure that ended its engine.
+    """A report of a replica: finished draw batches, and the failure that ended its engine.
 
-    ``shard`` holds the finished ones where the replica writes to the run: their rollouts come without texts and tokens.
-    ``room`` more requests are wanted and ``queued`` have not begun, of the ``received`` so far in this sitting.
+    ``shard``: the file with the finished rollouts where the replica writes to the run; the rollouts here then have no
+    texts and tokens. ``received``: requests received in this session; ``queued``: those that have not begun; ``room``:
+    how many more it takes.
     """
 
-    finished: list[tuple[Key, tuple[Rollout, ...]]]
+    finished: list[tuple[BatchName, tuple[Rollout, ...]]]
     received: int
     queued: int
     room: int
@@ -78,13 +91,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TakenBack(msgspec.Struct, frozen=True):
-    """Requests that a replica had not begun and gives back."""
+    """Requests that a replica returns without having begun them."""
 
-    keys: list[Key]
+    keys: list[BatchName]
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """A replica is gone. ``blameless`` where its node went with it: no draw batch is suspected then."""
+    """A lost replica. ``blameless``: its node was lost too, so no draw batch is suspected."""
 
     reason: str
     blameless: bool
@@ -94,7 +107,7 @@ Event = tuple[int, Opened | Failure | Report | TakenBack | Lost]
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """What a job took, over all replicas. ``engine_s``: seconds engines were held, loading included; ``gpus`` each."""
+    """Counts of a job over all replicas. ``engine_s``: seconds of all engines, with loading; ``gpus``: GPUs per engine."""
 
     rollouts: int = 0
     tokens: int = 0
@@ -104,7 +117,7 @@ class Tally(msgspec.Struct, kw_only=True):
     retries: int = 0
 
     def add(self, other: Tally) -> None:
-        """Add what another part of the job took."""
+        """Add the counts of another part of the job."""
         for name in ("rollouts", "tokens", "engine_s", "failures", "retries"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.gpus = max(self.gpus, other.gpus)
@@ -116,41 +129,41 @@ class Tally(msgspec.Struct, kw_only=True):
 
 
 class Pool(Protocol):
-    """Replicas by number. Nothing here waits but ``event`` and ``prompt_tokens``; what happens comes as events."""
+    """Replicas by number. Only ``event`` and ``prompt_tokens`` wait; results of the other methods come as events."""
 
     @property
     def gpus(self) -> int:
-        """GPUs that one engine takes."""
+        """GPUs per engine."""
         ...
 
     def start(self) -> int:
-        """Begin to open one more engine; ``Opened``, ``Failure`` or ``Lost`` follows."""
+        """Start one more replica and return its number; ``Opened``, ``Failure`` or ``Lost`` follows."""
         ...
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
-        """Begin a sitting: from now on the replica draws what is added, writes it to ``target`` and reports."""
+    def begin(self, replica: int, session: int, sampling: SamplingParameters, target: Target | None) -> None:
+        """Begin a session: the replica draws the requests that are added, writes them to ``target`` and reports."""
         ...
 
-    def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:
-        """Hand over requests; none at all means that there are no more for now."""
+    def add(self, replica: int, session: int, requests: Sequence[DrawRequest]) -> None:
+        """Send requests; an empty sequence means that there are no more for now."""
         ...
 
-    def take_back(self, replica: int, sitting: int, count: int) -> None:
-        """Ask for up to so many requests that have not begun; ``TakenBack`` follows."""
+    def take_back(self, replica: int, session: int, count: int) -> None:
+        """Ask for up to ``count`` requests that have not begun; ``TakenBack`` follows."""
         ...
 
-    def end(self, replica: int, sitting: int) -> None:
-        """End a sitting; the engine stays open."""
+    def end(self, replica: int, session: int) -> None:
+        """End a session; the engine stays open."""
         ...
 
     def prompt_tokens(self, replica: int, prompt: Prompt) -> int: ...
 
     def stop(self, replica: int) -> None:
-        """Free a replica's engine; nothing more is heard of it."""
+        """End a replica; it sends no further events."""
         ...
 
     def event(self, timeout_s: float) -> Event | None:
-        """The next thing that happened, None if nothing does within the time."""
+        """The next event; None where there is none within the time."""
         ...
 
     def close(self) -> None:

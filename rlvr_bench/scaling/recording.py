@@ -1,4 +1,4 @@
-"""A replica's side of the run on disk: it writes what it draws, for as long as the run is still its driver's."""
+"""Writing shards of a run from a replica, as long as its driver holds the run's lock."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Recorder:
     """Writes shards of one run from this process."""
 
     def __init__(self, target: Target) -> None:
-        """Look whether the run is the driver's, and can be written to from here. Raises StorageError."""
+        """Check that the driver holds the run, and that this process can write to it. Raises StorageError."""
         self.schedule = Schedule(sparing=True)
         self._target = target
         self._shards = ShardFolder(target.path / "rollouts", ROLLOUT_SCHEMA)
         owner = owner_of(target.path)
         if owner is None or owner.token != target.token:
             raise StorageError(
-                f"{socket.gethostname()} does not see the run in {target.path} that is drawn now: --out must lie on a "
+                f"{socket.gethostname()} does not see the run in {target.path} that is drawn now: --out must be on a "
                 "file system that all nodes share, or on object storage (s3://, gs://)"
             )
         make_folder(self._shards.path)
@@ -41,7 +41,7 @@ class Recorder:
     def write(self, draws: Sequence[Draw]) -> tuple[str, list[Draw]]:
         """Write one shard; returns its name, and the draws without texts and tokens.
 
-        Raises StorageError where the storage refuses, or another driver has taken the run over: it draws these itself.
+        Raises StorageError, also where another driver has taken the run over: that driver draws these batches itself.
         """
         owner = owner_of(self._target.path)
         if owner is not None and owner.token != self._target.token:

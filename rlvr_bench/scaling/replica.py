@@ -1,4 +1,4 @@
-"""One engine in a process of its own: it takes requests while it draws, and says how many more it could use."""
+"""One engine in its own process: it takes requests while it draws, and reports how many more it can take."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ import msgspec
 from rlvr_bench.errors import StorageError
 from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
-from rlvr_bench.scaling.messages import Failure, Opened, Report, TakenBack, Target, key_of
+from rlvr_bench.scaling.messages import Failure, Opened, Report, TakenBack, Target, batch_name
 from rlvr_bench.scaling.recording import Recorder
 from rlvr_bench.store.manifest import installed_packages
 
 __all__ = ["Probe", "Replica", "probe"]
 
 _FEWEST_AHEAD, _MOST_AHEAD = 2, 512  # requests that wait here for the engine
-_SOON_S = 0.2  # how long finished draws wait to be written while the driver has nothing more to ask for
-_PATIENCE_S = 0.25  # how long an engine that could take more waits for the driver before it goes on without
+_SOON_S = 0.2  # the longest wait of finished draws to be written while the driver has no more requests
+_PATIENCE_S = 0.25  # the longest wait of an engine with room for new requests
 
 
 class Replica:
-    """Called from several threads: one waits in ``collect``, others bring requests, a third draws.
+    """The replica that the driver calls. One thread waits in ``collect``, others add requests, another one draws.
 
-    How many requests wait here is found out: it doubles when the engine has taken all of them and asks for more, though
-    the driver has some. So an engine that draws a few batches at once holds back few from the others, and one that
-    takes a hundred is fed.
+    The number of requests that wait here adapts: it doubles when the engine has taken all of them and asks for more while
+    the driver has some. An engine that draws a few batches at once keeps few requests from other replicas, and one that
+    draws a hundred at once does not run out of requests.
     """
 
     def __init__(self, opener: Callable[[], Sampler]) -> None:
         self._opener = opener
         self._sampler: Sampler | None = None
         self._change = threading.Condition()
-        self._sitting = 0
+        self._session = 0
         self._over = True
         self._thread: threading.Thread | None = None
         self._recorder: Recorder | None = None
@@ -57,18 +57,18 @@ class Replica:
         began = time.monotonic()
         try:
             self._sampler = self._opener()
-        except Exception as error:  # noqa: BLE001  it travels to the driver, which raises it
+        except Exception as error:  # noqa: BLE001  it is sent to the driver, which raises it
             return Failure.of(error)
         return Opened(
             info=self._sampler.info, node=socket.gethostname(), pid=os.getpid(), seconds=time.monotonic() - began
         )
 
     def prompt_tokens(self, prompt: Prompt) -> int:
-        """Length of a prompt, as the model will see it."""
+        """Number of tokens of a prompt, as the model sees it."""
         return self._engine().prompt_tokens(prompt)
 
-    def begin(self, sitting: int, sampling: SamplingParameters, target: Target | None = None) -> None:
-        """Begin to draw; what was drawn before and not told is written where there is a run to write to, else lost."""
+    def begin(self, session: int, sampling: SamplingParameters, target: Target | None = None) -> None:
+        """Begin a session. Draws of the session before that were not reported are written if it had a target, else lost."""
         self._stop()
         recorder, failure = None, None
         try:
@@ -78,35 +78,35 @@ class Replica:
         with self._change:
             self._clear()
             self._recorder, self._failure = recorder, failure
-            self._sitting, self._over = sitting, False
+            self._session, self._over = session, False
             self._change.notify_all()
         if failure is None:
-            self._thread = threading.Thread(target=self._work, args=(sitting, sampling), name="draw", daemon=True)
+            self._thread = threading.Thread(target=self._work, args=(session, sampling), name="draw", daemon=True)
             self._thread.start()
 
-    def add(self, sitting: int, requests: Sequence[DrawRequest]) -> None:
-        """Take requests; none at all means that there are no more for now."""
+    def add(self, session: int, requests: Sequence[DrawRequest]) -> None:
+        """Add requests; an empty sequence means that there are no more for now."""
         with self._change:
-            if self._joined(sitting):
+            if self._joined(session):
                 self._queue.extend(requests)
                 self._received += len(requests)
                 self._dry = not requests
                 self._change.notify_all()
 
-    def take_back(self, sitting: int, count: int) -> TakenBack:
-        """Give back up to ``count`` requests that the engine has not asked for, the last that came first."""
+    def take_back(self, session: int, count: int) -> TakenBack:
+        """Return up to ``count`` requests that the engine has not taken, the newest first."""
         with self._change:
-            if not self._joined(sitting):
+            if not self._joined(session):
                 return TakenBack([])
-            return TakenBack([key_of(self._queue.pop()) for _ in range(min(count, len(self._queue)))])
+            return TakenBack([batch_name(self._queue.pop()) for _ in range(min(count, len(self._queue)))])
 
-    def collect(self, sitting: int) -> Report:
-        """Wait until there is something to say: finished draws, room for more requests, or the engine's failure."""
+    def collect(self, session: int) -> Report:
+        """Wait until there is something to report: finished draws, room for more requests, or the engine's failure."""
         with self._change:
-            if self._joined(sitting):
-                while not self._has_news and self._sitting == sitting:
+            if self._joined(session):
+                while not self._has_news and self._session == session:
                     self._change.wait(self._due_in)
-            if self._sitting != sitting or self._over:
+            if self._session != session or self._over:
                 return Report(finished=[], received=0, queued=0, room=0)
             draws = self._take() if self._due_in == 0 or self._failure is not None else []
             self._asking = False
@@ -117,15 +117,15 @@ class Replica:
         if recorder is not None and draws:
             try:
                 shard, draws = recorder.write(draws)
-            except Exception as error:  # noqa: BLE001  it travels to the driver, which raises it
+            except Exception as error:  # noqa: BLE001  it is sent to the driver, which raises it
                 failure, draws = Failure.of(error), []
-        finished = [(key_of(draw.request), draw.rollouts) for draw in draws]
+        finished = [(batch_name(draw.request), draw.rollouts) for draw in draws]
         return Report(finished=finished, received=received, queued=queued, room=room, shard=shard, failure=failure)
 
-    def end(self, sitting: int) -> None:
-        """End a sitting; the engine stays open."""
+    def end(self, session: int) -> None:
+        """End a session; the engine stays open."""
         with self._change:
-            joined = self._joined(sitting)
+            joined = self._joined(session)
         if joined:
             self._stop()
 
@@ -136,7 +136,7 @@ class Replica:
             self._sampler.close()
 
     def _stop(self) -> None:
-        """Returns when the engine draws no more."""
+        """Stop drawing; returns when the engine draws no more."""
         with self._change:
             self._over = True
             self._change.notify_all()
@@ -145,7 +145,7 @@ class Replica:
         with self._change:
             left = self._take()
         if left and self._recorder is not None:
-            with contextlib.suppress(StorageError):  # nobody waits to hear of it
+            with contextlib.suppress(StorageError):  # no caller waits for the result
                 self._recorder.write(left)
 
     @property
@@ -154,10 +154,10 @@ class Replica:
 
     @property
     def _due_in(self) -> float | None:
-        """Seconds until finished draws should be told, None where there are none.
+        """Seconds until finished draws are reported; None where there are none.
 
-        They are told at once, or when they are due to be written; soon where the driver has nothing more to ask for, since
-        it may wait for them to ask for more.
+        Without a target they are reported at once, else when they are due to be written. Where the driver has no more
+        requests, that is soon: its next requests may depend on them.
         """
         if self._recorder is None:
             return 0.0 if self._finished else None
@@ -176,17 +176,17 @@ class Replica:
         self._ahead = _FEWEST_AHEAD
         self._asking, self._dry = True, False
 
-    def _joined(self, sitting: int) -> bool:
-        """Whether this is the sitting under way; calls may overtake the one that begins it."""
-        self._change.wait_for(lambda: self._sitting >= sitting)
-        return self._sitting == sitting and not self._over
+    def _joined(self, session: int) -> bool:
+        """Whether this is the current session. Waits for it to begin: calls may arrive before ``begin``."""
+        self._change.wait_for(lambda: self._session >= session)
+        return self._session == session and not self._over
 
     def _engine(self) -> Sampler:
         if self._sampler is None:
             raise RuntimeError("no engine is open here")
         return self._sampler
 
-    def _work(self, sitting: int, sampling: SamplingParameters) -> None:
+    def _work(self, session: int, sampling: SamplingParameters) -> None:
         try:
             for draw in self._engine().draw(self._requests(), sampling):
                 with self._change:
@@ -203,7 +203,7 @@ class Replica:
                 self._change.notify_all()
 
     def _requests(self) -> Iterator[DrawRequest | None]:
-        """What the engine asks for; None where nothing waits here and the driver has been given time to bring more."""
+        """The requests for the engine; None where there is none now and the driver had ``_PATIENCE_S`` to send one."""
         while True:
             with self._change:
                 if not self._queue and not self._dry and not self._over:
@@ -227,12 +227,12 @@ class Replica:
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What must agree wherever an engine runs: versions of Python and packages, and the clock, seconds since 1970."""
+    """What must be equal on all nodes: versions of Python and packages, and the clock (seconds since 1970)."""
 
     packages: dict[str, str]
     clock: float
 
 
 def probe() -> Probe:
-    """What this process is."""
+    """The versions and the clock of this process."""
     return Probe({"python": platform.python_version(), **installed_packages()}, time.time())

@@ -1,4 +1,4 @@
-"""How many engines may be open at once, shared fairly by the checkpoints of a job."""
+"""The number of engines that may be open at once, shared fairly by the checkpoints of a job."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Slots"]
 
 
 class Slots:
-    """Every checkpoint gets one engine before any gets two; those that end leave theirs to the rest."""
+    """Every checkpoint gets one engine before any gets two. A checkpoint that ends frees its engines for the others."""
 
     def __init__(self, total: int, checkpoints: int = 1) -> None:
-        """``total`` engines for ``checkpoints`` that each ``leave`` in the end."""
+        """``total`` engines for ``checkpoints``, which call ``leave`` when they end."""
         self.total = total
         self._free = total
         self._left = self._unserved = checkpoints
@@ -30,7 +30,7 @@ class Slots:
             self._unserved -= 1
 
     def more(self, held: int) -> bool:
-        """Take one more where ``held`` is below the fair share and none is waiting for its first."""
+        """Take one more engine if ``held`` is below the fair share and no checkpoint waits for its first one."""
         with self._change:
             share = math.ceil(self.total / max(1, min(self._left, self.total)))
             if held >= share or self._free <= self._unserved:
@@ -39,21 +39,21 @@ class Slots:
             return True
 
     def release(self, held: int) -> None:
-        """Give back what a checkpoint held."""
+        """Return the engines of a checkpoint."""
         with self._change:
             self._free += held
             self._unserved += 1
             self._change.notify_all()
 
     def leave(self) -> None:
-        """A checkpoint that holds nothing is done: its share goes to the others."""
+        """A checkpoint without engines has ended: its share goes to the others."""
         with self._change:
             self._left -= 1
             self._unserved -= 1
             self._change.notify_all()
 
     def stop(self) -> None:
-        """Stop the job: whoever draws or waits ends with an EngineError."""
+        """Stop the job: all that draw or wait raise EngineError."""
         with self._change:
             self._stopped = True
             self._change.notify_all()

@@ -1,4 +1,4 @@
-"""What the driver keeps in mind: what is still to be drawn, and what each replica holds."""
+"""The state of the driver: the requests still to be drawn, and the requests of each replica."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rlvr_bench.records import DrawRequest
-from rlvr_bench.scaling.messages import Key
+from rlvr_bench.scaling.messages import BatchName
 
 __all__ = ["Work", "Worker"]
 
 
 @dataclass
 class Worker:
-    """A replica as the driver sees it: what it holds, and how much more it wants."""
+    """A replica as the driver sees it. ``out``: the batches it has; ``room``: how many more it takes."""
 
-    out: dict[Key, DrawRequest] = field(default_factory=dict)
+    out: dict[BatchName, DrawRequest] = field(default_factory=dict)
     sent: int = 0
     room: int = 0
     queued: int = 0
-    dry: bool = False  # it knows that there are no more requests for now
-    alone: bool = False  # it draws a suspect
+    dry: bool = False  # it was notified that there are no more requests for now
+    alone: bool = False  # it draws a suspected batch and nothing else
     giving_back: bool = False
     tokens: int = 0
-    since: float = 0.0  # the sitting began
-    held_since: float = 0.0  # its loading began
+    since: float = 0.0  # when the session began
+    held_since: float = 0.0  # when its loading began
 
     def rest(self) -> None:
-        """Forget the sitting before."""
+        """Forget the previous session."""
         self.out = {}
         self.sent = self.room = self.queued = self.tokens = 0
         self.dry = self.alone = self.giving_back = False
@@ -37,17 +37,17 @@ class Worker:
 
 
 class Work:
-    """What is to be drawn: requests that came back from a lost replica first, then those of the iterator."""
+    """The requests to be drawn: first those of lost replicas, then those of the iterator."""
 
     def __init__(self, requests: Iterable[DrawRequest | None]) -> None:
         self._requests = iter(requests)
         self.again: deque[DrawRequest] = deque()
         self.suspects: deque[DrawRequest] = deque()
-        self.losses: dict[Key, int] = {}
+        self.losses: dict[BatchName, int] = {}
         self.exhausted = False
 
     def next(self) -> DrawRequest | None:
-        """None where there is none now."""
+        """The next request; None where there is none now."""
         if self.again:
             return self.again.popleft()
         if self.exhausted:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from rlvr_bench.metrics import BRANCHING_FACTOR, TOKEN_ENTROPY
 from rlvr_bench.records import STATUSES, Estimate, Outcomes, Status
 from rlvr_bench.scorers.common import clusters_of, fewest, mean_estimate
 
@@ -37,8 +38,8 @@ def entropy(outcomes: Outcomes) -> list[Estimate]:
     ``token_entropy_low`` to ``branching_factor_high``.
     """
     exact = [
-        _Statistic("token_entropy", outcomes.entropy_mean, 0.0),
-        _Statistic("branching_factor", outcomes.branching_mean, 1.0),
+        _Statistic(TOKEN_ENTROPY.name, outcomes.entropy_mean, TOKEN_ENTROPY.low),
+        _Statistic(BRANCHING_FACTOR.name, outcomes.branching_mean, BRANCHING_FACTOR.low),
         _Statistic("perplexity", perplexities(outcomes), 1.0),
         _Statistic("high_entropy_share", outcomes.high_entropy_share, 0.0),
     ]
@@ -86,15 +87,15 @@ def length_matched(
 
 def _bounds(outcomes: Outcomes) -> list[_Statistic]:
     """The means of rigorous bounds, where a server gave those instead of the exact statistics."""
-    found = (
-        ("token_entropy_low", outcomes.entropy_low, 0.0),
-        ("token_entropy_high", outcomes.entropy_high, 0.0),
-        ("branching_factor_low", outcomes.branching_low, 1.0),
-        ("branching_factor_high", outcomes.branching_high, 1.0),
+    bounds = (
+        (TOKEN_ENTROPY, "low", outcomes.entropy_low),
+        (TOKEN_ENTROPY, "high", outcomes.entropy_high),
+        (BRANCHING_FACTOR, "low", outcomes.branching_low),
+        (BRANCHING_FACTOR, "high", outcomes.branching_high),
     )
     return [
-        _Statistic(name, values, floor)
-        for name, values, floor in found
+        _Statistic(f"{metric.name}_{side}", values, metric.low)
+        for metric, side, values in bounds
         if values is not None and not np.isnan(values).all()
     ]
 

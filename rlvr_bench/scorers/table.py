@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rlvr_bench import scorers
 from rlvr_bench.records import Estimate, Outcomes
+from rlvr_bench.scorers.cost import tokens_to_first_success
 from rlvr_bench.scorers.cot import cot_pass_at_k
 
 __all__ = ["SCORERS", "Given", "Judged", "Need", "Scorer", "estimates_of", "has_answers"]
@@ -95,6 +96,9 @@ SCORERS = (
         "truncation_rate no_answer_rate error_rate duplicate_rate several_answers_rate tokens_per_response",
         lambda given: scorers.quality(given.outcomes, given.flags),
         *("responses", "fair sample"),
+    ),
+    _scorer(
+        "tokens_to_first_success", lambda given: tokens_to_first_success(given.outcomes), "responses", "fair sample"
     ),
     _scorer("cot_pass@k valid_reasoning", lambda given: _cot(given), "responses", "judge"),
 )

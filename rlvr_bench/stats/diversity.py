@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from jaxtyping import Float64
 
-__all__ = ["answer_entropy", "rarefied_distinct"]
-
 
 def rarefied_distinct(answer_counts: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
     """Expected number of distinct answers among k of the n rollouts of each problem, (P, K); NaN where k > n.

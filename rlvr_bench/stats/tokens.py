@@ -18,19 +18,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from jaxtyping import Float64, Int64
 
-__all__ = [
-    "Bounds",
-    "EntropyFit",
-    "entropy_bounds",
-    "entropy_performance_fit",
-    "high_entropy_threshold",
-    "nucleus_bounds",
-    "nucleus_size",
-    "perplexity",
-    "positional_profile",
-    "token_entropy",
-]
-
 MASS_TOLERANCE = 1e-9  # cumulative mass this close below top_p counts as reaching it: sums of float probabilities
 
 

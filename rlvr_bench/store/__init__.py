@@ -1,4 +1,4 @@
-"""Runs on disk: append-only rollout shards, verdicts beside them, and a manifest that says how they came to be."""
+"""Runs on disk: append-only shards of rollouts and verdicts, and a manifest that says how they were made."""
 
 from rlvr_bench.store.manifest import SCHEMA, Manifest, Session
 from rlvr_bench.store.names import run_folder

@@ -1,7 +1,7 @@
-"""One writer at a time: a lock that falls with its process on a file system, one that must be kept alive on object storage.
+"""One writer per run: a file lock that ends with its process, or on object storage a lease that must be renewed.
 
-The lock's content names its owner. Whoever writes on the owner's behalf elsewhere (a replica on another node) looks first
-whether the owner still has it.
+The lock file names its owner. A replica on another node, which writes for the owner, first checks whether the owner still
+holds the lock.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ import msgspec
 
 from rlvr_bench.errors import RunLocked, StorageError
 from rlvr_bench.received import decode
-from rlvr_bench.store.paths import create, is_remote, make_folder, read_if_there, remove, write_atomically
-from rlvr_bench.store.storage import reason
+from rlvr_bench.storage import is_remote, reason
+from rlvr_bench.store.paths import create, make_folder, read_if_there, remove, write_atomically
 
 __all__ = ["Lock", "Owner", "lock_folder", "owner_of"]
 
 logger = logging.getLogger(__name__)
 
-# A lease is renewed every BEAT_S; one that has not changed for DEAD_S, by the clock of whoever waits, is taken over.
+# A lease is renewed every BEAT_S. A process that has seen no change for DEAD_S, by its own clock, takes the lease over.
 BEAT_S = 5.0
 DEAD_S = 20.0
-SETTLE_S = 1.0  # two that take over at once: both wait so long, and the one that was overwritten leaves
+SETTLE_S = 1.0  # where two processes take over at once, both wait so long; the one that was overwritten gives up
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who holds a lock; ``token`` tells two holders of one process apart, ``beat`` counts its renewals."""
+    """The holder of a lock. ``token`` is unique even within one process; ``beat`` counts the renewals."""
 
     pid: int
     host: str
@@ -54,10 +54,10 @@ class Lock:
         self.is_lost = False  # to another process
 
     def check(self) -> None:
-        """Raises StorageError where the lock is lost."""
+        """Raises StorageError if another process has taken the lock."""
 
     def release(self) -> None:
-        """Let others have it."""
+        """Free the lock."""
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +67,7 @@ class Lock:
 
 
 class _FileLock(Lock):
-    """An exclusive lock of the open file: it falls with the process, however the process ends."""
+    """An exclusive lock of the open file. It ends with the process, however the process ends."""
 
     def __init__(self, file: Path, owner: Owner) -> None:
         super().__init__(owner)
@@ -87,14 +87,14 @@ class _FileLock(Lock):
             raise _locked(file) from None
         os.ftruncate(self._handle, 0)
         os.write(self._handle, msgspec.json.encode(owner))
-        os.fsync(self._handle)  # replicas on other machines look who it is
+        os.fsync(self._handle)  # replicas on other machines read it
 
     def release(self) -> None:
         os.close(self._handle)
 
 
 class _Lease(Lock):
-    """An object that only its maker renews; made with a conditional write, so that of two only one succeeds."""
+    """An object that only its creator renews. A conditional write creates it, so of two processes one succeeds."""
 
     def __init__(self, file: Path, owner: Owner) -> None:
         super().__init__(owner)
@@ -105,14 +105,14 @@ class _Lease(Lock):
         self._thread.start()
 
     def check(self) -> None:
-        """Looks: a process that was stopped for a while wakes up before its renewal does."""
+        """Reads the lease: a process that was suspended may get here before its thread has noticed the loss."""
         if self.is_lost or not self._is_mine():
             raise StorageError(f"{self._file.parent}: another process has taken this run over; what was drawn is kept")
 
     def release(self) -> None:
         self._over.set()
         self._thread.join()
-        with contextlib.suppress(StorageError):  # left behind, it is taken over
+        with contextlib.suppress(StorageError):  # if it cannot be removed, the next process takes it over
             if not self.is_lost and self._is_mine():
                 remove(self._file)
 
@@ -144,7 +144,7 @@ class _Lease(Lock):
         return create(self._file, msgspec.json.encode(self._owner))
 
     def _is_mine(self) -> bool:
-        """Nobody's is not mine: it was taken over, and the other is done."""
+        """Without an owner it is not mine: another process took it over and has finished."""
         now = owner_of(self._file.parent)
         return now is not None and now.token == self.token
 
@@ -159,7 +159,7 @@ class _Lease(Lock):
 
 
 def lock_folder(path: Path) -> Lock:
-    """The folder's lock, the folder made where there is none. Raises RunLocked, StorageError."""
+    """Lock a folder, which is created if it does not exist. Raises RunLocked, StorageError."""
     make_folder(path)
     owner = Owner(os.getpid(), socket.gethostname(), uuid.uuid4().hex)
     kind = _Lease if is_remote(path) else _FileLock
@@ -167,7 +167,7 @@ def lock_folder(path: Path) -> Lock:
 
 
 def owner_of(path: Path) -> Owner | None:
-    """Who holds, or last held, a folder's lock; None where nobody is known. Raises StorageError."""
+    """The process that holds, or last held, a folder's lock; None if there is no lock. Raises StorageError."""
     content = read_if_there(path / "lock")
     try:
         return decode(content or b"", Owner)
@@ -176,7 +176,7 @@ def owner_of(path: Path) -> Owner | None:
 
 
 def _unfit(file: Path) -> str:
-    return f"{file}: no regular file, so not a lock of ours. Remove it and run the same again."
+    return f"{file}: no regular file, so not a lock of a run. Remove it and run the same command again."
 
 
 def _locked(file: Path) -> RunLocked:

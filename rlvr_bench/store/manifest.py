@@ -1,4 +1,4 @@
-"""Reading the manifest of a run folder: written atomically, compared before anything is added."""
+"""Reading the manifest of a run folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SCHEMA", "Manifest", "Session", "TaskFacts", "installed_packages", "
 
 
 def read_manifest(file: Path) -> Manifest | None:
-    """None where there is no such file. Raises RunError where it is no manifest of ours, or of another schema version."""
+    """The manifest; None without the file. Raises RunError where it is not a manifest, or of another schema version."""
     content = read_if_there(file)
     if content is None:
         return None

@@ -1,4 +1,4 @@
-"""A value for each rollout index of a problem, in memory that grows with the indices set, not with the largest of them."""
+"""A value for each rollout index of a problem. Memory grows with the number of indices, not with the largest index."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["Drawn", "Marks"]
 
 T = TypeVar("T", bound=np.generic)
 
-_PAGE = 256  # indices; what one index of a problem costs at most
+_PAGE = 256  # indices in a page; a single index costs one page
 
 
 class Marks(Generic[T]):
-    """Values by index, zero where none was set. An index may come from anybody, and be a lonely one in the millions."""
+    """Values by index, zero where none was set. Files from other people may have a single index in the millions."""
 
     def __init__(self, dtype: type[T]) -> None:
         self._dtype = dtype
         self._pages: dict[int, npt.NDArray[T]] = {}
 
     def set(self, indices: npt.NDArray[np.integer], values: npt.NDArray[T] | T) -> None:
-        """Set the values (a number, or one for each) at these indices (m,)."""
+        """Set the values, one number or (m,), at these indices (m,)."""
         values = np.broadcast_to(np.asarray(values, dtype=self._dtype), indices.shape)
         pages = indices // _PAGE
         for number in np.unique(pages).tolist():
@@ -40,12 +40,12 @@ class Marks(Generic[T]):
 
     def between(self, start: int, stop: int) -> npt.NDArray[T]:
         """The values at ``start`` to ``stop - 1``, as one array."""
-        found = np.zeros(max(0, stop - start), dtype=self._dtype)
+        values = np.zeros(max(0, stop - start), dtype=self._dtype)
         for number in range(start // _PAGE, -(-stop // _PAGE)):
             if (page := self._pages.get(number)) is not None:
                 low, high = max(start, number * _PAGE), min(stop, (number + 1) * _PAGE)
-                found[low - start : high - start] = page[low - number * _PAGE : high - number * _PAGE]
-        return found
+                values[low - start : high - start] = page[low - number * _PAGE : high - number * _PAGE]
+        return values
 
     def _page(self, number: int) -> npt.NDArray[T]:
         page = self._pages.get(number)
@@ -55,17 +55,17 @@ class Marks(Generic[T]):
 
 
 class Drawn(Marks[np.bool_]):
-    """Which rollout indices of a problem there are."""
+    """The rollout indices of a problem that exist."""
 
     def __init__(self) -> None:
         super().__init__(np.bool_)
 
     def mark(self, indices: npt.NDArray[np.integer]) -> None:
-        """These are there now."""
+        """Add these indices (m,)."""
         self.set(indices, np.True_)
 
     def has_any(self, indices: npt.NDArray[np.integer]) -> bool:
-        """Whether one of these is there."""
+        """Whether at least one of these indices (m,) exists."""
         pages = indices // _PAGE
         known = (
             (pages == number, self._pages[number]) for number in np.unique(pages).tolist() if number in self._pages
@@ -73,21 +73,21 @@ class Drawn(Marks[np.bool_]):
         return any(bool(page[indices[chosen] % _PAGE].any()) for chosen, page in known)
 
     def count(self, below: int | None = None) -> int:
-        """How many there are, with an index under ``below`` where that is given."""
+        """Number of indices, or of those below ``below``."""
         return sum(
             int(page[: None if below is None else max(0, below - number * _PAGE)].sum())
             for number, page in self._pages.items()
         )
 
     def common(self, other: Marks[np.bool_]) -> int:
-        """How many of these are set in ``other`` too."""
+        """Number of indices that are also set in ``other``."""
         return sum(
             int((page & other._pages[number]).sum()) for number, page in self._pages.items() if number in other._pages
         )
 
     @property
     def end(self) -> int:
-        """The largest index plus one, 0 where there is none."""
+        """The largest index plus one; 0 without indices."""
         if not self._pages:
             return 0
         last = max(self._pages)

@@ -1,4 +1,4 @@
-"""Names of run folders: readable first, with a short hash where the readable form leaves something out."""
+"""Names of run folders: readable, with a short hash where the readable form leaves something out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 import re
 from pathlib import Path
 
-from rlvr_bench.store.paths import place
+from rlvr_bench.storage import as_path
 
 __all__ = ["hashed", "model_name", "old_model_name", "old_task_name", "run_folder", "task_name"]
 
-_LONGEST = 100  # characters of a name, the hash left aside: file systems take 255 bytes
-# Parts of a path that say nothing of which training run they belong to: those before them are needed too.
+_LONGEST = 100  # characters of a name without its hash; file systems allow 255 bytes
+# Parts of a path that do not identify a training run, so the parts before them are needed too.
 _COMMON = re.compile(
     r"(global[-_]?)?(step|checkpoint|ckpt|epoch|iter(ation)?)s?([-_]?[0-9]+)?|[0-9]+|actor|critic|policy|huggingface|hf(_model)?"
     r"|models?|weights|merged|latest|last|final|best|outputs?"
@@ -21,12 +21,12 @@ _TASK_SIGNS = "A-Za-z0-9._@:,=-"
 
 
 def run_folder(out: str | Path, model: str, task: str) -> Path:
-    """``out/<model>/<task>``: where a new run goes, unless another model has that name already."""
-    return place(out) / model_name(model) / task_name(task)
+    """``out/<model>/<task>``: the folder of a new run, unless another model has that name already."""
+    return as_path(out) / model_name(model) / task_name(task)
 
 
 def model_name(model: str) -> str:
-    """A hub id with its owner, the last two parts of a path or more, anything else as it is, as one plain name.
+    """One plain name: a hub id with its owner, the last two or more parts of a path, anything else as it is.
 
     ``runs/expA/global_step_100/actor`` becomes ``expA--global_step_100--actor``.
     """
@@ -43,17 +43,17 @@ def task_name(task: str) -> str:
 
 
 def old_model_name(model: str) -> str:
-    """What an older version called the folder: the last two parts, whatever else they leave out."""
+    """The name that an older version gave the folder: the last two parts of a path."""
     return _slug("--".join(_parts(model)[-2:])) or "model"
 
 
 def old_task_name(task: str) -> str:
-    """What an older version called the folder."""
+    """The name that an older version gave the folder."""
     return _slug(task)
 
 
 def hashed(name: str, identity: str) -> str:
-    """The name, made different from all others of its kind by a hash of what it stands for."""
+    """The name with a hash of ``identity``, which distinguishes equal readable names."""
     digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{name[:_LONGEST].rstrip('-.')}-{digest}"
 

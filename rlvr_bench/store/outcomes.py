@@ -1,4 +1,4 @@
-"""A graded run as flat arrays: rollouts joined with the verdicts in force, texts left behind."""
+"""A graded run as flat arrays: rollouts joined with their current verdicts, without texts."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _TOOLS = ("tool_calls", "tool_errors")
 
 
 def read_outcomes(run: Run) -> Outcomes:
-    """Join the run's rollouts with its verdicts. Raises RunError where it is not graded, or not to the end.
+    """Join the run's rollouts with its verdicts. Raises RunError where the run is not graded, or only in part.
 
-    The shards are read one at a time, straight into the arrays: beside these, memory holds a few bytes for each rollout.
+    Shards are read one at a time into the arrays. Memory beyond the arrays is a few bytes per rollout.
     """
     grading = current_grading(run)
     if grading is None:
@@ -39,36 +39,36 @@ def read_outcomes(run: Run) -> Outcomes:
     ids = pa.array([problem.id for problem in problems])
     bounds = _BOUNDS if run.manifest.token_stats == "bounds" else ()
     tools = _TOOLS if run.manifest.tools else ()
-    place = _Places(run.rollouts, ids)
-    rollouts = _rollouts(run.rollouts, place, (*_STATISTICS, *bounds, *tools))
+    rows = _RowOrder(run.rollouts, ids)
+    rollouts = _rollouts(run.rollouts, rows, (*_STATISTICS, *bounds, *tools))
     shards = ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA, run.largest_index)
-    verdicts = _verdicts(shards, place, rollouts.pop("text_hash"), run)
-    # A wrong verdict of ours always has the answer it is for; another program may give the verdict alone.
+    verdicts = _verdicts(shards, rows, rollouts.pop("text_hash"), run)
+    # Our wrong verdicts always have an answer; another program may give the verdict alone.
     nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())
     unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
     outcomes = Outcomes(
         problem_ids=tuple(problem.id for problem in problems),
         tiers=tuple(problem.tier for problem in problems),
         clusters=tuple(problem.cluster for problem in problems),
-        problem=place.problem,
-        index=place.index,
+        problem=rows.problem,
+        index=rows.index,
         asked=run.manifest.n,
         stopping=run.manifest.stopping,
         unknown=(*unknown, *(("answer",) if nameless else ())),
         **rollouts,
         **verdicts,
     )
-    return msgspec.structs.replace(outcomes, entropy_profile=_profile(run.rollouts, place, outcomes))
+    return msgspec.structs.replace(outcomes, entropy_profile=_profile(run.rollouts, rows, outcomes))
 
 
-class _Places:
+class _RowOrder:
     """The row of each rollout: by problem, in the order of ``ids``, then by index."""
 
     def __init__(self, shards: ShardFolder, ids: pa.Array) -> None:
         self._ids = ids
         parts = [keys[keys >= 0] for keys, _ in self._keys(shards, [])]
         if not any(map(len, parts)):
-            raise RunError(f"{shards.path}: nothing in it yet")
+            raise RunError(f"{shards.path}: no rollouts in it yet")
         self._sorted = np.concatenate(parts)
         self._sorted.sort()
         if twice := int((self._sorted[1:] == self._sorted[:-1]).sum()):
@@ -86,12 +86,12 @@ class _Places:
         return (self._sorted & 0xFFFFFFFF).astype(np.int32)
 
     def read(self, shards: ShardFolder, columns: list[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
-        """The rows that have a place, a shard at a time: their places, and their columns."""
+        """For each shard: the row numbers of its known rollouts, (m,), and their columns."""
         for keys, table in self._keys(shards, columns):
             at = np.searchsorted(self._sorted, keys)
-            has_place = self._sorted[np.minimum(at, len(self) - 1)] == keys
-            kept = table if has_place.all() else table.filter(pa.array(has_place))
-            yield at[has_place], kept.combine_chunks()
+            is_known = self._sorted[np.minimum(at, len(self) - 1)] == keys
+            kept = table if is_known.all() else table.filter(pa.array(is_known))
+            yield at[is_known], kept.combine_chunks()
 
     def _keys(self, shards: ShardFolder, columns: list[str]) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
         for table in shards.read(["problem_id", "index", *columns]):
@@ -100,37 +100,37 @@ class _Places:
             yield high | table["index"].to_numpy(), table
 
 
-def _rollouts(shards: ShardFolder, place: _Places, statistics: Sequence[str]) -> dict[str, Any]:
-    n = len(place)
-    found: dict[str, Any] = {name: np.empty(n) for name in statistics}
-    found |= {"text_hash": np.empty(n, np.int64), "n_tokens": np.empty(n, np.int32), "truncated": np.empty(n, bool)}
+def _rollouts(shards: ShardFolder, rows: _RowOrder, statistics: Sequence[str]) -> dict[str, Any]:
+    n = len(rows)
+    columns: dict[str, Any] = {name: np.empty(n) for name in statistics}
+    columns |= {"text_hash": np.empty(n, np.int64), "n_tokens": np.empty(n, np.int32), "truncated": np.empty(n, bool)}
     nulls = {"n_tokens": 0, "finish_reason": 0}
-    for at, table in place.read(shards, ["text_hash", *nulls, *statistics]):
+    for at, table in rows.read(shards, ["text_hash", *nulls, *statistics]):
         for name in statistics:
-            found[name][at] = table[name].to_numpy()
+            columns[name][at] = table[name].to_numpy()
         for name in nulls:
             nulls[name] += table[name].null_count
-        found["text_hash"][at] = table["text_hash"].to_numpy()
-        found["n_tokens"][at] = pc.fill_null(table["n_tokens"], 0).to_numpy()
+        columns["text_hash"][at] = table["text_hash"].to_numpy()
+        columns["n_tokens"][at] = pc.fill_null(table["n_tokens"], 0).to_numpy()
         cut = pc.equal(table["finish_reason"].cast(pa.string()), "length")
-        found["truncated"][at] = pc.fill_null(cut, False).to_numpy()
+        columns["truncated"][at] = pc.fill_null(cut, False).to_numpy()
     known = [("n_tokens", not nulls["n_tokens"]), ("truncated", not nulls["finish_reason"])]
-    text = np.unique(found["text_hash"], return_inverse=True)[1].astype(np.int32)
-    return found | {"text": text, "known": known}
+    text = np.unique(columns["text_hash"], return_inverse=True)[1].astype(np.int32)
+    return columns | {"text": text, "known": known}
 
 
-def _profile(shards: ShardFolder, place: _Places, outcomes: Outcomes) -> ProfileSums | None:
-    """The profiles of the fair rollouts summed up, shard by shard; None in a run without any."""
+def _profile(shards: ShardFolder, rows: _RowOrder, outcomes: Outcomes) -> ProfileSums | None:
+    """Sums of the profiles of the fair rollouts; None for a run without profiles."""
     shape = (len(outcomes.problem_ids), len(STATUSES), PROFILE_BINS)
     sums = ProfileSums(np.zeros(shape), np.zeros(shape, dtype=np.int64))
     total, count = sums.total.reshape(-1, PROFILE_BINS), sums.count.reshape(-1, PROFILE_BINS)
     is_fair = outcomes.is_fair
-    for at, table in place.read(shards, ["entropy_profile"]):
+    for at, table in rows.read(shards, ["entropy_profile"]):
         used = table["entropy_profile"].is_valid().to_numpy() & is_fair[at]
         profiles = table["entropy_profile"].filter(pa.array(used)).combine_chunks()
         values = profiles.flatten().to_numpy(zero_copy_only=False)
         known, at = ~np.isnan(values), at[used]  # NaN in bins without tokens
-        # First a sum for each cell that the shard has: the work must not grow with the number of problems.
+        # Sums of the shard's cells first: the work must not grow with the number of problems.
         cells, row = np.unique(outcomes.problem[at] * len(STATUSES) + outcomes.status[at], return_inverse=True)
         bins = (row[:, None] * PROFILE_BINS + np.arange(PROFILE_BINS)).ravel()[known]
         size = len(cells) * PROFILE_BINS
@@ -139,44 +139,44 @@ def _profile(shards: ShardFolder, place: _Places, outcomes: Outcomes) -> Profile
     return sums if count.any() else None
 
 
-def _verdicts(shards: ShardFolder, place: _Places, text_hash: npt.NDArray[np.int64], run: Run) -> dict[str, Any]:
-    """The verdict of each rollout, row by row: the one given for the very text that is stored."""
-    n = len(place)
-    found: dict[str, Any] = {"status": np.full(n, -1, np.int8), "candidates": np.empty(n, np.int32)}
+def _verdicts(shards: ShardFolder, rows: _RowOrder, text_hash: npt.NDArray[np.int64], run: Run) -> dict[str, Any]:
+    """The verdict of each rollout, row by row: the one that was given for the stored text."""
+    n = len(rows)
+    columns: dict[str, Any] = {"status": np.full(n, -1, np.int8), "candidates": np.empty(n, np.int32)}
     answers = np.full(n, -1, np.int32)
     flags: dict[str, Any] = {name: np.zeros(n, bool) for name in FLAGS}
     codes: dict[str, int] = {}
     nulls = 0
-    for at, table in place.read(shards, ["text_hash", "status", "answer", "candidates", *FLAGS]):
+    for at, table in rows.read(shards, ["text_hash", "status", "answer", "candidates", *FLAGS]):
         same = text_hash[at] == table["text_hash"].to_numpy()
         at, table = at[same], table.filter(pa.array(same)).combine_chunks()
-        found["status"][at] = _codes(table["status"])
+        columns["status"][at] = _codes(table["status"])
         nulls += table["candidates"].null_count
-        found["candidates"][at] = pc.fill_null(table["candidates"], 0).to_numpy()
+        columns["candidates"][at] = pc.fill_null(table["candidates"], 0).to_numpy()
         answers[at] = _shared_codes(table["answer"], codes)
         for name in FLAGS:
             if table[name].null_count and flags[name].dtype == bool:
-                flags[name] = flags[name].astype(np.float32)  # NaN where it is not known
+                flags[name] = flags[name].astype(np.float32)  # NaN where unknown
             flags[name][at] = pc.cast(table[name], pa.float32()).to_numpy() if table[name].null_count else table[name]
-    if missing := int((found["status"] < 0).sum()):
+    if missing := int((columns["status"] < 0).sum()):
         raise RunError(f"{run.path}: {missing} rollouts have no verdict. Run `rlvr-bench grade {run.path}` first.")
-    return found | {"answer": _numbered(answers), "flags": flags, "known": [("candidates", not nulls)]}
+    return columns | {"answer": _numbered(answers), "flags": flags, "known": [("candidates", not nulls)]}
 
 
 def _shared_codes(values: pa.ChunkedArray, codes: dict[str, int]) -> npt.NDArray[np.int32]:
     """A number for each value, the same in every shard; -1 for null."""
     encoded = pc.dictionary_encode(values.combine_chunks())
-    own = [codes.setdefault(value, len(codes)) for value in encoded.dictionary.to_pylist()]
-    lookup = np.array([*own, -1], dtype=np.int32)  # the last is what null picks
+    numbers = [codes.setdefault(value, len(codes)) for value in encoded.dictionary.to_pylist()]
+    lookup = np.array([*numbers, -1], dtype=np.int32)  # index -1, for null, is the last entry
     return np.asarray(lookup[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)])
 
 
 def _numbered(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Number the distinct values in order of first appearance; -1 (none) stays."""
+    """Distinct values numbered in order of first appearance; -1 (none) stays."""
     codes = pa.array(values, mask=values == -1).dictionary_encode().indices
     return np.asarray(pc.fill_null(codes, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
 
 
 def _codes(status: pa.ChunkedArray) -> npt.NDArray[np.int8]:
-    found = pc.index_in(status.cast(pa.string()), value_set=pa.array(STATUSES))
-    return np.asarray(found.to_numpy(), dtype=np.int8)
+    codes = pc.index_in(status.cast(pa.string()), value_set=pa.array(STATUSES))
+    return np.asarray(codes.to_numpy(), dtype=np.int8)

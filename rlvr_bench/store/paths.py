@@ -1,8 +1,6 @@
-"""Where runs lie: on this machine, on a file system that machines share, or on object storage through fsspec.
+"""Reading and writing files of runs on this machine, on a shared file system, or on object storage.
 
-An address such as ``s3://bucket/runs`` becomes a path like any other (universal_pathlib), so that everything above reads
-and writes through ``Path``. What object storage does differently (no rename, no lock, no folders) is done here and in
-``locks``.
+Object storage has no rename, no lock and no folders. This module and ``locks`` handle these differences.
 """
 
 from __future__ import annotations
@@ -14,19 +12,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rlvr_bench.errors import RlvrBenchError, RunError, StorageError
+from rlvr_bench.errors import RunError, StorageError
 from rlvr_bench.received import read_regular
-from rlvr_bench.store.storage import Storage, reason
+from rlvr_bench.storage import BUCKETS, Storage, is_remote, reason
 
 __all__ = [
     "absolute",
     "create",
     "files_in",
     "inside",
-    "is_remote",
     "make_folder",
     "move",
-    "place",
     "read_if_there",
     "read_whole",
     "remove",
@@ -34,51 +30,10 @@ __all__ = [
     "write_atomically",
 ]
 
-# Storages of objects in buckets: what looks like a folder there need not be made, and making one could make a bucket.
-_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
-
-
-def is_remote(path: str | Path) -> bool:
-    """Whether a path leads to a storage that fsspec speaks to."""
-    return hasattr(path, "fs")
-
 
 def absolute(path: Path) -> Path:
-    """The path as a process elsewhere must name it."""
+    """The path, absolute where it is on a file system: the form that another process can use."""
     return path if is_remote(path) else path.absolute()
-
-
-def place(name: str | Path) -> Path:
-    """A path from a path's text, or from an address (``s3://``, ``gs://``, any other of fsspec).
-
-    Raises StorageError where the storage cannot be reached, has no such bucket, or needs a package that is not installed.
-    """
-    scheme, separator, rest = str(name).partition("://")
-    if is_remote(name) or not separator:
-        return Path(name) if isinstance(name, str) else name
-    if scheme == "file":
-        return Path(rest)
-    try:
-        from upath import UPath
-
-        path: Any = UPath(name, use_listings_cache=False)  # others write there too
-        path._fs_cached = Storage(path.fs, has_folders=scheme not in _BUCKETS)  # paths made from this one keep it
-        bucket = path.path.partition("/")[0]
-        if scheme in _BUCKETS and not bucket:
-            raise StorageError(f"{name}: names no bucket. An address is {scheme}://BUCKET/FOLDER")
-        with suppress(PermissionError):  # one may be allowed to read and write below it all the same
-            if bucket:
-                path.fs.fs.info(bucket)
-    except ImportError as error:
-        raise StorageError(f"{name}: {error}. pip install 'rlvr-bench[s3]' or 'rlvr-bench[gcs]'") from error
-    except FileNotFoundError as error:
-        raise StorageError(f"{name}: there is no bucket {bucket!r}") from error
-    except RlvrBenchError:
-        raise
-    except Exception as error:  # every storage has exceptions of its own
-        raise StorageError(f"cannot reach {name}: {reason(error)}") from error
-    opened: Path = path
-    return opened
 
 
 def read_whole(file: Path) -> bytes:
@@ -99,16 +54,19 @@ def read_if_there(file: Path) -> bytes | None:
 
 
 def inside(folder: Path, *names: str) -> Path:
-    """A folder below another, none of the names a link: what is written there stays there. Raises RunError."""
+    """The folder below ``folder`` with these names. Raises RunError where one of them is a symbolic link."""
     for name in names:
         folder = folder / name
         if not is_remote(folder) and folder.is_symlink():
-            raise RunError(f"{folder}: a link, which can lead out of the run. Put the folder itself there.")
+            raise RunError(f"{folder}: a link, which can lead out of the run. Replace it by the folder itself.")
     return folder
 
 
 def create(file: Path, content: bytes) -> bool:
-    """Write a file of a storage unless there is one; of two that try at once one succeeds. Raises StorageError."""
+    """Write a file of a storage if it does not exist; returns whether it was written. Raises StorageError.
+
+    Where two processes try at once, one succeeds.
+    """
     with _failing("write", file):
         try:
             _fs(file).pipe_file(_key(file), content, mode="create")
@@ -118,7 +76,7 @@ def create(file: Path, content: bytes) -> bool:
 
 
 def files_in(folder: Path, suffix: str) -> list[Path]:
-    """The files of this suffix directly in a folder, by name; none where there is no such folder. Raises StorageError."""
+    """The files with this suffix directly in a folder, sorted by name; empty without the folder. Raises StorageError."""
     with _failing("read", folder):
         try:
             paths = _fs(folder).ls(_key(folder), detail=False) if is_remote(folder) else map(str, folder.iterdir())
@@ -129,15 +87,15 @@ def files_in(folder: Path, suffix: str) -> list[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where there are folders. Raises StorageError."""
-    if getattr(path, "protocol", "") in _BUCKETS:
+    """Make a folder and its parents; does nothing on storages without folders. Raises StorageError."""
+    if getattr(path, "protocol", "") in BUCKETS:
         return
     with _failing("write to", path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def move(file: Path, target: Path) -> None:
-    """Move a file into a folder that is there. Raises StorageError."""
+    """Move a file into an existing folder. Raises StorageError."""
     with _failing("move", file):
         if is_remote(file):
             _fs(file).mv(_key(file), _key(target))
@@ -155,7 +113,7 @@ def remove(file: Path) -> None:
 
 
 def _write_through(file: Path, pieces: Iterable[bytes]) -> None:
-    """Write to a device or a pipe, which a rename would replace: ``--html /dev/stdout``, ``/dev/null``."""
+    """Write to a device or a pipe (``--html /dev/stdout``), which a rename would replace."""
     try:
         with file.open("wb") as out:
             out.writelines(pieces)
@@ -164,10 +122,10 @@ def _write_through(file: Path, pieces: Iterable[bytes]) -> None:
 
 
 def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write a whole file, at once or piece by piece, or leave the old one.
+    """Write a file completely or not at all; on failure the old file stays.
 
-    On this machine: temporary sibling, fsync, rename. On object storage one object, which is there whole or not at all.
-    Raises StorageError, and whatever making the pieces raises.
+    On a file system: a temporary file in the same folder, fsync, rename. On object storage: one object.
+    Raises StorageError, and what iterating over the pieces raises.
     """
     pieces = [content] if isinstance(content, bytes) else content
     if is_remote(file):
@@ -191,7 +149,7 @@ def write_atomically(file: Path, content: bytes | Iterable[bytes]) -> None:
     except OSError as error:
         raise _unwritten(file, error) from error
     finally:
-        with suppress(OSError):  # gone after the rename; a read-only file system says so first
+        with suppress(OSError):  # the rename has removed it, or it was never made
             temporary.unlink()
 
 
@@ -201,7 +159,7 @@ def _unlinked(path: str, flags: int) -> int:
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A folder that takes the place of ``target``, which is not there yet, at the end; gone if something fails before.
+    """A temporary folder that becomes ``target``, which does not exist yet, at the end; removed on failure.
 
     Raises StorageError.
     """
@@ -228,7 +186,7 @@ def staged(target: Path) -> Iterator[Path]:
 
 
 def _upload(folder: Path, target: Path) -> None:
-    """Copy a folder's files; the manifest, which makes a folder a run, comes last."""
+    """Copy a folder's files, the manifest last: a folder with a manifest is a run."""
     written = []
     try:
         for file in sorted(folder.rglob("*"), key=lambda file: file.name == "manifest.json"):
@@ -257,7 +215,7 @@ def _unwritten(file: Path, error: BaseException) -> StorageError:
 
 @contextmanager
 def _failing(what: str, file: Path) -> Iterator[None]:
-    """Makes whatever a disk or a storage fails with a StorageError."""
+    """Turns every error of a disk or a storage into a StorageError."""
     try:
         yield
     except Exception as error:
@@ -267,12 +225,12 @@ def _failing(what: str, file: Path) -> Iterator[None]:
 
 
 def _fs(path: Path) -> Any:
-    """The file system of fsspec itself that a path lies on."""
+    """The fsspec file system of a path."""
     remote: Any = path
     return remote.fs.fs if isinstance(remote.fs, Storage) else remote.fs
 
 
 def _key(path: Path) -> str:
-    """What the storage calls it."""
+    """The path's name within its storage."""
     remote: Any = path
     return str(remote.path)

@@ -1,4 +1,4 @@
-"""``problems.jsonl`` of a run: how it is written, and whether it holds what the manifest says."""
+"""``problems.jsonl`` of a run: its encoding, and the check against the manifest."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def file_digest(content: bytes) -> str:
 
 
 def check_same_problems(file: Path, stored: Sequence[Problem], wanted: Sequence[Problem]) -> None:
-    """Refuse stored problems that are not the task's, in its order; either may be the beginning of the other (``--limit``).
+    """Check that stored problems are the task's, in its order; either list may be the longer one (``--limit``).
 
-    Raises RunError naming the first that differs.
+    Raises RunError, which names the first problem that differs.
     """
     for at, (mine, theirs) in enumerate(zip(stored, wanted, strict=False)):
         if not _is_same(mine, theirs):
@@ -40,7 +40,7 @@ def check_same_problems(file: Path, stored: Sequence[Problem], wanted: Sequence[
 
 
 def _is_same(stored: Problem, wanted: Problem) -> bool:
-    """Tiers and clusters may be younger than the run."""
+    """Whether two problems are equal. An older run may lack the tier and the cluster."""
     grouped = all(
         mine in ("", theirs) for mine, theirs in ((stored.tier, wanted.tier), (stored.cluster, wanted.cluster))
     )
@@ -50,10 +50,10 @@ def _is_same(stored: Problem, wanted: Problem) -> bool:
 def check_problems_file(
     file: Path, content: bytes, problems: Sequence[Problem], manifest: Manifest, drawn: Callable[[], set[str]]
 ) -> None:
-    """Refuse problems that are not those of the manifest; ``drawn`` gives the ids that have rollouts.
+    """Check that the problems are those of the manifest; ``drawn`` returns the ids that have rollouts.
 
-    A run of an older version has the digest of the whole task only: of one that asked for a part (``--limit``) it is
-    checked that no id is there twice and that no problem with rollouts is missing. Raises RunError.
+    The manifest of an older version has the digest of the whole task only. If such a run drew a part of the task
+    (``--limit``), the check is that ids are unique and that no problem with rollouts is missing. Raises RunError.
     """
     wrong = _wrong(content, problems, manifest, drawn)
     if wrong:
@@ -68,7 +68,7 @@ def _other_problems(file: Path, wrong: str) -> RunError:
 
 
 def _wrong(content: bytes, problems: Sequence[Problem], manifest: Manifest, drawn: Callable[[], set[str]]) -> str:
-    """What is wrong, empty where nothing is."""
+    """What is wrong, or an empty text."""
     if not problems:
         return "it is empty"
     recorded = manifest.problems_file_sha256

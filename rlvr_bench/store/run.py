@@ -1,4 +1,4 @@
-"""One run folder: who may write to it, what has been drawn and graded, and how a stage reads it."""
+"""One run folder: reading it, and writing rollouts to it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ import pyarrow as pa
 
 from rlvr_bench.errors import RunError, RunMismatch, StorageError
 from rlvr_bench.records import Draw, Problem, Rollout
+from rlvr_bench.storage import as_path, is_remote
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.marks import Drawn
-from rlvr_bench.store.paths import inside, is_remote, place, read_if_there, read_whole, write_atomically
+from rlvr_bench.store.paths import inside, read_if_there, read_whole, write_atomically
 from rlvr_bench.store.problem_files import check_problems_file, check_same_problems, encode_problems, file_digest
 from rlvr_bench.store.shard_checks import LARGEST_INDEX
 from rlvr_bench.store.shards import Schedule, ShardFolder
 
 __all__ = [
     "ROLLOUT_SCHEMA",
+    "TOKEN_COLUMNS",
     "Run",
     "RunWriter",
     "Span",
@@ -61,6 +63,7 @@ ROLLOUT_SCHEMA = pa.schema(
         ("tool_errors", pa.int32()),
     ]
 )
+TOKEN_COLUMNS = ("token_ids", "token_logprob", "token_entropy", "token_nucleus")  # null, or one value per token
 
 
 _INDICES = 2**16
@@ -76,7 +79,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def stored_text(text: str) -> str:
-    """A response as it goes to disk: a lone surrogate is not UTF-8, and is kept readable as its escape."""
+    """A response as stored. A lone surrogate, which UTF-8 cannot encode, is stored as its escape."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -96,11 +99,11 @@ class Run:
 
     @property
     def largest_index(self) -> int:
-        """The largest index that a rollout of this run may have, with room for what an older manifest does not say."""
+        """The largest index that a rollout of this run may have; at least 65,536, since an older manifest may lack n."""
         return min(LARGEST_INDEX, max(self.manifest.n, _INDICES))
 
     def problems(self) -> list[Problem]:
-        """The problems this run was asked to draw, in task order. Raises RunError where they are not the manifest's."""
+        """The problems of this run, in task order. Raises RunError where they are not those of the manifest."""
         file = self.path / "problems.jsonl"
         try:
             content = read_whole(file)
@@ -114,22 +117,22 @@ class Run:
 
     def _drawn_ids(self) -> set[str]:
         """Ids of the problems that have rollouts."""
-        found: set[str] = set()
+        ids: set[str] = set()
         for table in self.rollouts.read(["problem_id"]):
-            found.update(table["problem_id"].unique().to_pylist())
-        return found
+            ids.update(table["problem_id"].unique().to_pylist())
+        return ids
 
     def drawn(self) -> dict[str, Drawn]:
-        """Which rollout indices of each problem are on disk."""
-        found: dict[str, Drawn] = {}
+        """The rollout indices on disk, by problem."""
+        drawn: dict[str, Drawn] = {}
         for table in self.rollouts.read(["problem_id", "index"]):
             for name, indices in _by_problem(table):
-                found.setdefault(name, Drawn()).mark(indices)
-        return found
+                drawn.setdefault(name, Drawn()).mark(indices)
+        return drawn
 
 
 class RunWriter:
-    """A run on disk, for drawing: at most one writer at a time, everything it was given is on disk when it closes."""
+    """A run on disk, for drawing. There is one writer at a time; when it closes, all its rollouts are on disk."""
 
     def __init__(self, path: Path, wanted: Manifest, problems: Sequence[Problem]) -> None:
         """Open or create the run.
@@ -144,7 +147,7 @@ class RunWriter:
             manifest = msgspec.structs.replace(manifest, problems_file_sha256=digest)
             self.run = Run(path, manifest)
             write_atomically(path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-            self._known: set[str] = set()  # names of shards that are accounted for
+            self._known: set[str] = set()  # names of the shards whose rollouts are in _drawn
             self._drawn = self._scan()
         except BaseException:
             self.lock.release()
@@ -153,9 +156,9 @@ class RunWriter:
         self._schedule = Schedule(sparing=is_remote(path))
 
     def missing(self, problem_ids: Iterable[str], n: int, batch: int) -> Iterator[Span]:
-        """Spans still to be drawn for n rollouts of each problem, problem after problem within each draw batch.
+        """Spans to be drawn until each problem has n rollouts.
 
-        The first batch of every problem comes before the second of any, so an interrupted run is even over problems.
+        The first batch of every problem comes before the second batch of any, so an interrupted run covers all problems.
         """
         return spans_missing(self._drawn, problem_ids, n, batch)
 
@@ -169,9 +172,9 @@ class RunWriter:
         return self._drawn
 
     def add(self, draw: Draw) -> None:
-        """Take a finished draw; it is on disk within seconds, at the latest when the writer closes.
+        """Add a finished draw. It is on disk within seconds, at the latest when the writer closes.
 
-        One that a replica has stored already is noted only.
+        A draw that a replica has already stored is only counted.
         """
         indices = np.array([rollout.index for rollout in draw.rollouts], dtype=np.int64)
         self._drawn.setdefault(draw.request.prompt.problem_id, Drawn()).mark(indices)
@@ -184,7 +187,7 @@ class RunWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits as one shard."""
+        """Write the waiting draws as one shard."""
         if self._waiting:
             self.lock.check()
             self._known.add(self.run.rollouts.append(rollout_table(self._waiting)).name)
@@ -199,50 +202,54 @@ class RunWriter:
             if not isinstance(error, StorageError):
                 self.flush()
             if error is None:
-                self._judge_strays()
+                self._take_in_unreported()
         finally:
             self.lock.release()
 
     def _scan(self) -> dict[str, Drawn]:
-        """What is on disk and sound. A shard that repeats another's rollouts is set aside too: a replica whose driver had
-        died can have written it while the next driver drew them again.
+        """The rollout indices on disk, by problem. Moves damaged shards aside, and those that repeat another's rollouts:
+        a replica whose driver had died may have written one while the next driver drew the same rollouts again.
         """
-        found: dict[str, Drawn] = {}
+        drawn: dict[str, Drawn] = {}
         for file, table in self.run.rollouts.sound(["problem_id", "index"]):
-            self._take_in(file, table, found)
-        return found
+            self._take_in(file, table, drawn)
+        return drawn
 
-    def _take_in(self, file: Path, table: pa.Table, found: dict[str, Drawn]) -> None:
+    def _take_in(self, file: Path, table: pa.Table, drawn: dict[str, Drawn]) -> None:
+        """Add a shard's rollouts to ``drawn``; move it aside where it repeats one of them."""
         parts = list(_by_problem(table))
-        if any(name in found and found[name].has_any(indices) for name, indices in parts):
+        if any(name in drawn and drawn[name].has_any(indices) for name, indices in parts):
             self.run.rollouts.set_aside(file, "repeats rollouts of another shard")
             return
         for name, indices in parts:
-            found.setdefault(name, Drawn()).mark(indices)
+            drawn.setdefault(name, Drawn()).mark(indices)
         self._known.add(file.name)
 
-    def strays(self) -> Iterator[tuple[str, dict[tuple[str, int], tuple[Rollout, ...]]]]:
-        """Shards that nobody has told of, with their rollouts (without texts) by problem and start of their draw."""
-        for file in self._stray_files():
+    def unreported_shards(self) -> Iterator[tuple[str, dict[tuple[str, int], tuple[Rollout, ...]]]]:
+        """Shards on disk that no replica has reported: name, and rollouts (without texts) by problem and draw start."""
+        for file in self._unreported_files():
             (table,) = self.run.rollouts.read(_BARE, [file])
             batches: dict[tuple[str, int], list[Rollout]] = {}
             for row in table.to_pylist():
                 batches.setdefault((row["problem_id"], row.pop("draw_start")), []).append(Rollout(text="", **row))
             yield file.name, {key: tuple(rollouts) for key, rollouts in batches.items()}
 
-    def _judge_strays(self) -> None:
-        """Everything asked for has been told of: what else lies there repeats it, or holds what nobody asked for now."""
-        for file in self._stray_files():
+    def _take_in_unreported(self) -> None:
+        """Take in shards on disk that no replica has reported, once every requested draw is done.
+
+        A shard that repeats rollouts is moved aside. Another one, of requests of an earlier session, is kept.
+        """
+        for file in self._unreported_files():
             self.lock.check()
             (table,) = self.run.rollouts.read(["problem_id", "index"], [file])
             self._take_in(file, table, self._drawn)
 
-    def _stray_files(self) -> list[Path]:
+    def _unreported_files(self) -> list[Path]:
         return [file for file in self.run.rollouts.files() if file.name not in self._known]
 
 
 def spans_missing(drawn: Mapping[str, Drawn], problem_ids: Iterable[str], n: int, batch: int) -> Iterator[Span]:
-    """Spans to be drawn for n rollouts of each problem, as ``RunWriter.missing`` gives them; ``drawn``: by index."""
+    """As ``RunWriter.missing``, from the indices ``drawn`` of each problem."""
     ids = list(problem_ids)
     for block in range(0, n, batch):
         for problem_id in ids:
@@ -257,8 +264,8 @@ def _gaps(have: Drawn | None, problem_id: str, start: int, stop: int) -> Iterato
 
 
 def open_run(path: str | Path) -> Run:
-    """A run for reading, on disk or under an address (``s3://``). Raises RunError where the folder is not one."""
-    path = place(path)
+    """Open a run for reading, from a path or an address (``s3://``). Raises RunError where the folder is not a run."""
+    path = as_path(path)
     manifest = read_manifest(path / "manifest.json")
     if manifest is None:
         runs = sorted(str(file.parent) for file in path.glob("*/*/manifest.json")) if path.is_dir() else []
@@ -268,7 +275,7 @@ def open_run(path: str | Path) -> Run:
 
 
 def rollout_table(draws: Sequence[Draw]) -> pa.Table:
-    """Finished draws as one table with ROLLOUT_SCHEMA."""
+    """The rollouts of finished draws as one table with ROLLOUT_SCHEMA."""
     rows = [_row(draw, rollout) for draw in draws for rollout in draw.rollouts]
     return pa.Table.from_pylist(rows, schema=ROLLOUT_SCHEMA)
 
@@ -321,19 +328,19 @@ def _agreed(path: Path, wanted: Manifest) -> Manifest:
 
 
 def _write_problems(run: Run, problems: Sequence[Problem]) -> str | None:
-    """Keep the problems with the run, so that grading needs no data set; a larger --limit adds to them.
+    """Store the problems in the run, so that grading needs no data set; a larger --limit adds problems.
 
-    Returns the digest of the file. A process that was killed between file and manifest left the problems that are wanted.
-    Raises RunError where the file holds other problems than these.
+    Returns the digest of the file. A file without a manifest is what a killed process left, and is written again.
+    Raises RunError where the file has other problems than these.
     """
     file = run.path / "problems.jsonl"
-    wanted, found = encode_problems(problems), read_if_there(file)
-    began = found is not None and (run.path / "manifest.json").exists()
-    if began and found and found != wanted:
+    wanted, old = encode_problems(problems), read_if_there(file)
+    began = old is not None and (run.path / "manifest.json").exists()
+    if began and old and old != wanted:
         stored = run.problems()
         check_same_problems(file, stored, problems)
         if len(stored) >= len(problems):
-            return file_digest(found)
-    if problems and found != wanted:
+            return file_digest(old)
+    if problems and old != wanted:
         write_atomically(file, wanted)
     return file_digest(wanted) if problems else None

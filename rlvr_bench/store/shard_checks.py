@@ -1,4 +1,4 @@
-"""Whether a shard holds what its kind of shard can hold. One may come from anybody: its checksum says only that it is whole."""
+"""Checks of a shard's content. A shard may come from anybody, and its checksum shows only that it is complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["LARGEST_INDEX", "check_metadata", "check_table", "completed", "reada
 LARGEST_INDEX = 2**22
 _LARGEST_COUNT = 2**31 - 1
 _NEVER_EMPTY = frozenset(("problem_id", "index", "text", "text_hash", "status", "site", "arm", "repeat", "votes"))
-_LATER = frozenset(("message",))  # columns that older shards do not have
+_LATER = frozenset(("message",))  # columns that shards of older versions lack
 _COUNTS = frozenset(("index", "n_tokens", "draw_start", "candidates", "site", "repeat", "tool_calls", "tool_errors"))
 # A log-probability may round to just above 0, an entropy to just below.
 _ROUNDED = 1e-3
@@ -36,9 +36,9 @@ _PROFILE_BINS = 20
 
 
 def check_metadata(file: Path, metadata: pq.FileMetaData, schema: pa.Schema) -> None:
-    """Refuse a shard in which a column that every row needs is missing or has empty values, whichever columns are read.
+    """Check that every required column exists and has no null, also those that are not read.
 
-    Raises RunError naming the file.
+    Raises RunError, which names the file.
     """
     names = metadata.schema.to_arrow_schema().names
     for name in _NEVER_EMPTY & set(schema.names):
@@ -46,21 +46,21 @@ def check_metadata(file: Path, metadata: pq.FileMetaData, schema: pa.Schema) -> 
             raise _refused(file, f"column {name!r} is missing")
     for group in range(metadata.num_row_groups):
         columns = metadata.row_group(group)
-        for place in range(columns.num_columns):
-            column = columns.column(place)
+        for number in range(columns.num_columns):
+            column = columns.column(number)
             empty = column.statistics.null_count if column.statistics is not None else None
             if empty and column.path_in_schema in _NEVER_EMPTY & set(schema.names):
                 raise _refused(file, f"column {column.path_in_schema!r} has {empty} empty values")
 
 
 def readable(metadata: pq.FileMetaData, columns: Sequence[str]) -> list[str]:
-    """The columns without those that this shard lacks because it is older than they are."""
+    """``columns`` without those that a shard of an older version lacks."""
     names = set(metadata.schema.to_arrow_schema().names)
     return [name for name in columns if name in names or name not in _LATER]
 
 
 def completed(table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
-    """The table with an empty column for each that was asked for and that this shard is too old to have."""
+    """The table with a column of nulls for each requested column that a shard of an older version lacks."""
     for name in schema.names if columns is None else columns:
         if name in _LATER and name not in table.column_names:
             table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
@@ -68,25 +68,24 @@ def completed(table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None)
 
 
 def _refused(file: Path, wrong: str) -> RunError:
-    return RunError(f"{file}: not a shard of ours ({wrong}). Restore the file, or move it away and run the same again.")
+    return RunError(
+        f"{file}: not a shard of ours ({wrong}). Restore the file, or move it away and run the same command again."
+    )
 
 
 def check_table(file: Path, table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None, largest: int) -> None:
-    """Refuse a shard with a column missing or of another type, or with values that no rollout or verdict can have.
+    """Check that columns exist and have the right type, and that a rollout or a verdict can have their values.
 
-    ``largest``: the largest index and count there may be.
-    Raises RunError naming the file.
+    ``largest``: the largest allowed index. Raises RunError, which names the file.
     """
     names = schema.names if columns is None else columns
     wrong = next(filter(None, (_wrong(table, schema, name, largest) for name in names)), None) or _twice(table)
     if wrong:
-        raise RunError(
-            f"{file}: not a shard of ours ({wrong}). Restore the file, or move it away and run the same again."
-        )
+        raise _refused(file, wrong)
 
 
 def _wrong(table: pa.Table, schema: pa.Schema, name: str, largest: int) -> str | None:
-    """What is wrong with a column, None where nothing is."""
+    """What is wrong with a column, or None."""
     if name not in table.column_names:
         return f"column {name!r} is missing"
     column, expected = table[name], schema.field(name).type
@@ -104,14 +103,14 @@ def _wrong(table: pa.Table, schema: pa.Schema, name: str, largest: int) -> str |
     if name in _NAMES and (unknown := set(_distinct(column)) - _NAMES[name]):
         return f"unknown {name} {sorted(map(str, unknown))[0][:40]!r}"
     if name == _PROFILE and not _all(pc.equal(pc.list_value_length(column), _PROFILE_BINS)):
-        return f"an entropy profile has not {_PROFILE_BINS} bins"
+        return f"an entropy profile does not have {_PROFILE_BINS} bins"
     return None
 
 
 def _outside(column: pa.ChunkedArray, most: int) -> int | None:
-    """The first extreme that is no count."""
-    found = pc.min_max(column).as_py()
-    bounds = [value for value in (found["min"], found["max"]) if value is not None]
+    """The smallest or the largest value where it is not within 0 and ``most``, else None."""
+    extremes = pc.min_max(column).as_py()
+    bounds = [value for value in (extremes["min"], extremes["max"]) if value is not None]
     return next((value for value in bounds if not 0 <= value <= most), None)
 
 
@@ -126,12 +125,12 @@ def _distinct(column: pa.ChunkedArray) -> list[str | None]:
     return values
 
 
-def _all(found: pa.ChunkedArray) -> bool:
-    return bool(pc.all(pc.fill_null(found, True)).as_py() in (True, None))
+def _all(values: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.fill_null(values, True)).as_py() in (True, None))
 
 
 def _twice(table: pa.Table) -> str | None:
-    """Whether two rows of one shard are about the same rollout."""
+    """What is wrong where two rows of a shard are of the same rollout, else None."""
     if not {"problem_id", "index"} <= set(table.column_names):
         return None
     codes = table["problem_id"].combine_chunks()

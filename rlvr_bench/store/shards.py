@@ -1,8 +1,8 @@
-"""Parquet shards whose names carry their own checksum: ``000007-3f9a0c12d4e5b6a7.parquet``.
+"""Parquet shards whose names contain their checksum: ``000007-3f9a0c12d4e5b6a7.parquet``.
 
-A shard is written once, whole, and nothing is ever changed in it. One whose content does not match its name (a torn write, a
-bad disk) is set aside, never read and never deleted. Several processes may write to one folder: each numbers its own shards,
-and the checksum keeps their names apart.
+A shard is written once and never changed. A shard whose content does not match its name (a torn write, a bad disk) is moved
+into ``set-aside/``; it is not read and not deleted. Several processes may write to one folder: each numbers its own shards,
+and the checksums make their names differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.store.paths import files_in, inside, is_remote, make_folder, move, read_whole, write_atomically
+from rlvr_bench.storage import is_remote
+from rlvr_bench.store.paths import files_in, inside, make_folder, move, read_whole, write_atomically
 from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table, completed, readable
 
 __all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]
@@ -30,13 +31,13 @@ logger = logging.getLogger(__name__)
 
 _DIGEST = 16  # hex digits of SHA-256 in a shard's name
 _DAMAGED = "does not match its checksum"
-_AHEAD = 8  # shards fetched ahead where each is a request to a storage
+_AHEAD = 8  # shards fetched ahead from a storage
 
-# A shard is written when this many rollouts wait, or the oldest has waited this long: what kill -9 can cost at most.
+# A shard is written when so many rollouts wait, or the oldest has waited so long: the most that kill -9 can lose.
 SHARD_ROLLOUTS = 4096
 SHARD_SECONDS = float(os.environ.get("RLVR_BENCH_SHARD_SECONDS", "5"))
-# Where many write, or each file is a request, patience grows to 1 % of the sitting, and a minute at most: a hundred writers
-# make 150,000 files in a day, not two million.
+# With many writers, or where each file is a request to a storage, the wait grows to 1 % of the session, at most a minute:
+# a hundred writers then make 150,000 files a day, not two million.
 _SHARE, _MOST_SECONDS = 0.01, 60.0
 
 
@@ -44,38 +45,35 @@ class Schedule:
     """When the rollouts that wait in memory are due to be written."""
 
     def __init__(self, *, sparing: bool) -> None:
-        """``sparing``: wait longer in a long sitting, for fewer files."""
+        """``sparing``: wait longer in a long session, to write fewer files."""
         self._sparing = sparing
         self._began = time.monotonic()
         self._waiting = 0
         self._oldest = 0.0
 
     def add(self, rollouts: int) -> None:
-        """So many more wait."""
+        """Count new rollouts that wait."""
         if not self._waiting:
             self._oldest = time.monotonic()
         self._waiting += rollouts
 
     def due_in(self, patience_s: float = math.inf) -> float | None:
-        """Seconds until they should be written, 0 for now, at the latest ``patience_s`` after the oldest came.
-
-        None where nothing waits.
-        """
+        """Seconds until the rollouts are due, at most ``patience_s`` after the oldest was added; None without rollouts."""
         if not self._waiting:
             return None
         if self._waiting >= SHARD_ROLLOUTS:
             return 0.0
         now = time.monotonic()
-        own = sparing_patience(now - self._began) if self._sparing else SHARD_SECONDS
-        return max(0.0, self._oldest + min(patience_s, own) - now)
+        longest = sparing_patience(now - self._began) if self._sparing else SHARD_SECONDS
+        return max(0.0, self._oldest + min(patience_s, longest) - now)
 
     def written(self) -> None:
-        """Nothing waits any more."""
+        """Note that all rollouts were written."""
         self._waiting = 0
 
 
 def sparing_patience(elapsed_s: float) -> float:
-    """How long rollouts wait at most to be written, ``elapsed_s`` into a sitting, where files are to be spared."""
+    """The longest wait of a rollout, in seconds, ``elapsed_s`` after the start of a session that writes few files."""
     return max(SHARD_SECONDS, min(_SHARE * elapsed_s, _MOST_SECONDS))
 
 
@@ -83,18 +81,18 @@ class ShardFolder:
     """An append-only collection of parquet shards in one folder."""
 
     def __init__(self, path: Path, schema: pa.Schema, largest: int = LARGEST_INDEX) -> None:
-        """``largest``: the largest rollout index there may be."""
+        """``largest``: the largest allowed rollout index."""
         self.path = path
         self.schema = schema
         self._largest = largest
         self._next: int | None = None
 
     def files(self) -> list[Path]:
-        """Shards in the order of their names; those of one writer in the order written. Raises StorageError."""
+        """Shards sorted by name: those of one writer are in the order written. Raises StorageError."""
         return [file for file in files_in(self.path, ".parquet") if not file.name.startswith(".")]
 
     def append(self, table: pa.Table) -> Path:
-        """Write one shard. Raises StorageError where the storage refuses; shards written before stay whole."""
+        """Write one shard. Raises StorageError; shards written before are not affected."""
         if self._next is None:
             make_folder(self.path)
             files = self.files()
@@ -108,11 +106,11 @@ class ShardFolder:
         return file
 
     def set_aside_damaged(self) -> list[Path]:
-        """Move shards that do not match their checksum into ``set-aside/``; returns where they now lie."""
+        """Move shards that do not match their checksum into ``set-aside/``; returns their new paths."""
         return [self.set_aside(file, _DAMAGED) for file, content in self._contents() if not _fits(file, content)]
 
     def sound(self, columns: Sequence[str]) -> Iterator[tuple[Path, pa.Table]]:
-        """``read``, each shard with its file, that sets damaged ones aside: for whoever can make their rows again."""
+        """Files and tables of all shards; moves damaged ones aside, for a caller that can make their rows again."""
         for file, content in self._contents():
             if _fits(file, content):
                 yield file, self._checked(file, content, columns)
@@ -120,7 +118,7 @@ class ShardFolder:
                 self.set_aside(file, _DAMAGED)
 
     def set_aside(self, file: Path, why: str) -> Path:
-        """Move a shard into ``set-aside/``; returns where it now lies."""
+        """Move a shard into ``set-aside/``; returns its new path."""
         target = inside(self.path, "set-aside") / file.name
         make_folder(target.parent)
         move(file, target)
@@ -130,7 +128,7 @@ class ShardFolder:
     def read(self, columns: Sequence[str] | None = None, files: Sequence[Path] | None = None) -> Iterator[pa.Table]:
         """Tables of all shards, or of ``files``, one at a time.
 
-        Raises RunError at a damaged one (a writer sets it aside and redraws), StorageError.
+        Raises RunError at a damaged shard, StorageError.
         """
         return (table for _, table in self.read_named(columns, files))
 
@@ -146,7 +144,7 @@ class ShardFolder:
             yield file, self._checked(file, content, columns)
 
     def _checked(self, file: Path, content: bytes, columns: Sequence[str] | None) -> pa.Table:
-        """A shard's table. Raises RunError where its content is none that we write."""
+        """A shard's table. Raises RunError where its content is not what we write."""
         try:
             metadata = pq.read_metadata(pa.BufferReader(content))
             check_metadata(file, metadata, self.schema)
@@ -158,7 +156,7 @@ class ShardFolder:
         return table
 
     def _contents(self, files: Sequence[Path] | None = None) -> Iterator[tuple[Path, bytes]]:
-        """Files with their contents, in order; from a storage, a few are fetched ahead."""
+        """Files with their contents, in order. From a storage, ``_AHEAD`` are fetched ahead."""
         files = self.files() if files is None else files
         if not is_remote(self.path):
             yield from ((file, read_whole(file)) for file in files)

@@ -1,4 +1,4 @@
-"""Verdicts beside their rollouts: one folder per verifier version and options, so that a regrade never mixes with the old."""
+"""Stored verdicts: one folder per verifier, version and options, so that a new grading does not mix with an old one."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ VERDICT_SCHEMA = pa.schema(
         ("message", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
-MOST_ERRORS = 0.01  # share of verdicts that are errors, from which on pass@k is a lower bound
+MOST_ERRORS = 0.01  # share of errors among verdicts from which a warning is given
 _MOST_ERRORS = 10  # kinds and messages that are listed
 _LONGEST_NAME = 255  # bytes
-_MOST_MESSAGES = 1000  # that are counted apart
+_MOST_MESSAGES = 1000  # that are counted separately
 
 
 class VerdictRow(msgspec.Struct, frozen=True):
-    """One rollout's verdict as stored; ``text_hash`` ties it to the very response it was given for.
+    """One rollout's stored verdict. ``text_hash`` identifies the response that it was given for.
 
-    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text; not read back by
-    ``Verdicts.rows``.
+    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text; ``Verdicts.rows``
+    does not read them.
     """
 
     problem_id: str
@@ -88,7 +88,7 @@ class Verdicts:
             self.shards.append(pa.Table.from_pylist([self._row(row) for row in rows], schema=VERDICT_SCHEMA))
 
     def rows(self) -> Iterator[VerdictRow]:
-        """Every stored verdict, in the order written."""
+        """All stored verdicts, in the order written."""
         columns = ["problem_id", "index", "text_hash", "status", "answer", "kind", "message", "candidates"]
         for table in self.shards.read(columns):
             for problem_id, index, text_hash, status, answer, kind, message, candidates in zip(
@@ -98,7 +98,7 @@ class Verdicts:
                 yield VerdictRow(problem_id, index, text_hash, verdict, candidates)
 
     def publish(self, distinct: int, seconds: float) -> Grading:
-        """Put these verdicts in force: what ``score`` reads from now on."""
+        """Make these the current verdicts, which ``score`` reads."""
         statuses, errors, undecided = self._tally()
         total, failed = sum(statuses.values()), statuses["error"]
         listed = sorted(errors.values(), key=lambda count: -count.verdicts)[:_MOST_ERRORS]
@@ -119,7 +119,7 @@ class Verdicts:
         return grading
 
     def _tally(self) -> tuple[dict[str, int], dict[tuple[str | None, str | None], ErrorCount], list[str]]:
-        """Verdicts by status; the errors by kind and message; the problems of which every verdict is an error."""
+        """Verdicts by status; errors by kind and message; problems whose every verdict is an error."""
         statuses: Counter[str] = Counter(dict.fromkeys(STATUSES, 0))
         errors: dict[tuple[str | None, str | None], ErrorCount] = {}
         decided: set[str] = set()
@@ -146,7 +146,7 @@ class Verdicts:
         return dict(statuses), errors, [name for name in failed if name not in decided]
 
     def _in_force(self) -> Iterator[pa.Table]:
-        """Each stored rollout's verdict once, the last that was given for its very text; of the lost ones, none."""
+        """The last verdict of each stored rollout for its stored text; none for rollouts that are no longer stored."""
         ids: dict[str, int] = {}
         stored = [_keyed(table, ids) for table in self.run.rollouts.read(["problem_id", "index", "text_hash"])]
         if not stored:
@@ -157,9 +157,9 @@ class Verdicts:
         is_left = np.ones(len(keys), dtype=bool)
         columns = ["problem_id", "index", "text_hash", "status", "kind", "message"]
         for table in self.shards.read(columns, self.shards.files()[::-1]):
-            found, text_hash = _keyed(table, ids)
-            at = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
-            chosen = (keys[at] == found) & (hashes[at] == text_hash) & is_left[at]
+            graded, text_hash = _keyed(table, ids)
+            at = np.minimum(np.searchsorted(keys, graded), len(keys) - 1)
+            chosen = (keys[at] == graded) & (hashes[at] == text_hash) & is_left[at]
             is_left[at[chosen]] = False
             yield table.filter(pa.array(chosen))
 
@@ -180,7 +180,7 @@ class Verdicts:
 
 
 def _keyed(table: pa.Table, ids: dict[str, int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rollouts as numbers, a problem's from ``ids``, which grows; and their text hashes."""
+    """A number for each rollout, and its text hash, both (m,); ``ids`` numbers the problems and gets new ones."""
     names = table["problem_id"].combine_chunks()
     numbers = np.array([ids.setdefault(name, len(ids)) for name in names.dictionary.to_pylist()], dtype=np.int64)
     return (numbers[names.indices.to_numpy()] << 32) | table["index"].to_numpy(), table["text_hash"].to_numpy()
@@ -199,7 +199,7 @@ def _warnings(total: int, failed: int, undecided: Sequence[str]) -> Iterator[str
 
 
 def current_grading(run: Run) -> Grading | None:
-    """The verdicts in force, None before the first grading. Raises RunError where the file is damaged."""
+    """The current grading, None before the first one. Raises RunError where the file is damaged."""
     file = run.path / "grading.json"
     content = read_if_there(file)
     if content is None:
@@ -214,7 +214,7 @@ def current_grading(run: Run) -> Grading | None:
 
 
 def check_folder_name(name: str) -> None:
-    """Raises ValueError for a name that no folder has, or that leads out of its folder: a run's files may come from anybody."""
+    """Raises ValueError for a name that is not a plain folder name, such as one that leads out of its folder."""
     plain = name.isprintable() and len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
     if not plain or "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError(f"{name[:100]!r} is no plain folder name")

@@ -1,4 +1,4 @@
-"""Training-side methods for verl, TRL or a loop of one's own: pure functions on arrays, no engine, no IO.
+"""Training methods for verl, TRL or your own loop: pure functions on arrays, without engine and IO.
 
 ``advantages``: group-normalised, Pass@k Training, PKPO, shaped by perplexity or by position, and the token masks of
 KL-Cov and Clip-Cov; NumPy arrays or torch tensors. ``selection``: rejection-sampling fine-tuning sets, correct

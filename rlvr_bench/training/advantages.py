@@ -108,7 +108,7 @@ def perplexity_weights(mean_logprob: Array, alpha: float = 0.01, low: float = 0.
 def perplexity_shaped(
     advantages: Array, mean_logprob: Array, alpha: float = 0.01, favour: Literal["low", "high"] = "low"
 ) -> Array:
-    """Advantages (P, G) times the perplexity weights: rollouts of ``favour`` perplexity count more, whatever the sign.
+    """Advantages (P, G) times the perplexity weights: rollouts of ``favour`` perplexity count more, with either sign.
 
     Deng et al. 2025 (arXiv 2508.07534): A (1 - alpha w) favours low perplexity. The script released with the
     paper computes and prints that weight but never multiplies it in (only its high-perplexity branch does), so it
@@ -120,7 +120,7 @@ def perplexity_shaped(
     if favour not in ("low", "high"):
         raise BadArgument("favour", favour, "must be 'low' or 'high'")
     if not alpha >= 0:
-        raise BadArgument("alpha", alpha, "must not be negative; favour='high' turns the direction round")
+        raise BadArgument("alpha", alpha, "must not be negative; favour='high' reverses the direction")
     weights = perplexity_weights(_grid("mean_logprob", mean_logprob, a.shape), alpha if favour == "low" else -alpha)
     return _like(advantages, a * weights)
 
@@ -131,9 +131,9 @@ def position_shaped(
     """Token advantages (R, T) that grow in size towards each rollout's end, T = ``max_tokens``; 0 after the end.
 
     Deng et al. 2025 (arXiv 2508.07534), as in the authors' code: token t of a rollout of L tokens, both from 1,
-    lies at r = (t - 1) / L and gets A + sign(A) min(alpha sigmoid(slope (r - 0.5)), |A| / 2). The sign never changes
-    and A = 0 stays 0. ``advantages`` (R,), ``lengths`` (R,) response tokens. The authors apply it between steps 200
-    and 300 of 600 only; when to apply it is the caller's.
+    has the relative position r = (t - 1) / L and gets A + sign(A) min(alpha sigmoid(slope (r - 0.5)), |A| / 2). The sign
+    never changes, and A = 0 stays 0. ``advantages`` (R,), ``lengths`` (R,) response tokens. The authors apply it between
+    steps 200 and 300 of 600 only; the caller decides when to apply it.
 
     Raises ``BadArgument``: not one axis, shapes differ, a length outside 0..max_tokens, alpha or slope negative.
     """
@@ -179,11 +179,11 @@ def clip_covariance_mask(
     low: float = 1.0,
     high: float = 5.0,
 ) -> Array:
-    """Clip-Cov's tokens, boolean (R, T): drawn among those whose covariance term lies in [low, high].
+    """Clip-Cov's tokens, boolean (R, T): drawn among those whose covariance term is in [low, high].
 
-    Cui et al. 2025 (arXiv 2505.22617): their gradient is cut. As many as ``fraction`` (paper: 2e-4) of all
-    valid tokens, at least one; fewer where the band holds fewer. verl also leaves out tokens that PPO's own clip
-    holds already: those may be taken from the result with ``&``. Arguments as in ``covariance_mask``.
+    Cui et al. 2025 (arXiv 2505.22617): their gradient is cut. The number is ``fraction`` (paper: 2e-4) of all valid
+    tokens, at least one, and at most the tokens in the band. verl also leaves out tokens that PPO's clip holds already:
+    remove those from the result with ``&``. Arguments as in ``covariance_mask``.
 
     Raises ``BadArgument``: as ``covariance_mask``, or low is not below high.
     """
@@ -229,7 +229,7 @@ def _outcomes(correct: Any, k: int) -> tuple[npt.NDArray[np.bool_], int]:
 
 
 def _failure(n: int, k: int) -> npt.NDArray[np.float64]:
-    """C(n-c, k) / C(n, k) for c = 0..n: the chance that k of n rollouts are all wrong, exact to the last digit."""
+    """C(n-c, k) / C(n, k) for c = 0..n, (n + 1,): the chance that k of n rollouts are all wrong, correctly rounded."""
     return np.array([math.comb(n - c, k) / math.comb(n, k) for c in range(n + 1)])
 
 

@@ -1,4 +1,4 @@
-"""Rejection-sampling fine-tuning sets: which of a checkpoint's own rollouts to train on, R rollouts in all.
+"""Rejection-sampling fine-tuning sets: the choice among a checkpoint's R rollouts.
 
 Deng et al. 2025 (arXiv 2508.07534), sec. 4.2: the usual set is the correct rollouts; mixing in 5 % of wrong ones, and
 keeping those of highest mean token entropy or mean rollout branching factor (RBF), is meant to keep pass@k high. The
@@ -32,7 +32,7 @@ class Pool:
     """The rollouts to choose from, one entry each, all (R,).
 
     ``problem`` numbers the problem, ``text`` the response: equal numbers of one problem are duplicates. ``correct`` and
-    ``wrong`` say what may be chosen as which; a rollout that is neither (cut at the token limit, without an answer,
+    ``wrong`` mark what may be chosen as such; a rollout that is neither (cut at the token limit, without an answer,
     verifier failed) is never chosen. ``entropy`` (nats) and ``branching`` (tokens) are means over a rollout's tokens,
     NaN where not measured; only the strategy that ranks by one needs it.
     """
@@ -63,10 +63,10 @@ def choose(
     """Choose at most ``per_problem`` distinct correct rollouts of each problem, then wrong ones to a share of the set.
 
     ``correct`` and ``noise`` draw the correct ones at random, ``entropy`` and ``rbf`` take the highest mean entropy or
-    branching factor within the problem, so that hard problems keep their place; equal ones are drawn, unmeasured ones
-    come last. ``wrong_share`` of the finished set (default: 0.05 for ``noise``, else 0) are wrong rollouts, distinct and
-    drawn at random, one from each of as many problems as possible before a second from any; fewer where there are fewer.
-    The same seed gives the same choice.
+    branching factor within the problem, so that hard problems stay in the set; ties are broken at random, unmeasured
+    ones come last. ``wrong_share`` of the finished set (default: 0.05 for ``noise``, else 0) are distinct wrong rollouts,
+    drawn at random, one of every problem before a second of any; fewer where there are fewer. The same seed gives the
+    same choice.
 
     Raises UnknownName for another strategy, ``BadArgument``: arrays of different length, no correct rollout, a ranking
     statistic absent or unmeasured for all of them, per_problem below 1, wrong_share outside [0, 1).
@@ -98,7 +98,7 @@ def choose(
 
 
 def _ranking(pool: Pool, strategy: Strategy, correct: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """What to rank by, (R,): higher is better, unmeasured is lowest; all equal where the choice is random."""
+    """The value to rank by, (R,): higher is better, unmeasured is lowest; all equal where the choice is random."""
     if strategy in ("correct", "noise"):
         return np.zeros(correct.shape)
     name = "entropy" if strategy == "entropy" else "branching"
@@ -112,7 +112,7 @@ def _ranking(pool: Pool, strategy: Strategy, correct: npt.NDArray[np.bool_]) -> 
 def _first_of_each(
     problem: npt.NDArray[np.generic], text: npt.NDArray[np.generic], wanted: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Of the wanted entries, the first of each text of each problem."""
+    """Rows of the wanted entries without duplicates: the first entry of each text of each problem."""
     rows = np.flatnonzero(wanted)
     order = np.lexsort((rows, text[rows], problem[rows]))
     p, t = problem[rows][order], text[rows][order]
@@ -130,7 +130,7 @@ def _best(
 ) -> npt.NDArray[np.int64]:
     """The ``per_problem`` rows of highest score of each problem; equal scores in random order."""
     order = np.lexsort((rng.random(len(rows)), -score, problem))
-    return np.asarray(rows[order][_place(problem[order]) < per_problem])
+    return np.asarray(rows[order][_rank_in_problem(problem[order]) < per_problem])
 
 
 def _spread(
@@ -139,11 +139,11 @@ def _spread(
     """The rows in random order, the first of every problem before the second of any."""
     shuffled = rng.permutation(rows)
     shuffled = shuffled[np.argsort(problem[shuffled], kind="stable")]
-    return np.asarray(shuffled[np.lexsort((rng.random(len(rows)), _place(problem[shuffled])))])
+    return np.asarray(shuffled[np.lexsort((rng.random(len(rows)), _rank_in_problem(problem[shuffled])))])
 
 
-def _place(problem: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    """How many entries of the same problem stand before each entry; equal problems stand together."""
+def _rank_in_problem(problem: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
+    """Number of entries of the same problem before each entry, (R,). Entries must be sorted by problem."""
     start = np.ones(len(problem), dtype=bool)
     start[1:] = problem[1:] != problem[:-1]
     index = np.arange(len(problem))

@@ -125,20 +125,20 @@ def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def expected_late() -> tuple[float, float]:
-    """Accuracy with and without the token, by enumeration of the last three digits and the place of the swap."""
+    """Accuracy with and without the token, by enumeration of the last three digits and the position of the swap."""
     kept = swapped = 0.0
     for digits in itertools.product((0, 1), repeat=len(LATE)):
         weight = float(np.prod([P_ONE if digit else 1 - P_ONE for digit in digits]))
-        for place in range(len(LATE)):
-            rest = P_ONE ** (len(LATE) - 1 - place)
-            before = float(all(digits[:place]))
-            kept += weight / len(LATE) * before * digits[place] * rest
-            swapped += weight / len(LATE) * before * (1 - digits[place]) * rest
+        for token in range(len(LATE)):
+            rest = P_ONE ** (len(LATE) - 1 - token)
+            before = float(all(digits[:token]))
+            kept += weight / len(LATE) * before * digits[token] * rest
+            swapped += weight / len(LATE) * before * (1 - digits[token]) * rest
     return kept, swapped
 
 
-def effect_of(found: Interventions, **levels: str) -> Effect:
-    return next(effect for effect in found.effects if effect.levels == levels)
+def effect_of(result: Interventions, **levels: str) -> Effect:
+    return next(effect for effect in result.effects if effect.levels == levels)
 
 
 def interval(effect: Effect) -> tuple[float, float]:
@@ -154,8 +154,8 @@ def stored_draws(run: Run, name: str) -> list[tuple[Any, ...]]:
 
 
 def test_late_tokens_alone_decide_and_are_found_with_the_right_size(planted_run: Run) -> None:
-    found = run_planted(planted_run, strata=("position",), sites=180, repeats=4)
-    late = effect_of(found, position="late")
+    result = run_planted(planted_run, strata=("position",), sites=180, repeats=4)
+    late = effect_of(result, position="late")
     kept, swapped = expected_late()
     low, high = interval(late)
     assert low <= swapped - kept <= high < 0
@@ -163,12 +163,12 @@ def test_late_tokens_alone_decide_and_are_found_with_the_right_size(planted_run:
     assert late.p_holm < 0.01
     assert late.kept == pytest.approx(kept, abs=0.1)
     assert late.n_problems == PROBLEMS
-    for place in ("early", "middle"):
-        effect = effect_of(found, position=place)
+    for level in ("early", "middle"):
+        effect = effect_of(result, position=level)
         low, high = interval(effect)
         assert low <= 0 <= high
         assert effect.kept == pytest.approx(P_ONE**3, abs=0.1)
-    assert found.draws == found.n_sites * 2 * 4
+    assert result.draws == result.n_sites * 2 * 4
 
 
 class Thinking(Planted):
@@ -188,9 +188,9 @@ def test_a_thought_that_a_continuation_leaves_open_is_named(tmp_path: Path) -> N
 
 
 def test_a_token_swapped_for_itself_changes_nothing_at_all(planted_run: Run) -> None:
-    found = run_planted(planted_run, swap="same", sites=10, repeats=2)
-    assert len(found.effects) == 1 + 7 + 12
-    for effect in found.effects:
+    result = run_planted(planted_run, swap="same", sites=10, repeats=2)
+    assert len(result.effects) == 1 + 7 + 12
+    for effect in result.effects:
         assert effect.effect == 0
         low, high = interval(effect)
         assert low < 0 < high
@@ -266,7 +266,7 @@ def test_alternatives_follow_their_rule() -> None:
     assert alternative(site, likely, "second").swapped == 7, "the likeliest other one"
     assert alternative(site, likely, "same").swapped == site.kept
     drawn = [alternative(site, likely, "nucleus", seed).swapped for seed in range(400)]
-    assert set(drawn) == {7, 9}, "5 lies outside the nucleus"
+    assert set(drawn) == {7, 9}, "5 is outside the nucleus"
     assert drawn.count(9) / 400 == pytest.approx(0.06 / 0.66, abs=0.05)
     alone = NextTokens((site.kept,), (0.0,))
     assert alternative(site, alone, "nucleus").swapped is None
@@ -278,10 +278,10 @@ def test_a_site_without_an_alternative_is_left_out_and_counted(planted_run: Run)
         def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
             return [NextTokens((ONE,), (0.0,)) for _ in prompts]
 
-    found = run_planted(planted_run, Certain(), strata=("position",), sites=20, repeats=1, name="certain")
-    assert found.no_alternative > 0
-    assert found.draws == 2 * found.n_sites
-    assert found.n_sites + found.no_alternative == 60
+    result = run_planted(planted_run, Certain(), strata=("position",), sites=20, repeats=1, name="certain")
+    assert result.no_alternative > 0
+    assert result.draws == 2 * result.n_sites
+    assert result.n_sites + result.no_alternative == 60
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_a_real_checkpoint_from_the_command_line(tmp_path: Path, capsys: pytest.
     run = sample("zoo:base", "double_countdown", options)
     common = ["intervene", str(run), "--strata", "position", "--sites", "8", "--repeats", "2", "--workers", "1"]
     assert run_verb(*common, "--swap", "same", "--json") == 0
-    found = msgspec.json.decode(capsys.readouterr().out, type=Interventions)
-    assert found.n_sites == 24
+    result = msgspec.json.decode(capsys.readouterr().out, type=Interventions)
+    assert result.n_sites == 24
     texts: dict[tuple[int, int], set[str]] = {}
     for site, _, repeat, _, text, *_ in stored_draws(open_run(run), "same-position"):
         texts.setdefault((site, repeat), set()).add(text)

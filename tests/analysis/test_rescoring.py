@@ -70,12 +70,14 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
-    found = [row for file in sorted(run.glob("rescored/*/scores/*.parquet")) for row in pq.read_table(file).to_pylist()]
-    return sorted(found, key=lambda row: (row["problem_id"], row["index"]))
+    result = [
+        row for file in sorted(run.glob("rescored/*/scores/*.parquet")) for row in pq.read_table(file).to_pylist()
+    ]
+    return sorted(result, key=lambda row: (row["problem_id"], row["index"]))
 
 
 def test_a_run_under_its_own_checkpoint_gives_its_stored_numbers_and_no_divergence(run: Path) -> None:
-    found = rescore(run, "zoo:base", RescoreOptions(engine="transformers", exact_kl=True))
+    result = rescore(run, "zoo:base", RescoreOptions(engine="transformers", exact_kl=True))
     rows = rows_of(run)
     assert len(rows) == PROBLEMS * N
     for row in rows:
@@ -84,11 +86,11 @@ def test_a_run_under_its_own_checkpoint_gives_its_stored_numbers_and_no_divergen
         np.testing.assert_array_less(np.abs(np.subtract(row["other_nucleus"], row["own_nucleus"])), 2)
         assert row["kl"] == row["kl_reverse"] == [0.0] * row["n_tokens"]
         assert row["own_perplexity"] == pytest.approx(row["other_perplexity"], rel=1e-5)
-    values = {(e.name, e.group): e.value for e in found.estimates}
+    values = {(e.name, e.group): e.value for e in result.estimates}
     assert values["kl", None] == values["kl_reverse", None] == values["moved_share", None] == 0.0
     assert values["kl_k1", None] == pytest.approx(0, abs=TOLERANCE)
-    # The checkpoint's own run is this very run.
-    four = found.perplexities
+    # The run of the checkpoint is this run.
+    four = result.perplexities
     assert four.other_on_other is not None
     assert four.other_on_other.value == pytest.approx(four.own_on_own.value, rel=1e-5)
 
@@ -98,7 +100,7 @@ def test_logprobs_divergences_and_references_equal_a_plain_float64_pass(run: Pat
 
     from rlvr_bench.zoo.tokenizer import BOS, EOS, encode
 
-    found = rescore(run, other, RescoreOptions(engine="transformers", exact_kl=True))
+    result = rescore(run, other, RescoreOptions(engine="transformers", exact_kl=True))
     own, changed = (
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval() for folder in (_base(), other)
     )
@@ -122,8 +124,8 @@ def test_logprobs_divergences_and_references_equal_a_plain_float64_pass(run: Pat
         ids = [*encode(problem["answer"]), EOS]
         laws = _laws(changed, [BOS, *encode(problem["question"])], ids)
         perplexities.append(np.exp(-laws[np.arange(len(ids)), ids].mean()))
-    assert found.perplexities.other_on_reference is not None
-    assert found.perplexities.other_on_reference.value == pytest.approx(np.mean(perplexities), rel=1e-4)
+    assert result.perplexities.other_on_reference is not None
+    assert result.perplexities.other_on_reference.value == pytest.approx(np.mean(perplexities), rel=1e-4)
 
 
 def test_long_responses_read_in_pieces_and_batches_equal_whole_ones(
@@ -141,16 +143,16 @@ def test_long_responses_read_in_pieces_and_batches_equal_whole_ones(
     monkeypatch.setattr("rlvr_bench.samplers.logprobs_transformers._POSITIONS", 24)
     monkeypatch.setattr("rlvr_bench.samplers.logprobs_transformers._PIECE", 8)
     scorer = TransformersScorer(SamplerOptions(model=str(folder)))
-    found = dict(scorer.score(passages))
-    assert sorted(found) == list(range(len(passages)))
+    result = dict(scorer.score(passages))
+    assert sorted(result) == list(range(len(passages)))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
     for i, passage in enumerate(passages):
-        assert len(found[i].logprob) == len(passage.response)
+        assert len(result[i].logprob) == len(passage.response)
         if len(passage.response):
             laws = _laws(model, list(passage.prompt), passage.response.tolist())
             at = np.arange(len(laws)), passage.response
-            np.testing.assert_allclose(found[i].logprob, laws[at], atol=1e-4)  # steep laws: down to -20 nats
-            np.testing.assert_allclose(found[i].entropy, -np.sum(np.exp(laws) * laws, axis=1), atol=1e-4)
+            np.testing.assert_allclose(result[i].logprob, laws[at], atol=1e-4)  # steep laws: down to -20 nats
+            np.testing.assert_allclose(result[i].entropy, -np.sum(np.exp(laws) * laws, axis=1), atol=1e-4)
 
 
 def test_an_interrupted_rescoring_goes_on_where_it_stopped(
@@ -190,16 +192,16 @@ def test_an_interrupted_rescoring_goes_on_where_it_stopped(
 
 
 def test_the_first_n_rollouts_alone(run: Path) -> None:
-    found = rescore(run, "zoo:base", RescoreOptions(engine="transformers", n=2))
-    assert found.n_rollouts == PROBLEMS * 2
+    result = rescore(run, "zoo:base", RescoreOptions(engine="transformers", n=2))
+    assert result.n_rollouts == PROBLEMS * 2
     assert {row["index"] for row in rows_of(run)} == {0, 1}
 
 
 def test_an_ungraded_run_is_rescored_without_the_split(run: Path) -> None:
     (run / "grading.json").unlink()
-    found = rescore(run, "zoo:base", TRANSFORMERS)
-    assert any("rlvr-bench grade" in note for note in found.notes)
-    assert {row.group for row in found.strata} == {"all"}
+    result = rescore(run, "zoo:base", TRANSFORMERS)
+    assert any("rlvr-bench grade" in note for note in result.notes)
+    assert {row.group for row in result.strata} == {"all"}
 
 
 def test_a_run_without_tokens_is_refused_and_the_option_named(tmp_path: Path) -> None:
@@ -219,8 +221,8 @@ def test_without_the_runs_own_tokenizer_another_one_is_seen_by_the_stored_text(r
     (run / "manifest.json").write_text(json.dumps({**manifest, "model": str(tmp_path / "gone")}))
     with pytest.raises(ModelError, match="another tokenizer"):
         rescore(run, str(make_tiny_llama(tmp_path / "tiny")), TRANSFORMERS)
-    found = rescore(run, "zoo:base", TRANSFORMERS)
-    assert any("own tokenizer could not be loaded" in note for note in found.notes)
+    result = rescore(run, "zoo:base", TRANSFORMERS)
+    assert any("own tokenizer could not be loaded" in note for note in result.notes)
 
 
 def test_other_weights_under_the_same_name_are_not_mixed_in(run: Path, other: str, tmp_path: Path) -> None:
@@ -260,7 +262,7 @@ def _base() -> str:
 
 
 def _laws(model: Any, prompt: list[int], response: list[int]) -> Any:
-    """Log-probabilities (T, V) of the next token at every place of a response."""
+    """Log-probabilities (T, V) of the next token at every position of a response."""
     with torch.inference_mode():
         logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
     return logits.log_softmax(-1).numpy()
@@ -275,10 +277,10 @@ def test_the_command_prints_tables_or_json_and_one_line_for_a_misfit(
     assert "formal reasoning" in shown.stdout
     assert "ppl other on reference" in shown.stdout
     printed = CliRunner().invoke(app, [*asked, "--json"], catch_exceptions=False)
-    found = msgspec.json.decode(printed.stdout, type=Rescoring)
-    assert found.n_rollouts == PROBLEMS * 4
+    result = msgspec.json.decode(printed.stdout, type=Rescoring)
+    assert result.n_rollouts == PROBLEMS * 4
     stored = next(run.glob("rescored/*/rescore.json")).read_bytes()
-    assert msgspec.json.decode(stored, type=Rescoring) == found
+    assert msgspec.json.decode(stored, type=Rescoring) == result
     with pytest.raises(SystemExit) as stopped:
         main(["rescore", str(run), "--model", str(make_tiny_llama(tmp_path / "tiny")), "--engine", "transformers"])
     assert stopped.value.code == 2

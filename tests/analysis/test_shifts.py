@@ -20,7 +20,7 @@ RAISED = 2  # the token whose logit is raised; its category is 2 as well
 
 
 class World:
-    """Rollouts drawn from made-up laws p; the other checkpoint's law is p with one token's logit raised at some places."""
+    """Rollouts drawn from made-up laws p; the other checkpoint's law is p with one token's logit raised at some positions."""
 
     def __init__(self, where: str, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -30,10 +30,10 @@ class World:
         p /= p.sum(-1, keepdims=True)
         self.ids = (rng.random((P * N, T, 1)) < p.cumsum(-1)).argmax(-1)
         self.correct = rng.random(P * N) < 0.3
-        place = np.arange(T)
+        position = np.arange(T)
         at = {
             "everywhere": np.ones((P * N, T), bool),
-            "late": np.broadcast_to(place >= 18, (P * N, T)),
+            "late": np.broadcast_to(position >= 18, (P * N, T)),
             "uncertain": flat,
             "wrong": np.broadcast_to(~self.correct[:, None], (P * N, T)),
             "nowhere": np.zeros((P * N, T), bool),
@@ -68,8 +68,8 @@ class World:
         return token_shifts(self.shards, lambda shard: np.minimum(shard.ids, 3).astype(np.int8), setting)
 
     def moved(self, threshold: float = 0.2) -> npt.NDArray[np.bool_]:
-        rows, places = np.indices(self.ids.shape)
-        return np.asarray(np.abs(self.q - self.p)[rows, places, self.ids] > threshold)
+        rows, positions = np.indices(self.ids.shape)
+        return np.asarray(np.abs(self.q - self.p)[rows, positions, self.ids] > threshold)
 
     def _drawn(self, law: npt.NDArray[np.float64], part: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return np.log(np.take_along_axis(law[part], self.ids[part][..., None], -1)).ravel().astype(np.float32)
@@ -120,7 +120,7 @@ def test_moves_of_uncertain_tokens_are_found_in_the_upper_deciles() -> None:
     world = World("uncertain")
     rows = strata(world.shifts(), "entropy")
     tokens = np.array([row.n_tokens for row in rows])
-    assert abs(tokens / tokens.sum() - 0.1).max() < 0.04  # deciles, up to ties: half precision merges what lies close
+    assert abs(tokens / tokens.sum() - 0.1).max() < 0.04  # deciles, up to ties: half precision merges close values
     assert sum(row.n_moved for row in rows[:4]) == 0
     assert all(row.n_moved > 0 for row in rows[6:])
     edges = [(row.low or 0, row.high or 0) for row in rows]
@@ -160,13 +160,13 @@ def test_estimators_of_the_divergence_agree_with_the_exact_sum_and_the_truth() -
 def test_means_count_problems_equally_and_perplexities_are_those_of_the_rollouts() -> None:
     world = World("everywhere")
     shifts = world.shifts()
-    rows, places = np.indices(world.ids.shape)
-    own = np.exp(-np.log(world.p[rows, places, world.ids]).mean(axis=1))
+    rows, positions = np.indices(world.ids.shape)
+    own = np.exp(-np.log(world.p[rows, positions, world.ids]).mean(axis=1))
     assert value(shifts, "own_perplexity").value == pytest.approx(own.mean(), rel=1e-5)
     per_problem = world.moved().reshape(P, -1).mean(axis=1)
-    found = value(shifts, "moved_share")
-    assert found.value == pytest.approx(per_problem.mean())
-    assert found.n_problems == P
+    result = value(shifts, "moved_share")
+    assert result.value == pytest.approx(per_problem.mean())
+    assert result.n_problems == P
     fifths = strata(shifts, "perplexity")
     assert [row.n_tokens for row in fifths] == [P * N * T // 5] * 5
 

@@ -17,17 +17,17 @@ LABELLED = Path(__file__).parent / "labelled_tokens.jsonl"
 
 
 def passages(part: str) -> list[list[tuple[str, str]]]:
-    found = [json.loads(line) for line in LABELLED.read_text().splitlines()]
-    return [[(text, label) for text, label in item["tokens"]] for item in found if item["part"] == part]
+    result = [json.loads(line) for line in LABELLED.read_text().splitlines()]
+    return [[(text, label) for text, label in item["tokens"]] for item in result if item["part"] == part]
 
 
 def agreement(part: str) -> tuple[int, float, float]:
     """Tokens, accuracy and Cohen's kappa."""
-    labels, found = [], []
+    labels, result = [], []
     for tokens in passages(part):
         labels += [LABELS.index(label) for _, label in tokens]
-        found += categorise([text.encode() for text, _ in tokens]).tolist()
-    a, b = np.array(labels), np.array(found)
+        result += categorise([text.encode() for text, _ in tokens]).tolist()
+    a, b = np.array(labels), np.array(result)
     observed = float(np.mean(a == b))
     chance = sum(float(np.mean(a == k) * np.mean(b == k)) for k in range(4))
     return len(a), observed, (observed - chance) / (1 - chance)
@@ -53,9 +53,9 @@ def texts() -> list[str]:
     return ["".join(text for text, _ in tokens) for part in ("tuning", "held-out") for tokens in passages(part)]
 
 
-def by_character(pieces: list[bytes], found: npt.NDArray[np.int8]) -> list[tuple[str, int]]:
-    """Letters and digits of a text with the category of the token that each lies in."""
-    marks = [(byte, int(k)) for piece, k in zip(pieces, found, strict=True) for byte in piece]
+def by_character(pieces: list[bytes], result: npt.NDArray[np.int8]) -> list[tuple[str, int]]:
+    """Letters and digits of a text with the category of the token that contains it."""
+    marks = [(byte, int(k)) for piece, k in zip(pieces, result, strict=True) for byte in piece]
     return [(chr(byte), k) for byte, k in marks if chr(byte).isalnum() and byte < 128]
 
 
@@ -108,10 +108,10 @@ def test_end_tokens_are_a_class_of_their_own_and_split_characters_are_put_togeth
     ids = np.array([*tokenizer("so √2 ≤ 3", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id])
     pieces = TokenPieces(tokenizer)(ids)
     assert b"".join(pieces).decode() == "so √2 ≤ 3"
-    found = [CATEGORIES[k] for k in categorise(pieces)]
-    assert found[-1] == "special"
-    assert found[0] == "logical structuring"
-    signs = [name for piece, name in zip(pieces, found, strict=True) if piece.strip() and not piece.isalpha()]
+    result = [CATEGORIES[k] for k in categorise(pieces)]
+    assert result[-1] == "special"
+    assert result[0] == "logical structuring"
+    signs = [name for piece, name in zip(pieces, result, strict=True) if piece.strip() and not piece.isalpha()]
     assert len(signs) > 4  # the two signs are three bytes each
     assert set(signs) == {"formal reasoning"}
 

@@ -34,13 +34,13 @@ def test_a_knot_at_step_40_is_found_with_an_interval_that_covers_it() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(SEEDS // 2):
-        found = fit_stages("entropy", STEPS, np.exp(bent(0.05, rng)), rng=rng, scale="log")
-        assert found.second_stage
-        assert found.knot == pytest.approx(40, abs=8)
-        assert (found.low or 0) < (found.high or 0) < 60
-        assert found.slope_before == pytest.approx(-0.03, abs=0.01)
-        assert found.slope_after == pytest.approx(-0.002, abs=0.005)
-        covered += (found.low or 0) <= 40 <= (found.high or 0)
+        result = fit_stages("entropy", STEPS, np.exp(bent(0.05, rng)), rng=rng, scale="log")
+        assert result.second_stage
+        assert result.knot == pytest.approx(40, abs=8)
+        assert (result.low or 0) < (result.high or 0) < 60
+        assert result.slope_before == pytest.approx(-0.03, abs=0.01)
+        assert result.slope_after == pytest.approx(-0.002, abs=0.005)
+        covered += (result.low or 0) <= 40 <= (result.high or 0)
     assert covered >= 42  # of 50: a 95 % interval covers fewer once in a hundred times
 
 
@@ -48,12 +48,12 @@ def test_a_knot_at_step_40_is_found_with_an_interval_that_covers_it() -> None:
 def test_straight_series_have_a_second_stage_at_most_as_often_as_stated(points: int) -> None:
     rng = np.random.default_rng(points)
     steps = np.arange(points) * 10.0
-    found = [
+    result = [
         fit_stages("m", steps, 0.3 - 0.002 * steps + 0.05 * rng.standard_normal(points), rng=rng) for _ in range(SEEDS)
     ]
     # At most 5 %: 12 of 100 or more would come four times in a thousand.
-    assert sum(bool(fit.second_stage) for fit in found) <= 11
-    straight = next(fit for fit in found if not fit.second_stage)
+    assert sum(bool(fit.second_stage) for fit in result) <= 11
+    straight = next(fit for fit in result if not fit.second_stage)
     assert straight.note == "no second stage"
     assert straight.knot is None
 
@@ -174,19 +174,19 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def test_a_series_is_in_order_of_its_steps(runs: list[Path]) -> None:
-    found = series(runs)
-    assert [point.step for point in found.checkpoints] == [0, 10, 20, 40, 60, 80, 100]
-    curve = next(m for m in found.metrics if (m.name, m.group) == ("token_entropy", None))
+    result = series(runs)
+    assert [point.step for point in result.checkpoints] == [0, 10, 20, 40, 60, 80, 100]
+    curve = next(m for m in result.metrics if (m.name, m.group) == ("token_entropy", None))
     assert curve.values == pytest.approx([1.2 * 0.97**step for step in (0, 10, 20, 40, 60, 80, 100)])
-    assert {m.group for m in found.metrics if m.name == "token_entropy"} > {"wrong less correct, length-matched"}
-    decay = next(fit for fit in found.stages if fit.metric == "token_entropy")
+    assert {m.group for m in result.metrics if m.name == "token_entropy"} > {"wrong less correct, length-matched"}
+    decay = next(fit for fit in result.stages if fit.metric == "token_entropy")
     assert decay.second_stage is False  # a constant rate of decay is one stage
     assert decay.slope == pytest.approx(np.log(0.97))
-    mark = next(m for m in found.milestones if m.metric == "token_entropy")
+    mark = next(m for m in result.milestones if m.metric == "token_entropy")
     assert mark.step == 60  # 1 - 0.97**60 = 0.84 of 1 - 0.97**100 = 0.95; at 40 it is 0.70 of it
-    assert found.law is not None
-    assert found.law.forecast is not None
-    assert msgspec.json.decode(msgspec.json.encode(found), type=TrainingSeries) == found
+    assert result.law is not None
+    assert result.law.forecast is not None
+    assert msgspec.json.decode(msgspec.json.encode(result), type=TrainingSeries) == result
 
 
 def test_globs_folders_and_given_steps(runs: list[Path], tmp_path: Path) -> None:
@@ -221,9 +221,9 @@ def test_without_entropies_there_is_no_law(tmp_path: Path) -> None:
         for problem in card["problems"]:
             del problem["entropy_mean"]
         (folder / "scorecard.json").write_text(json.dumps(card))
-    found = series(folders)
-    assert found.law is None
-    assert all(fit.second_stage is None for fit in found.stages)
+    result = series(folders)
+    assert result.law is None
+    assert all(fit.second_stage is None for fit in result.stages)
 
 
 def test_the_command_prints_tables_or_json_and_one_line_for_a_single_run(

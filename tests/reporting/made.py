@@ -1,4 +1,4 @@
-"""Hand-made runs on disk, with texts, verdicts, token statistics and a scorecard, and results beside them."""
+"""Hand-made runs on disk, with texts, verdicts, token statistics, a scorecard and results of analyses."""
 
 from __future__ import annotations
 
@@ -152,19 +152,19 @@ def rescoring(other: str = "base", **changed: Any) -> Rescoring:
     return Rescoring(**(fields | changed))
 
 
-def _stratum(by: str, label: str, group: str, place: int) -> Stratum:
-    shares = {name: estimate(name, 0.2 + 0.1 * place) for name in ("share", "share_of_moves", "moved")}
+def _stratum(by: str, label: str, group: str, number: int) -> Stratum:
+    shares = {name: estimate(name, 0.2 + 0.1 * number) for name in ("share", "share_of_moves", "moved")}
     means = ("log_ratio", "own_entropy", "other_entropy", "own_branching", "other_branching")
     return Stratum(
         by=by,
         bin=label,
         group=group,
-        low=None if by == "category" else float(place),
-        high=None if by == "category" else place + 1.0,
+        low=None if by == "category" else float(number),
+        high=None if by == "category" else number + 1.0,
         n_tokens=200,
         n_moved=20,
         **shares,
-        **{name: estimate(name, 1.0 + 0.3 * place) for name in means},
+        **{name: estimate(name, 1.0 + 0.3 * number) for name in means},
     )
 
 
@@ -208,9 +208,9 @@ def interventions(**changed: Any) -> Interventions:
 
 
 def put(run: Path, name: str, result: Rescoring | Interventions) -> Path:
-    """Store a result beside a run, as its verb would; the file."""
-    place = "rescored/{}/rescore.json" if isinstance(result, Rescoring) else "interventions/{}/result.json"
-    file = run / place.format(name)
+    """Store a result in a run, as its verb would; returns the file."""
+    number = "rescored/{}/rescore.json" if isinstance(result, Rescoring) else "interventions/{}/result.json"
+    file = run / number.format(name)
     file.parent.mkdir(parents=True)
     file.write_bytes(msgspec.json.encode(result))
     return file
@@ -220,10 +220,10 @@ def judge(run: Path, name: str = "judge.py:sound") -> None:
     """Add a judge's findings to the run's scorecard, made up."""
     file = run / "scorecard.json"
     card = decode_scorecard(file.read_bytes(), str(file))
-    found = [estimate("cot_pass@k", 0.1 * k, k=k) for k in (1, 2, 4)] + [estimate("valid_reasoning", 0.75)]
+    judged_estimates = [estimate("cot_pass@k", 0.1 * k, k=k) for k in (1, 2, 4)] + [estimate("valid_reasoning", 0.75)]
     judging = Judging(
         judge=name, version="1", options={}, folder="f", rule="majority", rollouts=8, valid=6, invalid=2, error=0
     )
     run_judged = msgspec.structs.replace(card.run, judging=judging)
-    judged = msgspec.structs.replace(card, run=run_judged, estimates=[*card.estimates, *found])
+    judged = msgspec.structs.replace(card, run=run_judged, estimates=[*card.estimates, *judged_estimates])
     file.write_bytes(encode_scorecard(judged))

@@ -1,4 +1,4 @@
-"""What was computed beside runs, on the page: the files' own numbers, every result by its name, and damage in one line."""
+"""Stored results of runs on the page: the numbers of the files, every result by its name, and damage in one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEPS = (0, 10, 20, 30, 40, 50, 60)
 
 def letters(seed: int, rate: float) -> list[str]:
     drawn = np.random.default_rng(seed).random((len(PROBLEMS), 8)) < rate
-    return ["".join("c" if each else "w" for each in line) for line in drawn]
+    return ["".join("c" if entry else "w" for entry in line) for line in drawn]
 
 
 def write(path: Path, model: str, rate: float = 0.4, **changed: Any) -> Path:
@@ -51,15 +51,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 def test_results_on_the_page_are_those_in_their_files(made: tuple[Path, Any]) -> None:
     folder, task = made
-    shown = {(each["run"], each["name"]): each["result"] for each in task["rescorings"]}
+    shown = {(entry["run"], entry["name"]): entry["result"] for entry in task["rescorings"]}
     assert set(shown) == {(0, "base"), (0, "base-exact"), (1, "x")}
     for (run, name), result in shown.items():
         file = folder / ("a", "a@python")[run] / "rescored" / name / "rescore.json"
         assert result == json.loads(file.read_bytes())
-    assert [(each["run"], each["name"]) for each in task["interventions"]] == [(0, "again"), (0, "second-position")]
-    for each in task["interventions"]:
-        file = folder / "a" / "interventions" / each["name"] / "result.json"
-        assert each["result"] == json.loads(file.read_bytes())
+    assert [(entry["run"], entry["name"]) for entry in task["interventions"]] == [(0, "again"), (0, "second-position")]
+    for entry in task["interventions"]:
+        file = folder / "a" / "interventions" / entry["name"] / "result.json"
+        assert entry["result"] == json.loads(file.read_bytes())
     assert task["rescorings"][0]["result"]["perplexities"]["other_on_other"] is None
 
 
@@ -67,7 +67,7 @@ def test_judges_and_tools_are_those_of_the_scorecards(made: tuple[Path, Any]) ->
     folder, task = made
     judged, able, plain = task["runs"]
     assert (judged["judge"]["judge"], judged["judge"]["valid"], judged["tools"]) == ("judge.py:sound", 6, None)
-    assert {each["k"] for each in judged["estimates"] if each["name"] == "cot_pass@k"} == {1, 2, 4}
+    assert {entry["k"] for entry in judged["estimates"] if entry["name"] == "cot_pass@k"} == {1, 2, 4}
     wrong = sum(line.count("w") for line in letters(len(str(folder / "a@python")), 0.7)) / 48
     assert able["tools"] == {"language": "python", "version": "1", "calls": 3.5, "errors": pytest.approx(wrong)}
     assert (plain["judge"], plain["tools"]) == (None, None)
@@ -77,7 +77,7 @@ def test_judges_and_tools_are_those_of_the_scorecards(made: tuple[Path, Any]) ->
 def test_text_and_tool_boundary_are_compared_as_compare_does(made: tuple[Path, Any]) -> None:
     folder, task = made
     assert task["text_and_tools"] == [[0, 1]]
-    (pair,) = [each for each in task["pairs"] if (each["first"], each["second"]) == (0, 1)]
+    (pair,) = [entry for entry in task["pairs"] if (entry["first"], entry["second"]) == (0, 1)]
     (expected,) = compare([folder / "a", folder / "a@python"]).pairs
     assert (pair["gained"], pair["lost"]) == (list(expected.boundary.gained), list(expected.boundary.lost))
 
@@ -123,8 +123,8 @@ DAMAGE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda content: b"", "damaged"),
     (lambda content: b"\xff\xfe{", "damaged"),
     (lambda content: b"[]", "damaged"),
-    (spoil(lambda found: {**found, "estimates": 1, "effects": "x"}), "damaged"),
-    (spoil(lambda found: {**found, "schema": 9, "design": {**found.get("design", {}), "schema": 9}}), "schema 9"),
+    (spoil(lambda content: {**content, "estimates": 1, "effects": "x"}), "damaged"),
+    (spoil(lambda content: {**content, "schema": 9, "design": {**content.get("design", {}), "schema": 9}}), "schema 9"),
 ]
 
 

@@ -129,10 +129,10 @@ def requests(browser: Any) -> set[str]:
 
 def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < end, "did not happen in time"
         time.sleep(0.05)
-    return found
+    return value
 
 
 def choose(browser: Any, element_id: str, index: int) -> None:
@@ -279,13 +279,13 @@ def test_saved_files_hold_the_chart_and_its_numbers(opened: Any, page: tuple[Pat
         until(lambda: file.is_file() and file.stat().st_size)
         return file
 
-    found = list(csv.DictReader(io.StringIO(save("CSV").read_text("utf-8"), newline="")))
+    table = list(csv.DictReader(io.StringIO(save("CSV").read_text("utf-8"), newline="")))
     expected = []
     for run, model in zip(page[1], MODELS, strict=True):
         card = json.loads((run / "scorecard.json").read_text())
         expected += [(model, item) for item in card["estimates"] if item["name"] == "pass@k"]
-    assert len(found) == len(expected) == 12
-    for row, (model, item) in zip(found, expected, strict=True):
+    assert len(table) == len(expected) == 12
+    for row, (model, item) in zip(table, expected, strict=True):
         assert row["checkpoint"] == model
         assert [float(row[name]) for name in ("k", "value", "low", "high")] == [
             item[name] for name in ("k", "value", "low", "high")
@@ -373,7 +373,7 @@ def analysed(browser: Any, deep: Path) -> Iterator[Any]:
     yield from watched(browser, deep)
 
 
-def test_what_was_computed_beside_the_runs_is_drawn_in_sections_of_its_own(analysed: Any) -> None:
+def test_stored_results_of_the_runs_are_drawn_in_sections_of_their_own(analysed: Any) -> None:
     sections = dict(analysed.execute_script("return SECTIONS.map(([id, , , list]) => [id, list.map((c) => c.id)])"))
     assert {name: sections[name] for name in ANALYSED} == ANALYSED
     charts = [chart for name in ANALYSED for chart in ANALYSED[name]]
@@ -415,7 +415,7 @@ def test_its_numbers_are_those_of_the_files_and_what_is_absent_says_why(analysed
     names = analysed.execute_script(
         "return [...document.querySelectorAll('#moves-rescoring option')].map((e) => e.text)"
     )
-    assert len(set(names)) == len(names) == 2, "told apart by the folder's name"
+    assert len(set(names)) == len(names) == 2, "distinct by the name of the folder"
     absent = {row["perplexity"]: row["note"] for row in rows(analysed, "perplexities") if row["value"] is None}
     assert absent["other on reference"] == "absent: not computed"
     choose(analysed, "moves-rescoring", 1)
@@ -423,11 +423,11 @@ def test_its_numbers_are_those_of_the_files_and_what_is_absent_says_why(analysed
     assert set(absent) == {"other on other", "other on reference"}
     assert "task t has no reference solutions" in absent["other on reference"]
     effects = json.loads((deep.parent / "1" / "interventions" / IMAGE / "result.json").read_text())["effects"]
-    found = rows(analysed, "swaps")
-    assert [(row["value"], row["low"], row["p_holm"]) for row in found] == [
+    table = rows(analysed, "swaps")
+    assert [(row["value"], row["low"], row["p_holm"]) for row in table] == [
         (e["effect"], e["low"], e["p_holm"]) for e in effects
     ]
-    assert (found[2]["tokens"], found[2]["note"]) == (0, "absent: no token of this kind")
+    assert (table[2]["tokens"], table[2]["note"]) == (0, "absent: no token of this kind")
     analysed.execute_script("for (const chart of charts.values()) { draw(chart); toggleTable(chart) }")
     text = analysed.execute_script("return document.body.innerText")
     assert not re.search(r"NaN|undefined|\[object", text)

@@ -44,9 +44,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def data(page: Path) -> Any:
-    found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
-    assert len(found) == 1
-    return json.loads(found[0])
+    result = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert len(result) == 1
+    return json.loads(result[0])
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def page(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_differences_crossovers_and_sets_are_those_of_compare(runs: list[Path], page: Any) -> None:
     for first, second in ((0, 1), (1, 0)):
         (expected,) = compare([runs[first], runs[second]]).pairs
-        (pair,) = [each for each in page["pairs"] if (each["first"], each["second"]) == (first, second)]
+        (pair,) = [entry for entry in page["pairs"] if (entry["first"], entry["second"]) == (first, second)]
         shown = {(name, k): row for name, k, *row in pair["differences"]}
         for item in (*expected.pass_at_k, *expected.policy):
             if (item.name, item.k) in shown:
@@ -79,7 +79,7 @@ def test_counts_and_estimates_are_those_of_the_scorecards(runs: list[Path], page
     for run, folder, letters in zip(page["runs"], runs, (FIRST, SECOND), strict=True):
         estimates = json.loads((folder / "scorecard.json").read_text())["estimates"]
         assert run["estimates"][: len(estimates)] == estimates
-        assert run["c"] == [each.count("c") for each in letters]
+        assert run["c"] == [entry.count("c") for entry in letters]
         for c, n, low, high in zip(run["c"], run["n"], run["low"], run["high"], strict=True):
             exact = scipy_stats.binomtest(c, n).proportion_ci(method="exact")
             assert (low, high) == pytest.approx((exact.low, exact.high), abs=1e-4)
@@ -89,33 +89,33 @@ def test_counts_and_estimates_are_those_of_the_scorecards(runs: list[Path], page
 
 def test_tiers_hold_the_mean_of_their_own_problems(page: Any) -> None:
     for run in page["runs"]:
-        found = {
+        result = {
             (item["group"], item["k"]): item["value"] for item in run["estimates"] if item["name"] == "tier_pass@k"
         }
         rates = np.array(run["c"]) / np.array(run["n"])
-        assert found["tier 0", 1] == pytest.approx(rates[::2].mean())
-        assert found["tier 1", 1] == pytest.approx(rates[1::2].mean())
-        assert found["tier 0", 8] == pytest.approx((rates[::2] > 0).mean())
+        assert result["tier 0", 1] == pytest.approx(rates[::2].mean())
+        assert result["tier 1", 1] == pytest.approx(rates[1::2].mean())
+        assert result["tier 0", 8] == pytest.approx((rates[::2] > 0).mean())
 
 
 def test_the_first_rollouts_of_every_verdict_are_shown(page: Any) -> None:
-    found = {
+    result = {
         (item["run"], item["problem"], item["index"], item["status"]): item["text"]
         for item in page["browser"]["rollouts"]
     }
-    assert {key for key in found if key[:2] == (0, 0)} == {
+    assert {key for key in result if key[:2] == (0, 0)} == {
         (0, 0, 0, "correct"),
         (0, 0, 1, "correct"),
         (0, 0, 2, "wrong"),
         (0, 0, 3, "wrong"),
     }
-    assert {key[2:] for key in found if key[:2] == (0, 3)} == {
+    assert {key[2:] for key in result if key[:2] == (0, 3)} == {
         (0, "wrong"),
         (1, "wrong"),
         (6, "no_answer"),
         (7, "error"),
     }
-    assert all(shown == text(problem, index) for (_, problem, index, _), shown in found.items())
+    assert all(shown == text(problem, index) for (_, problem, index, _), shown in result.items())
 
 
 def test_the_same_runs_give_the_same_page(runs: list[Path], tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_long_responses_lose_their_middle_and_the_page_stays_small(
 def test_a_lone_scorecard_and_a_run_without_rollouts_are_enough(tmp_path: Path) -> None:
     html = tmp_path / "report.html"
     for number, c in enumerate(([1, 0, 2], [0, 0, 0])):
-        _, found = card(f"m{number}", c, 4)
-        (tmp_path / f"{number}.json").write_bytes(msgspec.json.encode(found))
+        _, result = card(f"m{number}", c, 4)
+        (tmp_path / f"{number}.json").write_bytes(msgspec.json.encode(result))
     written = report([tmp_path / "0.json"], html)
     assert (written.runs, written.tasks) == (1, ("t",))
     (task,) = data(html)
@@ -165,9 +165,9 @@ def test_tasks_stand_apart_and_a_run_named_twice_counts_once(runs: list[Path], t
 def test_a_series_stands_in_the_order_of_its_steps_and_the_first_named_is_the_baseline(tmp_path: Path) -> None:
     files = []
     for name in ("r@100", "other", "r@20", "r@3"):
-        _, found = card(name, [1, 2, 0], 4)
+        _, result = card(name, [1, 2, 0], 4)
         files.append(tmp_path / f"{name}.json")
-        files[-1].write_bytes(msgspec.json.encode(found))
+        files[-1].write_bytes(msgspec.json.encode(result))
     report(files, tmp_path / "report.html")
     (task,) = data(tmp_path / "report.html")
     assert [run["label"] for run in task["runs"]] == ["r@3", "r@20", "r@100", "other"]
@@ -178,9 +178,9 @@ def test_a_series_stands_in_the_order_of_its_steps_and_the_first_named_is_the_ba
 def test_many_runs_are_compared_with_the_first_and_the_last(tmp_path: Path) -> None:
     files = []
     for number in range(8):
-        _, found = card(f"m{number}", [number % 3, 1, 0, 2], 4)
+        _, result = card(f"m{number}", [number % 3, 1, 0, 2], 4)
         files.append(tmp_path / f"{number}.json")
-        files[-1].write_bytes(msgspec.json.encode(found))
+        files[-1].write_bytes(msgspec.json.encode(result))
     report(files, tmp_path / "report.html")
     (task,) = data(tmp_path / "report.html")
     assert task["baselines"] == [0, 7]
@@ -190,9 +190,9 @@ def test_many_runs_are_compared_with_the_first_and_the_last(tmp_path: Path) -> N
 def test_what_cannot_be_compared_is_refused_with_what_differs(tmp_path: Path) -> None:
     files = []
     for number, version in enumerate(("1", "2")):
-        _, found = card(f"m{number}", [1, 2], 4, grading={"version": version})
+        _, result = card(f"m{number}", [1, 2], 4, grading={"version": version})
         files.append(tmp_path / f"{number}.json")
-        files[-1].write_bytes(msgspec.json.encode(found))
+        files[-1].write_bytes(msgspec.json.encode(result))
     with pytest.raises(RunError, match=r"verifier_version: m0 has 1, m1 has 2.*--allow verifier_version"):
         report(files, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
@@ -235,8 +235,13 @@ def test_json_in_the_page_survives_any_text(hostile: str) -> None:
 
 def test_the_verb_writes_the_page_and_says_so(runs: list[Path], tmp_path: Path) -> None:
     html = tmp_path / "r.html"
-    found = CliRunner().invoke(app, ["report", *map(str, runs), "--html", str(html)])
-    assert found.exit_code == 0
-    assert "2 runs on t" in found.stdout
-    found = CliRunner().invoke(app, ["report", str(runs[0]), "--html", str(html), "--json"])
-    assert json.loads(found.stdout) == {"html": str(html), "size_bytes": html.stat().st_size, "tasks": ["t"], "runs": 1}
+    result = CliRunner().invoke(app, ["report", *map(str, runs), "--html", str(html)])
+    assert result.exit_code == 0
+    assert "2 runs on t" in result.stdout
+    result = CliRunner().invoke(app, ["report", str(runs[0]), "--html", str(html), "--json"])
+    assert json.loads(result.stdout) == {
+        "html": str(html),
+        "size_bytes": html.stat().st_size,
+        "tasks": ["t"],
+        "runs": 1,
+    }

@@ -27,7 +27,7 @@ def test_tokens_of_the_zoo_are_found_without_its_tokenizer() -> None:
     pieces = split_tokens([(text, [*encode(text), 2]) for text in texts])
     assert pieces is not None
     assert pieces[0] == ["14", "+", "7", "=", "21", ";", "15", "*", "6", "=", "90"]
-    assert [len(found) for found in pieces] == [len(encode(text)) for text in texts]
+    assert [len(result) for result in pieces] == [len(encode(text)) for text in texts]
 
 
 def test_words_and_characters_are_found() -> None:

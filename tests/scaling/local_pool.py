@@ -31,23 +31,23 @@ class LocalPool:
         self._later(lambda: self.events.put((number, replica.open())))
         return number
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
+    def begin(self, replica: int, session: int, sampling: SamplingParameters, target: Target | None) -> None:
         if live := self.replicas[replica]:
-            live.begin(sitting, sampling, target)
-            self._later(lambda: self._collect(replica, sitting))
+            live.begin(session, sampling, target)
+            self._later(lambda: self._collect(replica, session))
 
-    def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:
+    def add(self, replica: int, session: int, requests: Sequence[DrawRequest]) -> None:
         self.handed[replica] += [(request.prompt.problem_id, request.start) for request in requests]
         if live := self.replicas[replica]:
-            live.add(sitting, requests)
+            live.add(session, requests)
 
-    def take_back(self, replica: int, sitting: int, count: int) -> None:
+    def take_back(self, replica: int, session: int, count: int) -> None:
         if live := self.replicas[replica]:
-            self.events.put((replica, live.take_back(sitting, count)))
+            self.events.put((replica, live.take_back(session, count)))
 
-    def end(self, replica: int, sitting: int) -> None:
+    def end(self, replica: int, session: int) -> None:
         if live := self.replicas[replica]:
-            live.end(sitting)
+            live.end(session)
 
     def prompt_tokens(self, replica: int, prompt: Prompt) -> int:
         live = self.replicas[replica]
@@ -71,18 +71,18 @@ class LocalPool:
                 replica.close()
 
     def kill(self, replica: int, *, with_node: bool = False) -> None:
-        """What it had finished and not told is lost with it."""
+        """Draws that it had finished and not reported are lost with it."""
         if self.replicas[replica] is not None:
             self.replicas[replica] = None
             self.events.put((replica, Lost("killed", blameless=with_node)))
 
-    def _collect(self, number: int, sitting: int) -> None:
+    def _collect(self, number: int, session: int) -> None:
         while True:
             replica = self.replicas[number]
             if replica is None:
                 return
-            report = replica.collect(sitting)
-            if not report.received and not report.room:  # the sitting is over
+            report = replica.collect(session)
+            if not report.received and not report.room:  # the session is over
                 return
             if self.replicas[number] is not None:
                 self.events.put((number, report))

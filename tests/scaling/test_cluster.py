@@ -27,8 +27,8 @@ from rlvr_bench.pipeline.options import Silent
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scorecard import ProblemScore
+from rlvr_bench.storage import as_path
 from rlvr_bench.store import open_run
-from rlvr_bench.store.paths import place
 from tests.conftest import require
 from tests.store.object_storage import s3_server
 
@@ -78,12 +78,12 @@ def nodes() -> Iterator[TwoNodes]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.3"}  # of the nodes
     with s3_server() as bucket:  # first, so that the nodes know of it
-        found = TwoNodes(bucket)
-        yield found
+        two = TwoNodes(bucket)
+        yield two
         import ray
 
         ray.shutdown()
-        found.cluster.shutdown()
+        two.cluster.shutdown()
 
 
 def options(out: Path, nodes: TwoNodes | None = None, replicas: int = 3, **changed: object) -> SampleOptions:
@@ -93,13 +93,13 @@ def options(out: Path, nodes: TwoNodes | None = None, replicas: int = 3, **chang
 
 
 def rollouts(run: Path) -> dict[tuple[str, int], str]:
-    found: dict[tuple[str, int], str] = {}
+    by_rollout: dict[tuple[str, int], str] = {}
     for table in open_run(run).rollouts.read(["problem_id", "index", "text"]):
         for row in table.to_pylist():
             key = row["problem_id"], row["index"]
-            assert key not in found, f"{key} is stored twice"
-            found[key] = row["text"]
-    return found
+            assert key not in by_rollout, f"{key} is stored twice"
+            by_rollout[key] = row["text"]
+    return by_rollout
 
 
 # These come first: afterwards this process belongs to a cluster.
@@ -187,22 +187,22 @@ def test_two_vllm_engines_of_which_one_dies(tmp_path: Path, nodes: TwoNodes, poo
     assert len(pools[0]._handles) >= 3
     assert rollouts(run).keys() == {(f"dc-{i:04d}", k) for i in range(20) for k in range(64)}
     alone = pipeline.evaluate("zoo:base", TASK, options(tmp_path / "alone"), GradeOptions(workers=1))[1]
-    found, expected = (
-        {(e.name, e.k): e.value for e in each.estimates if e.group is None and e.value is not None}
-        for each in (card, alone)
+    actual, expected = (
+        {(e.name, e.k): e.value for e in entry.estimates if e.group is None and e.value is not None}
+        for entry in (card, alone)
     )
     # Correct rollouts of each problem: homogeneity over 20 pairs of 64. A shift of every solve rate from 15 to 28 % would
     # be found with a power of 95 %.
     threshold = chi2.isf(1e-4, 20)
-    counts = np.array([[problem["c"] for problem in each.problems] for each in (card, alone)])
+    counts = np.array([[problem["c"] for problem in entry.problems] for entry in (card, alone)])
     pooled = counts.sum(axis=0) / 128
     spread = np.maximum(2 * 64 * pooled * (1 - pooled), 1e-9)
     assert ((counts[0] - counts[1]) ** 2 / spread).sum() < threshold
     shifted = 20 * (64 * 0.13) ** 2 / (2 * 64 * 0.215 * 0.785)
     assert ncx2.sf(threshold, 20, shifted) > 0.95
-    assert found["token_entropy", None] == pytest.approx(expected["token_entropy", None], rel=0.05)
-    assert found["branching_factor", None] == pytest.approx(expected["branching_factor", None], rel=0.05)
-    rates = [each.quality["duplicate_rate"] for each in (card, alone)]
+    assert actual["token_entropy", None] == pytest.approx(expected["token_entropy", None], rel=0.05)
+    assert actual["branching_factor", None] == pytest.approx(expected["branching_factor", None], rel=0.05)
+    rates = [entry.quality["duplicate_rate"] for entry in (card, alone)]
     assert rates[0] == pytest.approx(rates[1], abs=0.04)
 
 
@@ -301,8 +301,8 @@ def test_a_run_on_object_storage_survives_an_engine_and_a_verifier(
         plain(self, *given)
         verifying.append(self)
 
-    def kill(found: Any) -> None:
-        ray.kill(next(handle for handle in found._handles if handle is not None))
+    def kill(answerers: Any) -> None:
+        ray.kill(next(handle for handle in answerers._handles if handle is not None))
 
     monkeypatch.setattr(cluster.RayAnswerers, "__init__", noted)
     fake = functools.partial(options, n=160, engine="fake", engine_args={}, stop_after=15)
@@ -310,7 +310,7 @@ def test_a_run_on_object_storage_survives_an_engine_and_a_verifier(
     fakes(monkeypatch, seconds=0.005)
     deaths = At((300, lambda: kill(verifying[0])), (700, lambda: kill(pools[0])))
     run, card = pipeline.evaluate(
-        "fake", TASK, fake(place(f"{nodes.bucket}/runs"), nodes), GradeOptions(workers=1), deaths
+        "fake", TASK, fake(as_path(f"{nodes.bucket}/runs"), nodes), GradeOptions(workers=1), deaths
     )
     assert str(run).startswith(nodes.bucket)
     assert not deaths.left
@@ -320,9 +320,9 @@ def test_a_run_on_object_storage_survives_an_engine_and_a_verifier(
 
 
 def test_a_folder_that_a_node_does_not_see_is_told_before_anything_is_drawn(tmp_path: Path, nodes: TwoNodes) -> None:
-    out = place("memory://runs")  # of this process alone
+    out = as_path("memory://runs")  # of this process alone
     with pytest.raises(
-        StorageError, match=r"does not see the run in .*: --out must lie on a file system that all nodes"
+        StorageError, match=r"does not see the run in .*: --out must be on a file system that all nodes"
     ):
         pipeline.sample("fake", TASK, options(out, nodes, engine="fake", engine_args={}))
 
@@ -330,7 +330,7 @@ def test_a_folder_that_a_node_does_not_see_is_told_before_anything_is_drawn(tmp_
 def test_a_relative_folder_is_found_and_only_nodes_that_were_checked_verify(
     tmp_path: Path, nodes: TwoNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The nodes stand in another folder than this process; the node that joins has no room for an engine."""
+    """The nodes run in another folder than this process; the node that joins has no room for an engine."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Plain
 
     verifying: list[str] = []
@@ -366,10 +366,10 @@ def test_a_node_whose_clock_is_wrong_is_refused(
 
 
 def test_checkpoints_and_tasks_as_one_job(tmp_path: Path, nodes: TwoNodes, pools: list[Any]) -> None:
-    """Two checkpoints side by side, each on two tasks with one engine; a third that is none does not stop them."""
-    own = Path("tasks") / f"{TASK}.py"
+    """Two checkpoints side by side, on two tasks, with one engine per checkpoint; a third, invalid one does not stop them."""
+    task_file = Path("tasks") / f"{TASK}.py"
     other = tmp_path / "again.py"
-    other.write_text(own.read_text().replace(f'"{TASK}"', '"again"'))
+    other.write_text(task_file.read_text().replace(f'"{TASK}"', '"again"'))
     for name in ("a", "b"):
         (tmp_path / name).symlink_to(models.resolve_model("zoo:base"))
     names, tasks = [str(tmp_path / "a"), "./nowhere", str(tmp_path / "b")], [TASK, str(other)]
@@ -391,10 +391,10 @@ def test_checkpoints_and_tasks_as_one_job(tmp_path: Path, nodes: TwoNodes, pools
 
 
 def counted(problems: Sequence[ProblemScore]) -> list[dict[str, Any]]:
-    """What was counted of each problem, token statistics left out."""
+    """The counts of each problem, without token statistics."""
     return [
-        {name: value for name, value in msgspec.structs.asdict(each).items() if "_mean" not in name}
-        for each in problems
+        {name: value for name, value in msgspec.structs.asdict(entry).items() if "_mean" not in name}
+        for entry in problems
     ]
 
 

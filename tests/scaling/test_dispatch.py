@@ -34,20 +34,20 @@ def requests(count: int = 100, n: int = 4) -> list[DrawRequest]:
     ]
 
 
-def keep(draws: Iterable[Draw], found: list[Draw]) -> None:
+def keep(draws: Iterable[Draw], result: list[Draw]) -> None:
     """What comes before an error is kept."""
     for draw in draws:
-        found.append(draw)
+        result.append(draw)
 
 
 def texts(draws: Iterable[Draw]) -> dict[tuple[str, int], str]:
-    found: dict[tuple[str, int], str] = {}
+    result: dict[tuple[str, int], str] = {}
     for draw in draws:
         for rollout in draw.rollouts:
             key = rollout.problem_id, rollout.index
-            assert key not in found, f"{key} came twice"
-            found[key] = rollout.text
-    return found
+            assert key not in result, f"{key} came twice"
+            result[key] = rollout.text
+    return result
 
 
 def fake() -> FakeSampler:
@@ -97,13 +97,13 @@ def test_where_a_batch_is_drawn_changes_nothing(replicas: int, window: int) -> N
 def test_random_deaths_lose_nothing_and_repeat_nothing() -> None:
     pool = LocalPool(lambda: Engine(4, 0.002))
     sampler = dispatcher(pool)
-    rng, found = random.Random(3), []
+    rng, result = random.Random(3), []
     for number, draw in enumerate(sampler.draw(requests(), SAMPLING)):
-        found.append(draw)
+        result.append(draw)
         if number % 17 == 3:
             live = [i for i, replica in enumerate(pool.replicas) if replica is not None]
             pool.kill(rng.choice(live), with_node=rng.random() < 0.5)
-    assert texts(found) == ALONE
+    assert texts(result) == ALONE
     assert sampler.tally.failures >= 5
     assert sampler.tally.retries > 0
     sampler.close()
@@ -131,19 +131,19 @@ def test_a_batch_that_kills_three_times_is_set_aside_and_only_that() -> None:
             raise RuntimeError("illegal instruction")
 
     sampler = dispatcher(LocalPool(lambda: Engine(8, 0.001, bad)))
-    found: list[Draw] = []
+    result: list[Draw] = []
     with pytest.raises(EngineError) as error:
-        keep(sampler.draw(requests(), SAMPLING), found)
+        keep(sampler.draw(requests(), SAMPLING), result)
     assert "2 draw batches ended their engine three times" in str(error.value)
     assert "p3 from rollout 8" in str(error.value)
     assert "p7 from rollout 0" in str(error.value)
-    assert texts(found) == {
+    assert texts(result) == {
         key: text
         for key, text in ALONE.items()
         if key not in {*(("p3", i) for i in range(8, 12)), *(("p7", i) for i in range(4))}
     }
-    assert {draw.request.prompt.problem_id for draw in found if not draw.rollouts} == {"p3", "p7"}
-    # Three losses each; the first two may be the other's doing, with this one waiting on the same replica.
+    assert {draw.request.prompt.problem_id for draw in result if not draw.rollouts} == {"p3", "p7"}
+    # Three losses of each batch; the first two may be due to the other one, while this one waits at the same replica.
     assert 1 <= min(deaths.values()) <= max(deaths.values()) <= 3
     sampler.close()
 
@@ -151,12 +151,12 @@ def test_a_batch_that_kills_three_times_is_set_aside_and_only_that() -> None:
 def test_a_lost_node_is_no_draw_batchs_fault() -> None:
     pool = LocalPool(lambda: Engine(4, 0.01))
     sampler = dispatcher(pool, replicas=1)
-    found = []
+    result = []
     for number, draw in enumerate(sampler.draw(requests(20), SAMPLING)):
-        found.append(draw)
+        result.append(draw)
         if number < 6:
             pool.kill(len(pool.replicas) - 1, with_node=True)
-    assert texts(found) == texts(fake().draw(requests(20), SAMPLING))
+    assert texts(result) == texts(fake().draw(requests(20), SAMPLING))
     sampler.close()
 
 
@@ -166,7 +166,7 @@ def test_a_slow_replica_does_not_hold_back_the_rest() -> None:
     pool = LocalPool(slow, quick, quick)
     sampler = dispatcher(pool)
     while len(sampler._workers) < 3:
-        sampler._heed(pool.event(1), None)
+        sampler._handle(pool.event(1), None)
     began = time.monotonic()
     assert texts(sampler.draw(requests(), SAMPLING)) == ALONE
     assert time.monotonic() - began < 5  # all of its share would take 17 s
@@ -186,17 +186,17 @@ def test_requests_decided_late_are_drawn() -> None:
             yield ready.pop(0) if ready else None
 
     sampler = dispatcher(LocalPool(lambda: Engine(4, 0.002)))
-    found = []
+    result = []
     for draw in sampler.draw(late(), SAMPLING):
-        found.append(draw)
+        result.append(draw)
         if rest := waiting[draw.request.prompt.problem_id]:
             ready.append(rest.pop(0))
-    assert texts(found) == ALONE
+    assert texts(result) == ALONE
     sampler.close()
 
 
 def test_suspects_are_cleared_although_requests_are_still_to_come() -> None:
-    """Under a stopping rule the iterator does not end before the suspect's own verdicts are there."""
+    """Under a stopping rule the iterator does not end before the verdicts of the suspect exist."""
     deaths: list[int] = []
 
     def bad(request: DrawRequest) -> None:
@@ -277,10 +277,10 @@ def test_engines_that_all_die_end_the_run_and_keep_what_was_drawn() -> None:
         drawn.append(1)
 
     sampler = dispatcher(LocalPool(lambda: Engine(2, 0.001, bad)))
-    found: list[Draw] = []
+    result: list[Draw] = []
     with pytest.raises(EngineError, match="10 engines failed one after the other, the last with: device lost"):
-        keep(sampler.draw(requests(), SAMPLING), found)
-    assert len(found) >= 8
+        keep(sampler.draw(requests(), SAMPLING), result)
+    assert len(result) >= 8
     sampler.close()
 
 
@@ -294,7 +294,7 @@ def test_what_the_user_must_mend_comes_through_as_it_was_said() -> None:
     sampler.close()
 
 
-def test_an_abandoned_sitting_leaves_the_engines_fit_for_the_next() -> None:
+def test_an_abandoned_session_leaves_the_engines_fit_for_the_next() -> None:
     sampler = dispatcher(LocalPool(lambda: Engine(4, 0.002)))
     for _, draw in zip(range(3), sampler.draw(requests(), SAMPLING), strict=False):
         assert draw.rollouts
@@ -304,9 +304,9 @@ def test_an_abandoned_sitting_leaves_the_engines_fit_for_the_next() -> None:
 
 def test_failures_travel_as_they_are() -> None:
     for error in (ModelError("a"), BadArgument("-n", 0, "must be at least 1"), RuntimeError("boom"), EngineError("e")):
-        found = msgspec.msgpack.decode(msgspec.msgpack.encode(Failure.of(error)), type=Failure).error()
-        assert str(found) == str(error)
-        assert type(found) is (EngineError if isinstance(error, RuntimeError) else type(error))
+        result = msgspec.msgpack.decode(msgspec.msgpack.encode(Failure.of(error)), type=Failure).error()
+        assert str(result) == str(error)
+        assert type(result) is (EngineError if isinstance(error, RuntimeError) else type(error))
 
 
 def test_slots_are_shared_fairly() -> None:

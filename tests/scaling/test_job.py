@@ -77,11 +77,11 @@ def results_of(name: str, count: int, wait: threading.Event | None = None) -> It
 def test_checkpoints_run_side_by_side_and_all_results_come() -> None:
     gate = threading.Event()
     job: Any = SimpleNamespace(at_once=2, stop=lambda: None)
-    found = _side_by_side({"a": results_of("a", 2, gate), "b": results_of("b", 3), "c": results_of("c", 1)}, job)
-    first = [next(found) for _ in range(4)]
+    results = _side_by_side({"a": results_of("a", 2, gate), "b": results_of("b", 3), "c": results_of("c", 1)}, job)
+    first = [next(results) for _ in range(4)]
     assert {result.model for result in first} == {"b", "c"}  # a waits, the others go on
     gate.set()
-    assert [result.model for result in found] == ["a", "a"]
+    assert [result.model for result in results] == ["a", "a"]
 
 
 def test_a_fault_in_one_thread_stops_the_job() -> None:

@@ -29,12 +29,12 @@ def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWriter:
 
 
 def stored(writer: RunWriter) -> dict[tuple[str, int], str]:
-    found: dict[tuple[str, int], str] = {}
+    result: dict[tuple[str, int], str] = {}
     for table in open_run(writer.path).rollouts.read(["problem_id", "index", "text"]):
         for row in table.to_pylist():
-            assert (row["problem_id"], row["index"]) not in found, "stored twice"
-            found[row["problem_id"], row["index"]] = row["text"]
-    return found
+            assert (row["problem_id"], row["index"]) not in result, "stored twice"
+            result[row["problem_id"], row["index"]] = row["text"]
+    return result
 
 
 def draw_into(writer: RunWriter, pool: LocalPool, replicas: int, seen: list[Draw]) -> None:
@@ -56,19 +56,19 @@ def test_replicas_write_and_tell_the_driver_no_texts(writer: RunWriter) -> None:
 
 
 class Mute(LocalPool):
-    """Its first replica dies after it wrote a shard and before it told of it."""
+    """Its first replica dies after it wrote a shard and before it reported it."""
 
     def __init__(self, *openers: type[FakeSampler]) -> None:
         super().__init__(*openers)
         self.killed = False
 
     def event(self, timeout_s: float):  # type: ignore[no-untyped-def]  # noqa: ANN201
-        found = super().event(timeout_s)
-        if found is not None and not self.killed and isinstance(found[1], Report) and found[1].shard is not None:
+        result = super().event(timeout_s)
+        if result is not None and not self.killed and isinstance(result[1], Report) and result[1].shard is not None:
             self.killed = True
-            self.kill(found[0])
+            self.kill(result[0])
             return None
-        return found
+        return result
 
 
 def test_what_a_replica_wrote_before_it_died_is_not_drawn_again(writer: RunWriter) -> None:
@@ -116,20 +116,20 @@ def test_a_replica_of_a_driver_that_lost_the_run_writes_nothing_more(tmp_path: P
     with RunWriter(tmp_path, manifest_with(n=40), PROBLEMS) as writer:
         recorder = Recorder(Target(writer.path, writer.lock.token))
         recorder.write(draws[:1])
-    recorder.write(draws[1:2])  # its driver is gone, and nobody has come since
+    recorder.write(draws[1:2])  # its driver is gone, and there is no other one
     with RunWriter(tmp_path, manifest_with(n=40), PROBLEMS), pytest.raises(StorageError, match="another process draws"):
         recorder.write(draws[2:3])
 
 
 def test_a_run_that_a_replica_does_not_see_is_told_before_anything_is_drawn(writer: RunWriter) -> None:
     class Elsewhere(LocalPool):
-        def begin(self, replica: int, sitting: int, sampling: object, target: Target | None) -> None:
+        def begin(self, replica: int, session: int, sampling: object, target: Target | None) -> None:
             assert target is not None
             elsewhere = Target(writer.path.with_name("elsewhere"), target.token)
-            super().begin(replica, sitting, sampling, elsewhere)  # type: ignore[arg-type]
+            super().begin(replica, session, sampling, elsewhere)  # type: ignore[arg-type]
 
     seen: list[Draw] = []
-    with pytest.raises(StorageError, match=r"does not see the run in .*elsewhere.*: --out must lie on a file system"):
+    with pytest.raises(StorageError, match=r"does not see the run in .*elsewhere.*: --out must be on a file system"):
         draw_into(writer, Elsewhere(fake), 1, seen)
     assert not seen
 
@@ -147,9 +147,9 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_what_is_there(
     monkeypatch.setattr(Recorder, "write", full)
     with pytest.raises(StorageError, match="No space left on device"):
         draw_into(writer, LocalPool(lambda: Engine(window=2, seconds=0.002)), 2, [])
-    found = stored(writer)
-    assert 0 < len(found) < 400
-    assert found.items() <= ALONE.items()
+    result = stored(writer)
+    assert 0 < len(result) < 400
+    assert result.items() <= ALONE.items()
 
 
 def test_draws_do_not_wait_long_where_nothing_more_is_to_be_drawn(

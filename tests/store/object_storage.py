@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlvr_bench.store.paths import place
+from rlvr_bench.storage import as_path
 from tests.conftest import require
 
 ENVIRONMENT = {
@@ -78,10 +78,10 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture(params=["s3", "local"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """An empty place that is reached through fsspec: an S3 bucket, and a folder of this machine."""
+    """An empty storage that fsspec accesses: an S3 bucket, and a folder of this machine."""
     require("upath", "s3")
     if request.param == "local":
-        yield place(f"local://{tmp_path}/stored")
+        yield as_path(f"local://{tmp_path}/stored")
         return
     with s3_server() as bucket:
-        yield place(f"{bucket}/runs")
+        yield as_path(f"{bucket}/runs")

@@ -1,4 +1,4 @@
-"""What scoring sees of a run, against what lies in its shards row by row."""
+"""The outcomes of a run, compared with the rows of its shards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 4
 
 def draws(problems: list[Problem], rng: np.random.Generator) -> list[Draw]:
     """Two batches a problem: profiles with empty bins, and rollouts without any; the last problem has one batch."""
-    found = []
+    result = []
     for start in (0, BATCH):
         for problem in problems if start == 0 else problems[:-1]:
             rollouts = []
@@ -31,12 +31,12 @@ def draws(problems: list[Problem], rng: np.random.Generator) -> list[Draw]:
                 rollout = Rollout(problem_id=problem.id, index=index, text=str(index), n_tokens=9, finish_reason="stop")
                 rollouts.append(msgspec.structs.replace(rollout, entropy_profile=profile))
             request = DrawRequest(prompt=Prompt(problem_id=problem.id, text="?"), start=start, n=BATCH, seed=start)
-            found.append(Draw(request=request, rollouts=tuple(rollouts)))
-    return found
+            result.append(Draw(request=request, rollouts=tuple(rollouts)))
+    return result
 
 
 def graded(path: Path, problems: list[Problem], made: list[Draw], rng: np.random.Generator) -> Run:
-    """The run of these draws, a shard each, with verdicts at random."""
+    """The run of these draws, one shard per draw, with random verdicts."""
     for draw in made:
         with RunWriter(path, manifest_with(n=2 * BATCH, draw_batch=BATCH), problems) as writer:
             writer.add(draw)

@@ -1,4 +1,4 @@
-"""Runs on object storage: an S3 server in this process, and a local file system behind fsspec."""
+"""Runs on object storage: an S3 server in this process, and a local file system through fsspec."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from rlvr_bench.pipeline import SampleOptions
 from rlvr_bench.pipeline.importing import ImportOptions, import_run
 from rlvr_bench.pipeline.selecting import select
 from rlvr_bench.records import Draw, Problem
+from rlvr_bench.storage import as_path
 from rlvr_bench.store import Manifest, RunWriter, locks, open_run
 from rlvr_bench.store.locks import Owner, lock_folder, owner_of
-from rlvr_bench.store.paths import make_folder, place, write_atomically
+from rlvr_bench.store.paths import make_folder, write_atomically
 from rlvr_bench.store.shards import SHARD_ROLLOUTS, Schedule
 from tests.conftest import require, run_verb
 from tests.importers.made import WRITERS
@@ -39,12 +40,12 @@ def asked(out: Path, **changed: object) -> SampleOptions:
 
 
 def texts(run: Path) -> dict[tuple[str, int], str]:
-    found: dict[tuple[str, int], str] = {}
+    result: dict[tuple[str, int], str] = {}
     for table in open_run(run).rollouts.read(["problem_id", "index", "text"]):
         for row in table.to_pylist():
-            assert (row["problem_id"], row["index"]) not in found
-            found[row["problem_id"], row["index"]] = row["text"]
-    return found
+            assert (row["problem_id"], row["index"]) not in result
+            result[row["problem_id"], row["index"]] = row["text"]
+    return result
 
 
 def test_a_run_is_drawn_resumed_graded_and_scored_as_on_a_disk(storage: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -53,7 +54,7 @@ def test_a_run_is_drawn_resumed_graded_and_scored_as_on_a_disk(storage: Path, tm
     disk, same = pipeline.evaluate("fake", TASK, asked(tmp_path / "disk"))
     assert texts(run) == texts(disk)
     assert card.problems == same.problems
-    assert len(open_run(run).rollouts.files()) == 2  # the second sitting drew only what was missing
+    assert len(open_run(run).rollouts.files()) == 2  # the second session drew only what was missing
     assert not (run / "lock").exists()
 
 
@@ -92,8 +93,8 @@ def test_the_verbs_take_addresses(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_an_import_lands_there_whole(storage: Path, tmp_path: Path) -> None:  # noqa: F811
     source = WRITERS["nemo-skills"][0](tmp_path / "files", ["cw", "ww"])
-    found = import_run([source], ImportOptions(model="m", task="t", out=storage))
-    assert [(entry["n"], entry["c"]) for entry in found.scorecard.problems] == [(2, 1), (2, 0)]
+    result = import_run([source], ImportOptions(model="m", task="t", out=storage))
+    assert [(entry["n"], entry["c"]) for entry in result.scorecard.problems] == [(2, 1), (2, 0)]
     with pytest.raises(RlvrBenchError, match="there is a run already"):
         import_run([source], ImportOptions(model="m", task="t", out=storage))
 
@@ -105,13 +106,13 @@ def test_an_import_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
         for first in (2, 4):
             with Refusal(first, first + 1), pytest.raises(StorageError):
                 import_run([source], options)
-            assert not place(f"{bucket}/runs").exists()
+            assert not as_path(f"{bucket}/runs").exists()
         import_run([source], options)
 
 
 def test_whatever_request_is_refused_a_score_is_one_line_or_right() -> None:
     with s3_server() as bucket:
-        run, card = pipeline.evaluate("fake", TASK, asked(place(bucket), n=8, limit=3))
+        run, card = pipeline.evaluate("fake", TASK, asked(as_path(bucket), n=8, limit=3))
         for first in itertools.count(0, 3):  # every kind of request comes at some multiple of 3
             with Refusal(first) as refusal:
                 try:
@@ -128,7 +129,7 @@ def test_whatever_request_is_refused_nothing_is_drawn_twice(monkeypatch: pytest.
     monkeypatch.setattr(locks, "BEAT_S", 60)  # renewals would be counted as well
     with s3_server() as bucket:
         for first in itertools.count(0, 3):  # every kind of request comes at some multiple of 3
-            out = place(f"{bucket}/{first}")
+            out = as_path(f"{bucket}/{first}")
             run = pipeline.sample("fake", TASK, asked(out, n=8, limit=3, draw_batch=8))
             with Refusal(first, first + 1) as refusal:
                 try:
@@ -146,12 +147,12 @@ def test_addresses_as_text_and_patterns(tmp_path: Path) -> None:
         for model in ("fake:0.2", "fake:0.5"):
             run, card = pipeline.evaluate(model, TASK, asked(f"{bucket}/odd %20 runs/", n=16))  # type: ignore[arg-type]
         assert pipeline.score(str(run)) == card
-        found = series([f"{bucket}/odd %20 runs/fake-*/{TASK}"], [1, 2])
-        assert [point.model for point in found.checkpoints] == ["fake:0.2", "fake:0.5"]
+        result = series([f"{bucket}/odd %20 runs/fake-*/{TASK}"], [1, 2])
+        assert [point.model for point in result.checkpoints] == ["fake:0.2", "fake:0.5"]
         with pytest.raises(RunError, match="no run matches"):
             series([f"{bucket}/runs/none-*"])
         made = select(str(run), out=f"{bucket}/sets/a.jsonl")
-        assert place(made.file).read_bytes().count(b"\n") == made.rollouts
+        assert as_path(made.file).read_bytes().count(b"\n") == made.rollouts
     assert pipeline.sample("fake", TASK, asked(str(tmp_path))).parent.parent == tmp_path  # type: ignore[arg-type]
 
 
@@ -191,7 +192,7 @@ def test_a_lease_whose_owner_is_dead_is_taken_over_by_one_of_two(storage: Path) 
         thread.start()
     for thread in threads:
         thread.join()
-    (lock,) = [each for each in outcomes if isinstance(each, locks.Lock)]
+    (lock,) = [item for item in outcomes if isinstance(item, locks.Lock)]
     assert owner_of(storage) is not None
     lock.release()
     assert owner_of(storage) is None
@@ -226,7 +227,7 @@ def test_a_writer_that_slept_looks_before_it_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     require("upath", "s3")
-    folder = place(f"local://{tmp_path}/stored")
+    folder = as_path(f"local://{tmp_path}/stored")
     monkeypatch.setattr(locks, "BEAT_S", 60)  # its renewal has not noticed
     for taken in (b'{"pid": 1, "host": "elsewhere", "token": "another"}', None):
         writer = RunWriter(folder / "m" / "t", make_manifest(), problems)
@@ -247,7 +248,7 @@ def test_a_writer_that_slept_looks_before_it_writes(
 @pytest.mark.usefixtures("hasty")
 def test_waiting_for_a_dead_owner_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     require("upath", "s3")
-    folder = place(f"local://{tmp_path}/stored")
+    folder = as_path(f"local://{tmp_path}/stored")
     make_folder(folder)
     write_atomically(folder / "lock", b'{"pid": 17, "host": "gone", "token": "t", "beat": 7}')
     with caplog.at_level("INFO", "rlvr_bench"), lock_folder(folder):
@@ -285,11 +286,11 @@ def test_a_storage_that_cannot_be_reached_is_one_line(monkeypatch: pytest.Monkey
         monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
         s3fs.S3FileSystem.clear_instance_cache()
         with pytest.raises(StorageError, match="cannot reach s3://bucket/runs: Could not connect"):
-            place("s3://bucket/runs")
+            as_path("s3://bucket/runs")
 
 
 def test_a_plain_path_stays_one(tmp_path: Path) -> None:
-    assert place("runs") == place("file://runs") == place(Path("runs")) == Path("runs")
+    assert as_path("runs") == as_path("file://runs") == as_path(Path("runs")) == Path("runs")
 
 
 def test_patience_grows_only_where_files_are_to_be_spared(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,12 +26,12 @@ MakeManifest = Callable[..., Manifest]
 
 
 def indices(path: Path) -> dict[str, list[int]]:
-    """What lies on disk, read the plain way."""
-    found: dict[str, list[int]] = {}
+    """The rollouts on disk, read without the package."""
+    result: dict[str, list[int]] = {}
     for table in open_run(path).rollouts.read(["problem_id", "index"]):
         for row in table.to_pylist():
-            found.setdefault(row["problem_id"], []).append(row["index"])
-    return {name: sorted(values) for name, values in found.items()}
+            result.setdefault(row["problem_id"], []).append(row["index"])
+    return {name: sorted(values) for name, values in result.items()}
 
 
 def write(path: Path, manifest: Manifest, problems: list[Problem], *draws: Draw) -> None:
@@ -175,11 +175,11 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(
     with RunWriter(tmp_path, make_manifest(), problems):
         other = context.Process(target=_try_to_write, args=arguments)
         other.start()
-        found = answer.get()
+        result = answer.get()
         other.join()
-    assert isinstance(found, tuple)
-    assert found[0] == os.getpid()
-    assert f"process {os.getpid()}" in found[1]
+    assert isinstance(result, tuple)
+    assert result[0] == os.getpid()
+    assert f"process {os.getpid()}" in result[1]
     other = context.Process(target=_try_to_write, args=arguments)
     other.start()
     assert answer.get() == "opened"

@@ -48,12 +48,12 @@ def test_a_group_of_one_has_mean_zero_and_deviation_one() -> None:
 @settings(max_examples=60, deadline=None)
 def test_group_normalised_ignores_scale_and_shift(rewards: list[float], scale: float, shift: float) -> None:
     row = np.array([rewards])
-    found = advantages.group_normalised(row)
-    assert abs(found.sum()) < 1e-9
+    result = advantages.group_normalised(row)
+    assert abs(result.sum()) < 1e-9
     if len(set(rewards)) == 1:
-        assert (found == 0).all()
+        assert (result == 0).all()
     else:
-        np.testing.assert_allclose(advantages.group_normalised(scale * row + shift), found, rtol=1e-3, atol=1e-9)
+        np.testing.assert_allclose(advantages.group_normalised(scale * row + shift), result, rtol=1e-3, atol=1e-9)
 
 
 # Pass@k Training
@@ -63,8 +63,8 @@ def test_group_normalised_ignores_scale_and_shift(rewards: list[float], scale: f
     ("correct", "right", "wrong"), [(1, 1.0, -0.142857), (2, 0.522233, -0.174078), (4, 0.120386, -0.120386)]
 )
 def test_pass_at_k_published_values(correct: int, right: float, wrong: float) -> None:
-    found = advantages.pass_at_k(group(correct), 4)
-    np.testing.assert_allclose(found[0, [0, -1]], [right, wrong], atol=1e-6)
+    result = advantages.pass_at_k(group(correct), 4)
+    np.testing.assert_allclose(result[0, [0, -1]], [right, wrong], atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "k"), [(5, 1), (5, 2), (6, 3), (6, 6), (7, 4)])
@@ -91,9 +91,9 @@ def test_pass_at_1_is_group_normalised_with_the_population_deviation() -> None:
 
 
 def test_pass_at_k_of_a_large_group_is_finite() -> None:
-    found = advantages.pass_at_k(np.arange(1024)[None] < np.array([[0], [1], [512], [1023], [1024]]), 256)
-    assert np.isfinite(found).all()
-    assert (found[[0, 4]] == 0).all()
+    result = advantages.pass_at_k(np.arange(1024)[None] < np.array([[0], [1], [512], [1023], [1024]]), 256)
+    assert np.isfinite(result).all()
+    assert (result[[0, 4]] == 0).all()
 
 
 # PKPO
@@ -101,9 +101,9 @@ def test_pass_at_k_of_a_large_group_is_finite() -> None:
 
 def test_pkpo_published_values() -> None:
     for correct, wrong in ((0, 0), (1, 3 / 28), (4, 9 / 28)):
-        found = advantages.pkpo(group(correct), 3)
-        assert found[0, -1] == pytest.approx(wrong, abs=1e-15)
-        assert found[0, 0] == pytest.approx(3 / 8 if correct else 0)
+        result = advantages.pkpo(group(correct), 3)
+        assert result[0, -1] == pytest.approx(wrong, abs=1e-15)
+        assert result[0, 0] == pytest.approx(3 / 8 if correct else 0)
 
 
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (3, 2), (4, 3), (4, 4)])
@@ -127,10 +127,10 @@ def test_pkpo_gradient_is_unbiased_by_enumeration(n: int, k: int, solutions: tup
 
 def test_perplexity_weights_of_a_group_worked_by_hand() -> None:
     """Log-perplexities 1, 2, 3, 4, 100: fence [-1, 7], so mean 2.5 and deviation sqrt(1.25) of the first four."""
-    found = advantages.perplexity_weights(-np.array([[1.0, 2, 3, 4, 100]]))
+    result = advantages.perplexity_weights(-np.array([[1.0, 2, 3, 4, 100]]))
     step = 0.01 / math.sqrt(1.25)
     np.testing.assert_allclose(
-        found[0], [1 + 1.5 * step, 1 + 0.5 * step, 1 - 0.5 * step, 1 - 1.5 * step, 0.8], rtol=1e-12
+        result[0], [1 + 1.5 * step, 1 + 0.5 * step, 1 - 0.5 * step, 1 - 1.5 * step, 0.8], rtol=1e-12
     )
     assert advantages.perplexity_weights(np.array([[-100.0, -4, -3, -2, -1]]), alpha=-0.01)[0, 0] == 1.2
 
@@ -160,14 +160,14 @@ def test_the_perplexity_weight_is_applied_and_favours_what_it_says(mean_logprob:
 
 
 def test_position_shaping_worked_by_hand() -> None:
-    found = advantages.position_shaped(np.array([2.0, -2.0, 0.0, 0.01]), np.array([4, 4, 4, 2]), 6)
+    result = advantages.position_shaped(np.array([2.0, -2.0, 0.0, 0.01]), np.array([4, 4, 4, 2]), 6)
     first, middle = 0.1 / (1 + math.exp(7.5)), 0.05  # sigmoid(-7.5) at the first token, sigmoid(0) at r = 0.5
-    np.testing.assert_allclose(found[0, [0, 2]], [2 + first, 2 + middle], rtol=1e-12)
-    np.testing.assert_allclose(found[1], -found[0])
-    assert (found[2] == 0).all()
-    assert found[3, 1] == pytest.approx(0.015)  # never more than half the advantage
-    assert (found[:3, 4:] == 0).all()
-    assert (found[3, 2:] == 0).all()
+    np.testing.assert_allclose(result[0, [0, 2]], [2 + first, 2 + middle], rtol=1e-12)
+    np.testing.assert_allclose(result[1], -result[0])
+    assert (result[2] == 0).all()
+    assert result[3, 1] == pytest.approx(0.015)  # never more than half the advantage
+    assert (result[:3, 4:] == 0).all()
+    assert (result[3, 2:] == 0).all()
 
 
 @given(st.floats(-3, 3), st.integers(0, 40), st.floats(0, 2), st.floats(0, 2000))
@@ -175,13 +175,13 @@ def test_position_shaping_worked_by_hand() -> None:
 def test_position_shaping_grows_along_the_rollout_and_keeps_the_sign(
     advantage: float, length: int, alpha: float, slope: float
 ) -> None:
-    found = advantages.position_shaped(np.array([advantage]), np.array([length]), 40, alpha, slope)[0]
-    inside = np.abs(found[:length])
-    assert (np.sign(found[:length]) == np.sign(advantage)).all()
+    result = advantages.position_shaped(np.array([advantage]), np.array([length]), 40, alpha, slope)[0]
+    inside = np.abs(result[:length])
+    assert (np.sign(result[:length]) == np.sign(advantage)).all()
     assert (np.diff(inside) >= 0).all()
     assert (inside >= abs(advantage)).all()
     assert (inside <= 1.5 * abs(advantage) * (1 + 1e-12)).all()
-    assert (found[length:] == 0).all()
+    assert (result[length:] == 0).all()
 
 
 # Covariance masks
@@ -263,11 +263,11 @@ def test_tensors_give_what_arrays_give_and_stay_tensors(name: str) -> None:
     function, arguments = CALLS[name]
     expected = function(*arguments)
     tensors = [torch.tensor(argument) for argument in arguments]
-    found = function(*tensors)
-    assert isinstance(found, torch.Tensor)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-7)
+    result = function(*tensors)
+    assert isinstance(result, torch.Tensor)
+    np.testing.assert_allclose(result.numpy(), expected, rtol=1e-6, atol=1e-7)
     if tensors[0].is_floating_point():
-        assert found.dtype in (tensors[0].dtype, torch.bool)
+        assert result.dtype in (tensors[0].dtype, torch.bool)
         half = [tensor.bfloat16() if tensor.is_floating_point() else tensor for tensor in tensors]
         assert function(*half).dtype in (torch.bfloat16, torch.bool)
         assert not function(*[t.requires_grad_() if t.is_floating_point() else t for t in tensors]).requires_grad

@@ -68,10 +68,10 @@ def solves(text: str, numbers: list[int], targets: list[int]) -> bool:
     """The rules of the puzzle once more: each step takes two numbers and gives one; the targets are left at the end."""
     have = sorted(numbers)
     for step in text.split(";"):
-        found = re.fullmatch(r"(\d+)([-+*/])(\d+)=(\d+)", step.strip())
-        if found is None:
+        match = re.fullmatch(r"(\d+)([-+*/])(\d+)=(\d+)", step.strip())
+        if match is None:
             return False
-        a, sign, b, result = int(found[1]), found[2], int(found[3]), int(found[4])
+        a, sign, b, result = int(match[1]), match[2], int(match[3]), int(match[4])
         if {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else None}[sign] != result:
             return False
         for used in (a, b):
@@ -143,7 +143,7 @@ def test_a_run_with_a_chat_template_gives_message_lists(measured: Path, tmp_path
 def test_neither_errors_nor_missing_answers_count_as_wrong(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A verdict of ``error`` or ``no_answer`` tells nothing about the reasoning: such rollouts are never mixed in."""
+    """A verdict of ``error`` or ``no_answer`` does not show wrong reasoning: such rollouts are never mixed in."""
 
     def mostly_undecided(opened: Run) -> Outcomes:
         outcomes = read_outcomes(opened)

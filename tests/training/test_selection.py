@@ -30,19 +30,19 @@ def pool(seed: int, rollouts: int = 400, problems: int = 20) -> Pool:
 @settings(max_examples=80, deadline=None)
 def test_what_holds_for_every_choice(seed: int, strategy: Strategy, quota: int, share: float | None) -> None:
     given_ = pool(seed)
-    found = choose(given_, strategy, quota, share, seed)
+    result = choose(given_, strategy, quota, share, seed)
     again = choose(given_, strategy, quota, share, seed)
-    assert (found.rows == again.rows).all()
+    assert (result.rows == again.rows).all()
     problem, text, correct, wrong = (np.asarray(a) for a in (given_.problem, given_.text, given_.correct, given_.wrong))
-    right, others = found.rows[~found.wrong], found.rows[found.wrong]
-    assert (np.diff(found.rows) > 0).all()
+    right, others = result.rows[~result.wrong], result.rows[result.wrong]
+    assert (np.diff(result.rows) > 0).all()
     assert correct[right].all()
     assert wrong[others].all()
     for part in (right, others):
         pairs = list(zip(problem[part], text[part], strict=True))
         assert len(set(pairs)) == len(pairs)
     distinct = {(p, t) for p, t in zip(problem[correct], text[correct], strict=True)}
-    assert found.duplicates == correct.sum() - len(distinct)
+    assert result.duplicates == correct.sum() - len(distinct)
     quotas = {p: min(quota, n) for p, n in Counter(p for p, _ in distinct).items()}
     assert Counter(problem[right].tolist()) == quotas
     wanted = 0.05 if strategy == "noise" and share is None else share or 0.0

@@ -1,5 +1,5 @@
-// Every chart: a card with title, explanation, controls and files. It is drawn when it comes into view, and from the
-// same rows that its table shows and its CSV holds.
+// A chart is a card with title, explanation, controls and files. It is drawn when it comes into view. Its drawing, its
+// table and its CSV are made from the same rows.
 
 const charts = new Map();
 const narrow = () => window.innerWidth < 640;
@@ -189,19 +189,19 @@ const logAxis = (title, largest) => {
   return { type: "log", title, tickvals: ticks, ticktext: ticks.map(count) };
 };
 
-// Dots with intervals: a line of the chart per checkpoint (or whatever `at` of a row is, called `names` of it), a dot per
-// kind (all, correct, wrong, unless `colours` and `symbols` say how other kinds look). Rows without a value stay out.
+// Dots with intervals: a line of the chart per checkpoint (or per value of `at`, with the label `names`), a dot per kind
+// (all, correct, wrong; other kinds need `colours` and `symbols`). Rows without a value are left out.
 function dots(rows, options) {
   const at = options.at ?? ((each) => each._run);
   const order = [...new Set(rows.map(at))];
-  const place = new Map(order.map((key, j) => [key, order.length - 1 - j]));
+  const lineOf = new Map(order.map((key, j) => [key, order.length - 1 - j]));
   const data = options.kinds.map((kind, j) => {
     const mine = rows.filter((each) => each[options.by] === kind && known(each.value));
     const shift = options.level ? 0 : (options.kinds.length - 1) / 2 - j;
     const color = options.colours?.[j] ?? outcomeColour(kind);
     return {
       type: "scatter", mode: "markers", name: kind, hoverinfo: "text", hovertext: mine.map((each) => hoverText(each, options)),
-      x: mine.map((each) => each.value), y: mine.map((each) => place.get(at(each)) + shift * 0.22),
+      x: mine.map((each) => each.value), y: mine.map((each) => lineOf.get(at(each)) + shift * 0.22),
       error_x: errorBars(mine, color),
       marker: { color, size: 9, symbol: options.symbols?.[j] ?? KIND_SYMBOLS[kind], line: { width: 2, color } },
     };
@@ -216,7 +216,7 @@ const rowAxis = (names, letters = 26) => ({
 });
 const checkpointAxis = (order) => rowAxis(order.map((i) => runs()[i].short));
 
-// A table of shaded cells: a row per checkpoint, a column per kind, the number written in.
+// A table of shaded cells with numbers: a row per checkpoint, a column per kind.
 function cells(rows, options) {
   const order = [...new Set(rows.map((each) => each._run))];
   const find = (i, column) => rows.find((each) => each._run === i && each[options.by] === column);

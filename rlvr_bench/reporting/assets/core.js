@@ -21,14 +21,14 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-// Long names lose their middle: the step of a checkpoint stands at the end.
+// Long names are cut in the middle: the step of a checkpoint is at the end.
 function clip(text, most) {
   const letters = Array.from(String(text).slice(0, 5000).replace(/\s+/gu, " "));
   const head = Math.floor(most * 0.4);
   return letters.length > most ? `${letters.slice(0, head).join("")}…${letters.slice(head + 1 - most).join("")}` : letters.join("");
 }
 
-// Plotly reads a little HTML in labels: with these three escaped there is none to read.
+// Plotly reads some HTML in labels: with these three characters escaped it finds none.
 function esc(text, most = 60) {
   return clip(text, most).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
@@ -57,9 +57,12 @@ function grouped(list) {
   return groups;
 }
 
+// The name of the metric that a chart shows, where it shows one.
+const metricOf = (chart) => PAGE[0].metrics.find((each) => each.chart === chart).name;
+
 const has = (name) => runs().some((run) => estimates(run, name).some((each) => known(each.value)));
 
-// One estimate as a row of a chart's data. Keys that begin with _ stay out of files.
+// One estimate as a row of a chart's data. Keys that begin with _ are not written to files.
 function row(i, estimate, more = {}) {
   return {
     _run: i,
@@ -85,7 +88,7 @@ function basis(item) {
   return `${plural(item.n_problems, "problem")}${rolloutWords([item.n_rollouts])}`;
 }
 
-// n_rollouts of an estimate is what the problem with the fewest has of the rollouts that count for it.
+// n_rollouts of an estimate: the fewest rollouts of a problem that enter it.
 function rolloutWords(values) {
   const least = Math.min(...values), most = Math.max(...values);
   if (!values.length || !known(most) || most < 1) return "";

@@ -1,11 +1,11 @@
 // Colours, line styles, light and dark, and the one tooltip.
 
-// Okabe and Ito's colours, then Tol's: told apart with every common colour blindness; lighter ones on a dark ground.
+// Okabe and Ito's colours, then Tol's: distinct with every common colour blindness; lighter ones on a dark background.
 const COLOURS = {
   light: ["#0072b2", "#d55e00", "#008060", "#b0508c", "#b07d00", "#3a9bd1", "#5b3a98", "#7a5c1e", "#882255", "#2f8f83", "#5a5a5a", "#8a8a2a"],
   dark: ["#58b4f0", "#ff8f4d", "#3ccf9f", "#e79ac6", "#f0c040", "#9bd4f5", "#b9a3ec", "#c9a86a", "#e0789f", "#7fd8cb", "#b5b5b5", "#cfcf70"],
 };
-// A training series gets one ordered scale instead (viridis, its ends cut where the ground would swallow them).
+// A training series has one ordered scale instead: viridis, without the end that is close to the background.
 const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129], [92, 200, 99], [170, 220, 50], [253, 231, 37]];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon"];
 const OUTCOMES = { light: { all: "#6b7280", correct: "#0072b2", wrong: "#d55e00" }, dark: { all: "#a8b0bd", correct: "#58b4f0", wrong: "#ff8f4d" } };
@@ -28,9 +28,9 @@ function colour(i) {
 }
 
 function viridis(share) {
-  const place = share * (VIRIDIS.length - 1);
-  const low = Math.min(Math.floor(place), VIRIDIS.length - 2);
-  const mixed = VIRIDIS[low].map((value, j) => Math.round(value + (place - low) * (VIRIDIS[low + 1][j] - value)));
+  const position = share * (VIRIDIS.length - 1);
+  const low = Math.min(Math.floor(position), VIRIDIS.length - 2);
+  const mixed = VIRIDIS[low].map((value, j) => Math.round(value + (position - low) * (VIRIDIS[low + 1][j] - value)));
   return `#${mixed.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 }
 
@@ -45,7 +45,7 @@ function setTheme(theme) {
   else document.documentElement.setAttribute("data-theme", theme);
 }
 
-// The tooltip takes text only; a chart's own hover labels go through esc().
+// The tooltip takes text only; hover labels of charts go through esc().
 function showTip(lines, x, y) {
   const tip = document.getElementById("tip");
   tip.replaceChildren(...lines.filter(([, text]) => text).map(([kind, text]) => el("div", { class: kind, text })));

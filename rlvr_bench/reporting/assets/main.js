@@ -1,6 +1,6 @@
-// Puts the page together and keeps it in step with task, baseline, shown checkpoints, theme and window.
+// Builds the page, and updates it when task, baseline, shown checkpoints, theme or window change.
 
-// What was computed for none of the runs has no section, and what was not for those of a task is hidden.
+// A result that no run has gets no section; one that the runs of a task lack is hidden.
 const SECTIONS = [
   ["reach", "Reach", "What can each checkpoint reach?", [passAtK, difference, tiers, cover, guess]],
   ["problems", "Problems", "Which problems?", [upset, chance, histogram, heat]],

@@ -1,10 +1,11 @@
-// How the policy spreads its probability, and what its responses look like.
+// How the policy spreads its probability, and the quality of its responses.
 
 const KINDS = ["all", "correct", "wrong"];
 const STATISTICS = "These scorecards have no token statistics (evaluate with --token-stats summary).";
 
-// Dots of one statistic over all, correct and wrong rollouts.
-function byOutcome(id, title, explain, name, axis) {
+// Dots of the metric whose chart is id, over all, correct and wrong rollouts.
+function byOutcome(id, title, explain, axis) {
+  const name = metricOf(id);
   const groups = (matched) => (matched ? [["correct", "correct, length-matched"], ["wrong", "wrong, length-matched"]] : [["all", null], ["correct", "correct"], ["wrong", "wrong"]]);
   return {
     id,
@@ -17,9 +18,9 @@ function byOutcome(id, title, explain, name, axis) {
   };
 }
 
-const entropyKinds = byOutcome("entropy", "Token entropy", "How undecided the policy is at each token, in nats (0: always the same next token). Correct and wrong rollouts apart; wrong ones are often longer, so compare them matched in length too.", "token_entropy", "entropy, nats");
-const branching = byOutcome("branching", "Branching factor", "How many next tokens hold 95 % of the probability, on average: 1 means no choice.", "branching_factor", "tokens");
-const lengths = byOutcome("lengths", "Length of responses", "Tokens per response.", "tokens_per_response", "tokens");
+const entropyKinds = byOutcome("entropy", "Token entropy", "How undecided the policy is at each token, in nats (0: always the same next token). Correct and wrong rollouts apart; wrong ones are often longer, so compare them matched in length too.", "entropy, nats");
+const branching = byOutcome("branching", "Branching factor", "How many next tokens hold 95 % of the probability, on average: 1 means no choice.", "tokens");
+const lengths = byOutcome("lengths", "Length of responses", "Tokens per response.", "tokens");
 lengths.empty = "Not in these scorecards.";
 
 const profile = {
@@ -40,7 +41,7 @@ const profile = {
 
 // (from, to, estimate) of the bins, whose groups read "0.00-0.05" for all rollouts and "correct, 0.00-0.05" for some.
 function profileOf(run, kind) {
-  return estimates(run, "entropy_profile").flatMap((each) => {
+  return estimates(run, metricOf("profile")).flatMap((each) => {
     const found = /^(?:(correct|wrong), )?([\d.]+)-([\d.]+)$/.exec(each.group ?? "");
     return found && (found[1] ?? "all") === kind && known(each.value) ? [[Number(found[2]), Number(found[3]), each]] : [];
   });
@@ -53,7 +54,7 @@ const diversity = {
   title: "Distinct answers",
   explain: "How many different final answers k answers to one problem hold, on average. A policy that is right more often gives fewer for that reason alone.",
   controls: [{ key: "bands", label: "95 % bands", initial: true }],
-  rows: () => rowsOf("distinct_answers@k", (each) => ({ k: each.k })),
+  rows: () => rowsOf(metricOf("diversity"), (each) => ({ k: each.k })),
   says: (rows) => `${standardNote(rows.filter(mostProblems))} Points that fewer than half of the problems enter are in the table only.`,
   figure: (rows, chart) => ({
     data: lines(rows.filter(mostProblems), { x: "k", bands: chosen(chart, "bands"), what: (each) => `distinct answers among ${count(each.k)}` }),
@@ -65,7 +66,7 @@ const answerEntropy = {
   id: "answer-entropy",
   title: "Answer entropy",
   explain: "How evenly the final answers to a problem are spread, in nats (0: always the same answer). Over wrong answers only, it does not depend on how often the policy is right.",
-  rows: () => [["all", null], ["wrong", "wrong"]].flatMap(([kind, group]) => rowsOf("answer_entropy", () => ({ answers: kind }), group)),
+  rows: () => [["all", null], ["wrong", "wrong"]].flatMap(([kind, group]) => rowsOf(metricOf("answer-entropy"), () => ({ answers: kind }), group)),
   figure: (rows) => dots(rows, { by: "answers", kinds: ["all", "wrong"], title: "entropy of answers, nats", what: (each) => `answer entropy, ${each.answers} answers` }),
 };
 
@@ -74,7 +75,7 @@ const rates = () => task().metrics.filter((each) => each.rate);
 const quality = {
   id: "quality",
   title: "Quality of the responses",
-  explain: "Shares of all rollouts: cut off at the token limit, without an answer, not decided by the verifier, word-for-word repeats of another rollout, and other signs of trouble. pass@k is to be read beside them.",
+  explain: "Shares of all rollouts: cut off at the token limit, without an answer, not decided by the verifier, word-for-word repeats of another rollout, and other signs of trouble. Read pass@k together with them.",
   wide: true,
   rows: () => rates().flatMap(({ name, rate }) => rowsOf(name, () => ({ rate }))),
   figure: (rows) => cells(rows, { by: "rate", columns: rates().map((each) => each.rate).filter((name) => rows.some((each) => each.rate === name)), scale: (each) => Math.sqrt(each.value), label: (each) => percent(each.value), format: percent, what: (each) => each.rate }),

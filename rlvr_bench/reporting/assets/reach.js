@@ -54,7 +54,7 @@ function onCurve(curve, k) {
 const difference = {
   id: "difference",
   title: "Difference from the baseline",
-  explain: "pass@k less that of the baseline, on the same problems. Where the band leaves out zero, the difference is more than chance in which problems were asked.",
+  explain: "pass@k less that of the baseline, on the same problems. Where the band excludes zero, the choice of problems alone does not explain the difference.",
   wide: true,
   controls: [{ key: "bands", label: "95 % bands", initial: true }, { key: "log", label: "logarithmic k", initial: true }],
   empty: "Needs at least two runs.",
@@ -112,11 +112,11 @@ const cover = {
 const guess = {
   id: "guess",
   title: "What guessing would reach",
-  explain: "pass@k of guesses that know nothing of the problem (dotted), beside the real one. Where the two come close, many attempts search the answers instead of solving.",
-  controls: [{ key: "group", label: "guesses", initial: "own answers", options: () => [["own answers", "the run's own wrong answers"], ["uniform", "uniform over the answer space"]].filter(([name]) => runs().some((run) => estimates(run, "guess@k", name).length)) }],
+  explain: "pass@k of guesses that know nothing of the problem (dotted), and the real one. Where the two are close, many attempts search the answers instead of solving.",
+  controls: [{ key: "group", label: "guesses", initial: "own answers", options: () => [["own answers", "the run's own wrong answers"], ["uniform", "uniform over the answer space"]].filter(([name]) => runs().some((run) => estimates(run, metricOf("guess"), name).length)) }],
   empty: "These scorecards have no guessing control.",
   rows(chart) {
-    const guesses = rowsOf("guess@k", (each) => ({ what: `guess@k, ${each.group}`, k: each.k }), chosen(chart, "group") ?? "own answers");
+    const guesses = rowsOf(metricOf("guess"), (each) => ({ what: `guess@k, ${each.group}`, k: each.k }), chosen(chart, "group") ?? "own answers");
     return guesses.length ? [...guesses, ...rowsOf("pass@k", (each) => ({ what: "pass@k", k: each.k }))] : [];
   },
   figure(rows) {

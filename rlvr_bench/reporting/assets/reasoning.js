@@ -1,6 +1,6 @@
-// What a judge says of the reasoning, and what tools change.
+// The judgements of the reasoning, and the effect of tools.
 
-const isJudged = (run) => run.judge !== null && run.estimates.some((each) => each.name === "cot_pass@k");
+const isJudged = (run) => run.judge !== null && run.estimates.some((each) => each.name === metricOf("cot"));
 const ofJudges = { present: (each) => each.runs.some(isJudged) };
 
 function judgeWords() {
@@ -10,17 +10,17 @@ function judgeWords() {
     return `${runs()[i].short}: judge ${clip(judge, 80)} (version ${clip(version, 20)}, ${clip(rule, 20)} of its votes), ${count(valid)} valid, ${count(invalid)} invalid, ${count(error)} without a judgement, of ${plural(rollouts, "correct rollout")}.`;
   });
   const others = shownRuns().filter((i) => !isJudged(runs()[i])).map((i) => runs()[i].short);
-  return `${words.join(" ")}${others.length ? ` Not judged: ${others.join(", ")}.` : ""} The judge's own mistakes are not in the intervals.`;
+  return `${words.join(" ")}${others.length ? ` Not judged: ${others.join(", ")}.` : ""} The intervals do not include mistakes of the judge.`;
 }
 
 const cot = {
   ...ofJudges,
   id: "cot",
   title: "CoT-Pass@k",
-  explain: "The chance that at least one of k attempts is right and its reasoning was judged valid (solid, arXiv 2506.14245), beside pass@k, which looks at the answer alone (dotted). The gap is what unsound reasoning solves.",
+  explain: "The chance that at least one of k attempts is right and its reasoning was judged valid (solid, arXiv 2506.14245), and pass@k, which depends on the answer alone (dotted). The gap is what unsound reasoning solves.",
   wide: true,
   controls: [{ key: "bands", label: "95 % bands", initial: true }],
-  rows: () => shownRuns().filter((i) => isJudged(runs()[i])).flatMap((i) => [["CoT-Pass@k", "cot_pass@k"], ["pass@k", "pass@k"]].flatMap(([what, name]) => estimates(runs()[i], name).filter((each) => known(each.value)).map((each) => row(i, each, { what, k: each.k })))),
+  rows: () => shownRuns().filter((i) => isJudged(runs()[i])).flatMap((i) => [["CoT-Pass@k", metricOf("cot")], ["pass@k", "pass@k"]].flatMap(([what, name]) => estimates(runs()[i], name).filter((each) => known(each.value)).map((each) => row(i, each, { what, k: each.k })))),
   figure(rows, chart) {
     const options = { x: "k", format: percent, what: (each) => `${each.what} at k = ${count(each.k)}` };
     const sound = lines(rows.filter((each) => each.what === "CoT-Pass@k"), { ...options, bands: chosen(chart, "bands") });
@@ -37,7 +37,7 @@ const validReasoning = {
   title: "Valid among correct",
   explain: "The share of a problem's correct rollouts whose reasoning was judged valid, averaged over problems with one.",
   wide: true,
-  rows: () => rowsOf("valid_reasoning", () => ({ rollouts: "correct" })),
+  rows: () => rowsOf(metricOf("valid-reasoning"), () => ({ rollouts: "correct" })),
   empty: "No correct rollout was judged.",
   figure: (rows) => dots(rows, { by: "rollouts", kinds: ["correct"], title: "share of correct rollouts", tickformat: ".0%", format: percent, what: () => "judged valid" }),
 };
@@ -49,7 +49,7 @@ const toolPair = ([text, tool]) => task().pairs.find((pair) => pair.first === te
 const toolBoundary = {
   id: "tool-boundary",
   title: "Text boundary and tool boundary",
-  explain: "pass@k of one checkpoint that may run code while it answers (solid) and that may not (dotted), on the same problems. Where the curves part at the right, tools reach what text alone does not.",
+  explain: "pass@k of one checkpoint that may run code while it answers (solid) and that may not (dotted), on the same problems. Where the curves differ at the right, tools solve problems that text alone does not.",
   wide: true,
   present: (each) => each.text_and_tools.length > 0,
   controls: [{ key: "bands", label: "95 % bands", initial: true }],
@@ -66,7 +66,7 @@ const toolBoundary = {
     const words = shownPairs().map((pair) => {
       const found = toolPair(pair), name = runs()[pair[1]].short, k = task().ks.at(-1);
       if (!found) return "";
-      const [, , value, low, high, p] = found.differences.find(([own, budget]) => own === "pass@k" && budget === k) ?? [];
+      const [, , value, low, high, p] = found.differences.find(([name, budget]) => name === "pass@k" && budget === k) ?? [];
       const size = (each) => (each ? ` (by chance ${decimal(each.low, 2)}–${decimal(each.high, 2)})` : "");
       return ` ${name}, k = ${count(k)}: pass@k ${points(value)} points ${limits(low, high, points)}, ${pValue(p)} (Holm); ${plural(found.gained.length, "problem")} solved with tools only${size(found.gains)}, ${count(found.lost.length)} without tools only${size(found.losses)}.`;
     });

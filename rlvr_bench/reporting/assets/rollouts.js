@@ -1,4 +1,4 @@
-// Responses to read. Everything here is text nodes: what a model wrote is shown, never interpreted.
+// Responses to read. All of them are text nodes: what a model wrote is shown, never interpreted.
 
 const reader = { problem: null, runs: null, status: "any", page: 0 };
 const PER_PAGE = 12;
@@ -36,7 +36,7 @@ function fillReader() {
     readerControls(problems),
     el("div", { class: "question" },
       el("p", { class: "soft", text: `${task().problems[j]}${tier} · solved by ${runs().map((run) => `${run.short} ${count(run.c[j])}/${count(run.n[j])}`).join(", ")}` }),
-      el("pre", { class: "text", text: task().questions[j] || "(the text of this problem is not at hand)" })),
+      el("pre", { class: "text", text: task().questions[j] || "(the text of this problem is not on this page)" })),
     shades.length ? scaleBar(top) : el("p", { class: "note", text: "Tokens are shaded by entropy where a run was drawn with --token-stats full." }),
     el("div", { class: "responses" }, ...shown.map((each) => response(each, top))),
     shown.length ? null : el("p", { class: "note", text: "No such rollout of this problem." }),
@@ -101,7 +101,7 @@ function plainText(each) {
   return [each.text.slice(0, each.cut_at), leftOut(each), each.text.slice(each.cut_at)];
 }
 
-// Lengths are in code points, as the page's maker counted them.
+// Lengths are in code points, as counted in Python.
 function shadedText(each, top) {
   const letters = Array.from(each.text);
   const nodes = [];
@@ -129,5 +129,5 @@ function strip(values, top) {
 
 function scaleBar(top) {
   const bar = el("span", { class: "ramp" });
-  return el("p", { class: "note" }, "Shading: token entropy from 0 ", bar, ` to ${decimal(top, 2)} nats, where the policy chose among several continuations.`);
+  return el("p", { class: "note" }, "Shading: token entropy from 0 ", bar, ` to ${decimal(top, 2)} nats, where the policy had several possible continuations.`);
 }

@@ -38,14 +38,14 @@ const upset = {
   says(rows) {
     const rest = rows.slice(narrow() ? 10 : MOST_SETS);
     const more = rest.length ? ` ${plural(rest.length, "smaller group")} with ${plural(rest.reduce((sum, each) => sum + each.problems, 0), "problem")} are in the CSV.` : "";
-    return `n = ${plural(task().problems.length, "problem")}, k = ${count(task().overlap_k)} attempts. Counts as they were seen; what chance alone would give is in the next chart.${more}`;
+    return `n = ${plural(task().problems.length, "problem")}, k = ${count(task().overlap_k)} attempts. Counts as observed; the next chart shows what chance alone would give.${more}`;
   },
 };
 
 const chance = {
   id: "chance",
-  title: "Gained and lost, beside chance",
-  explain: "Problems that only the checkpoint solves (gained) and only the baseline solves (lost). The grey bar is what two runs of one and the same policy would show: a mark inside it says nothing.",
+  title: "Gained and lost, compared with chance",
+  explain: "Problems that only the checkpoint solves (gained) and only the baseline solves (lost). The grey bar is what two runs of the same policy would show: a mark inside it is no evidence of a change.",
   wide: true,
   empty: "Needs at least two runs, drawn without a stopping rule.",
   rows: () => shownRuns().flatMap((i) => {
@@ -78,8 +78,8 @@ const chance = {
 const histogram = {
   id: "histogram",
   title: "How sure is each problem?",
-  explain: "Problems by the share of attempts that were right, from never (0) to always (1). Training often empties the middle: problems become certain, or lost.",
-  rows: () => rowsOf("accuracy_histogram", (each) => ({ solve_rate: each.group })),
+  explain: "Problems by the share of attempts that were right, from never (0) to always (1). Training often empties the middle: problems become always solved, or never.",
+  rows: () => rowsOf(metricOf("histogram"), (each) => ({ solve_rate: each.group })),
   figure: (rows) => (new Set(rows.map((each) => each._run)).size <= 4 ? bars(rows) : cells(rows, histogramCells(rows))),
   wide: true,
   says: (rows) => `${standardNote(rows)} Observed rates: with more rollouts fewer problems are at 0 and at 1.`,
@@ -136,11 +136,11 @@ const heat = {
 
 function problemOrder(chart) {
   const ease = task().problems.map((_, j) => runs().reduce((sum, run) => sum + run.c[j] / run.n[j], 0));
-  const places = task().problems.map((_, j) => j);
+  const order = task().problems.map((_, j) => j);
   const byTier = (a, b) => task().tiers[a].localeCompare(task().tiers[b], "en", { numeric: true });
   const how = chosen(chart, "order");
-  if (how === "task") return places;
-  return places.sort((a, b) => (how === "tier" ? byTier(a, b) : 0) || ease[a] - ease[b] || a - b);
+  if (how === "task") return order;
+  return order.sort((a, b) => (how === "tier" ? byTier(a, b) : 0) || ease[a] - ease[b] || a - b);
 }
 
 function cellTip(chart, y, x, left, top) {

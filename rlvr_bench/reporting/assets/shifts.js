@@ -5,7 +5,7 @@ const shiftChoice = { rescoring: 0, by: "entropy", place: "share_of_moves", meas
 const ofShifts = { choice: shiftChoice, present: (each) => each.rescorings.length > 0 };
 const shownOf = (list) => list.map((each, j) => [each, j]).filter(([each]) => !state.hidden.has(each.run));
 const rescoringName = (each) => `${runs()[each.run].short} under ${each.result.other.model}`;
-// A folder's name tells two results of one run apart that would read alike.
+// The name of the folder distinguishes two results of one run that would have the same text.
 function nameOf(list, each, words) {
   const alike = list.filter((other) => words(other) === words(each)).length > 1;
   return alike ? `${words(each)} (${each.name})` : words(each);
@@ -35,7 +35,7 @@ const DIVERGENCES = {
   own_log_perplexity: ["log perplexity under own", "nats per token", decimal],
   other_log_perplexity: ["log perplexity under other", "nats per token", decimal],
 };
-// What every rescoring has comes first: an exact divergence is not at hand for each.
+// The estimates of every rescoring come first; an exact divergence is not in all of them.
 function divergenceNames() {
   const number = (name) => task().rescorings.filter((each) => each.result.estimates.some((one) => one.name === name)).length;
   const found = Object.keys(DIVERGENCES).filter(number);
@@ -96,8 +96,8 @@ const stratumRow = (each, one, key, more) => rescoringRow(each, one[key], { [one
 const moves = {
   ...ofShifts,
   id: "moves",
-  title: "Where the moves sit",
-  explain: "Tokens that lie alike: by how undecided the policy was, by place in the response, by how usual the whole rollout was, or by kind of token. A share of moves above the dotted share of tokens means that moves gather there.",
+  title: "Where the moves are",
+  explain: "Classes of tokens: by how undecided the policy was, by position in the response, by how usual the whole rollout was, or by kind of token. A share of moves above the dotted share of tokens means that moves are frequent there.",
   wide: true,
   controls: [
     rescoringControl,
@@ -125,12 +125,12 @@ const moves = {
     const each = chosenRescoring(chart), by = chosen(chart, "by");
     const all = strataOf(each, by).filter((one) => one.group === "all" && known(one.share_of_moves.value));
     const most = all.reduce((best, one) => (one.share_of_moves.value > best.share_of_moves.value ? one : best), all[0]);
-    const words = most ? ` Most moves sit in ${PLACES[by][0]} "${clip(most.bin, 60)}": ${percent(most.share_of_moves.value)} of them, with ${percent(most.share.value)} of the tokens.` : " No token moved.";
+    const words = most ? ` Most moves are in ${PLACES[by][0]} "${clip(most.bin, 60)}": ${percent(most.share_of_moves.value)} of them, with ${percent(most.share.value)} of the tokens.` : " No token moved.";
     return `${standardNote(rows)}${words} ${rescoringWords(each)}`;
   },
 };
 
-// What a category is asked for: [words, axis, format, [[key of the stratum, group, kind], ...]].
+// The measures of a category: [words, axis, format, [[key of the stratum, group, kind], ...]].
 const OWN = "under own", OTHER = "under other";
 const CATEGORY_MEASURES = {
   share: ["share of tokens", "share of tokens", percent, KINDS.map((kind) => ["share", kind, kind])],
@@ -142,7 +142,7 @@ const categories = {
   ...ofShifts,
   id: "categories",
   title: "Kinds of tokens",
-  explain: "The classes of arXiv 2508.02260 and 2508.07534, which publish no rules. The rules are this project's own: English words, numbers and signs, whatever the tokenizer; everything else is semantic support.",
+  explain: "The classes of arXiv 2508.02260 and 2508.07534, which publish no rules. The rules are those of rlvr-bench: English words, numbers and signs, with any tokenizer; everything else is semantic support.",
   wide: true,
   controls: [rescoringControl, { key: "tokens", label: "measure", options: () => Object.entries(CATEGORY_MEASURES).map(([name, [label]]) => [name, label]) }],
   empty: "This rescoring has no token categories.",
@@ -171,7 +171,7 @@ const swaps = {
   choice: { swaps: 0, show: "effect" },
   present: (each) => each.interventions.length > 0,
   title: "What swapping one token does to the answer",
-  explain: "One token of a response is swapped, and the same checkpoint goes on; beside it the response goes on with its own token. The effect is accuracy with the swapped token less accuracy with the kept one, in points: below zero, the token mattered. Where accuracy is near zero already there is nothing to lose.",
+  explain: "One token of a response is swapped, and the same checkpoint continues the response; for comparison it also continues with the original token. The effect is accuracy with the swapped token less accuracy with the kept one, in points: below zero, the token mattered. Where accuracy is already near zero, there is nothing to lose.",
   wide: true,
   controls: [pickFrom("swaps", "interventions", () => task().interventions, swapName), { key: "show", label: "show", options: () => [["effect", "effect"], ["accuracy", "accuracy with both tokens"]] }],
   rows(chart) {
@@ -180,15 +180,15 @@ const swaps = {
     return each.result.effects.map((one) => ({ _run: each.run, _name: nameOf(task().interventions, each, swapName), checkpoint: runs()[each.run].label, folder: each.name, tokens_of: stratumWords(one.levels), tokens: one.n_sites, accuracy_kept: one.kept, accuracy_swapped: one.swapped, value: one.effect, low: one.low, high: one.high, level: one.level, p_value: one.p_value, p_holm: one.p_holm, probability_kept: one.kept_probability, probability_swapped: one.swapped_probability, n_problems: one.n_problems, method: one.method, note: known(one.effect) ? "" : "absent: no token of this kind", _levels: one.levels }));
   },
   figure(rows, chart) {
-    const place = { at: (each) => each.tokens_of, names: (name) => (narrow() ? name.replace(/(high|low) (\w+),/g, (_, level, factor) => `${factor === "perplexity" ? "ppl" : factor} ${level === "high" ? "↑" : "↓"},`) : name), letters: 42 };
+    const lineOptions = { at: (each) => each.tokens_of, names: (name) => (narrow() ? name.replace(/(high|low) (\w+),/g, (_, level, factor) => `${factor === "perplexity" ? "ppl" : factor} ${level === "high" ? "↑" : "↓"},`) : name), letters: 42 };
     if (chosen(chart, "show") === "accuracy") {
       const both = rows.flatMap((each) => [{ ...each, kind: "kept", value: each.accuracy_kept, low: null, high: null }, { ...each, kind: "swapped", value: each.accuracy_swapped, low: null, high: null }]);
-      return dots(both, { ...place, by: "kind", kinds: ["kept", "swapped"], colours: [css("--soft"), css("--accent")], symbols: ["circle-open", "circle"], title: "accuracy of the continuations", tickformat: ".0%", rangemode: "tozero", format: percent, what: (each) => `${each.tokens_of}, ${each.kind}, ${plural(each.tokens, "token")}` });
+      return dots(both, { ...lineOptions, by: "kind", kinds: ["kept", "swapped"], colours: [css("--soft"), css("--accent")], symbols: ["circle-open", "circle"], title: "accuracy of the continuations", tickformat: ".0%", rangemode: "tozero", format: percent, what: (each) => `${each.tokens_of}, ${each.kind}, ${plural(each.tokens, "token")}` });
     }
     const kinds = ["all tokens", "one factor", "all factors crossed"], factors = Math.max(...rows.map((each) => Object.keys(each._levels).length));
     const kindOf = (each) => kinds[!Object.keys(each._levels).length ? 0 : Object.keys(each._levels).length < factors || factors === 1 ? 1 : 2];
     const marked = rows.map((each) => ({ ...each, kind: kindOf(each) })), present = kinds.filter((kind) => marked.some((each) => each.kind === kind));
-    return dots(marked, { ...place, by: "kind", kinds: present, level: true, colours: present.map((kind) => (kind === kinds[2] ? css("--bar") : css("--accent"))), symbols: present.map((kind) => ({ [kinds[0]]: "diamond", [kinds[1]]: "circle", [kinds[2]]: "circle-open" })[kind]), title: "effect on accuracy, points", tickformat: "+.0%", zero: true, format: points, what: (each) => `${each.tokens_of}: ${plural(each.tokens, "token")}, ${percent(each.accuracy_kept)} kept, ${percent(each.accuracy_swapped)} swapped, effect` });
+    return dots(marked, { ...lineOptions, by: "kind", kinds: present, level: true, colours: present.map((kind) => (kind === kinds[2] ? css("--bar") : css("--accent"))), symbols: present.map((kind) => ({ [kinds[0]]: "diamond", [kinds[1]]: "circle", [kinds[2]]: "circle-open" })[kind]), title: "effect on accuracy, points", tickformat: "+.0%", zero: true, format: points, what: (each) => `${each.tokens_of}: ${plural(each.tokens, "token")}, ${percent(each.accuracy_kept)} kept, ${percent(each.accuracy_swapped)} swapped, effect` });
   },
   says(rows, chart) {
     const { name, result } = task().interventions[chosen(chart, "swaps")], { design } = result;

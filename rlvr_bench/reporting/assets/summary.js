@@ -1,4 +1,4 @@
-// The head of the page: what was measured, what follows from it, one row per checkpoint, and what the words mean.
+// The head of the page: what was measured, the findings, a row per checkpoint, and the meaning of the words.
 
 const summaryK = () => [...new Set(task().headline)];
 
@@ -12,7 +12,7 @@ function facts() {
   return parts.join(" · ");
 }
 
-const differenceAt = (i, name, k) => pairOf(i)?.differences.find(([own, budget]) => own === name && budget === k);
+const differenceAt = (i, name, k) => pairOf(i)?.differences.find(([metric, budget]) => metric === name && budget === k);
 const verdict = (found) => (!found || !known(found[5]) ? null : found[5] >= 0.05 ? "cannot tell" : found[2] > 0 ? "higher" : "lower");
 
 // Sentences that hold for these runs, from the corrected tests only.
@@ -42,7 +42,7 @@ function standing(others, k) {
   const verdicts = others.map((i) => verdict(differenceAt(i, "pass@k", k)));
   const number = (word) => verdicts.filter((each) => each === word).length;
   const said = ["higher", "lower"].filter(number).map((word) => `${count(number(word))} of ${count(others.length)} shown to be ${word}`);
-  if (number("cannot tell")) said.push(`${count(number("cannot tell"))} cannot be told apart`);
+  if (number("cannot tell")) said.push(`${count(number("cannot tell"))} cannot be distinguished`);
   return `Compared with ${runs()[state.baseline].short}: ${said.join(", ")}.`;
 }
 
@@ -56,7 +56,7 @@ function summaryTable() {
   for (const k of summaryK()) heads.push([`pass@${count(k)}`, `Chance that at least one of ${plural(k, "attempt")} is right; below it the difference from the baseline in points.`]);
   if (task().pairs.length) heads.push(["crossover", "The k at which the checkpoint and the baseline change places, with its interval."], ["gained / lost", "Problems only the checkpoint or only the baseline solves, against what the same policy twice would show."]);
   heads.push(["unsolved", "Problems that no rollout solved: not proof that they are beyond reach."]);
-  if (has("token_entropy")) heads.push(["entropy", "Mean token entropy in nats: how undecided the policy is."]);
+  if (has(metricOf("entropy"))) heads.push(["entropy", "Mean token entropy in nats: how undecided the policy is."]);
   heads.push(["trouble", "Shares of rollouts cut off, without an answer, or not decided by the verifier."]);
   const table = el("table", { class: "summary" },
     el("thead", {}, el("tr", {}, ...heads.map(([name, title]) => el("th", { scope: "col" }, el("span", { class: "term", text: name, title }))))),
@@ -75,7 +75,7 @@ function summaryRow(run, i) {
   const pair = pairOf(i);
   const one = (name, group = null) => estimates(run, name, group)[0] ?? {};
   const unsolved = one("unsolved");
-  const entropy = one("token_entropy");
+  const entropy = one(metricOf("entropy"));
   const rates = [["cut", "truncation_rate"], ["no answer", "no_answer_rate"], ["error", "error_rate"]].map(([word, name]) => [word, one(name)]);
   const size = (kind) => (pair?.[kind] ? `${decimal(pair[kind].observed)}` : "–");
   const chanceOf = (kind) => (pair?.[kind] ? `${decimal(pair[kind].low, 2)}–${decimal(pair[kind].high, 2)}` : "");
@@ -90,7 +90,7 @@ function summaryRow(run, i) {
       cell(pair ? `${size("gains")} / ${size("losses")}` : "–", pair?.gains ? `chance ${chanceOf("gains")} / ${chanceOf("losses")}` : ""),
     ] : []),
     cell(count(unsolved.value), known(unsolved.value) ? `${limits(unsolved.low, unsolved.high, (value) => value.toFixed(0))} of ${count(unsolved.n_problems)}` : ""),
-    ...(has("token_entropy") ? [cell(decimal(entropy.value), limits(entropy.low, entropy.high, (value) => decimal(value)))] : []),
+    ...(has(metricOf("entropy")) ? [cell(decimal(entropy.value), limits(entropy.low, entropy.high, (value) => decimal(value)))] : []),
     el("td", {}, ...rates.map(([word, each]) => el("div", { class: "small", text: `${word} ${percent(each.value)} ${limits(each.low, each.high, percent)}` }))));
 }
 
@@ -104,24 +104,24 @@ function change(found) {
 
 const WORDS = [
   ["rollout", "One response of the model to one problem, drawn at random."],
-  ["n and k", "n is how many rollouts were drawn of each problem; k is the number of attempts one asks about. k never exceeds n."],
+  ["n and k", "n is the number of rollouts drawn of each problem; k is a number of attempts, at most n."],
   ["pass@k", "The chance that at least one of k attempts is right, estimated without bias from n rollouts and averaged over problems."],
-  ["interval [low, high]", "Where the value would lie for other problems of the same kind and new rollouts, with 95 % confidence."],
+  ["interval [low, high]", "The range of the value for other problems of the same kind and new rollouts, at 95 % confidence."],
   ["crossover", "A trained checkpoint often wins at k = 1 and loses at large k; the crossover is the k where the curves meet."],
   ["boundary", "The problems that a checkpoint can solve at all within k attempts. Unsolved is not unsolvable: few rollouts miss rare successes."],
-  ["chance (same policy twice)", "Two runs of one and the same policy also differ in which problems they solve. Only what exceeds that is a change."],
+  ["chance (same policy twice)", "Two runs of the same policy also differ in which problems they solve. Only what exceeds that is a change."],
   ["Holm", "A correction for making many comparisons at once, so that one false alarm in all of them is rare."],
   ["token entropy", "How evenly the model spreads its probability over next tokens, in nats; measured on its own distribution at temperature 1."],
   ["branching factor", "The number of tokens that hold 95 % of the next token's probability, on average."],
   ["Cover@τ", "The share of problems solved with a chance of at least τ per attempt."],
-  ["verdict", "correct, wrong, no answer, or error where the verifier could not decide; an error counts as not solved and is shown apart."],
+  ["verdict", "correct, wrong, no answer, or error where the verifier could not decide; an error counts as not solved and is shown separately."],
 ];
 
 function words() {
   return el("dl", { class: "words" }, ...WORDS.flatMap(([word, meaning]) => [el("dt", { text: word }), el("dd", { text: meaning })]));
 }
 
-// What all runs share is said once; what differs is a table with a row per checkpoint.
+// Settings that all runs share are a list; those that differ are a table with a row per checkpoint.
 function settings() {
   const names = [...new Set(runs().flatMap((run) => Object.keys(run.settings)))];
   const differs = names.filter((name) => new Set(runs().map((run) => run.settings[name])).size > 1);

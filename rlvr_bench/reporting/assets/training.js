@@ -1,4 +1,4 @@
-// One training run seen through its checkpoints: measures against the step, stages, and the entropy-performance law.
+// The checkpoints of one training run: measures by step, stages, and the entropy-performance law.
 
 const LONG = 3; // checkpoints from which on a series has a section of its own
 const longSeries = (each) => each.series.filter((one) => one.runs.length >= LONG);
@@ -27,7 +27,7 @@ const steps = {
   explain: "A measure at each training step. Falling token entropy means that the policy commits itself; when it nears zero there is little left to explore.",
   wide: true,
   present: (each) => !hasTraining() || each.series.length > 0,
-  controls: [{ key: "measure", label: "measure", initial: "token_entropy", options: () => Object.entries(seriesMeasures()).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
+  controls: [{ key: "measure", label: "measure", initial: metricOf("entropy"), options: () => Object.entries(seriesMeasures()).filter(([name]) => runs().some((run) => known(seriesEstimate(run, name)?.value))).map(([name, [label]]) => [name, label]) }],
   empty: "No training series here: needs two checkpoints whose names end in their step, such as grpo@200 or global_step_200.",
   rows(chart) {
     const measure = chosen(chart, "measure");
@@ -67,12 +67,12 @@ function fitsOf(measure) {
 
 function stageWords(fit) {
   const name = task().series.length > 1 ? `${fit.series}: ` : "";
-  const course = fit.scale === "log" ? "The course of its logarithm" : "The course";
+  const course = fit.scale === "log" ? "Its logarithm" : "The measure";
   if (fit.second_stage) return ` ${name}${course} bends at step ${decimal(fit.knot)} ${limits(fit.low, fit.high, decimal)}, ${pValue(fit.p_value)} against a straight line.`;
   return ` ${name}Stages: ${fit.note ?? "none found"}.`;
 }
 
-// The cards of the section share the choice of the series.
+// The cards of the section share the chosen series.
 const trainingChoice = { series: 0, matched: "plain" };
 const seriesControl = { key: "series", label: "series", shared: true, options: () => longSeries(task()).map((each, j) => [j, clip(each.series, 60)]) };
 const chosenSeries = (chart) => longSeries(task())[chosen(chart, "series") ?? 0];
@@ -100,7 +100,7 @@ const stages = {
     const { result } = chosenSeries(chart);
     const found = rows.filter((each) => each.what === BEND && known(each.value)).length;
     const notes = [...new Set(result.stages.filter((fit) => fit.second_stage === null).map((fit) => fit.note))];
-    const words = notes.length ? sentence(notes.join("; ")) : found ? `${count(found)} of ${count(result.stages.length)} measures have a second stage (each tested at 5 %, not corrected).` : "No measure has a second stage: each course is one straight line (entropy and branching: their logarithms), as far as these checkpoints show.";
+    const words = notes.length ? sentence(notes.join("; ")) : found ? `${count(found)} of ${count(result.stages.length)} measures have a second stage (each tested at 5 %, not corrected).` : "No measure has a second stage: within these checkpoints each is one straight line (entropy and branching: their logarithms).";
     return `${plural(result.checkpoints.length, "checkpoint")} on ${plural(result.n_problems, "problem")}. ${words}`;
   },
 };
@@ -109,13 +109,13 @@ const outcomeEntropy = {
   ...ofSeries,
   id: "outcome-entropy",
   title: "Entropy of correct and wrong rollouts over training",
-  explain: "Whether the policy grows sure of what is right sooner than of what is wrong. Wrong rollouts are often longer, so compare them matched in length too.",
-  controls: [seriesControl, { key: "matched", label: "rollouts", options: () => [["plain", "as drawn"], ...(runs().some((run) => estimates(run, "token_entropy", "correct, length-matched").length) ? [["matched", "matched in length"]] : [])] }],
+  explain: "Whether the policy becomes certain of correct answers sooner than of wrong ones. Wrong rollouts are often longer, so compare them matched in length too.",
+  controls: [seriesControl, { key: "matched", label: "rollouts", options: () => [["plain", "as drawn"], ...(runs().some((run) => estimates(run, metricOf("entropy"), "correct, length-matched").length) ? [["matched", "matched in length"]] : [])] }],
   empty: STATISTICS,
   rows(chart) {
     const kinds = chosen(chart, "matched") === "matched" ? [["correct", "correct, length-matched"], ["wrong", "wrong, length-matched"]] : [["all", null], ["correct", "correct"], ["wrong", "wrong"]];
     const shown = chosenSeries(chart).runs.filter((i) => !state.hidden.has(i));
-    return kinds.flatMap(([kind, group]) => shown.flatMap((i) => estimates(runs()[i], "token_entropy", group).filter((each) => known(each.value)).map((each) => row(i, each, { step: runs()[i].step, rollouts: kind, group: group ?? "all" }))));
+    return kinds.flatMap(([kind, group]) => shown.flatMap((i) => estimates(runs()[i], metricOf("entropy"), group).filter((each) => known(each.value)).map((each) => row(i, each, { step: runs()[i].step, rollouts: kind, group: group ?? "all" }))));
   },
   figure(rows) {
     const data = KINDS.filter((kind) => rows.some((each) => each.rollouts === kind)).map((kind) => {
@@ -130,30 +130,30 @@ const law = {
   ...ofSeries,
   id: "law",
   title: "Performance bought with entropy",
-  explain: "pass@1 against mean token entropy H at every checkpoint, and the law pass@1 = −a·exp(H) + b fitted to them (arXiv 2505.22617). At H = 0 stands its ceiling: what is left when all entropy is spent. Open diamonds: what the first third of the checkpoints foretold, given the entropies that came.",
+  explain: "pass@1 against mean token entropy H at every checkpoint, and the law pass@1 = −a·exp(H) + b fitted to them (arXiv 2505.22617). Its ceiling is at H = 0, when all entropy is spent. Open diamonds: predictions from the first third of the checkpoints, at the entropies of the later ones.",
   wide: true,
   controls: [seriesControl],
   empty: "Needs token entropy at checkpoints that differ in it.",
   rows(chart) {
     const series = chosenSeries(chart), found = series.result.law;
     if (!found) return [];
-    const one = (what, more) => ({ series: series.series, what, step: null, entropy: null, value: null, low: null, high: null, level: null, foretold: null, n_problems: series.result.n_problems, method: "", ...more });
+    const one = (what, more) => ({ series: series.series, what, step: null, entropy: null, value: null, low: null, high: null, level: null, predicted: null, n_problems: series.result.n_problems, method: "", ...more });
     const late = found.forecast?.n_fitted ?? Infinity;
-    const points = found.entropy.map((entropy, j) => ({ ...one("checkpoint", { step: series.result.checkpoints[j].step, entropy, value: found.performance[j], foretold: found.forecast?.predicted[j - late] ?? null }), _run: series.runs[j] }));
-    const fitted = [["a", found.a], ["b", found.b], ["ceiling", found.ceiling], ["foretold less actual at the end", found.forecast?.final_error]];
+    const points = found.entropy.map((entropy, j) => ({ ...one("checkpoint", { step: series.result.checkpoints[j].step, entropy, value: found.performance[j], predicted: found.forecast?.predicted[j - late] ?? null }), _run: series.runs[j] }));
+    const fitted = [["a", found.a], ["b", found.b], ["ceiling", found.ceiling], ["predicted less actual at the end", found.forecast?.final_error]];
     return [...points, ...fitted.filter(([, each]) => each).map(([what, each]) => one(what, { value: each.value, low: each.low ?? null, high: each.high ?? null, level: each.level ?? 0.95, entropy: what === "ceiling" ? 0 : null, method: each.method }))];
   },
   figure(rows, chart) {
     const found = chosenSeries(chart).result.law;
-    const seen = rows.filter((each) => each.what === "checkpoint"), told = seen.filter((each) => known(each.foretold)), top = rows.filter((each) => each.what === "ceiling");
+    const seen = rows.filter((each) => each.what === "checkpoint"), predicted = seen.filter((each) => known(each.predicted)), top = rows.filter((each) => each.what === "ceiling");
     const x = Array.from({ length: 61 }, (_unused, j) => (1.06 * Math.max(...found.entropy) * j) / 60);
-    const heights = [...seen, ...top].flatMap((each) => [each.value, each.low, each.high, each.foretold]).filter(known).map((value) => Math.min(Math.max(value, 0), 1)); // a law that does not hold leaves [0, 1]
+    const heights = [...seen, ...top].flatMap((each) => [each.value, each.low, each.high, each.predicted]).filter(known).map((value) => Math.min(Math.max(value, 0), 1)); // a law that does not hold leaves [0, 1]
     const text = (each, value, word) => `<b>${esc(runs()[each._run].short)}</b><br>${word} ${percent(value)} at entropy ${decimal(each.entropy)}<br>${plural(each.n_problems, "problem")}`;
     return {
       data: [
         { type: "scatter", mode: "lines", name: "law", x, y: x.map((entropy) => found.b.value - found.a.value * Math.exp(entropy)), line: { color: css("--soft"), width: 1.5, dash: "dot" }, hoverinfo: "skip" },
         { type: "scatter", mode: "markers", name: "checkpoints", x: seen.map((each) => each.entropy), y: seen.map((each) => each.value), marker: { size: 10, color: seen.map((each) => colour(each._run)) }, hoverinfo: "text", hovertext: seen.map((each) => text(each, each.value, "pass@1")) },
-        { type: "scatter", mode: "markers", name: "foretold", x: told.map((each) => each.entropy), y: told.map((each) => each.foretold), marker: { size: 10, symbol: "diamond-open", color: css("--ink"), line: { width: 1.5 } }, hoverinfo: "text", hovertext: told.map((each) => text(each, each.foretold, "foretold pass@1")) },
+        { type: "scatter", mode: "markers", name: "predicted", x: predicted.map((each) => each.entropy), y: predicted.map((each) => each.predicted), marker: { size: 10, symbol: "diamond-open", color: css("--ink"), line: { width: 1.5 } }, hoverinfo: "text", hovertext: predicted.map((each) => text(each, each.predicted, "predicted pass@1")) },
         { type: "scatter", mode: "markers", name: "ceiling", x: top.map(() => 0), y: top.map((each) => each.value), error_y: errorBars(top, css("--accent")), marker: { size: 10, symbol: "square", color: css("--accent") }, hoverinfo: "text", hovertext: top.map((each) => `ceiling ${percent(each.value)} ${limits(each.low, each.high, percent)}<br>${plural(each.n_problems, "problem")}`) },
       ],
       layout: { height: 380, showlegend: true, legend: topLegend(), xaxis: { title: "token entropy H, nats", range: [-0.02 * x.at(-1), x.at(-1)] }, yaxis: { title: "pass@1", tickformat: ".0%", range: [Math.min(...heights) - 0.03, Math.max(...heights) + 0.03] } },
@@ -163,8 +163,8 @@ const law = {
     const found = chosenSeries(chart).result.law;
     const one = (each, format) => `${format(each.value)} ${limits(each.low, each.high, format)}`;
     const fit = `a = ${one(found.a, decimal)}, b = ${one(found.b, decimal)}; ceiling ${one(found.ceiling, percent)}${known(found.r_squared) ? `; R² = ${found.r_squared.toFixed(2)}` : ""}.`;
-    const told = found.forecast, broken = found.ceiling.value < 0 || found.ceiling.value > 1 ? " No pass@1 lies there: the law does not hold for these checkpoints." : "";
-    const forecast = told ? ` Foretold from the first ${told.n_fitted}: off by ${decimal(100 * told.rmse, 2)} points on average (root mean square), ${decimal(100 * told.rmse_unchanged, 2)} if nothing had changed any more; at the end ${one(told.final_error, points)} points.` : ` ${sentence(found.note ?? "no forecast")}`;
-    return `${fit}${broken}${forecast} Intervals at 95 % hold for other problems of the kind, not for another training run.`;
+    const forecast = found.forecast, broken = found.ceiling.value < 0 || found.ceiling.value > 1 ? " No pass@1 has such a value: the law does not hold for these checkpoints." : "";
+    const forecastWords = forecast ? ` Predicted from the first ${forecast.n_fitted}: off by ${decimal(100 * forecast.rmse, 2)} points on average (root mean square), ${decimal(100 * forecast.rmse_unchanged, 2)} for no further change; at the end ${one(forecast.final_error, points)} points.` : ` ${sentence(found.note ?? "no forecast")}`;
+    return `${fit}${broken}${forecastWords} Intervals at 95 % hold for other problems of the kind, not for another training run.`;
   },
 };
