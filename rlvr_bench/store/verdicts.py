@@ -149,7 +149,7 @@ class Verdicts:
         """The last verdict of each stored rollout for its stored text; none for rollouts that are no longer stored."""
         ids: dict[str, int] = {}
         stored = [_keyed(table, ids) for table in self.run.rollouts.read(["problem_id", "index", "text_hash"])]
-        if not stored:
+        if not any(len(keys) for keys, _ in stored):
             return
         keys, hashes = (np.concatenate(parts) for parts in zip(*stored, strict=True))
         order = np.argsort(keys)
