@@ -33,8 +33,8 @@ from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import kept_facts
 from rlvr_bench.records import Estimate
-from rlvr_bench.samplers import SamplerOptions, resolve_engine
-from rlvr_bench.samplers.logprobs import Passage, Scored, Scorer, open_scorer
+from rlvr_bench.samplers import SamplerOptions, open_scorer, resolve_engine
+from rlvr_bench.samplers.logprobs import Passage, Scored, Scorer
 from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.scorers.common import mean_estimate
 from rlvr_bench.store import Run, Session, open_run
