@@ -15,6 +15,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Bars": "cli.progress",
     "Case": "task",
+    "Draw": "records",
+    "DrawRequest": "records",
+    "EngineInfo": "records",
     "Estimate": "records",
     "FakeSampler": "samplers.fake",
     "Generated": "datasets",
@@ -25,10 +28,13 @@ _PUBLIC = {
     "JudgeOptions": "pipeline.judging",
     "LocalFile": "datasets",
     "Problem": "records",
+    "Prompt": "records",
     "RescoreOptions": "pipeline.rescoring",
     "RlvrBenchError": "errors",
+    "Rollout": "records",
     "Row": "datasets",
     "SampleOptions": "pipeline",
+    "Sampler": "samplers.protocol",
     "SamplingParameters": "records",
     "Scorecard": "scorecard",
     "Task": "task",
@@ -59,6 +65,9 @@ _PUBLIC = {
 __all__ = [
     "Bars",
     "Case",
+    "Draw",
+    "DrawRequest",
+    "EngineInfo",
     "Estimate",
     "FakeSampler",
     "Generated",
@@ -69,10 +78,13 @@ __all__ = [
     "JudgeOptions",
     "LocalFile",
     "Problem",
+    "Prompt",
     "RescoreOptions",
     "RlvrBenchError",
+    "Rollout",
     "Row",
     "SampleOptions",
+    "Sampler",
     "SamplingParameters",
     "Scorecard",
     "Task",
@@ -116,9 +128,20 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.judging import JudgeOptions, judge
     from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
     from rlvr_bench.pipeline.selecting import select
-    from rlvr_bench.records import Estimate, Problem, SamplingParameters, Verdict
+    from rlvr_bench.records import (
+        Draw,
+        DrawRequest,
+        EngineInfo,
+        Estimate,
+        Problem,
+        Prompt,
+        Rollout,
+        SamplingParameters,
+        Verdict,
+    )
     from rlvr_bench.reporting import report
     from rlvr_bench.samplers.fake import FakeSampler
+    from rlvr_bench.samplers.protocol import Sampler
     from rlvr_bench.scorecard import Scorecard
     from rlvr_bench.task import Case, Task, list_tasks, load_task, validate
     from rlvr_bench.verifiers import Verification, open_verifier, verify_many

@@ -118,7 +118,7 @@ def sample(model: Model, task: TaskName, options: Any, as_json: AsJson = False) 
     from rlvr_bench import pipeline
 
     with _bars() as bars:
-        run = pipeline.sample(model, task, options, bars)
+        run = pipeline.sample(model, task, options, progress=bars)
     _result(as_json, {"run": str(run)}, lambda console: console.print(f"{run}", highlight=False, soft_wrap=True))
 
 
