@@ -21,19 +21,19 @@ _PUBLIC = {
     "Estimate": "records",
     "FakeSampler": "samplers.fake",
     "Generated": "datasets",
-    "GradeOptions": "pipeline",
+    "GradeOptions": "options",
     "HubDataset": "datasets",
-    "ImportOptions": "pipeline.importing",
-    "InterveneOptions": "pipeline.intervening",
-    "JudgeOptions": "pipeline.judging",
+    "ImportOptions": "options",
+    "InterveneOptions": "options",
+    "JudgeOptions": "options",
     "LocalFile": "datasets",
     "Problem": "records",
     "Prompt": "records",
-    "RescoreOptions": "pipeline.rescoring",
+    "RescoreOptions": "options",
     "RlvrBenchError": "errors",
     "Rollout": "records",
     "Row": "datasets",
-    "SampleOptions": "pipeline",
+    "SampleOptions": "options",
     "Sampler": "samplers.protocol",
     "SamplingParameters": "records",
     "Scorecard": "scorecard",
@@ -122,11 +122,19 @@ if TYPE_CHECKING:
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError
     from rlvr_bench.leaderboards import leaderboard
-    from rlvr_bench.pipeline import GradeOptions, SampleOptions, audit, evaluate, grade, sample, score
-    from rlvr_bench.pipeline.importing import ImportOptions, import_run
-    from rlvr_bench.pipeline.intervening import InterveneOptions, intervene
-    from rlvr_bench.pipeline.judging import JudgeOptions, judge
-    from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
+    from rlvr_bench.options import (
+        GradeOptions,
+        ImportOptions,
+        InterveneOptions,
+        JudgeOptions,
+        RescoreOptions,
+        SampleOptions,
+    )
+    from rlvr_bench.pipeline import audit, evaluate, grade, sample, score
+    from rlvr_bench.pipeline.importing import import_run
+    from rlvr_bench.pipeline.intervening import intervene
+    from rlvr_bench.pipeline.judging import judge
+    from rlvr_bench.pipeline.rescoring import rescore
     from rlvr_bench.pipeline.selecting import select
     from rlvr_bench.records import (
         Draw,

@@ -37,6 +37,7 @@ PACKAGE = (
         "errors.py",
         "received.py",
         "records.py",
+        "options.py",
         "metrics",
         "stats",
         "datasets.py",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, DataDir, OwnTask, RunPath, Timeout, Workers, engine_arguments
+from rlvr_bench.cli.options import AsJson, DataDir, OwnTask, RunPath, Timeout, Workers, engine_arguments, grade_options
 from rlvr_bench.cli.terminal import Terminal, styled
+from rlvr_bench.options import GradeOptions, InterveneOptions, Swap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ __all__ = ["register"]
 
 Strata = Annotated[str, typer.Option(help="Factors to cross: entropy, perplexity, position.")]
 SwapRule = Annotated[
-    Literal["second", "nucleus", "same"],
+    Swap,
     typer.Option(help="Token that comes in: second most likely, drawn from the nucleus, or the same (a check)."),
 ]
 Sites = Annotated[int, typer.Option(help="Tokens to swap in each stratum.")]
@@ -32,6 +33,7 @@ Name = Annotated[str | None, typer.Option(help="Folder below RUN/interventions. 
 RunModel = Annotated[str | None, typer.Option("--model", "-m", help="Where the run's checkpoint lies now.")]
 Engine = Annotated[str, typer.Option(help="auto (the run's own), transformers or vllm.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
+_ALL_STRATA = ",".join(InterveneOptions.strata)
 
 
 def register(app: typer.Typer) -> None:
@@ -41,26 +43,24 @@ def register(app: typer.Typer) -> None:
 
 def intervene(
     run: RunPath,
-    strata: Strata = "entropy,perplexity,position",
-    swap: SwapRule = "second",
-    sites: Sites = 50,
-    repeats: Repeats = 8,
-    rollouts: Rollouts = 8,
-    seed: Seed = 0,
-    name: Name = None,
-    model: RunModel = None,
-    task: OwnTask = None,
-    data_dir: DataDir = None,
-    engine: Engine = "auto",
+    strata: Strata = _ALL_STRATA,
+    swap: SwapRule = InterveneOptions.swap,
+    sites: Sites = InterveneOptions.sites,
+    repeats: Repeats = InterveneOptions.repeats,
+    rollouts: Rollouts = InterveneOptions.rollouts,
+    seed: Seed = InterveneOptions.seed,
+    name: Name = InterveneOptions.name,
+    model: RunModel = InterveneOptions.model,
+    task: OwnTask = InterveneOptions.task,
+    data_dir: DataDir = InterveneOptions.data_dir,
+    engine: Engine = InterveneOptions.engine,
     engine_arg: EngineArg = None,
     workers: Workers = None,
-    timeout: Timeout = 5.0,
+    timeout: Timeout = GradeOptions.timeout_s,
     as_json: AsJson = False,
 ) -> None:
     """Swap single tokens of a run's responses, let the model go on, and report the effect on accuracy per stratum."""
     from rlvr_bench.cli.progress import Bars
-    from rlvr_bench.pipeline import GradeOptions
-    from rlvr_bench.pipeline.intervening import InterveneOptions
     from rlvr_bench.pipeline.intervening import intervene as intervene_in
 
     options = InterveneOptions(
@@ -75,11 +75,10 @@ def intervene(
         task=task,
         data_dir=data_dir,
         engine=engine,
-        engine_args=engine_arguments(engine_arg or []),
+        engine_args=engine_arguments(engine_arg),
     )
-    grading = GradeOptions(timeout_s=timeout) if workers is None else GradeOptions(timeout_s=timeout, workers=workers)
     with Bars() as bars:
-        found = intervene_in(run, options, grading, bars)
+        found = intervene_in(run, options, grade_options(workers, timeout), bars)
     if as_json:
         print_json(found)
     else:

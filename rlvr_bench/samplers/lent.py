@@ -14,7 +14,7 @@ __all__ = ["LentSampler"]
 class LentSampler:
     """Implements ``Sampler`` around the caller's. ``close`` does nothing; a draw that was not asked for is an error."""
 
-    def __init__(self, inner: Sampler) -> None:
+    def __init__(self, inner: object) -> None:
         """Raises BadArgument where ``inner`` is no sampler."""
         if not isinstance(inner, Sampler) or not isinstance(inner.info, EngineInfo):
             needed = "must be a model's name, or a Sampler: info (an EngineInfo), prompt_tokens, draw and close"
