@@ -59,3 +59,14 @@ def test_the_cards_of_the_zoo_say_what_was_measured(cards: dict[str, dict[str, A
 
 def test_the_page_is_what_the_scorecards_give() -> None:
     subprocess.run([sys.executable, "tools/results_page.py", "--check"], cwd=ROOT, check=True)
+
+
+def test_the_leaderboard_is_what_the_scorecards_give(tmp_path: Path) -> None:
+    """Field by field, intervals and resampled ranks included: resampling takes the same stream in every version."""
+    made = tmp_path / "leaderboard.csv"
+    where = ("results/scorecards", "--base", "zoo:base", "--csv", str(made))
+    subprocess.run(
+        [sys.executable, "-m", "rlvr_bench", "leaderboard", *where], cwd=ROOT, check=True, capture_output=True
+    )
+    with made.open(newline="") as ours, (ROOT / "results" / "leaderboard.csv").open(newline="") as kept:
+        assert list(csv.DictReader(ours)) == list(csv.DictReader(kept))
