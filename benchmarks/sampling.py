@@ -55,7 +55,7 @@ class Arms:
         s = self.sampling
         params = SamplingParams(n=n, temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_tokens=s.max_tokens)
         prompts = [{"prompt_token_ids": self.sampler._encode(prompt)} for prompt in self.prompts]
-        outputs = self.sampler._llm.generate(prompts, params, use_tqdm=False)
+        outputs = self.sampler.loaded.llm.generate(prompts, params, use_tqdm=False)
         return sum(len(completion.token_ids) for output in outputs for completion in output.outputs)
 
     def ours(self, n: int, token_stats: str) -> int:

@@ -15,20 +15,26 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Bars": "cli.progress",
     "Case": "task",
+    "Draw": "records",
+    "DrawRequest": "records",
+    "EngineInfo": "records",
     "Estimate": "records",
     "FakeSampler": "samplers.fake",
     "Generated": "datasets",
-    "GradeOptions": "pipeline",
+    "GradeOptions": "options",
     "HubDataset": "datasets",
-    "ImportOptions": "pipeline.importing",
-    "InterveneOptions": "pipeline.intervening",
-    "JudgeOptions": "pipeline.judging",
+    "ImportOptions": "options",
+    "InterveneOptions": "options",
+    "JudgeOptions": "options",
     "LocalFile": "datasets",
     "Problem": "records",
-    "RescoreOptions": "pipeline.rescoring",
+    "Prompt": "records",
+    "RescoreOptions": "options",
     "RlvrBenchError": "errors",
+    "Rollout": "records",
     "Row": "datasets",
-    "SampleOptions": "pipeline",
+    "SampleOptions": "options",
+    "Sampler": "samplers.protocol",
     "SamplingParameters": "records",
     "Scorecard": "scorecard",
     "Task": "task",
@@ -59,6 +65,9 @@ _PUBLIC = {
 __all__ = [
     "Bars",
     "Case",
+    "Draw",
+    "DrawRequest",
+    "EngineInfo",
     "Estimate",
     "FakeSampler",
     "Generated",
@@ -69,10 +78,13 @@ __all__ = [
     "JudgeOptions",
     "LocalFile",
     "Problem",
+    "Prompt",
     "RescoreOptions",
     "RlvrBenchError",
+    "Rollout",
     "Row",
     "SampleOptions",
+    "Sampler",
     "SamplingParameters",
     "Scorecard",
     "Task",
@@ -110,15 +122,34 @@ if TYPE_CHECKING:
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError
     from rlvr_bench.leaderboards import leaderboard
-    from rlvr_bench.pipeline import GradeOptions, SampleOptions, audit, evaluate, grade, sample, score
-    from rlvr_bench.pipeline.importing import ImportOptions, import_run
-    from rlvr_bench.pipeline.intervening import InterveneOptions, intervene
-    from rlvr_bench.pipeline.judging import JudgeOptions, judge
-    from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
+    from rlvr_bench.options import (
+        GradeOptions,
+        ImportOptions,
+        InterveneOptions,
+        JudgeOptions,
+        RescoreOptions,
+        SampleOptions,
+    )
+    from rlvr_bench.pipeline import audit, evaluate, grade, sample, score
+    from rlvr_bench.pipeline.importing import import_run
+    from rlvr_bench.pipeline.intervening import intervene
+    from rlvr_bench.pipeline.judging import judge
+    from rlvr_bench.pipeline.rescoring import rescore
     from rlvr_bench.pipeline.selecting import select
-    from rlvr_bench.records import Estimate, Problem, SamplingParameters, Verdict
+    from rlvr_bench.records import (
+        Draw,
+        DrawRequest,
+        EngineInfo,
+        Estimate,
+        Problem,
+        Prompt,
+        Rollout,
+        SamplingParameters,
+        Verdict,
+    )
     from rlvr_bench.reporting import report
     from rlvr_bench.samplers.fake import FakeSampler
+    from rlvr_bench.samplers.protocol import Sampler
     from rlvr_bench.scorecard import Scorecard
     from rlvr_bench.task import Case, Task, list_tasks, load_task, validate
     from rlvr_bench.verifiers import Verification, open_verifier, verify_many

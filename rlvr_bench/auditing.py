@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from rlvr_bench import stats
 from rlvr_bench.errors import BadArgument, RunError, VerifierError
 from rlvr_bench.received import decode
 from rlvr_bench.stats.intervals import normal_quantile, score_interval
@@ -25,7 +26,6 @@ __all__ = ["AUDITED_VERIFIERS", "Audit", "Disagreement", "audit_run", "read_audi
 
 # Verifiers that decide whether two answers are equal: the second comparison can decide nothing else.
 AUDITED_VERIFIERS = ("exact", "integer", "math")
-LEVEL = 0.95
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     rate: float | None
     low: float | None
     high: float | None
-    level: float = LEVEL
+    level: float = stats.LEVEL
     method: str = "Wilson, over distinct (problem, answer) pairs that the second comparison reads"
     disagreements: list[Disagreement]
 
@@ -178,6 +178,6 @@ def _rate(count: int, n: int) -> tuple[float | None, float | None, float | None]
     """The share ``count / n`` with Wilson's (1927) interval."""
     if n == 0:
         return None, None, None
-    z = np.array([normal_quantile(LEVEL)])
+    z = np.array([normal_quantile(stats.LEVEL)])
     low, high = score_interval(np.array([count / n]), np.array([1 / n]), (-z, z))
     return count / n, float(low[0]), float(high[0])

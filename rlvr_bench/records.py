@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 __all__ = [
     "ERROR_KINDS",
+    "LARGEST_INDEX",
     "STATUSES",
     "Draw",
     "DrawRequest",
@@ -33,6 +34,8 @@ __all__ = [
 
 Status = Literal["correct", "wrong", "no_answer", "error"]
 STATUSES: tuple[Status, ...] = ("correct", "wrong", "no_answer", "error")
+# Memory for a problem grows with its largest index.
+LARGEST_INDEX = 2**22
 ERROR_KINDS = ("timeout", "crash", "limit", "memory", "exception", "gold")
 
 

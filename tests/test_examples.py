@@ -37,9 +37,15 @@ def test_a_fine_tuning_set(tmp_path: Path) -> None:
     assert "noise.jsonl: " in run(sys.executable, str(EXAMPLES / "fine_tuning_set.py"), "fake:0.3", str(tmp_path))
 
 
+def test_a_sampler_of_ones_own(tmp_path: Path) -> None:
+    shown = run(sys.executable, str(EXAMPLES / "own_sampler.py"), "examples/my_task.py", str(tmp_path))
+    assert shown.startswith(f"6 problems, {tmp_path}/my-model/")
+
+
 def test_every_example_is_run_here() -> None:
     assert {file.name for file in EXAMPLES.glob("*.py")} == {
         "my_task.py",
         "evaluate_in_python.py",
         "fine_tuning_set.py",
+        "own_sampler.py",
     }

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "rlvr_bench"
 # Lowest first; names in one row may import each other.
 LAYERS = (
     ("errors",),
-    ("received", "records", "metrics", "storage"),
+    ("received", "records", "options", "metrics", "storage"),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
     ("training",),
@@ -36,11 +36,10 @@ LAYERS = (
 FORBIDDEN = {"zoo": {"samplers", "store", "grading", "scorers"}}
 # Which files may import a heavy library, at whatever depth.
 OWNERS = {
-    "vllm": {"samplers/logprobs_vllm.py", "samplers/vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},
+    "vllm": {"samplers/loaded_vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},
     "transformers": {
+        "samplers/loaded_transformers.py",
         "samplers/logprobs_transformers.py",
-        "samplers/transformers.py",
-        "samplers/vllm.py",
         "zoo/export.py",
         "zoo/publish.py",
         "zoo/tokenizer.py",
@@ -58,9 +57,8 @@ def modules() -> list[Path]:
     return sorted(file for file in PACKAGE.rglob("*.py") if "_tasks" not in file.parts)
 
 
-def imported(file: Path) -> set[str]:
-    """Dotted names a file imports anywhere, those only for type checking left out."""
-    names: set[str] = set()
+def import_statements(file: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Imports anywhere in a file, those only for type checking left out."""
     tree = ast.parse(file.read_text())
     typing_only = {
         node
@@ -68,12 +66,18 @@ def imported(file: Path) -> set[str]:
         if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
         for node in ast.walk(block)
     }
-    for node in ast.walk(tree):
-        if node in typing_only:
-            continue
+    return [
+        node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) and node not in typing_only
+    ]
+
+
+def imported(file: Path) -> set[str]:
+    """Dotted names a file imports anywhere, those only for type checking left out."""
+    names: set[str] = set()
+    for node in import_statements(file):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
@@ -120,6 +124,48 @@ def test_a_planted_import_from_above_is_found(tmp_path: Path) -> None:
     file.write_text("def f():\n    from rlvr_bench.pipeline import evaluate\n")
     assert "rlvr_bench.pipeline" in imported(file)
     assert layer_of("pipeline") > layer_of("errors")
+
+
+def module_name(file: Path) -> str:
+    parts = [*file.relative_to(PACKAGE.parent).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Which modules of ours each one names in its imports, at whatever depth.
+
+    ``from a import b`` names a.b where that is a module, else a. That a package runs before what is in it is no import of
+    its own: whatever a package imports late may import its neighbours.
+    """
+    files = {module_name(file): file for file in modules()}
+    graph: dict[str, set[str]] = {}
+    for name, file in files.items():
+        named = set()
+        for node in import_statements(file):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+                named.add(whole if whole in files else whole.rpartition(".")[0])
+        graph[name] = named & files.keys() - {name}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of modules each of which imports, by way of others, all the rest."""
+    reach = {name: set(others) for name, others in graph.items()}
+    for middle in graph:
+        for others in reach.values():
+            if middle in others:
+                others |= reach[middle]
+    return [{other for other in reach[name] if name in reach[other]} for name in graph if name in reach[name]]
+
+
+def test_no_circle_of_imports() -> None:
+    assert circles(import_graph()) == []
+
+
+def test_a_circle_is_found_where_there_is_one() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert circles(graph) == [{"b", "c"}, {"b", "c"}]
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,14 @@ def test_a_checkpoint_drawn_anew_has_the_counts_of_its_scorecard(
     names = ("id", "n", "c", "truncated", "duplicates", "no_answer")
     drawn = [{name: getattr(problem, name) for name in names} for problem in card.problems]
     assert drawn == [{name: problem[name] for name in names} for problem in cards["base"]["problems"][:2]]
+
+
+def test_the_leaderboard_is_what_the_scorecards_give(tmp_path: Path) -> None:
+    """Field by field, intervals and resampled ranks included: resampling takes the same stream in every version."""
+    made = tmp_path / "leaderboard.csv"
+    where = ("results/scorecards", "--base", "zoo:base", "--csv", str(made))
+    subprocess.run(
+        [sys.executable, "-m", "rlvr_bench", "leaderboard", *where], cwd=ROOT, check=True, capture_output=True
+    )
+    with made.open(newline="") as ours, (ROOT / "results" / "leaderboard.csv").open(newline="") as kept:
+        assert list(csv.DictReader(ours)) == list(csv.DictReader(kept))

@@ -38,6 +38,7 @@ PACKAGE = (
         "received.py",
         "storage.py",
         "records.py",
+        "options.py",
         "metrics",
         "stats",
         "datasets.py",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-__all__ = ["INTERVENTIONS_SCHEMA", "Effect", "InterventionDesign", "Interventions", "Swap"]
+from rlvr_bench.options import Swap
+
+__all__ = ["INTERVENTIONS_SCHEMA", "Effect", "InterventionDesign", "Interventions"]
 
 INTERVENTIONS_SCHEMA = 1
-Swap = Literal["second", "nucleus", "same"]
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ S sites; a site is one token of one stored response.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,16 +19,15 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from rlvr_bench import stats
-from rlvr_bench.analysis.intervention_results import Effect, Swap
-from rlvr_bench.errors import BadArgument, RunError
+from rlvr_bench.analysis.intervention_results import Effect
+from rlvr_bench.errors import RunError
+from rlvr_bench.options import LEVELS, Swap, levels_of
 from rlvr_bench.samplers.protocol import NextTokens
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store.run import TOKEN_COLUMNS, Run
 
 __all__ = [
-    "LEVELS",
     "PROTOCOL",
-    "SWAPS",
     "Effect",
     "Site",
     "Source",
@@ -42,12 +40,6 @@ __all__ = [
 ]
 
 PROTOCOL = "1"
-SWAPS: tuple[Swap, ...] = ("second", "nucleus", "same")
-LEVELS: dict[str, tuple[str, ...]] = {
-    "entropy": ("high", "low"),
-    "perplexity": ("high", "low"),
-    "position": ("early", "middle", "late"),
-}
 HIGH_ENTROPY_SHARE = 0.2  # "forking" tokens are the fifth with the highest entropy (arXiv 2506.01939)
 NUCLEUS = 0.95
 CANDIDATES = 18  # next tokens considered: as many as every engine returns
@@ -143,14 +135,6 @@ def digest(sources: Sequence[Source]) -> str:
     for source in sources:
         whole.update(f"{source.problem_id}\0{source.index}\0".encode() + source.ids.tobytes())
     return whole.hexdigest()
-
-
-def levels_of(strata: Sequence[str]) -> list[dict[str, str]]:
-    """All strata of these factors. Raises BadArgument for an unknown factor, for none, or for one given twice."""
-    if not strata or len(set(strata)) < len(strata) or any(name not in LEVELS for name in strata):
-        raise BadArgument("--strata", ",".join(strata), f"one or more of {', '.join(LEVELS)}, each once")
-    combined = itertools.product(*(LEVELS[name] for name in strata))
-    return [dict(zip(strata, levels, strict=True)) for levels in combined]
 
 
 def choose_sites(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -12,8 +12,10 @@ import pyarrow as pa
 from rlvr_bench.errors import ModelError, RlvrBenchError, RunError
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Problem
+from rlvr_bench.samplers import open_tokenizer
 from rlvr_bench.samplers.logprobs import Passage, Scorer
 from rlvr_bench.samplers.model_files import detokenise, render, template_digest
+from rlvr_bench.samplers.tokenizer import Tokenizer
 from rlvr_bench.store import Run
 from rlvr_bench.store.run import stored_text
 
@@ -95,13 +97,11 @@ def reference_passages(
     return passages
 
 
-def _tokenizer_of(model: str | None) -> Any:
+def _tokenizer_of(model: str | None) -> Tokenizer | None:
     if model is None:
         return None
-    from rlvr_bench.samplers.logprobs_transformers import load_tokenizer
-
     try:
-        return load_tokenizer(model)
+        return open_tokenizer(model)
     except RlvrBenchError:
         return None
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EntropyLaw", "Forecast", "fit_law"]
 
-_REPLICATES = 2000
 _EARLY = 3  # the fewest checkpoints that a forecast is made from
 _LATER = 2  # the fewest checkpoints that it is compared with
 
@@ -73,7 +72,7 @@ def fit_law(
     """
     if entropy.shape != solved.shape:
         raise BadArgument("solved", solved.shape, f"must have the shape of entropy, {entropy.shape}")
-    weights = _resampled(entropy.shape[1], clusters, rng)
+    weights = stats.resampled_weights(entropy.shape[1], rng=rng, clusters=clusters)
     points = entropy.mean(axis=1), solved.mean(axis=1)
     draws = entropy @ weights, solved @ weights  # (S, B)
     if len(np.unique(points[0])) < 2:
@@ -116,16 +115,6 @@ def _forecast(
         rmse_unchanged=float(np.sqrt(np.mean((solved[early - 1] - actual) ** 2))),
         final_error=_estimate("final_error", float(predicted[-1] - actual[-1]), errors, problems),
     )
-
-
-def _resampled(
-    problems: int, clusters: npt.NDArray[np.str_] | None, rng: np.random.Generator
-) -> Float64[np.ndarray, "P B"]:
-    """Weights of the problems in each replicate, which sum to 1. Whole clusters are drawn where there are clusters."""
-    unit = np.arange(problems) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    units = int(unit.max()) + 1
-    drawn = rng.multinomial(units, np.full(units, 1 / units), size=_REPLICATES).T[unit].astype(np.float64)
-    return np.asarray(drawn / drawn.sum(axis=0))
 
 
 def _fits(

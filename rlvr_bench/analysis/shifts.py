@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from rlvr_bench import stats
 from rlvr_bench.analysis.rescored import ScoredTokens
 from rlvr_bench.analysis.shift_results import Stratum
 from rlvr_bench.analysis.token_categories import CATEGORIES
 from rlvr_bench.records import Estimate
-from rlvr_bench.scorers.common import LEVEL, mean_estimate
+from rlvr_bench.scorers.common import mean_estimate
 
 __all__ = ["GROUPS", "Setting", "Shifts", "ratio_estimate", "token_shifts"]
 
@@ -159,11 +160,13 @@ def ratio_estimate(
     low, high, count = None, None, len(residuals)
     if count > 1:
         error = math.sqrt(count / (count - 1) * float(residuals @ residuals)) / total
-        half = float(special.stdtrit(count - 1, 0.5 + LEVEL / 2)) * error
+        half = float(special.stdtrit(count - 1, 0.5 + stats.LEVEL / 2)) * error
         low, high = max(0.0, share - half), min(1.0, share + half)
     method = "ratio of totals; t interval clustered by problem"
     n = int(present.sum())
-    return msgspec.structs.replace(label, value=share, low=low, high=high, level=LEVEL, method=method, n_problems=n)
+    return msgspec.structs.replace(
+        label, value=share, low=low, high=high, level=stats.LEVEL, method=method, n_problems=n
+    )
 
 
 # ------------------------------------------------------------------------------------------------ first pass

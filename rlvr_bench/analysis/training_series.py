@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from rlvr_bench import stats
 from rlvr_bench.analysis.performance_law import EntropyLaw, fit_law
 from rlvr_bench.analysis.stages import StageFit, fit_stages
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
@@ -23,7 +24,6 @@ from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import Scorecard
-from rlvr_bench.scorers.common import fresh_rng
 from rlvr_bench.storage import as_path
 
 __all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series", "series_of"]
@@ -209,7 +209,7 @@ def _stages(steps: Sequence[int], metrics: Sequence[Metric]) -> list[StageFit]:
             _label(metric),
             steps,
             _array(metric),
-            rng=fresh_rng(),
+            rng=stats.fresh_rng(),
             scale="linear" if _FOLLOWED[metric.name].is_fraction else "log",
         )
         for metric in _followed(metrics)
@@ -238,4 +238,6 @@ def _law(runs: Sequence[RunCounts]) -> EntropyLaw | None:
     if not known.any():
         return None
     labels = clusters(runs[0])
-    return fit_law(entropy[:, known], solved[:, known], None if labels is None else labels[known], rng=fresh_rng())
+    return fit_law(
+        entropy[:, known], solved[:, known], None if labels is None else labels[known], rng=stats.fresh_rng()
+    )

@@ -15,7 +15,6 @@ from rlvr_bench.stats.intervals import score_interval
 
 __all__ = ["Evidence", "about_new_problems", "about_these_problems"]
 
-_SEED = 20250807
 REPLICATES_PER_RULE = 200
 FEWEST_REPLICATES = 2000
 FARTHEST = 40.0  # standard errors
@@ -92,7 +91,7 @@ def about_new_problems(
     found = stats.paired_bootstrap_mean(
         (first - tolerance) / scale,
         second / scale,
-        rng=np.random.default_rng(_SEED),
+        rng=stats.fresh_rng(),
         clusters=groups,
         options=stats.Resampling(max(FEWEST_REPLICATES, REPLICATES_PER_RULE * rules), 2 * level - 1),
     )

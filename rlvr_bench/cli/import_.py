@@ -10,6 +10,7 @@ import typer
 from rlvr_bench.cli.messages import STDERR
 from rlvr_bench.cli.options import AsJson, Out
 from rlvr_bench.cli.terminal import Terminal, write_json
+from rlvr_bench.options import ImportOptions
 
 __all__ = ["register"]
 
@@ -40,12 +41,12 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     files: Files,
-    model: ModelName = None,
-    task: TaskLabel = None,
-    format_: FormatName = None,
-    verdict: VerdictName = None,
-    regrade: Regrade = False,
-    out: Out = Path("runs"),
+    model: ModelName = ImportOptions.model,
+    task: TaskLabel = ImportOptions.task,
+    format_: FormatName = ImportOptions.format,
+    verdict: VerdictName = ImportOptions.verdict,
+    regrade: Regrade = ImportOptions.regrade,
+    out: Out = Path(ImportOptions.out),
     as_json: AsJson = False,
 ) -> None:
     """Import another program's rollouts, or counts from a CSV file, as a run, and score it."""
@@ -53,7 +54,7 @@ def import_(
 
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.cli.show import show_scorecard
-    from rlvr_bench.pipeline.importing import ImportOptions, import_run
+    from rlvr_bench.pipeline.importing import import_run
 
     options = ImportOptions(model=model, task=task, format=format_, verdict=verdict, regrade=regrade, out=out)
     with Bars() as bars:

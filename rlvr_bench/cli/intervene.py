@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, DataDir, OwnTask, RunPath, Timeout, Workers, engine_arguments
+from rlvr_bench.cli.options import AsJson, DataDir, OwnTask, RunPath, Timeout, Workers, engine_arguments, grade_options
 from rlvr_bench.cli.terminal import Terminal, styled
+from rlvr_bench.options import GradeOptions, InterveneOptions, Swap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,7 @@ __all__ = ["register"]
 
 Strata = Annotated[str, typer.Option(help="Factors to cross: entropy, perplexity, position.")]
 SwapRule = Annotated[
-    Literal["second", "nucleus", "same"],
+    Swap,
     typer.Option(
         help="Replacement: the second most likely token, one drawn from the nucleus, or the same token (a check)."
     ),
@@ -34,6 +35,7 @@ Name = Annotated[str | None, typer.Option(help="Folder in RUN/interventions. Def
 RunModel = Annotated[str | None, typer.Option("--model", "-m", help="Where the run's checkpoint is now.")]
 Engine = Annotated[str, typer.Option(help="auto (the engine of the run), transformers or vllm.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine. May be repeated.")]
+_ALL_STRATA = ",".join(InterveneOptions.strata)
 
 
 def register(app: typer.Typer) -> None:
@@ -43,26 +45,24 @@ def register(app: typer.Typer) -> None:
 
 def intervene(
     run: RunPath,
-    strata: Strata = "entropy,perplexity,position",
-    swap: SwapRule = "second",
-    sites: Sites = 50,
-    repeats: Repeats = 8,
-    rollouts: Rollouts = 8,
-    seed: Seed = 0,
-    name: Name = None,
-    model: RunModel = None,
-    task: OwnTask = None,
-    data_dir: DataDir = None,
-    engine: Engine = "auto",
+    strata: Strata = _ALL_STRATA,
+    swap: SwapRule = InterveneOptions.swap,
+    sites: Sites = InterveneOptions.sites,
+    repeats: Repeats = InterveneOptions.repeats,
+    rollouts: Rollouts = InterveneOptions.rollouts,
+    seed: Seed = InterveneOptions.seed,
+    name: Name = InterveneOptions.name,
+    model: RunModel = InterveneOptions.model,
+    task: OwnTask = InterveneOptions.task,
+    data_dir: DataDir = InterveneOptions.data_dir,
+    engine: Engine = InterveneOptions.engine,
     engine_arg: EngineArg = None,
     workers: Workers = None,
-    timeout: Timeout = 5.0,
+    timeout: Timeout = GradeOptions.timeout_s,
     as_json: AsJson = False,
 ) -> None:
     """Swap single tokens in a run's responses, let the model continue, and report the effect on accuracy."""
     from rlvr_bench.cli.progress import Bars
-    from rlvr_bench.pipeline import GradeOptions
-    from rlvr_bench.pipeline.intervening import InterveneOptions
     from rlvr_bench.pipeline.intervening import intervene as intervene_in
 
     options = InterveneOptions(
@@ -77,11 +77,10 @@ def intervene(
         task=task,
         data_dir=data_dir,
         engine=engine,
-        engine_args=engine_arguments(engine_arg or []),
+        engine_args=engine_arguments(engine_arg),
     )
-    grading = GradeOptions(timeout_s=timeout) if workers is None else GradeOptions(timeout_s=timeout, workers=workers)
     with Bars() as bars:
-        result = intervene_in(run, options, grading, bars)
+        result = intervene_in(run, options, grade_options(workers, timeout), bars)
     if as_json:
         print_json(result)
     else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments
+from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments, grade_options
 from rlvr_bench.cli.terminal import Terminal, write_json
+from rlvr_bench.options import GradeOptions, JudgeOptions, Rule
 
 if TYPE_CHECKING:
     from rlvr_bench.pipeline.judging import Judging
@@ -21,7 +22,7 @@ Judge = Annotated[
     str, typer.Option("--judge", help="URL of an OpenAI-compatible server, or file.py:function(response, problem).")
 ]
 Votes = Annotated[int, typer.Option(help="Votes of the model on each response.")]
-RuleName = Annotated[Literal["any", "all", "majority"], typer.Option("--rule", help="How votes are combined.")]
+RuleName = Annotated[Rule, typer.Option("--rule", help="How votes are combined.")]
 Seed = Annotated[int, typer.Option(help="Seed of the votes.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the server. May be repeated.")]
 
@@ -34,12 +35,12 @@ def register(app: typer.Typer) -> None:
 def judge(
     run: RunPath,
     judge: Judge,
-    votes: Votes = 3,
-    rule: RuleName = "majority",
-    seed: Seed = 0,
+    votes: Votes = JudgeOptions.votes,
+    rule: RuleName = JudgeOptions.rule,
+    seed: Seed = JudgeOptions.seed,
     engine_arg: EngineArg = None,
     workers: Workers = None,
-    timeout: Timeout = 5.0,
+    timeout: Timeout = GradeOptions.timeout_s,
     as_json: AsJson = False,
 ) -> None:
     """Judge the reasoning of a graded run's correct rollouts, and add CoT-Pass@K to its scorecard."""
@@ -47,16 +48,11 @@ def judge(
 
     from rlvr_bench import pipeline
     from rlvr_bench.cli.progress import Bars
-    from rlvr_bench.pipeline.judging import JudgeOptions
     from rlvr_bench.pipeline.judging import judge as judge_run
 
-    options = JudgeOptions(
-        judge=judge, votes=votes, rule=rule, seed=seed, engine_args=engine_arguments(engine_arg or [])
-    )
-    options_of = pipeline.GradeOptions
-    grading = options_of(timeout_s=timeout) if workers is None else options_of(timeout_s=timeout, workers=workers)
+    options = JudgeOptions(judge=judge, votes=votes, rule=rule, seed=seed, engine_args=engine_arguments(engine_arg))
     with Bars() as bars:
-        judging = judge_run(run, options, grading, bars)
+        judging = judge_run(run, options, grade_options(workers, timeout), bars)
         scorecard = pipeline.score(run, progress=bars)
     estimates = [estimate for estimate in scorecard.estimates if estimate.name in ("cot_pass@k", "valid_reasoning")]
     if as_json:

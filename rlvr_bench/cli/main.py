@@ -33,10 +33,12 @@ from rlvr_bench.cli.options import (
     Unsafe,
     Workers,
     draws,
+    grade_options,
     read_budgets,
 )
 from rlvr_bench.cli.terminal import Terminal, say
 from rlvr_bench.errors import RlvrBenchError, visible
+from rlvr_bench.options import GradeOptions, SampleOptions
 
 __all__ = ["app", "main"]
 
@@ -80,9 +82,9 @@ def common(
 def evaluate(
     model: Models,
     task: TaskNames,
-    options: Any,
+    options: SampleOptions,
     workers: Workers = None,
-    timeout: Timeout = 5.0,
+    timeout: Timeout = GradeOptions.timeout_s,
     allow_unsafe_code: Unsafe = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -98,7 +100,7 @@ def evaluate(
         return
     with _bars() as bars:
         report = _nothing if as_json else _reporter(bars)
-        results = evaluate_all(model, task, options, _grade_options(workers, timeout, allow_unsafe_code), bars, report)
+        results = evaluate_all(model, task, options, grade_options(workers, timeout, allow_unsafe_code), bars, report)
     errors = [result.error for result in results if result.error is not None]
     if as_json:
         cards = [result.scorecard or result for result in results]
@@ -113,12 +115,12 @@ def evaluate(
 
 @app.command()
 @draws
-def sample(model: Model, task: TaskName, options: Any, as_json: AsJson = False) -> None:
+def sample(model: Model, task: TaskName, options: SampleOptions, as_json: AsJson = False) -> None:
     """Draw rollouts up to n per problem, without grading them."""
     from rlvr_bench import pipeline
 
     with _bars() as bars:
-        run = pipeline.sample(model, task, options, bars)
+        run = pipeline.sample(model, task, options, progress=bars)
     _result(as_json, {"run": str(run)}, lambda console: console.print(f"{run}", highlight=False, soft_wrap=True))
 
 
@@ -128,7 +130,7 @@ def grade(
     task: OwnTask = None,
     data_dir: DataDir = None,
     workers: Workers = None,
-    timeout: Timeout = 5.0,
+    timeout: Timeout = GradeOptions.timeout_s,
     allow_unsafe_code: Unsafe = False,
     audit: Annotated[int, typer.Option(help="Number of verdicts to check by an independent comparison.")] = 0,
     as_json: AsJson = False,
@@ -137,7 +139,7 @@ def grade(
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_audit, show_grading
 
-    options = _grade_options(workers, timeout, allow_unsafe_code)
+    options = grade_options(workers, timeout, allow_unsafe_code)
     with _bars() as bars:
         grading, flips = pipeline.grade(run, options, bars, task, data_dir)
     audited = pipeline.audit(run, audit, options) if audit else None
@@ -198,7 +200,7 @@ def tasks_validate(
     from rlvr_bench.task import load_task, validate
 
     loaded = load_task(name, data_dir)
-    faults = validate(loaded, workers=_grade_options(workers, 5.0).workers)
+    faults = validate(loaded, workers=grade_options(workers, GradeOptions.timeout_s).workers)
     rows = [[item.where, item.message] for item in faults]
     payload = {"task": loaded.task.name, "problems": len(loaded.problems), "wrong": [vars(item) for item in faults]}
     title = f"{loaded.task.name}: {len(loaded.problems)} problems, {len(loaded.task.cases)} cases, "
@@ -280,13 +282,6 @@ class Interrupted(BaseException):
 
 def _interrupt(_: int, __: object) -> None:
     raise Interrupted
-
-
-def _grade_options(workers: int | None, timeout: float, unsafe: bool = False) -> Any:
-    from rlvr_bench.pipeline import GradeOptions
-
-    chosen = {} if workers is None else {"workers": workers}
-    return GradeOptions(**chosen, timeout_s=timeout, allow_unsafe_code=unsafe)
 
 
 def _bars() -> Any:

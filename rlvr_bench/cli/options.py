@@ -7,15 +7,13 @@ import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.options import GradeOptions, SampleOptions
 from rlvr_bench.storage import as_path
-
-if TYPE_CHECKING:
-    from rlvr_bench.pipeline import SampleOptions
 
 __all__ = [
     "AsJson",
@@ -34,6 +32,7 @@ __all__ = [
     "Workers",
     "draws",
     "engine_arguments",
+    "grade_options",
     "read_budgets",
 ]
 
@@ -89,36 +88,31 @@ RunPath = Annotated[
 ]
 
 
-def _sampling(
-    n: N = 64,
-    engine: Engine = "auto",
-    limit: Limit = None,
-    out: Out = Path("runs"),
-    seed: Seed = 0,
-    seed_scheme: SeedScheme = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    top_k: TopK = None,
-    max_tokens: MaxTokens = None,
-    prompt: PromptName = None,
-    chat_template: ChatTemplate = "auto",
-    token_stats: TokenStats = "summary",
-    draw_batch: DrawBatch = 16,
-    stop_after: StopAfter = None,
-    data_dir: DataDir = None,
-    engine_arg: EngineArg = None,
-    tools: ToolName = None,
-    tool_calls: ToolCalls = 8,
-    tool_seconds: ToolSeconds = 5.0,
-    replicas: Replicas = None,
-    ray: RayAddress = None,
-) -> SampleOptions:
-    """The options of drawing, as typer reads them."""
-    given = locals()
-    from rlvr_bench.pipeline import SampleOptions
-
-    arguments = engine_arguments(given.pop("engine_arg") or [])
-    return SampleOptions(**given, engine_args=arguments)
+# The options of drawing, in the order of the help page; their defaults are those of SampleOptions.
+_DRAWING = {
+    "n": N,
+    "engine": Engine,
+    "limit": Limit,
+    "out": Out,
+    "seed": Seed,
+    "seed_scheme": SeedScheme,
+    "temperature": Temperature,
+    "top_p": TopP,
+    "top_k": TopK,
+    "max_tokens": MaxTokens,
+    "prompt": PromptName,
+    "chat_template": ChatTemplate,
+    "token_stats": TokenStats,
+    "draw_batch": DrawBatch,
+    "stop_after": StopAfter,
+    "data_dir": DataDir,
+    "engine_arg": EngineArg,
+    "tools": ToolName,
+    "tool_calls": ToolCalls,
+    "tool_seconds": ToolSeconds,
+    "replicas": Replicas,
+    "ray": RayAddress,
+}
 
 
 def read_budgets(text: str) -> list[int]:
@@ -134,35 +128,39 @@ def read_budgets(text: str) -> list[int]:
 
 def draws(verb: Callable[..., None]) -> Callable[..., None]:
     """Give a verb the options of drawing; it gets them as one ``options: SampleOptions``."""
-    shared = {name: _bare(parameter) for name, parameter in inspect.signature(_sampling).parameters.items()}
-    own = {name: _bare(parameter) for name, parameter in inspect.signature(verb).parameters.items()}
+    own = dict(inspect.signature(verb, eval_str=True).parameters)
     del own["options"]
 
     @functools.wraps(verb)
     def wrapped(**given: Any) -> None:
-        chosen = {name: given.pop(name) for name in shared}
-        verb(options=_sampling(**chosen), **given)
+        chosen = {name: given.pop(name) for name in _DRAWING}
+        arguments = engine_arguments(chosen.pop("engine_arg"))
+        verb(options=SampleOptions(**chosen, engine_args=arguments), **given)
 
-    names = list(own)
-    required = [name for name in names if own[name].default is inspect.Parameter.empty]
-    ordered = {**{name: own[name] for name in required}, **shared, **own}
-    vars(wrapped)["__signature__"] = inspect.Signature(list(ordered.values()))
+    required = {name: parameter for name, parameter in own.items() if parameter.default is inspect.Parameter.empty}
+    drawing = {name: _keyword(name, annotation) for name, annotation in _DRAWING.items()}
+    ordered = {**required, **drawing, **own}
+    signature = inspect.Signature([each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in ordered.values()])
+    vars(wrapped)["__signature__"] = signature
     wrapped.__annotations__ = {name: parameter.annotation for name, parameter in ordered.items()}
     return wrapped
 
 
-def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
-    """Keyword only, with its annotation resolved: the two functions need not live in one file."""
-    annotation = parameter.annotation
-    if isinstance(annotation, str):
-        annotation = globals()[annotation]
-    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=annotation)
+def _keyword(name: str, annotation: object) -> inspect.Parameter:
+    default = getattr(SampleOptions, name, None)  # engine_arg is how the command line writes engine_args
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def engine_arguments(pairs: list[str]) -> dict[str, Any]:
+def grade_options(workers: int | None, timeout: float, unsafe: bool = GradeOptions.allow_unsafe_code) -> GradeOptions:
+    """How to grade, as the command line says it. Raises BadArgument."""
+    chosen = GradeOptions.workers if workers is None else workers
+    return GradeOptions(workers=chosen, timeout_s=timeout, allow_unsafe_code=unsafe)
+
+
+def engine_arguments(pairs: list[str] | None) -> dict[str, Any]:
     """NAME=VALUE pairs, values read as JSON where they are JSON. Raises BadArgument."""
     arguments: dict[str, Any] = {}
-    for pair in pairs:
+    for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise BadArgument("--engine-arg", pair, "must read NAME=VALUE")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, EngineArg, RunPath, engine_arguments
 from rlvr_bench.cli.terminal import Terminal, styled
+from rlvr_bench.options import RescoreOptions
 
 if TYPE_CHECKING:
     from rlvr_bench.analysis.shift_results import Rescoring, Stratum
@@ -35,10 +36,10 @@ def register(app: typer.Typer) -> None:
 def rescore(
     run: RunPath,
     model: Model,
-    engine: Engine = "auto",
-    n: First = None,
-    exact_kl: Exact = False,
-    threshold: Threshold = 0.1,
+    engine: Engine = RescoreOptions.engine,
+    n: First = RescoreOptions.n,
+    exact_kl: Exact = RescoreOptions.exact_kl,
+    threshold: Threshold = RescoreOptions.threshold,
     engine_arg: EngineArg = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,10 +48,9 @@ def rescore(
     The run must have been drawn with --token-stats full. Run the same command again to resume.
     """
     from rlvr_bench.cli.progress import Bars
-    from rlvr_bench.pipeline.rescoring import RescoreOptions
     from rlvr_bench.pipeline.rescoring import rescore as rescore_run
 
-    arguments = engine_arguments(engine_arg or [])
+    arguments = engine_arguments(engine_arg)
     options = RescoreOptions(engine=engine, n=n, exact_kl=exact_kl, threshold=threshold, engine_args=arguments)
     with Bars() as bars:
         result = rescore_run(run, model, options, bars)

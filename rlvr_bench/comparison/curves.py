@@ -12,15 +12,13 @@ from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, clusters
 from rlvr_bench.comparison.results import Crossover, Difference
 from rlvr_bench.metrics import METRICS
+from rlvr_bench.stats import REPLICATES
 
 __all__ = ["crossover", "crossover_of", "pass_differences", "policy_differences", "search_grid"]
 
-_SEED = 20250807
-LEVEL = 0.95
 TIE = 1e-12  # means closer than this are equal
 EVERY_K = 128
 RATIO = 1.01
-REPLICATES = 2000
 
 
 def pass_differences(
@@ -102,7 +100,7 @@ def crossover_of(
         last=int(grid[changes[-1]]) if len(changes) else None,
         changes=len(changes),
         largest_k=largest,
-        level=LEVEL,
+        level=stats.LEVEL,
         method="first change of lead; percentile bootstrap over problems, paired",
     )
     return _described(found)
@@ -116,21 +114,14 @@ def _signs(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 
 def _resampled(differences: npt.NDArray[np.float64], groups: npt.NDArray[np.str_] | None) -> npt.NDArray[np.float64]:
-    """Means of resampled problems, or clusters of them, (B, K)."""
-    rows = np.arange(len(differences)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    size = int(rows.max()) + 1
-    sums = np.zeros((size, differences.shape[1]))
-    np.add.at(sums, rows, differences)
-    rng = np.random.default_rng(_SEED)
-    weights = rng.multinomial(size, np.full(size, 1 / size), size=REPLICATES).astype(np.float64)
-    return np.asarray(weights @ sums / (weights @ np.bincount(rows))[:, None])
+    return stats.resampled_means(differences, rng=stats.fresh_rng(), clusters=groups, replicates=REPLICATES)
 
 
 def _limits(draws: npt.NDArray[np.float64], ahead: int, grid: Sequence[int]) -> tuple[int | None, int | None]:
     overtaken = draws * ahead < -TIE
     place = np.where(overtaken.any(axis=1), overtaken.argmax(axis=1), len(grid))
     ordered = np.sort(place)
-    tail = int((1 - LEVEL) / 2 * len(ordered))
+    tail = int((1 - stats.LEVEL) / 2 * len(ordered))
     low, high = int(ordered[tail]), int(ordered[-1 - tail])
     return (int(grid[low]) if low < len(grid) else None, int(grid[high]) if high < len(grid) else None)
 
@@ -179,9 +170,9 @@ def _paired(
     found = stats.paired_bootstrap_mean(
         second / scale,
         first / scale,
-        rng=np.random.default_rng(_SEED),
+        rng=stats.fresh_rng(),
         clusters=groups,
-        options=stats.Resampling(replicates, LEVEL),
+        options=stats.Resampling(replicates, stats.LEVEL),
     )
     interval = found.difference
     return [

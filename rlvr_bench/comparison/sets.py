@@ -13,15 +13,12 @@ from rlvr_bench.comparison.results import BoundaryChange, NullSize, Overlap
 
 __all__ = ["boundary_change", "null_sizes", "overlaps"]
 
-_SEED = 20250807
-REPLICATES = 2000
-LEVEL = 0.95
 SETTLED = 1e-7  # chance that k of the pooled rollouts are all wrong, below which a problem is in no set by chance
 ROUNDING = 1e-9
 
 
 def boundary_change(
-    ids: Sequence[str], first: RunCounts, second: RunCounts, k: int, replicates: int = REPLICATES
+    ids: Sequence[str], first: RunCounts, second: RunCounts, k: int, replicates: int = stats.REPLICATES
 ) -> BoundaryChange:
     """The problems that k rollouts of one run solve and k of the other do not, beside what chance would give."""
     unsolved = [1 - run.pass_table([k])[:, 0] for run in (first, second)]
@@ -34,7 +31,7 @@ def boundary_change(
     }
     gains = losses = None
     if first.stopping is None and second.stopping is None:
-        rng = np.random.default_rng(_SEED)
+        rng = stats.fresh_rng()
         gains, losses = null_sizes((first.c, first.n), (second.c, second.n), k, rng, replicates)
     dynamics = stats.support_dynamics(*solved)
     return BoundaryChange(
@@ -53,7 +50,7 @@ def null_sizes(
     second: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
     k: int,
     rng: np.random.Generator,
-    replicates: int = REPLICATES,
+    replicates: int = stats.REPLICATES,
 ) -> tuple[NullSize, NullSize]:
     """Sizes of the gained and of the lost set, each tested against two runs of one and the same policy.
 
@@ -109,7 +106,7 @@ def _sizes(
 
 
 def _against(observed: float, chance: npt.NDArray[np.float64], expected: float) -> NullSize:
-    low, high = np.quantile(chance, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    low, high = np.quantile(chance, [0.5 - stats.LEVEL / 2, 0.5 + stats.LEVEL / 2])
     p_value = (1 + int(np.sum(chance >= observed - ROUNDING))) / (1 + len(chance))
     return NullSize(observed=observed, expected=expected, low=float(low), high=float(high), p_value=p_value)
 

@@ -20,7 +20,6 @@ from rlvr_bench.scorecard import Scorecard, ScoredRun
 
 __all__ = ["ABOUT", "Entry", "cells_of", "make_entry", "rounded", "told_of"]
 
-_SEED = 20250807
 ABOUT = ("method", "base_model", "step")
 DIGITS = 6
 _ZOO = "zoo:"
@@ -108,7 +107,7 @@ def cells_of(name: str, estimate: Estimate | None) -> Row:
 def _pass_at(counts: RunCounts, k: int) -> Estimate:
     """pass@k at a budget the scorecard has no estimate of."""
     groups = clusters(counts)
-    found = stats.bootstrap_mean(counts.pass_table([k]), rng=np.random.default_rng(_SEED), clusters=groups)
+    found = stats.bootstrap_mean(counts.pass_table([k]), rng=stats.fresh_rng(), clusters=groups)
     value, low, high = (float(limit[0]) for limit in (found.value, found.low, found.high))
     return Estimate(name="pass@k", k=k, value=value, low=low, high=high)
 

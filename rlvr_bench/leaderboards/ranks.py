@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, clusters
 from rlvr_bench.leaderboards.columns import Cell, Row
 
 __all__ = ["rank", "rank_columns", "resampled_means"]
 
-_SEED = 20250807
-REPLICATES = 2000
-LEVEL = 0.95
 NORMAL = 1.959964
 TIE = 1e-9
 HALF_PAIR = 0.5  # as in the paired bootstrap: few problems that differ must not pass for certainty
@@ -37,7 +35,7 @@ def rank(
         deviation = draws - draws[:, [i]] - gap
         error = np.sqrt(deviation.var(axis=0) + HALF_PAIR / n_problems**2)
         largest = np.abs(deviation / error).max(axis=1, initial=0.0)
-        reach = max(float(np.quantile(largest, LEVEL)), NORMAL) * error
+        reach = max(float(np.quantile(largest, stats.LEVEL)), NORMAL) * error
         place[i] = 1 + np.sum(gap > TIE)
         low[i] = 1 + np.sum(gap > reach)
         high[i] = rows - np.sum(gap < -reach)
@@ -54,14 +52,8 @@ def resampled_means(runs: Sequence[RunCounts], ks: Sequence[int]) -> npt.NDArray
     values = np.stack(tables, axis=1)
     groups = clusters(runs[0])
     order = {entry.id: i for i, entry in enumerate(runs[0].entries)}
-    labels = np.arange(len(ids)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    unit = np.asarray(labels)[[order[name] for name in ids]]
-    size = int(unit.max()) + 1
-    sums = np.zeros((size, *values.shape[1:]))
-    np.add.at(sums, unit, values)
-    weights = np.random.default_rng(_SEED).multinomial(size, np.full(size, 1 / size), REPLICATES).astype(np.float64)
-    problems = weights @ np.bincount(unit)
-    return np.asarray(np.tensordot(weights, sums, axes=1) / problems[:, None, None])
+    labels = None if groups is None else groups[[order[name] for name in ids]]
+    return stats.resampled_means(values, rng=stats.fresh_rng(), clusters=labels)
 
 
 def rank_columns(rows: Sequence[Row], runs: Sequence[RunCounts | None], ks: Sequence[int]) -> list[dict[str, Cell]]:
@@ -71,7 +63,7 @@ def rank_columns(rows: Sequence[Row], runs: Sequence[RunCounts | None], ks: Sequ
     """
     known = [run for run in runs if run is not None]
     paired = iter(np.moveaxis(resampled_means(known, ks), 1, 0)) if known else iter(())
-    rng = np.random.default_rng(_SEED + 1)
+    rng = stats.fresh_rng(1)
     draws = [
         next(paired) if run is not None else _from_interval(row, ks, rng) for row, run in zip(rows, runs, strict=True)
     ]
@@ -94,4 +86,4 @@ def _from_interval(row: Row, ks: Sequence[int], rng: np.random.Generator) -> npt
         np.array([np.nan if row[f"pass@{k}{end}"] is None else float(row[f"pass@{k}{end}"] or 0) for k in ks])
         for end in ("", "_low", "_high")
     )
-    return np.asarray(mean + rng.standard_normal((REPLICATES, len(ks))) * (high - low) / (2 * NORMAL))
+    return np.asarray(mean + rng.standard_normal((stats.REPLICATES, len(ks))) * (high - low) / (2 * NORMAL))

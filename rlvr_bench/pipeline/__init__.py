@@ -19,16 +19,18 @@ from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.cautions import report_cautions
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
-from rlvr_bench.pipeline.engines import Engines, Job
+from rlvr_bench.pipeline.engines import Engines, model_name, open_engines
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.judging import judged_rollouts
-from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent
+from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
+from rlvr_bench.pipeline.parameters import grading_before_progress
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
 from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
 from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
 from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
 from rlvr_bench.prompts import open_prompt
+from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scorecard import AuditSummary, Grading, Scorecard, encode_scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
 from rlvr_bench.scorers.scorecard import make_scorecard
@@ -51,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 @with_progress
 def evaluate(
-    model: str,
+    model: str | Sampler,
     task: str,
     options: SampleOptions | None = None,
     grading: GradeOptions | None = None,
@@ -60,10 +62,10 @@ def evaluate(
 ) -> tuple[Path, Scorecard]:
     """Sample, grade and score one checkpoint on one task. Returns the run folder and its scorecard.
 
-    ``engines``: as in ``sample``. Raises the errors of ``sample``, ``grade`` and ``score``.
+    ``model``, ``engines``: as in ``sample``. Raises the errors of ``sample``, ``grade`` and ``score``.
     """
     grading = grading or GradeOptions()
-    run = sample(model, task, options, progress, grading, engines)
+    run = sample(model, task, options, grading, progress, engines)
     opened, (known, file) = open_run(run), read_task(task)
     card = standing_scorecard(opened, reading_statements(_permitted(task_verifier(known, file), grading), opened))
     if card is None:
@@ -72,17 +74,19 @@ def evaluate(
     return run, card
 
 
+@grading_before_progress
 @with_progress
 def sample(
-    model: str,
+    model: str | Sampler,
     task: str,
     options: SampleOptions | None = None,
-    progress: Progress | None = None,
     grading: GradeOptions | None = None,
+    progress: Progress | None = None,
     engines: Engines | None = None,
 ) -> Path:
     """Draw what is missing for n rollouts of each problem; returns the run folder.
 
+    ``model`` names a checkpoint, or is a sampler of one's own: its ``info`` names it in the manifest, and it stays open.
     With ``grading``, and always under a stopping rule, rollouts are verified while others are still being drawn.
     ``engines`` holds the checkpoint's engine if it is to stay open for another task.
 
@@ -90,23 +94,36 @@ def sample(
     on disk does not agree or is in use, StorageError where the disk refuses (what was drawn before is kept).
     """
     options, progress = options or SampleOptions(), progress or Silent()
-    if engines is None:
-        with Job(options) as job, job.checkpoint(progress) as own:
-            return sample(model, task, options, progress, grading, own)
-    loaded = load_task(task, options.data_dir)
+    if engines is not None:
+        check(isinstance(model, str), "engines", model, "a sampler of your own is its own engine: leave engines out")
+        return _sample(model, task, options, grading, progress, engines)
+    with open_engines(model, options, progress) as opened:
+        return _sample(model, task, options, grading, progress, opened)
+
+
+def _sample(
+    model: str | Sampler,
+    task: str,
+    options: SampleOptions,
+    grading: GradeOptions | None,
+    progress: Progress,
+    engines: Engines,
+) -> Path:
+    """``sample`` with the engines at hand."""
+    name, loaded = model_name(model), load_task(task, options.data_dir)
     golds_of(loaded)  # raises where a verdict could not be right
     template = open_prompt(options.prompt or loaded.task.prompt)
     prompts = render_prompts(template, loaded, options)
-    folder = find_run(options.out, model, loaded.task.name, options.run_name(loaded.task.name))
-    if is_finished(folder, model, loaded, template, options):
-        total = options.n * len(loaded.problems[: options.limit])
+    folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
+    chosen = loaded.problems[: options.limit]
+    if isinstance(model, str) and is_finished(folder, model, loaded, template, options):
+        total = options.n * len(chosen)
         progress.start("sample", total, total)
         return folder
-    sampler = engines.open(model, loaded, options)
+    sampler = engines.open(name, loaded, options)
     try:
         sampling = resolve_sampling(loaded.task, options, sampler, prompts)
-        manifest = make_manifest(model, loaded, template, options, sampling, sampler.info)
-        chosen = loaded.problems[: options.limit]
+        manifest = make_manifest(name, loaded, template, options, sampling, sampler.info)
         with RunWriter(folder, manifest, chosen) as writer:
             report_cautions(manifest)
             asked = {problem.id: prompts[problem.id] for problem in chosen}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Self, cast
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.pipeline import models
-from rlvr_bench.pipeline.options import Progress, SampleOptions
+from rlvr_bench.pipeline.options import Progress, SampleOptions, check
 from rlvr_bench.pipeline.tool_runs import with_tools
+from rlvr_bench.samplers.lent import LentSampler
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.store import RunWriter
 from rlvr_bench.task import LoadedTask
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rlvr_bench.scaling import Dispatcher, Slots, Tally
     from rlvr_bench.scaling.cluster import RayCluster
 
-__all__ = ["Engines", "Job"]
+__all__ = ["Engines", "Job", "model_name", "open_engines"]
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,35 @@ class Engines:
         sampler, self._sampler = self._sampler, None
         if sampler is not None:
             sampler.close()
+
+
+def model_name(model: str | Sampler) -> str:
+    """How runs of a model are named. Raises BadArgument where it is neither a name nor a sampler."""
+    return model if isinstance(model, str) else LentSampler(model).info.model
+
+
+@contextlib.contextmanager
+def open_engines(model: str | Sampler, options: SampleOptions, progress: Progress) -> Iterator[Engines]:
+    """The engines of one checkpoint, opened when they are first asked for and closed at the end.
+
+    A sampler of the caller's own is used as it is and left open. Raises BadArgument where options are given that would
+    open it otherwise, and what ``Job`` raises.
+    """
+    if isinstance(model, str):
+        with Job(options) as job, job.checkpoint(progress) as engines:
+            yield engines
+        return
+    _check_lent(options)
+    lent = LentSampler(model)
+    yield Engines(lambda name, loaded, options: with_tools(lent, options))
+
+
+def _check_lent(options: SampleOptions) -> None:
+    why = "a sampler that is open already decides this itself"
+    check(options.engine == "auto", "--engine", options.engine, why)
+    check(not options.engine_args, "--engine-arg", dict(options.engine_args), why)
+    check(options.chat_template == "auto", "--chat-template", options.chat_template, why)
+    check(not options.is_scaled, "--replicas, --ray", (options.replicas, options.ray), "a sampler is one engine")
 
 
 def _gpus(options: SampleOptions) -> int:

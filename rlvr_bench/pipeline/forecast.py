@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlvr_bench.pipeline.agreeing import is_finished
+from rlvr_bench.pipeline.engines import model_name
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.models import resolve_model
 from rlvr_bench.pipeline.options import SampleOptions
 from rlvr_bench.pipeline.tool_runs import render_prompts
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import SamplingParameters
+from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.task import load_task
 
@@ -36,7 +38,7 @@ class Forecast:
     disk_bytes: int
 
 
-def forecast(model: str, task: str, options: SampleOptions) -> Forecast:
+def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecast:
     """Problems, rollouts, and upper bounds of tokens and disk for this run. Loads the task, no model; writes nothing.
 
     ``max_tokens`` is what is asked or recommended: the model's context may cut it further. Raises what ``sample`` raises
@@ -45,11 +47,13 @@ def forecast(model: str, task: str, options: SampleOptions) -> Forecast:
     loaded = load_task(task, options.data_dir)
     template = open_prompt(options.prompt or loaded.task.prompt)
     render_prompts(template, loaded, options)
-    if not model.startswith("fake"):
+    name = model_name(model)
+    if isinstance(model, str) and not model.startswith("fake"):
         resolve_model(model)
     ids = [problem.id for problem in loaded.problems[: options.limit]]
-    folder = find_run(options.out, model, loaded.task.name, options.run_name(loaded.task.name))
-    is_finished(folder, model, loaded, template, options)
+    folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
+    if isinstance(model, str):
+        is_finished(folder, model, loaded, template, options)
     drawn = 0
     if (folder / "manifest.json").is_file():
         have = open_run(folder).drawn()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from rlvr_bench.importers.collecting import Collected, Collector
 from rlvr_bench.importers.counted_runs import write_counts
 from rlvr_bench.importers.files import choose_files
 from rlvr_bench.importers.regrading import check_gradable, check_responses, named_task
+from rlvr_bench.options import GradeOptions, ImportOptions
 from rlvr_bench.pipeline.folders import find_run
-from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent
+from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_tasks import facts_of, grading_task
 from rlvr_bench.scorecard import Scorecard
@@ -30,21 +30,6 @@ from rlvr_bench.task import LoadedTask
 __all__ = ["ImportOptions", "Imported", "import_run"]
 
 UNKNOWN = "unknown"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ImportOptions:
-    """``model`` and ``task`` name what the files do not. ``format`` and ``verdict`` choose where content leaves a choice.
-
-    ``regrade`` leaves the program's verdicts behind and grades the responses with the verifier of ``task``.
-    """
-
-    model: str | None = None
-    task: str | None = None
-    format: str | None = None
-    verdict: str | None = None
-    regrade: bool = False
-    out: str | Path = Path("runs")
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):

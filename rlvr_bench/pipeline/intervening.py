@@ -8,9 +8,8 @@ continuation is depends on its site and the seed alone, so a run that was stoppe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -18,24 +17,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rlvr_bench.analysis.intervention_results import INTERVENTIONS_SCHEMA, InterventionDesign, Interventions, Swap
+from rlvr_bench.analysis.intervention_results import INTERVENTIONS_SCHEMA, InterventionDesign, Interventions
 from rlvr_bench.analysis.interventions import (
     CANDIDATES,
-    LEVELS,
     PROTOCOL,
-    SWAPS,
     Site,
     alternative,
     choose_sites,
     digest,
     effects,
-    levels_of,
     read_sources,
 )
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RunError
+from rlvr_bench.options import GradeOptions, InterveneOptions, SampleOptions, check
 from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, begun, continued
 from rlvr_bench.pipeline.models import is_fake, open_model
-from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
+from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import grading_task
@@ -53,43 +50,6 @@ from rlvr_bench.verifiers.deciding import Decider, require_golds
 from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["InterveneOptions", "InterventionDesign", "Interventions", "intervene", "intervene_with"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class InterveneOptions:
-    """What to swap and how often to go on: ``sites`` tokens of each stratum, from the first ``rollouts`` responses of each
-    problem, each continued ``repeats`` times with the token and as often without it.
-
-    ``model`` says where the run's checkpoint lies now, if not where it lay; None and ``auto`` mean: as the run has it.
-    ``task`` names the file of a task that is not a shipped one, ``data_dir`` where a task's data is.
-    """
-
-    strata: tuple[str, ...] = tuple(LEVELS)
-    swap: Swap = "second"
-    sites: int = 50
-    repeats: int = 8
-    rollouts: int = 8
-    seed: int = 0
-    name: str | None = None
-    model: str | None = None
-    task: str | None = None
-    data_dir: Path | None = None
-    engine: str = "auto"
-    engine_args: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Raises BadArgument naming the option."""
-        levels_of(self.strata)
-        check(self.swap in SWAPS, "--swap", self.swap, f"one of {', '.join(SWAPS)}")
-        for name in ("sites", "repeats", "rollouts"):
-            check(getattr(self, name) >= 1, f"--{name}", getattr(self, name), "must be at least 1")
-        plain = self.name is None or (Path(self.name).name == self.name and not self.name.startswith("."))
-        check(plain, "--name", self.name, "must be a plain folder name")
-
-    @property
-    def folder(self) -> str:
-        """Name of the folder below ``interventions``."""
-        return self.name or f"{self.swap}-{'-'.join(self.strata)}"
 
 
 @with_progress

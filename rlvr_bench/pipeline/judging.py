@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 from rlvr_bench.errors import RunError
+from rlvr_bench.options import GradeOptions, JudgeOptions
 from rlvr_bench.pipeline.models import is_endpoint
-from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent, check
+from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.received import decode
-from rlvr_bench.records import DrawRequest, Outcomes, Problem, SamplingParameters
+from rlvr_bench.records import DrawRequest, Outcomes, Problem
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
@@ -37,7 +37,7 @@ from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading, status_columns
 from rlvr_bench.verifiers import Decider, Extraction, FunctionVerifier
 from rlvr_bench.verifiers.deciding import Decision
-from rlvr_bench.verifiers.judge import PROMPT_VERSION, RULES, Rule, Vote, combine, judge_prompt, read_vote
+from rlvr_bench.verifiers.judge import PROMPT_VERSION, Rule, Vote, combine, judge_prompt, read_vote
 
 __all__ = ["JudgeOptions", "Judging", "judge", "judge_with", "judged_rollouts"]
 
@@ -49,34 +49,9 @@ _SCHEMA = pa.schema(
         ("replies", pa.list_(pa.large_string())),
     ]
 )
-_SAMPLING = SamplingParameters(temperature=0.6, top_p=0.95, max_tokens=4096)
 _SHARD = 256  # judgements written together at most: what a kill can cost
 _STATUS: dict[str, Vote] = {"correct": "valid", "wrong": "invalid"}
 ResponseKey = tuple[str, int]  # problem id and text hash: equal responses are judged once
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeOptions:
-    """Who judges and how: ``judge`` is the URL of an OpenAI-compatible server, which votes ``votes`` times, or
-    ``file.py:function`` (or ``package.module:function``), called once as ``function(response, problem) -> bool``.
-
-    ``rule`` combines votes; changing it asks nobody again.
-    """
-
-    judge: str
-    votes: int = 3
-    rule: Rule = "majority"
-    seed: int = 0
-    sampling: SamplingParameters = _SAMPLING
-    engine_args: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Raises BadArgument naming the option."""
-        check(self.votes >= 1, "--votes", self.votes, "must be at least 1")
-        check(self.rule in RULES, "--rule", self.rule, f"one of {', '.join(RULES)}")
-        check(
-            self.sampling.temperature > 0 or self.votes == 1, "--votes", self.votes, "a greedy judge always votes alike"
-        )
 
 
 @with_progress

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,15 +24,16 @@ from rlvr_bench.analysis.shift_results import RESCORE_SCHEMA, Checkpoint, Perple
 from rlvr_bench.analysis.shifts import Setting, Shifts, token_shifts
 from rlvr_bench.analysis.token_categories import RULES_VERSION, TokenPieces, categorise
 from rlvr_bench.errors import BadArgument, RlvrBenchError, RunError
+from rlvr_bench.options import RescoreOptions, check
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.models import is_endpoint, resolve_model
-from rlvr_bench.pipeline.options import Progress, Silent, check
+from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import kept_facts
 from rlvr_bench.records import Estimate
-from rlvr_bench.samplers import SamplerOptions, resolve_engine
-from rlvr_bench.samplers.logprobs import Passage, Scored, Scorer, open_scorer
+from rlvr_bench.samplers import SamplerOptions, open_scorer, resolve_engine
+from rlvr_bench.samplers.logprobs import Passage, Scored, Scorer
 from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.scorers.common import mean_estimate
 from rlvr_bench.storage import is_remote
@@ -46,25 +45,6 @@ from rlvr_bench.store.shards import Schedule
 __all__ = ["RescoreOptions", "prompts_of", "rescore"]
 
 _CHUNK_TOKENS = 2**20  # response tokens handed to the scorer together: what it may sort by length
-
-
-@dataclass(frozen=True, kw_only=True)
-class RescoreOptions:
-    """How to rescore. ``n``: only the first so many rollouts of each problem. ``exact_kl`` reads the checkpoint that drew
-    the run beside the other one (transformers only). ``threshold``: by how much a token's probability must change to count
-    as moved.
-    """
-
-    engine: str = "auto"
-    n: int | None = None
-    exact_kl: bool = False
-    threshold: float = 0.1
-    engine_args: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Raises BadArgument naming the option."""
-        check(self.n is None or self.n >= 1, "-n", self.n, "must be at least 1")
-        check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must lie in (0, 1)")
 
 
 @with_progress

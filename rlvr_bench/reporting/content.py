@@ -28,7 +28,6 @@ from rlvr_bench.scorers.warnings import warnings_of
 
 __all__ = ["PageMetric", "PagePair", "PageRun", "PageTask", "page_task"]
 
-_SEED = 20250807
 FEW_RUNS = 6  # up to here every run can be the baseline; beyond, the first and the last: pairs cost time
 REPLICATES_PER_TEST = 100  # so that Holm's correction can still reach 0.01
 QUESTION_CHARACTERS = 2_000_000
@@ -309,9 +308,9 @@ def _differences(
     paired = stats.paired_bootstrap_mean(
         second,
         first,
-        rng=np.random.default_rng(_SEED),
+        rng=stats.fresh_rng(),
         clusters=clusters(runs[0]),
-        options=stats.Resampling(replicates, 0.95),
+        options=stats.Resampling(replicates),
     )
     value, low, high = (
         limit.reshape(len(measured), -1) * np.array(scale)[:, None]

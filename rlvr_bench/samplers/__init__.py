@@ -1,13 +1,15 @@
-"""Engines that draw rollouts. Each lives in one file, the only one that imports it; all speak ``Sampler``."""
+"""Engines that draw rollouts. Each has files of its own, the only ones that import it; all speak ``Sampler``."""
 
 from __future__ import annotations
 
 import importlib.util
 
-from rlvr_bench.errors import EngineError, UnknownName
+from rlvr_bench.errors import BadArgument, EngineError, UnknownName
+from rlvr_bench.samplers.logprobs import Scorer
 from rlvr_bench.samplers.protocol import Sampler, SamplerOptions
+from rlvr_bench.samplers.tokenizer import Tokenizer
 
-__all__ = ["ENGINES", "Sampler", "SamplerOptions", "open_sampler", "resolve_engine"]
+__all__ = ["ENGINES", "Sampler", "SamplerOptions", "open_sampler", "open_scorer", "open_tokenizer", "resolve_engine"]
 
 ENGINES = ("auto", "endpoint", "fake", "transformers", "vllm")
 _EXTRAS = {
@@ -48,3 +50,30 @@ def open_sampler(engine: str, options: SamplerOptions) -> Sampler:
     from rlvr_bench.samplers.transformers import TransformersSampler
 
     return TransformersSampler(options)
+
+
+def open_scorer(engine: str, options: SamplerOptions, reference: str | None = None) -> Scorer:
+    """Load a checkpoint for scoring into ``transformers`` or ``vllm``.
+
+    ``reference``: the folder or id of a second checkpoint, for exact divergences. Raises ModelError, EngineError;
+    BadArgument where the engine cannot score, or not with a reference.
+    """
+    if engine == "transformers":
+        from rlvr_bench.samplers.logprobs_transformers import TransformersScorer
+
+        return TransformersScorer(options, reference)
+    if engine != "vllm":
+        raise BadArgument("--engine", engine, "scoring given tokens needs transformers or vllm")
+    if reference is not None:
+        raise BadArgument("--exact-kl", True, "needs both models' full distributions, which only transformers gives")
+    from rlvr_bench.samplers.loaded_vllm import LoadedVllm
+    from rlvr_bench.samplers.logprobs_vllm import VllmScorer
+
+    return VllmScorer(LoadedVllm(options))
+
+
+def open_tokenizer(model: str) -> Tokenizer:
+    """A checkpoint's tokenizer alone. Raises ModelError where it cannot be loaded."""
+    from rlvr_bench.samplers.loaded_transformers import load_tokenizer
+
+    return load_tokenizer(model)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import EngineInfo
-from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.tokenizer import Tokenizer
 
-__all__ = ["Passage", "Scored", "Scorer", "open_scorer"]
+__all__ = ["Passage", "Scored", "Scorer"]
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -45,7 +44,7 @@ class Scorer(Protocol):
     def info(self) -> EngineInfo: ...
 
     @property
-    def tokenizer(self) -> Any: ...
+    def tokenizer(self) -> Tokenizer: ...
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
         """Yields (number of the passage, its statistics) as they are finished, in any order."""
@@ -54,23 +53,3 @@ class Scorer(Protocol):
     def close(self) -> None:
         """Free the engine and its memory."""
         ...
-
-
-def open_scorer(engine: str, options: SamplerOptions, reference: str | None = None) -> Scorer:
-    """Load a checkpoint for scoring into ``transformers`` or ``vllm``.
-
-    ``reference``: the folder or id of a second checkpoint, for exact divergences. Raises ModelError, EngineError;
-    BadArgument where the engine cannot score, or not with a reference.
-    """
-    if engine == "transformers":
-        from rlvr_bench.samplers.logprobs_transformers import TransformersScorer
-
-        return TransformersScorer(options, reference)
-    if engine != "vllm":
-        raise BadArgument("--engine", engine, "scoring given tokens needs transformers or vllm")
-    if reference is not None:
-        raise BadArgument("--exact-kl", True, "needs both models' full distributions, which only transformers gives")
-    from rlvr_bench.samplers.logprobs_vllm import VllmScorer
-    from rlvr_bench.samplers.vllm import VllmSampler
-
-    return VllmScorer(VllmSampler(options))

@@ -8,7 +8,7 @@ row leaves the batch when its response has ended. One pass over a piece's logits
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,19 @@ from torch import Tensor
 
 from rlvr_bench.errors import ModelError
 from rlvr_bench.records import EngineInfo
+from rlvr_bench.samplers.loaded_transformers import LoadedTransformers
 from rlvr_bench.samplers.logprobs import Passage, Scored
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.token_stats import token_statistics
-from rlvr_bench.samplers.transformers import TransformersSampler, _threads
+from rlvr_bench.samplers.tokenizer import Tokenizer
 
-__all__ = ["TransformersScorer", "divergences", "load_tokenizer"]
+__all__ = ["TransformersScorer", "divergences"]
 
 _LOGIT_BYTES = 128 * 2**20  # float32 logits of one piece (on a GPU sixteen times as many)
 _POSITIONS = 6144  # tokens of one piece at most: beyond that a forward pass gains nothing, on a CPU it loses
 _PIECE = 256  # tokens of a response read at once, where the batch has that many rows
 _ROWS = 512
+_CACHE_BYTES = 2 * 2**30  # keys and values of a batch (on a GPU: a third of what is free)
 _KL_BLOCK = 2**18  # float64 entries of a block of laws
 
 
@@ -40,17 +42,16 @@ class _Piece(NamedTuple):
 
 
 class TransformersScorer:
-    """Implements ``Scorer``; engine arguments as ``TransformersSampler``. ``reference``: see ``open_scorer``."""
+    """Implements ``Scorer``; engine arguments as ``LoadedTransformers``. ``reference``: see ``open_scorer``."""
 
     def __init__(self, options: SamplerOptions, reference: str | None = None) -> None:
         """Raises ModelError where a checkpoint cannot be loaded, or the two differ in the width of their logits."""
-        self._sampler = TransformersSampler(options)
-        self._model = self._sampler._model
-        self._reference: Any = None
+        self._loaded = LoadedTransformers(options)
+        self._reference: LoadedTransformers | None = None
         if reference is not None:
-            other = TransformersSampler(SamplerOptions(model=reference, engine_args=options.engine_args))
-            self._reference = other._model
-            widths = [int(model.get_output_embeddings().weight.shape[0]) for model in (self._model, self._reference)]
+            other = LoadedTransformers(SamplerOptions(model=reference, engine_args=options.engine_args))
+            self._reference = other
+            widths = [self._loaded.logits_width, other.logits_width]
             if widths[0] != widths[1]:
                 raise ModelError(
                     f"exact divergence of {options.model!r} from {reference!r}: their logits have {widths[0]} and "
@@ -59,36 +60,38 @@ class TransformersScorer:
 
     @property
     def info(self) -> EngineInfo:
-        return self._sampler.info
+        return self._loaded.info
 
     @property
-    def tokenizer(self) -> Any:
-        return self._sampler._tokenizer
+    def tokenizer(self) -> Tokenizer:
+        return self._loaded.tokenizer
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
         lengths = np.array([len(passage.response) for passage in passages])
         order = np.argsort(-lengths, kind="stable").tolist()  # longest first: rows that go are the last ones
-        vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
-        budget = _LOGIT_BYTES * (1 if self._model.device.type == "cpu" else 16)
-        positions = max(1, min(_POSITIONS, budget // (4 * vocabulary)))
+        budget = _LOGIT_BYTES * (1 if self._loaded.device.type == "cpu" else 16)
+        positions = max(1, min(_POSITIONS, budget // (4 * self._loaded.logits_width)))
         while order:
-            width = max(1, min(_PIECE, int(lengths[order[0]])))
-            rows = max(1, min(_ROWS, positions // width, _rows_in_cache(self._model, passages[order[0]])))
+            longest = passages[order[0]]
+            width = max(1, min(_PIECE, len(longest.response)))
+            in_cache = self._loaded.cache_room(_CACHE_BYTES, on_gpu=3) // (len(longest.prompt) + len(longest.response))
+            rows = max(1, min(_ROWS, positions // width, in_cache))
             batch, order = order[:rows], order[rows:]
-            with _threads(self._sampler._threads):
+            with self._loaded.threads():
                 scored = self._score([passages[i] for i in batch], max(1, positions // len(batch)))
             yield from zip(batch, scored, strict=True)
 
     def close(self) -> None:
-        self._reference = self._model = None
-        self._sampler.close()
+        if self._reference is not None:
+            self._reference.close()
+        self._loaded.close()
 
     @torch.inference_mode()
     def _score(self, batch: Sequence[Passage], width: int) -> list[Scored]:
         """Statistics of a batch, longest response first, read ``width`` tokens at a time."""
         table = _Table(batch, columns=3 if self._reference is None else 5)
-        pieces = _read(self._model, batch, width)
-        others = None if self._reference is None else _read(self._reference, batch, width)
+        pieces = _read(self._loaded.model, batch, width)
+        others = None if self._reference is None else _read(self._reference.model, batch, width)
         for piece in pieces:
             ids, inside = table.given(piece)
             logits = piece.logits[inside]
@@ -139,7 +142,7 @@ def _scored(columns: npt.NDArray[np.float64]) -> Scored:
     )
 
 
-def _read(model: Any, batch: Sequence[Passage], width: int) -> Iterator[_Piece]:
+def _read(model: transformers.PreTrainedModel, batch: Sequence[Passage], width: int) -> Iterator[_Piece]:
     """Logits of every response token of a batch, piece by piece; the first token's come from the prompts alone."""
     device = model.device
     lengths = np.array([len(passage.response) for passage in batch])
@@ -185,24 +188,6 @@ def divergences(reference: Tensor, logits: Tensor) -> list[Tensor]:
         forward.append(torch.where(p > -torch.inf, p.exp() * gap, 0.0).sum(-1).clamp(min=0.0))
         reverse.append(torch.where(q > -torch.inf, q.exp() * -gap, 0.0).sum(-1).clamp(min=0.0))
     return [torch.cat(parts) if parts else logits.new_zeros(0) for parts in (forward, reverse)]
-
-
-def load_tokenizer(model: str) -> Any:
-    """A checkpoint's tokenizer alone. Raises ModelError where it cannot be loaded."""
-    try:
-        return transformers.AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise ModelError(f"cannot load the tokenizer of {model!r}: {str(error).strip().splitlines()[0]}") from error
-
-
-def _rows_in_cache(model: Any, longest: Passage) -> int:
-    """Rows of this length whose keys and values fit: 2 GiB on a CPU, a third of what is free on a GPU."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token_bytes = 2 * config.num_hidden_layers * heads * head_dim * model.dtype.itemsize
-    free = 2 * 2**30 if model.device.type == "cpu" else torch.cuda.mem_get_info(model.device)[0] // 3
-    return int(free // (token_bytes * (len(longest.prompt) + len(longest.response))))
 
 
 def _padded(rows: Sequence[Sequence[int] | npt.NDArray[np.int32]]) -> tuple[Tensor, Tensor]:

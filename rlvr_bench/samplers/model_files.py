@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rlvr_bench.errors import BadArgument, ModelError
 from rlvr_bench.records import DrawRequest, Prompt
+from rlvr_bench.samplers.tokenizer import Tokenizer
 
 __all__ = [
     "cached_folder",
@@ -130,11 +131,11 @@ def cached_folder(model: str, revision: str | None = None) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def _uses_template(tokenizer: Any, chat_template: ChatTemplate) -> bool:
+def _uses_template(tokenizer: object, chat_template: ChatTemplate) -> bool:
     return chat_template == "auto" and bool(getattr(tokenizer, "chat_template", None))
 
 
-def template_digest(tokenizer: Any, chat_template: ChatTemplate, prompt: Prompt | None = None) -> str | None:
+def template_digest(tokenizer: Tokenizer, chat_template: ChatTemplate, prompt: Prompt | None = None) -> str | None:
     """SHA-256 of the chat template that prompts go through, or None where they are sent as raw text.
 
     Without a ``prompt`` this speaks of prompts that carry messages; one without messages is always raw text.
@@ -144,14 +145,14 @@ def template_digest(tokenizer: Any, chat_template: ChatTemplate, prompt: Prompt 
     return hashlib.sha256(tokenizer.get_chat_template().encode()).hexdigest()
 
 
-def template_cautions(tokenizer: Any, chat_template: ChatTemplate) -> tuple[str, ...]:
+def template_cautions(tokenizer: object, chat_template: ChatTemplate) -> tuple[str, ...]:
     """The warning where the model has a chat template and prompts do not go through it."""
     if chat_template == "auto" or not getattr(tokenizer, "chat_template", None):
         return ()
     return ("the model's chat template is not applied: prompts are sent as raw text, as asked",)
 
 
-def render(tokenizer: Any, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:
+def render(tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:
     """The prompt's token ids as the model will see them, those of a begun response behind it.
 
     Messages go through the tokenizer's chat template, opened for the answer; the template writes the special tokens
@@ -172,7 +173,7 @@ def render(tokenizer: Any, prompt: Prompt, chat_template: ChatTemplate) -> list[
 
 
 def response_texts(
-    tokenizer: Any, prompt_ids: Sequence[int], request: DrawRequest, responses: Sequence[Sequence[int]]
+    tokenizer: Tokenizer, prompt_ids: Sequence[int], request: DrawRequest, responses: Sequence[Sequence[int]]
 ) -> list[tuple[str, bool]]:
     """Each response's text, what its prompt had begun included, and whether a stop string ended it.
 
@@ -196,7 +197,7 @@ def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     return (text[: min(ends)], True) if ends else (text, False)
 
 
-def detokenise(tokenizer: Any, prompt_ids: Sequence[int], responses: Sequence[Sequence[int]]) -> list[str]:
+def detokenise(tokenizer: Tokenizer, prompt_ids: Sequence[int], responses: Sequence[Sequence[int]]) -> list[str]:
     """Text of each response to one prompt, special tokens left out.
 
     Tokenizers of the sentencepiece kind drop a leading space when they decode a response alone, and with it the

@@ -26,6 +26,7 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     engine_args: Mapping[str, Any] = {}
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """An opened engine with one checkpoint.
 

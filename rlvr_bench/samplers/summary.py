@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HIGH_ENTROPY_NATS", "PROFILE_BINS", "TokenSummary", "summarise"]
+from rlvr_bench.records import Rollout, TokenArrays
+
+__all__ = ["HIGH_ENTROPY_NATS", "PROFILE_BINS", "TokenSummary", "summarise", "with_statistics"]
 
 # The 80th percentile of token entropy over a million response tokens of Qwen3-8B on AIME (arXiv 2506.01939): the
 # published boundary of "forking" tokens. Fixed, so that rollouts of different runs can be compared.
@@ -31,9 +33,9 @@ class TokenSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(
-    logprob: npt.NDArray[np.floating[Any]],
-    entropy: npt.NDArray[np.floating[Any]],
-    nucleus: npt.NDArray[np.number[Any]],
+    logprob: npt.NDArray[np.number],
+    entropy: npt.NDArray[np.number],
+    nucleus: npt.NDArray[np.number],
     *,
     threshold: float = HIGH_ENTROPY_NATS,
     bins: int = PROFILE_BINS,
@@ -65,3 +67,25 @@ def summarise(
         entropy_profile=tuple(float(s / c) if c else None for s, c in zip(sums, counts, strict=True)),
         high_entropy_share=float(np.mean(np.asarray(entropy) >= threshold)),
     )
+
+
+def with_statistics(
+    rollout: Rollout,
+    ids: npt.NDArray[np.integer],
+    columns: Iterable[npt.NDArray[np.number]],
+    *,
+    full: bool,
+) -> Rollout:
+    """The rollout with its summary and, if ``full``, its per-token arrays.
+
+    ``ids`` (T,) and ``columns``: log-probability and entropy in nats, nucleus size in tokens, (T,) each.
+    """
+    logprob, entropy, nucleus = columns
+    tokens = TokenArrays(
+        ids=ids.astype(np.int32),
+        logprob=logprob.astype(np.float32),
+        entropy=entropy.astype(np.float32),
+        nucleus=nucleus.astype(np.int32),
+    )
+    summary = msgspec.structs.asdict(summarise(logprob, entropy, nucleus))
+    return msgspec.structs.replace(rollout, **summary, tokens=tokens if full else None)

@@ -16,7 +16,6 @@ from rlvr_bench.records import Estimate, Outcomes
 __all__ = [
     "clusters_of",
     "fewest",
-    "fresh_rng",
     "left_out",
     "mean_estimate",
     "optional",
@@ -27,14 +26,7 @@ __all__ = [
     "with_intervals",
 ]
 
-_SEED = 20250807
-LEVEL = 0.95
-BLOCK = 2**18  # rollouts processed at a time, which bounds the memory for a large run
-
-
-def fresh_rng() -> np.random.Generator:
-    """A generator with a fixed seed, so that scoring a run again gives the same scorecard."""
-    return np.random.default_rng(_SEED)
+BLOCK = 2**18  # rollouts in hand at a time: a small part of a large run's memory
 
 
 def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.str_] | None:
@@ -118,10 +110,12 @@ def mean_estimate(
     deviations = np.bincount(units, weights=values - value)
     if (count := len(deviations)) > 1:
         error = math.sqrt(count / (count - 1) * float(deviations @ deviations)) / n
-        half = float(special.stdtrit(count - 1, 0.5 + LEVEL / 2)) * error
+        half = float(special.stdtrit(count - 1, 0.5 + stats.LEVEL / 2)) * error
         low, high = max(floor, value - half), value + half
     method += "; t interval over problems" if labels is None else "; t interval over clusters of problems"
-    return msgspec.structs.replace(label, value=value, low=low, high=high, level=LEVEL, method=method, n_problems=n)
+    return msgspec.structs.replace(
+        label, value=value, low=low, high=high, level=stats.LEVEL, method=method, n_problems=n
+    )
 
 
 def rate_estimates(
@@ -138,8 +132,8 @@ def rate_estimates(
     """
     if not labels or not len(values):
         return []
-    interval = stats.bootstrap_mean(values, rng=fresh_rng(), clusters=clusters)
-    return with_intervals(labels, interval, as_count=as_count)
+    found = stats.bootstrap_mean(values, rng=stats.fresh_rng(), clusters=clusters)
+    return with_intervals(labels, found, as_count=as_count)
 
 
 def with_intervals(labels: Sequence[Estimate], interval: stats.Interval, *, as_count: bool = False) -> list[Estimate]:

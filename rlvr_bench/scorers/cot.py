@@ -13,7 +13,6 @@ from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.common import (
     clusters_of,
     fewest,
-    fresh_rng,
     left_out,
     problem_means,
     rate_estimates,
@@ -46,7 +45,7 @@ def cot_pass_at_k(
     grid = list(ks) if ks is not None else default_ks(int(n.max()))
     counts = np.bincount(outcomes.problem[valid], minlength=len(outcomes.problem_ids))[drawn]
     clusters = clusters_of(outcomes, drawn)
-    interval = stats.bootstrap(counts, n[drawn], grid, rng=fresh_rng(), clusters=clusters)
+    interval = stats.bootstrap(counts, n[drawn], grid, rng=stats.fresh_rng(), clusters=clusters)
     few = n[drawn][:, None] < np.array(grid)
     doubt = (
         f"{int(undecided.sum())} correct rollouts without a judgement count as not valid" if undecided.any() else None

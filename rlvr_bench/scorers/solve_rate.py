@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rlvr_bench import stats
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import Estimate, Outcomes, StoppingRule
-from rlvr_bench.scorers.common import clusters_of, fresh_rng, left_out, with_intervals
+from rlvr_bench.scorers.common import clusters_of, left_out, with_intervals
 
 __all__ = ["default_ks", "largest_k", "pass_at_k", "pass_table", "pass_under_rule"]
 
@@ -90,6 +90,6 @@ def _interval(outcomes: Outcomes, drawn: npt.NDArray[np.bool_], grid: list[int])
     clusters = clusters_of(outcomes, drawn)
     if outcomes.stopping is None:
         n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
-        return stats.bootstrap(c, n, grid, rng=fresh_rng(), clusters=clusters), "unbiased"
+        return stats.bootstrap(c, n, grid, rng=stats.fresh_rng(), clusters=clusters), "unbiased"
     values, name = pass_table(outcomes, drawn, grid)
-    return stats.bootstrap_mean(values, rng=fresh_rng(), clusters=clusters), name
+    return stats.bootstrap_mean(values, rng=stats.fresh_rng(), clusters=clusters), name

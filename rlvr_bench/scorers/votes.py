@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.answers import answer_classes
-from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, left_out, problem_blocks, rate_estimates
+from rlvr_bench.scorers.common import clusters_of, fewest, left_out, problem_blocks, rate_estimates
 
 __all__ = ["maj", "vote_ks", "vote_table"]
 
@@ -56,7 +57,7 @@ def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]
     k, with M subsets, its standard error is at most 0.5 / sqrt(M) per problem, and at most 0.5 / sqrt(P M) for the mean of
     P problems: 0.003 for 500 problems of 1,024 rollouts and k = 64.
     """
-    rng, n, classes = fresh_rng(), outcomes.n_samples, answer_classes(outcomes)
+    rng, n, classes = stats.fresh_rng(), outcomes.n_samples, answer_classes(outcomes)
     orders = int(np.clip(VOTES // max(len(classes), 1), 4, MOST_ORDERS))
     totals = np.zeros((len(n), len(ks)))
     exact = [k == 1 or bool((n[n >= k] == k).all()) for k in ks]

@@ -39,12 +39,17 @@ from rlvr_bench.stats.posterior import (
     pass_at_k_posterior,
 )
 from rlvr_bench.stats.resampling import (
+    LEVEL,
+    REPLICATES,
     PairedInterval,
     Resampling,
     bootstrap,
     bootstrap_mean,
+    fresh_rng,
     paired_bootstrap,
     paired_bootstrap_mean,
+    resampled_means,
+    resampled_weights,
 )
 from rlvr_bench.stats.rollout_error import (
     rollout_interval,
@@ -90,6 +95,8 @@ from rlvr_bench.stats.tokens import (
 
 __all__ = [
     "JEFFREYS",
+    "LEVEL",
+    "REPLICATES",
     "UNIFORM",
     "Bounds",
     "EntropyFit",
@@ -115,6 +122,7 @@ __all__ = [
     "failure_at_k",
     "fit_beta_prior",
     "fit_power_law",
+    "fresh_rng",
     "g_pass_at_k",
     "high_entropy_threshold",
     "holm",
@@ -139,6 +147,8 @@ __all__ = [
     "positional_profile",
     "problems_needed",
     "rarefied_distinct",
+    "resampled_means",
+    "resampled_weights",
     "rollout_interval",
     "rollouts_needed",
     "support_dynamics",

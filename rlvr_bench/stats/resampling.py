@@ -28,14 +28,22 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
 __all__ = [
+    "LEVEL",
+    "REPLICATES",
     "PairedInterval",
     "Resampling",
     "bootstrap",
     "bootstrap_mean",
+    "fresh_rng",
     "paired_bootstrap",
     "paired_bootstrap_mean",
+    "resampled_means",
+    "resampled_weights",
 ]
 
+_SEED = 20250807
+LEVEL = 0.95  # of every interval, where nobody asks for another
+REPLICATES = 2000
 COLUMNS = 128  # budgets per block: a block of 2,000 replicates is 2 MB
 TINY = 1e-13  # a variance below this share of the mean square is the rounding noise of equal values
 FEW_UNITS = 30
@@ -46,8 +54,8 @@ HALF_PAIR = 0.5  # Agresti and Min's half discordant pair, in units of the large
 class Resampling:
     """How to resample: ``replicates`` draws, two-sided confidence ``level``."""
 
-    replicates: int = 2000
-    level: float = 0.95
+    replicates: int = REPLICATES
+    level: float = LEVEL
 
     def __post_init__(self) -> None:
         check_count("replicates", self.replicates, lowest=100)
@@ -87,6 +95,57 @@ class _Moments:
 
 
 _Rule = Callable[[_Units, "npt.NDArray[np.float64]", float], tuple["npt.NDArray[np.float64]", ...]]
+
+
+def fresh_rng(stream: int = 0) -> np.random.Generator:
+    """The random stream of every resampling, the same in every process: what is computed again comes out the same.
+
+    ``stream``: another one, for draws that must not repeat those of a resampling beside them.
+    """
+    return np.random.default_rng(_SEED + stream)
+
+
+def resampled_means(
+    values: npt.NDArray[np.float64],
+    *,
+    rng: np.random.Generator,
+    clusters: npt.ArrayLike | None = None,
+    replicates: int = REPLICATES,
+) -> npt.NDArray[np.float64]:
+    """Means (B, ...) of values (P, ...) over resampled problems, or whole clusters of them (labels (P,)).
+
+    For statistics that ``bootstrap_mean`` has no interval for: ranks, crossings. NaN where any problem has NaN.
+    """
+    unit, weights = _drawn_units(len(values), clusters, rng, replicates)
+    sums = np.zeros((weights.shape[1], *values.shape[1:]))
+    np.add.at(sums, unit, values)
+    problems = (weights @ np.bincount(unit)).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(np.tensordot(weights, sums, axes=1) / problems)
+
+
+def resampled_weights(
+    problems: int, *, rng: np.random.Generator, clusters: npt.ArrayLike | None = None, replicates: int = REPLICATES
+) -> Float64[np.ndarray, "P B"]:
+    """Weights of the problems in each replicate, adding up to 1; whole clusters (labels (P,)) are drawn where given."""
+    unit, weights = _drawn_units(problems, clusters, rng, replicates)
+    drawn = weights.T[unit]
+    return np.asarray(drawn / drawn.sum(axis=0))
+
+
+def _drawn_units(
+    problems: int, clusters: npt.ArrayLike | None, rng: np.random.Generator, replicates: int
+) -> tuple[Int64[np.ndarray, " P"], Float64[np.ndarray, "B U"]]:
+    """The unit of each problem (itself, or its cluster), and how often each replicate draws each unit."""
+    unit = np.arange(problems) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    return unit, _drawn(np.ones(int(unit.max()) + 1, np.int64), rng, replicates)
+
+
+def _drawn(
+    multiplicity: Int64[np.ndarray, " U"], rng: np.random.Generator, replicates: int
+) -> Float64[np.ndarray, "B U"]:
+    """How often each replicate draws each unit, of which there are ``multiplicity`` alike."""
+    total = int(multiplicity.sum())
+    return rng.multinomial(total, multiplicity / total, size=replicates).astype(np.float64)
 
 
 def bootstrap(
@@ -225,8 +284,7 @@ def _units(
 
 def _run(units: _Units, rng: np.random.Generator, options: Resampling, rule: _Rule) -> list[npt.NDArray[np.float64]]:
     """Apply a rule to blocks of budgets, all with the same replicates, and join its (K,) results."""
-    total = int(units.multiplicity.sum())
-    weights = rng.multinomial(total, units.multiplicity / total, size=options.replicates).astype(np.float64)
+    weights = _drawn(units.multiplicity, rng, options.replicates)
     blocks = []
     for start in range(0, units.sums.shape[1], COLUMNS):
         part = slice(start, start + COLUMNS)

@@ -12,12 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.records import STATUSES
+from rlvr_bench.records import LARGEST_INDEX, STATUSES
 
 __all__ = ["LARGEST_INDEX", "check_metadata", "check_table", "completed", "readable"]
 
-# Memory for a problem grows with its largest index.
-LARGEST_INDEX = 2**22
 _LARGEST_COUNT = 2**31 - 1
 _NEVER_EMPTY = frozenset(("problem_id", "index", "text", "text_hash", "status", "site", "arm", "repeat", "votes"))
 _LATER = frozenset(("message",))  # columns that shards of older versions lack

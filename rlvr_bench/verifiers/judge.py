@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from rlvr_bench.options import RULES, Rule
 from rlvr_bench.records import Problem, Prompt
 from rlvr_bench.verifiers.extraction import after_thought
 
@@ -20,8 +21,6 @@ __all__ = ["PROMPT_VERSION", "RULES", "Rule", "Vote", "combine", "judge_prompt",
 
 PROMPT_VERSION = "1"
 Vote = Literal["valid", "invalid", "error"]
-Rule = Literal["any", "all", "majority"]
-RULES: tuple[Rule, ...] = ("any", "all", "majority")
 
 _SYSTEM = (
     "You check the reasoning of solutions. The final answer of each solution was compared with the right one and agrees, so "

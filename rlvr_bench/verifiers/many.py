@@ -15,6 +15,7 @@ from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.deciding import Decider, read_gold
 from rlvr_bench.verifiers.extraction import open_policy
 from rlvr_bench.verifiers.protocol import Verifier
+from rlvr_bench.verifiers.table import open_verifier
 
 __all__ = ["Verification", "verify_many"]
 
@@ -48,8 +49,6 @@ class Verification:
         remembered: int = _REMEMBERED,
         **options: Any,
     ) -> None:
-        from rlvr_bench.verifiers import open_verifier
-
         if isinstance(verifier, str):
             judge = open_verifier(verifier, **options)
         elif options:

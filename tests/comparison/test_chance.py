@@ -14,7 +14,7 @@ from rlvr_bench import stats
 from rlvr_bench.comparison import curves
 from rlvr_bench.comparison.curves import crossover_of, search_grid
 from rlvr_bench.comparison.sets import null_sizes
-from rlvr_bench.scorers.common import fresh_rng
+from rlvr_bench.stats import fresh_rng
 
 Floats = npt.NDArray[np.float64]
 

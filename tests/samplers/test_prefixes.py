@@ -35,7 +35,7 @@ def draw(sampler: Any, prompt: Prompt = PROMPT, seed: int = 5, n: int = 6, **fie
 
 
 def ids_of(sampler: Any, text: str) -> list[int]:
-    return [int(i) for i in sampler._tokenizer(text, add_special_tokens=False)["input_ids"]]
+    return [int(i) for i in sampler.loaded.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
 def test_tokens_and_text_that_say_the_same_are_continued_alike(sampler: Any) -> None:
@@ -94,7 +94,7 @@ def test_next_tokens_are_the_models_likeliest(sampler: Any) -> None:
     for likely, ids in zip(found, begun, strict=True):
         whole = torch.tensor([[1, *ids_of(sampler, PROMPT.text), *ids]])
         with torch.inference_mode():
-            logprobs = sampler._model(whole).logits[0, -1].double().log_softmax(-1)  # type: ignore[attr-defined]
+            logprobs = sampler.loaded.model(whole).logits[0, -1].double().log_softmax(-1)  # type: ignore[attr-defined]
         order = [int(i) for i in logprobs.argsort(descending=True) if int(i) != 2][:5]
         assert list(likely.ids) == order, "largest first, the end token left out"
         assert likely.logprobs == pytest.approx([float(logprobs[i]) for i in order], abs=1e-5)

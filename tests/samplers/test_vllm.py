@@ -171,7 +171,7 @@ def test_text_is_what_vllm_itself_would_say(engine: Any) -> None:
     (draw,) = engine.draw([r], PLAIN)
     sampling = SamplingParams(n=8, seed=r.seed, temperature=1.0, max_tokens=PLAIN.max_tokens)
     prompts = [{"prompt_token_ids": engine._encode(r.prompt)}]
-    (theirs,) = engine._llm.generate(prompts, sampling, use_tqdm=False)
+    (theirs,) = engine.loaded.llm.generate(prompts, sampling, use_tqdm=False)
     pairs = [
         (a.text, b.text) for a, b in zip(draw.rollouts, theirs.outputs, strict=True) if a.finish_reason == "length"
     ]
@@ -222,7 +222,7 @@ def test_leaving_early_takes_the_rest_back(engine: Any) -> None:
     with pytest.raises(EngineError, match="drawing already"):
         next(engine.draw([request("p1")], PLAIN))
     iterator.close()
-    assert engine._llm.llm_engine.get_num_unfinished_requests() == 0
+    assert engine.loaded.llm.llm_engine.get_num_unfinished_requests() == 0
     assert len(list(engine.draw([request("p1")], PLAIN))) == 1
 
 
@@ -321,15 +321,15 @@ def test_summary_and_off_and_full(engine: Any, monkeypatch: pytest.MonkeyPatch) 
 def test_without_the_hook_there_are_no_statistics(engine: Any) -> None:
     from rlvr_bench.samplers.vllm_check import check_hook
 
-    engine._llm.collective_rpc("switch_token_statistics", args=(False,))
+    engine.loaded.llm.collective_rpc("switch_token_statistics", args=(False,))
     try:
         with pytest.raises(EngineError, match="hook is not active"):
             list(engine.draw([request("p1")], PLAIN))
         with pytest.raises(EngineError, match="hook is not active"):
-            check_hook(engine._llm)
+            check_hook(engine.loaded.llm)
     finally:
-        engine._llm.collective_rpc("switch_token_statistics", args=(True,))
-    check_hook(engine._llm)
+        engine.loaded.llm.collective_rpc("switch_token_statistics", args=(True,))
+    check_hook(engine.loaded.llm)
 
 
 def test_prompt_statistics_come_through_the_same_hook(engine: Any, reference: Any) -> None:
@@ -343,7 +343,7 @@ def test_prompt_statistics_come_through_the_same_hook(engine: Any, reference: An
     (x,) = draw.rollouts
     ids = [*engine._encode(r.prompt), *x.tokens.ids.tolist()]
     sampling = SamplingParams(max_tokens=1, prompt_logprobs=COLUMNS, flat_logprobs=True, detokenize=False)
-    (scored,) = engine._llm.generate([{"prompt_token_ids": ids}], sampling, use_tqdm=False)
+    (scored,) = engine.loaded.llm.generate([{"prompt_token_ids": ids}], sampling, use_tqdm=False)
     found = decode(scored.prompt_logprobs[1:], ids[1:])
     np.testing.assert_allclose(found.entropy[-x.n_tokens :], x.tokens.entropy, atol=5e-5)
     np.testing.assert_allclose(found.logprob[-x.n_tokens :], x.tokens.logprob, atol=5e-5)
@@ -358,7 +358,7 @@ def test_given_tokens_are_scored_as_they_were_when_they_were_drawn(engine: Any) 
     draws = list(engine.draw([request("p1", n=12), request("p2", n=12, words=9)], PLAIN))
     rollouts = [(draw.request.prompt, rollout) for draw in draws for rollout in draw.rollouts]
     passages = [Passage(tuple(engine._encode(asked)), rollout.tokens.ids) for asked, rollout in rollouts]
-    scored = dict(VllmScorer(engine).score(passages))
+    scored = dict(VllmScorer(engine.loaded).score(passages))
     assert sorted(scored) == list(range(len(rollouts)))
     for number, (_, rollout) in enumerate(rollouts):
         found = scored[number]

@@ -166,7 +166,7 @@ def test_an_engine_and_a_node_die_in_the_middle_of_a_run(tmp_path: Path, nodes: 
     small = functools.partial(options, n=32, engine_args={"rows": 16})
     straight = pipeline.sample("zoo:base", TASK, small(tmp_path / "straight"))
     scaled = pipeline.sample(
-        "zoo:base", TASK, small(tmp_path / "scaled", nodes, 2), At((100, kill_one), (300, kill_node))
+        "zoo:base", TASK, small(tmp_path / "scaled", nodes, 2), progress=At((100, kill_one), (300, kill_node))
     )
     nodes.second = nodes.add()
     assert len(pools[0]._handles) >= 3, "both deaths should fall in the middle"

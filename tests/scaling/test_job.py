@@ -55,7 +55,7 @@ def test_an_engine_is_opened_once_for_all_tasks_of_its_checkpoint(
         return sampler
 
     def sample_only(model: str, task: str, options: SampleOptions, _: Any, progress: Any, engines: Any) -> Any:
-        return pipeline.sample(model, task, options, progress, None, engines), None
+        return pipeline.sample(model, task, options, None, progress, engines), None
 
     monkeypatch.setattr(models, "open_engine", open_engine)
     monkeypatch.setattr(pipeline, "evaluate", sample_only)

@@ -12,9 +12,12 @@ from rlvr_bench.stats import (
     Resampling,
     bootstrap,
     bootstrap_mean,
+    fresh_rng,
     paired_bootstrap,
     paired_bootstrap_mean,
     pass_at_k,
+    resampled_means,
+    resampled_weights,
     rollout_interval,
 )
 from tests.stats.reference import PYTHIA_COUNTS, PYTHIA_NULL
@@ -204,3 +207,27 @@ def test_one_value_that_carries_the_mean_does_not_make_the_interval_everything(f
     width = float((got.high - got.low)[0])
     assert 0 < width < 0.05
     assert got.low[0] <= got.value[0] <= got.high[0]
+
+
+def test_resampled_means_are_those_of_the_problems_drawn_written_out() -> None:
+    """Each replicate as a list of problems, in which every drawn cluster is there as often as it was drawn."""
+    values = rng(1).random((7, 2, 3))
+    labels = np.array(["a", "b", "a", "c", "b", "a", "d"])
+    found = resampled_means(values, rng=rng(2), clusters=labels, replicates=50)
+    drawn = rng(2).multinomial(4, [0.25] * 4, size=50)
+    for times, mean in zip(drawn, found, strict=True):
+        rows = np.concatenate([np.flatnonzero(labels == "abcd"[i]) for i in np.repeat(np.arange(4), times)])
+        np.testing.assert_allclose(mean, values[rows].mean(axis=0), rtol=1e-12)
+
+
+def test_resampled_weights_give_the_resampled_means() -> None:
+    values = rng(1).random((9, 4))
+    for labels in (None, np.array([0, 0, 1, 1, 1, 2, 3, 4, 4])):
+        weights = resampled_weights(9, rng=rng(5), clusters=labels, replicates=30)
+        np.testing.assert_allclose(weights.sum(axis=0), 1.0)
+        means = resampled_means(values, rng=rng(5), clusters=labels, replicates=30)
+        np.testing.assert_allclose(weights.T @ values, means, rtol=1e-12)
+
+
+def test_a_fresh_stream_repeats_itself_and_no_other() -> None:
+    assert fresh_rng().random() == fresh_rng().random() != fresh_rng(1).random()

@@ -1,0 +1,243 @@
+"""What the verbs take: how to draw, grade, rescore, judge, intervene and import. Every default has its one place here."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.records import LARGEST_INDEX, SamplingParameters, Tools
+
+__all__ = [
+    "LEVELS",
+    "RULES",
+    "SWAPS",
+    "GradeOptions",
+    "ImportOptions",
+    "InterveneOptions",
+    "JudgeOptions",
+    "RescoreOptions",
+    "Rule",
+    "SampleOptions",
+    "Swap",
+    "check",
+    "levels_of",
+]
+
+Rule = Literal["any", "all", "majority"]
+RULES: tuple[Rule, ...] = ("any", "all", "majority")
+Swap = Literal["second", "nucleus", "same"]
+_JUDGE_SAMPLING = SamplingParameters(temperature=0.6, top_p=0.95, max_tokens=4096)
+SWAPS: tuple[Swap, ...] = ("second", "nucleus", "same")
+LEVELS: dict[str, tuple[str, ...]] = {
+    "entropy": ("high", "low"),
+    "perplexity": ("high", "low"),
+    "position": ("early", "middle", "late"),
+}
+
+
+def check(ok: bool, name: str, value: object, allowed: str) -> None:
+    """Raise BadArgument unless ``ok``."""
+    if not ok:
+        raise BadArgument(name, value, allowed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """How to draw. None means: what the task recommends, else the field's convention (T = 0.6, top-p = 0.95).
+
+    ``stop_after`` R ends a problem after the draw batch that brings its R-th correct rollout; pass@k is then estimated
+    with the unbiased estimator for that rule. ``replicas`` engines draw, on the Ray cluster at ``ray`` (auto or HOST:PORT)
+    or, where none is named, on this machine; where a batch is drawn changes nothing in it. ``tools`` lets the model run
+    code in at most ``tool_calls`` blocks of ``tool_seconds`` CPU time each; such a run gets a folder of its own.
+    ``seed_scheme`` 2 (a new run's default) covers the model in every seed, 1 does not; a run keeps the one it began with.
+    """
+
+    n: int = 64
+    engine: str = "auto"
+    out: str | Path = Path("runs")
+    limit: int | None = None
+    seed: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    prompt: str | None = None
+    chat_template: Literal["auto", "none"] = "auto"
+    token_stats: Literal["off", "summary", "full"] = "summary"
+    draw_batch: int = 16
+    stop_after: int | None = None
+    data_dir: Path | None = None
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+    tools: Literal["python"] | None = None
+    tool_calls: int = Tools().calls
+    tool_seconds: float = Tools().seconds
+    replicas: int | None = None
+    ray: str | None = None
+    seed_scheme: Literal[1, 2] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(1 <= self.n <= LARGEST_INDEX, "-n", self.n, f"must be at least 1 and at most {LARGEST_INDEX:,}")
+        check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
+        check(self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more")
+        check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must lie in (0, 1]")
+        check(self.top_k is None or self.top_k >= 0, "--top-k", self.top_k, "must be 0 (no limit) or more")
+        check(self.max_tokens is None or self.max_tokens >= 1, "--max-tokens", self.max_tokens, "must be at least 1")
+        check(self.draw_batch >= 1, "--draw-batch", self.draw_batch, "must be at least 1")
+        check(self.stop_after is None or self.stop_after >= 1, "--stop-after", self.stop_after, "must be at least 1")
+        check(
+            self.stop_after is None or self.n % self.draw_batch == 0,
+            "-n",
+            self.n,
+            f"with --stop-after it must be a multiple of the draw batch ({self.draw_batch})",
+        )
+        check(self.tools in (None, "python"), "--tools", self.tools, "must be python")
+        check(self.tool_calls >= 1, "--tool-calls", self.tool_calls, "must be at least 1")
+        check(self.tool_seconds > 0, "--tool-seconds", self.tool_seconds, "must be above 0")
+        check(self.seed_scheme in (None, 1, 2), "--seed-scheme", self.seed_scheme, "must be 1 or 2")
+        check(self.replicas is None or self.replicas >= 1, "--replicas", self.replicas, "must be at least 1")
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether more than one engine may draw, which takes Ray."""
+        return self.ray is not None or (self.replicas or 1) > 1
+
+    @property
+    def tool_limits(self) -> Tools | None:
+        """The tool as the manifest records it, None without."""
+        if self.tools is None:
+            return None
+        return Tools(language=self.tools, calls=self.tool_calls, seconds=self.tool_seconds)
+
+    def run_name(self, task: str) -> str:
+        """The task's name, and the tool's where there is one: the two runs lie side by side."""
+        return task if self.tools is None else f"{task}@{self.tools}"
+
+    def asked(self) -> dict[str, Any]:
+        """The sampling parameters the user passed."""
+        names = ("temperature", "top_p", "top_k", "max_tokens")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeOptions:
+    """How to grade: verifier processes, CPU seconds one decision may take, and whether model-written programs may run
+    without a sandbox where there is none (recorded in ``grading.json``).
+    """
+
+    workers: int = max(1, (os.cpu_count() or 2) // 2)
+    timeout_s: float = 5.0
+    allow_unsafe_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(self.workers >= 1, "--workers", self.workers, "must be at least 1")
+        check(self.timeout_s > 0, "--timeout", self.timeout_s, "must be above 0 seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescoreOptions:
+    """How to rescore. ``n``: only the first so many rollouts of each problem. ``exact_kl`` reads the checkpoint that drew
+    the run beside the other one (transformers only). ``threshold``: by how much a token's probability must change to count
+    as moved.
+    """
+
+    engine: str = "auto"
+    n: int | None = None
+    exact_kl: bool = False
+    threshold: float = 0.1
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(self.n is None or self.n >= 1, "-n", self.n, "must be at least 1")
+        check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must lie in (0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """Who judges and how: ``judge`` is the URL of an OpenAI-compatible server, which votes ``votes`` times, or
+    ``file.py:function`` (or ``package.module:function``), called once as ``function(response, problem) -> bool``.
+
+    ``rule`` combines votes; changing it asks nobody again.
+    """
+
+    judge: str
+    votes: int = 3
+    rule: Rule = "majority"
+    seed: int = 0
+    sampling: SamplingParameters = _JUDGE_SAMPLING
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(self.votes >= 1, "--votes", self.votes, "must be at least 1")
+        check(self.rule in RULES, "--rule", self.rule, f"one of {', '.join(RULES)}")
+        check(
+            self.sampling.temperature > 0 or self.votes == 1, "--votes", self.votes, "a greedy judge always votes alike"
+        )
+
+
+def levels_of(strata: Sequence[str]) -> list[dict[str, str]]:
+    """Every stratum that these factors make. Raises BadArgument for one there is not, or none, or one twice."""
+    if not strata or len(set(strata)) < len(strata) or any(name not in LEVELS for name in strata):
+        raise BadArgument("--strata", ",".join(strata), f"one or more of {', '.join(LEVELS)}, each once")
+    combined = itertools.product(*(LEVELS[name] for name in strata))
+    return [dict(zip(strata, levels, strict=True)) for levels in combined]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterveneOptions:
+    """What to swap and how often to go on: ``sites`` tokens of each stratum, from the first ``rollouts`` responses of each
+    problem, each continued ``repeats`` times with the token and as often without it.
+
+    ``model`` says where the run's checkpoint lies now, if not where it lay; None and ``auto`` mean: as the run has it.
+    ``task`` names the file of a task that is not a shipped one, ``data_dir`` where a task's data is.
+    """
+
+    strata: tuple[str, ...] = tuple(LEVELS)
+    swap: Swap = "second"
+    sites: int = 50
+    repeats: int = 8
+    rollouts: int = 8
+    seed: int = 0
+    name: str | None = None
+    model: str | None = None
+    task: str | None = None
+    data_dir: Path | None = None
+    engine: str = "auto"
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        levels_of(self.strata)
+        check(self.swap in SWAPS, "--swap", self.swap, f"one of {', '.join(SWAPS)}")
+        for name in ("sites", "repeats", "rollouts"):
+            check(getattr(self, name) >= 1, f"--{name}", getattr(self, name), "must be at least 1")
+        plain = self.name is None or (Path(self.name).name == self.name and not self.name.startswith("."))
+        check(plain, "--name", self.name, "must be a plain folder name")
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder below ``interventions``."""
+        return self.name or f"{self.swap}-{'-'.join(self.strata)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """``model`` and ``task`` name what the files do not. ``format`` and ``verdict`` choose where content leaves a choice.
+
+    ``regrade`` leaves the program's verdicts behind and grades the responses with the verifier of ``task``.
+    """
+
+    model: str | None = None
+    task: str | None = None
+    format: str | None = None
+    verdict: str | None = None
+    regrade: bool = False
+    out: str | Path = Path("runs")

@@ -1,0 +1,72 @@
+"""A sampler that the caller opened: it is used, checked, and left open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
+from rlvr_bench.samplers.protocol import PreparedSampler, Sampler
+
+__all__ = ["LentSampler"]
+
+
+class LentSampler:
+    """Implements ``Sampler`` around the caller's. ``close`` does nothing; a draw that was not asked for is an error."""
+
+    def __init__(self, inner: object) -> None:
+        """Raises BadArgument where ``inner`` is no sampler."""
+        if not isinstance(inner, Sampler) or not isinstance(inner.info, EngineInfo):
+            needed = "must be a model's name, or a Sampler: info (an EngineInfo), prompt_tokens, draw and close"
+            raise BadArgument("model", inner, needed)
+        self._inner = inner
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._inner.info
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Prepare the sampler within, where it needs that."""
+        if isinstance(self._inner, PreparedSampler):
+            self._inner.prepare(prompts)
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        return self._inner.prompt_tokens(prompt)
+
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
+        """The caller's draws. Raises what it raises; EngineError where what comes back is not what was asked for."""
+        asked: dict[tuple[str, int], DrawRequest] = {}
+
+        def noted() -> Iterator[DrawRequest | None]:
+            for request in requests:
+                if request is not None:
+                    asked[request.prompt.problem_id, request.start] = request
+                yield request
+
+        for draw in self._inner.draw(noted(), sampling):
+            request = asked.pop((draw.request.prompt.problem_id, draw.request.start), None)
+            self._check(draw, request)
+            yield draw
+        if asked:
+            name, start = next(iter(asked))
+            self._refuse(f"ended without {len(asked)} draws that were asked for, such as {name} from rollout {start}")
+
+    def close(self) -> None:
+        """Nothing: whoever opened the sampler closes it."""
+
+    def _check(self, draw: Draw, request: DrawRequest | None) -> None:
+        name, start = draw.request.prompt.problem_id, draw.request.start
+        if request != draw.request:
+            self._refuse(f"gave back a draw that was not asked for: {name} from rollout {start}")
+        if not draw.rollouts:  # given up, of which the sampler says why when the others are done
+            return
+        wanted = [(name, index) for index in range(start, start + draw.request.n)]
+        if [_address(rollout) for rollout in draw.rollouts] != wanted:
+            self._refuse(f"gave back other rollouts than the {draw.request.n} of {name} from {start} on, in this order")
+
+    def _refuse(self, what: str) -> None:
+        raise EngineError(f"the sampler {self.info.engine!r} {what}")
+
+
+def _address(rollout: Rollout) -> tuple[str, int]:
+    return rollout.problem_id, rollout.index

@@ -1,0 +1,132 @@
+"""A checkpoint loaded by Hugging Face transformers: what drawing from it and scoring with it both hold."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import transformers
+from torch import Tensor
+
+from rlvr_bench.errors import ModelError
+from rlvr_bench.records import EngineInfo
+from rlvr_bench.samplers.engine_arguments import check_engine_arguments
+from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
+from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.quiet import without_deprecations
+from rlvr_bench.samplers.tokenizer import Tokenizer
+
+__all__ = ["LoadedTransformers", "load_tokenizer"]
+
+_ROWS = 512  # rollouts generated together at most
+# Below this many parameters an operation is too short to share: on a busy machine two threads that wait for each other at
+# every one of them were measured up to 50 times slower than one.
+_ONE_THREAD_PARAMETERS = 20_000_000
+_REFUSALS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
+
+
+class LoadedTransformers:
+    """Tokenizer, weights, and the limits within which they are used.
+
+    Engine arguments: dtype (float32 on a CPU, else the checkpoint's own), device, rows (rollouts generated together),
+    threads (on a CPU), attn_implementation, trust_remote_code.
+    """
+
+    @without_deprecations()
+    def __init__(self, options: SamplerOptions) -> None:
+        """Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
+        args = dict(options.engine_args)
+        check_engine_arguments("transformers", args, options.token_stats)
+        self.device = torch.device(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
+        self.rows = int(args.pop("rows", _ROWS))
+        threads = args.pop("threads", None)
+        dtype = args.pop("dtype", "float32" if self.device.type == "cpu" else "auto")
+        transformers.utils.logging.disable_progress_bar()
+        try:
+            self.tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
+            model = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype, **args)
+        except _REFUSALS as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise ModelError(f"cannot load {options.model!r} with transformers: {reason}") from error
+        self._model: transformers.PreTrainedModel | None = model.to(self.device).eval()
+        self.stop = self._stop_ids()
+        few = self.model.num_parameters() < _ONE_THREAD_PARAMETERS
+        self._threads = int(threads or (1 if few else torch.get_num_threads()))
+        self.info = self._describe(options)
+
+    @property
+    def model(self) -> transformers.PreTrainedModel:
+        """Raises ModelError once this is closed."""
+        if self._model is None:
+            raise ModelError(f"{self.info.model} is closed: open it again")
+        return self._model
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the configuration names."""
+        return int(self.model.config.get_text_config().vocab_size)
+
+    @property
+    def logits_width(self) -> int:
+        """Entries of a row of logits, those that stand for no token included."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
+
+    def cache_room(self, on_cpu: int, on_gpu: int) -> int:
+        """Tokens whose keys and values fit: into ``on_cpu`` bytes, or into one ``on_gpu``-th of a GPU's free memory."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        token_bytes = 2 * config.num_hidden_layers * heads * head_dim * self.model.dtype.itemsize
+        free = on_cpu if self.device.type == "cpu" else torch.cuda.mem_get_info(self.device)[0] // on_gpu
+        return int(free // token_bytes)
+
+    @contextlib.contextmanager
+    def threads(self) -> Iterator[None]:
+        """Within it, torch uses as many threads as this model is worth."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def close(self) -> None:
+        """Free the weights."""
+        self._model = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _stop_ids(self) -> Tensor:
+        """Every id that ends a response: the generation config's, which for chat models holds the end of turn too."""
+        stop, end = self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id
+        if stop is None:
+            stop = end
+        ids = [] if stop is None else [stop] if isinstance(stop, int) else list(stop)
+        if end is not None:
+            ids.append(end)
+        return torch.tensor(sorted(set(ids)), device=self.model.device)
+
+    def _describe(self, options: SamplerOptions) -> EngineInfo:
+        config = self.model.config.get_text_config()
+        return EngineInfo(
+            engine="transformers",
+            version=transformers.__version__,
+            model=options.model,
+            weights=weights_digest(options.model),
+            context_tokens=getattr(config, "max_position_embeddings", None),
+            chat_template=template_digest(self.tokenizer, options.chat_template),
+            cautions=template_cautions(self.tokenizer, options.chat_template),
+            token_stats="none" if options.token_stats == "off" else "exact",
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            device=self.device.type,
+        )
+
+
+def load_tokenizer(model: str) -> Tokenizer:
+    """A checkpoint's tokenizer alone. Raises ModelError where it cannot be loaded."""
+    try:
+        found: Tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    except _REFUSALS as error:
+        raise ModelError(f"cannot load the tokenizer of {model!r}: {str(error).strip().splitlines()[0]}") from error
+    return found

