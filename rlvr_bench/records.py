@@ -223,8 +223,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     means where a server gave truncated log-probabilities only. ``entropy_profile`` counts the rollouts of ``is_fair``; it
     is None where none was measured. ``tool_calls`` and ``tool_errors`` (R,) are None for a run without tools. ``unknown``
     names columns of which the run's source does not tell all values; they are filled with 0. ``flags`` marks rollouts
-    (R,) by name: the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked``
-    the largest n asked for.
+    (R,) by name: the text rules. ``golds`` (P,) are the numbers in ``answer`` of the problems' gold answers as written, -1
+    for one that no rollout gave; empty where they are not known. ``stopping`` is the rule the rollouts were drawn under,
+    None for a fixed number; ``asked`` the largest n asked for.
     """
 
     problem_ids: tuple[str, ...]
@@ -246,6 +247,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     stopping: StoppingRule | None = None
     unknown: tuple[str, ...] = ()
     flags: dict[str, npt.NDArray[np.bool_]] = {}
+    golds: tuple[int, ...] = ()
     entropy_profile: ProfileSums | None = None
     entropy_low: npt.NDArray[np.float64] | None = None
     entropy_high: npt.NDArray[np.float64] | None = None

@@ -57,6 +57,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
+        if estimate.name == "never_solved" and estimate.value is not None:
+            console.print(f"never solved: {estimate.note}", highlight=False)
     held = "counts.csv" if (folder / "counts.csv").exists() else "rollouts/, verdicts/"
     console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
 
@@ -157,6 +159,8 @@ def _named_row(scorecard: Scorecard, name: str) -> list[str] | None:
             digits = 0 if whole else 3
             value = f"{estimate.value:.{digits}f}" + (f" of {estimate.n_problems}" if whole else "")
             interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+            if _SINGLE[name].is_fraction:
+                value, interval = f"{estimate.value:.1%}", f"{estimate.low:.1%} to {estimate.high:.1%}"
             return [label, value, interval, _SINGLE[name].summary]
     return None
 

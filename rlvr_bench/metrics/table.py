@@ -83,10 +83,19 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         name="cover_posterior",
-        meaning="mean posterior probability of a solve rate of at least tau (Jeffreys)",
+        meaning="mean posterior probability of a solve rate of at least tau, under a prior fitted to the run",
         unit="fraction",
         better="more",
         chart="cover",
+    ),
+    Metric(
+        name="never_solved",
+        meaning="share of problems that no number of rollouts would solve, under a zero-inflated Beta model",
+        unit="fraction",
+        better="less",
+        no_gate="it rests on a model; gate on pass@K",
+        summary="share of problems",
+        chart="summary",
     ),
     Metric(
         name="token_entropy",

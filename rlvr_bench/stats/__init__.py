@@ -45,6 +45,7 @@ from rlvr_bench.stats.resampling import (
     bootstrap_mean,
     paired_bootstrap,
     paired_bootstrap_mean,
+    rising_limits,
 )
 from rlvr_bench.stats.rollout_error import (
     rollout_interval,
@@ -87,6 +88,12 @@ from rlvr_bench.stats.tokens import (
     positional_profile,
     token_entropy,
 )
+from rlvr_bench.stats.zero_inflation import (
+    ZeroInflated,
+    cover_under,
+    fit_zero_inflated,
+    never_solved,
+)
 
 __all__ = [
     "JEFFREYS",
@@ -101,12 +108,14 @@ __all__ = [
     "Resampling",
     "SupportDynamics",
     "Unsolved",
+    "ZeroInflated",
     "answer_entropy",
     "auc_at_k",
     "bootstrap",
     "bootstrap_mean",
     "cover_at_tau",
     "cover_at_tau_posterior",
+    "cover_under",
     "entropy_bounds",
     "entropy_performance_fit",
     "expected_support_dynamics",
@@ -115,6 +124,7 @@ __all__ = [
     "failure_at_k",
     "fit_beta_prior",
     "fit_power_law",
+    "fit_zero_inflated",
     "g_pass_at_k",
     "high_entropy_threshold",
     "holm",
@@ -124,6 +134,7 @@ __all__ = [
     "mean_pass_at_k",
     "mg_pass_at_k",
     "minimum_detectable_effect",
+    "never_solved",
     "nucleus_bounds",
     "nucleus_size",
     "null_support_dynamics",
@@ -139,6 +150,7 @@ __all__ = [
     "positional_profile",
     "problems_needed",
     "rarefied_distinct",
+    "rising_limits",
     "rollout_interval",
     "rollouts_needed",
     "support_dynamics",
