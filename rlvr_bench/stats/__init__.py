@@ -57,6 +57,10 @@ from rlvr_bench.stats.significance import (
     problems_needed,
     rollouts_needed,
 )
+from rlvr_bench.stats.single_problems import (
+    benjamini_hochberg,
+    fisher_exact,
+)
 from rlvr_bench.stats.solve_rate import (
     auc_at_k,
     failure_at_k,
@@ -111,6 +115,7 @@ __all__ = [
     "ZeroInflated",
     "answer_entropy",
     "auc_at_k",
+    "benjamini_hochberg",
     "bootstrap",
     "bootstrap_mean",
     "cover_at_tau",
@@ -122,6 +127,7 @@ __all__ = [
     "expected_unsolved",
     "extrapolate_pass_at_k",
     "failure_at_k",
+    "fisher_exact",
     "fit_beta_prior",
     "fit_power_law",
     "fit_zero_inflated",
