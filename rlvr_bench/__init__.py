@@ -25,6 +25,7 @@ _PUBLIC = {
     "JudgeOptions": "pipeline.judging",
     "LocalFile": "datasets",
     "Problem": "records",
+    "PlanOptions": "planning",
     "RescoreOptions": "pipeline.rescoring",
     "RlvrBenchError": "errors",
     "Row": "datasets",
@@ -46,6 +47,7 @@ _PUBLIC = {
     "list_tasks": "task",
     "load_task": "task",
     "open_verifier": "verifiers",
+    "plan": "planning",
     "report": "reporting",
     "rescore": "pipeline.rescoring",
     "sample": "pipeline",
@@ -68,6 +70,7 @@ __all__ = [
     "InterveneOptions",
     "JudgeOptions",
     "LocalFile",
+    "PlanOptions",
     "Problem",
     "RescoreOptions",
     "RlvrBenchError",
@@ -90,6 +93,7 @@ __all__ = [
     "list_tasks",
     "load_task",
     "open_verifier",
+    "plan",
     "report",
     "rescore",
     "sample",
@@ -116,6 +120,7 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.judging import JudgeOptions, judge
     from rlvr_bench.pipeline.rescoring import RescoreOptions, rescore
     from rlvr_bench.pipeline.selecting import select
+    from rlvr_bench.planning import PlanOptions, plan
     from rlvr_bench.records import Estimate, Problem, SamplingParameters, Verdict
     from rlvr_bench.reporting import report
     from rlvr_bench.samplers.fake import FakeSampler

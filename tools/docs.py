@@ -58,6 +58,7 @@ PACKAGE = (
         "auditing.py",
         "scorers",
         "comparison",
+        "planning.py",
         "analysis",
         "leaderboards",
         "reporting",

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rlvr_bench.cli import check, compare, import_, intervene, judge, leaderboard, report, rescore, select, series
+from rlvr_bench.cli import check, compare, import_, intervene, judge, leaderboard, plan, report, rescore, select, series
 from rlvr_bench.cli.messages import MessageHandler, print_json
 from rlvr_bench.cli.options import (
     AsJson,
@@ -255,7 +255,7 @@ def zoo_train(
     _result(as_json, {"checkpoint": str(folder)}, lambda console: console.print(f"{folder}", soft_wrap=True))
 
 
-for _verb in (compare, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
+for _verb in (compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
     _verb.register(app)  # after the stages, so that help lists those first
 
 

@@ -127,8 +127,8 @@ def bootstrap_mean(
     """Mean over problems of any per-problem rate in [0, 1], (P, K), with a bootstrap interval for new problems, (K,).
 
     From 30 units (problems, or clusters of them) on, the score bootstrap: the studentized bootstrap (Efron and Tibshirani
-    1993, sec. 12.5) with Wilson's pivot (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))). It never leaves [0, 1],
-    is never wider than the empirical Bernstein bound (Maurer and Pontil 2009), which holds for any values, and always
+    1993, sec. 12.5) with Wilson's pivot (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))), whose quantiles are not
+    let below Student's. It never leaves [0, 1], is never wider than the empirical Bernstein bound (Maurer and Pontil 2009), which holds for any values, and always
     allows for a share of problems unlike all seen ones (``allow_for_unseen``). Below 30 units, where it covers 70-99 %,
     ``dirichlet_limits``, which hold for any values.
     Coverage of a 95 % interval in many regimes: docs/statistics.md, made by benchmarks/coverage.py.
@@ -275,7 +275,9 @@ def _score_rule(
     flat = (own.variance[0] == 0) | np.isnan(mean) | few
     pivots[:, flat] = 0.0
     tails = _quantiles(pivots, [0.5 - level / 2, 0.5 + level / 2])
-    low, high = score_interval(mean, own.shrinkage()[0], (tails[0], tails[1]))
+    student = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
+    pivot_limits = np.minimum(tails[0], -student), np.maximum(tails[1], student)
+    low, high = score_interval(mean, own.shrinkage()[0], pivot_limits)
     widest = _bernstein_radius(own.variance[0], count, level)
     low, high = np.maximum(low, mean - widest), np.minimum(high, mean + widest)
     low, high = allow_for_unseen((np.where(flat, mean, low), np.where(flat, mean, high)), mean, count, level)
