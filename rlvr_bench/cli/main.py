@@ -23,6 +23,7 @@ from rlvr_bench.cli.options import (
     Budgets,
     DataDir,
     DryRun,
+    Extrapolate,
     Model,
     Models,
     OwnTask,
@@ -151,13 +152,13 @@ def grade(
 
 
 @app.command()
-def score(run: RunPath, k: Budgets = None, as_json: AsJson = False) -> None:
+def score(run: RunPath, k: Budgets = None, extrapolate: Extrapolate = None, as_json: AsJson = False) -> None:
     """Turn a graded run into scorecard.json and print it."""
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_scorecard
 
     with _bars() as bars:
-        scorecard = pipeline.score(run, None if k is None else read_budgets(k), bars)
+        scorecard = pipeline.score(run, None if k is None else read_budgets(k), bars, extrapolate)
     _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
 
 

@@ -52,6 +52,11 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     rows = [_pass_row(e, guesses.get(e.k)) for e in _shown_curve(scorecard.estimates)]
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
+    for e in scorecard.extrapolated:
+        limits = "" if e.low is None else f" [{e.low:.1%}, {e.high:.1%}]"
+        console.print(
+            f"extrapolated, not measured: pass@{e.k} {e.value:.1%}{limits} ({e.method}; {e.note})", highlight=False
+        )
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
     _show_errors(console, warnings_of(run, scorecard.quality), run.grading.errors)
     for estimate in scorecard.estimates:

@@ -6,6 +6,9 @@ Every public function states shapes, units, what it raises and the source of its
 
 from __future__ import annotations
 
+from rlvr_bench.stats.beyond import (
+    pass_beyond,
+)
 from rlvr_bench.stats.boundary import (
     SupportDynamics,
     Unsolved,
@@ -151,6 +154,7 @@ __all__ = [
     "pass_at_k_stopped",
     "pass_at_k_stopped_variance",
     "pass_at_k_variance",
+    "pass_beyond",
     "pass_hat_k",
     "perplexity",
     "positional_profile",

@@ -128,9 +128,9 @@ def bootstrap_mean(
 
     From 30 units (problems, or clusters of them) on, the score bootstrap: the studentized bootstrap (Efron and Tibshirani
     1993, sec. 12.5) with Wilson's pivot (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))), whose quantiles are not
-    let below Student's. It never leaves [0, 1], is never wider than the empirical Bernstein bound (Maurer and Pontil 2009), which holds for any values, and always
-    allows for a share of problems unlike all seen ones (``allow_for_unseen``). Below 30 units, where it covers 70-99 %,
-    ``dirichlet_limits``, which hold for any values.
+    let below Student's. It never leaves [0, 1], is never wider than the empirical Bernstein bound (Maurer and Pontil 2009),
+    which holds for any values, and always allows for a share of problems unlike all seen ones (``allow_for_unseen``). Below
+    30 units, where it would cover 70-99 %, ``dirichlet_limits``, which hold for any values.
     Coverage of a 95 % interval in many regimes: docs/statistics.md, made by benchmarks/coverage.py.
     NaN values are left out of their k. Raises ``BadArgument``: shapes disagree or a value is outside [0, 1].
     """
