@@ -56,9 +56,6 @@ from rlvr_bench.stats.rollout_error import (
 from rlvr_bench.stats.significance import (
     holm,
     mcnemar,
-    minimum_detectable_effect,
-    problems_needed,
-    rollouts_needed,
 )
 from rlvr_bench.stats.single_problems import (
     benjamini_hochberg,
@@ -84,12 +81,9 @@ from rlvr_bench.stats.thresholds import (
     mg_pass_at_k,
 )
 from rlvr_bench.stats.tokens import (
-    Bounds,
     EntropyFit,
-    entropy_bounds,
     entropy_performance_fit,
     high_entropy_threshold,
-    nucleus_bounds,
     nucleus_size,
     perplexity,
     positional_profile,
@@ -105,7 +99,6 @@ from rlvr_bench.stats.zero_inflation import (
 __all__ = [
     "JEFFREYS",
     "UNIFORM",
-    "Bounds",
     "EntropyFit",
     "Extrapolation",
     "Interval",
@@ -124,7 +117,6 @@ __all__ = [
     "cover_at_tau",
     "cover_at_tau_posterior",
     "cover_under",
-    "entropy_bounds",
     "entropy_performance_fit",
     "expected_support_dynamics",
     "expected_unsolved",
@@ -142,9 +134,7 @@ __all__ = [
     "mcnemar",
     "mean_pass_at_k",
     "mg_pass_at_k",
-    "minimum_detectable_effect",
     "never_solved",
-    "nucleus_bounds",
     "nucleus_size",
     "null_support_dynamics",
     "paired_bootstrap",
@@ -158,11 +148,9 @@ __all__ = [
     "pass_hat_k",
     "perplexity",
     "positional_profile",
-    "problems_needed",
     "rarefied_distinct",
     "rising_limits",
     "rollout_interval",
-    "rollouts_needed",
     "support_dynamics",
     "token_entropy",
     "unsolved_upper_bound",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Change", "assumed_rates", "change_of", "comparison_power", "problems_for", "rollout_variance"]
 
 MODEL_PROBLEMS = 4000
-GRID = 600
+GRID = 1600
 MOST_PROBLEMS = 10_000_000
 HALF_PAIR = 0.5  # what the paired bootstrap adds to the variance, in units of the largest squared difference
 Part = tuple[float, float, float]
@@ -86,7 +86,7 @@ def change_of(first: Float64[np.ndarray, " M"], k: int, difference: float, sprea
 def rollout_variance(rates: Float64[np.ndarray, " M"], n: int, k: int) -> Float64[np.ndarray, " M"]:
     """Variance of the unbiased pass@k from n rollouts at solve rates (M,), by enumeration of the number correct.
 
-    Interpolated between 600 rates on the logit scale. Raises ``BadArgument``: n or k is below 1, or k is above n.
+    Interpolated between 1,600 rates on the logit scale. Raises ``BadArgument``: n or k is below 1, or k is above n.
     """
     if check_count("k", k) > check_count("n", n):
         raise BadArgument("k", k, f"must be at most the rollouts per problem, {n}")
