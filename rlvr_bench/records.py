@@ -285,7 +285,10 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One number with its interval: ``value`` in [``low``, ``high``] at confidence ``level``, and how it was computed."""
+    """One number with its interval: ``value`` in [``low``, ``high``] at confidence ``level``, and how it was computed.
+
+    ``caveat``: why the interval may hold more or less often than ``level`` says, where that is known.
+    """
 
     name: str
     value: float | None
@@ -298,3 +301,4 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     k: int | None = None
     group: str | None = None
     note: str | None = None
+    caveat: str | None = None

@@ -64,6 +64,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
         if estimate.name == "never_solved" and estimate.value is not None:
             console.print(f"never solved: {estimate.note}", highlight=False)
+    for caveat in dict.fromkeys(e.caveat for e in scorecard.estimates if e.caveat and e.value is not None):
+        console.print(f"intervals: {caveat}", highlight=False)
     held = "counts.csv" if (folder / "counts.csv").exists() else "rollouts/, verdicts/"
     console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
 

@@ -12,8 +12,9 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float64, Int64
 
-__all__ = ["allow_for_unseen", "dirichlet_limits", "rising", "unseen_share"]
+__all__ = ["DIRICHLET", "allow_for_unseen", "dirichlet_limits", "rising", "unseen_share"]
 
+DIRICHLET = "Dirichlet bound for few units"
 DRAWS = 10_000
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.stats.few_units import allow_for_unseen, dirichlet_limits, rising, unseen_share
+from rlvr_bench.stats.few_units import DIRICHLET, allow_for_unseen, dirichlet_limits, rising, unseen_share
 from rlvr_bench.stats.intervals import Interval, normal_quantile, score_interval
 from rlvr_bench.stats.solve_rate import distinct_counts, pass_of_pairs
 from rlvr_bench.stats.validation import check_budgets, check_count, check_counts, check_probability, check_table
@@ -209,7 +209,7 @@ def _mean_interval(units: _Units, rng: np.random.Generator, options: Resampling)
             units.sums[rows][:, few], units.sizes[rows][:, few], units.multiplicity[rows], rng, options.level
         )
         low[few], high[few] = np.minimum(part[0], low[few]), np.maximum(part[1], high[few])
-    method = "Dirichlet bound for few units" if few.all() else "score bootstrap"
+    method = DIRICHLET if few.all() else "score bootstrap"
     return Interval(mean, low, high, options.level, method, "problems", _n_problems(units))
 
 

@@ -194,3 +194,10 @@ def test_a_run_scored_in_blocks_is_scored_the_same(monkeypatch: pytest.MonkeyPat
     for pair, again in zip(zip(run.problem.tolist(), run.text.tolist(), strict=True), repeated, strict=True):
         assert again == (pair in seen)
         seen.add(pair)
+
+
+def test_intervals_of_few_problems_say_that_they_hold_more_often() -> None:
+    few = pass_at_k(outcomes(["cwww", "ccww", "wwww"]))
+    many = pass_at_k(outcomes(["cwww", "ccww", "wwww"] * 10))
+    assert all("fewer than 30" in (each.caveat or "") for each in few)
+    assert not any(each.caveat for each in many)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy import stats as scipy_stats
 
@@ -22,7 +25,7 @@ def test_of_zeros_and_ones_it_is_clopper_and_pearsons_interval(solved: int, tota
 @pytest.mark.parametrize("problems", [4, 8, 15])
 def test_few_problems_are_covered_in_every_regime(problems: int) -> None:
     rng = np.random.default_rng(problems)
-    regimes = {
+    regimes: dict[str, Callable[[int], npt.NDArray[np.float64]]] = {
         "easy": lambda m: rng.beta(5, 0.5, m) * (rng.random(m) >= 0.1),
         "hard": lambda m: rng.beta(0.3, 20, m),
         "two groups": lambda m: np.where(rng.random(m) < 0.5, 0.02, 0.95),
@@ -61,7 +64,7 @@ def test_rising_is_isotonic_least_squares() -> None:
     assert rising(np.array([0.5, np.nan, 0.1]), np.array([1, 2, 3])) == pytest.approx([0.3, np.nan, 0.3], nan_ok=True)
 
 
-def scipy_stats_isotonic(values: np.ndarray) -> np.ndarray:
+def scipy_stats_isotonic(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     from scipy.optimize import isotonic_regression
 
     return np.asarray(isotonic_regression(values).x)
