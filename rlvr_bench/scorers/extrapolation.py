@@ -15,6 +15,9 @@ from rlvr_bench.scorers.common import fresh_rng
 __all__ = ["extrapolated"]
 
 OPTION = "--extrapolate"
+CAVEAT = (
+    "an interval by fitted curves holds as often as its level only where solve rates follow them (docs/statistics.md)"
+)
 
 
 def extrapolated(card: Scorecard, k: int) -> Estimate:
@@ -63,4 +66,5 @@ def _beyond(c: npt.NDArray[np.int64], n: int, k: int) -> Estimate:
         n_problems=c.size,
         n_samples=n,
         note=f"nothing was drawn beyond n = {n:,}; up to {most:.0%} of the problems may never be solved",
+        caveat=CAVEAT,
     )
