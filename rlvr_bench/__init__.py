@@ -29,6 +29,7 @@ _PUBLIC = {
     "LocalFile": "datasets",
     "Problem": "records",
     "Prompt": "records",
+    "PlanOptions": "planning",
     "RescoreOptions": "options",
     "RlvrBenchError": "errors",
     "Rollout": "records",
@@ -52,6 +53,7 @@ _PUBLIC = {
     "list_tasks": "task",
     "load_task": "task",
     "open_verifier": "verifiers",
+    "plan": "planning",
     "report": "reporting",
     "rescore": "pipeline.rescoring",
     "sample": "pipeline",
@@ -77,6 +79,7 @@ __all__ = [
     "InterveneOptions",
     "JudgeOptions",
     "LocalFile",
+    "PlanOptions",
     "Problem",
     "Prompt",
     "RescoreOptions",
@@ -102,6 +105,7 @@ __all__ = [
     "list_tasks",
     "load_task",
     "open_verifier",
+    "plan",
     "report",
     "rescore",
     "sample",
@@ -136,6 +140,7 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.judging import judge
     from rlvr_bench.pipeline.rescoring import rescore
     from rlvr_bench.pipeline.selecting import select
+    from rlvr_bench.planning import PlanOptions, plan
     from rlvr_bench.records import (
         Draw,
         DrawRequest,

@@ -226,8 +226,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     means where a server gave truncated log-probabilities only. ``entropy_profile`` counts the rollouts of ``is_fair``; it
     is None where none was measured. ``tool_calls`` and ``tool_errors`` (R,) are None for a run without tools. ``unknown``
     names columns of which the run's source lacks values; they are filled with 0. ``flags`` has marks of rollouts (R,) by
-    name: the text rules. ``stopping`` is the rule the rollouts were drawn under, None for a fixed number; ``asked`` the
-    largest n asked for.
+    name: the text rules. ``golds`` (P,) are the numbers in ``answer`` of the problems' gold answers as written, -1 for one
+    that no rollout gave; empty where they are not known. ``stopping`` is the rule the rollouts were drawn under, None for a
+    fixed number; ``asked`` the largest n asked for.
     """
 
     problem_ids: tuple[str, ...]
@@ -249,6 +250,7 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     stopping: StoppingRule | None = None
     unknown: tuple[str, ...] = ()
     flags: dict[str, npt.NDArray[np.bool_]] = {}
+    golds: tuple[int, ...] = ()
     entropy_profile: ProfileSums | None = None
     entropy_low: npt.NDArray[np.float64] | None = None
     entropy_high: npt.NDArray[np.float64] | None = None
@@ -286,7 +288,10 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One number with its interval: ``value`` in [``low``, ``high``] at confidence ``level``, and how it was computed."""
+    """One number with its interval: ``value`` in [``low``, ``high``] at confidence ``level``, and how it was computed.
+
+    ``caveat``: why the interval may hold more or less often than ``level`` says, where that is known.
+    """
 
     name: str
     value: float | None
@@ -299,3 +304,4 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     k: int | None = None
     group: str | None = None
     note: str | None = None
+    caveat: str | None = None

@@ -172,6 +172,7 @@ class ProblemScore(_ByName, frozen=True, kw_only=True):
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
 
+    ``extrapolated`` holds pass@k beyond n by a fitted curve, where that was asked for: no estimate like the others.
     ``quality`` holds rates by name, None where not known. ``left_out`` says by name of an estimate why it could not be
     computed: it is missing, or has no value. ``unknown`` holds what a later version wrote and this one has no
     field for, nested as in the file.
@@ -183,6 +184,7 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimates: list[Estimate]
     quality: dict[str, float | None]
     left_out: dict[str, str] = {}
+    extrapolated: list[Estimate] = []
     unknown: dict[str, Any] = {}
 
 

@@ -27,7 +27,7 @@ LAYERS = (
     ("grading", "auditing"),
     ("scorers",),
     ("comparison",),
-    ("analysis", "leaderboards", "reporting", "checking"),
+    ("analysis", "leaderboards", "reporting", "checking", "planning"),
     ("zoo", "hf_evaluate"),
     ("pipeline",),
     ("cli", "__main__"),

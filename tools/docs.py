@@ -60,6 +60,7 @@ PACKAGE = (
         "auditing.py",
         "scorers",
         "comparison",
+        "planning.py",
         "analysis",
         "leaderboards",
         "reporting",

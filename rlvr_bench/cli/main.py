@@ -16,13 +16,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rlvr_bench.cli import check, compare, import_, intervene, judge, leaderboard, report, rescore, select, series
+from rlvr_bench.cli import check, compare, import_, intervene, judge, leaderboard, plan, report, rescore, select, series
 from rlvr_bench.cli.messages import MessageHandler, print_json
 from rlvr_bench.cli.options import (
     AsJson,
     Budgets,
     DataDir,
     DryRun,
+    Extrapolate,
     Model,
     Models,
     OwnTask,
@@ -153,13 +154,13 @@ def grade(
 
 
 @app.command()
-def score(run: RunPath, k: Budgets = None, as_json: AsJson = False) -> None:
+def score(run: RunPath, k: Budgets = None, extrapolate: Extrapolate = None, as_json: AsJson = False) -> None:
     """Score a graded run: write scorecard.json and print it."""
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_scorecard
 
     with _bars() as bars:
-        scorecard = pipeline.score(run, None if k is None else read_budgets(k), bars)
+        scorecard = pipeline.score(run, None if k is None else read_budgets(k), bars, extrapolate)
     _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
 
 
@@ -257,7 +258,7 @@ def zoo_train(
     _result(as_json, {"checkpoint": str(folder)}, lambda console: console.print(f"{folder}", soft_wrap=True))
 
 
-for _verb in (compare, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
+for _verb in (compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
     _verb.register(app)  # after the stages, so that help lists those first
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Budgets",
     "DataDir",
     "DryRun",
+    "Extrapolate",
     "Model",
     "Models",
     "Out",
@@ -47,6 +48,9 @@ OwnTask = Annotated[
 Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
 TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]
 Budgets = Annotated[str | None, typer.Option("--k", help="Budgets, such as 1,16,256. Default: powers of two, and n.")]
+Extrapolate = Annotated[
+    int | None, typer.Option(metavar="K", help="Estimate pass@K beyond n by a fitted curve, marked.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be drawn, load and write nothing.")]
 N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
 Engine = Annotated[

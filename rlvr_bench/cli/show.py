@@ -52,11 +52,20 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     rows = [_pass_row(e, guesses.get(e.k)) for e in _shown_curve(scorecard.estimates)]
     rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
     show_table(console, "", ["", "value", "95% interval", ""], rows)
+    for e in scorecard.extrapolated:
+        limits = "" if e.low is None else f" [{e.low:.1%}, {e.high:.1%}]"
+        console.print(
+            f"extrapolated, not measured: pass@{e.k} {e.value:.1%}{limits} ({e.method}; {e.note})", highlight=False
+        )
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
     _show_errors(console, warnings_of(run, scorecard.quality), run.grading.errors)
     for estimate in scorecard.estimates:
         if estimate.name == "pass@k" and estimate.note:
             console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
+        if estimate.name == "never_solved" and estimate.value is not None:
+            console.print(f"never solved: {estimate.note}", highlight=False)
+    for caveat in dict.fromkeys(e.caveat for e in scorecard.estimates if e.caveat and e.value is not None):
+        console.print(f"intervals: {caveat}", highlight=False)
     held = "counts.csv" if (folder / "counts.csv").exists() else "rollouts/, verdicts/"
     console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
 
@@ -157,6 +166,8 @@ def _named_row(scorecard: Scorecard, name: str) -> list[str] | None:
             digits = 0 if whole else 3
             value = f"{estimate.value:.{digits}f}" + (f" of {estimate.n_problems}" if whole else "")
             interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
+            if _SINGLE[name].is_fraction:
+                value, interval = f"{estimate.value:.1%}", f"{estimate.low:.1%} to {estimate.high:.1%}"
             return [label, value, interval, _SINGLE[name].summary]
     return None
 

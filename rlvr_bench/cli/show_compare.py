@@ -9,7 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from rlvr_bench.cli.terminal import styled
-from rlvr_bench.comparison import BoundaryChange, Comparison, Difference, NullSize, PairComparison
+from rlvr_bench.comparison import (
+    BoundaryChange,
+    ChangedProblems,
+    Comparison,
+    Difference,
+    NullSize,
+    PairComparison,
+    ProblemChange,
+)
 
 __all__ = ["show_comparison"]
 
@@ -48,6 +56,8 @@ def _show_pair(console: Console, pair: PairComparison, letters: dict[str, str], 
     ahead = f"{letters[leader]} leads at small k, " if leader is not None else ""
     console.print(f"crossover: {ahead}{pair.crossover.text}", highlight=False, markup=False)
     _show_boundary(console, pair.boundary, first, second)
+    if pair.problems is not None:
+        _show_problems(console, pair.problems, first, second)
 
 
 def _is_shown(item: Difference, pair: PairComparison) -> bool:
@@ -81,6 +91,20 @@ def _set_row(name: str, ids: tuple[str, ...], size: NullSize | None) -> list[str
         return [name, str(len(ids)), "not known", "", shown]
     chance = f"{size.expected:.1f} ({size.low:.0f} to {size.high:.0f})"
     return [name, str(len(ids)), chance, _p(size.p_holm), shown]
+
+
+def _show_problems(console: Console, found: ChangedProblems, first: str, second: str) -> None:
+    number = len(found.gained) + len(found.lost)
+    line = f"single problems: {number:,} of {found.tested:,} that could show it have another solve rate"
+    console.print(f"{line} (false discovery rate {found.rate:.0%})" if number else f"{line}", highlight=False)
+    for name, changes in ((f"more often solved by {second}", found.gained), (f"by {first}", found.lost)):
+        if changes:
+            console.print(f"  {name}: {_listed(changes)}", highlight=False, markup=False)
+
+
+def _listed(changes: tuple[ProblemChange, ...]) -> str:
+    shown = [f"{each.id} {each.first:.0%} -> {each.second:.0%}" for each in changes[:_LISTED]]
+    return ", ".join(shown) + (f", ... ({len(changes):,} in all)" if len(changes) > _LISTED else "")
 
 
 def _show_overlaps(console: Console, found: Comparison, letters: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from rlvr_bench.comparison.cards import Incomparable, RunCounts, align, read_car
 from rlvr_bench.comparison.curves import crossover, pass_differences, policy_differences
 from rlvr_bench.comparison.results import (
     BoundaryChange,
+    ChangedProblems,
     ComparedRun,
     Comparison,
     Crossover,
@@ -20,14 +21,17 @@ from rlvr_bench.comparison.results import (
     NullSize,
     Overlap,
     PairComparison,
+    ProblemChange,
 )
 from rlvr_bench.comparison.sets import boundary_change, overlaps
+from rlvr_bench.comparison.singles import changed_problems
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.solve_rate import default_ks
 
 __all__ = [
     "BoundaryChange",
+    "ChangedProblems",
     "ComparedRun",
     "Comparison",
     "Crossover",
@@ -36,6 +40,7 @@ __all__ = [
     "NullSize",
     "Overlap",
     "PairComparison",
+    "ProblemChange",
     "compare",
     "compare_cards",
 ]
@@ -95,6 +100,7 @@ def _pair(
         crossover=crossover(first, second),
         boundary=boundary_change(ids, first, second, largest, replicates),
         policy=tuple(policy_differences(first, second, replicates)),
+        problems=changed_problems(ids, first, second),
     )
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 __all__ = [
     "BoundaryChange",
+    "ChangedProblems",
     "ComparedRun",
     "Comparison",
     "Crossover",
@@ -13,6 +14,7 @@ __all__ = [
     "NullSize",
     "Overlap",
     "PairComparison",
+    "ProblemChange",
 ]
 
 
@@ -99,8 +101,32 @@ class BoundaryChange(msgspec.Struct, frozen=True, kw_only=True):
     discovery: float | None
 
 
+class ProblemChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One problem: its solve rate c/n in both runs, and the p-value of no change, also corrected over all problems."""
+
+    id: str
+    first: float
+    second: float
+    p_value: float
+    p_adjusted: float
+
+
+class ChangedProblems(msgspec.Struct, frozen=True, kw_only=True):
+    """Single problems that the second run solves more often (``gained``) or less often (``lost``), clearest first.
+
+    Of both lists together a share of at most ``rate`` is expected to be there by chance. ``tested``: how many problems
+    could have been listed at all; the others have too few, or too many, correct rollouts in both runs.
+    """
+
+    gained: tuple[ProblemChange, ...]
+    lost: tuple[ProblemChange, ...]
+    tested: int
+    rate: float
+    method: str
+
+
 class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The ``second`` run against the ``first``, by label."""
+    """The ``second`` run against the ``first``, by label. ``problems`` is None where a run stopped early."""
 
     first: str
     second: str
@@ -108,6 +134,7 @@ class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
     crossover: Crossover
     boundary: BoundaryChange
     policy: tuple[Difference, ...]
+    problems: ChangedProblems | None = None
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):

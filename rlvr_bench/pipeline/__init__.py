@@ -33,6 +33,7 @@ from rlvr_bench.prompts import open_prompt
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scorecard import AuditSummary, Grading, Scorecard, encode_scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
+from rlvr_bench.scorers.extrapolation import extrapolated
 from rlvr_bench.scorers.scorecard import make_scorecard
 from rlvr_bench.scorers.warnings import warnings_of
 from rlvr_bench.store import RunWriter, open_run
@@ -211,12 +212,19 @@ def audit(run: str | Path, sample: int = 200, options: GradeOptions | None = Non
 
 
 @with_progress
-def score(run: str | Path, ks: Sequence[int] | None = None, progress: Progress | None = None) -> Scorecard:
+def score(
+    run: str | Path,
+    ks: Sequence[int] | None = None,
+    progress: Progress | None = None,
+    extrapolate: int | None = None,
+) -> Scorecard:
     """Turn a graded run into a scorecard, written to ``scorecard.json`` in the run folder.
 
     ``ks``: budgets of pass@k; default: powers of two up to n, and n. One above n has no value, and says why.
+    ``extrapolate``: a budget above n whose pass@k a fitted curve is asked for, kept apart in ``Scorecard.extrapolated``.
 
-    Raises RunError where the folder is no run or is not graded to the end.
+    Raises RunError where the folder is no run or is not graded to the end, BadArgument where its counts cannot carry an
+    extrapolation (``stats.pass_beyond`` lists when).
     """
     opened = open_run(run)
     grading = current_grading(opened)
@@ -224,7 +232,10 @@ def score(run: str | Path, ks: Sequence[int] | None = None, progress: Progress |
         raise RunError(f"{run}: not graded yet. Run `rlvr-bench grade {run}` first.")
     progress = progress or Silent()
     progress.start("score", grading.rollouts, 0)
-    scorecard = _with_warnings(_with_audit(_scored(opened, grading, ks), read_audit(opened)))
+    scorecard = _scored(opened, grading, ks)
+    if extrapolate is not None:
+        scorecard = msgspec.structs.replace(scorecard, extrapolated=[extrapolated(scorecard, extrapolate)])
+    scorecard = _with_warnings(_with_audit(scorecard, read_audit(opened)))
     progress.advance(grading.rollouts)
     write_atomically(opened.path / "scorecard.json", encode_scorecard(scorecard))
     return scorecard

@@ -187,7 +187,7 @@ def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) 
         settings=_settings(source),
         n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
         n_max=int(run.n.max(initial=0)),
-        estimates=[*source.card.estimates, *tiers],
+        estimates=[*source.card.estimates, *source.card.extrapolated, *tiers],
         n=run.n.tolist(),
         c=run.c.tolist(),
         low=low.round(4).tolist(),

@@ -8,7 +8,7 @@ from rlvr_bench.scorers.entropy import entropy
 from rlvr_bench.scorers.guessing import guessing
 from rlvr_bench.scorers.quality import quality, quality_rates
 from rlvr_bench.scorers.solve_rate import default_ks, pass_at_k
-from rlvr_bench.scorers.thresholds import cover, g_pass
+from rlvr_bench.scorers.thresholds import cover, g_pass, never_solved
 from rlvr_bench.scorers.votes import maj
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "g_pass",
     "guessing",
     "maj",
+    "never_solved",
     "pass_at_k",
     "quality",
     "quality_rates",

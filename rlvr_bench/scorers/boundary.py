@@ -10,7 +10,7 @@ import numpy as np
 
 from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
-from rlvr_bench.scorers.common import clusters_of, fewest, left_out, rate_estimates
+from rlvr_bench.scorers.common import clusters_of, fewest, left_out, rate_estimates, with_intervals
 from rlvr_bench.scorers.solve_rate import default_ks, largest_k, pass_table
 
 __all__ = ["HISTOGRAM_BINS", "UnsolvedSet", "accuracy_histogram", "boundary", "unsolved_set", "unsolved_sizes"]
@@ -89,7 +89,12 @@ def unsolved_sizes(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[
         )
         for i, k in enumerate(grid)
     ]
-    return rate_estimates(labels, np.clip(1 - values, 0.0, 1.0), clusters_of(outcomes, drawn), as_count=True)
+    solved = stats.bootstrap_mean(
+        np.clip(values, 0.0, 1.0), rng=stats.fresh_rng(), clusters=clusters_of(outcomes, drawn)
+    )
+    solved = stats.rising_limits(solved, np.array(grid))
+    unsolved = dataclasses.replace(solved, value=1 - solved.value, low=1 - solved.high, high=1 - solved.low)
+    return with_intervals(labels, unsolved, as_count=True)
 
 
 def accuracy_histogram(outcomes: Outcomes) -> list[Estimate]:

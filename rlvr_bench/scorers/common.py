@@ -12,6 +12,7 @@ from scipy import special
 
 from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
+from rlvr_bench.stats.few_units import DIRICHLET
 
 __all__ = [
     "clusters_of",
@@ -26,6 +27,13 @@ __all__ = [
     "with_intervals",
 ]
 
+AT_LEAST = (
+    "fewer than 30 problems or clusters: the interval holds for any distribution of rates, more often than its level"
+)
+PERHAPS_LESS = (
+    "fewer than 10 problems or clusters: a t interval, which may hold less often than its level where values are skewed"
+)
+FEW_FOR_T = 10
 BLOCK = 2**18  # rollouts in hand at a time: a small part of a large run's memory
 
 
@@ -113,9 +121,9 @@ def mean_estimate(
         half = float(special.stdtrit(count - 1, 0.5 + stats.LEVEL / 2)) * error
         low, high = max(floor, value - half), value + half
     method += "; t interval over problems" if labels is None else "; t interval over clusters of problems"
-    return msgspec.structs.replace(
-        label, value=value, low=low, high=high, level=stats.LEVEL, method=method, n_problems=n
-    )
+    caveat = PERHAPS_LESS if 1 < count < FEW_FOR_T else None
+    completed = msgspec.structs.replace(label, value=value, low=low, high=high, level=stats.LEVEL, method=method)
+    return msgspec.structs.replace(completed, n_problems=n, caveat=caveat)
 
 
 def rate_estimates(
@@ -146,9 +154,7 @@ def with_intervals(labels: Sequence[Estimate], interval: stats.Interval, *, as_c
             for limit in (interval.value, interval.low, interval.high)
         )
         method = f"{label.method}; {interval.method} over {interval.source}".removeprefix("; ")
-        estimates.append(
-            msgspec.structs.replace(
-                label, value=value, low=low, high=high, level=interval.level, method=method, n_problems=size
-            )
-        )
+        completed = msgspec.structs.replace(label, value=value, low=low, high=high, level=interval.level, method=method)
+        caveat = AT_LEAST if interval.method == DIRICHLET else None
+        estimates.append(msgspec.structs.replace(completed, n_problems=size, caveat=caveat))
     return estimates

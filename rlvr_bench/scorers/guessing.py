@@ -15,6 +15,8 @@ from rlvr_bench.scorers.solve_rate import default_ks, largest_k
 
 __all__ = ["NEGLIGIBLE", "guess_chances", "guessing"]
 
+LEGIBLE = 0.9  # share of solved problems whose gold answer, as written, is an accepted answer: others match too then
+
 NEGLIGIBLE = 0.005  # a baseline below this need not be printed beside pass@k
 
 
@@ -24,7 +26,8 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
     Group ``uniform``: every guess is one of the task's ``answer_space`` answers with equal chance, 1 - (1 - 1/A)^k; a
     number without error, so without interval. Group ``own answers``: guesses have the distribution of the run's wrong
     answers to other problems (``guess_chances``), averaged over problems, for answer spaces that are small in effect:
-    models guess 0, 1 and 2 far more often than 617. Raises BadArgument where ``answer_space`` is below 1.
+    models guess 0, 1 and 2 far more often than 617. A problem whose chance is not known is left out, that is, at every k it
+    counts as the mean of the others. Raises BadArgument where ``answer_space`` is below 1.
     """
     if answer_space is not None and answer_space < 1:
         raise BadArgument("answer_space", answer_space, "must be at least 1")
@@ -37,12 +40,9 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
     known = ~np.isnan(chances)
     if not known.any():
         return estimates
-    filled = np.where(known, chances, chances[known].mean())[drawn]
     note = None
     if unknown := int((drawn & ~known).sum()):
-        note = (
-            f"{unknown} problems were never solved, so their answer is not on record: taken as the mean of the others"
-        )
+        note = f"{unknown} problems were never solved, and their gold answer is not one that the run gave: left out of guess@k"
     wrong = outcomes.status == STATUSES.index("wrong")
     labels = [
         Estimate(
@@ -56,23 +56,26 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
         )
         for k in grid
     ]
-    values = -np.expm1(np.outer(np.log1p(-np.minimum(filled, 1 - 1e-12)), grid))
+    values = -np.expm1(np.outer(np.log1p(-np.minimum(chances[drawn], 1 - 1e-12)), grid))
     return estimates + rate_estimates(labels, values, clusters_of(outcomes, drawn))
 
 
 def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
-    """Chance that one guess is right, (P,); NaN where the right answer is not on record or no other problem has a wrong one.
+    """Chance that one guess is right, (P,); NaN where the right answer is not known or no other problem has a wrong one.
 
     A guess is a wrong answer to another problem: first a problem at random among those with wrong answers, then one of its
     wrong answers. It knows what answers look like and nothing of the problem, as if the run's wrong answers were shuffled
-    between problems. It is right where it equals one of the spellings the verifier accepted for this problem. Needs
-    ``Outcomes.answer`` numbers that mean the same text in every problem. Rollouts that stopped early do not matter: what a
-    wrong answer says does not depend on how many were drawn.
+    between problems. It is right where it equals one of the spellings the verifier accepted for this problem, for an
+    unsolved problem its gold answer as written (``_gold_answers``). Needs ``Outcomes.answer`` numbers that mean the same text
+    in every problem. Rollouts that stopped early do not matter: what a wrong answer says does not depend on how many were
+    drawn.
     """
     size = len(outcomes.problem_ids)
     correct = (outcomes.status == STATUSES.index("correct")) & (outcomes.answer >= 0)
     base = int(outcomes.answer.max(initial=0)) + 1
     gold = np.unique(outcomes.problem[correct].astype(np.int64) * base + outcomes.answer[correct])
+    more, impossible = _gold_answers(outcomes, gold, base)
+    gold = np.union1d(gold, more)
     wrong = wrong_answers(answer_counts(outcomes))
     code = wrong.answer - 1  # classes of wrong answers are their numbers plus one
     totals = np.bincount(wrong.problem, weights=wrong.count, minlength=size)
@@ -91,7 +94,29 @@ def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
     chances = np.full(size, np.nan)
     solved = np.unique(owner)
     chances[solved] = np.bincount(owner, weights=hit, minlength=size)[solved]
+    chances[impossible] = 0.0
     return np.clip(chances, 0.0, 1.0)
+
+
+def _gold_answers(
+    outcomes: Outcomes, accepted: npt.NDArray[np.int64], base: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of the unsolved problems: their golds that the run gave (problem * base + answer), and problems whose gold it never gave.
+
+    The second are empty unless the golds are written as answers are: at least ``LEGIBLE`` of the solved problems have theirs
+    among the accepted answers. Else a gold may be a worked solution, or be spelled otherwise, and says nothing.
+    """
+    none = np.array([], dtype=np.int64)
+    if not outcomes.golds:
+        return none, none
+    numbers, rows = np.array(outcomes.golds, dtype=np.int64), np.arange(len(outcomes.golds))
+    solved = np.zeros(len(rows), dtype=bool)
+    solved[accepted // base] = True
+    unsolved = ~solved & (outcomes.n_samples > 0)
+    given = rows[unsolved & (numbers >= 0)]
+    read = np.isin(rows * base + numbers, accepted) & (numbers >= 0)
+    legible = solved.any() and read[solved].mean() >= LEGIBLE
+    return given * base + numbers[given], rows[unsolved & (numbers < 0)] if legible else none
 
 
 def _uniform(answer_space: int, grid: Sequence[int], problems: int) -> list[Estimate]:

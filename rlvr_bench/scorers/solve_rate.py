@@ -92,4 +92,6 @@ def _interval(outcomes: Outcomes, drawn: npt.NDArray[np.bool_], grid: list[int])
         n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
         return stats.bootstrap(c, n, grid, rng=stats.fresh_rng(), clusters=clusters), "unbiased"
     values, name = pass_table(outcomes, drawn, grid)
-    return stats.bootstrap_mean(values, rng=stats.fresh_rng(), clusters=clusters), name
+    return stats.rising_limits(
+        stats.bootstrap_mean(values, rng=stats.fresh_rng(), clusters=clusters), np.array(grid)
+    ), name

@@ -79,6 +79,7 @@ SCORERS = (
     _scorer("unsolved", lambda given: scorers.boundary(given.outcomes)),
     _scorer("unsolved@k", lambda given: scorers.unsolved_sizes(given.outcomes, given.ks)),
     _scorer("cover cover_posterior", lambda given: scorers.cover(given.outcomes)),
+    _scorer("never_solved", lambda given: scorers.never_solved(given.outcomes)),
     _scorer("accuracy_histogram", lambda given: scorers.accuracy_histogram(given.outcomes), "fair sample"),
     _scorer("g_pass@k mg_pass@k", lambda given: scorers.g_pass(given.outcomes), "fair sample"),
     _scorer("maj@k", lambda given: scorers.maj(given.outcomes), "responses", "fair sample", "answers"),

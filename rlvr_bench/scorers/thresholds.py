@@ -1,16 +1,21 @@
-"""How reliably problems are solved: G-Pass@k, which asks for a share of k rollouts, and Cover@tau."""
+"""How reliably problems are solved: G-Pass@k, which asks for a share of k rollouts, Cover@tau, and the never solved."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from rlvr_bench import stats
-from rlvr_bench.records import Estimate, Outcomes
-from rlvr_bench.scorers.common import clusters_of, fewest, left_out, rate_estimates
+from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.scorers.common import clusters_of, fewest, left_out, rate_estimates, with_intervals
 
-__all__ = ["COVER_TAUS", "G_PASS_KS", "G_PASS_TAUS", "cover", "g_pass"]
+__all__ = ["COVER_TAUS", "G_PASS_KS", "G_PASS_TAUS", "cover", "g_pass", "never_solved"]
+
+FEW_PROBLEMS = 10  # three parameters are not fitted to fewer
 
 G_PASS_KS = (4, 8, 16)  # the budgets of arXiv 2412.13147
 G_PASS_TAUS = (0.25, 0.5, 0.75, 1.0)
@@ -51,20 +56,69 @@ def cover(outcomes: Outcomes, taus: Sequence[float] = COVER_TAUS) -> list[Estima
     """Cover@tau, the share of problems whose solve rate is at least tau (Dragoi et al. 2025, arXiv 2510.08325).
 
     ``cover`` applies tau to the observed rate c/n, as the paper does, which is noisy near tau; ``cover_posterior`` is
-    the mean posterior probability of a solve rate of at least tau under Jeffreys' prior. A posterior does not depend on
-    when sampling stopped, so the second also serves runs under a stopping rule, for which c/n is biased: they get no
-    ``cover``.
+    the mean posterior probability of a solve rate of at least tau under a prior fitted to the run, a Beta distribution and
+    a share of problems at 0 (``stats.cover_under``); under Jeffreys' prior where that cannot be fitted: fewer than 10
+    problems, or all rollouts alike. A posterior does not depend on when sampling stopped, so it also serves runs under a
+    stopping rule, for which c/n is biased: they get no ``cover``.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
         return []
     n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
-    kinds = [("cover_posterior", "Jeffreys posterior", stats.cover_at_tau_posterior(c, n, taus))]
+    clusters = clusters_of(outcomes, drawn)
+    label = Estimate(name="cover", value=None, method="observed rate c/n", n_samples=fewest(outcomes))
+    found: list[Estimate] = []
     if outcomes.stopping is None:
-        kinds.insert(0, ("cover", "observed rate c/n", stats.cover_at_tau(c, n, taus)))
-    labels = [
-        Estimate(name=name, value=None, group=f"tau={tau:g}", method=method, n_samples=fewest(outcomes))
-        for name, method, _ in kinds
-        for tau in taus
-    ]
-    return rate_estimates(labels, np.concatenate([table for *_, table in kinds], axis=1), clusters_of(outcomes, drawn))
+        found += rate_estimates(_by_tau(label, taus), stats.cover_at_tau(c, n, taus), clusters)
+    label = msgspec.structs.replace(label, name="cover_posterior", method="")
+    if not _is_fittable(c, n):
+        label = msgspec.structs.replace(label, method="Jeffreys posterior")
+        return found + rate_estimates(_by_tau(label, taus), stats.cover_at_tau_posterior(c, n, taus), clusters)
+    values, interval = stats.cover_under(c, n, taus)
+    if clusters is None:
+        return found + with_intervals(_by_tau(label, taus), interval)
+    label = msgspec.structs.replace(label, method=f"{interval.method}, the prior taken as known")
+    return found + rate_estimates(_by_tau(label, taus), values, clusters)
+
+
+def never_solved(outcomes: Outcomes) -> list[Estimate]:
+    """``never_solved``: the share of problems that no number of rollouts would solve (``stats.never_solved``).
+
+    The note says it as a number of problems. No value for fewer than 10 problems, or where all rollouts are alike. Verifier
+    errors count as wrong in the value; the interval holds that they may all be correct.
+    """
+    drawn = outcomes.n_samples > 0
+    n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
+    if not drawn.any():
+        return []
+    if not _is_fittable(c, n):
+        note = f"needs {FEW_PROBLEMS} problems, and both correct and wrong rollouts"
+        return [Estimate(name="never_solved", value=None, n_problems=len(n), n_samples=fewest(outcomes), note=note)]
+    found = stats.never_solved(c, n)
+    low, high = float(found.low[0]), float(found.high[0])
+    in_error = outcomes.problem[outcomes.status == STATUSES.index("error")]
+    perhaps = c + np.bincount(in_error, minlength=len(drawn))[drawn]
+    if len(in_error):
+        low = min(low, float(stats.never_solved(perhaps, n).low[0])) if _is_fittable(perhaps, n) else 0.0
+    size = len(n)
+    label = Estimate(
+        name="never_solved",
+        value=float(found.value[0]),
+        low=low,
+        high=high,
+        level=found.level,
+        method=found.method,
+        n_problems=size,
+        n_samples=fewest(outcomes),
+        note=f"of {size:,} such problems between {math.floor(low * size):,} and {math.ceil(high * size):,} would never be "
+        "solved by any number of rollouts, if solve rates are Beta-distributed apart from those at 0",
+    )
+    return [label]
+
+
+def _is_fittable(c: npt.NDArray[np.int64], n: npt.NDArray[np.int64]) -> bool:
+    return len(n) >= FEW_PROBLEMS and 0 < int(c.sum()) < int(n.sum())
+
+
+def _by_tau(label: Estimate, taus: Sequence[float]) -> list[Estimate]:
+    return [msgspec.structs.replace(label, group=f"tau={tau:g}") for tau in taus]

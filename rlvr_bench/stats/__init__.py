@@ -6,6 +6,9 @@ Every public function states shapes, units, what it raises and the source of its
 
 from __future__ import annotations
 
+from rlvr_bench.stats.beyond import (
+    pass_beyond,
+)
 from rlvr_bench.stats.boundary import (
     SupportDynamics,
     Unsolved,
@@ -50,6 +53,7 @@ from rlvr_bench.stats.resampling import (
     paired_bootstrap_mean,
     resampled_means,
     resampled_weights,
+    rising_limits,
 )
 from rlvr_bench.stats.rollout_error import (
     rollout_interval,
@@ -57,9 +61,10 @@ from rlvr_bench.stats.rollout_error import (
 from rlvr_bench.stats.significance import (
     holm,
     mcnemar,
-    minimum_detectable_effect,
-    problems_needed,
-    rollouts_needed,
+)
+from rlvr_bench.stats.single_problems import (
+    benjamini_hochberg,
+    fisher_exact,
 )
 from rlvr_bench.stats.solve_rate import (
     auc_at_k,
@@ -81,16 +86,19 @@ from rlvr_bench.stats.thresholds import (
     mg_pass_at_k,
 )
 from rlvr_bench.stats.tokens import (
-    Bounds,
     EntropyFit,
-    entropy_bounds,
     entropy_performance_fit,
     high_entropy_threshold,
-    nucleus_bounds,
     nucleus_size,
     perplexity,
     positional_profile,
     token_entropy,
+)
+from rlvr_bench.stats.zero_inflation import (
+    ZeroInflated,
+    cover_under,
+    fit_zero_inflated,
+    never_solved,
 )
 
 __all__ = [
@@ -98,7 +106,6 @@ __all__ = [
     "LEVEL",
     "REPLICATES",
     "UNIFORM",
-    "Bounds",
     "EntropyFit",
     "Extrapolation",
     "Interval",
@@ -108,20 +115,24 @@ __all__ = [
     "Resampling",
     "SupportDynamics",
     "Unsolved",
+    "ZeroInflated",
     "answer_entropy",
     "auc_at_k",
+    "benjamini_hochberg",
     "bootstrap",
     "bootstrap_mean",
     "cover_at_tau",
     "cover_at_tau_posterior",
-    "entropy_bounds",
+    "cover_under",
     "entropy_performance_fit",
     "expected_support_dynamics",
     "expected_unsolved",
     "extrapolate_pass_at_k",
     "failure_at_k",
+    "fisher_exact",
     "fit_beta_prior",
     "fit_power_law",
+    "fit_zero_inflated",
     "fresh_rng",
     "g_pass_at_k",
     "high_entropy_threshold",
@@ -131,8 +142,7 @@ __all__ = [
     "mcnemar",
     "mean_pass_at_k",
     "mg_pass_at_k",
-    "minimum_detectable_effect",
-    "nucleus_bounds",
+    "never_solved",
     "nucleus_size",
     "null_support_dynamics",
     "paired_bootstrap",
@@ -142,15 +152,15 @@ __all__ = [
     "pass_at_k_stopped",
     "pass_at_k_stopped_variance",
     "pass_at_k_variance",
+    "pass_beyond",
     "pass_hat_k",
     "perplexity",
     "positional_profile",
-    "problems_needed",
     "rarefied_distinct",
     "resampled_means",
     "resampled_weights",
+    "rising_limits",
     "rollout_interval",
-    "rollouts_needed",
     "support_dynamics",
     "token_entropy",
     "unsolved_upper_bound",

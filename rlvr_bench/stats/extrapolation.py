@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from jaxtyping import Float64
 
-__all__ = ["Extrapolation", "PowerLaw", "SolveRateModel", "extrapolate_pass_at_k", "fit_power_law"]
+__all__ = [
+    "Extrapolation",
+    "PowerLaw",
+    "SolveRateModel",
+    "extrapolate_pass_at_k",
+    "fit_power_law",
+    "log_odds_with_error",
+    "zero_inflated",
+]
 
 SolveRateModel = Literal["beta", "scaled-beta", "zero-inflated-beta"]
 STEP, REACH = 0.02, 40.0  # of the logit grid for scaled Beta: finer than the likelihood of 10,000 rollouts
@@ -102,7 +110,7 @@ def extrapolate_pass_at_k(
     family = _FAMILIES[model](pairs, budgets)
     share = pairs.multiplicity / pairs.multiplicity.sum()
     at = _fit(family, share)
-    log_odds, error = _log_odds_with_error(family, at, pairs.multiplicity)
+    log_odds, error = log_odds_with_error(family, at, pairs.multiplicity)
     reach = normal_quantile(level) * error
     value, low, high = expit(log_odds), expit(log_odds - reach), expit(log_odds + reach)
     n_problems = np.full(budgets.shape, int(pairs.multiplicity.sum()))
@@ -139,7 +147,7 @@ def _beta(pairs: DistinctCounts, ks: npt.NDArray[np.int64]) -> _Family:
     )
 
 
-def _zero_inflated(pairs: DistinctCounts, ks: npt.NDArray[np.int64]) -> _Family:
+def zero_inflated(pairs: DistinctCounts, ks: npt.NDArray[np.int64]) -> _Family:
     c, wrong = pairs.n_correct, pairs.n_samples - pairs.n_correct
     never = np.where(c == 0, 0.0, -np.inf)
     return _Family(
@@ -174,7 +182,7 @@ def _scaled(pairs: DistinctCounts, ks: npt.NDArray[np.int64]) -> _Family:
 _FAMILIES: dict[str, Callable[[DistinctCounts, npt.NDArray[np.int64]], _Family]] = {
     "beta": _beta,
     "scaled-beta": _scaled,
-    "zero-inflated-beta": _zero_inflated,
+    "zero-inflated-beta": zero_inflated,
 }
 
 
@@ -226,7 +234,7 @@ def _fit(family: _Family, share: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
     return minimise(lambda t: -float(share @ family.log_likelihood(t)), family.start, family.bounds)
 
 
-def _log_odds_with_error(
+def log_odds_with_error(
     family: _Family, at: npt.NDArray[np.float64], multiplicity: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """log(pass / fail) at each budget (K,) and its standard error: the sandwich H^-1 J H^-1, or -H^-1 if larger."""

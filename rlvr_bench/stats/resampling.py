@@ -16,9 +16,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtr, stdtrit
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.stats.few_units import DIRICHLET, allow_for_unseen, dirichlet_limits, rising, unseen_share
 from rlvr_bench.stats.intervals import Interval, normal_quantile, score_interval
 from rlvr_bench.stats.solve_rate import distinct_counts, pass_of_pairs
 from rlvr_bench.stats.validation import check_budgets, check_count, check_counts, check_probability, check_table
@@ -39,6 +40,7 @@ __all__ = [
     "paired_bootstrap_mean",
     "resampled_means",
     "resampled_weights",
+    "rising_limits",
 ]
 
 _SEED = 20250807
@@ -161,16 +163,17 @@ def bootstrap(
 
     Problems are resampled; with ``clusters`` (P,), a label per problem, whole clusters are. Arguments otherwise as
     ``pass_at_k``, method and coverage as ``bootstrap_mean``. All k share their replicates. Problems with n < k are left
-    out of that k and show in ``n_problems``. Raises ``BadArgument``: as ``pass_at_k``, or clusters disagree in shape.
+    out of that k and show in ``n_problems``. Limits rise with k over the budgets that all problems have (``rising``).
+    Raises ``BadArgument``: as ``pass_at_k``, or clusters disagree in shape.
     """
     c, n = check_counts(n_correct, n_samples)
-    pairs = distinct_counts(c, n)
-    values = pass_of_pairs(pairs, check_budgets(ks))
+    pairs, budgets = distinct_counts(c, n), check_budgets(ks)
+    values = pass_of_pairs(pairs, budgets)
     if clusters is None:  # problems with the same (n, c) are interchangeable: resample how often each pair occurs
         units = _units(values, None, pairs.multiplicity)
     else:
         units = _units(np.take(values, pairs.row, axis=0), clusters, None)
-    return _mean_interval(units, rng, options or Resampling(), (0.0, 1.0))
+    return rising_limits(_mean_interval(units, rng, options or Resampling()), budgets)
 
 
 def bootstrap_mean(
@@ -178,27 +181,22 @@ def bootstrap_mean(
     *,
     rng: np.random.Generator,
     clusters: npt.ArrayLike | None = None,
-    limits: tuple[float, float] = (0.0, 1.0),
     options: Resampling | None = None,
 ) -> Interval:
-    """Mean over problems of any per-problem estimate (P, K) with a bootstrap interval for new problems, (K,).
+    """Mean over problems of any per-problem rate in [0, 1], (P, K), with a bootstrap interval for new problems, (K,).
 
-    Score bootstrap: the studentized bootstrap (Efron and Tibshirani 1993, sec. 12.5) with Wilson's pivot
-    (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))), values rescaled from ``limits`` to [0, 1]. It never leaves
-    the limits, is never a point (300 of 300 solved gives [0.988, 1]), and in simulation covers better than percentile,
-    BCa or studentized intervals for the skewed, 0/1-heavy values of small problem sets; it is never wider than the
-    empirical Bernstein bound (Maurer and Pontil 2009), which holds for any values. A 95 % interval covers 93-97 %
-    for 100 problems and 92-98 % for 30, with Beta-distributed solve rates, also zero-inflated. It covers less (50-90 %)
-    where almost all values are so close to a limit that the few others, which carry the mean, are not in the sample:
-    pass@32 of an easy set of 30. From 10 to 15 problems it covers 70-99 %.
-    NaN values are left out of their k. Raises ``BadArgument``: shapes disagree or a value is outside the limits.
+    From 30 units (problems, or clusters of them) on, the score bootstrap: the studentized bootstrap (Efron and Tibshirani
+    1993, sec. 12.5) with Wilson's pivot (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))), whose quantiles are not
+    let below Student's. It never leaves [0, 1], is never wider than the empirical Bernstein bound (Maurer and Pontil 2009),
+    which holds for any values, and always allows for a share of problems unlike all seen ones (``allow_for_unseen``). Below
+    30 units, where it would cover 70-99 %, ``dirichlet_limits``, which hold for any values.
+    Coverage of a 95 % interval in many regimes: docs/statistics.md, made by benchmarks/coverage.py.
+    NaN values are left out of their k. Raises ``BadArgument``: shapes disagree or a value is outside [0, 1].
     """
     table = check_table("values", values)
-    low, high = limits
-    if not (low <= np.nanmin(table, initial=low) and np.nanmax(table, initial=high) <= high):
-        raise BadArgument("values", [float(np.nanmin(table)), float(np.nanmax(table))], f"must lie in {list(limits)}")
-    units = _units((table - low) / (high - low), clusters, None)
-    return _mean_interval(units, rng, options or Resampling(), limits)
+    if not (np.nanmin(table, initial=0.0) >= 0 and np.nanmax(table, initial=1.0) <= 1):
+        raise BadArgument("values", [float(np.nanmin(table)), float(np.nanmax(table))], "must lie in [0, 1]")
+    return _mean_interval(_units(table, clusters, None), rng, options or Resampling())
 
 
 def paired_bootstrap(
@@ -237,9 +235,9 @@ def paired_bootstrap_mean(
     Symmetric studentized bootstrap (Hall 1988), never narrower than the normal interval, with half a pair at plus and
     minus the largest difference added to the variance (Agresti and Min 2005), so that few discordant problems do not
     pass for certainty; where all differences are equal, the Clopper-Pearson bound on an unseen kind of problem. The
-    p-value inverts the same pivot at 0. A 95 % interval covers 93-97 % in simulation where many problems differ (30 to
-    300 problems, Beta solve rates), and more, up to 100 %, where few do; less where all differences lie in the few
-    problems that an easy set leaves unsolved.
+    p-value inverts that interval: it is below 1 - level exactly where the interval does not hold 0. A 95 % interval covers
+    93-97 % in simulation where many problems differ (30 to 300 problems, Beta solve rates), and more, up to 100 %, where
+    few do; less where all differences are in the few problems that an easy set leaves unsolved.
     Raises ``BadArgument``: shapes disagree.
     """
     tables = check_table("first", first), check_table("second", second)
@@ -254,12 +252,24 @@ def paired_bootstrap_mean(
     return PairedInterval(Interval(mean, low, high, options.level, method, "problems", _n_problems(units)), p_value)
 
 
-def _mean_interval(
-    units: _Units, rng: np.random.Generator, options: Resampling, limits: tuple[float, float]
-) -> Interval:
-    span = limits[1] - limits[0]
-    mean, low, high = (limits[0] + span * column for column in _run(units, rng, options, _score_rule))
-    return Interval(mean, low, high, options.level, "score bootstrap", "problems", _n_problems(units))
+def rising_limits(found: Interval, ks: Int64[np.ndarray, " K"]) -> Interval:
+    """``found`` (K,) with limits that rise with ``ks`` over the budgets at which all problems have a value."""
+    whole = found.n_problems == found.n_problems.max(initial=0)
+    low, high = (rising(np.where(whole, limit, np.nan), ks) for limit in (found.low, found.high))
+    return dataclasses.replace(found, low=np.where(whole, low, found.low), high=np.where(whole, high, found.high))
+
+
+def _mean_interval(units: _Units, rng: np.random.Generator, options: Resampling) -> Interval:
+    mean, low, high, is_few = _run(units, rng, options, _score_rule)
+    few = is_few == 1
+    if few.any():
+        rows = (units.sizes[:, few] > 0).any(axis=1)
+        part = dirichlet_limits(
+            units.sums[rows][:, few], units.sizes[rows][:, few], units.multiplicity[rows], rng, options.level
+        )
+        low[few], high[few] = np.minimum(part[0], low[few]), np.maximum(part[1], high[few])
+    method = DIRICHLET if few.all() else "score bootstrap"
+    return Interval(mean, low, high, options.level, method, "problems", _n_problems(units))
 
 
 def _n_problems(units: _Units) -> Int64[np.ndarray, " K"]:
@@ -314,41 +324,58 @@ def _moments(units: _Units, weights: Float64[np.ndarray, "B U"]) -> _Moments:
 def _score_rule(
     units: _Units, weights: Float64[np.ndarray, "B U"], level: float
 ) -> tuple[Float64[np.ndarray, " K"], ...]:
+    """Mean and limits (K,), and 1 where the units are few: the limits there allow for unseen units and no more."""
     own, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
-    mean, spread = own.mean[0], own.mean[0] * (1 - own.mean[0])
+    mean, spread, count = own.mean[0], own.mean[0] * (1 - own.mean[0]), own.count[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         pivots = (draws.mean - mean) / np.sqrt(draws.shrinkage() * spread)
-    flat = (own.variance[0] == 0) | np.isnan(mean)
+    few = count < FEW_UNITS
+    flat = (own.variance[0] == 0) | np.isnan(mean) | few
     pivots[:, flat] = 0.0
     tails = _quantiles(pivots, [0.5 - level / 2, 0.5 + level / 2])
-    floor = _small_sample_floor(own.count[0], level)
-    low, high = score_interval(mean, own.shrinkage()[0], (np.minimum(tails[0], -floor), np.maximum(tails[1], floor)))
-    widest = _bernstein_radius(own.variance[0], own.count[0], level)
+    student = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
+    pivot_limits = np.minimum(tails[0], -student), np.maximum(tails[1], student)
+    low, high = score_interval(mean, own.shrinkage()[0], pivot_limits)
+    widest = _bernstein_radius(own.variance[0], count, level)
     low, high = np.maximum(low, mean - widest), np.minimum(high, mean + widest)
-    unseen = _unseen_share(own.count[0], level)
-    low, high = np.where(flat, mean * (1 - unseen), low), np.where(flat, mean + (1 - mean) * unseen, high)
-    return mean, low, high
+    low, high = allow_for_unseen((np.where(flat, mean, low), np.where(flat, mean, high)), mean, count, level)
+    return mean, low, high, few.astype(np.float64)
 
 
 def _difference_rule(
     units: _Units, weights: Float64[np.ndarray, "B U"], level: float
 ) -> tuple[Float64[np.ndarray, " K"], ...]:
     own, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
-    mean = own.mean[0]
+    mean, count = own.mean[0], own.count[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         floor = HALF_PAIR * (np.abs(units.sums).max(axis=0) / (units.multiplicity @ units.sizes)) ** 2
-        pivots = np.abs(draws.mean - mean) / np.sqrt(draws.variance + floor)
+        pivots = np.nan_to_num(np.abs(draws.mean - mean) / np.sqrt(draws.variance + floor))
         error = np.sqrt(own.variance[0] + floor)
-        p_value = (1 + np.sum(pivots >= np.abs(mean) / error, axis=0)) / (1 + len(pivots))
+        pivot = np.abs(mean) / error
+        p_value = np.maximum((1 + np.sum(pivots >= pivot, axis=0)) / (1 + len(pivots)), _two_sided(pivot, count))
     flat = (own.variance[0] == 0) | np.isnan(mean)
-    pivots[:, flat] = 0.0
-    unseen = _unseen_share(own.count[0], level)
-    floor_pivot = np.maximum(normal_quantile(level), _small_sample_floor(own.count[0], level))
-    reach = np.maximum(_quantiles(pivots, [level])[0], floor_pivot) * error
+    unseen = unseen_share(count, level)
+    floor_pivot = np.maximum(normal_quantile(level), _small_sample_floor(count, level))
+    reach = np.maximum(_largest_kept(pivots, level), floor_pivot) * error
     low = np.where(flat, mean - (1 + mean) * unseen, np.maximum(mean - reach, -1.0))
     high = np.where(flat, mean + (1 - mean) * unseen, np.minimum(mean + reach, 1.0))
-    p_value = np.where(flat & (mean == 0), 1.0, p_value)
-    return mean, low, high, np.where(np.isnan(mean), np.nan, p_value)
+    # Of equal differences: the level at which the bound on unseen problems reaches 0.
+    p_value = np.where(flat, np.minimum(2 * (1 + np.abs(mean)) ** -count, 1.0), p_value)
+    return mean, low, high, p_value
+
+
+def _two_sided(pivot: Float64[np.ndarray, " K"], count: Float64[np.ndarray, " K"]) -> Float64[np.ndarray, " K"]:
+    """The p-value of a normal pivot, or for few units of Student's: what ``_small_sample_floor`` inverts."""
+    return np.asarray(2 * np.where(count < FEW_UNITS, stdtr(np.maximum(count - 1, 1), -pivot), ndtr(-pivot)))
+
+
+def _largest_kept(pivots: Float64[np.ndarray, "B K"], level: float) -> Float64[np.ndarray, " K"]:
+    """The pivot (K,) beyond which (1 + #{replicates at least as large}) / (1 + B) falls below 1 - level."""
+    beyond = math.ceil((1 - level) * (1 + len(pivots)) - 1e-9) - 2
+    if beyond < 0:
+        return np.full(pivots.shape[1], np.inf)
+    place = len(pivots) - 1 - beyond
+    return np.asarray(np.partition(pivots, place, axis=0)[place])
 
 
 def _bernstein_radius(
@@ -368,11 +395,6 @@ def _small_sample_floor(count: Float64[np.ndarray, " K"], level: float) -> Float
     """Student's quantile for few units, whose replicates too often draw nearly equal values; else 0."""
     quantile = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
     return np.where(count < FEW_UNITS, quantile, 0.0)
-
-
-def _unseen_share(count: Float64[np.ndarray, " K"], level: float) -> Float64[np.ndarray, " K"]:
-    """Largest share of units unlike all seen ones: the Clopper-Pearson bound for 0 of ``count``, two-sided."""
-    return np.asarray(0.0 - np.expm1(np.log(0.5 - level / 2) / np.maximum(count, 1)))
 
 
 def _quantiles(draws: Float64[np.ndarray, "B K"], shares: list[float]) -> Float64[np.ndarray, "Q K"]:

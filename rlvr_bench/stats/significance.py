@@ -1,21 +1,20 @@
-"""Tests of two runs on the same problems, correction for several budgets, and how large a study must be."""
+"""Tests of two runs on the same problems, and correction for several budgets. P problems, K budgets."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr
 
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.stats.validation import check_count, check_mask, check_probability, check_values
+from rlvr_bench.stats.validation import check_mask, check_values
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from jaxtyping import Float64
 
-__all__ = ["holm", "mcnemar", "minimum_detectable_effect", "problems_needed", "rollouts_needed"]
+__all__ = ["holm", "mcnemar"]
 
 
 def mcnemar(solved_first: npt.ArrayLike, solved_second: npt.ArrayLike) -> float:
@@ -47,73 +46,3 @@ def holm(p_values: npt.ArrayLike) -> Float64[np.ndarray, " K"]:
     adjusted = np.full(p.shape, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factor), 1.0)
     return adjusted
-
-
-def minimum_detectable_effect(
-    n_problems: int,
-    n_rollouts: int,
-    between_variance: float,
-    within_variance: float,
-    *,
-    power: float = 0.8,
-    level: float = 0.95,
-) -> float:
-    """Smallest true difference in mean pass@1 that a paired comparison finds with this power, as a fraction.
-
-    (z_level + z_power) sqrt((omega^2 + sigma^2 / n) / P): Miller 2024 (arXiv 2411.00640), sec. 5, with omega^2 the
-    variance over problems of the true difference (``between_variance``) and sigma^2 the sum over both runs of the mean
-    variance of one rollout, mean p(1-p) each (``within_variance``); n rollouts per problem in each run. Raises
-    ``BadArgument``: a count is below 1, a variance is negative, power or level is outside (0, 1).
-    """
-    count = check_count("n_problems", n_problems)
-    spread = _variance(between_variance, within_variance) + within_variance / check_count("n_rollouts", n_rollouts)
-    return _reach(power, level) * math.sqrt(spread / count)
-
-
-def problems_needed(
-    effect: float,
-    n_rollouts: int,
-    between_variance: float,
-    within_variance: float,
-    *,
-    power: float = 0.8,
-    level: float = 0.95,
-) -> int:
-    """Number of problems at which ``minimum_detectable_effect`` falls to ``effect``; arguments and errors as there."""
-    spread = _variance(between_variance, within_variance) + within_variance / check_count("n_rollouts", n_rollouts)
-    return max(1, math.ceil(_reach(power, level) ** 2 * spread / _positive(effect) ** 2 - 1e-9))
-
-
-def rollouts_needed(
-    effect: float,
-    n_problems: int,
-    between_variance: float,
-    within_variance: float,
-    *,
-    power: float = 0.8,
-    level: float = 0.95,
-) -> float:
-    """Rollouts per problem and run at which ``minimum_detectable_effect`` falls to ``effect``; errors as there.
-
-    Infinite where the spread of the problems alone is too large: only more problems help then.
-    """
-    budget = check_count("n_problems", n_problems) * (_positive(effect) / _reach(power, level)) ** 2
-    left = budget - _variance(between_variance, within_variance)
-    return float(max(1, math.ceil(within_variance / left - 1e-9))) if left > 0 else math.inf
-
-
-def _reach(power: float, level: float) -> float:
-    return float(ndtri(0.5 + check_probability("level", level) / 2) + ndtri(check_probability("power", power)))
-
-
-def _positive(effect: float) -> float:
-    if not 0 < effect <= 1:
-        raise BadArgument("effect", effect, "must lie in (0, 1]")
-    return effect
-
-
-def _variance(between: float, within: float) -> float:
-    for name, value in (("between_variance", between), ("within_variance", within)):
-        if not 0 <= value <= 1:
-            raise BadArgument(name, value, "must lie in [0, 1]")
-    return between

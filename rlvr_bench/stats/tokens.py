@@ -22,19 +22,6 @@ MASS_TOLERANCE = 1e-9  # cumulative mass this close below top_p counts as reachi
 
 
 @dataclasses.dataclass(frozen=True)
-class Bounds:
-    """What a truncated top-L report says of an exact statistic: ``low`` <= exact <= ``high``, each (T,)."""
-
-    low: Float64[np.ndarray, " T"]
-    high: Float64[np.ndarray, " T"]
-
-    @property
-    def censored(self) -> npt.NDArray[np.bool_]:
-        """True where the report does not determine the value, (T,)."""
-        return self.low < self.high
-
-
-@dataclasses.dataclass(frozen=True)
 class EntropyFit:
     """R = -``a`` exp(H) + ``b``; ``rmse`` in the units of R; ``ceiling`` is R at H = 0, ``b - a``."""
 
@@ -73,47 +60,6 @@ def nucleus_size(logits: npt.ArrayLike, top_p: float = 0.95, temperature: float 
     cumulative = np.cumsum(-np.sort(-p, axis=1), axis=1)
     size = 1 + np.sum(cumulative < mass - MASS_TOLERANCE, axis=1)
     return np.asarray(np.minimum(size, np.count_nonzero(p, axis=1)))
-
-
-def entropy_bounds(logprobs: npt.ArrayLike, vocabulary: int) -> Bounds:
-    """Bounds of the token entropy, in nats, from the L largest log-probabilities of each token, (T, L).
-
-    With tail mass r: no tail token exceeds the smallest reported probability s, so the tail has least entropy when
-    floor(r/s) tokens have s each and one the rest (tighter than one token of mass r), and most when it is uniform over
-    the V - L others. Both are attained.
-
-    Raises ``BadArgument``: not (T, L), a row is empty or its mass exceeds 1, or vocabulary is below L.
-    """
-    log_p, tail = _truncated(logprobs, vocabulary)
-    top = _plogp_sum(log_p)
-    smallest = np.exp(log_p.min(axis=1))
-    full = np.floor(tail / smallest + MASS_TOLERANCE)
-    rest = np.maximum(tail - full * smallest, 0.0)
-    concentrated = -full * smallest * np.log(smallest) - _xlogx(rest)
-    spread = tail * np.log(np.maximum(vocabulary - log_p.shape[1], 1)) - _xlogx(tail)
-    return Bounds(top + concentrated, top + np.maximum(spread, concentrated))
-
-
-def nucleus_bounds(logprobs: npt.ArrayLike, vocabulary: int, top_p: float = 0.95) -> Bounds:
-    """Bounds of ``nucleus_size`` from the L largest log-probabilities of each token, (T, L).
-
-    Equal where the reported mass reaches ``top_p``. Else the tail holds at least (top_p - mass) / s further tokens, s
-    the smallest reported probability, and at most what a uniform tail over the V - L others needs.
-
-    Raises ``BadArgument``: as ``entropy_bounds``, or top_p is outside (0, 1].
-    """
-    target = check_fractions("top_p", top_p)[0]
-    log_p, tail = _truncated(logprobs, vocabulary)
-    p = -np.sort(-np.exp(log_p), axis=1)
-    reported = p.shape[1]
-    inside = 1.0 + np.sum(np.cumsum(p, axis=1) < target - MASS_TOLERANCE, axis=1)
-    missing = np.maximum(target - MASS_TOLERANCE - p.sum(axis=1), 0.0)
-    fewest = np.maximum(np.ceil(missing / p[:, -1]), 1)
-    share = np.divide(missing, tail, out=np.ones_like(tail), where=tail > 0)
-    most = np.ceil(np.minimum(share, 1.0) * (vocabulary - reported))
-    cut = (inside > reported) & (vocabulary > reported)
-    low = np.where(cut, reported + fewest, np.minimum(inside, reported))
-    return Bounds(low, np.where(cut, np.maximum(reported + most, low), low))
 
 
 def perplexity(logprob_sum: npt.ArrayLike, n_tokens: npt.ArrayLike) -> Float64[np.ndarray, " R"]:
@@ -193,20 +139,6 @@ def _log_probabilities(logits: npt.ArrayLike, temperature: float) -> Float64[np.
     return np.asarray(z - np.log(np.sum(np.exp(z), axis=1, keepdims=True)))
 
 
-def _truncated(
-    logprobs: npt.ArrayLike, vocabulary: int
-) -> tuple[Float64[np.ndarray, "T L"], Float64[np.ndarray, " T"]]:
-    log_p = _rows("logprobs", logprobs)
-    if np.isneginf(log_p).any():
-        raise BadArgument("logprobs", float("-inf"), "must be finite: report fewer tokens instead")
-    check_count("vocabulary", vocabulary, lowest=log_p.shape[1])
-    mass = np.exp(log_p).sum(axis=1)
-    if (mass > 1 + 1e-3).any():  # engines report float32 or rounded log-probabilities
-        raise BadArgument("logprobs", float(mass.max()), "must be log-probabilities, of mass at most 1")
-    tail = np.maximum(1 - mass, 0.0)
-    return log_p, np.where(vocabulary > log_p.shape[1], tail, 0.0)
-
-
 def _rows(name: str, values: npt.ArrayLike) -> Float64[np.ndarray, "T V"]:
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2 or 0 in table.shape:
@@ -219,7 +151,3 @@ def _rows(name: str, values: npt.ArrayLike) -> Float64[np.ndarray, "T V"]:
 def _plogp_sum(log_p: Float64[np.ndarray, "T V"]) -> Float64[np.ndarray, " T"]:
     finite = np.where(np.isneginf(log_p), 0.0, log_p)  # p log p -> 0
     return np.asarray(np.abs(np.sum(np.exp(log_p) * finite, axis=1)))
-
-
-def _xlogx(x: Float64[np.ndarray, " T"]) -> Float64[np.ndarray, " T"]:
-    return np.asarray(x * np.log(np.where(x > 0, x, 1.0)))

@@ -42,7 +42,8 @@ def read_outcomes(run: Run) -> Outcomes:
     rows = _RowOrder(run.rollouts, ids)
     rollouts = _rollouts(run.rollouts, rows, (*_STATISTICS, *bounds, *tools))
     shards = ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA, run.largest_index)
-    verdicts = _verdicts(shards, rows, rollouts.pop("text_hash"), run)
+    golds = [problem.answer.strip() for problem in problems]
+    verdicts = _verdicts(shards, rows, rollouts.pop("text_hash"), run, golds)
     # Our wrong verdicts always have an answer; another program may give the verdict alone.
     nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())
     unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
@@ -139,8 +140,10 @@ def _profile(shards: ShardFolder, rows: _RowOrder, outcomes: Outcomes) -> Profil
     return sums if count.any() else None
 
 
-def _verdicts(shards: ShardFolder, rows: _RowOrder, text_hash: npt.NDArray[np.int64], run: Run) -> dict[str, Any]:
-    """The verdict of each rollout, row by row: the one that was given for the stored text."""
+def _verdicts(
+    shards: ShardFolder, rows: _RowOrder, text_hash: npt.NDArray[np.int64], run: Run, golds: Sequence[str]
+) -> dict[str, Any]:
+    """The verdict of each rollout, row by row: the one that was given for the stored text. And the ``golds``."""
     n = len(rows)
     columns: dict[str, Any] = {"status": np.full(n, -1, np.int8), "candidates": np.empty(n, np.int32)}
     answers = np.full(n, -1, np.int32)
@@ -160,7 +163,11 @@ def _verdicts(shards: ShardFolder, rows: _RowOrder, text_hash: npt.NDArray[np.in
             flags[name][at] = pc.cast(table[name], pa.float32()).to_numpy() if table[name].null_count else table[name]
     if missing := int((columns["status"] < 0).sum()):
         raise RunError(f"{run.path}: {missing} rollouts have no verdict. Run `rlvr-bench grade {run.path}` first.")
-    return columns | {"answer": _numbered(answers), "flags": flags, "known": [("candidates", not nulls)]}
+    numbered = _numbered(answers)
+    distinct, first = np.unique(answers, return_index=True)
+    number = dict(zip(distinct.tolist(), numbered[first].tolist(), strict=True))
+    of_golds = tuple(number.get(codes.get(gold, -1), -1) for gold in golds)
+    return columns | {"answer": numbered, "golds": of_golds, "flags": flags, "known": [("candidates", not nulls)]}
 
 
 def _shared_codes(values: pa.ChunkedArray, codes: dict[str, int]) -> npt.NDArray[np.int32]:

@@ -164,3 +164,43 @@ def test_guesses_at_the_right_rate_are_recovered() -> None:
         uniform = found["guess@k", k, "uniform"].value
         assert uniform == pytest.approx(1 - 0.95**k)
         assert found["guess@k", k, "own answers"].value == pytest.approx(uniform, rel=0.03)
+
+
+def test_guess_at_k_of_a_half_solved_run_is_that_of_all_its_problems() -> None:
+    """Of 20 solved and 20 unsolved problems 2 each have the answer 0, which half of the wrong answers to 18 others are."""
+    golds = [0, 0, *range(100, 118), 0, 0, *range(200, 218)]
+    answers: list[int] = []
+    for i, gold in enumerate(golds):
+        own = 300 + i
+        answers += [gold, own] * 8 if i < 20 else [0 if gold else own, own] * 8
+    known = tuple(gold if gold in answers else -1 for gold in golds)
+    run = outcomes(["cw" * 8] * 20 + ["w" * 16] * 20, answer=np.array(answers, dtype=np.int32), golds=known)
+    found = {e.k: e for e in guessing(run, ks=[1, 16, 64]) if e.group == "own answers"}
+    for k in (1, 16, 64):  # 9 of the 39 other problems' wrong answers, each problem counting once
+        assert found[k].value == pytest.approx(0.1 * (1 - (1 - 9 / 39) ** k))
+        assert found[k].n_problems == 40
+        assert found[k].note is None
+
+
+def test_unknown_golds_count_as_the_mean_of_the_known_values_at_each_k() -> None:
+    codes = np.array([0, 1, 1, 0, 2, 2, 3, 4], dtype=np.int32)
+    run = outcomes(
+        ["cw", "cw", "ww", "cw"], answer=codes
+    )  # p0: a, wrong b. p1: b, wrong a. p2: wrong c c. p3: d, wrong e.
+    chances = guess_chances(run)
+    assert chances.tolist() == pytest.approx([1 / 3, 1 / 3, np.nan, 0.0], nan_ok=True)
+    for k in (1, 4):
+        found = by_key(guessing(run, ks=[k]))["guess@k", k, "own answers"]
+        assert found.value == pytest.approx((1 - (2 / 3) ** k) * 2 / 3)
+        assert found.n_problems == 3
+
+
+def test_a_gold_that_is_not_written_as_answers_are_says_nothing() -> None:
+    """The golds of the solved problems are not among the accepted answers: an unsolved one is not known to be unreachable."""
+    codes = np.array([0, 1, 1, 0, 2, 2], dtype=np.int32)
+    worked = outcomes(["cw", "cw", "ww"], answer=codes, golds=(-1, -1, -1))
+    assert np.isnan(guess_chances(worked)[2])
+    plain = outcomes(["cw", "cw", "ww"], answer=codes, golds=(0, 1, -1))
+    assert guess_chances(plain)[2] == 0.0
+    reachable = outcomes(["cw", "cw", "ww"], answer=codes, golds=(0, 1, 0))
+    assert guess_chances(reachable)[2] == pytest.approx(0.5)

@@ -10,7 +10,7 @@ import pytest
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import StoppingRule
-from rlvr_bench.scorers import boundary, common, default_ks, entropy, pass_at_k, quality_rates
+from rlvr_bench.scorers import boundary, common, default_ks, entropy, pass_at_k, quality_rates, unsolved_sizes
 from rlvr_bench.scorers.common import problem_blocks
 from rlvr_bench.scorers.quality import duplicates
 from rlvr_bench.scorers.votes import vote_table
@@ -194,3 +194,20 @@ def test_a_run_scored_in_blocks_is_scored_the_same(monkeypatch: pytest.MonkeyPat
     for pair, again in zip(zip(run.problem.tolist(), run.text.tolist(), strict=True), repeated, strict=True):
         assert again == (pair in seen)
         seen.add(pair)
+
+
+def test_intervals_of_few_problems_say_that_they_hold_more_often() -> None:
+    few = pass_at_k(outcomes(["cwww", "ccww", "wwww"]))
+    many = pass_at_k(outcomes(["cwww", "ccww", "wwww"] * 10))
+    assert all("fewer than 30" in (each.caveat or "") for each in few)
+    assert not any(each.caveat for each in many)
+
+
+def test_limits_rise_with_k_under_a_stopping_rule_and_fall_for_unsolved_sizes() -> None:
+    rng = np.random.default_rng(4)
+    drawn = ["".join("c" if u < p else "w" for u in rng.random(16)) for p in rng.beta(5, 0.5, 34)]
+    run = under_rule([*drawn, "w" * 16], asked=16, stop_after=2, batch=4)
+    for estimates, sign in ((pass_at_k(run), 1), (unsolved_sizes(run), -1)):
+        limits = np.array([(each.low, each.high) for each in estimates], dtype=np.float64)
+        assert (sign * np.diff(limits, axis=0) >= -1e-12).all()
+        assert all((each.low or 0) <= (each.value or 0) + 1e-9 <= (each.high or 0) + 2e-9 for each in estimates)

@@ -107,13 +107,6 @@ def test_same_generator_state_same_interval() -> None:
     assert bootstrap(c, 8, [1, 2], rng=rng(8), options=QUICK).low.tolist() != first.low.tolist()
 
 
-def test_any_limits() -> None:
-    values = rng(9).normal(2.0, 1.0, 200).clip(-10, 10)
-    got = bootstrap_mean(values, rng=rng(10), limits=(-10, 10), options=Resampling(replicates=4000))
-    plain = scipy_stats.t.interval(0.95, 199, values.mean(), values.std(ddof=1) / np.sqrt(200))
-    assert (got.low.item(), got.high.item()) == pytest.approx(plain, abs=0.02)
-
-
 def test_nan_problems_are_left_out_and_counted() -> None:
     values = np.array([[0.2, np.nan], [0.4, np.nan], [np.nan, np.nan], [0.9, 0.5]])
     got = bootstrap_mean(values, rng=rng())

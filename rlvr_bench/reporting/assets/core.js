@@ -75,7 +75,8 @@ function row(i, estimate, more = {}) {
     n_problems: estimate.n_problems ?? 0,
     n_rollouts: estimate.n_samples ?? 0,
     method: estimate.method ?? "",
-    note: estimate.note ?? "",
+    note: [estimate.note, estimate.caveat].filter(Boolean).join("; "),
+    _caveat: estimate.caveat,
   };
 }
 
@@ -85,7 +86,7 @@ function rowsOf(name, more, group) {
 }
 
 function basis(item) {
-  return `${plural(item.n_problems, "problem")}${rolloutWords([item.n_rollouts])}`;
+  return `${plural(item.n_problems, "problem")}${rolloutWords([item.n_rollouts])}${item._caveat ? `<br>${esc(item._caveat, 160)}` : ""}`;
 }
 
 // n_rollouts of an estimate: the fewest rollouts of a problem that enter it.

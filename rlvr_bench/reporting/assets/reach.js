@@ -16,15 +16,30 @@ const passAtK = {
   figure(rows, chart) {
     const data = lines(rows, { x: "k", bands: chosen(chart, "bands"), format: percent, what: (each) => `pass@${count(each.k)}` });
     if (chosen(chart, "crossings")) data.push(...crossings(rows));
-    const most = Math.max(...rows.map((each) => each.k));
+    const ends = beyond(rows);
+    data.push(...ends.map(([trace]) => trace));
+    const most = Math.max(...rows.map((each) => each.k), ...ends.map(([, k]) => k));
     return { data, layout: { height: narrow() ? 340 : 460, showlegend: !narrow(), xaxis: chosen(chart, "log") ? logAxis("k, attempts per problem", most) : { title: "k, attempts per problem", rangemode: "tozero" }, yaxis: { title: "problems solved", tickformat: ".0%", range: [0, Math.min(1.02, 1.08 * Math.max(...rows.map((each) => each.high ?? each.value)))] } } };
   },
   says(rows) {
     const crossed = shownRuns().filter((i) => known(pairOf(i)?.crossover.k));
     const words = crossed.length ? ` Crosses mark where a checkpoint's curve and that of ${runs()[state.baseline].short} change places, with the interval of that k.` : "";
-    return standardNote(rows) + words;
+    const dashed = beyond(rows).length ? " Dashed: extrapolated beyond n by a fitted curve, not measured." : "";
+    return standardNote(rows) + words + dashed;
   },
 };
+
+// From the end of each curve to its extrapolation, dashed, with the interval at its end; each with its k.
+function beyond(rows) {
+  return shownRuns().flatMap((i) => {
+    const last = rows.filter((each) => each._run === i && known(each.value)).at(-1);
+    return last === undefined ? [] : estimates(runs()[i], "extrapolated_pass@k").filter((each) => known(each.value)).map((each) => [{
+      type: "scatter", mode: "lines", showlegend: false, hoverinfo: "text", line: { color: colour(i), width: 2, dash: "dash" }, x: [last.k, each.k], y: [last.value, each.value],
+      hovertext: ["", `<b>${esc(runs()[i].short)}</b><br>extrapolated, not measured: pass@${count(each.k)} ${percent(each.value)} ${limits(each.low, each.high, percent)}<br>${esc(each.method, 120)}`],
+      error_y: { type: "data", symmetric: false, array: [0, each.high - each.value], arrayminus: [0, each.value - each.low], thickness: 1.5, width: 4, color: colour(i) },
+    }, each.k]);
+  });
+}
 
 // Where the curves of the baseline and another run change places, on the other run's curve.
 function crossings(rows) {

@@ -56,6 +56,7 @@ function summaryTable() {
   for (const k of summaryK()) heads.push([`pass@${count(k)}`, `Chance that at least one of ${plural(k, "attempt")} is right; below it the difference from the baseline in points.`]);
   if (task().pairs.length) heads.push(["crossover", "The k at which the checkpoint and the baseline change places, with its interval."], ["gained / lost", "Problems only the checkpoint or only the baseline solves, against what the same policy twice would show."]);
   heads.push(["unsolved", "Problems that no rollout solved: not proof that they are beyond reach."]);
+  if (has("never_solved")) heads.push(["never solved", "Share of problems that no number of rollouts would solve: an estimate by a fitted model of solve rates."]);
   if (has(metricOf("entropy"))) heads.push(["entropy", "Mean token entropy in nats: how undecided the policy is."]);
   heads.push(["trouble", "Shares of rollouts cut off, without an answer, or not decided by the verifier."]);
   const table = el("table", { class: "summary" },
@@ -75,6 +76,7 @@ function summaryRow(run, i) {
   const pair = pairOf(i);
   const one = (name, group = null) => estimates(run, name, group)[0] ?? {};
   const unsolved = one("unsolved");
+  const never = one("never_solved");
   const entropy = one(metricOf("entropy"));
   const rates = [["cut", "truncation_rate"], ["no answer", "no_answer_rate"], ["error", "error_rate"]].map(([word, name]) => [word, one(name)]);
   const size = (kind) => (pair?.[kind] ? `${decimal(pair[kind].observed)}` : "–");
@@ -90,6 +92,7 @@ function summaryRow(run, i) {
       cell(pair ? `${size("gains")} / ${size("losses")}` : "–", pair?.gains ? `chance ${chanceOf("gains")} / ${chanceOf("losses")}` : ""),
     ] : []),
     cell(count(unsolved.value), known(unsolved.value) ? `${limits(unsolved.low, unsolved.high, (value) => value.toFixed(0))} of ${count(unsolved.n_problems)}` : ""),
+    ...(has("never_solved") ? [cell(percent(never.value), limits(never.low, never.high, percent))] : []),
     ...(has(metricOf("entropy")) ? [cell(decimal(entropy.value), limits(entropy.low, entropy.high, (value) => decimal(value)))] : []),
     el("td", {}, ...rates.map(([word, each]) => el("div", { class: "small", text: `${word} ${percent(each.value)} ${limits(each.low, each.high, percent)}` }))));
 }

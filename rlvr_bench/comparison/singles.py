@@ -1,0 +1,52 @@
+"""Which single problems one run solves more or less often than the other, at a stated false discovery rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rlvr_bench import stats
+from rlvr_bench.comparison.cards import RunCounts
+from rlvr_bench.comparison.results import ChangedProblems, ProblemChange
+
+__all__ = ["FALSE_DISCOVERIES", "changed_problems"]
+
+FALSE_DISCOVERIES = 0.05
+METHOD = "Fisher's exact test of each problem's solve rate; Benjamini and Hochberg's correction"
+
+
+def changed_problems(ids: Sequence[str], first: RunCounts, second: RunCounts) -> ChangedProblems | None:
+    """The problems whose solve rate differs between the runs, of which at most 5 % are expected to be there by chance.
+
+    The tests are discrete: a problem whose pooled count could give no p-value below 5 %, however the correct rollouts were
+    shared between the runs, could never be listed. It is left out beforehand, which costs no validity, since that depends
+    on the pooled counts alone, and leaves the correction fewer tests. None where a run stopped early: its counts do not
+    have the distribution that the test takes.
+    """
+    if first.stopping is not None or second.stopping is not None:
+        return None
+    p_values, least = stats.fisher_exact((first.c, first.n), (second.c, second.n))
+    tested = least < FALSE_DISCOVERIES
+    adjusted = np.full(len(p_values), np.nan)
+    if tested.any():
+        adjusted[tested] = stats.benjamini_hochberg(p_values[tested])
+    rates = [run.c / run.n for run in (first, second)]
+    listed = [i for i in np.argsort(p_values, kind="stable").tolist() if adjusted[i] < FALSE_DISCOVERIES]
+    changes = [
+        ProblemChange(
+            id=ids[i],
+            first=float(rates[0][i]),
+            second=float(rates[1][i]),
+            p_value=float(p_values[i]),
+            p_adjusted=float(adjusted[i]),
+        )
+        for i in listed
+    ]
+    return ChangedProblems(
+        gained=tuple(each for each in changes if each.second > each.first),
+        lost=tuple(each for each in changes if each.second < each.first),
+        tested=int(tested.sum()),
+        rate=FALSE_DISCOVERIES,
+        method=METHOD,
+    )

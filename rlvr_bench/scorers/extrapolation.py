@@ -1,0 +1,69 @@
+"""pass@k beyond the rollouts drawn: a section of its own in a scorecard, never a row of the curve."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import stats
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.records import Estimate
+from rlvr_bench.scorecard import Scorecard
+
+__all__ = ["extrapolated"]
+
+OPTION = "--extrapolate"
+CAVEAT = (
+    "an interval by fitted curves holds as often as its level only where solve rates follow them (docs/statistics.md)"
+)
+
+
+def extrapolated(card: Scorecard, k: int) -> Estimate:
+    """``extrapolated_pass@k`` by a fitted curve (``stats.pass_beyond``), with what it rests on in the note.
+
+    Rollouts without a verdict count as wrong in the value; the interval holds that they may all be correct. Raises
+    BadArgument, which names ``--extrapolate``, where the run stopped early, has unequal n, or its counts cannot carry it.
+    """
+    drawn = [each for each in card.problems if each.n]
+    n, c = (np.array([getattr(each, name) for each in drawn], dtype=np.int64) for name in "nc")
+    if card.run.stopping is not None:
+        raise BadArgument(
+            OPTION, k, "needs a run with a fixed number of rollouts; this one stopped early on solved problems"
+        )
+    if not n.size or n.min() != n.max():
+        raise BadArgument(
+            OPTION, k, "needs equally many rollouts of every problem: run the same evaluate again to finish"
+        )
+    in_error = np.array([each.error or 0 for each in drawn], dtype=np.int64)
+    found = _beyond(c, int(n[0]), k)
+    if not in_error.any():
+        return found
+    other = _beyond(c + in_error, int(n[0]), k)
+    return msgspec.structs.replace(
+        found,
+        low=min(found.low or 0.0, other.low or 0.0),
+        high=max(found.high or 0.0, other.high or 0.0),
+        note=f"{found.note}; {int(in_error.sum()):,} rollouts without a verdict may be wrong or correct",
+    )
+
+
+def _beyond(c: npt.NDArray[np.int64], n: int, k: int) -> Estimate:
+    try:
+        found = stats.pass_beyond(c, n, k, rng=stats.fresh_rng())
+    except BadArgument as error:
+        raise BadArgument(OPTION, k, error.allowed) from None
+    most = float(stats.never_solved(c, n).high[0])
+    return Estimate(
+        name="extrapolated_pass@k",
+        k=k,
+        value=float(found.value[0]),
+        low=float(found.low[0]),
+        high=float(found.high[0]),
+        level=found.level,
+        method=found.method,
+        n_problems=c.size,
+        n_samples=n,
+        note=f"nothing was drawn beyond n = {n:,}; up to {most:.0%} of the problems may never be solved",
+        caveat=CAVEAT,
+    )

@@ -1,0 +1,64 @@
+"""Single problems that changed: which are listed, and how many of them by chance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench.comparison.cards import RunCounts
+from rlvr_bench.comparison.singles import changed_problems
+from rlvr_bench.records import StoppingRule
+
+
+def run(c: npt.ArrayLike, n: int, stopping: StoppingRule | None = None) -> RunCounts:
+    counts = np.asarray(c, dtype=np.int64)
+    return RunCounts(
+        label="run",
+        file=Path("scorecard.json"),
+        n=np.full(len(counts), n),
+        c=counts,
+        stopping=stopping,
+        asked=n,
+        entries=(),
+    )
+
+
+def test_clear_changes_are_listed_clearest_first() -> None:
+    first, second = run([0, 32, 60, 1, 0, 64], 64), run([40, 31, 10, 0, 0, 64], 64)
+    found = changed_problems("abcdef", first, second)
+    assert found is not None
+    assert [each.id for each in found.gained] == ["a"]
+    assert [each.id for each in found.lost] == ["c"]
+    assert (found.gained[0].first, found.gained[0].second) == (0.0, 0.625)
+    assert found.tested == 3  # d has one correct rollout in all, e none, f no wrong one: they cannot show a change
+    assert all(each.p_adjusted < 0.05 for each in (*found.gained, *found.lost))
+
+
+def test_a_run_that_stopped_early_has_no_such_list() -> None:
+    rule = StoppingRule(stop_after=4, batch=8)
+    assert changed_problems("ab", run([1, 2], 8), run([1, 2], 8, rule)) is None
+
+
+def test_at_most_five_percent_of_the_listed_changed_by_chance() -> None:
+    """Mean share of false entries over 150 comparisons of 200 problems, a quarter of which changed; and with no change."""
+    rng = np.random.default_rng(2)
+    shares: dict[float, list[float]] = {0.25: [], 0.0: []}
+    found_true = 0
+    for changed, false in shares.items():
+        for _ in range(150):
+            p = rng.beta(0.5, 1, 200)
+            moved = rng.random(200) < changed
+            q = np.where(moved, rng.beta(0.5, 1, 200), p)
+            found = changed_problems(
+                [str(i) for i in range(200)], run(rng.binomial(64, p), 64), run(rng.binomial(64, q), 64)
+            )
+            assert found is not None
+            listed = [int(each.id) for each in (*found.gained, *found.lost)]
+            wrong = sum(not moved[i] for i in listed)
+            found_true += len(listed) - wrong
+            false.append(wrong / max(len(listed), 1))
+    assert np.mean(shares[0.25]) < 0.055
+    assert np.mean(shares[0.0]) < 0.055 + 2 * np.sqrt(0.05 * 0.95 / 150)
+    assert found_true > 150 * 20

@@ -1,0 +1,77 @@
+"""pass@k beyond n: error, coverage and width on published counts, and where it is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rlvr_bench.errors import BadArgument
+from rlvr_bench.stats import mean_pass_at_k, pass_beyond
+from tests.stats.reference import PYTHIA_COUNTS
+
+LARGER = [name for name in PYTHIA_COUNTS if name != "Pythia 70M"]
+
+
+def test_ten_thousand_from_256_rollouts_of_published_counts() -> None:
+    """Subsamples of 256 of 10,000 rollouts; the truth is pass@10,000 of the same problems, from all of them.
+
+    A subsample that is refused has no number; few are.
+    """
+    rng = np.random.default_rng(0)
+    errors, held, widths = [], [], []
+    for name in LARGER:
+        counts = np.asarray(PYTHIA_COUNTS[name])
+        truth = np.mean(counts > 0)
+        for _ in range(2):
+            drawn = rng.hypergeometric(counts, 10_000 - counts, 256)
+            try:
+                got = pass_beyond(drawn, 256, 10_000, rng=rng)
+            except BadArgument:
+                continue
+            errors.append(abs(got.value[0] - truth))
+            held.append(got.low[0] <= truth <= got.high[0])
+            widths.append(got.high[0] - got.low[0])
+    assert len(errors) >= 10
+    assert np.mean(errors) < 0.035
+    assert np.mean(held) >= 0.9
+    assert np.mean(widths) < 0.15
+
+
+def test_a_share_that_is_never_solved_is_not_passed_over() -> None:
+    rng = np.random.default_rng(1)
+    p = rng.beta(1, 3, 300) * (rng.random(300) < 0.5)
+    got = pass_beyond(rng.binomial(256, p), 256, 10_000, rng=rng)
+    assert "zero-inflated" in got.method
+    assert got.low[0] <= np.mean(p > 0) <= got.high[0]
+    assert got.value[0] == pytest.approx(np.mean(p > 0), abs=0.03)
+
+
+def test_it_never_falls_below_what_was_reached() -> None:
+    rng = np.random.default_rng(2)
+    c = rng.binomial(64, rng.beta(0.5, 3, 200))
+    got = pass_beyond(c, 64, 128, rng=rng)
+    assert got.low[0] >= mean_pass_at_k(c, 64, 64)[0]
+    assert got.low[0] <= got.value[0] <= got.high[0] <= 1
+    assert got.source == "model"
+
+
+def spread(n: int, problems: int = 100, seed: int = 3) -> list[int]:
+    rng = np.random.default_rng(seed)
+    return [int(c) for c in rng.binomial(n, rng.beta(0.3, 3, problems))]
+
+
+@pytest.mark.parametrize(
+    ("c", "n", "k", "reason"),
+    [
+        (spread(64), 64, 64, "must be above n"),
+        (spread(64), 64, 5000, "at most 4,096"),
+        (spread(8), 8, 64, "at least 16"),
+        (spread(64, 20), 64, 128, "from 20 problems"),
+        ([0] * 95 + [1] * 5, 64, 128, "5 problems are solved"),
+        ([1] * 100, 64, 128, "every problem is solved"),
+        ([1] * 12 + [0] * 88, 64, 4096, "cannot be extrapolated to"),
+    ],
+)
+def test_counts_that_cannot_carry_it_are_refused(c: list[int], n: int, k: int, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        pass_beyond(c, n, k, rng=np.random.default_rng(0))
