@@ -10,16 +10,16 @@ from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
-from rlvr_bench.storage import as_path
 from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.planning import Plan
+from rlvr_bench.storage import as_path
 
 __all__ = ["register"]
 
 Run = Annotated[
     Path | None,
-    typer.Argument(metavar="[RUN]", parser=help="Run folder or scorecard whose solve rates are assumed."),
+    typer.Argument(metavar="[RUN]", parser=as_path, help="Run folder or scorecard whose solve rates are assumed."),
 ]
 Rates = Annotated[
     str | None,
