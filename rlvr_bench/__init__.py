@@ -46,6 +46,7 @@ _PUBLIC = {
     "list_tasks": "task",
     "load_task": "task",
     "open_verifier": "verifiers",
+    "read_scorecard": "comparison.folders",
     "report": "reporting",
     "rescore": "pipeline.rescoring",
     "sample": "pipeline",
@@ -90,6 +91,7 @@ __all__ = [
     "list_tasks",
     "load_task",
     "open_verifier",
+    "read_scorecard",
     "report",
     "rescore",
     "sample",
@@ -107,6 +109,7 @@ if TYPE_CHECKING:
     from rlvr_bench.checking import check
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.comparison import compare
+    from rlvr_bench.comparison.folders import read_scorecard
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError
     from rlvr_bench.leaderboards import leaderboard

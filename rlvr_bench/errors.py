@@ -14,6 +14,7 @@ __all__ = [
     "EngineError",
     "GoldError",
     "ModelError",
+    "NotInScorecard",
     "RlvrBenchError",
     "RunError",
     "RunLocked",
@@ -86,6 +87,12 @@ class StorageError(RlvrBenchError):
 
 class RunError(RlvrBenchError):
     """A folder that is not a run, or a run that lacks what a stage needs."""
+
+
+class NotInScorecard(RlvrBenchError, KeyError):
+    """An estimate that a scorecard does not have, or has no value for: says why where that is known, and what there is."""
+
+    __str__ = Exception.__str__  # a KeyError would show the message in quotes
 
 
 class RunMismatch(RunError):

@@ -14,14 +14,14 @@ PACKAGE = Path(__file__).parent.parent / "rlvr_bench"
 # Lowest first; names in one row may import each other.
 LAYERS = (
     ("errors",),
-    ("received", "records", "metrics"),
+    ("received", "records", "metrics", "tables"),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
     ("training",),
     ("task",),
     ("samplers",),
     ("manifest",),
-    ("scorecard",),
+    ("scorecard", "scorecard_views"),
     ("store",),
     ("importers", "scaling"),
     ("grading", "auditing"),
@@ -49,6 +49,7 @@ OWNERS = {
     "datasets": {"datasets.py"},
     **{name: {"reporting/render.py"} for name in ("plotly", "jinja2", "markupsafe")},
     "ray": {"scaling/cluster.py"},
+    "tabulate": {"tables.py"},
     "upath": {"store/paths.py"},
     **{name: {"samplers/endpoint_client.py"} for name in ("httpx", "tenacity", "anyio")},
 }

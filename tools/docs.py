@@ -38,6 +38,7 @@ PACKAGE = (
         "received.py",
         "records.py",
         "metrics",
+        "tables.py",
         "stats",
         "datasets.py",
         "prompts.py",
@@ -50,6 +51,7 @@ PACKAGE = (
     *(
         "samplers",
         "manifest.py",
+        "scorecard_views.py",
         "scorecard.py",
         "store",
         "importers",

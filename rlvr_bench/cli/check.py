@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlvr_bench.cli.options import read_place
+from rlvr_bench.cli.tables import AsFormat
 from rlvr_bench.cli.terminal import Terminal, write_json, write_out
 from rlvr_bench.errors import BadArgument, StorageError
 
@@ -73,6 +74,7 @@ def check(
     allow: Allow = None,
     config: Config = None,
     junit: Junit = None,
+    format_: AsFormat = "table",
     json: Json = None,
     github: GitHub = False,
     update: Update = False,
@@ -99,7 +101,7 @@ def check(
     found = checking.check(runs, baselines, drops, rises, options)
     strict = strict or settings.strict
     if json != Path("-"):
-        show_check(Terminal(), found, strict=strict)
+        show_check(Terminal(), found, strict=strict, form=format_)
     _write(found, junit, json, strict=strict)
     if github:
         _tell_github(found, strict=strict)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rlvr_bench.cli.options import read_budgets, read_place
+from rlvr_bench.cli.tables import AsFormat
 from rlvr_bench.cli.terminal import Terminal, write_out
 from rlvr_bench.errors import BadArgument
 
@@ -50,6 +51,7 @@ def leaderboard(
     k: Ks = None,
     base: Base = None,
     about: Set = None,
+    format_: AsFormat = "table",
 ) -> None:
     """One row per checkpoint and task: pass@k with intervals and ranks, boundary, entropy, quality. Reads scorecards only."""
     from rlvr_bench import leaderboards
@@ -71,7 +73,7 @@ def leaderboard(
     if parquet is not None:
         _write(parquet, leaderboards.parquet_bytes(found.rows, found.ks))
     if STDOUT not in (markdown, json):
-        show_leaderboard(Terminal(), found)
+        show_leaderboard(Terminal(), found, format_)
 
 
 def _about(texts: list[str]) -> dict[tuple[str, str], str]:

@@ -13,7 +13,16 @@ from rlvr_bench.comparison.sets import boundary_change
 from rlvr_bench.errors import BadArgument, RunError, UnknownName
 from rlvr_bench.leaderboards.columns import DEFAULT_KS, KEY, Cell, Column, Row, columns
 from rlvr_bench.leaderboards.entries import ABOUT, Entry, make_entry, rounded, told_of
-from rlvr_bench.leaderboards.files import csv_text, json_text, key_of, markdown_text, parquet_bytes, read_csv
+from rlvr_bench.leaderboards.files import (
+    csv_text,
+    json_text,
+    key_of,
+    markdown_text,
+    parquet_bytes,
+    read_csv,
+    table_of_all,
+    tables_of,
+)
 from rlvr_bench.leaderboards.ranks import rank_columns
 from rlvr_bench.leaderboards.shifts import shift_cells
 
@@ -28,6 +37,8 @@ __all__ = [
     "leaderboard",
     "markdown_text",
     "parquet_bytes",
+    "table_of_all",
+    "tables_of",
 ]
 
 
