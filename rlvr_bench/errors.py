@@ -34,7 +34,17 @@ def visible(text: str) -> str:
 
 
 class RlvrBenchError(Exception):
-    """Base of every error a user can cause and mend."""
+    """Base of every error a user can cause and mend. It can travel between processes, whatever made its message."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _as_raised, (type(self), self.args, vars(self))
+
+
+def _as_raised(kind: type[RlvrBenchError], args: tuple[object, ...], fields: dict[str, object]) -> RlvrBenchError:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(fields)
+    return error
 
 
 class BadArgument(RlvrBenchError, ValueError):

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "rlvr_bench"
 # Lowest first; names in one row may import each other.
 LAYERS = (
     ("errors",),
-    ("received", "records", "metrics", "tables"),
+    ("received", "records", "metrics", "tables", "parallel"),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
     ("training",),
@@ -49,6 +49,7 @@ OWNERS = {
     "datasets": {"datasets.py"},
     **{name: {"reporting/render.py"} for name in ("plotly", "jinja2", "markupsafe")},
     "ray": {"scaling/cluster.py"},
+    "joblib": {"parallel.py"},
     "tabulate": {"tables.py"},
     "upath": {"store/paths.py"},
     **{name: {"samplers/endpoint_client.py"} for name in ("httpx", "tenacity", "anyio")},

@@ -39,6 +39,7 @@ PACKAGE = (
         "records.py",
         "metrics",
         "tables.py",
+        "parallel.py",
         "stats",
         "datasets.py",
         "prompts.py",

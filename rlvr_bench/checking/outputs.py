@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from rlvr_bench.checking.results import Check, Finding
 from rlvr_bench.metrics import find_metric
-from rlvr_bench.tables import Column, Figure, Table, as_markdown, markdown
+from rlvr_bench.tables import Cell, Column, Figure, Table, as_markdown, markdown
 
 __all__ = ["VERDICTS", "change_figure", "junit", "summary", "value_figure", "why", "workflow_commands"]
 
@@ -81,7 +81,7 @@ def summary(found: Check) -> str:
     """A Markdown table of the findings, for the summary of a job."""
     names = ("", "task", "run", "baseline", "rule")
     numbers = ("before", "now", "worse by", "at least", "at most", "p (Holm)")
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (
             VERDICTS[finding.outcome],
             *(finding.task, finding.run, finding.baseline, finding.rule),

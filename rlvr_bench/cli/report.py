@@ -9,6 +9,7 @@ import typer
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, read_place
+from rlvr_bench.cli.tables import Jobs
 from rlvr_bench.cli.terminal import Terminal
 
 __all__ = ["register"]
@@ -35,12 +36,17 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    runs: Runs, html: Html = Path("report.html"), allow: Allow = None, rollouts: Rollouts = 2, as_json: AsJson = False
+    runs: Runs,
+    html: Html = Path("report.html"),
+    allow: Allow = None,
+    rollouts: Rollouts = 2,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
 ) -> None:
     """One page with charts and tables, whole in itself. Reads scorecards; run folders add texts and rollouts."""
     from rlvr_bench.reporting import report as write_report
 
-    found = write_report(runs, html, allow=allow or (), rollouts=rollouts)
+    found = write_report(runs, html, allow=allow or (), rollouts=rollouts, jobs=jobs)
     if as_json:
         print_json(found)
         return

@@ -76,9 +76,9 @@ def _blocks(found: TrainingSeries, *, as_drawn: bool) -> Iterator[Line | Table]:
     shown = _shown(found)
     columns = [_cells(metric, with_interval=not as_drawn) for _, metric in shown]
     steps: list[Cell] = [f"{point.step:,}" if as_drawn else f"{point.step}" for point in found.checkpoints]
-    kind = ("left", "") if as_drawn else ("right", "95% interval")
-    heads = (Column("step"), *(Column(title, *kind) for title, _ in shown))
-    yield Table(heads, tuple(zip(steps, *columns, strict=True)))
+    heads = [Column("step")]
+    heads += [Column(title) if as_drawn else Column(title, "right", "95% interval") for title, _ in shown]
+    yield Table(tuple(heads), tuple(zip(steps, *columns, strict=True)))
     if any("*" in title for title, _ in shown):
         yield Line(("*: token entropy of correct and wrong rollouts of equal length",))
     heads_of_stages = ["second stage", "knot", "95% interval", "slope", "then", "p"]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rlvr_bench.checking import Acceptance, Check, Finding
 from rlvr_bench.checking.outputs import VERDICTS, change_figure, value_figure, why
 from rlvr_bench.cli.tables import show_blocks
-from rlvr_bench.tables import Column, Format, Line, Table
+from rlvr_bench.tables import Cell, Column, Format, Line, Table
 
 __all__ = ["show_accepted", "show_check"]
 
@@ -54,7 +54,7 @@ def _table(findings: Sequence[Finding], level: float) -> Table:
         Column("allowed", "right"),
         Column("outcome"),
     )
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (
             item.metric,
             *(value_figure(item, value) for value in (item.first, item.second)),

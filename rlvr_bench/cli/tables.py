@@ -15,7 +15,7 @@ from rlvr_bench.cli.messages import STDERR
 from rlvr_bench.cli.terminal import styled, write_out
 from rlvr_bench.tables import Cell, Column, Figure, Format, Line, Table, document
 
-__all__ = ["AsFormat", "print_drawing", "show_blocks", "show_table", "text_table"]
+__all__ = ["AsFormat", "Jobs", "print_drawing", "show_blocks", "show_table", "text_table"]
 
 AsFormat = Annotated[
     Format,
@@ -23,6 +23,9 @@ AsFormat = Annotated[
         "--format",
         help="How tables are printed: table, markdown, latex (booktabs), plain or tsv. --json goes before it.",
     ),
+]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", help="Processes to work on runs side by side; results do not depend on it.")
 ]
 _WIDEST = 10_000
 
@@ -67,11 +70,13 @@ def print_line(console: Console, line: Line) -> None:
 
 def print_drawing(console: Console, drawing: Drawing) -> None:
     """A table of rich: fitted to a terminal, as wide as it is where nobody watches."""
-    if not console.is_terminal:
-        wide = Measurement.get(console, console.options.update(max_width=_WIDEST), drawing).maximum
-        console.print(drawing, width=max(wide, 1), soft_wrap=True)
+    if console.is_terminal:
+        console.print(drawing)
         return
+    width = console.width
+    console.width = max(1, Measurement.get(console, console.options.update(max_width=_WIDEST), drawing).maximum)
     console.print(drawing)
+    console.width = width
 
 
 def _drawing(table: Table, styles: Mapping[str, str]) -> Drawing:
