@@ -229,6 +229,25 @@ def test_the_verb_prints_and_writes(runs: Path, tmp_path: Path) -> None:
         run(str(runs), "--set", "method=x")
 
 
+@pytest.mark.parametrize("form", ["table", "markdown", "latex", "plain"])
+def test_gained_and_lost_have_a_column_where_a_base_is_known(runs: Path, form: str) -> None:
+    for base, known in (((), False), (("--base", "base"), True)):
+        shown = run(str(runs), "--format", form, "--k", "1,4", *base)
+        assert ("+/-" in shown or "gained" in shown) is known
+
+
+def test_formats_of_a_leaderboard(runs: Path) -> None:
+    write(runs, HOSTILE, [1] * 6, 8, seed=9)
+    rows = [line.split("\t") for line in run(str(runs), "--format", "tsv", "--k", "1,4").rstrip("\n").split("\n")]
+    assert rows[0] == [column.name for column in columns((1, 4))]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert len(rows) == 5
+    shown = run(str(runs), "--format", "latex", "--k", "1,4")
+    assert shown.count("\\\\") == 5
+    assert "\\mathbf{100.0}" in shown
+    assert run(str(runs), "--format", "markdown", "--k", "1,4") == run(str(runs), "--markdown", "-", "--k", "1,4")
+
+
 def test_every_column_is_documented() -> None:
     page = (ROOT / "docs" / "leaderboard.md").read_text()
     for column in columns((1,)):
