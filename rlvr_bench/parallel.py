@@ -9,13 +9,13 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from logging.handlers import QueueHandler
 from typing import TypeVar
 
 from rlvr_bench.errors import BadArgument, RlvrBenchError
 
-__all__ = ["check_jobs", "each"]
+__all__ = ["check_jobs", "counted", "each"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,6 +58,14 @@ def each(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> It
         raise RlvrBenchError("a worker process was killed, perhaps for memory: use a smaller -j") from error
     finally:
         found.close()
+
+
+def counted(items: Iterable[T], total: int, on_progress: Callable[[int, int], object]) -> Iterator[T]:
+    """The items as they come; ``on_progress`` hears how many of how many have come, 0 at the start."""
+    on_progress(0, total)
+    for done, item in enumerate(items, 1):
+        on_progress(done, total)
+        yield item
 
 
 @contextlib.contextmanager

@@ -109,9 +109,14 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_a_leaderboard_and_a_page_are_the_same_to_the_byte(cards: list[Path], tmp_path: Path) -> None:
-    assert leaderboard(cards, ks=(1, 4), jobs=2) == leaderboard(cards, ks=(1, 4))
+    heard: list[tuple[int, int]] = []
+    found = leaderboard(cards, ks=(1, 4), jobs=2, on_progress=lambda *counts: heard.append(counts))
+    assert found == leaderboard(cards, ks=(1, 4))
+    assert heard == [(i, 4) for i in range(5)]
+    heard.clear()
     for jobs in (1, 2):
-        report(cards, tmp_path / f"{jobs}.html", jobs=jobs)
+        report(cards, tmp_path / f"{jobs}.html", jobs=jobs, on_progress=lambda *counts: heard.append(counts))
+    assert heard == [(i, 6) for i in range(7)] * 2
     assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,13 +12,9 @@ from rlvr_bench.cli.tables import AsFormat, Jobs
 from rlvr_bench.cli.terminal import Terminal, write_out
 from rlvr_bench.errors import BadArgument
 
-if TYPE_CHECKING:
-    from rlvr_bench.cli.progress import Bars
-
 __all__ = ["register"]
 
 STDOUT = Path("-")
-_MANY = 50
 Runs = Annotated[
     list[Path], typer.Argument(metavar="RUN...", parser=read_place, help="Run folders, scorecards, or folders of them.")
 ]
@@ -67,7 +62,13 @@ def leaderboard(
     ks = leaderboards.DEFAULT_KS if k is None else read_budgets(k)
     with Bars() as bars:
         found = leaderboards.leaderboard(
-            runs, existing=csv, ks=ks, base=base, about=_about(about or []), jobs=jobs, read=_told(bars)
+            runs,
+            existing=csv,
+            ks=ks,
+            base=base,
+            about=_about(about or []),
+            jobs=jobs,
+            on_progress=bars.counter("read", "scorecards"),
         )
     if csv is not None:
         _write(csv, leaderboards.csv_text(found.rows, found.ks).encode())
@@ -79,18 +80,6 @@ def leaderboard(
         _write(parquet, leaderboards.parquet_bytes(found.rows, found.ks))
     if STDOUT not in (markdown, json):
         show_leaderboard(Terminal(), found, format_)
-
-
-def _told(bars: Bars) -> Callable[[int, int], None]:
-    """Shows how many scorecards are read, where they are so many that one waits."""
-
-    def read(done: int, total: int) -> None:
-        if total >= _MANY and not done:
-            bars.start("read", total, 0, unit="scorecards")
-        elif total >= _MANY:
-            bars.advance(1)
-
-    return read
 
 
 def _about(texts: list[str]) -> dict[tuple[str, str], str]:

@@ -44,9 +44,12 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """One page with charts and tables, whole in itself. Reads scorecards; run folders add texts and rollouts."""
+    from rlvr_bench.cli.progress import Bars
     from rlvr_bench.reporting import report as write_report
 
-    found = write_report(runs, html, allow=allow or (), rollouts=rollouts, jobs=jobs)
+    with Bars() as bars:
+        heard = bars.counter("compare", "pairs")
+        found = write_report(runs, html, allow=allow or (), rollouts=rollouts, jobs=jobs, on_progress=heard)
     if as_json:
         print_json(found)
         return

@@ -26,7 +26,7 @@ from rlvr_bench.leaderboards.files import (
 )
 from rlvr_bench.leaderboards.ranks import rank_columns
 from rlvr_bench.leaderboards.shifts import shift_cells
-from rlvr_bench.parallel import each
+from rlvr_bench.parallel import counted, each
 from rlvr_bench.scorecard import Scorecard
 
 __all__ = [
@@ -61,7 +61,7 @@ def leaderboard(
     base: str | None = None,
     about: Mapping[tuple[str, str], str] | None = None,
     jobs: int = 1,
-    read: Callable[[int, int], object] = lambda done, total: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Leaderboard:
     """Rows of runs, given as run folders, scorecard files or folders of them, merged into those of an ``existing`` CSV.
 
@@ -69,14 +69,15 @@ def leaderboard(
     with their ranks renewed where a row of their task and setting is new. A run folder adds what its rescorings say.
     ``ks``: budgets of the pass@k columns. ``base``: the model that gained, lost and kl refer to, instead of each row's
     base model. ``about``: method, base_model or step by (model or pattern, field); what is not given stays as the file
-    has it. ``jobs``: processes that read scorecards, which changes nothing in the rows; ``read`` hears how many of how many are
-    read. Nothing is written. Raises RunError for a missing scorecard, two for one row or a damaged rescoring, DataError
-    for a CSV that is not a leaderboard of these budgets, UnknownName for a base that is not among the runs, BadArgument.
+    has it. ``jobs``: processes that read scorecards, which changes nothing in the rows; ``on_progress`` hears how many of
+    how many are read. Nothing is written. Raises RunError for a missing scorecard, two for one row or a damaged
+    rescoring, DataError for a CSV that is not a leaderboard of these budgets, UnknownName for a base that is not among the
+    runs, BadArgument.
     """
     grid = _checked_ks(ks)
     told = _checked_about(about or {})
     kept = {key_of(row): row for row in (read_csv(existing, grid) if existing else [])}
-    entries = _entries(_read(runs, grid, jobs, read), told, kept, base)
+    entries = _entries(_read(runs, grid, jobs, on_progress), told, kept, base)
     notes = _compare_with_base(list(entries.values()), base)
     rows = {**kept, **{key: entry.row for key, entry in entries.items()}}
     ordered = sorted(rows, key=_sortable)
@@ -95,14 +96,11 @@ def leaderboard(
 _Found = tuple[Path, Scorecard, Entry]
 
 
-def _read(runs: Sequence[str | Path], ks: Sequence[int], jobs: int, read: Callable[[int, int], object]) -> list[_Found]:
+def _read(
+    runs: Sequence[str | Path], ks: Sequence[int], jobs: int, on_progress: Callable[[int, int], object]
+) -> list[_Found]:
     files = list(dict.fromkeys(file for path in runs for file in scorecard_files(path)))
-    read(0, len(files))
-    found = []
-    for one in each(functools.partial(_read_one, ks=ks), files, jobs=jobs):
-        found.append(one)
-        read(len(found), len(files))
-    return found
+    return list(counted(each(functools.partial(_read_one, ks=ks), files, jobs=jobs), len(files), on_progress))
 
 
 def _read_one(file: Path, ks: Sequence[int]) -> _Found:

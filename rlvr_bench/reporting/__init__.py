@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from rlvr_bench.errors import BadArgument
@@ -27,15 +27,22 @@ class Written:
 
 
 def report(
-    runs: Sequence[str | Path], html: Path, *, allow: Collection[str] = (), rollouts: int = 2, jobs: int = 1
+    runs: Sequence[str | Path],
+    html: Path,
+    *,
+    allow: Collection[str] = (),
+    rollouts: int = 2,
+    jobs: int = 1,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Written:
     """Write one HTML page on runs, given as run folders or scorecard files; the first run of a task is its baseline.
 
     The page is whole in itself (no network) and is made from scorecards. A run folder adds the problems' texts and
     ``rollouts`` rollouts of each verdict for some problems; 0 for none. ``allow``: fields in which runs of one task may
-    differ, as in ``compare``. ``jobs``: processes that compare pairs of runs, which changes nothing on the page. Raises
-    RunError where a scorecard is missing, Incomparable (a RunError) where runs of one task answer different questions,
-    BadArgument for no runs or an impossible number of rollouts, StorageError where the page cannot be written.
+    differ, as in ``compare``. ``jobs``: processes that compare pairs of runs, which changes nothing on the page;
+    ``on_progress`` hears how many pairs of how many of a task are compared. Raises RunError where a scorecard is missing,
+    Incomparable (a RunError) where runs of one task answer different questions, BadArgument for no runs or an impossible
+    number of rollouts, StorageError where the page cannot be written.
     """
     if not runs:
         raise BadArgument("RUN", [], "name at least one run folder or scorecard.json")
@@ -44,7 +51,7 @@ def report(
     check_jobs(jobs)
     from rlvr_bench.reporting.render import render
 
-    tasks = [page_task(sources, allow, rollouts, jobs) for sources in by_task(read_sources(runs))]
+    tasks = [page_task(sources, allow, rollouts, jobs, on_progress) for sources in by_task(read_sources(runs))]
     content = render(tasks).encode()
     write_atomically(html, content)
     return Written(html, len(content), tuple(task.task for task in tasks), sum(len(task.runs) for task in tasks))

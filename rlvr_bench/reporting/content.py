@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -17,7 +17,7 @@ from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import BoundaryChange, Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.metrics import METRICS
-from rlvr_bench.parallel import each
+from rlvr_bench.parallel import counted, each
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
 from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
@@ -105,7 +105,13 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     metrics: list[PageMetric]
 
 
-def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int, jobs: int = 1) -> PageTask:
+def page_task(
+    sources: Sequence[Source],
+    allow: Collection[str],
+    rollouts: int,
+    jobs: int = 1,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> PageTask:
     """Everything the page says of one task; the first source is the baseline. Raises the errors of ``compare``."""
     given, sources = sources[0], in_steps(sources)
     start = sources.index(given)
@@ -127,7 +133,7 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int, 
         headline=headline,
         runs=[_run(*each) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
         baselines=baselines if many else [start],
-        pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both), jobs) if many else [],
+        pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both), jobs, on_progress) if many else [],
         overlap_k=largest,
         overlaps=overlaps(ids, runs, largest) if largest else [],
         warnings=_warnings(sources, names),
@@ -241,6 +247,7 @@ def _pairs(
     headline: Sequence[int],
     couples: Sequence[tuple[int, int]],
     jobs: int,
+    on_progress: Callable[[int, int], object],
 ) -> list[PagePair]:
     """The second run of each couple against the first."""
     halves = sorted({(min(pair), max(pair)) for pair in couples})
@@ -250,11 +257,9 @@ def _pairs(
 
     sets = functools.partial(_sets, ids, k, replicates)
     two = [(runs[first], runs[second]) for first, second in halves]
-    if jobs > 1:
-        found = dict(zip(halves, each(sets, two, jobs=jobs), strict=True))
-    else:
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets go of the lock in its long loops
-            found = dict(zip(halves, pool.map(sets, two), strict=True))
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets go of the lock in its long loops
+        made = each(sets, two, jobs=jobs) if jobs > 1 else pool.map(sets, two)
+        found = dict(zip(halves, counted(made, len(two), on_progress), strict=True))
     pairs = []
     for first, second in couples:
         crossing, change = found[min(first, second), max(first, second)]
