@@ -248,6 +248,12 @@ def test_formats_of_a_leaderboard(runs: Path) -> None:
     assert run(str(runs), "--format", "markdown", "--k", "1,4") == run(str(runs), "--markdown", "-", "--k", "1,4")
 
 
+def test_one_rollout_is_not_at_least_one_of_one() -> None:
+    meanings = {column.name: column.meaning for column in columns((1, 4))}
+    assert meanings["pass@1"] == "chance that a rollout is correct"
+    assert meanings["pass@4"] == "chance that at least one of 4 rollouts is correct"
+
+
 def test_every_column_is_documented() -> None:
     page = (ROOT / "docs" / "leaderboard.md").read_text()
     for column in columns((1,)):
