@@ -54,6 +54,7 @@ _PUBLIC = {
     "load_task": "task",
     "open_verifier": "verifiers",
     "plan": "planning",
+    "read_scorecard": "comparison.folders",
     "report": "reporting",
     "rescore": "pipeline.rescoring",
     "sample": "pipeline",
@@ -106,6 +107,7 @@ __all__ = [
     "load_task",
     "open_verifier",
     "plan",
+    "read_scorecard",
     "report",
     "rescore",
     "sample",
@@ -123,6 +125,7 @@ if TYPE_CHECKING:
     from rlvr_bench.checking import check
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.comparison import compare
+    from rlvr_bench.comparison.folders import read_scorecard
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError
     from rlvr_bench.leaderboards import leaderboard

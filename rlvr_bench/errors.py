@@ -14,6 +14,7 @@ __all__ = [
     "EngineError",
     "GoldError",
     "ModelError",
+    "NotInScorecard",
     "RlvrBenchError",
     "RunError",
     "RunLocked",
@@ -33,7 +34,17 @@ def visible(text: str) -> str:
 
 
 class RlvrBenchError(Exception):
-    """Base of every error a user can cause and mend."""
+    """Base of every error a user can cause and mend. It can travel between processes, whatever made its message."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _as_raised, (type(self), self.args, vars(self))
+
+
+def _as_raised(kind: type[RlvrBenchError], args: tuple[object, ...], fields: dict[str, object]) -> RlvrBenchError:
+    error = kind.__new__(kind)
+    error.args = args
+    vars(error).update(fields)
+    return error
 
 
 class BadArgument(RlvrBenchError, ValueError):
@@ -86,6 +97,12 @@ class StorageError(RlvrBenchError):
 
 class RunError(RlvrBenchError):
     """A folder that is not a run, or a run that lacks what a stage needs."""
+
+
+class NotInScorecard(RlvrBenchError, KeyError):
+    """An estimate that a scorecard does not have, or has no value for: says why where that is known, and what there is."""
+
+    __str__ = Exception.__str__  # a KeyError would show the message in quotes
 
 
 class RunMismatch(RunError):

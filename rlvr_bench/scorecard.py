@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from rlvr_bench.errors import RunError
+from rlvr_bench import scorecard_views
+from rlvr_bench.errors import NotInScorecard, RunError
 from rlvr_bench.manifest import Manifest, Session
 from rlvr_bench.received import decode
 from rlvr_bench.records import Estimate
 from rlvr_bench.text_rules import RULES_VERSION
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "SCORECARD_SCHEMA",
@@ -173,6 +177,9 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
 
     ``extrapolated`` holds pass@k beyond n by a fitted curve, where that was asked for: no estimate like the others.
+    ``print(card)`` is a short table, a notebook shows it as one. ``card.pass_at(64)`` and ``card["token_entropy"]`` are
+    estimates, ``card.table()`` and ``card.problems_table()`` all of them as tables for pandas and the like.
+
     ``quality`` holds rates by name, None where not known. ``left_out`` says by name of an estimate why it could not be
     computed: it is missing, or has no value. ``unknown`` holds what a later version wrote and this one has no
     field for, nested as in the file.
@@ -186,6 +193,45 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left_out: dict[str, str] = {}
     extrapolated: list[Estimate] = []
     unknown: dict[str, Any] = {}
+
+    def pass_at(self, k: int) -> Estimate:
+        """The estimate of pass@k. Raises NotInScorecard (a KeyError), which names the budgets that there are."""
+        return scorecard_views.find_estimate(self, "pass@k", k)
+
+    def __getitem__(self, key: str | tuple[str, str | None]) -> Estimate:
+        """An estimate by its name, ``card["token_entropy"]`` or ``card["maj@16"]``, or by name and group,
+        ``card["token_entropy", "correct"]``.
+
+        Raises NotInScorecard (a KeyError): says why it is missing or has no value, or which names, budgets and groups
+        there are.
+        """
+        name, group = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+        return scorecard_views.find_estimate(self, *scorecard_views.split_budget(name), group)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether ``card[key]`` is an estimate."""
+        try:
+            self[key]  # type: ignore[index]
+        except NotInScorecard:
+            return False
+        return True
+
+    def __iter__(self) -> Any:
+        raise TypeError("a scorecard is not iterated over: card.estimates and card.problems are lists")
+
+    def table(self) -> pa.Table:
+        """All estimates, one a row: the fields of ``Estimate``, and its ``unit``. ``.to_pandas()`` gives a data frame."""
+        return scorecard_views.estimates_table(self.estimates)
+
+    def problems_table(self) -> pa.Table:
+        """All problems, one a row: the fields of ``ProblemScore``, with a column ``distinct_answers@K`` for each k."""
+        return scorecard_views.problems_table(self.problems)
+
+    def __repr__(self) -> str:
+        return scorecard_views.as_text(self)
+
+    def _repr_html_(self) -> str:
+        return scorecard_views.as_html(self)
 
 
 def decode_scorecard(content: bytes, source: str) -> Scorecard:

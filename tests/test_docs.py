@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -61,3 +62,15 @@ def test_the_readme_names_only_verbs_and_options_that_exist() -> None:
         assert f"## `rlvr-bench {verb}" in help_text, line
         for option in re.findall(r"(?<=\s)--[a-z-]+", line):
             assert option in help_text, line
+
+
+def test_the_code_of_the_python_page_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+    assert len(blocks) == 4
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", "\n".join(blocks)]
+    shown = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    page = (ROOT / "docs" / "python.md").read_text()
+    printed = page.partition("```text\n")[2].partition("```")[0]
+    assert printed in shown.stdout, "what the page shows is what it prints"

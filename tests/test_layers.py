@@ -14,14 +14,14 @@ PACKAGE = Path(__file__).parent.parent / "rlvr_bench"
 # Lowest first; names in one row may import each other.
 LAYERS = (
     ("errors",),
-    ("received", "records", "options", "metrics", "storage"),
+    ("received", "records", "options", "metrics", "storage", "tables", "parallel"),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
     ("training",),
     ("task",),
     ("samplers",),
     ("manifest",),
-    ("scorecard",),
+    ("scorecard", "scorecard_views"),
     ("store",),
     ("importers", "scaling"),
     ("grading", "auditing"),
@@ -48,6 +48,8 @@ OWNERS = {
     "datasets": {"datasets.py"},
     **{name: {"reporting/render.py"} for name in ("plotly", "jinja2", "markupsafe")},
     "ray": {"scaling/cluster.py"},
+    "joblib": {"parallel.py"},
+    "tabulate": {"tables.py"},
     "upath": {"storage.py"},
     **{name: {"samplers/endpoint_client.py"} for name in ("httpx", "tenacity", "anyio")},
 }

@@ -8,6 +8,7 @@ import logging
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -270,7 +271,19 @@ def test_a_terminal_has_bars(tmp_path: Path) -> None:
     assert "begins" not in said
 
 
-def in_terminal(command: list[str]) -> str:
+def test_an_error_follows_the_bars_without_an_empty_line(evaluated: tuple[Path, str], tmp_path: Path) -> None:
+    run = shutil.copytree(next(evaluated[0].glob("*/*")), tmp_path / "run")
+    for shard in run.glob("verdicts/*/*.parquet"):
+        shard.write_bytes(b"damaged")
+    lines = in_terminal(cli("score", str(run)), status=2).replace("\x1b[?25h", "").split("\r\n")
+    assert "0/20 rollouts" in lines[0]
+    assert lines[1].startswith("rlvr-bench: ")
+    assert lines[2:] == [""]
+    lines = in_terminal(cli("score", str(tmp_path / "gone")), status=2).split("\r\n")
+    assert lines[0].startswith("rlvr-bench: ")
+
+
+def in_terminal(command: list[str], status: int = 0) -> str:
     """What a program writes where standard error is a terminal."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
@@ -286,7 +299,7 @@ def in_terminal(command: list[str]) -> str:
                 break
             parts.append(part)
     os.close(ours)
-    assert process.returncode == 0
+    assert process.returncode == status
     return b"".join(parts).decode()
 
 

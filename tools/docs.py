@@ -40,6 +40,8 @@ PACKAGE = (
         "records.py",
         "options.py",
         "metrics",
+        "tables.py",
+        "parallel.py",
         "stats",
         "datasets.py",
         "prompts.py",
@@ -52,6 +54,7 @@ PACKAGE = (
     *(
         "samplers",
         "manifest.py",
+        "scorecard_views.py",
         "scorecard.py",
         "store",
         "importers",

@@ -6,31 +6,33 @@ import re
 from xml.etree import ElementTree
 
 from rlvr_bench.checking.results import Check, Finding
-from rlvr_bench.comparison.markdown import as_markdown
 from rlvr_bench.metrics import find_metric
+from rlvr_bench.tables import Cell, Column, Figure, Table, as_markdown, markdown
 
-__all__ = ["VERDICTS", "change_text", "junit", "summary", "value_text", "why", "workflow_commands"]
+__all__ = ["VERDICTS", "change_figure", "junit", "summary", "value_figure", "why", "workflow_commands"]
 
 VERDICTS = {"ok": "ok", "regression": "REGRESSION", "cannot_tell": "cannot tell"}
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
 
-def value_text(finding: Finding, value: float) -> str:
+def value_figure(finding: Finding, value: float) -> Figure:
     """A rate as percent, anything else as a number."""
-    return f"{value:.3f}" if _is_plain(finding) else f"{value:.1%}"
+    return Figure.of(value, percent=not _is_plain(finding))
 
 
-def change_text(finding: Finding, value: float) -> str:
-    """A change in points of percent where the metric is a rate."""
-    return f"{value:.3f}" if _is_plain(finding) else f"{100 * value:.2f}"
+def change_figure(finding: Finding, value: float, low: float | None = None, high: float | None = None) -> Figure:
+    """A change, in points of percent where the metric is a rate, with its limits."""
+    digits, scale = (3, 1.0) if _is_plain(finding) else (2, 100.0)
+    return Figure(value=value, low=low, high=high, digits=digits, scale=scale)
 
 
 def why(finding: Finding) -> str:
     """The finding in one sentence."""
     unit = "" if _is_plain(finding) else " points"
-    before, now = (value_text(finding, value) for value in (finding.first, finding.second))
+    before, now = (value_figure(finding, value).alone for value in (finding.first, finding.second))
     change, low, high, allowed = (
-        change_text(finding, value) for value in (finding.worse_by, finding.low, finding.high, finding.tolerance)
+        change_figure(finding, value).alone
+        for value in (finding.worse_by, finding.low, finding.high, finding.tolerance)
     )
     text = (
         f"{finding.metric} went from {before} to {now}, worse by {change}{unit} "
@@ -77,21 +79,24 @@ def junit(found: Check, *, strict: bool = False) -> bytes:
 
 def summary(found: Check) -> str:
     """A Markdown table of the findings, for the summary of a job."""
-    head = ["", "task", "run", "baseline", "rule", "before", "now", "worse by", "at least", "at most", "p (Holm)"]
-    rows = [
-        [
+    names = ("", "task", "run", "baseline", "rule")
+    numbers = ("before", "now", "worse by", "at least", "at most", "p (Holm)")
+    rows: list[tuple[Cell, ...]] = [
+        (
             VERDICTS[finding.outcome],
             *(finding.task, finding.run, finding.baseline, finding.rule),
-            *(value_text(finding, value) for value in (finding.first, finding.second)),
-            *(change_text(finding, value) for value in (finding.worse_by, finding.low, finding.high)),
+            *(value_figure(finding, value).alone for value in (finding.first, finding.second)),
+            *(change_figure(finding, value) for value in (finding.worse_by, finding.low, finding.high)),
             f"{finding.p_holm:.3f}",
-        ]
+        )
         for finding in found.findings
     ]
-    lines = [f"### rlvr-bench check: {VERDICTS[found.outcome]}", "", _row(head), _row(["---"] * len(head), plain=True)]
-    lines += [_row(row) for row in rows]
+    columns = (*map(Column, names), *(Column(name, "right") for name in numbers))
     told = [why(finding) for finding in found.findings if finding.outcome != "ok"] + list(found.notes)
-    return "\n".join([*lines, "", *(f"- {as_markdown(text)}" for text in told), ""])
+    title = f"### rlvr-bench check: {VERDICTS[found.outcome]}"
+    return "\n".join(
+        [title, "", markdown(Table(columns, tuple(rows))), "", *(f"- {as_markdown(text)}" for text in told), ""]
+    )
 
 
 def workflow_commands(found: Check, *, strict: bool = False) -> list[str]:
@@ -108,10 +113,6 @@ def workflow_commands(found: Check, *, strict: bool = False) -> list[str]:
 def _is_plain(finding: Finding) -> bool:
     row = find_metric(finding.metric) or find_metric(f"{finding.metric.partition('@')[0]}@k")
     return row is not None and not row.is_fraction
-
-
-def _row(cells: list[str], *, plain: bool = False) -> str:
-    return f"| {' | '.join(cells if plain else map(as_markdown, cells))} |"
 
 
 def _xml(text: str) -> str:

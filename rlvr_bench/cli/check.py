@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlvr_bench.cli.tables import AsFormat
 from rlvr_bench.cli.terminal import Terminal, write_json, write_out
 from rlvr_bench.errors import BadArgument, StorageError
 from rlvr_bench.storage import as_path
@@ -75,6 +76,7 @@ def check(
     allow: Allow = None,
     config: Config = None,
     junit: Junit = None,
+    format_: AsFormat = "table",
     json: Json = None,
     github: GitHub = False,
     update: Update = False,
@@ -101,7 +103,7 @@ def check(
     result = checking.check(runs, baselines, drops, rises, options)
     strict = strict or settings.strict
     if json != Path("-"):
-        show_check(Terminal(), result, strict=strict)
+        show_check(Terminal(), result, strict=strict, form=format_)
     _write(result, junit, json, strict=strict)
     if github:
         _write_github(result, strict=strict)

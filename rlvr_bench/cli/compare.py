@@ -9,6 +9,7 @@ import typer
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, Budgets, read_budgets
+from rlvr_bench.cli.tables import AsFormat
 from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.storage import as_path
 
@@ -29,7 +30,9 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
 
 
-def compare(runs: Runs, k: Budgets = None, allow: Allow = None, as_json: AsJson = False) -> None:
+def compare(
+    runs: Runs, k: Budgets = None, allow: Allow = None, format_: AsFormat = "table", as_json: AsJson = False
+) -> None:
     """Compare two or more runs: paired differences in pass@k, crossover, solved problems. Reads scorecards only."""
     from rlvr_bench.cli.show_compare import show_comparison
     from rlvr_bench.comparison import compare as compare_runs
@@ -39,4 +42,4 @@ def compare(runs: Runs, k: Budgets = None, allow: Allow = None, as_json: AsJson 
     if as_json:
         print_json(compared)
     else:
-        show_comparison(Terminal(), compared, every_k=ks is not None)
+        show_comparison(Terminal(), compared, every_k=ks is not None, form=format_)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rlvr_bench.cli.options import read_budgets
+from rlvr_bench.cli.tables import AsFormat, Jobs
 from rlvr_bench.cli.terminal import Terminal, write_out
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.storage import as_path
@@ -54,21 +55,28 @@ def leaderboard(
     k: Ks = None,
     base: Base = None,
     about: Set = None,
+    jobs: Jobs = 1,
+    format_: AsFormat = "table",
 ) -> None:
     """Make a leaderboard with one row per checkpoint and task. Reads scorecards only.
 
     Columns: pass@k with intervals and ranks, boundary, entropy, quality.
     """
     from rlvr_bench import leaderboards
+    from rlvr_bench.cli.progress import Bars
     from rlvr_bench.cli.show_leaderboard import show_leaderboard
 
-    board = leaderboards.leaderboard(
-        runs,
-        existing=csv,
-        ks=leaderboards.DEFAULT_KS if k is None else read_budgets(k),
-        base=base,
-        about=_about(about or []),
-    )
+    ks = leaderboards.DEFAULT_KS if k is None else read_budgets(k)
+    with Bars() as bars:
+        board = leaderboards.leaderboard(
+            runs,
+            existing=csv,
+            ks=ks,
+            base=base,
+            about=_about(about or []),
+            jobs=jobs,
+            on_progress=bars.counter("read", "scorecards"),
+        )
     if csv is not None:
         _write(csv, leaderboards.csv_text(board.rows, board.ks).encode())
     if markdown is not None:
@@ -78,7 +86,7 @@ def leaderboard(
     if parquet is not None:
         _write(parquet, leaderboards.parquet_bytes(board.rows, board.ks))
     if STDOUT not in (markdown, json):
-        show_leaderboard(Terminal(), board)
+        show_leaderboard(Terminal(), board, format_)
 
 
 def _about(texts: list[str]) -> dict[tuple[str, str], str]:

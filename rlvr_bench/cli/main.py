@@ -27,7 +27,6 @@ from rlvr_bench.cli.options import (
     Model,
     Models,
     OwnTask,
-    RunPath,
     TaskName,
     TaskNames,
     Timeout,
@@ -37,11 +36,19 @@ from rlvr_bench.cli.options import (
     grade_options,
     read_budgets,
 )
+from rlvr_bench.cli.tables import AsFormat, Jobs
 from rlvr_bench.cli.terminal import Terminal, say
 from rlvr_bench.errors import RlvrBenchError, visible
 from rlvr_bench.options import GradeOptions, SampleOptions
+from rlvr_bench.parallel import check_jobs
+from rlvr_bench.storage import as_path
 
 __all__ = ["app", "main"]
+
+RunPaths = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", parser=help="Run folders: runs/<model>/<task>, or their addresses."),
+]
 
 app = typer.Typer(
     name="rlvr-bench",
@@ -127,45 +134,77 @@ def sample(model: Model, task: TaskName, options: SampleOptions, as_json: AsJson
 
 @app.command()
 def grade(
-    run: RunPath,
+    runs: RunPaths,
     task: OwnTask = None,
     data_dir: DataDir = None,
     workers: Workers = None,
     timeout: Timeout = GradeOptions.timeout_s,
     allow_unsafe_code: Unsafe = False,
     audit: Annotated[int, typer.Option(help="Number of verdicts to check by an independent comparison.")] = 0,
+    jobs: Jobs = 1,
+    format_: AsFormat = "table",
     as_json: AsJson = False,
 ) -> None:
-    """Verify a run's rollouts. After a verifier upgrade, verify again and list the verdicts that changed."""
+    """Verify runs' rollouts. After a verifier upgrade, verify again and list the verdicts that changed.
+
+    With -j N the verifier processes (--workers) are divided among N runs at a time.
+    """
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_audit, show_grading
+    from rlvr_bench.cli.show_several import end_of_gradings
 
     options = grade_options(workers, timeout, allow_unsafe_code)
+    if len(runs) > 1:
+        from rlvr_bench.pipeline.several import grade_all
+
+        with _bars() as bars:
+            done = grade_all(runs, options, task=task, data_dir=data_dir, audit=audit, jobs=jobs, progress=bars)
+        end_of_gradings(done, format_, as_json=as_json)
+        return
+    check_jobs(jobs)
+    (run,) = runs
     with _bars() as bars:
         grading, flips = pipeline.grade(run, options, bars, task, data_dir)
     audited = pipeline.audit(run, audit, options) if audit else None
 
     def show(console: Console) -> None:
-        show_grading(console, grading, flips)
+        show_grading(console, grading, flips, format_)
         if audited is not None:
-            show_audit(console, audited)
+            show_audit(console, audited, format_)
 
     _result(as_json, {"grading": grading, "flips": flips, "audit": audited}, show)
 
 
 @app.command()
-def score(run: RunPath, k: Budgets = None, extrapolate: Extrapolate = None, as_json: AsJson = False) -> None:
-    """Score a graded run: write scorecard.json and print it."""
+def score(
+    runs: RunPaths,
+    k: Budgets = None,
+    extrapolate: Extrapolate = None,
+    jobs: Jobs = 1,
+    format_: AsFormat = "table",
+    as_json: AsJson = False,
+) -> None:
+    """Score graded runs: write scorecard.json and print it, or a table of several runs."""
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_scorecard
+    from rlvr_bench.cli.show_several import end_of_scores
 
+    ks = None if k is None else read_budgets(k)
+    if len(runs) > 1:
+        from rlvr_bench.pipeline.several import score_all
+
+        with _bars() as bars:
+            done = score_all(runs, ks, jobs=jobs, progress=bars)
+        end_of_scores(done, format_, as_json=as_json)
+        return
+    check_jobs(jobs)
     with _bars() as bars:
-        scorecard = pipeline.score(run, None if k is None else read_budgets(k), bars, extrapolate)
-    _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, run))
+        scorecard = pipeline.score(runs[0], ks, bars, extrapolate)
+    _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, runs[0], format_))
 
 
 @tasks_app.command("list")
-def tasks_list(as_json: AsJson = False) -> None:
+def tasks_list(format_: AsFormat = "table", as_json: AsJson = False) -> None:
     """List all shipped tasks."""
     from rlvr_bench.cli.show import show_table
     from rlvr_bench.task import list_tasks, read_task
@@ -173,7 +212,9 @@ def tasks_list(as_json: AsJson = False) -> None:
     tasks = [read_task(name)[0] for name in list_tasks()]
     rows = [[task.name, str(task.source.rows or "?"), task.summary] for task in tasks]
     payload = [{"name": task.name, "problems": task.source.rows, "summary": task.summary} for task in tasks]
-    _result(as_json, payload, lambda console: show_table(console, "", ["task", "problems", "what it is"], rows))
+    _result(
+        as_json, payload, lambda console: show_table(console, "", ["task", "problems", "what it is"], rows, format_)
+    )
 
 
 @tasks_app.command("show")
@@ -220,7 +261,7 @@ def tasks_validate(
 
 
 @zoo_app.command("list")
-def zoo_list(as_json: AsJson = False) -> None:
+def zoo_list(format_: AsFormat = "table", as_json: AsJson = False) -> None:
     """List the shipped checkpoints with their recipe and main numbers."""
     from rlvr_bench.cli.show import show_table
     from rlvr_bench.zoo.checkpoints import headline, list_checkpoints, list_steps, read_card, shipped_folder
@@ -229,7 +270,7 @@ def zoo_list(as_json: AsJson = False) -> None:
     rows = [[f"zoo:{name}", headline(name)] for name in cards]
     rows += [[f"zoo:{name}@{step}", f"Step {step} of {name}."] for name in cards for step in list_steps(name)]
     rows += [["zoo:guess", "Random legal steps: the control without skill."]]
-    _result(as_json, cards, lambda console: show_table(console, "", ["checkpoint", "what it is"], rows))
+    _result(as_json, cards, lambda console: show_table(console, "", ["checkpoint", "what it is"], rows, format_))
 
 
 @zoo_app.command("train")

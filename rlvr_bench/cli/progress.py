@@ -16,6 +16,7 @@ __all__ = ["Bars"]
 
 _WIDTH = 20  # characters of the notebook's bar
 _REDRAWN_S = 0.2
+_FEW = 50
 
 
 class Bars:
@@ -85,6 +86,19 @@ class Bars:
             self._progress.update(self._stage, rate=text)
         if self._lines is not None:
             self._lines.note(text)
+
+    def counter(self, stage: str, unit: str) -> Callable[[int, int], None]:
+        """What shows how many of how many are done as one stage, where they are so many that one waits for them."""
+
+        def count(done: int, total: int) -> None:
+            if total < _FEW:
+                return
+            if done:
+                self.advance(1)
+            else:
+                self.start(stage, total, 0, unit)
+
+        return count
 
     def lane(self, name: str) -> Bars:
         """A separate bar for one of several checkpoints that are drawn at the same time."""

@@ -9,6 +9,7 @@ import typer
 
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
+from rlvr_bench.cli.tables import Jobs
 from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.storage import as_path
 
@@ -36,12 +37,20 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    runs: Runs, html: Html = Path("report.html"), allow: Allow = None, rollouts: Rollouts = 2, as_json: AsJson = False
+    runs: Runs,
+    html: Html = Path("report.html"),
+    allow: Allow = None,
+    rollouts: Rollouts = 2,
+    jobs: Jobs = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Write one self-contained page with charts and tables. Reads scorecards; run folders add texts and rollouts."""
+    from rlvr_bench.cli.progress import Bars
     from rlvr_bench.reporting import report as write_report
 
-    page = write_report(runs, html, allow=allow or (), rollouts=rollouts)
+    with Bars() as bars:
+        count_pair = bars.counter("compare", "pairs")
+        page = write_report(runs, html, allow=allow or (), rollouts=rollouts, jobs=jobs, on_progress=count_pair)
     if as_json:
         print_json(page)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +11,11 @@ from rich.console import Console
 from rlvr_bench.cli.compare import Allow
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
-from rlvr_bench.cli.terminal import Terminal, styled
+from rlvr_bench.cli.tables import AsFormat, show_blocks, text_table
+from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.metrics import METRICS, find_metric
+from rlvr_bench.tables import Cell, Column, Figure, Format, Line, Table, best_marked
 
 if TYPE_CHECKING:
     from rlvr_bench.analysis.performance_law import EntropyLaw
@@ -36,7 +39,9 @@ def register(app: typer.Typer) -> None:
     app.command()(series)
 
 
-def series(runs: Runs, steps: Steps = None, allow: Allow = None, as_json: AsJson = False) -> None:
+def series(
+    runs: Runs, steps: Steps = None, allow: Allow = None, format_: AsFormat = "table", as_json: AsJson = False
+) -> None:
     """Show metrics by training step, stages of training, and the entropy-performance law. Reads scorecards only."""
     from rlvr_bench.analysis.training_series import series as read_series
 
@@ -44,7 +49,7 @@ def series(runs: Runs, steps: Steps = None, allow: Allow = None, as_json: AsJson
     if as_json:
         print_json(training)
     else:
-        _show(Terminal(), training)
+        _show(Terminal(), training, format_)
 
 
 def _read_steps(text: str) -> list[int]:
@@ -61,31 +66,34 @@ def _read_steps(text: str) -> list[int]:
 _COLUMNS = {(metric.name, group): title for metric in METRICS for group, title in metric.series_titles}
 
 
-def _show(console: Console, training: TrainingSeries) -> None:
-    from rlvr_bench.cli.show import show_table
+def _show(console: Console, training: TrainingSeries, form: Format) -> None:
+    show_blocks(console, list(_blocks(training, as_drawn=form == "table")), form)
 
-    title = f": {len(training.checkpoints)} checkpoints on {training.n_problems:,} problems"
-    console.print(styled((training.task, "bold"), title))
+
+def _blocks(training: TrainingSeries, *, as_drawn: bool) -> Iterator[Line | Table]:
+    """``as_drawn``: numbers without their intervals, for which a terminal has no room."""
+    yield Line(
+        ((training.task, "bold"), f": {len(training.checkpoints)} checkpoints on {training.n_problems:,} problems")
+    )
     shown = _shown(training)
-    rows = [
-        [f"{point.step:,}", *(_cell(metric, i) for _, metric in shown)] for i, point in enumerate(training.checkpoints)
-    ]
-    show_table(console, "", ["step", *(title for title, _ in shown)], rows)
+    columns = [_cells(metric, with_interval=not as_drawn) for _, metric in shown]
+    steps: list[Cell] = [f"{point.step:,}" if as_drawn else f"{point.step}" for point in training.checkpoints]
+    heads = [Column("step")]
+    heads += [Column(title) if as_drawn else Column(title, "right", "95% interval") for title, _ in shown]
+    yield Table(tuple(heads), tuple(zip(steps, *columns, strict=True)))
     if any("*" in title for title, _ in shown):
-        console.print("*: token entropy of correct and wrong rollouts of equal length", highlight=False)
-    rows = [_stage(fit) for fit in training.stages]
-    show_table(console, "", ["second stage", "knot", "95% interval", "slope", "then", "p"], rows)
+        yield Line(("*: token entropy of correct and wrong rollouts of equal length",))
+    heads_of_stages = ["second stage", "knot", "95% interval", "slope", "then", "p"]
+    yield text_table(heads_of_stages, [_stage(fit) for fit in training.stages])
     for note in dict.fromkeys(fit.note for fit in training.stages if fit.second_stage is None):
-        console.print(f"?: {note}", highlight=False)
+        yield Line((f"?: {note}",))
     for mark in training.milestones:
-        console.print(
-            f"{mark.metric}: {mark.first:.3g} to {mark.last:.3g}, three quarters of it by step {mark.step:,}",
-            highlight=False,
-        )
+        change = f"{mark.first:.3g} to {mark.last:.3g}"
+        yield Line((f"{mark.metric}: {change}, three quarters of it by step {mark.step:,}",))
     if training.law is not None:
-        _show_law(console, training.law)
+        yield from _law(training.law)
     for note in training.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
+        yield Line((f"note: {note}",))
 
 
 def _shown(training: TrainingSeries) -> list[tuple[str, Metric]]:
@@ -97,12 +105,14 @@ def _shown(training: TrainingSeries) -> list[tuple[str, Metric]]:
     return columns
 
 
-def _cell(metric: Metric, i: int) -> str:
-    value = metric.values[i]
-    if value is None:
-        return ""
+def _cells(metric: Metric, *, with_interval: bool) -> list[Cell]:
     row = find_metric(metric.name)
-    return f"{value:.1%}" if row is not None and row.is_fraction else f"{value:.3f}"
+    percent = row is not None and row.is_fraction
+    cells: list[Cell] = []
+    for value, low, high in zip(metric.values, metric.low, metric.high, strict=True):
+        limits = (low, high) if with_interval else (None, None)
+        cells.append(None if value is None else Figure.of(value, *limits, percent=percent))
+    return best_marked(cells, "neither" if row is None else row.better)
 
 
 def _stage(fit: StageFit) -> list[str]:
@@ -121,24 +131,19 @@ def _stage(fit: StageFit) -> list[str]:
     return [name, f"{fit.knot:,.0f}", interval, f"{fit.slope_before:.2e}", f"{fit.slope_after:.2e}", p_value]
 
 
-def _show_law(console: Console, law: EntropyLaw) -> None:
+def _law(law: EntropyLaw) -> Iterator[Line]:
     explained = "" if law.r_squared is None else f", R2 = {law.r_squared:.2f}"
-    console.print(
-        f"pass@1 = -a exp(entropy) + b: a {_interval(law.a)}, b {_interval(law.b)}, ceiling {_interval(law.ceiling)}, "
-        f"rmse {law.rmse:.3f}{explained}",
-        highlight=False,
-        markup=False,
-    )
+    fitted = f"a {_interval(law.a)}, b {_interval(law.b)}, ceiling {_interval(law.ceiling)}, rmse {law.rmse:.3f}"
+    yield Line((f"pass@1 = -a exp(entropy) + b: {fitted}{explained}",))
     if law.forecast is None:
-        console.print(law.note or "", highlight=False)
+        yield Line((law.note or "",))
         return
     forecast = law.forecast
-    console.print(
+    text = (
         f"forecast from the first {forecast.n_fitted}: rmse {forecast.rmse:.3f} on the other {len(forecast.actual)} "
-        f"({forecast.rmse_unchanged:.3f} if nothing had changed), off by {_interval(forecast.final_error)} at the end",
-        highlight=False,
-        markup=False,
+        f"({forecast.rmse_unchanged:.3f} if nothing had changed), off by {_interval(forecast.final_error)} at the end"
     )
+    yield Line((text,))
 
 
 def _interval(estimate: Estimate) -> str:

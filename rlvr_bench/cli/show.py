@@ -1,105 +1,82 @@
-"""Results as tables for a terminal."""
+"""Results of one run, as lines and tables."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
 from rlvr_bench.auditing import Audit
-from rlvr_bench.cli.terminal import styled
+from rlvr_bench.cli.tables import show_blocks, show_table, text_table
 from rlvr_bench.errors import visible
-from rlvr_bench.metrics import METRICS, find_metric
 from rlvr_bench.pipeline.forecast import Forecast
-from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import ErrorCount, Grading, Scorecard, ScoredRun
-from rlvr_bench.scorers.guessing import NEGLIGIBLE
+from rlvr_bench.scorecard_views import main_table, quality_line
 from rlvr_bench.scorers.warnings import warnings_of
+from rlvr_bench.tables import Format, Line, Table
 
 __all__ = ["show_audit", "show_forecasts", "show_grading", "show_scorecard", "show_table"]
 
 
-def show_table(console: Console, title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A plain table; the first column is never cut."""
-    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
-def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None:
+def show_scorecard(console: Console, scorecard: Scorecard, folder: Path, form: Format = "table") -> None:
     """Print a scorecard: pass@k, the boundary, entropy and branching, quality, and the files."""
     run = scorecard.run
-    console.print(
-        styled(
-            *(
-                (run.model, "bold"),
-                " on ",
-                (run.task, "bold"),
-                f": {run.n_problems_drawn} problems, ",
-            ),
-            f"{_span(run.n_min, run.n_max)} rollouts each, {_drawn_how(run)}",
-        )
-    )
-    guesses = _guesses(scorecard.estimates)
-    rows = [_pass_row(e, guesses.get(e.k)) for e in _shown_curve(scorecard.estimates)]
-    rows += [row for name in _SINGLE if (row := _named_row(scorecard, name)) is not None]
-    show_table(console, "", ["", "value", "95% interval", ""], rows)
+    drawn = f": {run.n_problems_drawn} problems, {_span(run.n_min, run.n_max)} rollouts each, {_drawn_how(run)}"
+    blocks: list[Line | Table] = [Line(((run.model, "bold"), " on ", (run.task, "bold"), drawn)), main_table(scorecard)]
     for e in scorecard.extrapolated:
         limits = "" if e.low is None else f" [{e.low:.1%}, {e.high:.1%}]"
-        console.print(
-            f"extrapolated, not measured: pass@{e.k} {e.value:.1%}{limits} ({e.method}; {e.note})", highlight=False
-        )
-    console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
-    _show_errors(console, warnings_of(run, scorecard.quality), run.grading.errors)
-    for estimate in scorecard.estimates:
-        if estimate.name == "pass@k" and estimate.note:
-            console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
-        if estimate.name == "never_solved" and estimate.value is not None:
-            console.print(f"never solved: {estimate.note}", highlight=False)
-    for caveat in dict.fromkeys(e.caveat for e in scorecard.estimates if e.caveat and e.value is not None):
-        console.print(f"intervals: {caveat}", highlight=False)
+        blocks.append(Line((f"extrapolated, not measured: pass@{e.k} {e.value:.1%}{limits} ({e.method}; {e.note})",)))
+    blocks.append(Line((f"quality: {quality_line(scorecard.quality) or 'not known'}",)))
+    blocks += _errors(warnings_of(run, scorecard.quality), run.grading.errors)
+    blocks += [
+        Line((f"note: pass@{estimate.k}: {estimate.note}",))
+        for estimate in scorecard.estimates
+        if estimate.name == "pass@k" and estimate.note
+    ]
+    blocks += [
+        Line((f"never solved: {estimate.note}",))
+        for estimate in scorecard.estimates
+        if estimate.name == "never_solved" and estimate.value is not None
+    ]
+    caveats = dict.fromkeys(e.caveat for e in scorecard.estimates if e.caveat and e.value is not None)
+    blocks += [Line((f"intervals: {caveat}",)) for caveat in caveats]
     held = "counts.csv" if (folder / "counts.csv").exists() else "rollouts/, verdicts/"
-    console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
+    blocks.append(Line((f"files: {folder}/scorecard.json, manifest.json, {held}",), is_whole=True))
+    show_blocks(console, blocks, form)
 
 
-def show_grading(console: Console, grading: Grading, flips: list[Any]) -> None:
+def show_grading(console: Console, grading: Grading, flips: list[Any], form: Format = "table") -> None:
     """Print the counts by status, the verifier's errors, and the verdicts that changed."""
     counts = ", ".join(f"{name} {count:,}" for name, count in grading.statuses.items())
-    console.print(
-        f"{grading.rollouts:,} rollouts by {grading.verifier} {grading.version}: {counts}; "
-        f"{grading.distinct:,} distinct answers",
-        highlight=False,
-    )
-    _show_errors(console, grading.warnings, grading.errors)
+    by = f"{grading.rollouts:,} rollouts by {grading.verifier} {grading.version}"
+    blocks: list[Line | Table] = [Line((f"{by}: {counts}; {grading.distinct:,} distinct answers",))]
+    blocks += _errors(grading.warnings, grading.errors)
     if flips:
         rows = [[problem, str(index), before, now] for problem, index, before, now in flips[:50]]
-        show_table(console, f"{len(flips)} verdicts changed", ["problem", "rollout", "before", "now"], rows)
+        blocks += [Line((f"{len(flips)} verdicts changed",)), text_table(["problem", "rollout", "before", "now"], rows)]
+    show_blocks(console, blocks, form)
 
 
-def show_audit(console: Console, audit: Audit) -> None:
+def show_audit(console: Console, audit: Audit, form: Format = "table") -> None:
     """Print the rate of disagreement with the second comparison, and each case for a person to check."""
     rate = "nothing could be compared" if audit.rate is None else f"disagrees on {audit.rate:.1%}"
     interval = "" if audit.low is None else f" [{audit.low:.1%}, {audit.high:.1%}]"
-    console.print(
+    text = (
         f"audit of {audit.sample:,} of {audit.pairs:,} distinct answers: a second comparison {rate}{interval} "
-        f"({audit.disagree} of {audit.agree + audit.disagree}; {audit.unknown} it cannot read)",
-        highlight=False,
+        f"({audit.disagree} of {audit.agree + audit.disagree}; {audit.unknown} it cannot read)"
     )
+    blocks: list[Line | Table] = [Line((text,))]
     rows = [
         [item.problem_id, str(item.rollouts), item.gold[:40], item.answer[:40], item.verdict, item.second_opinion]
         for item in audit.disagreements
     ]
     if rows:
         columns = ["problem", "rollouts", "gold", "answer", "verdict", "second opinion"]
-        show_table(console, "look at these", columns, rows)
+        blocks += [Line(("look at these",)), text_table(columns, rows)]
+    show_blocks(console, blocks, form)
 
 
 def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
@@ -114,7 +91,7 @@ def show_forecasts(console: Console, forecasts: list[Forecast]) -> None:
     console.print("dry run: nothing loaded, nothing written")
 
 
-def _show_errors(console: Console, warnings: Sequence[str], errors: Sequence[ErrorCount]) -> None:
+def _errors(warnings: Sequence[str], errors: Sequence[ErrorCount]) -> Iterator[Line]:
     """A line for each warning, and a line for each error message of a verifier."""
     lines = [f"warning: {warning}" for warning in warnings]
     for error in errors:
@@ -122,65 +99,13 @@ def _show_errors(console: Console, warnings: Sequence[str], errors: Sequence[Err
         lines.append(
             f"verifier errors: {error.verdicts:,} x {reason or 'no reason given'} (for one, on {error.problem_id})"
         )
-    for line in lines:
-        console.print(visible(line)[:1000], highlight=False, markup=False, soft_wrap=True)
+    return (Line((visible(line)[:1000],), is_whole=True) for line in lines)
 
 
 def _drawn_how(run: ScoredRun) -> str:
     if run.sampling is None:
         return f"imported from {run.imported}, sampling parameters unknown"
     return f"T={run.sampling.temperature:g} top-p={run.sampling.top_p:g}, engine {run.engine}"
-
-
-_SINGLE = {metric.name: metric for metric in METRICS if metric.summary}
-
-
-def _shown_curve(estimates: list[Estimate]) -> list[Estimate]:
-    """Powers of four and the largest k, which is enough to read the curve; the scorecard has every power of two."""
-    curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.value is not None]
-    last = max((e.k or 0 for e in curve), default=0)
-    return [e for e in curve if e.k == last or math.log2(e.k or 1) % 2 == 0]
-
-
-def _guesses(estimates: list[Estimate]) -> dict[int | None, float]:
-    """What the better of the two guessers would reach at each k, if that is not negligible."""
-    best: dict[int | None, float] = {}
-    for e in estimates:
-        if e.name == "guess@k" and e.value is not None and e.value >= NEGLIGIBLE:
-            best[e.k] = max(e.value, best.get(e.k, 0.0))
-    return best
-
-
-def _pass_row(estimate: Estimate, guess: float | None) -> list[str]:
-    meaning = "solved by one rollout" if estimate.k == 1 else f"solved by one of {estimate.k:,}"
-    lucky = "" if guess is None else f"; guessing {guess:.1%}"
-    interval = "" if estimate.low is None else f"{estimate.low:.1%} to {estimate.high:.1%}"
-    return [f"pass@{estimate.k}", f"{estimate.value:.1%}", interval, meaning + lucky]
-
-
-def _named_row(scorecard: Scorecard, name: str) -> list[str] | None:
-    for estimate in scorecard.estimates:
-        if estimate.name == name and estimate.group is None and estimate.value is not None:
-            whole = _SINGLE[name].unit == "problems"
-            label = f"{name} in {estimate.k}" if whole else name.replace("_", " ")
-            digits = 0 if whole else 3
-            value = f"{estimate.value:.{digits}f}" + (f" of {estimate.n_problems}" if whole else "")
-            interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
-            if _SINGLE[name].is_fraction:
-                value, interval = f"{estimate.value:.1%}", f"{estimate.low:.1%} to {estimate.high:.1%}"
-            return [label, value, interval, _SINGLE[name].summary]
-    return None
-
-
-def _quality(rates: dict[str, float | None]) -> str:
-    """Rates as percent, lengths as tokens."""
-    parts = []
-    for name, value in rates.items():
-        if value is not None:
-            row = find_metric(name)
-            shown = f"{value:.1%}" if row is None or row.is_fraction else f"{value:.1f}"
-            parts.append(f"{name.removesuffix('_rate').replace('_', ' ')} {shown}")
-    return ", ".join(parts)
 
 
 def _span(low: int, high: int) -> str:

@@ -1,35 +1,40 @@
-"""A check as tables for a terminal."""
+"""A check, as lines and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from rlvr_bench.checking import Acceptance, Check, Finding
-from rlvr_bench.checking.outputs import VERDICTS, change_text, value_text, why
+from rlvr_bench.checking.outputs import VERDICTS, change_figure, value_figure, why
+from rlvr_bench.cli.tables import show_blocks
+from rlvr_bench.tables import Cell, Column, Format, Line, Table
 
 __all__ = ["show_accepted", "show_check"]
 
 _STYLES = {"ok": "green", "regression": "bold red", "cannot_tell": "bold yellow"}
 
 
-def show_check(console: Console, result: Check, *, strict: bool) -> None:
-    """Print a table for each run and its baseline, then every finding that is not ok, as a sentence."""
+def show_check(console: Console, result: Check, *, strict: bool, form: Format = "table") -> None:
+    """What ``check`` prints: a table for each run and its baseline, then every finding that is not ok, in words."""
+    styles = {VERDICTS[outcome]: style for outcome, style in _STYLES.items()}
+    show_blocks(console, list(_blocks(result, strict=strict)), form, styles)
+
+
+def _blocks(result: Check, *, strict: bool) -> Iterator[Line | Table]:
     for task, run, baseline in dict.fromkeys((item.task, item.run, item.baseline) for item in result.findings):
-        findings = [item for item in result.findings if (item.task, item.run, item.baseline) == (task, run, baseline)]
-        console.print(f"{task}: {run} against {baseline}", highlight=False, markup=False, soft_wrap=True)
-        console.print(_table(findings, result.level), markup=False)
+        mine = [item for item in result.findings if (item.task, item.run, item.baseline) == (task, run, baseline)]
+        yield Line((f"{task}: {run} against {baseline}",), is_whole=True)
+        yield _table(mine, result.level)
     for item in result.findings:
         if item.outcome != "ok":
-            text = Text(f"{VERDICTS[item.outcome]}: ", style=_STYLES[item.outcome])
             where = f"{item.run} on {item.task}: " if len(result.findings) > 1 else ""
-            console.print(text.append(f"{where}{why(item)}", style="default"), soft_wrap=True)
+            verdict = (f"{VERDICTS[item.outcome]}: ", _STYLES[item.outcome])
+            yield Line((verdict, f"{where}{why(item)}"), is_whole=True)
     for note in result.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    console.print(_verdict(result, strict=strict))
+        yield Line((f"note: {note}",), is_whole=True)
+    yield _verdict(result, strict=strict)
 
 
 def show_accepted(console: Console, done: Sequence[Acceptance]) -> None:
@@ -41,27 +46,31 @@ def show_accepted(console: Console, done: Sequence[Acceptance]) -> None:
 
 
 def _table(findings: Sequence[Finding], level: float) -> Table:
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    columns = ("metric", "before", "now", "worse by", f"{level:.0%} limits", "allowed", "outcome")
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=True, justify="left" if number in (0, len(columns) - 1) else "right")
-    for item in findings:
-        limits = " to ".join(change_text(item, value) for value in (item.low, item.high))
-        table.add_row(
+    columns = (
+        Column("metric"),
+        Column("before", "right"),
+        Column("now", "right"),
+        Column("worse by", "right", f"{level:.0%} limits"),
+        Column("allowed", "right"),
+        Column("outcome"),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (
             item.metric,
-            *(value_text(item, value) for value in (item.first, item.second)),
-            change_text(item, item.worse_by),
-            limits,
-            change_text(item, item.tolerance),
-            Text(VERDICTS[item.outcome], style=_STYLES[item.outcome]),
+            *(value_figure(item, value) for value in (item.first, item.second)),
+            change_figure(item, item.worse_by, item.low, item.high),
+            change_figure(item, item.tolerance),
+            VERDICTS[item.outcome],
         )
-    return table
+        for item in findings
+    ]
+    return Table(columns, tuple(rows))
 
 
-def _verdict(result: Check, *, strict: bool) -> Text:
+def _verdict(result: Check, *, strict: bool) -> Line:
     if result.outcome == "ok":
-        return Text("check: ok", style=_STYLES["ok"])
+        return Line((("check: ok", _STYLES["ok"]),))
     if result.outcome == "regression":
-        return Text("check: a regression was shown", style=_STYLES["regression"])
+        return Line((("check: a regression was shown", _STYLES["regression"]),))
     end = "counts as failed (strict)" if strict else "passes with this warning; --strict fails it"
-    return Text(f"check: no regression was shown, nor ruled out: {end}", style=_STYLES["cannot_tell"])
+    return Line(((f"check: no regression was shown, nor ruled out: {end}", _STYLES["cannot_tell"]),))

@@ -1,14 +1,15 @@
-"""A comparison as tables for a terminal."""
+"""A comparison, as lines and tables."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from string import ascii_uppercase
 
+import msgspec
 from rich.console import Console
-from rich.table import Table
 
-from rlvr_bench.cli.terminal import styled
+from rlvr_bench.cli.tables import show_blocks
 from rlvr_bench.comparison import (
     BoundaryChange,
     ChangedProblems,
@@ -18,28 +19,37 @@ from rlvr_bench.comparison import (
     PairComparison,
     ProblemChange,
 )
+from rlvr_bench.metrics import find_metric
+from rlvr_bench.tables import Cell, Column, Figure, Format, Line, Table, best_marked
 
 __all__ = ["show_comparison"]
 
 _LISTED = 8
 
 
-def show_comparison(console: Console, found: Comparison, *, every_k: bool = False) -> None:
-    """What ``compare`` prints: the runs by letter, then each run against the first. ``every_k``: no budget is left out."""
-    letters = _letters(found)
-    console.print(styled((found.task, "bold"), f": {found.n_problems:,} problems"))
+def show_comparison(console: Console, found: Comparison, *, every_k: bool = False, form: Format = "table") -> None:
+    """What ``compare`` prints: the runs by letter, then each run against the first. ``every_k``: no budget is left out.
+
+    Outside a terminal's table the columns have the names of the runs, for a paper or a page needs no letters.
+    """
+    show_blocks(console, list(_blocks(found, every_k=every_k, named=form != "table")), form)
+
+
+def _blocks(found: Comparison, *, every_k: bool, named: bool) -> Iterator[Line | Table]:
+    letters = {run.label: run.label for run in found.runs} if named else _letters(found)
+    yield Line(((found.task, "bold"), f": {found.n_problems:,} problems"))
     for run in found.runs:
         rollouts = f"{run.n_min:,}" if run.n_min == run.n_max else f"{run.n_min:,} to {run.n_max:,}"
-        line = f"{letters[run.label]}  {run.label}  ({rollouts} rollouts each)"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        called = run.label if named else f"{letters[run.label]}  {run.label}"
+        yield Line((f"{called}  ({rollouts} rollouts each)",), is_whole=True)
     for pair in found.pairs:
-        console.print()
-        _show_pair(console, pair, letters, every_k=every_k)
+        yield Line(("",))
+        yield from _pair(pair, letters, every_k=every_k)
     if len(found.runs) > 2:
-        console.print()
-        _show_overlaps(console, found, letters)
+        yield Line(("",))
+        yield _overlaps(found, letters)
     for note in found.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
+        yield Line((f"note: {note}",))
 
 
 def _letters(found: Comparison) -> dict[str, str]:
@@ -47,17 +57,18 @@ def _letters(found: Comparison) -> dict[str, str]:
     return {name: ascii_uppercase[i] if len(names) <= 26 else f"R{i + 1}" for i, name in enumerate(names)}
 
 
-def _show_pair(console: Console, pair: PairComparison, letters: dict[str, str], *, every_k: bool) -> None:
+def _pair(pair: PairComparison, letters: dict[str, str], *, every_k: bool) -> Iterator[Line | Table]:
     first, second = letters[pair.first], letters[pair.second]
     curve = [item for item in pair.pass_at_k if every_k or _is_shown(item, pair)]
-    rows = [_row(item) for item in (*curve, *pair.policy)]
-    _print_table(console, ["", first, second, f"{second} - {first}", "95% interval", "p (Holm)"], rows)
+    change = Column(f"{second} - {first}", "right", "95% interval")
+    columns = (Column(""), Column(first, "right"), Column(second, "right"), change, Column("p (Holm)", "right"))
+    yield Table(columns, tuple(_row(item) for item in (*curve, *pair.policy)))
     leader = pair.crossover.leader
     ahead = f"{letters[leader]} leads at small k, " if leader is not None else ""
-    console.print(f"crossover: {ahead}{pair.crossover.text}", highlight=False, markup=False)
-    _show_boundary(console, pair.boundary, first, second)
+    yield Line((f"crossover: {ahead}{pair.crossover.text}",))
+    yield from _boundary(pair.boundary, first, second)
     if pair.problems is not None:
-        _show_problems(console, pair.problems, first, second)
+        yield from _problems(pair.problems, first, second)
 
 
 def _is_shown(item: Difference, pair: PairComparison) -> bool:
@@ -65,41 +76,53 @@ def _is_shown(item: Difference, pair: PairComparison) -> bool:
     return item.k == pair.pass_at_k[-1].k or math.log2(item.k or 1) % 2 == 0
 
 
-def _row(item: Difference) -> list[str]:
-    if item.name == "pass@k":
-        numbers = [f"{item.first:.1%}", f"{item.second:.1%}", f"{100 * (item.value or 0):+.1f} pts"]
-        interval = f"{100 * (item.low or 0):+.1f} to {100 * (item.high or 0):+.1f}"
-        return [f"pass@{item.k}", *numbers, interval, _p(item.p_holm)]
-    name = item.name.replace("@k", f"@{item.k}").replace("_", " ")
-    numbers = [f"{item.first:.3f}", f"{item.second:.3f}", f"{item.value:+.3f}"]
-    return [name, *numbers, f"{item.low:+.3f} to {item.high:+.3f}", _p(item.p_holm)]
+def _row(item: Difference) -> tuple[Cell, ...]:
+    metric = find_metric(item.name)
+    percent = metric is not None and metric.is_fraction
+    sides: list[Cell] = [
+        None if each is None else Figure.of(each, percent=percent) for each in (item.first, item.second)
+    ]
+    change = None
+    if item.value is not None:
+        figure = Figure.of(item.value, item.low, item.high, percent=percent)
+        change = msgspec.structs.replace(figure, unit="pts" if percent else "", has_sign=True)
+    name = item.name.replace("@k", f"@{item.k}")
+    label = name if item.name == "pass@k" else name.replace("_", " ")
+    return (label, *best_marked(sides, "neither" if metric is None else metric.better), change, _p(item.p_holm))
 
 
-def _show_boundary(console: Console, found: BoundaryChange, first: str, second: str) -> None:
+def _boundary(found: BoundaryChange, first: str, second: str) -> Iterator[Line | Table]:
     both, neither = len(found.both), len(found.neither)
-    console.print(f"boundary at k = {found.k:,}: {both:,} solved by both, {neither:,} by neither", highlight=False)
-    rows = [
+    yield Line((f"boundary at k = {found.k:,}: {both:,} solved by both, {neither:,} by neither",))
+    columns = (
+        Column(""),
+        Column("problems", "right"),
+        Column("same policy twice", "right"),
+        Column("p (Holm)", "right"),
+        Column("ids"),
+    )
+    rows = (
         _set_row(f"gained (only {second})", found.gained, found.gains),
         _set_row(f"lost (only {first})", found.lost, found.losses),
-    ]
-    _print_table(console, ["", "problems", "same policy twice", "p (Holm)", "ids"], rows)
+    )
+    yield Table(columns, rows)
 
 
-def _set_row(name: str, ids: tuple[str, ...], size: NullSize | None) -> list[str]:
+def _set_row(name: str, ids: tuple[str, ...], size: NullSize | None) -> tuple[Cell, ...]:
     shown = " ".join(ids[:_LISTED]) + (" ..." if len(ids) > _LISTED else "")
     if size is None:
-        return [name, str(len(ids)), "not known", "", shown]
+        return (name, str(len(ids)), "not known", "", shown)
     chance = f"{size.expected:.1f} ({size.low:.0f} to {size.high:.0f})"
-    return [name, str(len(ids)), chance, _p(size.p_holm), shown]
+    return (name, str(len(ids)), chance, _p(size.p_holm), shown)
 
 
-def _show_problems(console: Console, found: ChangedProblems, first: str, second: str) -> None:
+def _problems(found: ChangedProblems, first: str, second: str) -> Iterator[Line]:
     number = len(found.gained) + len(found.lost)
     line = f"single problems: {number:,} of {found.tested:,} that could show it have another solve rate"
-    console.print(f"{line} (false discovery rate {found.rate:.0%})" if number else f"{line}", highlight=False)
+    yield Line((f"{line} (false discovery rate {found.rate:.0%})" if number else line,))
     for name, changes in ((f"more often solved by {second}", found.gained), (f"by {first}", found.lost)):
         if changes:
-            console.print(f"  {name}: {_listed(changes)}", highlight=False, markup=False)
+            yield Line((f"  {name}: {_listed(changes)}",))
 
 
 def _listed(changes: tuple[ProblemChange, ...]) -> str:
@@ -107,21 +130,12 @@ def _listed(changes: tuple[ProblemChange, ...]) -> str:
     return ", ".join(shown) + (f", ... ({len(changes):,} in all)" if len(changes) > _LISTED else "")
 
 
-def _show_overlaps(console: Console, found: Comparison, letters: dict[str, str]) -> None:
+def _overlaps(found: Comparison, letters: dict[str, str]) -> Table:
     rows = [
-        [" ".join(letters[label] for label in group.solved_by) or "none", str(len(group.ids))]
+        (" ".join(letters[label] for label in group.solved_by) or "none", str(len(group.ids)))
         for group in found.overlaps
     ]
-    _print_table(console, [f"solved in {found.overlap_k:,} by exactly", "problems"], rows)
-
-
-def _print_table(console: Console, columns: list[str], rows: list[list[str]]) -> None:
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, justify="left" if number in (0, len(columns) - 1) else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, markup=False)
+    return Table((Column(f"solved in {found.overlap_k:,} by exactly"), Column("problems")), tuple(rows))
 
 
 def _p(value: float | None) -> str:

@@ -1,17 +1,19 @@
-"""A leaderboard as tables for a terminal."""
+"""A leaderboard, as lines and tables."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rlvr_bench.cli.terminal import styled
-from rlvr_bench.leaderboards import Leaderboard, Row
+from rlvr_bench.cli.tables import print_drawing, show_blocks
+from rlvr_bench.cli.terminal import styled, write_out
+from rlvr_bench.leaderboards import Leaderboard, Row, markdown_text, table_of_all, tables_of
 from rlvr_bench.leaderboards.columns import BOARD
+from rlvr_bench.leaderboards.files import row_order
+from rlvr_bench.tables import Format, Line
 
 __all__ = ["show_leaderboard"]
 
@@ -20,16 +22,32 @@ _WIDE = 120
 _FEWER = 3  # budgets that fit a narrow terminal
 
 
-def show_leaderboard(console: Console, found: Leaderboard) -> None:
-    """A table for each task and setting, best first at the smallest budget: pass@k, its interval, and the rank's."""
+def show_leaderboard(console: Console, found: Leaderboard, form: Format = "table") -> None:
+    """A table for each task and setting, best first at the smallest budget: pass@k, its interval, and the rank's.
+
+    TSV has one table with all columns of the CSV.
+    """
+    notes = [Line((f"note: {note}",), is_whole=True) for note in found.notes]
+    if form == "table":
+        _draw(console, found)
+        show_blocks(console, notes)
+    elif form == "tsv":
+        show_blocks(console, [*notes, table_of_all(found.rows, found.ks)], form)
+    elif form == "markdown":
+        write_out(markdown_text(found.rows, found.ks))
+        if notes:
+            show_blocks(console, notes, form)
+    else:
+        show_blocks(console, [*tables_of(found.rows, found.ks), *notes], form)
+
+
+def _draw(console: Console, found: Leaderboard) -> None:
     for task, setting in dict.fromkeys((row["task"], row["setting"]) for row in found.rows):
         mine = [row for row in found.rows if (row["task"], row["setting"]) == (task, setting)]
         line = f"{task}: {mine[0]['problems']} problems; below pass@k its 95 % interval and the rank's"
         console.print(line, highlight=False, markup=False)
-        wide = console.width >= _WIDE
-        console.print(_table(mine, _shown_ks(mine, found.ks, wide=wide), wide=wide), markup=False)
-    for note in found.notes:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        wide = console.width >= _WIDE or not console.is_terminal
+        print_drawing(console, _table(mine, _shown_ks(mine, found.ks, wide=wide), wide=wide))
 
 
 def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int]:
@@ -43,17 +61,14 @@ def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int
 def _table(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("model", overflow="fold", min_width=12)
-    for name in (
-        "n",
-        *(f"pass@{k}" for k in ks),
-        "+/-",
-        *(("unsolved", *(column.short for _, column in _IN_TERMINAL)) if wide else ()),
-    ):
+    has_base = any(row["gained"] is not None for row in rows)
+    last = ("unsolved", *(column.short for _, column in _IN_TERMINAL)) if wide else ()
+    for name in ("n", *(f"pass@{k}" for k in ks), *(("+/-",) if has_base else ()), *last):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in sorted(rows, key=lambda row: _order(row, ks)):
-        sets = "" if row["gained"] is None else f"+{row['gained']}/-{row['lost']}"
-        last = [_number(row, "unsolved", ".0f"), *_estimates(row)] if wide else []
-        table.add_row(_name(row), f"{row['n']}", *(_cell(row, k) for k in ks), sets, *last)
+    for row in sorted(rows, key=row_order(ks)):
+        sets = ["" if row["gained"] is None else f"+{row['gained']}/-{row['lost']}"] if has_base else []
+        more = [_number(row, "unsolved", ".0f"), *_estimates(row)] if wide else []
+        table.add_row(_name(row), f"{row['n']}", *(_cell(row, k) for k in ks), *sets, *more)
     return table
 
 
@@ -64,11 +79,6 @@ def _estimates(row: Row) -> list[str]:
 def _number(row: Row, name: str, style: str) -> str:
     value = row[name]
     return "" if value is None else format(float(value), style)
-
-
-def _order(row: Row, ks: Sequence[int]) -> tuple[float, str]:
-    place = row[f"rank@{ks[0]}"] if ks else None
-    return (math.inf if place is None else float(place), str(row["model"]))
 
 
 def _name(row: Row) -> Text:

@@ -10,7 +10,21 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.storage import as_path
 
-__all__ = ["read_cards", "scorecard_files"]
+__all__ = ["read_cards", "read_scorecard", "scorecard_files"]
+
+
+def read_scorecard(path: str | Path) -> Scorecard:
+    """The scorecard of a run folder, or of a file, here or at an address such as ``s3://bucket/runs/model/task``.
+
+    Raises RunError where there is none, where it is not one of ours, or where the folder holds several; StorageError where
+    the address cannot be reached.
+    """
+    folder = as_path(path)
+    if folder.is_dir() and not (folder / "manifest.json").is_file():
+        (folder, *others) = scorecard_files(folder)
+        if others:
+            raise RunError(f"{path}: {1 + len(others)} scorecards in this folder. Name one of them, such as {folder}")
+    return read_card(folder)[1]
 
 
 def scorecard_files(path: str | Path) -> list[Path]:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from rlvr_bench.comparison.cards import RunCounts
-from rlvr_bench.comparison.folders import read_cards
+from rlvr_bench.comparison.cards import RunCounts, read_card
+from rlvr_bench.comparison.folders import scorecard_files
 from rlvr_bench.comparison.sets import boundary_change
 from rlvr_bench.errors import BadArgument, RunError, UnknownName
 from rlvr_bench.leaderboards.columns import DEFAULT_KS, KEY, Cell, Column, Row, columns
 from rlvr_bench.leaderboards.entries import ABOUT, Entry, make_entry, rounded, told_of
-from rlvr_bench.leaderboards.files import csv_text, json_text, key_of, markdown_text, parquet_bytes, read_csv
+from rlvr_bench.leaderboards.files import (
+    csv_text,
+    json_text,
+    key_of,
+    markdown_text,
+    parquet_bytes,
+    read_csv,
+    table_of_all,
+    tables_of,
+)
 from rlvr_bench.leaderboards.ranks import rank_columns
 from rlvr_bench.leaderboards.shifts import shift_cells
+from rlvr_bench.parallel import counted, each
+from rlvr_bench.scorecard import Scorecard
 
 __all__ = [
     "DEFAULT_KS",
@@ -28,6 +40,8 @@ __all__ = [
     "leaderboard",
     "markdown_text",
     "parquet_bytes",
+    "table_of_all",
+    "tables_of",
 ]
 
 
@@ -46,6 +60,8 @@ def leaderboard(
     ks: Sequence[int] = DEFAULT_KS,
     base: str | None = None,
     about: Mapping[tuple[str, str], str] | None = None,
+    jobs: int = 1,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Leaderboard:
     """Rows of runs, given as run folders, scorecard files or folders of them, merged into those of an ``existing`` CSV.
 
@@ -53,13 +69,15 @@ def leaderboard(
     with their ranks renewed where a row of their task and setting is new. A run folder adds what its rescorings say.
     ``ks``: budgets of the pass@k columns. ``base``: the model that gained, lost and kl refer to, instead of each row's
     base model. ``about``: method, base_model or step by (model or pattern, field); what is not given stays as the file
-    has it. Nothing is written. Raises RunError for a missing scorecard, two for one row or a damaged rescoring, DataError
-    for a CSV that is not a leaderboard of these budgets, UnknownName for a base that is not among the runs, BadArgument.
+    has it. ``jobs``: processes that read scorecards, which changes nothing in the rows; ``on_progress`` hears how many of
+    how many are read. Nothing is written. Raises RunError for a missing scorecard, two for one row or a damaged
+    rescoring, DataError for a CSV that is not a leaderboard of these budgets, UnknownName for a base that is not among the
+    runs, BadArgument.
     """
     grid = _checked_ks(ks)
     told = _checked_about(about or {})
     kept = {key_of(row): row for row in (read_csv(existing, grid) if existing else [])}
-    entries = _entries(runs, grid, told, kept, base)
+    entries = _entries(_read(runs, grid, jobs, on_progress), told, kept, base)
     notes = _compare_with_base(list(entries.values()), base)
     rows = {**kept, **{key: entry.row for key, entry in entries.items()}}
     ordered = sorted(rows, key=_sortable)
@@ -75,17 +93,31 @@ def leaderboard(
     return Leaderboard(ks=grid, rows=tuple(rows[key] for key in ordered), notes=tuple(notes))
 
 
+_Found = tuple[Path, Scorecard, Entry]
+
+
+def _read(
+    runs: Sequence[str | Path], ks: Sequence[int], jobs: int, on_progress: Callable[[int, int], object]
+) -> list[_Found]:
+    files = list(dict.fromkeys(file for path in runs for file in scorecard_files(path)))
+    return list(counted(each(functools.partial(_read_one, ks=ks), files, jobs=jobs), len(files), on_progress))
+
+
+def _read_one(file: Path, ks: Sequence[int]) -> _Found:
+    """The entry of a scorecard, and of the scorecard itself only what else is asked of it: it may come from afar."""
+    file, card = read_card(file)
+    return file, msgspec.structs.replace(card, problems=[], estimates=[]), make_entry(file, card, ks)
+
+
 def _entries(
-    runs: Sequence[str | Path],
-    ks: Sequence[int],
+    found: Sequence[_Found],
     told: Mapping[tuple[str, str], str],
     kept: Mapping[tuple[Cell, ...], Row],
     base: str | None,
 ) -> dict[tuple[Cell, ...], Entry]:
     entries: dict[tuple[Cell, ...], Entry] = {}
     files: dict[tuple[Cell, ...], Path] = {}
-    for file, card in read_cards(runs):
-        entry = make_entry(file, card, ks)
+    for file, card, entry in found:
         before = _before(entry.row, kept)
         entry.row.update(told_of(entry.row, card, told, before))
         entry.row.update(shift_cells(file, card, base or entry.row["base_model"]))

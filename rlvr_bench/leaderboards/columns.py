@@ -75,7 +75,7 @@ def columns(ks: Sequence[int] = DEFAULT_KS) -> tuple[Column, ...]:
     """All columns for the budgets ``ks``, in the order of the file."""
     found = list(_FIRST)
     for k in ks:
-        found += _with_interval(f"pass@{k}", "number", f"chance that at least one of {k} rollouts is correct")
+        found += _with_interval(f"pass@{k}", "number", _meaning(k))
         found += _with_interval(f"rank@{k}", "whole", f"rank by pass@{k} within its task and setting; equals share one")
     found += _BOUNDARY
     for metric, column in BOARD:
@@ -84,6 +84,10 @@ def columns(ks: Sequence[int] = DEFAULT_KS) -> tuple[Column, ...]:
     for name, meaning in _SHIFTS.items():
         found += _with_interval(name, "number", meaning)
     return (*found, *_LAST)
+
+
+def _meaning(k: int) -> str:
+    return "chance that a rollout is correct" if k == 1 else f"chance that at least one of {k} rollouts is correct"
 
 
 def _with_interval(name: str, kind: Literal["whole", "number"], meaning: str) -> list[Column]:

@@ -1,26 +1,35 @@
-"""Leaderboards on disk: the CSV that is kept up to date, and Markdown, JSON and Parquet made from it."""
+"""Leaderboards on disk: the CSV that is kept up to date, and Markdown, JSON, Parquet and other tables made from it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rlvr_bench.comparison.markdown import as_markdown
 from rlvr_bench.errors import DataError
 from rlvr_bench.leaderboards.columns import ADDED, BOARD, KEY, Cell, Column, Row, columns
+from rlvr_bench.tables import Cell as Shown
+from rlvr_bench.tables import Column as Heading
+from rlvr_bench.tables import Figure, Line, Table, as_markdown, best_marked, markdown, no_formula
 
-__all__ = ["csv_text", "json_text", "key_of", "markdown_text", "parquet_bytes", "read_csv"]
+__all__ = [
+    "csv_text",
+    "json_text",
+    "key_of",
+    "markdown_text",
+    "parquet_bytes",
+    "read_csv",
+    "row_order",
+    "table_of_all",
+    "tables_of",
+]
 
 _IN_MARKDOWN = [(metric, column) for metric, column in BOARD if "markdown" in column.tables]
-# A spreadsheet takes text that starts so for a formula; an apostrophe before it says that it is text.
-_FORMULA = re.compile(r"['=+\-@\t\r]")
 
 
 def key_of(row: Row) -> tuple[Cell, ...]:
@@ -91,53 +100,98 @@ def parquet_bytes(rows: Sequence[Row], ks: Sequence[int]) -> bytes:
 def markdown_text(rows: Sequence[Row], ks: Sequence[int]) -> str:
     """A table for each task and setting, best first at the smallest budget, of what one reads; intervals in brackets."""
     parts = []
-    for task, setting in dict.fromkeys((row["task"], row["setting"]) for row in rows):
-        mine = [row for row in rows if (row["task"], row["setting"]) == (task, setting)]
-        shown = [k for k in ks if any(row[f"pass@{k}"] is not None for row in mine)]
-        head = ["model", "method", "step", "n", *(f"pass@{k} [95 %] rank" for k in shown)]
-        head += ["unsolved", "gained / lost (by chance)", *(column.short for _, column in _IN_MARKDOWN)]
-        body = [_markdown_row(row, shown) for row in sorted(mine, key=lambda row: _order(row, ks))]
-        lines = [head, ["---"] * len(head), *body]
-        title = f"### {as_markdown(str(task))}: {mine[0]['problems']} problems"
-        parts.append("\n".join([title, "", *(f"| {' | '.join(line)} |" for line in lines), ""]))
+    for line, table in _tables(rows, ks):
+        parts.append(f"### {as_markdown(line.text)}\n\n{markdown(table)}\n")
     return "\n".join(parts)
 
 
-def _order(row: Row, ks: Sequence[int]) -> tuple[float, str]:
-    place = row[f"rank@{ks[0]}"]
-    return (math.inf if place is None else float(place), str(row["model"]))
+def tables_of(rows: Sequence[Row], ks: Sequence[int]) -> list[Line | Table]:
+    """The same tables, each below a line that names its task."""
+    return [block for pair in _tables(rows, ks) for block in pair]
 
 
-def _markdown_row(row: Row, ks: Sequence[int]) -> list[str]:
-    sets = f"{row['gained']} / {row['lost']} ({_shown(row['by_chance'], '.1f')})" if row["gained"] is not None else ""
-    unsolved = f"{_shown(row['unsolved'], '.0f')} in {row['boundary_k']}" if row["unsolved"] is not None else ""
-    model = row["model"] if row["tools"] is None else f"{row['model']} + {row['tools']}"
-    return [
-        *(as_markdown("" if cell is None else str(cell)) for cell in (model, row["method"], row["step"], row["n"])),
-        *(_markdown_pass(row, k) for k in ks),
-        unsolved,
-        sets,
-        *(_shown(row[column.name], ".1%" if metric.is_fraction else ".3f") for metric, column in _IN_MARKDOWN),
-    ]
+def table_of_all(rows: Sequence[Row], ks: Sequence[int]) -> Table:
+    """All columns and rows of the CSV as one table."""
+    names = [column.name for column in columns(ks)]
+    return Table(tuple(map(Heading, names)), tuple(tuple(_as_is(row[name]) for name in names) for row in rows))
 
 
-def _markdown_pass(row: Row, k: int) -> str:
-    if row[f"pass@{k}"] is None:
+def _as_is(value: Cell) -> Shown:
+    return value if value is None or isinstance(value, str) else Figure(value=value)
+
+
+def _tables(rows: Sequence[Row], ks: Sequence[int]) -> Iterator[tuple[Line, Table]]:
+    for task, setting in dict.fromkeys((row["task"], row["setting"]) for row in rows):
+        mine = [row for row in rows if (row["task"], row["setting"]) == (task, setting)]
+        shown = [k for k in ks if any(row[f"pass@{k}"] is not None for row in mine)]
+        yield Line((f"{task}: {mine[0]['problems']} problems",)), _table(sorted(mine, key=row_order(ks)), shown)
+
+
+def row_order(ks: Sequence[int]) -> Callable[[Row], tuple[float, str]]:
+    """The key that sorts rows by their rank at the smallest budget, then by name."""
+
+    def key(row: Row) -> tuple[float, str]:
+        rank = row[f"rank@{ks[0]}"] if ks else None
+        return (math.inf if rank is None else float(rank), str(row["model"]))
+
+    return key
+
+
+def _table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
+    """Every column with its cells, the best figures marked; gained and lost where the base of any row is known."""
+    made: list[tuple[Heading, list[Shown]]] = [(Heading("model"), [_model(row) for row in rows])]
+    made += [(Heading(name), [_text(row[name]) for row in rows]) for name in ("method", "step", "n")]
+    for k in ks:
+        cells = best_marked([_pass(row, k) for row in rows], "more")
+        made.append((Heading(f"pass@{k} [95 %] rank", "right"), cells))
+    made.append((Heading("unsolved", "right"), best_marked([_unsolved(row) for row in rows], "less")))
+    if any(row["gained"] is not None for row in rows):
+        made.append((Heading("gained / lost (by chance)", "right"), [_sets(row) for row in rows]))
+    for metric, column in _IN_MARKDOWN:
+        figures = [_figure(row[column.name], percent=metric.is_fraction) for row in rows]
+        made.append((Heading(column.short, "right"), best_marked(figures, metric.better)))
+    return Table(tuple(heading for heading, _ in made), tuple(zip(*(cells for _, cells in made), strict=True)))
+
+
+def _text(cell: Cell) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _model(row: Row) -> str:
+    return str(row["model"]) if row["tools"] is None else f"{row['model']} + {row['tools']}"
+
+
+def _unsolved(row: Row) -> Shown:
+    if row["unsolved"] is None:
+        return None
+    return Figure(value=float(row["unsolved"]), digits=0, tail=f"in {row['boundary_k']}")
+
+
+def _sets(row: Row) -> str:
+    if row["gained"] is None:
         return ""
-    value, low, high = (100 * float(row[f"pass@{k}{end}"] or 0) for end in ("", "_low", "_high"))
+    chance = "" if row["by_chance"] is None else f"{float(row['by_chance']):.1f}"
+    return f"{row['gained']} / {row['lost']} ({chance})"
+
+
+def _pass(row: Row, k: int) -> Shown:
+    if row[f"pass@{k}"] is None:
+        return None
+    value, low, high = (float(row[f"pass@{k}{end}"] or 0) for end in ("", "_low", "_high"))
     first, last = row[f"rank@{k}_low"], row[f"rank@{k}_high"]
-    return f"{value:.1f} [{low:.1f}, {high:.1f}] {first if first == last else f'{first}-{last}'}"
+    tail = f"{first}" if first == last else f"{first}-{last}"
+    return Figure(value=value, low=low, high=high, digits=1, scale=100.0, tail=tail)
 
 
-def _shown(value: Cell, style: str) -> str:
-    return "" if value is None else format(float(value), style)
+def _figure(value: Cell, *, percent: bool) -> Shown:
+    return None if value is None else Figure.of(float(value), percent=percent)
 
 
 def _written(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if _FORMULA.match(value) else value
+        return no_formula(value)
     return repr(value)
 
 
@@ -169,7 +223,7 @@ def _read(where: str, column: Column, cell: str) -> Cell:
     if not cell:
         return None
     if column.kind == "text":
-        return cell[1:] if cell[0] == "'" and _FORMULA.match(cell[1:]) else cell
+        return cell[1:] if cell[0] == "'" and no_formula(cell[1:]) == cell else cell
     read: Any = int if column.kind == "whole" else float
     try:
         value: int | float = read(cell)

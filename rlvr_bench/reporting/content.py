@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,9 +14,10 @@ import numpy.typing as npt
 from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.curves import crossover
-from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
+from rlvr_bench.comparison.results import BoundaryChange, Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.metrics import METRICS
+from rlvr_bench.parallel import counted, each
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
 from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
@@ -108,7 +109,13 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     metrics: list[PageMetric]
 
 
-def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) -> PageTask:
+def page_task(
+    sources: Sequence[Source],
+    allow: Collection[str],
+    rollouts: int,
+    jobs: int = 1,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
+) -> PageTask:
     """The data of one task; the first source is the baseline. Raises the errors of ``compare``."""
     given, sources = sources[0], in_steps(sources)
     start = sources.index(given)
@@ -130,7 +137,7 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         headline=headline,
         runs=[_run(*row) for row in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
         baselines=baselines if many else [start],
-        pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both)) if many else [],
+        pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both), jobs, on_progress) if many else [],
         overlap_k=largest,
         overlaps=overlaps(ids, runs, largest) if largest else [],
         warnings=_warnings(sources, names),
@@ -244,19 +251,20 @@ def _pairs(
     ks: Sequence[int],
     headline: Sequence[int],
     couples: Sequence[tuple[int, int]],
+    jobs: int,
+    on_progress: Callable[[int, int], object],
 ) -> list[PagePair]:
     """The comparison of the second run of each couple with the first."""
     halves = sorted({(min(pair), max(pair)) for pair in couples})
     replicates = max(2000, REPLICATES_PER_TEST * (len(runs) - 1) * max(len(headline), 2))
-    differences = _differences(runs, ks, headline, couples, replicates)
+    differences = _differences(runs, ks, headline, couples, stats.Resampling(replicates, 0.95, jobs))
     k = ks[-1]
 
-    def sets(pair: tuple[int, int]) -> tuple[Crossover, Any]:
-        first, second = runs[pair[0]], runs[pair[1]]
-        return crossover(first, second), boundary_change(ids, first, second, k, replicates)
-
+    sets = functools.partial(_sets, ids, k, replicates)
+    two = [(runs[first], runs[second]) for first, second in halves]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy releases the lock in long loops
-        by_pair = dict(zip(halves, pool.map(sets, halves), strict=True))
+        made = each(sets, two, jobs=jobs) if jobs > 1 else pool.map(sets, two)
+        by_pair = dict(zip(halves, counted(made, len(two), on_progress), strict=True))
     pairs = []
     for first, second in couples:
         crossing, change = by_pair[min(first, second), max(first, second)]
@@ -275,6 +283,12 @@ def _pairs(
     return _corrected_sets(pairs)
 
 
+def _sets(
+    ids: Sequence[str], k: int, replicates: int, two: tuple[RunCounts, RunCounts]
+) -> tuple[Crossover, BoundaryChange]:
+    return crossover(*two), boundary_change(ids, *two, k, replicates)
+
+
 _Row = tuple[str, int | None, float, float, float, float, int]
 
 
@@ -283,7 +297,7 @@ def _differences(
     ks: Sequence[int],
     headline: Sequence[int],
     couples: Sequence[tuple[int, int]],
-    replicates: int,
+    options: stats.Resampling,
 ) -> dict[tuple[int, int], list[_Row]]:
     """Paired differences of each couple: pass@k at every k, and the metrics that are compared, where measured.
 
@@ -310,7 +324,7 @@ def _differences(
         first,
         rng=stats.fresh_rng(),
         clusters=clusters(runs[0]),
-        options=stats.Resampling(replicates),
+        options=options,
     )
     value, low, high = (
         limit.reshape(len(measured), -1) * np.array(scale)[:, None]

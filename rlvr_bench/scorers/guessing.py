@@ -13,11 +13,9 @@ from rlvr_bench.scorers.answers import answer_counts, wrong_answers
 from rlvr_bench.scorers.common import clusters_of, fewest, rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks, largest_k
 
-__all__ = ["NEGLIGIBLE", "guess_chances", "guessing"]
+__all__ = ["guess_chances", "guessing"]
 
 LEGIBLE = 0.9  # share of solved problems whose gold answer, as written, is an accepted answer: others match too then
-
-NEGLIGIBLE = 0.005  # a baseline below this need not be printed beside pass@k
 
 
 def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: int | None = None) -> list[Estimate]:

@@ -11,6 +11,7 @@ P problems, K budgets, U resampled units (problems, distinct (n, c) pairs or clu
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.parallel import each
 from rlvr_bench.stats.few_units import DIRICHLET, allow_for_unseen, dirichlet_limits, rising, unseen_share
 from rlvr_bench.stats.intervals import Interval, normal_quantile, score_interval
 from rlvr_bench.stats.solve_rate import distinct_counts, pass_of_pairs
@@ -54,10 +56,14 @@ HALF_PAIR = 0.5  # Agresti and Min's half discordant pair, in units of the large
 
 @dataclasses.dataclass(frozen=True)
 class Resampling:
-    """How to resample: ``replicates`` draws, two-sided confidence ``level``."""
+    """How to resample: ``replicates`` draws, two-sided confidence ``level``, blocks of budgets in ``jobs`` processes.
+
+    Results do not depend on ``jobs``.
+    """
 
     replicates: int = REPLICATES
     level: float = LEVEL
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         check_count("replicates", self.replicates, lowest=100)
@@ -295,12 +301,16 @@ def _units(
 def _run(units: _Units, rng: np.random.Generator, options: Resampling, rule: _Rule) -> list[npt.NDArray[np.float64]]:
     """Apply a rule to blocks of budgets, all with the same replicates, and join its (K,) results."""
     weights = _drawn(units.multiplicity, rng, options.replicates)
-    blocks = []
-    for start in range(0, units.sums.shape[1], COLUMNS):
-        part = slice(start, start + COLUMNS)
-        block = _Units(units.sums[:, part], units.sizes[:, part], units.multiplicity)
-        blocks.append(rule(block, weights, options.level))
-    return [np.concatenate(column) for column in zip(*blocks, strict=True)]
+    parts = [slice(start, start + COLUMNS) for start in range(0, units.sums.shape[1], COLUMNS)]
+    blocks = [_Units(units.sums[:, part], units.sizes[:, part], units.multiplicity) for part in parts]
+    columns = each(functools.partial(_of_block, rule, weights, options.level), blocks, jobs=options.jobs)
+    return [np.concatenate(column) for column in zip(*columns, strict=True)]
+
+
+def _of_block(
+    rule: _Rule, weights: Float64[np.ndarray, "B U"], level: float, block: _Units
+) -> tuple[npt.NDArray[np.float64], ...]:
+    return rule(block, weights, level)
 
 
 def _moments(units: _Units, weights: Float64[np.ndarray, "B U"]) -> _Moments:

@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 from rlvr_bench import stats
 from rlvr_bench.cli.compare import register
 from rlvr_bench.cli.show_compare import show_comparison
+from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.comparison import Incomparable, compare, compare_cards
 from rlvr_bench.errors import BadArgument, RunError
+from rlvr_bench.tables import Format
 from tests.comparison.made import card
 
 BASE, RL = [0, 1, 2, 8, 0, 3], [0, 4, 0, 8, 1, 3]
@@ -299,3 +301,22 @@ def test_comparing_reads_scorecards_only() -> None:
     code = f"import sys, rlvr_bench.comparison, rlvr_bench.cli.show_compare; print([m for m in {heavy!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "plain", "tsv"])
+def test_formats_name_the_runs_and_keep_their_rows(form: Format, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a|b\n<i>\\x_1\t=1"
+    found = compare_cards([card("base", [1, 2, 3, 0], 8), card(hostile, [2, 8, 3, 0], 8, seed=1)])
+    show_comparison(Terminal(), found, form=form)
+    out, err = capsys.readouterr()
+    assert ("note" in err or not found.notes) if form == "tsv" else not err
+    names = {"markdown": "a&#124;b &#60;i&#62;", "latex": r"a\textbar{}b \textless{}i\textgreater{}"}
+    assert names.get(form, "a|b <i>") in out
+    assert [line for line in out.splitlines() if "pass@8" in line and "75.0" in line] or form == "tsv"
+    if form == "latex":
+        assert r"$\mathbf{" in out
+        assert out.count(r"\begin{tabular}") == out.count(r"\end{tabular}") == 2
+    if form == "tsv":
+        first, second = out.strip("\n").split("\n\n")
+        for table in (first, second):
+            assert len({line.count("\t") for line in table.split("\n")}) == 1

@@ -112,7 +112,7 @@ def test_names_cannot_break_the_csv_nor_start_a_formula(tmp_path: Path) -> None:
     kept = leaderboard([tmp_path / "c"], existing=file, ks=KS).rows
     assert {row["model"] for row in kept} == set(names)
     assert csv_text(kept, KS) == text
-    assert {line.count(" | ") for line in markdown_text(rows, KS).splitlines() if line.startswith("|")} == {10}
+    assert {line.count(" | ") for line in markdown_text(rows, KS).splitlines() if line.startswith("|")} == {9}
     assert "<b>" not in markdown_text(rows, KS)
 
 
@@ -227,6 +227,31 @@ def test_the_verb_prints_and_writes(runs: Path, tmp_path: Path) -> None:
     assert json.loads(run(str(runs), "--json", "-"))[0]["task"] == "t"
     with pytest.raises(BadArgument, match="MODEL:FIELD=VALUE"):
         run(str(runs), "--set", "method=x")
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "latex", "plain"])
+def test_gained_and_lost_have_a_column_where_a_base_is_known(runs: Path, form: str) -> None:
+    for base, known in (((), False), (("--base", "base"), True)):
+        shown = run(str(runs), "--format", form, "--k", "1,4", *base)
+        assert ("+/-" in shown or "gained" in shown) is known
+
+
+def test_formats_of_a_leaderboard(runs: Path) -> None:
+    write(runs, HOSTILE, [1] * 6, 8, seed=9)
+    rows = [line.split("\t") for line in run(str(runs), "--format", "tsv", "--k", "1,4").rstrip("\n").split("\n")]
+    assert rows[0] == [column.name for column in columns((1, 4))]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert len(rows) == 5
+    shown = run(str(runs), "--format", "latex", "--k", "1,4")
+    assert shown.count("\\\\") == 5
+    assert "\\mathbf{100.0}" in shown
+    assert run(str(runs), "--format", "markdown", "--k", "1,4") == run(str(runs), "--markdown", "-", "--k", "1,4")
+
+
+def test_one_rollout_is_not_at_least_one_of_one() -> None:
+    meanings = {column.name: column.meaning for column in columns((1, 4))}
+    assert meanings["pass@1"] == "chance that a rollout is correct"
+    assert meanings["pass@4"] == "chance that at least one of 4 rollouts is correct"
 
 
 def test_every_column_is_documented() -> None:

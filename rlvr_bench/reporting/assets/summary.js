@@ -53,7 +53,7 @@ function bestAt(k) {
 
 function summaryTable() {
   const heads = [["Checkpoint", "The model as it was named; the baseline is marked."]];
-  for (const k of summaryK()) heads.push([`pass@${count(k)}`, `Chance that at least one of ${plural(k, "attempt")} is right; below it the difference from the baseline in points.`]);
+  for (const k of summaryK()) heads.push([`pass@${count(k)}`, `Chance that ${k === 1 ? "an attempt" : `at least one of ${plural(k, "attempt")}`} is right; below it the difference from the baseline in points.`]);
   if (task().pairs.length) heads.push(["crossover", "The k at which the checkpoint and the baseline change places, with its interval."], ["gained / lost", "Problems only the checkpoint or only the baseline solves, against what the same policy twice would show."]);
   heads.push(["unsolved", "Problems that no rollout solved: not proof that they are beyond reach."]);
   if (has("never_solved")) heads.push(["never solved", "Share of problems that no number of rollouts would solve: an estimate by a fitted model of solve rates."]);

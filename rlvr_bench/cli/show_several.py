@@ -1,0 +1,116 @@
+"""What became of several runs: one table of those that went well, a line for each that did not, and the exit status."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import typer
+
+from rlvr_bench.cli.messages import print_json
+from rlvr_bench.cli.tables import show_blocks
+from rlvr_bench.cli.terminal import Terminal, say
+from rlvr_bench.metrics import find_metric
+from rlvr_bench.pipeline.several import Done, Graded
+from rlvr_bench.records import STATUSES
+from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.scorecard_views import figure_of, shown_curve
+from rlvr_bench.tables import Cell, Column, Format, Table, best_marked
+
+__all__ = ["end_of_gradings", "end_of_scores"]
+
+_METRICS = ("unsolved", "token_entropy", "truncation_rate", "error_rate")
+_BUDGETS = 3
+
+
+def end_of_scores(done: Sequence[Done[Scorecard]], form: Format, *, as_json: bool) -> None:
+    """Print a row for each scorecard. Raises typer.Exit with status 2 where a run failed."""
+    _end(done, lambda card: card, functools.partial(_scores, with_intervals=form != "table"), form, as_json=as_json)
+
+
+def end_of_gradings(done: Sequence[Done[Graded]], form: Format, *, as_json: bool) -> None:
+    """Print a row for each grading. Raises typer.Exit with status 2 where a run failed."""
+    _end(done, _grading_json, _gradings, form, as_json=as_json)
+
+
+def _end(done: Sequence[Done[Any]], plain: Any, table: Any, form: Format, *, as_json: bool) -> None:
+    well = [each for each in done if each.result is not None]
+    if as_json:
+        print_json([_failed(each) if each.result is None else plain(each.result) for each in done])
+    elif well:
+        show_blocks(Terminal(), [table(well)], form)
+    for each in done:
+        if each.error is not None:
+            where = "" if str(each.run) in each.error else f"{each.run}: "
+            say(f"rlvr-bench: {where}{each.error}")
+    if len(well) < len(done):
+        raise typer.Exit(2)
+
+
+def _failed(each: Done[Any]) -> dict[str, str | None]:
+    return {"run": str(each.run), "error": each.error}
+
+
+def _grading_json(graded: Graded) -> dict[str, object]:
+    return {"grading": graded.grading, "flips": graded.flips, "audit": graded.audit}
+
+
+def _scores(done: Sequence[Done[Scorecard]], *, with_intervals: bool) -> Table:
+    """``with_intervals``: a terminal has no room for them."""
+    cards = [each.result for each in done if each.result is not None]
+    tasks = [card.run.task for card in cards]
+    columns = [Column("model"), Column("task"), Column("problems", "right"), Column("n", "right")]
+    cells: list[Sequence[Cell]] = [
+        [card.run.model for card in cards],
+        tasks,
+        [f"{card.run.n_problems_drawn}" for card in cards],
+        [f"{card.run.n_min}" for card in cards],
+    ]
+    for name, k in [*(("pass@k", k) for k in _budgets(cards)), *((name, None) for name in _METRICS)]:
+        figures = [_cell(card, name, k, with_interval=with_intervals) for card in cards]
+        if any(figures):
+            columns.append(Column(name.replace("@k", f"@{k}").replace("_", " "), "right"))
+            cells.append(_best_of_each_task(figures, tasks, name))
+    return Table(tuple(columns), tuple(zip(*cells, strict=True)))
+
+
+def _budgets(cards: Sequence[Scorecard]) -> list[int]:
+    """The smallest, the largest and one budget between, of those that a curve is shown at."""
+    known = sorted({each.k for card in cards for each in shown_curve(card.estimates) if each.k is not None})
+    return known if len(known) <= _BUDGETS else [known[0], known[len(known) // 2], known[-1]]
+
+
+def _cell(card: Scorecard, name: str, k: int | None, *, with_interval: bool) -> Cell:
+    found = [e for e in card.estimates if e.name == name and e.group is None and (k is None or e.k == k)]
+    figure = figure_of(found[0]) if found else None
+    return figure if with_interval or figure is None else msgspec.structs.replace(figure, low=None, high=None)
+
+
+def _best_of_each_task(figures: Sequence[Cell], tasks: Sequence[str], name: str) -> list[Cell]:
+    metric = find_metric(name)
+    marked = list(figures)
+    for task in set(tasks):
+        at = [i for i, each in enumerate(tasks) if each == task]
+        best = best_marked([figures[i] for i in at], "neither" if metric is None else metric.better)
+        for i, cell in zip(at, best, strict=True):
+            marked[i] = cell
+    return marked
+
+
+def _gradings(done: Sequence[Done[Graded]]) -> Table:
+    audited = any(each.result is not None and each.result.audit is not None for each in done)
+    numbers = ["rollouts", *STATUSES, "distinct answers", "changed", *(["audit disagrees"] if audited else [])]
+    columns = (Column("run"), Column("verifier"), *(Column(name.replace("_", " "), "right") for name in numbers))
+    return Table(columns, tuple(_grading_row(each, audited=audited) for each in done))
+
+
+def _grading_row(each: Done[Graded], *, audited: bool) -> tuple[Cell, ...]:
+    if each.result is None:
+        return ()
+    grading, audit = each.result.grading, each.result.audit
+    counts = [grading.rollouts, *(grading.statuses.get(name, 0) for name in STATUSES), grading.distinct]
+    rate = "" if audit is None or audit.rate is None else f"{audit.rate:.1%}"
+    numbers = [f"{count}" for count in (*counts, len(each.result.flips))]
+    return (str(each.run), f"{grading.verifier} {grading.version}", *numbers, *([rate] if audited else []))

@@ -1,0 +1,122 @@
+"""The same work on many items, one after the other or in several processes of this machine: the results are the same.
+
+Processes are joblib's (loky): fresh interpreters, not forks, so that threads and locks of the caller do no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from logging.handlers import QueueHandler
+from typing import TypeVar
+
+from rlvr_bench.errors import BadArgument, RlvrBenchError
+
+__all__ = ["check_jobs", "counted", "each"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+_OURS = logging.getLogger("rlvr_bench")
+_BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def check_jobs(jobs: int) -> None:
+    """Raises BadArgument unless ``jobs`` is a number of processes."""
+    if jobs < 1:
+        raise BadArgument("-j", jobs, "must be at least 1")
+
+
+def each(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> Iterator[R]:
+    """``function(item)`` of every item, in their order, as they come; with ``jobs`` above 1 in so many processes.
+
+    Function, items and results travel by pickle. What ``function`` raises is raised here, when its turn comes, and what it
+    logs is logged here. Stopping the iteration ends the processes. Raises BadArgument, and RlvrBenchError where a process is
+    lost.
+    """
+    check_jobs(jobs)
+    if min(jobs, len(items)) <= 1:
+        yield from map(function, items)
+        return
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    level = _OURS.getEffectiveLevel()
+    with parallel_config(backend="loky", inner_max_num_threads=_blas_threads()), _interrupts_waiting():
+        workers = Parallel(n_jobs=min(jobs, len(items)), return_as="generator")
+        found = workers(delayed(_in_worker)(function, item, level) for item in items)
+    try:
+        for records, result, error in found:
+            for record in records:
+                logging.getLogger(record.name).handle(record)
+            if error is not None:
+                raise error
+            yield result
+    except TerminatedWorkerError as error:
+        raise RlvrBenchError("a worker process was killed, perhaps for memory: use a smaller -j") from error
+    finally:
+        found.close()
+
+
+def counted(items: Iterable[T], total: int, on_progress: Callable[[int, int], object]) -> Iterator[T]:
+    """The items as they come; ``on_progress`` hears how many of how many have come, 0 at the start."""
+    on_progress(0, total)
+    for done, item in enumerate(items, 1):
+        on_progress(done, total)
+        yield item
+
+
+@contextlib.contextmanager
+def _interrupts_waiting() -> Iterator[None]:
+    """Ctrl-C waits, and so it does in processes that are started now, until they have a handler of their own."""
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as of_loky
+
+    for tracker in (resource_tracker, of_loky):
+        tracker.ensure_running()  # starting one later would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _blas_threads() -> int:
+    """As many as this process has: sums of BLAS may differ in their last digit with the number of threads."""
+    given = next((value for name in _BLAS_VARIABLES if (value := os.environ.get(name, "")).isdecimal()), None)
+    return int(given) if given else len(os.sched_getaffinity(0))
+
+
+class _Kept(QueueHandler):
+    """Keeps log records, in a form that can travel."""
+
+    def __init__(self) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self.records: list[logging.LogRecord] = []
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+def _in_worker(
+    function: Callable[[T], R], item: T, level: int
+) -> tuple[list[logging.LogRecord], R | None, Exception | None]:
+    """What became of an item: what was logged, and the result or the error. Ctrl-C is for the caller alone."""
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, lambda *_: None)  # programs started from here have their own again, unlike SIG_IGN
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    kept = _Kept()
+    _OURS.handlers[:], _OURS.propagate = [kept], False
+    _OURS.setLevel(level)
+    try:
+        return kept.records, function(item), None
+    except Exception as error:  # noqa: BLE001  raised where the result is due
+        return kept.records, None, _travelling(error)
+
+
+def _travelling(error: Exception) -> Exception:
+    error.__cause__ = error.__context__ = None
+    return error

@@ -1,0 +1,97 @@
+"""Grading and scoring of several runs: one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from rlvr_bench import pipeline
+from rlvr_bench.auditing import Audit
+from rlvr_bench.errors import BadArgument, RlvrBenchError
+from rlvr_bench.grading import Flip
+from rlvr_bench.parallel import check_jobs, each
+from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent
+from rlvr_bench.scorecard import Grading, Scorecard
+
+__all__ = ["Done", "Graded", "grade_all", "score_all"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Done(Generic[T]):
+    """What became of one run: the ``result``, or the error in one line."""
+
+    run: Path
+    result: T | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A run's grading, the verdicts that changed, and its audit where one was asked for."""
+
+    grading: Grading
+    flips: list[Flip]
+    audit: Audit | None
+
+
+def score_all(
+    runs: Sequence[Path], ks: Sequence[int] | None = None, *, jobs: int = 1, progress: Progress | None = None
+) -> list[Done[Scorecard]]:
+    """``score`` of each run, in ``jobs`` processes; a run named twice once. Raises BadArgument; other errors are results."""
+    return _all("score", functools.partial(_score, ks), runs, jobs, progress or Silent())
+
+
+def grade_all(
+    runs: Sequence[Path],
+    options: GradeOptions | None = None,
+    *,
+    task: str | None = None,
+    data_dir: Path | None = None,
+    audit: int = 0,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[Done[Graded]]:
+    """``grade`` of each run, so many at a time; the verifier processes of ``options`` are divided among them.
+
+    ``audit``: check so many verdicts of each by an independent comparison. Raises BadArgument; other errors are results.
+    """
+    check_jobs(jobs)
+    options = options or GradeOptions()
+    at_once = max(1, min(jobs, len(set(runs))))
+    options = replace(options, workers=max(1, options.workers // at_once))
+    return _all("verify", functools.partial(_grade, options, task, data_dir, audit), runs, jobs, progress or Silent())
+
+
+def _all(stage: str, work: Callable[[Path], T], runs: Sequence[Path], jobs: int, progress: Progress) -> list[Done[T]]:
+    check_jobs(jobs)
+    if not runs:
+        raise BadArgument("RUN", [], "name at least one run folder")
+    chosen = list(dict.fromkeys(runs))
+    progress.start(stage, len(chosen), 0, "runs")
+    found = []
+    for done in each(functools.partial(_attempt, work), chosen, jobs=jobs):
+        progress.advance(1)
+        found.append(done)
+    progress.end()
+    return found
+
+
+def _attempt(work: Callable[[Path], T], run: Path) -> Done[T]:
+    try:
+        return Done(run, work(run))
+    except RlvrBenchError as error:
+        return Done(run, None, str(error))
+
+
+def _score(ks: Sequence[int] | None, run: Path) -> Scorecard:
+    return pipeline.score(run, ks, Silent())
+
+
+def _grade(options: GradeOptions, task: str | None, data_dir: Path | None, audit: int, run: Path) -> Graded:
+    grading, flips = pipeline.grade(run, options, Silent(), task, data_dir)
+    return Graded(grading, flips, pipeline.audit(run, audit, options) if audit else None)

@@ -1,0 +1,245 @@
+"""What one sees of a scorecard: the short table of a terminal and of a notebook, an estimate by name, all of them as Arrow."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from rlvr_bench.errors import NotInScorecard, RunError, in_one_line
+from rlvr_bench.metrics import METRICS, find_metric
+from rlvr_bench.records import Estimate
+from rlvr_bench.tables import Cell, Column, Figure, Line, Table, document, html, in_one_cell
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from rlvr_bench.scorecard import ProblemScore, Scorecard
+
+__all__ = [
+    "as_html",
+    "as_text",
+    "estimates_table",
+    "figure_of",
+    "find_estimate",
+    "headline",
+    "main_table",
+    "problems_table",
+    "quality_line",
+    "shown_curve",
+    "split_budget",
+]
+
+_NEGLIGIBLE = 0.005  # a chance of guessing below this need not be printed beside pass@k
+_SINGLE = {metric.name: metric for metric in METRICS if metric.summary}
+_OF_ANY_BUDGET = ("pass@k", "unsolved@k", "guess@k", "cot_pass@k")  # what `score --k` takes budgets for
+_BUDGET = re.compile(r"([A-Za-z_]+)@([1-9][0-9]{0,9})")
+_NAMES = 6
+_NAME_CHARACTERS = 80
+
+
+def as_text(card: Scorecard) -> str:
+    """What ``print(card)`` shows."""
+    return document([headline(card), *_shown(card)], "plain").rstrip("\n")
+
+
+def as_html(card: Scorecard) -> str:
+    """What a notebook shows; every name is escaped."""
+    parts = [f"<p><b>{escape(in_one_cell(headline(card).text))}</b></p>"]
+    parts += [
+        html(block) if isinstance(block, Table) else f"<p>{escape(in_one_cell(block.text))}</p>"
+        for block in _shown(card)
+    ]
+    return "\n".join(parts)
+
+
+def headline(card: Scorecard) -> Line:
+    """Model, task, number of problems and of rollouts."""
+    run, drawn = card.run, [problem.n for problem in card.problems if problem.n]
+    model, task = (in_one_line(name, _NAME_CHARACTERS) or "(no name)" for name in (run.model, run.task))
+    rollouts = _span(min(drawn, default=0), max(drawn, default=0))
+    return Line(((model, "bold"), " on ", (task, "bold"), f": {len(drawn):,} problems, n = {rollouts} rollouts each"))
+
+
+def _shown(card: Scorecard) -> Iterator[Line | Table]:
+    table = main_table(card)
+    yield table if table.rows else Line(("no estimates",))
+    if quality := quality_line(card.quality):
+        yield Line((in_one_line(f"quality: {quality}", 500),))
+    yield from (Line((f"warning: {in_one_line(text, 300)}",)) for text in card.run.warnings)
+
+
+def main_table(card: Scorecard) -> Table:
+    """pass@k at powers of four and the largest k, and the metrics whose row in the table of metrics has a summary."""
+    guesses = _guesses(card.estimates)
+    rows: list[tuple[Cell, ...]] = [_pass_row(each, guesses.get(each.k)) for each in shown_curve(card.estimates)]
+    for name, metric in _SINGLE.items():
+        found = next((e for e in card.estimates if e.name == name and e.group is None and e.value is not None), None)
+        if found is not None:
+            label = f"{name} in {found.k}" if metric.unit == "problems" else name.replace("_", " ")
+            rows.append((label, figure_of(found), metric.summary))
+    columns = (Column(""), Column("value", "left", "95% interval"), Column(""))
+    return Table(columns, tuple(rows))
+
+
+def figure_of(estimate: Estimate) -> Figure | None:
+    """An estimate as a cell, in the unit of its metric; None without a value."""
+    if estimate.value is None:
+        return None
+    metric = find_metric(estimate.name)
+    percent = metric is not None and metric.is_fraction
+    figure = Figure.of(estimate.value, estimate.low, estimate.high, percent=percent)
+    if metric is not None and metric.unit == "problems":
+        return msgspec.structs.replace(figure, digits=0, tail=f"of {estimate.n_problems}")
+    return figure
+
+
+def quality_line(rates: dict[str, float | None]) -> str:
+    """Rates as percent, lengths as tokens; nothing where none is known."""
+    parts = []
+    for name, value in rates.items():
+        if value is not None:
+            row = find_metric(name)
+            shown = f"{value:.1%}" if row is None or row.is_fraction else f"{value:.1f}"
+            parts.append(f"{name.removesuffix('_rate').replace('_', ' ')} {shown}")
+    return ", ".join(parts)
+
+
+def shown_curve(estimates: Sequence[Estimate]) -> list[Estimate]:
+    """pass@k at powers of four and at the largest k: a curve one can take in at a glance."""
+    curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.k > 0 and e.value is not None]
+    last = max((e.k or 0 for e in curve), default=0)
+    return [e for e in curve if e.k == last or math.log2(e.k or 1) % 2 == 0]
+
+
+def _guesses(estimates: Sequence[Estimate]) -> dict[int | None, float]:
+    """What the better of the two guessers would reach at each k, where that is worth a word."""
+    found: dict[int | None, float] = {}
+    for e in estimates:
+        if e.name == "guess@k" and e.value is not None and e.value >= _NEGLIGIBLE:
+            found[e.k] = max(e.value, found.get(e.k, 0.0))
+    return found
+
+
+def _pass_row(estimate: Estimate, guess: float | None) -> tuple[Cell, ...]:
+    meaning = "solved by one rollout" if estimate.k == 1 else f"solved by one of {estimate.k:,}"
+    lucky = "" if guess is None else f"; guessing {guess:.1%}"
+    return (f"pass@{estimate.k}", figure_of(estimate), meaning + lucky)
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def split_budget(name: object) -> tuple[str, int | None]:
+    """``pass@64`` as the name of its estimates and the budget; any other name as it is."""
+    found = _BUDGET.fullmatch(name) if isinstance(name, str) else None
+    return (f"{found[1]}@k", int(found[2])) if found else (str(name), None)
+
+
+def find_estimate(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Estimate:
+    """The estimate of this name, at budget ``k`` where it has one, of this group. Raises NotInScorecard."""
+    named = [each for each in card.estimates if each.name == name]
+    of_group = [each for each in named if each.group == group]
+    found = [each for each in of_group if each.k == k or (k is None and not name.endswith("@k"))]
+    if len(found) != 1:
+        raise NotInScorecard(_why_missing(card, name, k, named, of_group))
+    if found[0].value is None:
+        reason = card.left_out.get(name) or found[0].note or "the scorecard does not say why"
+        raise NotInScorecard(f"{_called(name, k)} has no value in this scorecard: {reason}")
+    return found[0]
+
+
+def _why_missing(
+    card: Scorecard, name: str, k: int | None, named: Sequence[Estimate], of_group: Sequence[Estimate]
+) -> str:
+    missing = f"{in_one_line(_called(name, k))!r} is not in this scorecard"
+    if named and not of_group:
+        groups = list(dict.fromkeys(each.group for each in named))
+        keys = [f"[{name!r}]" if each is None else f"[{name!r}, {each!r}]" for each in groups[:_NAMES]]
+        return f"{missing}. Its groups: {', '.join(keys)}{', ...' if len(groups) > _NAMES else ''}"
+    if named:
+        return f"{missing}, which has k = {', '.join(str(each.k) for each in of_group)}.{_how_to_get(card, name, k)}"
+    if name in card.left_out:
+        return f"{missing}: {card.left_out[name]}"
+    if card.quality.get(name) is not None:
+        return f"{missing} as an estimate with an interval; card.quality[{name!r}] is {card.quality[name]:.6g}"
+    if find_metric(name) is not None:
+        return f"{missing}: a run of this kind does not have it, or an older version scored it (`rlvr-bench score RUN`)"
+    known = sorted({each.name for each in card.estimates})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    guess = f" Near names: {', '.join(near)}." if near else ""
+    return f"{missing}.{guess} It has: {', '.join(known) or 'no estimates'}"
+
+
+def _how_to_get(card: Scorecard, name: str, k: int | None) -> str:
+    if k is None:
+        return f" Name one, such as card[{name.replace('@k', '@1')!r}]"
+    largest = max((problem.n for problem in card.problems), default=0)
+    if name not in _OF_ANY_BUDGET:
+        return " Its budgets are fixed"
+    if isinstance(k, int) and 1 <= k <= largest:
+        return f" rlvr_bench.score(run, ks=[{k}]), or `rlvr-bench score RUN --k {k}`, computes it"
+    if isinstance(k, int) and k > largest:
+        return f" The run has at most {largest} rollouts of a problem: `rlvr-bench evaluate -n {k}` draws more"
+    return " A budget is a whole number of at least 1"
+
+
+def _called(name: str, k: object) -> str:
+    return name if k is None else name.replace("@k", f"@{k}")
+
+
+def estimates_table(estimates: Sequence[Estimate]) -> pa.Table:
+    """A row for each estimate: its fields, and the unit of its metric."""
+    rows = [msgspec.structs.asdict(each) | {"unit": _unit(each)} for each in estimates]
+    return _arrow({**_types(Estimate), "unit": str}, rows)
+
+
+def problems_table(problems: Sequence[ProblemScore]) -> pa.Table:
+    """A row for each problem: its fields, those that are a number for each k as a column for each."""
+    from rlvr_bench.scorecard import ProblemScore
+
+    rows, wide = [], dict[str, Any]()
+    for problem in problems:
+        row: dict[str, Any] = {}
+        for name, value in msgspec.structs.asdict(problem).items():
+            row |= {f"{name}@{k}": each for k, each in value.items()} if isinstance(value, dict) else {name: value}
+        rows.append(row)
+        wide |= dict.fromkeys((name for name in row if "@" in name), float)
+    return _arrow({**_types(ProblemScore), **dict(sorted(wide.items(), key=_by_budget))}, rows)
+
+
+def _by_budget(column: tuple[str, object]) -> tuple[str, int]:
+    name, _, k = column[0].partition("@")
+    return name, int(k)
+
+
+def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The type of each field that is a number or a text, without None."""
+    found = {}
+    for each in msgspec.structs.fields(kind):
+        plain = [part for part in (get_args(each.type) or (each.type,)) if part in (str, int, float)]
+        if plain:
+            found[each.name] = plain[0]
+    return found
+
+
+def _arrow(types: dict[str, Any], rows: Sequence[dict[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in types.items()])
+    try:
+        return pa.Table.from_pylist([{name: row.get(name) for name in types} for row in rows], schema=schema)
+    except (pa.ArrowException, OverflowError) as error:
+        raise RunError(f"the scorecard cannot be a table: {in_one_line(str(error))}") from error
+
+
+def _unit(estimate: Estimate) -> str | None:
+    metric = find_metric(estimate.name)
+    return None if metric is None else metric.unit
