@@ -225,7 +225,7 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def problems_table(self) -> pa.Table:
         """All problems, one a row: the fields of ``ProblemScore``, with a column ``distinct_answers@K`` for each k."""
-        return scorecard_views.problems_table(self.problems)
+        return scorecard_views.problems_table(ProblemScore, self.problems)
 
     def __repr__(self) -> str:
         return scorecard_views.as_text(self)

@@ -200,10 +200,8 @@ def estimates_table(estimates: Sequence[Estimate]) -> pa.Table:
     return _arrow({**_types(Estimate), "unit": str}, rows)
 
 
-def problems_table(problems: Sequence[ProblemScore]) -> pa.Table:
-    """A row for each problem: its fields, those that are a number for each k as a column for each."""
-    from rlvr_bench.scorecard import ProblemScore
-
+def problems_table(kind: type[ProblemScore], problems: Sequence[ProblemScore]) -> pa.Table:
+    """A row for each problem: the fields of ``kind``; a field with a number for each k has a column for each."""
     rows, wide = [], dict[str, Any]()
     for problem in problems:
         row: dict[str, Any] = {}
@@ -211,7 +209,7 @@ def problems_table(problems: Sequence[ProblemScore]) -> pa.Table:
             row |= {f"{name}@{k}": each for k, each in value.items()} if isinstance(value, dict) else {name: value}
         rows.append(row)
         wide |= dict.fromkeys((name for name in row if "@" in name), float)
-    return _arrow({**_types(ProblemScore), **dict(sorted(wide.items(), key=_by_budget))}, rows)
+    return _arrow({**_types(kind), **dict(sorted(wide.items(), key=_by_budget))}, rows)
 
 
 def _by_budget(column: tuple[str, object]) -> tuple[str, int]:

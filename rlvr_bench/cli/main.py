@@ -47,7 +47,7 @@ __all__ = ["app", "main"]
 
 RunPaths = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN...", parser=help="Run folders: runs/<model>/<task>, or their addresses."),
+    typer.Argument(metavar="RUN...", parser=as_path, help="Run folders: runs/<model>/<task>, or their addresses."),
 ]
 
 app = typer.Typer(
