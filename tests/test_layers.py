@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "rlvr_bench"
 # Lowest first; names in one row may import each other.
 LAYERS = (
     ("errors",),
-    ("received", "records", "options", "metrics"),
+    ("json_format", "received", "records", "options", "metrics"),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
     ("training",),

@@ -21,7 +21,7 @@ from rlvr_bench import stats
 from rlvr_bench.analysis.rescored import ScoredTokens
 from rlvr_bench.analysis.shift_results import Stratum
 from rlvr_bench.analysis.token_categories import CATEGORIES
-from rlvr_bench.records import Estimate
+from rlvr_bench.records import STATUSES, Estimate
 from rlvr_bench.scorers.common import mean_estimate
 
 __all__ = ["GROUPS", "Setting", "Shifts", "ratio_estimate", "token_shifts"]
@@ -30,6 +30,7 @@ GROUPS = ("all", "correct", "wrong")
 ENTROPY_BINS = 10
 POSITION_BINS = 10
 PERPLEXITY_BINS = 5
+_CORRECT, _WRONG = STATUSES.index("correct"), STATUSES.index("wrong")
 _STATUS_GROUPS = 3  # correct, wrong, anything else
 _METRICS = ("tokens", "moved", "log_ratio", "own_entropy", "other_entropy", "own_nucleus", "other_nucleus")
 _WHOLE = ("k1", "k3", "kl", "kl_reverse")
@@ -194,7 +195,7 @@ def _cells(shard: ScoredTokens, setting: Setting) -> npt.NDArray[np.int64]:
     """Flat (group, problem) number of each rollout, (R,)."""
     known = shard.index < setting.status.shape[1]
     status = np.where(known, setting.status[shard.problem, np.where(known, shard.index, 0)], -1)
-    group = np.where(status == 0, 0, np.where(status == 1, 1, 2)).astype(np.int64)
+    group = np.where(status == _CORRECT, 0, np.where(status == _WRONG, 1, 2)).astype(np.int64)
     return group * setting.n_problems + shard.problem
 
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.pipeline import models
@@ -20,12 +20,21 @@ from rlvr_bench.store import RunWriter
 from rlvr_bench.task import LoadedTask
 
 if TYPE_CHECKING:
-    from rlvr_bench.scaling import Dispatcher, Slots, Tally
+    from rlvr_bench.scaling import Slots, Tally
     from rlvr_bench.scaling.cluster import RayCluster
 
 __all__ = ["Engines", "Job", "model_name", "open_engines"]
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class WritingSampler(Sampler, Protocol):
+    """A sampler that can have what it draws written where it is drawn."""
+
+    def write_to(self, writer: RunWriter) -> None:
+        """What is drawn next belongs to this run."""
+        ...
 
 
 class Job:
@@ -112,7 +121,8 @@ class Engines:
     def write_to(self, writer: RunWriter) -> None:
         """What is drawn next belongs to this run: on a cluster the replicas write it."""
         if self.cluster is not None:
-            cast("Dispatcher", self._sampler).write_to(writer)
+            assert isinstance(self._sampler, WritingSampler)  # the one that draws on a cluster
+            self._sampler.write_to(writer)
 
     def close(self) -> None:
         """Close the engine; another may be opened after it."""

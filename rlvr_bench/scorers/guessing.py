@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.answers import answer_counts, wrong_answers
 from rlvr_bench.scorers.common import clusters_of, fewest, rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks, largest_k
@@ -43,7 +43,7 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
         note = (
             f"{unknown} problems were never solved, so their answer is not on record: taken as the mean of the others"
         )
-    wrong = outcomes.status == STATUSES.index("wrong")
+    wrong = outcomes.has_status("wrong")
     labels = [
         Estimate(
             name="guess@k",
@@ -70,7 +70,7 @@ def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
     wrong answer says does not depend on how many were drawn.
     """
     size = len(outcomes.problem_ids)
-    correct = (outcomes.status == STATUSES.index("correct")) & (outcomes.answer >= 0)
+    correct = outcomes.is_correct & (outcomes.answer >= 0)
     base = int(outcomes.answer.max(initial=0)) + 1
     gold = np.unique(outcomes.problem[correct].astype(np.int64) * base + outcomes.answer[correct])
     wrong = wrong_answers(answer_counts(outcomes))
