@@ -6,7 +6,7 @@ import collections
 import hashlib
 import heapq
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -50,7 +50,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
     verifier: str
     version: str
-    options: dict[str, Any]
+    options: dict[str, object]
     verdicts: str
     graded: int
     seed: int

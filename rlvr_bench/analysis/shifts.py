@@ -213,7 +213,7 @@ def _estimators(shard: ScoredTokens) -> tuple[npt.NDArray[np.float64], npt.NDArr
     return -log_ratio, np.expm1(log_ratio) - log_ratio
 
 
-def _rollout_columns(shard: ScoredTokens, divergence: npt.NDArray[Any]) -> list[npt.NDArray[np.float64]]:
+def _rollout_columns(shard: ScoredTokens, divergence: npt.NDArray[np.generic]) -> list[npt.NDArray[np.float64]]:
     """The values of ``_ROLLOUT``, each (R,); rollouts without tokens count for nothing."""
     own, other = (_means(shard, -column.astype(np.float64)) for column in (shard.own_logprob, shard.other_logprob))
     present = (shard.n_tokens > 0).astype(np.float64)

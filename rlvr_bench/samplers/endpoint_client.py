@@ -145,14 +145,14 @@ class Client:
         self._slots = anyio.CapacityLimiter(settings.concurrency)
         self._open: set[Future[Any]] = set()
 
-    def start(self, work: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:
+    def start(self, work: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
         """Run a coroutine function in the client's thread."""
         future = self._portal.start_task_soon(work, *args)
         self._open.add(future)
         future.add_done_callback(self._open.discard)
         return future
 
-    def call(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+    def call(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """The same, waiting for the result."""
         return self.start(work, *args).result()
 
@@ -215,7 +215,7 @@ class Client:
         return await retrying(once)
 
     async def _once(
-        self, method: str, url: str, body: Mapping[str, Any] | None, limit_s: float, most: int
+        self, method: str, url: str, body: Mapping[str, object] | None, limit_s: float, most: int
     ) -> dict[str, Any]:
         try:
             async with self._slots:

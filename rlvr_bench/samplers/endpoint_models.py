@@ -26,7 +26,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     context: int | None = None
 
     @classmethod
-    def read(cls, entry: Any) -> Card | None:
+    def read(cls, entry: object) -> Card | None:
         """None for an entry without a name."""
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
             return None

@@ -181,7 +181,7 @@ class RayAnswerers:
         self._deaths: collections.Counter[Any] = collections.Counter()
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
 
-    def ask(self, question: Any) -> None:
+    def ask(self, question: object) -> None:
         """Ask the one that has least to do."""
         self._ask(min(range(len(self._asked)), key=lambda each: len(self._asked[each])), question)
 
@@ -243,11 +243,11 @@ class RayAnswerers:
 class _Answerer:
     """What an actor of ``RayAnswerers`` is."""
 
-    def __init__(self, maker: Callable[[], Callable[[Any], Any]]) -> None:
+    def __init__(self, maker: Callable[[], Callable[[object], object]]) -> None:
         self._maker = maker
         self._function: Callable[[Any], Any] | None = None
 
-    def answer(self, question: Any) -> Any:
+    def answer(self, question: object) -> Any:
         try:
             if self._function is None:
                 self._function = self._maker()

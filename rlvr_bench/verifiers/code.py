@@ -102,8 +102,8 @@ class _Kind:
     """A kind of problem: the field of its tests, the names that a sample must define for them, and how they are run."""
 
     field: str
-    wanted: Callable[[dict[str, Any]], tuple[frozenset[str], ...]]
-    check: Callable[[str, dict[str, Any], Session], str | None]
+    wanted: Callable[[dict[str, object]], tuple[frozenset[str], ...]]
+    check: Callable[[str, dict[str, object], Session], str | None]
 
 
 _KINDS = (

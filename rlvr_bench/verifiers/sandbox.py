@@ -142,7 +142,7 @@ class Sandbox:
         bwrap: str | None = None,
         packages: bool = False,
         program: str | None = None,
-        spoken: Mapping[str, Any] | None = None,
+        spoken: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
         readable: Sequence[str] = (),
         purpose: str = "run model code",
@@ -239,7 +239,7 @@ class Sandbox:
         self._process.kill()
 
     def request(
-        self, message: dict[str, Any], wall_s: float, *, attached: Any = None, fresh: bool = False
+        self, message: Mapping[str, object], wall_s: float, *, attached: object = None, fresh: bool = False
     ) -> dict[str, Any]:
         """Send a request and wait for its reply. Raises SampleFailure where none comes, or one that is no reply.
 

@@ -154,7 +154,7 @@ def kill_group(pid: int) -> None:
 # ---------------------------------------------------------------------------------------------------- one worker
 
 
-def _work_and_exit(connection: socket.socket, verifier: Any, limits: Limits) -> None:
+def _work_and_exit(connection: socket.socket, verifier: object, limits: Limits) -> None:
     code = 1
     try:
         _confine(limits)
