@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from rlvr_bench.samplers.tokenizer import Tokenizer
 
 __all__ = ["CATEGORIES", "RULES_VERSION", "TokenPieces", "categorise"]
 
@@ -136,13 +137,13 @@ class TokenPieces:
     (sentencepiece) and joins word pieces, whatever the kind. A token that is part of a character gives its own bytes.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._special = frozenset(int(i) for i in tokenizer.all_special_ids)
         self._known: dict[int, bytes] = {}
         self._anchor = self._find_anchor()
 
-    def __call__(self, ids: npt.NDArray[np.integer[Any]]) -> list[bytes]:
+    def __call__(self, ids: npt.NDArray[np.integer]) -> list[bytes]:
         """One piece for each token (T,)."""
         numbers = ids.tolist()
         for token in set(numbers) - self._known.keys():

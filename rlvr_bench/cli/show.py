@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -14,6 +13,7 @@ from rich.table import Table
 from rlvr_bench.auditing import Audit
 from rlvr_bench.cli.terminal import styled
 from rlvr_bench.errors import visible
+from rlvr_bench.grading import Flip
 from rlvr_bench.metrics import METRICS, find_metric
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.records import Estimate
@@ -61,7 +61,7 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
 
 
-def show_grading(console: Console, grading: Grading, flips: list[Any]) -> None:
+def show_grading(console: Console, grading: Grading, flips: Sequence[Flip]) -> None:
     """Statuses, what it took, what the verifier said where it failed, and the verdicts that changed."""
     counts = ", ".join(f"{name} {count:,}" for name, count in grading.statuses.items())
     console.print(

@@ -19,6 +19,7 @@ from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
 from rlvr_bench.scorers.solve_rate import pass_under_rule
+from rlvr_bench.store.paths import place
 
 __all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "read_card"]
 
@@ -95,8 +96,6 @@ def as_path(name: str | Path) -> Path:
     """A path, or an address of object storage. Raises StorageError where that cannot be reached."""
     if isinstance(name, Path) or "://" not in str(name):
         return Path(name) if isinstance(name, str) else name
-    from rlvr_bench.store.paths import place  # brings pyarrow, which a check does without
-
     return place(name)
 
 

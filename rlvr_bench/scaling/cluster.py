@@ -10,7 +10,7 @@ import queue
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
@@ -27,6 +27,12 @@ os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "60000")
 import ray
 from ray.exceptions import RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
 
 __all__ = ["RayCluster"]
 
@@ -161,8 +167,8 @@ class RayPool:
         sitting = self._sittings[replica]
         self._when_done(replica, sitting, self._handles[replica].collect.remote(sitting))
 
-    def _when_done(self, replica: int, sitting: int, reference: Any) -> None:
-        def done(future: Any) -> None:
+    def _when_done(self, replica: int, sitting: int, reference: ObjectRef) -> None:
+        def done(future: Future[object]) -> None:
             error = future.exception()
             self._events.put((replica, sitting, future.result() if error is None else error))
 
@@ -192,7 +198,7 @@ class RayAnswerers:
             self._handles[place] = self._start(place)
         handle = self._handles[place]
 
-        def done(future: Any) -> None:
+        def done(future: Future[object]) -> None:
             error = future.exception()
             if error is not None and self._handles[place] is handle:
                 self._handles[place] = None
@@ -222,7 +228,7 @@ class RayAnswerers:
             if handle is not None:
                 ray.kill(handle)
 
-    def _start(self, place: int) -> Any:
+    def _start(self, place: int) -> ActorHandle:
         """An actor on this host, or on another where it is gone."""
         alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         hosts = [host for host in self._hosts if host in alive] or alive

@@ -97,7 +97,8 @@ class Decider:
                 self._known.put(key, repeated)
             else:
                 failed[key] = repeated
-            for place, own in zip(waiting.pop(key), itertools.chain([verdict], itertools.repeat(repeated))):  # noqa: B905
+            verdicts = itertools.chain([verdict], itertools.repeat(repeated))
+            for place, own in zip(waiting.pop(key), verdicts, strict=False):
                 found[place] = Decision(own, found[place].extraction)
                 decided(place, found[place])
         return found

@@ -264,7 +264,9 @@ class Sandbox:
 
     def _exchange(self, messages: list[Any], wall_s: float) -> dict[str, Any]:
         process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: PT018
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         deadline = time.monotonic() + wall_s
         bodies = [json.dumps(message).encode() for message in messages]
         self._write(process.stdin.fileno(), b"".join(guest.FRAME.pack(len(body)) + body for body in bodies), deadline)

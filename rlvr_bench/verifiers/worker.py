@@ -109,12 +109,12 @@ def serve(control_fd: int) -> None:
 def _prepare(control: socket.socket) -> tuple[Any, Limits, str]:
     """Unpickle the verifier and warm it up; the third item says what went wrong, or is empty."""
     try:
-        verifier, limits = pickle.loads(receive_frame(control))  # noqa: S301  from our own parent
+        verifier, limits = pickle.loads(receive_frame(control))  # from our own parent
         if getattr(verifier, "warm_before_fork", False):
             verifier.warm_up()
     except (EOFError, ConnectionError):
         raise
-    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+    except BaseException as error:  # whatever it raises becomes a result
         return None, Limits(timeout_s=1, memory_bytes=0, max_items=1, recycle_bytes=0), _describe(error)
     gc.collect()
     gc.freeze()
@@ -185,11 +185,11 @@ def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
     try:
         verifier.warm_up()
         send_frame(connection, b"")
-    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+    except BaseException as error:  # whatever it raises becomes a result
         send_frame(connection, _describe(error).encode())
         return
     for served in range(1, limits.max_items + 1):
-        answer, problem = pickle.loads(receive_frame(connection))  # noqa: S301  from our own parent
+        answer, problem = pickle.loads(receive_frame(connection))  # from our own parent
         reply = decide(verifier, answer, problem, limits.timeout_s)
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         worn = served == limits.max_items or resident > limits.recycle_bytes or reply.kind == "memory"
@@ -216,7 +216,7 @@ def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Re
         verdict = Verdict(status="error", kind="memory")
     except RecursionError:
         verdict = Verdict(status="error", kind="limit", message="RecursionError")
-    except BaseException as error:  # noqa: BLE001  whatever it raises becomes a result
+    except BaseException as error:  # whatever it raises becomes a result
         verdict = Verdict(status="error", kind="exception", message=_said(error))
     signal.setitimer(signal.ITIMER_PROF, 0)  # again: the deadline may have fired inside the `finally` above
     kind, given, message = (_as_text(value) for value in (verdict.kind, verdict.answer, verdict.message))
@@ -237,7 +237,7 @@ def _unfit(verdict: object) -> str:
 def _said(error: BaseException) -> str:
     try:
         text = str(error).strip()
-    except Exception:  # noqa: BLE001  an exception's own text is a user's code too
+    except Exception:  # an exception's own text is a user's code too
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
