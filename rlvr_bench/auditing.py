@@ -6,16 +6,15 @@ import collections
 import hashlib
 import heapq
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from rlvr_bench import stats
 from rlvr_bench.errors import BadArgument, RunError, VerifierError
-from rlvr_bench.received import decode
 from rlvr_bench.stats.intervals import normal_quantile, score_interval
-from rlvr_bench.store.paths import read_whole, write_atomically
+from rlvr_bench.store.record_files import read_record, write_record
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts, current_grading
 from rlvr_bench.verifiers import open_verifier
@@ -51,7 +50,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal[1] = 1
     verifier: str
     version: str
-    options: dict[str, Any]
+    options: dict[str, object]
     verdicts: str
     graded: int
     seed: int
@@ -100,7 +99,7 @@ def audit_run(run: Run, sample: int = 200, seed: int = 0, *, workers: int = 1, t
         if opinion == "disagree"
     ]
     audit = _audit(grading, (seed, sample, len(rollouts)), opinions, disagreements)
-    write_atomically(run.path / "audit.json", msgspec.json.format(msgspec.json.encode(audit), indent=1) + b"\n")
+    write_record(run.path / "audit.json", audit, indent=1)
     return audit
 
 
@@ -112,10 +111,7 @@ def read_audit(run: Run) -> Audit | None:
     file, grading = run.path / "audit.json", current_grading(run)
     if grading is None or not file.exists():
         return None
-    try:
-        audit = decode(read_whole(file), Audit)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise RunError(f"{file}: damaged ({error}). Run the audit again.") from error
+    audit = read_record(file, Audit, "Run the audit again.")
     return audit if (audit.verdicts, audit.graded) == (grading.folder, grading.rollouts) else None
 
 

@@ -116,7 +116,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     token_stats: str
     sampling: SamplingParameters | None
-    asked: dict[str, Any]
+    asked: dict[str, object]
     seed: int | None
     draw_batch: int | None
     stopping: StoppingRule | None
@@ -126,7 +126,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tools: Tools | None = None
     facts: TaskFacts | None = None
     problems_file_sha256: str | None = None
-    engine_args: dict[str, Any] | None = None
+    engine_args: dict[str, object] | None = None
     model_files: dict[str, str] | None = None
     seed_scheme: Literal[1, 2] = 1
     model_path: str | None = None

@@ -265,9 +265,18 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
         return np.bincount(self.problem, minlength=len(self.problem_ids))
 
     @property
+    def is_correct(self) -> npt.NDArray[np.bool_]:
+        """The correct rollouts, (R,)."""
+        return self.has_status("correct")
+
+    def has_status(self, status: Status) -> npt.NDArray[np.bool_]:
+        """The rollouts with this verdict, (R,)."""
+        return np.asarray(self.status == STATUSES.index(status))
+
+    @property
     def n_correct(self) -> npt.NDArray[np.int64]:
         """Correct rollouts per problem, shape (P,)."""
-        return np.bincount(self.problem[self.status == 0], minlength=len(self.problem_ids))
+        return np.bincount(self.problem[self.is_correct], minlength=len(self.problem_ids))
 
     @property
     def is_fair(self) -> npt.NDArray[np.bool_]:

@@ -14,6 +14,7 @@ import msgspec
 
 from rlvr_bench import scorecard_views
 from rlvr_bench.errors import NotInScorecard, RunError
+from rlvr_bench.json_format import format_json
 from rlvr_bench.manifest import Manifest, Session
 from rlvr_bench.received import decode
 from rlvr_bench.records import Estimate
@@ -267,7 +268,7 @@ def encode_scorecard(card: Scorecard) -> bytes:
     content: Any = card
     if card.unknown:
         content = _merged(msgspec.to_builtins(msgspec.structs.replace(card, unknown={})), card.unknown)
-    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+    return format_json(content)
 
 
 def _completed_run(run: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "rlvr_bench"
 # Lowest first; names in one row may import each other.
 LAYERS = (
     ("errors",),
-    ("received", "records", "options", "metrics", "storage", "tables", "parallel"),
+    ("json_format", "received", "records", "options", "metrics", "storage", "tables", "parallel"),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
     ("training",),
@@ -168,6 +168,25 @@ def test_no_circle_of_imports() -> None:
 def test_a_circle_is_found_where_there_is_one() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
     assert circles(graph) == [{"b", "c"}, {"b", "c"}]
+
+
+# Verbs load late, so that ``--help`` answers at once; a vLLM worker needs torch, whoever reads its columns does not.
+LATE_LAYERS = {"cli", "__main__"}
+LATE_FILES = {"samplers/vllm_worker.py"}
+
+
+def late_imports(file: Path) -> list[str]:
+    """What a file imports of ours within a function."""
+    functions = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)]
+    found = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.ImportFrom)]
+    return [node.module for node in found if node.module and node.module.startswith("rlvr_bench")]
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_what_a_module_needs_of_ours_is_named_at_its_top(file: Path) -> None:
+    may_be_late = file.name == "__init__.py" or str(file.relative_to(PACKAGE)) in LATE_FILES
+    if not may_be_late and own_layer(file) not in LATE_LAYERS:
+        assert late_imports(file) == []
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ NOTES = {
 PACKAGE = (
     *(
         "errors.py",
+        "json_format.py",
         "received.py",
         "storage.py",
         "records.py",

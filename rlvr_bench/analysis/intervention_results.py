@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from rlvr_bench.options import Swap
@@ -51,13 +49,13 @@ class InterventionDesign(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     task_version: str
     weights: str
-    sampling: dict[str, Any]
+    sampling: dict[str, object]
     responses_sha256: str
     engine: str
     dtype: str
     verifier: str
     verifier_version: str
-    verifier_options: dict[str, Any]
+    verifier_options: dict[str, object]
 
 
 class Interventions(msgspec.Struct, frozen=True, kw_only=True):

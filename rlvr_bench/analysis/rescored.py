@@ -22,7 +22,8 @@ from rlvr_bench.samplers.logprobs import Scored
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.store import Run, Session, run_folder
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.paths import inside, read_whole, write_atomically
+from rlvr_bench.store.paths import inside, read_whole
+from rlvr_bench.store.record_files import write_record
 from rlvr_bench.store.run import TOKEN_COLUMNS
 from rlvr_bench.store.shards import ShardFolder
 
@@ -146,7 +147,7 @@ class Rescored:
                     f"{self.path} was scored differently ({shown}). Ask for the same, or remove that folder."
                 )
             manifest = msgspec.structs.replace(old, sessions=(*old.sessions, *wanted.sessions))
-        write_atomically(file, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        write_record(file, manifest)
         return manifest
 
     def __enter__(self) -> Self:

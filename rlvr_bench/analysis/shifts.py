@@ -21,7 +21,7 @@ from rlvr_bench import stats
 from rlvr_bench.analysis.rescored import ScoredTokens
 from rlvr_bench.analysis.shift_results import Stratum
 from rlvr_bench.analysis.token_categories import CATEGORIES
-from rlvr_bench.records import Estimate
+from rlvr_bench.records import STATUSES, Estimate
 from rlvr_bench.scorers.common import mean_estimate
 
 __all__ = ["GROUPS", "Setting", "Shifts", "ratio_estimate", "token_shifts"]
@@ -30,6 +30,7 @@ GROUPS = ("all", "correct", "wrong")
 ENTROPY_BINS = 10
 POSITION_BINS = 10
 PERPLEXITY_BINS = 5
+_CORRECT, _WRONG = STATUSES.index("correct"), STATUSES.index("wrong")
 _STATUS_GROUPS = 3  # correct, wrong, anything else
 _METRICS = ("tokens", "moved", "log_ratio", "own_entropy", "other_entropy", "own_nucleus", "other_nucleus")
 _WHOLE = ("k1", "k3", "kl", "kl_reverse")
@@ -198,7 +199,7 @@ def _cells(shard: ScoredTokens, setting: Setting) -> npt.NDArray[np.int64]:
     """Number of the (group, problem) cell of each rollout, (R,)."""
     known = shard.index < setting.status.shape[1]
     status = np.where(known, setting.status[shard.problem, np.where(known, shard.index, 0)], -1)
-    group = np.where(status == 0, 0, np.where(status == 1, 1, 2)).astype(np.int64)
+    group = np.where(status == _CORRECT, 0, np.where(status == _WRONG, 1, 2)).astype(np.int64)
     return group * setting.n_problems + shard.problem
 
 
@@ -216,7 +217,7 @@ def _estimators(shard: ScoredTokens) -> tuple[npt.NDArray[np.float64], npt.NDArr
     return -log_ratio, np.expm1(log_ratio) - log_ratio
 
 
-def _rollout_columns(shard: ScoredTokens, divergence: npt.NDArray[Any]) -> list[npt.NDArray[np.float64]]:
+def _rollout_columns(shard: ScoredTokens, divergence: npt.NDArray[np.generic]) -> list[npt.NDArray[np.float64]]:
     """The values of ``_ROLLOUT``, each (R,); 0 for rollouts without tokens."""
     own, other = (_means(shard, -column.astype(np.float64)) for column in (shard.own_logprob, shard.other_logprob))
     present = (shard.n_tokens > 0).astype(np.float64)

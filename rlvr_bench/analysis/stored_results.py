@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from rlvr_bench.analysis.intervention_results import INTERVENTIONS_SCHEMA, Interventions
 from rlvr_bench.analysis.shift_results import RESCORE_SCHEMA, Rescoring
 from rlvr_bench.errors import RunError, StorageError
-from rlvr_bench.received import decode
-from rlvr_bench.store.paths import read_whole
+from rlvr_bench.store.record_files import read_record
 
 __all__ = ["read_interventions", "read_rescorings"]
 
@@ -46,11 +43,9 @@ def read_interventions(run: Path) -> dict[str, Interventions]:
 
 def _read(file: Path, kind: type[T]) -> T:
     try:
-        return decode(read_whole(file), kind)
+        return read_record(file, kind, "Delete it and run the same command again.")
     except StorageError as error:
         raise RunError(str(error)) from error
-    except msgspec.DecodeError as error:  # a ValidationError is one
-        raise RunError(f"{file}: damaged ({error}). Delete it and run the same command again.") from error
 
 
 def _check_schema(file: Path, schema: int, known: int) -> None:

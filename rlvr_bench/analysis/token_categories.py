@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from rlvr_bench.samplers.tokenizer import Tokenizer
 
 __all__ = ["CATEGORIES", "RULES_VERSION", "TokenPieces", "categorise"]
 
@@ -135,13 +136,13 @@ class TokenPieces:
     joins word pieces. A token that is a part of a character gives the bytes of that part.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._special = frozenset(int(i) for i in tokenizer.all_special_ids)
         self._known: dict[int, bytes] = {}
         self._anchor = self._find_anchor()
 
-    def __call__(self, ids: npt.NDArray[np.integer[Any]]) -> list[bytes]:
+    def __call__(self, ids: npt.NDArray[np.integer]) -> list[bytes]:
         """The piece of each token, T of them."""
         numbers = ids.tolist()
         for token in set(numbers) - self._known.keys():

@@ -136,7 +136,7 @@ def _expanded(pattern: str) -> list[Path]:
         cut = pattern.rindex("/", 0, sign.start()) + 1
         matches = sorted(as_path(pattern[:cut]).glob(pattern[cut:]))
     else:
-        matches = [Path(match) for match in sorted(glob.glob(pattern))]  # noqa: PTH207  Path has no glob of a whole pattern
+        matches = [Path(match) for match in sorted(glob.glob(pattern))]
     if not matches:
         raise RunError(f"no run matches {pattern!r}")
     return matches

@@ -11,6 +11,7 @@ from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.comparison.folders import read_cards, scorecard_files
 from rlvr_bench.errors import RunError
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.store.paths import write_atomically
 
 __all__ = ["accept", "pair_up"]
 
@@ -44,8 +45,6 @@ def accept(runs: Sequence[str | Path], against: Sequence[Path], max_error_rate: 
         if places.count(file) > 1:
             raise RunError(f"{file}: two of these runs would become this baseline. Update with one of them.")
     before = dict(old)
-    from rlvr_bench.store.paths import write_atomically  # brings pyarrow, which a check does without
-
     done = []
     for (source, card), file in zip(cards, places, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)

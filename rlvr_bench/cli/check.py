@@ -11,6 +11,7 @@ import typer
 from rlvr_bench.cli.tables import AsFormat
 from rlvr_bench.cli.terminal import Terminal, write_json, write_out
 from rlvr_bench.errors import BadArgument, StorageError
+from rlvr_bench.json_format import format_json
 from rlvr_bench.storage import as_path
 
 if TYPE_CHECKING:
@@ -133,14 +134,13 @@ def _options(settings: Settings, **given: object) -> CheckOptions:
 
 
 def _write(result: Check, junit: Path | None, json: Path | None, *, strict: bool) -> None:
-    import msgspec
 
     from rlvr_bench.checking.outputs import junit as as_junit
 
     if junit is not None:
         _to_file(junit, as_junit(result, strict=strict))
     if json is not None:
-        content = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+        content = format_json(result)
         if json == Path("-"):
             write_json(content)
         else:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rlvr_bench.cli.messages import STDERR
+from rlvr_bench.cli.messages import STDERR, print_json
 from rlvr_bench.cli.options import AsJson, Out
-from rlvr_bench.cli.terminal import Terminal, write_json
+from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.options import ImportOptions
 
 __all__ = ["register"]
@@ -50,8 +50,6 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Import another program's rollouts, or counts from a CSV file, as a run, and score it."""
-    import msgspec
-
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.cli.show import show_scorecard
     from rlvr_bench.pipeline.importing import import_run
@@ -60,8 +58,7 @@ def import_(
     with Bars() as bars:
         imported = import_run(files, options, progress=bars)
     if as_json:
-        content = msgspec.json.encode(imported, enc_hook=str)
-        write_json(msgspec.json.format(content, indent=1) + b"\n")
+        print_json(imported)
         return
     for note in imported.notes:
         STDERR.print(f"note: {note}", markup=False, soft_wrap=True)

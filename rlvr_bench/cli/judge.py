@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson, RunPath, Timeout, Workers, engine_arguments, grade_options
-from rlvr_bench.cli.terminal import Terminal, write_json
+from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.options import GradeOptions, JudgeOptions, Rule
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ def judge(
     as_json: AsJson = False,
 ) -> None:
     """Judge the reasoning of a graded run's correct rollouts, and add CoT-Pass@K to its scorecard."""
-    import msgspec
-
     from rlvr_bench import pipeline
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.pipeline.judging import judge as judge_run
@@ -56,8 +55,7 @@ def judge(
         scorecard = pipeline.score(run, progress=bars)
     estimates = [estimate for estimate in scorecard.estimates if estimate.name in ("cot_pass@k", "valid_reasoning")]
     if as_json:
-        content = msgspec.json.encode({"judging": judging, "estimates": estimates})
-        write_json(msgspec.json.format(content, indent=1) + b"\n")
+        print_json({"judging": judging, "estimates": estimates})
     else:
         _show(Terminal(), judging, scorecard, estimates)
 

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -42,6 +42,10 @@ from rlvr_bench.errors import RlvrBenchError, visible
 from rlvr_bench.options import GradeOptions, SampleOptions
 from rlvr_bench.parallel import check_jobs
 from rlvr_bench.storage import as_path
+
+if TYPE_CHECKING:
+    from rlvr_bench.cli.progress import Bars
+    from rlvr_bench.pipeline.batch import Result
 
 __all__ = ["app", "main"]
 
@@ -326,7 +330,7 @@ def _interrupt(_: int, __: object) -> None:
     raise Interrupted
 
 
-def _bars() -> Any:
+def _bars() -> Bars:
     from rlvr_bench.cli.progress import Bars
 
     return Bars()
@@ -339,13 +343,13 @@ def _result(as_json: bool, payload: object, show: Callable[[Console], None]) -> 
         show(Terminal())
 
 
-def _reporter(bars: Any) -> Callable[[Any], None]:
+def _reporter(bars: Bars) -> Callable[[Result], None]:
     """Prints each scorecard when it is ready; errors are printed together at the end."""
     from rlvr_bench.cli.show import show_scorecard
 
-    def report(result: Any) -> None:
+    def report(result: Result) -> None:
         bars.pause()
-        if result.scorecard is not None:
+        if result.scorecard is not None and result.run is not None:
             show_scorecard(Terminal(), result.scorecard, result.run)
 
     return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from rlvr_bench.cli.terminal import Terminal, write_json
+from rlvr_bench.json_format import format_json
 
 __all__ = ["STDERR", "MessageHandler", "print_json"]
 
@@ -23,6 +24,4 @@ class MessageHandler(logging.Handler):
 
 def print_json(value: object) -> None:
     """Print a result of the library as JSON on standard output; paths become text."""
-    import msgspec
-
-    write_json(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1) + b"\n")
+    write_json(format_json(value, enc_hook=str))

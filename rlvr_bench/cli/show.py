@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -12,6 +11,7 @@ from rich.filesize import decimal
 from rlvr_bench.auditing import Audit
 from rlvr_bench.cli.tables import show_blocks, show_table, text_table
 from rlvr_bench.errors import visible
+from rlvr_bench.grading import Flip
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.scorecard import ErrorCount, Grading, Scorecard, ScoredRun
 from rlvr_bench.scorecard_views import main_table, quality_line
@@ -48,7 +48,7 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path, form: F
     show_blocks(console, blocks, form)
 
 
-def show_grading(console: Console, grading: Grading, flips: list[Any], form: Format = "table") -> None:
+def show_grading(console: Console, grading: Grading, flips: Sequence[Flip], form: Format = "table") -> None:
     """Print the counts by status, the verifier's errors, and the verdicts that changed."""
     counts = ", ".join(f"{name} {count:,}" for name, count in grading.statuses.items())
     by = f"{grading.rollouts:,} rollouts by {grading.verifier} {grading.version}"

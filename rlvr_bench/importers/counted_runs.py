@@ -6,11 +6,9 @@ import csv
 import io
 from collections.abc import Iterable
 
-import msgspec
-
-from rlvr_bench.errors import RunError
 from rlvr_bench.importers.counts import COLUMNS
 from rlvr_bench.store.paths import write_atomically
+from rlvr_bench.store.record_files import damaged, write_record
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading
 
@@ -31,7 +29,7 @@ def read_counts(run: Run) -> Counts:
         with file.open(encoding="utf-8", newline="") as lines:
             return [(row["problem_id"], int(row["n"]), int(row["c"])) for row in csv.DictReader(lines)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise RunError(f"{file}: damaged ({error}). Import it again.") from error
+        raise damaged(file, error, "Import it again.") from error
 
 
 def write_counts(run: Run, counts: Iterable[tuple[str, int, int]], grading: Grading) -> None:
@@ -41,4 +39,4 @@ def write_counts(run: Run, counts: Iterable[tuple[str, int, int]], grading: Grad
     writer.writerow(COLUMNS)
     writer.writerows(counts)
     write_atomically(run.path / "counts.csv", text.getvalue().encode())
-    write_atomically(run.path / "grading.json", msgspec.json.format(msgspec.json.encode(grading), indent=2))
+    write_record(run.path / "grading.json", grading)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -86,7 +86,7 @@ class Format:
     read: Callable[[Path, str | None, bool], Iterator[ImportedEntry]]
 
 
-def binary(value: Any) -> Status | None:
+def binary(value: object) -> Status | None:
     """The status of a verdict of 0 or 1 (a number or a bool); None for anything else, such as half a point."""
     if isinstance(value, bool | int | float) and value in (0, 1):
         return "correct" if value else "wrong"

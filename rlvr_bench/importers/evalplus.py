@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -29,7 +28,7 @@ class _Sample(msgspec.Struct):
     task_id: str
     solution: str | None = None
     completion: str | None = None
-    passed: Any = None
+    passed: object = None
 
 
 class _Graded(msgspec.Struct):

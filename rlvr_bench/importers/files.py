@@ -96,7 +96,7 @@ def _expanded(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
     """Every file once, and whether it was given by name (not by its folder)."""
     seen: set[Path] = set()
     for given in paths:
-        hits = [Path(given)] if Path(given).exists() else [Path(hit) for hit in glob.glob(str(given), recursive=True)]  # noqa: PTH207
+        hits = [Path(given)] if Path(given).exists() else [Path(hit) for hit in glob.glob(str(given), recursive=True)]
         if not hits:
             raise DataError(f"{given}: no such file or folder")
         for hit in hits:

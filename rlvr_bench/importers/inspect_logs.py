@@ -41,7 +41,7 @@ class _Usage(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     stop_reason: str | None = None
-    message: dict[str, Any] | None = None
+    message: dict[str, object] | None = None
 
 
 class _Output(msgspec.Struct):
@@ -51,17 +51,17 @@ class _Output(msgspec.Struct):
 
 
 class _Score(msgspec.Struct):
-    value: Any = None
+    value: object = None
     answer: str | None = None
 
 
 class _Sample(msgspec.Struct):
     id: int | str
-    input: Any
+    input: object
     target: str | list[str] = ""
     output: _Output | None = None
     scores: dict[str, _Score] | None = None
-    error: Any = None
+    error: object = None
     uuid: str | None = None
     attachments: dict[str, str] = {}
 
@@ -138,7 +138,7 @@ def _response(where: str, sample: _Sample, verdict: str | None, responses_only: 
     )
 
 
-def _status(value: Any) -> Status | None:
+def _status(value: object) -> Status | None:
     """The program's CORRECT, INCORRECT and NOANSWER; PARTIAL counts as no verdict."""
     return _LETTERS.get(value) if isinstance(value, str) else binary(value)
 

@@ -121,7 +121,7 @@ def _gold(target: Any) -> str:
     return str(target).rpartition("####")[2].strip()
 
 
-def _is_text(values: list[Any]) -> bool:
+def _is_text(values: Sequence[object]) -> bool:
     return len(values) == 1 and isinstance(values[0], str)
 
 

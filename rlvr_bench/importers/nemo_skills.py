@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -34,11 +33,11 @@ class _Line(msgspec.Struct, kw_only=True):
     predicted_answer: str | int | float | None = None
     num_generated_tokens: int | None = None
     finish_reason: str | None = None
-    symbolic_correct: Any = None
-    is_correct: Any = None
-    is_correct_plus: Any = msgspec.field(default=None, name="is_correct-plus")
+    symbolic_correct: object = None
+    is_correct: object = None
+    is_correct_plus: object = msgspec.field(default=None, name="is_correct-plus")
     judgement: str | None = None
-    graded_list: list[Any] | None = None
+    graded_list: list[object] | None = None
 
 
 def _fits(seen: Glimpse) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,10 +22,10 @@ __all__ = ["FORMAT"]
 class _Line(msgspec.Struct):
     input: str
     output: str
-    gts: Any = None
-    score: Any = None
-    acc: Any = None
-    pred: Any = None
+    gts: object = None
+    score: object = None
+    acc: object = None
+    pred: object = None
     step: int | None = None
 
 
@@ -63,7 +62,7 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
         )
 
 
-def _status(value: Any) -> Status | None:
+def _status(value: object) -> Status | None:
     """The status of a reward of 1 and 0, or of 1 and -1."""
     return "wrong" if isinstance(value, int | float) and value == -1 else binary(value)
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from rlvr_bench.errors import DataError
+from rlvr_bench.json_format import format_json
 from rlvr_bench.leaderboards.columns import ADDED, BOARD, KEY, Cell, Column, Row, columns
 from rlvr_bench.tables import Cell as Shown
 from rlvr_bench.tables import Column as Heading
@@ -82,7 +81,7 @@ def csv_text(rows: Sequence[Row], ks: Sequence[int]) -> str:
 
 def json_text(rows: Sequence[Row]) -> str:
     """The rows as a JSON array of objects, null for None."""
-    return msgspec.json.format(msgspec.json.encode(rows), indent=1).decode() + "\n"
+    return format_json(rows).decode()
 
 
 def parquet_bytes(rows: Sequence[Row], ks: Sequence[int]) -> bytes:

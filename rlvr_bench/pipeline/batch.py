@@ -43,7 +43,7 @@ def expand_models(models: Sequence[str]) -> list[str]:
         if not re.search(r"[*?\[]", model):
             found.append(model)
             continue
-        matches = sorted((path for path in glob.glob(model) if Path(path).is_dir()), key=_natural)  # noqa: PTH207  Path has no glob of a whole pattern
+        matches = sorted((path for path in glob.glob(model) if Path(path).is_dir()), key=_natural)
         if not matches:
             raise ModelError(f"no checkpoint folder matches {model!r}")
         found += matches

@@ -8,24 +8,34 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
-from rlvr_bench.errors import BadArgument, EngineError
+from rlvr_bench.errors import BadArgument
 from rlvr_bench.pipeline import models
 from rlvr_bench.pipeline.options import Progress, SampleOptions, check
 from rlvr_bench.pipeline.tool_runs import with_tools
 from rlvr_bench.samplers.lent import LentSampler
 from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.scaling import Dispatcher, Slots, Tally, open_cluster
 from rlvr_bench.store import RunWriter
 from rlvr_bench.task import LoadedTask
 
 if TYPE_CHECKING:
-    from rlvr_bench.scaling import Dispatcher, Slots, Tally
+    from rlvr_bench.scaling import Slots, Tally
     from rlvr_bench.scaling.cluster import RayCluster
 
 __all__ = ["Engines", "Job", "model_name", "open_engines"]
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class WritingSampler(Sampler, Protocol):
+    """A sampler that can have what it draws written where it is drawn."""
+
+    def write_to(self, writer: RunWriter) -> None:
+        """What is drawn next belongs to this run."""
+        ...
 
 
 class Job:
@@ -37,18 +47,12 @@ class Job:
         self._options = options
         self._cluster: RayCluster | None = None
         self._slots: Slots
-        self._tally: Tally
+        self._tally = Tally()
         if not options.is_scaled:
             return
-        try:
-            from rlvr_bench.scaling import Slots, Tally
-            from rlvr_bench.scaling.cluster import RayCluster
-        except ImportError as error:
-            raise EngineError("--replicas and --ray need Ray: pip install 'rlvr-bench[ray]'") from error
-        self._cluster = RayCluster(options.ray, options.replicas, _gpus(options))
+        self._cluster = open_cluster(options.ray, options.replicas, _gpus(options))
         self.at_once = min(checkpoints, self._cluster.replicas)
         self._slots = Slots(self._cluster.replicas, checkpoints)
-        self._tally = Tally()
 
     @contextlib.contextmanager
     def checkpoint(self, progress: Progress) -> Iterator[Engines]:
@@ -85,8 +89,6 @@ class Job:
             sampler = with_tools(models.open_model(model, loaded, options), options)
             progress.advance(1)
             return sampler
-        from rlvr_bench.scaling import Dispatcher
-
         pool = self._cluster.pool(_opener(model, loaded, options))
         return Dispatcher(pool, self._slots, self._tally, progress.note)
 
@@ -112,7 +114,8 @@ class Engines:
     def write_to(self, writer: RunWriter) -> None:
         """What is drawn next belongs to this run: on a cluster the replicas write it."""
         if self.cluster is not None:
-            cast("Dispatcher", self._sampler).write_to(writer)
+            assert isinstance(self._sampler, WritingSampler)  # the one that draws on a cluster
+            self._sampler.write_to(writer)
 
     def close(self) -> None:
         """Close the engine; another may be opened after it."""

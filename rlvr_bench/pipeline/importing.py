@@ -23,6 +23,7 @@ from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.store import SCHEMA, Manifest
 from rlvr_bench.store.paths import staged, write_atomically
 from rlvr_bench.store.problem_files import encode_problems, file_digest
+from rlvr_bench.store.record_files import write_record
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading
 from rlvr_bench.task import LoadedTask
@@ -143,7 +144,7 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions) -
         )
     else:
         collector.verdicts.publish(0, 0.0)
-    write_atomically(run.path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+    write_record(run.path / "manifest.json", manifest)
 
 
 def _counted_grading(collector: Collector, collected: Collected) -> Grading:

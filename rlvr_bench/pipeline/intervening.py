@@ -37,19 +37,21 @@ from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import grading_task
 from rlvr_bench.prompts import open_prompt
-from rlvr_bench.received import decode
 from rlvr_bench.records import Prompt, SamplingParameters
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.paths import inside, read_whole, write_atomically
+from rlvr_bench.store.record_files import damaged, read_record, write_record
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.verifiers.deciding import Decider, require_golds
 from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["InterveneOptions", "InterventionDesign", "Interventions", "intervene", "intervene_with"]
+
+_REMEDY = "Choose another --name."
 
 
 @with_progress
@@ -117,7 +119,7 @@ def intervene_with(
         with decider:
             Continuing(design, sampling, sites, prompts, draws, decider, progress).run(able)
         result = _result(run, design, sites, draws)
-        write_atomically(folder / "result.json", msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+        write_record(folder / "result.json", result, indent=1)
     return result
 
 
@@ -190,12 +192,9 @@ def _agree(folder: Path, design: InterventionDesign) -> None:
     file = folder / "manifest.json"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, msgspec.json.format(msgspec.json.encode(design), indent=2))
+        write_record(file, design)
         return
-    try:
-        before = decode(read_whole(file), InterventionDesign)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise RunError(f"{file}: damaged ({error}). Choose another --name.") from error
+    before = read_record(file, InterventionDesign, _REMEDY)
     old, new = (msgspec.to_builtins(each) for each in (before, design))
     if differing := [f"{name}: was {old[name]!r}, is {new[name]!r}" for name in old if old[name] != new[name]]:
         raise RunError(f"{folder} holds other interventions ({'; '.join(differing)}). Choose another --name.")
@@ -239,7 +238,7 @@ class _Sites:
             rows = pq.read_table(pa.BufferReader(read_whole(self.file))).to_pylist()
             return [msgspec.convert({**row, "levels": dict(row["levels"])}, Site) for row in rows]
         except (OSError, pa.ArrowException, msgspec.ValidationError) as error:
-            raise RunError(f"{self.file}: damaged ({error}). Choose another --name.") from error
+            raise damaged(self.file, error, _REMEDY) from error
 
 
 _SITES = pa.schema(

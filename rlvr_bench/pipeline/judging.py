@@ -23,15 +23,15 @@ from rlvr_bench.options import GradeOptions, JudgeOptions
 from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
-from rlvr_bench.received import decode
-from rlvr_bench.records import DrawRequest, Outcomes, Problem
+from rlvr_bench.records import STATUSES, DrawRequest, Outcomes, Problem
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.scorecard import Judging
 from rlvr_bench.scorers.table import Judged
 from rlvr_bench.store import open_run
-from rlvr_bench.store.paths import inside, read_whole, write_atomically
+from rlvr_bench.store.paths import inside
+from rlvr_bench.store.record_files import damaged, read_record, write_record
 from rlvr_bench.store.run import Run, stored_text
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading, status_columns
@@ -197,7 +197,7 @@ class _Judgements:
             rollouts=len(self._correct),
             **counts,
         )
-        write_atomically(self.run.path / "judging.json", msgspec.json.format(msgspec.json.encode(judging), indent=2))
+        write_record(self.run.path / "judging.json", judging)
         return judging
 
 
@@ -219,7 +219,7 @@ def _correct(run: Run) -> dict[tuple[str, int], int]:
     for names, indices, hashes, status in status_columns(
         ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA)
     ):
-        right = status == 0
+        right = status == STATUSES.index("correct")
         found.update(
             {
                 (str(name), int(index)): int(text_hash)
@@ -237,16 +237,17 @@ def judged_rollouts(run: Run, outcomes: Outcomes) -> tuple[Judging, Judged] | No
     file = run.path / "judging.json"
     if not file.exists():
         return None
+    remedy = f"Run `rlvr-bench judge {run.path}` again."
+    judging = read_record(file, Judging, remedy)
     try:
-        judging = decode(read_whole(file), Judging)
         check_folder_name(judging.folder)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench judge {run.path}` again.") from error
+    except ValueError as error:
+        raise damaged(file, error, remedy) from error
     votes = _read_votes(ShardFolder(inside(run.path, "judgements", judging.folder), _SCHEMA))
     correct = _correct(run)
     names = [outcomes.problem_ids[place] for place in outcomes.problem.tolist()]
     judged = np.full(len(names), "", dtype=object)
-    for place in np.flatnonzero(outcomes.status == 0).tolist():
+    for place in np.flatnonzero(outcomes.is_correct).tolist():
         key = names[place], correct[names[place], int(outcomes.index[place])]
         if key not in votes:
             return None  # rollouts were added since: nothing is claimed until they are judged too

@@ -39,7 +39,7 @@ from rlvr_bench.scorers.common import mean_estimate
 from rlvr_bench.storage import is_remote
 from rlvr_bench.store import Run, Session, open_run
 from rlvr_bench.store.outcomes import read_outcomes
-from rlvr_bench.store.paths import write_atomically
+from rlvr_bench.store.record_files import write_record
 from rlvr_bench.store.shards import Schedule
 
 __all__ = ["RescoreOptions", "prompts_of", "rescore"]
@@ -73,8 +73,7 @@ def rescore(
             found = _summary(folder, model, scorer, references, options)
             more = [text for text in (prompts.note, note) if text is not None]
             found = msgspec.structs.replace(found, notes=(*found.notes, *more))
-            content = msgspec.json.format(msgspec.json.encode(found), indent=1)
-            write_atomically(folder.path / "rescore.json", content + b"\n")
+            write_record(folder.path / "rescore.json", found, indent=1)
     finally:
         scorer.close()
     return found

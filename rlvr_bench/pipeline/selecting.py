@@ -11,7 +11,7 @@ import numpy as np
 
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.prompts import PROMPTS, PromptTemplate
-from rlvr_bench.records import STATUSES, Outcomes, Problem
+from rlvr_bench.records import Outcomes, Problem
 from rlvr_bench.storage import as_path
 from rlvr_bench.store import Run, open_run
 from rlvr_bench.store.outcomes import read_outcomes
@@ -68,13 +68,13 @@ def select(
         raise BadArgument("--out", str(out), "exists already: choose another file, or delete it first")
     template = _template(opened)
     outcomes = read_outcomes(opened)
-    correct = outcomes.status == STATUSES.index("correct")
+    correct = outcomes.is_correct
     usable = correct & ~outcomes.truncated
     pool = Pool(
         problem=outcomes.problem,
         text=outcomes.text,
         correct=usable,
-        wrong=(outcomes.status == STATUSES.index("wrong")) & ~outcomes.truncated,
+        wrong=outcomes.has_status("wrong") & ~outcomes.truncated,
         entropy=outcomes.entropy_mean,
         branching=outcomes.branching_mean,
     )

@@ -10,6 +10,7 @@ from importlib import resources
 
 import msgspec
 
+from rlvr_bench import __version__
 from rlvr_bench.reporting.content import PageTask
 
 __all__ = ["render", "script_json"]
@@ -38,8 +39,6 @@ def render(tasks: Sequence[PageTask]) -> str:
     """The page. Its content security policy allows its two scripts, by their hashes, and no network."""
     import jinja2
     from markupsafe import Markup
-
-    from rlvr_bench import __version__
 
     library, program = _library(), "".join(_asset(name) for name in SCRIPTS)
     environment = jinja2.Environment(

@@ -23,6 +23,7 @@ import msgspec
 import tenacity
 
 from rlvr_bench.errors import BadArgument, EngineError, visible
+from rlvr_bench.json_format import JSON
 from rlvr_bench.samplers.endpoint_content import (
     ENCODINGS,
     most_bytes,
@@ -73,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     vocab_size: Annotated[int, msgspec.Meta(ge=2)] = 2**19
 
     @classmethod
-    def read(cls, engine_args: Mapping[str, Any]) -> Settings:
+    def read(cls, engine_args: Mapping[str, JSON]) -> Settings:
         """Raises BadArgument naming what is allowed."""
         try:
             return msgspec.convert(dict(engine_args), cls, strict=False)
@@ -145,14 +146,14 @@ class Client:
         self._slots = anyio.CapacityLimiter(settings.concurrency)
         self._open: set[Future[Any]] = set()
 
-    def start(self, work: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:
+    def start(self, work: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
         """Run a coroutine function in the client's thread."""
         future = self._portal.start_task_soon(work, *args)
         self._open.add(future)
         future.add_done_callback(self._open.discard)
         return future
 
-    def call(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+    def call(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """The same, waiting for the result."""
         return self.start(work, *args).result()
 
@@ -167,7 +168,7 @@ class Client:
         self.cancel(tuple(self._open))
         self._stack.close()
 
-    async def get(self, url: str, *, retries: int | None = None) -> dict[str, Any]:
+    async def get(self, url: str, *, retries: int | None = None) -> dict[str, JSON]:
         """The JSON object at ``url``. Raises Failed."""
         once = functools.partial(self._once, "GET", url, None, self._settings.seconds(), most_bytes())
         return await self._retried(once, retries)
@@ -175,8 +176,8 @@ class Client:
     async def post(
         self,
         url: str,
-        body: Mapping[str, Any],
-        read: Callable[[dict[str, Any]], T],
+        body: Mapping[str, JSON],
+        read: Callable[[dict[str, JSON]], T],
         *,
         max_tokens: int | None = None,
         most: int | None = None,
@@ -215,8 +216,8 @@ class Client:
         return await retrying(once)
 
     async def _once(
-        self, method: str, url: str, body: Mapping[str, Any] | None, limit_s: float, most: int
-    ) -> dict[str, Any]:
+        self, method: str, url: str, body: Mapping[str, JSON] | None, limit_s: float, most: int
+    ) -> dict[str, JSON]:
         try:
             async with self._slots:
                 with anyio.fail_after(limit_s):
@@ -232,7 +233,7 @@ class Client:
             failure = Failed(f"a request or reply that cannot be handled ({type(error).__name__})")
         raise failure  # out here, or the HTTP library's exception would come along as its context
 
-    async def _exchange(self, method: str, url: str, body: Mapping[str, Any] | None, most: int) -> dict[str, Any]:
+    async def _exchange(self, method: str, url: str, body: Mapping[str, JSON] | None, most: int) -> dict[str, JSON]:
         async with self._http.stream(method, url, json=body) as reply:
             encoding = reply.headers.get("content-encoding", "").strip().lower()
             if not reply.is_success:
@@ -243,7 +244,7 @@ class Client:
             content = await unpacked(reply.aiter_raw(), encoding, most)
             return read_object(content, reply.headers.get("content-type", ""))
 
-    def _refusal(self, reply: httpx.Response, content: bytes, body: Mapping[str, Any] | None) -> Failed:
+    def _refusal(self, reply: httpx.Response, content: bytes, body: Mapping[str, JSON] | None) -> Failed:
         code, wait_s = reply.status_code, retry_after(reply.headers.get("retry-after"))
         status = visible(f"answered {code} {reply.reason_phrase[:80]}".strip())
         message, said = refusal_text(content, reply.headers.get("content-type", ""), self._key)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from rlvr_bench.errors import visible
+from rlvr_bench.json_format import JSON
 from rlvr_bench.samplers.endpoint_failures import Failed
 
 __all__ = ["ENCODINGS", "most_bytes", "quotes", "read_object", "refusal_text", "retry_after", "unpacked"]
@@ -53,7 +54,7 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> by
     return b"".join(parts)
 
 
-def read_object(content: bytes, content_type: str) -> dict[str, Any]:
+def read_object(content: bytes, content_type: str) -> dict[str, JSON]:
     """The JSON object in a reply. Raises Failed where there is none."""
     found = None
     try:
@@ -82,7 +83,7 @@ def refusal_text(content: bytes, content_type: str, key: str | None) -> tuple[st
     return visible(message[:_MESSAGE]), visible(f"{message} {codes}"[: 10 * _MESSAGE]).lower()
 
 
-def _message(found: Any, depth: int = 4) -> Iterator[str]:
+def _message(found: JSON, depth: int = 4) -> Iterator[str]:
     """Servers differ in where they put their message; what they repeat of the request is no part of it."""
     if isinstance(found, str):
         yield found
@@ -98,11 +99,11 @@ def _message(found: Any, depth: int = 4) -> Iterator[str]:
                 return
 
 
-def _codes(found: Any) -> Iterator[str]:
+def _codes(found: JSON) -> Iterator[str]:
     if isinstance(found, dict):
-        inner = found.get("error")
-        for level in (found, inner if isinstance(inner, dict) else {}):
-            yield from (level[name] for name in ("code", "param", "type") if isinstance(level.get(name), str))
+        levels = [level for level in (found, found.get("error")) if isinstance(level, dict)]
+        for level in levels:
+            yield from (word for name in ("code", "param", "type") if isinstance(word := level.get(name), str))
 
 
 def quotes(message: str, body: Mapping[str, Any] | None) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from rlvr_bench.errors import EngineError
+from rlvr_bench.json_format import JSON
 from rlvr_bench.records import SamplingParameters
 from rlvr_bench.samplers.endpoint_failures import Failed
 from rlvr_bench.samplers.endpoint_replies import Choice, columns, positions
@@ -51,9 +52,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     seed_bits: int = _SEED_BITS
     exact: bool = False
 
-    def body(self, sampling: SamplingParameters, n: int, seed: int) -> dict[str, Any]:
+    def body(self, sampling: SamplingParameters, n: int, seed: int) -> dict[str, JSON]:
         """A request without its model and prompt."""
-        body: dict[str, Any] = {
+        body: dict[str, JSON] = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             self.limit: sampling.max_tokens,
@@ -83,7 +84,7 @@ def child_seed(seed: int, i: int) -> int:
 Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
 
 # What may be added to a plain request, in steps of alternatives, and how a refusal names it.
-_EXTRAS: tuple[tuple[tuple[dict[str, Any], ...], tuple[str, ...]], ...] = (
+_EXTRAS: tuple[tuple[tuple[dict[str, JSON], ...], tuple[str, ...]], ...] = (
     (({"explicit": True},), ("top_k", "min_p", "repetition_penalty")),
     (({"ids": True},), ("return_token_ids", "return_tokens_as_token_ids")),
     (({"top": _TOP}, {"top": 5}), ("logprobs", "top_logprobs")),

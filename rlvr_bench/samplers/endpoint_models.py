@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from rlvr_bench.errors import BadArgument, EngineError, UnknownName, visible
+from rlvr_bench.json_format import JSON
 from rlvr_bench.samplers.endpoint_client import Address, Client
 from rlvr_bench.samplers.endpoint_failures import Failed
 
@@ -26,7 +26,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     context: int | None = None
 
     @classmethod
-    def read(cls, entry: Any) -> Card | None:
+    def read(cls, entry: object) -> Card | None:
         """None for an entry without a name."""
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
             return None
@@ -49,7 +49,7 @@ async def find_model(client: Client, address: Address) -> Card:
     Failed, EngineError, BadArgument, UnknownName.
     """
     failure: Failed | None = None
-    listing: dict[str, Any] = {}
+    listing: dict[str, JSON] = {}
     try:
         listing = await _asked(client, f"{address.base}/models")
     except Failed as error:
@@ -65,7 +65,7 @@ async def find_model(client: Client, address: Address) -> Card:
     return _choose(cards, address.model, address.base)
 
 
-async def _asked(client: Client, url: str) -> dict[str, Any]:
+async def _asked(client: Client, url: str) -> dict[str, JSON]:
     try:
         return await client.get(url, retries=0)
     except Failed as failure:
@@ -88,13 +88,13 @@ def _choose(cards: Sequence[Card], wanted: str | None, base: str) -> Card:
     return cards[0]
 
 
-def read_version(reply: dict[str, Any]) -> str:
+def read_version(reply: dict[str, JSON]) -> str:
     """The server's version, empty where it does not say one."""
     found = reply.get("version")
     return visible(found[:_NAME]) if isinstance(found, str) else ""
 
 
-def read_tokens(reply: dict[str, Any]) -> list[int]:
+def read_tokens(reply: dict[str, JSON]) -> list[int]:
     """Read the answer of vLLM's /tokenize; others have an endpoint of that name and mean something else.
 
     Raises Failed, with ``other_meaning`` where that is so.

@@ -6,7 +6,7 @@ Servers spell the same things differently; what they leave out is left out here 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench.errors import EngineError
+from rlvr_bench.json_format import JSON
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.bounds import law_bounds
 from rlvr_bench.samplers.endpoint_failures import Failed
@@ -76,7 +77,7 @@ class MeanBounds(NamedTuple):
 
 
 # ------------------------------------------------------------------------------------------------ reading a reply
-def read_choices(reply: dict[str, Any], n: int | None = None, max_tokens: int | None = None) -> list[Choice]:
+def read_choices(reply: Mapping[str, JSON], n: int | None = None, max_tokens: int | None = None) -> list[Choice]:
     """The responses in a reply of /completions or /chat/completions, in the order of their index.
 
     Raises Failed where it is none, contradicts itself, or is no answer to a request for at most ``n`` responses of
@@ -97,7 +98,7 @@ def read_choices(reply: dict[str, Any], n: int | None = None, max_tokens: int | 
     return found
 
 
-def _in_order(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _in_order(choices: Sequence[Mapping[str, JSON]]) -> Sequence[Mapping[str, JSON]]:
     """By index; some servers give none, which must then be so for all."""
     if all(choice.get("index") is None for choice in choices):
         return choices
@@ -107,7 +108,7 @@ def _in_order(choices: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [indices[i] for i in range(len(choices))]
 
 
-def _choice(choice: dict[str, Any], counted: int | None) -> Choice:
+def _choice(choice: Mapping[str, JSON], counted: int | None) -> Choice:
     logprobs = choice.get("logprobs")
     if logprobs is not None and not isinstance(logprobs, dict):
         raise Failed.malformed("answered with log-probabilities that are no object")
@@ -120,7 +121,7 @@ def _choice(choice: dict[str, Any], counted: int | None) -> Choice:
     )
 
 
-def _ids(ids: Any) -> list[int] | None:
+def _ids(ids: JSON) -> list[int] | None:
     if ids is None:
         return None
     if not isinstance(ids, list) or not all(type(token) is int and 0 <= token < _INT32 for token in ids):
@@ -128,7 +129,7 @@ def _ids(ids: Any) -> list[int] | None:
     return ids
 
 
-def _count(value: Any) -> int | None:
+def _count(value: JSON) -> int | None:
     if value is None:
         return None
     if type(value) is not int or not 0 <= value < _INT32:
@@ -145,7 +146,7 @@ def _check_length(choice: Choice, max_tokens: int | None) -> None:
         raise Failed.malformed(f"answered with {n} tokens where at most {max_tokens} were asked for")
 
 
-def _text(choice: dict[str, Any]) -> str:
+def _text(choice: Mapping[str, JSON]) -> str:
     if isinstance(choice.get("text"), str):
         return str(choice["text"])
     message = choice.get("message")
@@ -164,14 +165,14 @@ def _text(choice: dict[str, Any]) -> str:
     return content if reasoning is None else f"<think>\n{reasoning}\n</think>\n\n{content}"
 
 
-def _part(part: Any) -> str:
+def _part(part: JSON) -> str:
     text = part.get("text", "") if isinstance(part, dict) else None
     if not isinstance(text, str):
         raise Failed.malformed("answered with a part of a response that has no text")
     return text
 
 
-def _finish(reason: Any) -> Literal["stop", "length"]:
+def _finish(reason: JSON) -> Literal["stop", "length"]:
     if reason in _STOPS:
         return "stop"
     if reason in _CUTS:
@@ -202,17 +203,17 @@ def _listed(entry: dict[str, Any]) -> Position:
     return Position(_number(entry["logprob"]), [_number(top["logprob"]) for top in entry["top_logprobs"]], True)
 
 
-def _keyed(sampled: Any, table: dict[str, Any]) -> Position:
+def _keyed(sampled: JSON, table: Mapping[str, JSON]) -> Position:
     return Position(
         _number(sampled), [_number(lp) for lp in table.values()], all(k.startswith(_TOKEN_ID) for k in table)
     )
 
 
-def _number(logprob: Any) -> float:
+def _number(logprob: JSON) -> float:
     """A log-probability; JSON has no -inf, so that null and a large negative number stand for it."""
     if logprob is None:
         return -math.inf
-    if type(logprob) not in (int, float) or not logprob <= 1e-3:
+    if not isinstance(logprob, int | float) or isinstance(logprob, bool) or not logprob <= 1e-3:
         raise ValueError("no log-probability: the columns of our extension look like this")
     return float(logprob)
 
@@ -249,9 +250,9 @@ def columns(choice: Choice) -> vllm_worker.TokenColumns:
     raise Failed(reason)
 
 
-def _statistics(values: list[Any]) -> list[float]:
+def _statistics(values: Sequence[object]) -> list[float]:
     """Log-probability, entropy and nucleus of a token. Raises ValueError where they cannot be these."""
-    numbers = [float(value) for value in values if type(value) in (int, float)]
+    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) != len(values) or len(numbers) < 3:
         raise ValueError("no three numbers")
     logprob, entropy, nucleus = numbers[:3]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from rlvr_bench.errors import EngineError
+from rlvr_bench.json_format import JSON
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.endpoint_client import Address, Client
 from rlvr_bench.samplers.endpoint_content import most_bytes
@@ -158,7 +159,7 @@ class Server:
             choices += more[:1]
         return choices[:n]
 
-    def _content(self, prompt: Prompt) -> dict[str, Any]:
+    def _content(self, prompt: Prompt) -> dict[str, JSON]:
         begun = begun_text(prompt)
         if self.templated and prompt.messages:
             more = [{"role": "assistant", "content": begun}] if begun else []
@@ -166,7 +167,7 @@ class Server:
         return {"prompt": prompt.text + begun}
 
     async def _ask(
-        self, dialect: Dialect, content: dict[str, Any], sampling: SamplingParameters, n: int, seed: int
+        self, dialect: Dialect, content: Mapping[str, JSON], sampling: SamplingParameters, n: int, seed: int
     ) -> list[Choice]:
         body = {"model": self.model, **content, **dialect.body(sampling, n, seed)}
         limit, probing = sampling.max_tokens, sampling in (HOT, PLAIN)
@@ -178,7 +179,7 @@ class Server:
             most=most_bytes(2 * n * limit, dialect.top),
         )
 
-    async def _tokenize(self, content: dict[str, Any]) -> list[int]:
+    async def _tokenize(self, content: Mapping[str, JSON]) -> list[int]:
         body = {"model": self.model, **content}
         return await self._client.post(f"{self._address.root}/tokenize", body, read_tokens)
 
@@ -221,7 +222,7 @@ class Server:
             if route not in self._dialects:
 
                 async def ask(dialect: Dialect, sampling: SamplingParameters, n: int) -> list[Choice]:
-                    chat = {"messages": list(_PROBE.messages)}
+                    chat: Mapping[str, JSON] = {"messages": list(_PROBE.messages)}
                     content = chat if route == "chat" else {"prompt": _PROBE.text}
                     return await self._ask(dialect, content, sampling, n, child_seed(0, n))
 

@@ -92,7 +92,7 @@ def _on_accelerator(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistic
 
 
 @functools.cache
-def _compiled(function: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Any]:
+def _compiled(function: Callable[[Tensor, Tensor], object]) -> Callable[[Tensor, Tensor], Any]:
     """``function`` as a kernel, compiled once for any number of rows."""
     kernel = torch.compile(function, dynamic=True)
 

@@ -7,13 +7,17 @@ column of wrong entropies in a result.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rlvr_bench.errors import EngineError
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.bounds import LawBounds, law_bounds
+
+if TYPE_CHECKING:
+    from vllm import LLM
+    from vllm.outputs import CompletionOutput
 
 __all__ = ["check_hook"]
 
@@ -23,7 +27,7 @@ _TOP = 20
 _NATS = 0.02
 
 
-def check_hook(llm: Any) -> None:
+def check_hook(llm: LLM) -> None:
     """Draw a few tokens twice from one seed, with the hook and without it, and compare them position by position.
 
     vLLM's log-probability of the token must be equal, and entropy and nucleus size must lie within what its top 20
@@ -55,7 +59,7 @@ def check_hook(llm: Any) -> None:
             )
 
 
-def _draw(llm: Any, logprobs: int) -> Any:
+def _draw(llm: LLM, logprobs: int) -> CompletionOutput:
     from vllm import SamplingParams
 
     # Temperature 2 and top-p tell the raw law from the one that is sampled, and draw tokens that are not the top one.

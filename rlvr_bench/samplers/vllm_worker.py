@@ -24,7 +24,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,10 @@ from rlvr_bench.errors import EngineError
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from vllm.logprobs import SampleLogprobs
+    from vllm.v1.outputs import LogprobsTensors, SamplerOutput
+    from vllm.v1.sample.metadata import SamplingMetadata
+    from vllm.v1.sample.sampler import Sampler
 
 __all__ = ["COLUMNS", "DRIVER_PID", "TOP_P", "TokenColumns", "TokenStatistics", "decode"]
 
@@ -53,11 +57,13 @@ _V2_MODULES = (
 _MARK = "_rlvr_bench_token_statistics"
 _switch = {"on": True}
 
+Ids = TypeVar("Ids", "npt.NDArray[np.int64]", "Tensor")
+
 
 class TokenStatistics:
     """Worker extension: creating the worker installs the hook, and ties the worker's life to the driver's."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
         _install_v1()
         _install_v2()
         _follow_driver()
@@ -77,7 +83,7 @@ class TokenColumns(NamedTuple):
     nucleus: npt.NDArray[np.int32]
 
 
-def decode(logprobs: Any, token_ids: Sequence[int]) -> TokenColumns:
+def decode(logprobs: SampleLogprobs | None, token_ids: Sequence[int]) -> TokenColumns:
     """Read the statistics of the T sampled ``token_ids`` out of a completion's ``logprobs``, flat or as dicts.
 
     Raises EngineError where the hook was not active: ordinary top-2 log-probabilities are never taken for statistics.
@@ -96,7 +102,9 @@ def decode(logprobs: Any, token_ids: Sequence[int]) -> TokenColumns:
     return TokenColumns(values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), values[:, 2].astype(np.int32))
 
 
-def _table(logprobs: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+def _table(
+    logprobs: SampleLogprobs | None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Token ids and values (T, 3) of the first three columns; fewer columns where a position has fewer."""
     width = COLUMNS + 1
     if logprobs is None or not len(logprobs):
@@ -112,7 +120,7 @@ def _table(logprobs: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64
     return ids, np.array([[entry.logprob for _, entry in row] for row in rows])
 
 
-def _marks(tokens: Any) -> tuple[Any, Any]:
+def _marks(tokens: Ids) -> tuple[Ids, Ids]:
     """Ids for the two borrowed columns: unlike the sampled id (dicts would merge them), and valid for any V >= 4."""
     step = 1 - 2 * (tokens >= 2)
     return tokens + step * (1 - 2 * (tokens == 1)), tokens + 2 * step
@@ -123,7 +131,7 @@ def _wanted(k: int | None, vocabulary: int) -> bool:
     return _switch["on"] and k is not None and COLUMNS <= k < vocabulary
 
 
-def _columns(logits: Tensor, tokens: Tensor, k: int) -> Any:
+def _columns(logits: Tensor, tokens: Tensor, k: int) -> LogprobsTensors:
     """``LogprobsTensors`` of R rows: ids and values (R, 1 + k), nucleus sizes in place of the ranks (R,)."""
     import torch
     from vllm.v1.outputs import LogprobsTensors
@@ -149,7 +157,9 @@ def _install_v1() -> None:
     plain_forward, plain_gather = Sampler.forward, Sampler.gather_logprobs
 
     @functools.wraps(plain_forward)
-    def forward(self: Any, logits: Tensor, sampling_metadata: Any, *args: Any, **kwargs: Any) -> Any:
+    def forward(
+        self: Sampler, logits: Tensor, sampling_metadata: SamplingMetadata, *args: object, **kwargs: object
+    ) -> SamplerOutput:
         k = sampling_metadata.max_num_logprobs
         mode = kwargs.get("logprobs_mode_override") or self.logprobs_mode
         if not _wanted(k, logits.shape[-1]) or sampling_metadata.logprob_token_ids or mode != "raw_logprobs":
@@ -163,7 +173,7 @@ def _install_v1() -> None:
         output.logprobs_tensors = _columns(raw, output.sampled_token_ids[:, 0], k)
         return output
 
-    def gather_logprobs(logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> Any:
+    def gather_logprobs(logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> LogprobsTensors:
         # Prompt log-probabilities and speculative decoding come here. The statistics do not change when a row of
         # logits is shifted, so that log-probabilities do as logits.
         if not _wanted(num_logprobs, logprobs.shape[-1]):
@@ -191,7 +201,7 @@ def _install_v2() -> None:
             setattr(module, _MARK, True)
 
 
-def _scoring(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _scoring(plain: Callable[..., LogprobsTensors]) -> Callable[..., LogprobsTensors]:
     """``compute_topk_scores`` with the statistics in its columns."""
 
     @functools.wraps(plain)
@@ -199,10 +209,10 @@ def _scoring(plain: Callable[..., Any]) -> Callable[..., Any]:
         logits: Tensor,
         num_logprobs: int,
         sampled_token_ids: Tensor,
-        cu_num_logits: Any = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+        cu_num_logits: Sequence[int] | Tensor | None = None,
+        *args: object,
+        **kwargs: object,
+    ) -> LogprobsTensors:
         special = kwargs.get("max_per_req_token_ids") or kwargs.get("logits_mode")
         if special or not _wanted(num_logprobs, logits.shape[-1]):
             return plain(logits, num_logprobs, sampled_token_ids, cu_num_logits, *args, **kwargs)

@@ -10,7 +10,7 @@ import queue
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
@@ -27,6 +27,12 @@ os.environ.setdefault("RAY_timeout_ms_task_wait_for_death_info", "60000")
 import ray
 from ray.exceptions import RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
 
 __all__ = ["RayCluster"]
 
@@ -161,8 +167,8 @@ class RayPool:
         session = self._sessions[replica]
         self._when_done(replica, session, self._handles[replica].collect.remote(session))
 
-    def _when_done(self, replica: int, session: int, reference: Any) -> None:
-        def done(future: Any) -> None:
+    def _when_done(self, replica: int, session: int, reference: ObjectRef) -> None:
+        def done(future: Future[object]) -> None:
             error = future.exception()
             self._events.put((replica, session, future.result() if error is None else error))
 
@@ -181,7 +187,7 @@ class RayAnswerers:
         self._deaths: collections.Counter[Any] = collections.Counter()
         self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
 
-    def ask(self, question: Any) -> None:
+    def ask(self, question: object) -> None:
         """Ask the actor with the fewest open questions."""
         self._ask(min(range(len(self._asked)), key=lambda actor: len(self._asked[actor])), question)
 
@@ -192,7 +198,7 @@ class RayAnswerers:
             self._handles[actor] = self._start(actor)
         handle = self._handles[actor]
 
-        def done(future: Any) -> None:
+        def done(future: Future[object]) -> None:
             error = future.exception()
             if error is not None and self._handles[actor] is handle:
                 self._handles[actor] = None
@@ -222,7 +228,7 @@ class RayAnswerers:
             if handle is not None:
                 ray.kill(handle)
 
-    def _start(self, actor: int) -> Any:
+    def _start(self, actor: int) -> ActorHandle:
         """Start an actor on its node, or on another node where that one is gone."""
         alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         hosts = [host for host in self._hosts if host in alive] or alive
@@ -243,11 +249,11 @@ class RayAnswerers:
 class _Answerer:
     """The actor of ``RayAnswerers``."""
 
-    def __init__(self, maker: Callable[[], Callable[[Any], Any]]) -> None:
+    def __init__(self, maker: Callable[[], Callable[[object], object]]) -> None:
         self._maker = maker
         self._function: Callable[[Any], Any] | None = None
 
-    def answer(self, question: Any) -> Any:
+    def answer(self, question: object) -> Any:
         try:
             if self._function is None:
                 self._function = self._maker()

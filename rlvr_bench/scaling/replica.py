@@ -57,7 +57,7 @@ class Replica:
         began = time.monotonic()
         try:
             self._sampler = self._opener()
-        except Exception as error:  # noqa: BLE001  it is sent to the driver, which raises it
+        except Exception as error:  # it is sent to the driver, which raises it
             return Failure.of(error)
         return Opened(
             info=self._sampler.info, node=socket.gethostname(), pid=os.getpid(), seconds=time.monotonic() - began
@@ -73,7 +73,7 @@ class Replica:
         recorder, failure = None, None
         try:
             recorder = Recorder(target) if target is not None else None
-        except Exception as error:  # noqa: BLE001  the first report brings it to the driver
+        except Exception as error:  # the first report brings it to the driver
             failure = Failure.of(error)
         with self._change:
             self._clear()
@@ -117,7 +117,7 @@ class Replica:
         if recorder is not None and draws:
             try:
                 shard, draws = recorder.write(draws)
-            except Exception as error:  # noqa: BLE001  it is sent to the driver, which raises it
+            except Exception as error:  # it is sent to the driver, which raises it
                 failure, draws = Failure.of(error), []
         finished = [(batch_name(draw.request), draw.rollouts) for draw in draws]
         return Report(finished=finished, received=received, queued=queued, room=room, shard=shard, failure=failure)
@@ -197,7 +197,7 @@ class Replica:
                     self._change.notify_all()
                     if self._over:
                         return
-        except Exception as error:  # noqa: BLE001  it travels to the driver, which decides what becomes of it
+        except Exception as error:  # it travels to the driver, which decides what becomes of it
             with self._change:
                 self._failure = Failure.of(error)
                 self._change.notify_all()

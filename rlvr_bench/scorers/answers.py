@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.records import STATUSES, Outcomes
+from rlvr_bench.records import Outcomes
 
 __all__ = ["AnswerCounts", "answer_classes", "answer_counts", "wrong_answers"]
 
@@ -48,9 +48,9 @@ def answer_classes(outcomes: Outcomes) -> npt.NDArray[np.int64]:
     whose verdict is ``no_answer``, or that has no answer on record, gives none.
     """
     answer = outcomes.answer.astype(np.int64)
-    none = (answer < 0) | (outcomes.status == STATUSES.index("no_answer"))
+    none = (answer < 0) | outcomes.has_status("no_answer")
     classes = np.where(none, NO_ANSWER, answer + 1)
-    classes[outcomes.status == STATUSES.index("correct")] = 0
+    classes[outcomes.is_correct] = 0
     return classes
 
 

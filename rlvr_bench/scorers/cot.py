@@ -66,7 +66,7 @@ def cot_pass_at_k(
 
 def _valid_share(outcomes: Outcomes, valid: npt.NDArray[np.bool_], undecided: npt.NDArray[np.bool_]) -> list[Estimate]:
     """Mean over problems with a judged correct rollout of the share of those that are valid."""
-    judged = (outcomes.status == 0) & ~undecided
+    judged = outcomes.is_correct & ~undecided
     means = problem_means(outcomes, np.where(judged, valid, np.nan))
     if np.isnan(means).all():
         return []

@@ -74,7 +74,7 @@ def length_matched(
     size = len(outcomes.problem_ids) * width
     sums, counts = [], []
     for status in ("correct", "wrong"):
-        mask = known & (outcomes.status == STATUSES.index(status))
+        mask = known & outcomes.has_status(status)
         counts.append(np.bincount(cell[mask], minlength=size).reshape(-1, width))
         sums.append(np.bincount(cell[mask], weights=values[mask], minlength=size).reshape(-1, width))
     weight = np.minimum(counts[0], counts[1])

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.answers import answer_counts, wrong_answers
 from rlvr_bench.scorers.common import clusters_of, fewest, rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks, largest_k
@@ -41,7 +41,7 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
     note = None
     if unknown := int((drawn & ~known).sum()):
         note = f"{unknown} problems were never solved, and their gold answer is not one that the run gave: left out of guess@k"
-    wrong = outcomes.status == STATUSES.index("wrong")
+    wrong = outcomes.has_status("wrong")
     labels = [
         Estimate(
             name="guess@k",
@@ -69,7 +69,7 @@ def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
     drawn.
     """
     size = len(outcomes.problem_ids)
-    correct = (outcomes.status == STATUSES.index("correct")) & (outcomes.answer >= 0)
+    correct = outcomes.is_correct & (outcomes.answer >= 0)
     base = int(outcomes.answer.max(initial=0)) + 1
     gold = np.unique(outcomes.problem[correct].astype(np.int64) * base + outcomes.answer[correct])
     more, impossible = _gold_answers(outcomes, gold, base)

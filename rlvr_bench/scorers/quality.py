@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.common import (
     clusters_of,
     fewest,
@@ -39,7 +39,7 @@ def quality(outcomes: Outcomes, flags: Mapping[str, npt.NDArray[np.bool_]] | Non
     ]
     shares = np.stack([problem_means(outcomes, column)[drawn] for column in columns.values()], axis=1)
     estimates = rate_estimates(labels, shares, clusters)
-    groups = {None: outcomes.status >= 0, "correct": outcomes.status == 0, "wrong": outcomes.status == 1}
+    groups = {None: outcomes.status >= 0, "correct": outcomes.is_correct, "wrong": outcomes.has_status("wrong")}
     lengths = stated(outcomes, "n_tokens", outcomes.n_tokens)
     for group, mask in groups.items():
         label = Estimate(name="tokens_per_response", group=group, value=None, n_samples=fewest(outcomes, mask))
@@ -82,8 +82,8 @@ def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
 def _rate_columns(outcomes: Outcomes) -> dict[str, npt.NDArray[np.generic]]:
     return {
         "truncation_rate": stated(outcomes, "truncated", outcomes.truncated),
-        "no_answer_rate": outcomes.status == STATUSES.index("no_answer"),
-        "error_rate": outcomes.status == STATUSES.index("error"),
+        "no_answer_rate": outcomes.has_status("no_answer"),
+        "error_rate": outcomes.has_status("error"),
         "duplicate_rate": duplicates(outcomes),
         "several_answers_rate": stated(outcomes, "candidates", outcomes.candidates > 1),
     }

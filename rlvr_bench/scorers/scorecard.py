@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rlvr_bench import __version__, stats
 from rlvr_bench.manifest import Manifest
-from rlvr_bench.records import STATUSES, Outcomes
+from rlvr_bench.records import Outcomes
 from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun, ScoredWith
 from rlvr_bench.scorers.common import optional, problem_means, stated
 from rlvr_bench.scorers.diversity import distinct_answers
@@ -59,8 +59,7 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[ProblemScore]:
     size = len(outcomes.problem_ids)
     n, c = outcomes.n_samples, outcomes.n_correct
     no_answer, error = (
-        np.bincount(outcomes.problem[outcomes.status == STATUSES.index(name)], minlength=size)
-        for name in ("no_answer", "error")
+        np.bincount(outcomes.problem[outcomes.has_status(name)], minlength=size) for name in ("no_answer", "error")
     )
     truncated = np.bincount(outcomes.problem[outcomes.truncated], minlength=size)
     repeated = np.bincount(outcomes.problem[duplicates(outcomes)], minlength=size)

@@ -20,6 +20,7 @@ from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.marks import Drawn
 from rlvr_bench.store.paths import inside, read_if_there, read_whole, write_atomically
 from rlvr_bench.store.problem_files import check_problems_file, check_same_problems, encode_problems, file_digest
+from rlvr_bench.store.record_files import damaged, write_record
 from rlvr_bench.store.shard_checks import LARGEST_INDEX
 from rlvr_bench.store.shards import Schedule, ShardFolder
 
@@ -111,7 +112,7 @@ class Run:
         except StorageError as error:
             raise RunError(str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RunError(f"{file}: damaged ({error})") from error
+            raise damaged(file, error) from error
         check_problems_file(file, content, problems, self.manifest, self._drawn_ids)
         return problems
 
@@ -146,7 +147,7 @@ class RunWriter:
             digest = _write_problems(Run(path, manifest), problems)
             manifest = msgspec.structs.replace(manifest, problems_file_sha256=digest)
             self.run = Run(path, manifest)
-            write_atomically(path / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+            write_record(path / "manifest.json", manifest)
             self._known: set[str] = set()  # names of the shards whose rollouts are in _drawn
             self._drawn = self._scan()
         except BaseException:

@@ -14,11 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rlvr_bench.errors import RunError
-from rlvr_bench.received import decode
 from rlvr_bench.records import STATUSES, Verdict
 from rlvr_bench.scorecard import ErrorCount, Grading
-from rlvr_bench.store.paths import inside, read_if_there, write_atomically
+from rlvr_bench.store.paths import inside
+from rlvr_bench.store.record_files import damaged, record_if_there, write_record
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.text_rules import TextFlags
@@ -114,8 +113,7 @@ class Verdicts:
             errors=tuple(listed),
             warnings=tuple(_warnings(total, failed, undecided)),
         )
-        content = msgspec.json.format(msgspec.json.encode(grading), indent=2)
-        write_atomically(self.run.path / "grading.json", content)
+        write_record(self.run.path / "grading.json", grading)
         return grading
 
     def _tally(self) -> tuple[dict[str, int], dict[tuple[str | None, str | None], ErrorCount], list[str]]:
@@ -201,15 +199,15 @@ def _warnings(total: int, failed: int, undecided: Sequence[str]) -> Iterator[str
 def current_grading(run: Run) -> Grading | None:
     """The current grading, None before the first one. Raises RunError where the file is damaged."""
     file = run.path / "grading.json"
-    content = read_if_there(file)
-    if content is None:
+    remedy = f"Run `rlvr-bench grade {run.path}` again."
+    grading = record_if_there(file, Grading, remedy)
+    if grading is None:
         return None
     try:
-        grading = decode(content, Grading)
         for name in (grading.folder, grading.verifier):
             check_folder_name(name)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise RunError(f"{file}: damaged ({error}). Run `rlvr-bench grade {run.path}` again.") from error
+    except ValueError as error:
+        raise damaged(file, error, remedy) from error
     return grading
 
 

@@ -233,7 +233,9 @@ def _failure(n: int, k: int) -> npt.NDArray[np.float64]:
     return np.array([math.comb(n - c, k) / math.comb(n, k) for c in range(n + 1)])
 
 
-def _covariance(logprob: Any, advantages: Any, mask: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def _covariance(
+    logprob: object, advantages: object, mask: object
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """The centred product of each valid token, in row-major order, and the mask (R, T)."""
     valid = _flags("mask", mask)
     columns = []

@@ -157,7 +157,10 @@ class _Reader:
             argument = self._power()
             while self._peek()[0] in ("letter", "number") or self._peek() == ("command", "pi"):  # \sin 2x
                 argument = _combined(argument, self._power(), complex.__mul__)
-            applied: _Node = lambda point: function(argument(point))  # noqa: E731
+
+            def applied(point: Point) -> Value:
+                return function(argument(point))
+
             return _combined(applied, power, complex.__pow__) if power else applied
         if name in _GREEK:
             return lambda point: point[name]

@@ -61,7 +61,8 @@ def _check_human_eval(code: str, data: dict[str, Any], session: Session) -> str 
     if entry not in session.load(_SAMPLE_IMPORTS + code):
         return "no_function"
     scope: dict[str, Any] = {"__name__": "tests"}
-    exec(compile(_HELPFUL_IMPORTS + prompt + "\n    pass\n" + str(data["test"]), "tests.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
+    tests = _HELPFUL_IMPORTS + prompt + "\n    pass\n" + str(data["test"])
+    exec(compile(tests, "tests.py", "exec"), scope)  # the data set's own tests
     scope[entry] = proxy(session, entry)
     scope["check"](scope[entry])
     return None
@@ -81,7 +82,7 @@ def _tested_names(data: dict[str, Any]) -> tuple[frozenset[str], ...]:
 def _check_asserts(code: str, data: dict[str, Any], session: Session) -> str | None:
     names = session.load(_HELPFUL_IMPORTS + code)
     scope: dict[str, Any] = {"__name__": "tests"}
-    exec(compile(_HELPFUL_IMPORTS, "imports.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
+    exec(compile(_HELPFUL_IMPORTS, "imports.py", "exec"), scope)  # the data set's own
     trees = [ast.parse(text) for text in _assertions(data)]
     wanted = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
     known = set(dir(builtins))
@@ -91,7 +92,7 @@ def _check_asserts(code: str, data: dict[str, Any], session: Session) -> str | N
         scope[name] = proxy(session, name)
     for tree in trees:
         try:
-            exec(compile(tree, "tests.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
+            exec(compile(tree, "tests.py", "exec"), scope)  # the data set's own
         except NameError:
             return "no_function"
     return None
@@ -102,8 +103,8 @@ class _Kind:
     """A kind of problem: the field of its tests, the names that a sample must define, and the function that runs them."""
 
     field: str
-    wanted: Callable[[dict[str, Any]], tuple[frozenset[str], ...]]
-    check: Callable[[str, dict[str, Any], Session], str | None]
+    wanted: Callable[[dict[str, object]], tuple[frozenset[str], ...]]
+    check: Callable[[str, dict[str, object], Session], str | None]
 
 
 _KINDS = (

@@ -98,7 +98,8 @@ class Decider:
                 self._known.put(key, repeated)
             else:
                 failed[key] = repeated
-            for index, final in zip(waiting.pop(key), itertools.chain([verdict], itertools.repeat(repeated))):  # noqa: B905
+            verdicts = itertools.chain([verdict], itertools.repeat(repeated))
+            for index, final in zip(waiting.pop(key), verdicts, strict=False):
                 decisions[index] = Decision(final, decisions[index].extraction)
                 decided(index, decisions[index])
         return decisions

@@ -88,7 +88,9 @@ def _confine(limits: dict[str, Any]) -> None:
 
 
 def _load(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
-    exec(compile(request["code"], "sample.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
+    exec(
+        compile(request["code"], "sample.py", "exec"), scope
+    )  # the data set's own tests, or the sample inside the sandbox
     return {"names": sorted(name for name, value in scope.items() if callable(value))}
 
 
@@ -148,9 +150,11 @@ def _run_program(code: str, header: str) -> None:
     try:
         sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115  the process ends with them
         scope = {"__name__": "__main__", "__builtins__": __builtins__}
-        exec(header, scope)  # noqa: S102  the task's imports
+        exec(header, scope)  # the task's imports
         with contextlib.suppress(SystemExit):
-            exec(compile(code, "sample.py", "exec"), scope)  # noqa: S102  the data set's own tests, or the sample inside the sandbox
+            exec(
+                compile(code, "sample.py", "exec"), scope
+            )  # the data set's own tests, or the sample inside the sandbox
         status = 0
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()  # waits for the threads
@@ -208,12 +212,14 @@ def _interact(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> di
     try:
         tree = ast.parse(request["code"], "block.py")
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        exec(compile(tree, "block.py", "exec"), scope)  # noqa: S102  the sample inside the sandbox
+        exec(compile(tree, "block.py", "exec"), scope)  # the sample inside the sandbox
         if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), "block.py", "eval"), scope)  # noqa: S307  the sample inside the sandbox
+            value = eval(
+                compile(ast.Expression(last.value), "block.py", "eval"), scope
+            )  # the sample inside the sandbox
             if value is not None:
                 printed.write(f"{value!r}\n")
-    except BaseException as error:  # noqa: BLE001  any error becomes a result
+    except BaseException as error:  # any error becomes a result
         failed = True
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "block.py"]
         where = f" (line {lines[-1]})" if lines else ""
@@ -253,7 +259,7 @@ def main(limits: dict[str, Any]) -> None:
             if "cpu_s" in request:
                 _allow(request["cpu_s"])
             reply = OPERATIONS[request["op"]](request, scope, kept)
-        except BaseException as error:  # noqa: BLE001  any error becomes a result
+        except BaseException as error:  # any error becomes a result
             reply = {"raised": type(error).__name__, "text": str(error)[:500]}
         body = json.dumps(reply).encode()
         replies.write(FRAME.pack(len(body)) + body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from rlvr_bench.countdown import check
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.base import PolicyVerifier
@@ -22,16 +23,11 @@ class CountdownVerifier(PolicyVerifier):
     name: ClassVar[str] = "countdown"
     policy: str = "whole"
 
-    def warm_up(self) -> None:
-        import rlvr_bench.countdown  # noqa: F401  imported before the fork
-
     def read_gold(self, answer: str) -> str:
         """The answer unchanged: the numbers and targets decide, not the answer."""
         return answer
 
     def verify(self, answer: str, problem: Problem) -> Verdict:
-        from rlvr_bench.countdown import check
-
         missing = [name for name in ("numbers", "targets") if name not in problem.data]
         if missing:
             raise VerifierError(f"problem {problem.id!r} has no {' and no '.join(missing)} in its data")

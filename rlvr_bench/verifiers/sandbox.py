@@ -141,7 +141,7 @@ class Sandbox:
         bwrap: str | None = None,
         packages: bool = False,
         program: str | None = None,
-        spoken: Mapping[str, Any] | None = None,
+        spoken: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
         readable: Sequence[str] = (),
         purpose: str = "run model code",
@@ -238,7 +238,7 @@ class Sandbox:
         self._process.kill()
 
     def request(
-        self, message: dict[str, Any], wall_s: float, *, attached: Any = None, fresh: bool = False
+        self, message: Mapping[str, object], wall_s: float, *, attached: object = None, fresh: bool = False
     ) -> dict[str, Any]:
         """Send a request and wait for its reply. Raises SampleFailure where there is no reply, or a malformed one.
 
@@ -263,7 +263,9 @@ class Sandbox:
 
     def _exchange(self, messages: list[Any], wall_s: float) -> dict[str, Any]:
         process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: PT018
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         deadline = time.monotonic() + wall_s
         bodies = [json.dumps(message).encode() for message in messages]
         self._write(process.stdin.fileno(), b"".join(guest.FRAME.pack(len(body)) + body for body in bodies), deadline)

@@ -34,7 +34,7 @@ class Remote:
     def __setattr__(self, name: str, value: Any) -> None:
         self._session.set_attribute(self._number, name, value)
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def __call__(self, *arguments: object, **named: object) -> Any:
         return self._session.call([], arguments, named, on=self._number)
 
 
@@ -92,10 +92,10 @@ class Session:
     def set_attribute(self, number: int, name: str, value: Any) -> None:
         self.ask({"op": "attribute", "on": number, "name": name, "set": self._encode(value)})
 
-    def _encode(self, value: Any) -> Any:
+    def _encode(self, value: object) -> Any:
         return encode(value, _number_of)
 
-    def _decode(self, data: Any) -> Any:
+    def _decode(self, data: object) -> Any:
         try:
             return decode(data, lambda number: Remote(self, int(number)))
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
@@ -127,7 +127,7 @@ def _write_back(ours: Any, theirs: Any) -> None:
 def proxy(session: Session, name: str) -> Callable[..., Any]:
     """A function that calls the sample's function of this name."""
 
-    def candidate(*arguments: Any, **named: Any) -> Any:
+    def candidate(*arguments: object, **named: object) -> Any:
         return session.call([name], arguments, named)
 
     candidate.__name__ = name

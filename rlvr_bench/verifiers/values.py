@@ -11,6 +11,7 @@ import collections
 import functools
 import itertools
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 _SCALARS: tuple[Any, ...] = (bool, int, float, str)
@@ -86,7 +87,7 @@ def _encode_rare(value: Any, keep: Any) -> Any:
     return {"r": keep(value)} if plain is None else plain
 
 
-def _encode_plain(value: Any) -> Any:
+def _encode_plain(value: object) -> Any:
     """A value that contains no other values, or None."""
     if isinstance(value, range):
         return {"g": [encode(bound, None) for bound in (value.start, value.stop, value.step)]}
@@ -139,11 +140,11 @@ def _dict_of(tag: str, items: dict[Any, Any], more: str) -> Any:
     return {"C": collections.Counter, "O": collections.OrderedDict, "d": dict}[tag](items)
 
 
-def _keys(items: list[Any]) -> Any:
+def _keys(items: Sequence[object]) -> Any:
     return dict.fromkeys(items).keys()
 
 
-def _values(items: list[Any]) -> Any:
+def _values(items: Sequence[object]) -> Any:
     return dict(enumerate(items)).values()
 
 

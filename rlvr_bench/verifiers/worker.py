@@ -109,12 +109,12 @@ def serve(control_fd: int) -> None:
 def _prepare(control: socket.socket) -> tuple[Any, Limits, str]:
     """Unpickle the verifier and warm it up; the third item is the error message, or empty."""
     try:
-        verifier, limits = pickle.loads(receive_frame(control))  # noqa: S301  from the parent process
+        verifier, limits = pickle.loads(receive_frame(control))  # from the parent process
         if getattr(verifier, "warm_before_fork", False):
             verifier.warm_up()
     except (EOFError, ConnectionError):
         raise
-    except BaseException as error:  # noqa: BLE001  any error becomes a result
+    except BaseException as error:  # any error becomes a result
         return None, Limits(timeout_s=1, memory_bytes=0, max_items=1, recycle_bytes=0), _describe(error)
     gc.collect()
     gc.freeze()
@@ -154,7 +154,7 @@ def kill_group(pid: int) -> None:
 # ---------------------------------------------------------------------------------------------------- one worker
 
 
-def _work_and_exit(connection: socket.socket, verifier: Any, limits: Limits) -> None:
+def _work_and_exit(connection: socket.socket, verifier: object, limits: Limits) -> None:
     code = 1
     try:
         _confine(limits)
@@ -185,11 +185,11 @@ def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
     try:
         verifier.warm_up()
         send_frame(connection, b"")
-    except BaseException as error:  # noqa: BLE001  any error becomes a result
+    except BaseException as error:  # any error becomes a result
         send_frame(connection, _describe(error).encode())
         return
     for served in range(1, limits.max_items + 1):
-        answer, problem = pickle.loads(receive_frame(connection))  # noqa: S301  from the parent process
+        answer, problem = pickle.loads(receive_frame(connection))  # from the parent process
         reply = decide(verifier, answer, problem, limits.timeout_s)
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         worn = served == limits.max_items or resident > limits.recycle_bytes or reply.kind == "memory"
@@ -216,7 +216,7 @@ def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Re
         verdict = Verdict(status="error", kind="memory")
     except RecursionError:
         verdict = Verdict(status="error", kind="limit", message="RecursionError")
-    except BaseException as error:  # noqa: BLE001  any error becomes a result
+    except BaseException as error:  # any error becomes a result
         verdict = Verdict(status="error", kind="exception", message=_error_text(error))
     signal.setitimer(signal.ITIMER_PROF, 0)  # again: the deadline may have fired inside the `finally` above
     kind, given, message = (_as_text(value) for value in (verdict.kind, verdict.answer, verdict.message))
@@ -237,7 +237,7 @@ def _unfit(verdict: object) -> str:
 def _error_text(error: BaseException) -> str:
     try:
         text = str(error).strip()
-    except Exception:  # noqa: BLE001  the text of an exception is made by the user's code too
+    except Exception:  # the text of an exception is made by the user's code too
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

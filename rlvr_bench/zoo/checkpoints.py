@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from rlvr_bench.errors import ModelError, StorageError, UnknownName
+from rlvr_bench.zoo import unpack
 
 __all__ = [
     "CARD",
@@ -151,8 +152,6 @@ def _unpacked(name: str, file: Path, start: Path, sha256: str) -> Path:
     target = cache / f"{name}-{sha256[:12]}"
     if (target / WEIGHTS).is_file():
         return target
-    from rlvr_bench.zoo.delta import unpack
-
     weights = unpack(file, start / WEIGHTS)
     if hashlib.sha256(weights).hexdigest() != sha256:
         raise ModelError(f"{file} does not give the weights that its card names. Install rlvr-bench again.")

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from rlvr_bench.errors import ModelError
+from rlvr_bench.json_format import format_json
 from rlvr_bench.zoo.checkpoints import (
     CARD,
     DELTA,
@@ -51,7 +52,7 @@ def write_measured(name: str, measured: Measured, guess: Measured) -> Card:
     """Write the measurements of a shipped checkpoint, and of guessing, to its ``card.json`` and ``README.md``."""
     folder = shipped_folder(name)
     card = msgspec.structs.replace(read_card(folder), measured=measured, guess=guess)
-    (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
+    (folder / CARD).write_bytes(format_json(card, indent=2))
     (folder / "README.md").write_text(render_card(card))
     return card
 

@@ -20,6 +20,7 @@ import torch
 
 from rlvr_bench.countdown import PuzzleKey
 from rlvr_bench.errors import StorageError
+from rlvr_bench.json_format import format_json
 from rlvr_bench.zoo.checkpoints import CARD, DELTA, WEIGHTS, Card, Training, checkpoint_path, step_folder
 from rlvr_bench.zoo.delta import apply_delta, pack, write_delta
 from rlvr_bench.zoo.demonstrations import Example, examples, held_out_keys
@@ -170,7 +171,7 @@ def _card_bytes(recipe: Recipe, model: TinyLlama, folder: Path, training: Traini
         training=training,
         steps={str(step): _digest(folder / step_folder(step) / WEIGHTS) for step in recipe.keep},
     )
-    return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    return format_json(card, indent=2)
 
 
 def _digest(file: Path) -> str:

@@ -91,8 +91,8 @@ def _matched(pattern: str) -> Policy:
 
     def extract(text: str) -> Extraction:
         last, count = None, 0
-        for last in compiled.finditer(text):  # noqa: B007  the last one is used below
-            count += 1
+        for found in compiled.finditer(text):
+            last, count = found, count + 1
         answer = last.group(group) if last else None
         return Extraction(answer=_plain(answer or ""), candidates=count)
 

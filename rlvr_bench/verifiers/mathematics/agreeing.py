@@ -11,11 +11,14 @@ import itertools
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rlvr_bench.verifiers.mathematics.evaluating import DIGITS, Infinite, Undefined, context, evaluate, exact, measured
 from rlvr_bench.verifiers.mathematics.rational import Tolerance, rounded
 from rlvr_bench.verifiers.mathematics.trees import Node, is_constant, names, substituted, walk
+
+if TYPE_CHECKING:
+    from mpmath.ctx_mp_python import mpnumeric
 
 __all__ = ["agree", "agree_as_numbers", "values_agree"]
 
@@ -71,7 +74,7 @@ def agree_as_numbers(gold: Node, answer: Node, tolerance: Tolerance) -> bool | N
 _PROOF_DIGITS = 300  # values that agree to 60 digits must also agree to this many, and beyond the sizes of all terms
 
 
-def _same_at(gold: Node, answer: Node, point: dict[str, Any], digits: int) -> bool | None:
+def _same_at(gold: Node, answer: Node, point: dict[str, mpnumeric], digits: int) -> bool | None:
     """Whether two values agree to nearly ``digits`` digits; to more where intermediate values are much larger or smaller.
 
     None where that would take too many digits. Both values may be 0 but for rounding: then they shrink as the digits grow.
@@ -100,7 +103,7 @@ def _decimals(node: Node) -> int | None:
     return None
 
 
-def _near(ours: Any, theirs: Any, decimals: tuple[int | None, int | None], tolerance: Tolerance) -> bool:
+def _near(ours: mpnumeric, theirs: mpnumeric, decimals: tuple[int | None, int | None], tolerance: Tolerance) -> bool:
     """`rounded` for an exact value that is not rational; its first 40 digits serve as the value."""
     mp = context()
     if mp.im(ours) != 0 or mp.im(theirs) != 0:
@@ -163,7 +166,7 @@ def _sampled(gold: Node, answer: Node) -> bool | None:
 _BENDS = frozenset(("sqrt", "root", "asin", "acos", "atan", "acot", "asec", "acsc"))
 
 
-def _at(gold: Node, answer: Node, point: dict[str, Any]) -> bool | None:
+def _at(gold: Node, answer: Node, point: dict[str, mpnumeric]) -> bool | None:
     """Agreement at one point; None where a side has no value, or the values are on different branches."""
     mp = context()
     try:
@@ -177,7 +180,7 @@ def _at(gold: Node, answer: Node, point: dict[str, Any]) -> bool | None:
     return False if any(is_real) or all(value > 0 for value in point.values()) else None
 
 
-def values_agree(ours: Any, theirs: Any) -> bool:
+def values_agree(ours: mpnumeric, theirs: mpnumeric) -> bool:
     """Whether two values agree to 40 digits or more, or both are 0 but for rounding."""
     mp = context()
     gap, largest = abs(ours - theirs), max(abs(ours), abs(theirs))
@@ -191,7 +194,7 @@ _MANY = (*range(1, 25), 97, 1009)
 
 def _points(
     letters: list[str], whole: frozenset[str], *, has_steps: bool, bends: bool
-) -> Iterator[tuple[dict[str, Any], bool]]:
+) -> Iterator[tuple[dict[str, mpnumeric], bool]]:
     """Points to compare at, and whether all their values are positive. The variables in ``whole`` get natural numbers.
 
     A variable's value depends on its name and its position among all variables, so that no two are equal.

@@ -10,9 +10,13 @@ import functools
 import zlib
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rlvr_bench.verifiers.mathematics.trees import Node, points_of
+
+if TYPE_CHECKING:
+    from mpmath.ctx_mp import MPContext
+    from mpmath.ctx_mp_python import mpnumeric
 
 __all__ = ["DIGITS", "Infinite", "Undefined", "context", "evaluate", "exact", "measured"]
 
@@ -144,7 +148,7 @@ _EXACT: dict[str, Callable[[list[Fraction], str], Fraction]] = {
 
 
 @functools.lru_cache(maxsize=1)
-def context() -> Any:
+def context() -> MPContext:
     """A separate mpmath context, so that no other precision is changed."""
     from mpmath.ctx_mp import MPContext
 
@@ -153,7 +157,7 @@ def context() -> Any:
     return separate
 
 
-def evaluate(node: Node, point: Mapping[str, Any]) -> Any:
+def evaluate(node: Node, point: Mapping[str, mpnumeric]) -> mpnumeric:
     """The value of an expression, as an mpmath number, where the variables have the values of ``point``.
 
     Raises Undefined where it has none: division by zero, a pole, an argument outside a function's domain.
@@ -161,7 +165,7 @@ def evaluate(node: Node, point: Mapping[str, Any]) -> Any:
     return measured(node, point)[0]
 
 
-def measured(node: Node, point: Mapping[str, Any]) -> tuple[Any, int]:
+def measured(node: Node, point: Mapping[str, mpnumeric]) -> tuple[mpnumeric, int]:
     """`evaluate`, and the number of digits between 1 and the intermediate value farthest from 1."""
     mp = context()
     evaluation = _Evaluation(point)
@@ -177,51 +181,51 @@ def measured(node: Node, point: Mapping[str, Any]) -> tuple[Any, int]:
 
 
 class _Evaluation:
-    def __init__(self, point: Mapping[str, Any], budget: list[int] | None = None) -> None:
+    def __init__(self, point: Mapping[str, mpnumeric], budget: list[int] | None = None) -> None:
         self._point, self._mp = point, context()
         self.largest = 0  # the largest absolute binary exponent of an intermediate value
         self._budget = [_MAX_TERMS] if budget is None else budget  # shared by nested sums
 
-    def of(self, node: Node) -> Any:
+    def of(self, node: Node) -> mpnumeric:
         value = getattr(self, f"_{node.op}", self._no_value)(node)
         if value:
             self.largest = max(self.largest, abs(self._mp.mag(value)))
         return value
 
-    def _no_value(self, node: Node) -> Any:
+    def _no_value(self, node: Node) -> mpnumeric:
         raise Undefined(node.op)
 
-    def _num(self, node: Node) -> Any:
+    def _num(self, node: Node) -> mpnumeric:
         return self._mp.mpf(node.value.numerator) / node.value.denominator
 
-    def _const(self, node: Node) -> Any:
+    def _const(self, node: Node) -> mpnumeric:
         mp = self._mp
         if node.name == "oo":
             raise Undefined
         return {"pi": mp.pi, "e": mp.e, "i": mp.j}[node.name] * 1
 
-    def _sym(self, node: Node) -> Any:
+    def _sym(self, node: Node) -> mpnumeric:
         return self._point[node.name]
 
-    def _letters(self, node: Node) -> Any:
+    def _letters(self, node: Node) -> mpnumeric:
         return self._mp.fprod(self._point[name] for name in points_of(node.name))
 
-    def _add(self, node: Node) -> Any:
+    def _add(self, node: Node) -> mpnumeric:
         return self._mp.fsum(self.of(part) for part in node.parts)
 
-    def _mul(self, node: Node) -> Any:
+    def _mul(self, node: Node) -> mpnumeric:
         return self.of(node.parts[0]) * self.of(node.parts[1])
 
-    def _div(self, node: Node) -> Any:
+    def _div(self, node: Node) -> mpnumeric:
         return self.of(node.parts[0]) / self.of(node.parts[1])
 
-    def _neg(self, node: Node) -> Any:
+    def _neg(self, node: Node) -> mpnumeric:
         return -self.of(node.parts[0])
 
-    def _percent(self, node: Node) -> Any:
+    def _percent(self, node: Node) -> mpnumeric:
         return self.of(node.parts[0]) / 100
 
-    def _pow(self, node: Node) -> Any:
+    def _pow(self, node: Node) -> mpnumeric:
         base, exponent = self.of(node.parts[0]), self.of(node.parts[1])
         mp = self._mp
         if mp.mag(exponent) > 40 and base not in (1, -1):
@@ -232,23 +236,23 @@ class _Evaluation:
             return (-base) ** exponent * (-1) ** exact(node.parts[1]).numerator  # type: ignore[union-attr]
         return base**exponent
 
-    def _fact(self, node: Node) -> Any:
+    def _fact(self, node: Node) -> mpnumeric:
         return self._mp.gamma(self.of(node.parts[0]) + 1)
 
-    def _call(self, node: Node) -> Any:
+    def _call(self, node: Node) -> mpnumeric:
         """A product where the letter is a variable on a side (`names`), else the value of an undefined function."""
         arguments = [self.of(part) for part in node.parts]
         if node.name in self._point and len(arguments) == 1 and node.name not in _ALWAYS_CALLED:
             return self._point[node.name] * arguments[0]
         return self._made_up(node.name, arguments)
 
-    def _sum(self, node: Node) -> Any:
+    def _sum(self, node: Node) -> mpnumeric:
         return self._mp.fsum(self._terms(node))
 
-    def _prod(self, node: Node) -> Any:
+    def _prod(self, node: Node) -> mpnumeric:
         return self._mp.fprod(self._terms(node))
 
-    def _terms(self, node: Node) -> list[Any]:
+    def _terms(self, node: Node) -> list[mpnumeric]:
         """The terms of a finite sum or product. Raises Undefined for an infinite or a long one."""
         variable, first, last, term = node.parts
         low, high = (int(self._whole(part)) for part in (first, last))
@@ -260,92 +264,92 @@ class _Evaluation:
             for value in range(low, high + 1)
         ]
 
-    def _whole(self, node: Node) -> Any:
+    def _whole(self, node: Node) -> mpnumeric:
         value = self._real(node)
         if not self._mp.isint(value):
             raise Undefined
         return value
 
-    def _opaque(self, node: Node) -> Any:
+    def _opaque(self, node: Node) -> mpnumeric:
         if node.name == "overline" and len(node.parts) == 1:
             value = self.of(node.parts[0])
             return self._made_up(node.name, [value]) if self._mp.im(value) == 0 else self._mp.conj(value)
         return self._made_up(node.name, [self._bound(part) for part in node.parts])
 
-    def _bound(self, node: Node) -> Any:
+    def _bound(self, node: Node) -> mpnumeric:
         return self._mp.mpf(zlib.crc32(node.name.encode())) if node.op == "text" else self.of(node)
 
-    def _tuple(self, node: Node) -> Any:
+    def _tuple(self, node: Node) -> mpnumeric:
         return self._made_up("tuple" + node.name, [self.of(part) for part in node.parts])
 
-    def _made_up(self, name: str, arguments: list[Any]) -> Any:
+    def _made_up(self, name: str, arguments: list[mpnumeric]) -> mpnumeric:
         mp, seed = self._mp, zlib.crc32(name.encode()) % 9973
         total = mp.mpf(seed) / 9973
         for position, argument in enumerate(arguments, 1):
             total = total * mp.mpf("1.37") + mp.sin(argument * position + seed) + argument / (position + 1)
         return total
 
-    def _fun(self, node: Node) -> Any:
+    def _fun(self, node: Node) -> mpnumeric:
         if node.name == "det":
             return self._determinant(node.parts[0])
         return getattr(self, f"_f_{node.name}", self._function)(node)
 
-    def _function(self, node: Node) -> Any:
+    def _function(self, node: Node) -> mpnumeric:
         if len(node.parts) != 1 or node.name not in _FUNCTIONS:
             raise Undefined(node.name)
         return _FUNCTIONS[node.name](self._mp, self.of(node.parts[0]))
 
-    def _f_degree(self, node: Node) -> Any:
+    def _f_degree(self, node: Node) -> mpnumeric:
         return self.of(node.parts[0]) * self._mp.pi / 180
 
-    def _f_root(self, node: Node) -> Any:
+    def _f_root(self, node: Node) -> mpnumeric:
         value, degree = (self.of(part) for part in node.parts)
         if self._mp.im(value) == 0 and self._mp.re(value) < 0 and self._mp.isint(degree) and int(degree) % 2:
             return -((-value) ** (1 / degree))  # the real root of an odd degree
         return value ** (1 / degree)
 
-    def _f_logbase(self, node: Node) -> Any:
+    def _f_logbase(self, node: Node) -> mpnumeric:
         value, base = (self.of(part) for part in node.parts)
         return self._mp.log(value) / self._mp.log(base)
 
-    def _f_binom(self, node: Node) -> Any:
+    def _f_binom(self, node: Node) -> mpnumeric:
         return self._mp.binomial(self.of(node.parts[0]), self.of(node.parts[1]))
 
-    def _f_mod(self, node: Node) -> Any:
+    def _f_mod(self, node: Node) -> mpnumeric:
         value, base = (self._real(part) for part in node.parts)
         return value - base * self._mp.floor(value / base)
 
-    def _f_floor(self, node: Node) -> Any:
+    def _f_floor(self, node: Node) -> mpnumeric:
         return self._mp.floor(self._near_integer(node.parts[0]))
 
-    def _f_ceil(self, node: Node) -> Any:
+    def _f_ceil(self, node: Node) -> mpnumeric:
         return self._mp.ceil(self._near_integer(node.parts[0]))
 
-    def _near_integer(self, node: Node) -> Any:
+    def _near_integer(self, node: Node) -> mpnumeric:
         """A value, rounded where it is an integer but for rounding errors: floor(log_2 8) is 3."""
         value = self._real(node)
         nearest = self._mp.nint(value)
         return nearest if abs(value - nearest) < self._mp.mpf(10) ** (-self._mp.dps // 2) else value
 
-    def _f_max(self, node: Node) -> Any:
+    def _f_max(self, node: Node) -> mpnumeric:
         return max(self._real(part) for part in node.parts)
 
-    def _f_min(self, node: Node) -> Any:
+    def _f_min(self, node: Node) -> mpnumeric:
         return min(self._real(part) for part in node.parts)
 
-    def _f_gcd(self, node: Node) -> Any:
+    def _f_gcd(self, node: Node) -> mpnumeric:
         return self._made_up("gcd", sorted(self._real(part) for part in node.parts))
 
-    def _f_lcm(self, node: Node) -> Any:
+    def _f_lcm(self, node: Node) -> mpnumeric:
         return self._made_up("lcm", sorted(self._real(part) for part in node.parts))
 
-    def _real(self, node: Node) -> Any:
+    def _real(self, node: Node) -> mpnumeric:
         value = self.of(node)
         if self._mp.im(value) != 0:
             raise Undefined
         return self._mp.re(value)
 
-    def _determinant(self, matrix: Node) -> Any:
+    def _determinant(self, matrix: Node) -> mpnumeric:
         rows = [[self.of(cell) for cell in row.parts] for row in matrix.parts]
         if matrix.op != "matrix" or len({len(row) for row in rows} | {len(rows)}) != 1:
             raise Undefined
@@ -358,13 +362,13 @@ def _is_odd_root(exponent: Node) -> bool:
     return value is not None and value.denominator > 1 and value.denominator % 2 == 1
 
 
-def _nonzero(mp: Any, value: Any) -> Any:
+def _nonzero(mp: MPContext, value: mpnumeric) -> mpnumeric:
     if abs(value) < mp.mpf(10) ** (5 - mp.dps):
         raise Infinite
     return value
 
 
-_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+_FUNCTIONS: dict[str, Callable[[MPContext, mpnumeric], mpnumeric]] = {
     "sin": lambda mp, x: mp.sin(x), "cos": lambda mp, x: mp.cos(x), "tan": lambda mp, x: mp.sin(x) / _nonzero(mp, mp.cos(x)),
     "cot": lambda mp, x: mp.cos(x) / _nonzero(mp, mp.sin(x)),
     "sec": lambda mp, x: 1 / _nonzero(mp, mp.cos(x)),

@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate
 from rlvr_bench.verifiers.mathematics.trees import Node, counted, is_constant, names, substituted, walk
 from rlvr_bench.verifiers.mathematics.verdicts import all_of
+
+if TYPE_CHECKING:
+    from mpmath.ctx_mp_python import mpnumeric
 
 __all__ = ["Piece", "Region", "is_empty", "region", "same_region"]
 
@@ -167,7 +170,7 @@ def _by_infinity(left: Node, sign: str, right: Node) -> Region | None:
     return Region((_LINE,), variable.name) if variable.op == "sym" and sign in ("<", ">") else None
 
 
-def _line(node: Node) -> tuple[str, Any, Node] | None:
+def _line(node: Node) -> tuple[str, mpnumeric, Node] | None:
     """A linear expression a x + b with numbers a and b: its variable, a, and the expression itself; else None."""
     variables = names(node)
     if len(variables) != 1 or any(part.op in ("opaque", "call") for part in walk(node)):
@@ -185,7 +188,7 @@ def _line(node: Node) -> tuple[str, Any, Node] | None:
     return name, slope, node
 
 
-def _solved(line: tuple[str, Any, Node], value: Node) -> Node:
+def _solved(line: tuple[str, mpnumeric, Node], value: Node) -> Node:
     """The x at which a x + b has this value, as an expression: (value - b) / a."""
     name, _, node = line
     at_zero, at_one = (substituted(node, name, counted(number)) for number in (0, 1))
@@ -209,7 +212,7 @@ def _of_list(node: Node) -> Region | None:
         return None
     if node.name != "or" and any(part.name == "=" for part in node.parts):
         return None  # x = 1, x = 2 are two values, not a contradiction
-    join: Callable[[Any, Any], Any] = _joined if node.name == "or" else _meeting
+    join: Callable[[mpnumeric, mpnumeric], mpnumeric] = _joined if node.name == "or" else _meeting
     return functools.reduce(lambda a, b: None if a is None or b is None else join(a, b), regions)
 
 
@@ -240,7 +243,7 @@ _READERS: dict[str, Callable[[Node], Region | None]] = {
 # ---------------------------------------------------------------------------------------------- numbers on the line
 
 
-def _value(bound: Node) -> Any:
+def _value(bound: Node) -> mpnumeric:
     """A bound as a number. Raises Undefined for a bound with variables."""
     mp = context()
     if bound == _INFINITY:
@@ -253,7 +256,7 @@ def _value(bound: Node) -> Any:
     return mp.nint(value * mp.mpf(10) ** 30) / mp.mpf(10) ** 30  # equal bounds in two notations become one number
 
 
-def _ends(piece: Piece) -> tuple[Any, Any]:
+def _ends(piece: Piece) -> tuple[mpnumeric, mpnumeric]:
     return _value(piece.low), _value(piece.high)
 
 

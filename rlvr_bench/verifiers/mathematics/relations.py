@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rlvr_bench.verifiers.mathematics.agreeing import values_agree
 from rlvr_bench.verifiers.mathematics.evaluating import Undefined, context, evaluate
 from rlvr_bench.verifiers.mathematics.trees import Node, names
+
+if TYPE_CHECKING:
+    from mpmath.ctx_mp_python import mpnumeric
 
 __all__ = ["SYMMETRIC", "difference", "outer", "proportional", "solved", "turned"]
 
@@ -53,7 +56,7 @@ def proportional(ours: Node, theirs: Node, *, positive: bool) -> bool | None:
     return all(values_agree(factor, ratio) for ratio in ratios)
 
 
-def _point(variables: frozenset[str], shift: int) -> dict[str, Any]:
+def _point(variables: frozenset[str], shift: int) -> dict[str, mpnumeric]:
     mp = context()
     letters = sorted(name for name in variables if not name.endswith("()"))
     return {
