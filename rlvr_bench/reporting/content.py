@@ -16,6 +16,7 @@ from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
+from rlvr_bench.comparison.singles import changed_problems
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
@@ -54,7 +55,10 @@ class PageRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PagePair(msgspec.Struct, frozen=True, kw_only=True):
-    """Run ``second`` against run ``first`` (numbers of runs). ``differences``: (name, k, value, low, high, p_holm, n)."""
+    """Run ``second`` against run ``first`` (numbers of runs). ``differences``: (name, k, value, low, high, p_holm, n).
+
+    ``more_often`` and ``less_often``: single problems whose solve rate changed, at a false discovery rate of 5 %.
+    """
 
     first: int
     second: int
@@ -64,6 +68,8 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
     lost: tuple[str, ...]
     gains: NullSize | None
     losses: NullSize | None
+    more_often: tuple[str, ...]
+    less_often: tuple[str, ...]
 
 
 class PageMetric(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,15 +252,16 @@ def _pairs(
     differences = _differences(runs, ks, headline, couples, replicates)
     k = ks[-1]
 
-    def sets(pair: tuple[int, int]) -> tuple[Crossover, Any]:
+    def sets(pair: tuple[int, int]) -> tuple[Crossover, Any, tuple[tuple[str, ...], tuple[str, ...]]]:
         first, second = runs[pair[0]], runs[pair[1]]
-        return crossover(first, second), boundary_change(ids, first, second, k, replicates)
+        change = boundary_change(ids, first, second, k, replicates)
+        return crossover(first, second), change, _changed(ids, first, second)
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets go of the lock in its long loops
         found = dict(zip(halves, pool.map(sets, halves), strict=True))
     pairs = []
     for first, second in couples:
-        crossing, change = found[min(first, second), max(first, second)]
+        crossing, change, (rose, fell) = found[min(first, second), max(first, second)]
         forward = first < second
         pair = PagePair(
             first=first,
@@ -265,9 +272,19 @@ def _pairs(
             lost=change.lost if forward else change.gained,
             gains=change.gains if forward else change.losses,
             losses=change.losses if forward else change.gains,
+            more_often=rose if forward else fell,
+            less_often=fell if forward else rose,
         )
         pairs.append(pair)
     return _corrected_sets(pairs)
+
+
+def _changed(ids: Sequence[str], first: RunCounts, second: RunCounts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Problems that the second run solves more often, and less often."""
+    found = changed_problems(ids, first, second)
+    if found is None:
+        return (), ()
+    return tuple(each.id for each in found.gained), tuple(each.id for each in found.lost)
 
 
 _Row = tuple[str, int | None, float, float, float, float, int]
