@@ -53,12 +53,14 @@ const chance = {
     return [["gained", pair?.gains], ["lost", pair?.losses]].filter(([, size]) => size).map(([what, size]) => ({
       _run: i, checkpoint: runs()[i].label, baseline: runs()[state.baseline].label, set: what, k: largestK(), observed: size.observed, chance_expected: size.expected, chance_low: size.low, chance_high: size.high, level: 0.95, p_value: size.p_value, p_holm: size.p_holm, n_problems: task().problems.length,
       ids: (what === "gained" ? pair.gained : pair.lost).join(" "),
+      solve_rate_changed: (what === "gained" ? pair.more_often : pair.less_often).join(" "),
+      _changed: (what === "gained" ? pair.more_often : pair.less_often).length,
     }));
   }),
   figure(rows) {
     const order = [...new Set(rows.map((each) => each._run))];
     const y = (each) => order.length - 1 - order.indexOf(each._run) + (each.set === "gained" ? 0.17 : -0.17);
-    const text = rows.map((each) => `<b>${esc(runs()[each._run].short)}</b>: ${each.set} ${decimal(each.observed)}<br>same policy twice: ${decimal(each.chance_expected)} ${limits(each.chance_low, each.chance_high, decimal)}<br>${pValue(each.p_holm)} (Holm), ${plural(each.n_problems, "problem")}, k = ${count(each.k)}`);
+    const text = rows.map((each) => `<b>${esc(runs()[each._run].short)}</b>: ${each.set} ${decimal(each.observed)}<br>same policy twice: ${decimal(each.chance_expected)} ${limits(each.chance_low, each.chance_high, decimal)}<br>${pValue(each.p_holm)} (Holm), ${plural(each.n_problems, "problem")}, k = ${count(each.k)}<br>solve rate shown to be ${each.set === "gained" ? "higher" : "lower"} on ${plural(each._changed, "single problem")}`);
     const kind = (name, marker) => {
       const mine = rows.map((each, j) => [each, j]).filter(([each]) => each.set === name);
       return { type: "scatter", mode: "markers", name, x: mine.map(([each]) => each.observed), y: mine.map(([each]) => y(each)), hoverinfo: "text", hovertext: mine.map(([, j]) => text[j]), cliponaxis: false, marker: { ...marker, size: 11 } };
@@ -72,7 +74,7 @@ const chance = {
       layout: { height: 110 + 36 * order.length, margin: { l: 20, r: 14, t: 10, b: 44 }, showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { color: css("--ink") } }, xaxis: { title: "problems", rangemode: "tozero" }, yaxis: checkpointAxis(order) },
     };
   },
-  says: (rows) => `Expected sizes at k = ${count(rows[0].k)} of ${plural(rows[0].n_problems, "problem")}; p-values corrected by Holm over all checkpoints. Baseline: ${runs()[state.baseline].short}. A gained set beyond chance follows from a higher solve rate just as from new abilities.`,
+  says: (rows) => `Expected sizes at k = ${count(rows[0].k)} of ${plural(rows[0].n_problems, "problem")}; p-values corrected by Holm over all checkpoints. Baseline: ${runs()[state.baseline].short}. A gained set beyond chance follows from a higher solve rate just as from new abilities. The table lists single problems whose solve rate changed, at a false discovery rate of 5 %.`,
 };
 
 const histogram = {
