@@ -287,7 +287,7 @@ def test_a_budget_that_is_no_number_is_refused(two_runs: list[str]) -> None:
 
 
 def test_the_table_fits_a_terminal(two_runs: list[str]) -> None:
-    console = Console(width=80, record=True, file=(Path(two_runs[0]).parent / "out").open("w"))
+    console = Console(width=80, force_terminal=True, record=True, file=(Path(two_runs[0]).parent / "out").open("w"))
     show_comparison(console, compare([Path(path) for path in two_runs]))
     console.file.close()
     lines = console.export_text().splitlines()
