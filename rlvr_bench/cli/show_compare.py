@@ -66,29 +66,34 @@ def _row(item: Difference) -> list[str]:
 
 
 def _show_boundary(console: Console, found: BoundaryChange, first: str, second: str) -> None:
-    both, neither = len(found.both), len(found.neither)
-    console.print(f"boundary at k = {found.k:,}: {both:,} solved by both, {neither:,} by neither", highlight=False)
+    both, neither = _size(found.n_both), _size(found.n_neither)
+    line = f"boundary at k = {found.k:,}: expected problems, {both} solved by both, {neither} by neither"
+    console.print(line, highlight=False)
     rows = [
-        _set_row(f"gained (only {second})", found.gained, found.gains),
-        _set_row(f"lost (only {first})", found.lost, found.losses),
+        _set_row(f"gained (only {second})", found.n_gained, found.gained, found.gains),
+        _set_row(f"lost (only {first})", found.n_lost, found.lost, found.losses),
     ]
-    _print_table(console, ["", "problems", "same policy twice", "p (Holm)", "ids"], rows)
+    _print_table(console, ["", "problems", "same policy twice", "p (Holm)", "most likely these"], rows)
 
 
-def _set_row(name: str, ids: tuple[str, ...], size: NullSize | None) -> list[str]:
+def _set_row(name: str, expected: float, ids: tuple[str, ...], size: NullSize | None) -> list[str]:
     shown = " ".join(ids[:_LISTED]) + (" ..." if len(ids) > _LISTED else "")
     if size is None:
-        return [name, str(len(ids)), "not known", "", shown]
-    chance = f"{size.expected:.1f} ({size.low:.0f} to {size.high:.0f})"
-    return [name, str(len(ids)), chance, _p(size.p_holm), shown]
+        return [name, _size(expected), "not known", "", shown]
+    chance = f"{_size(size.expected)} ({_size(size.low)} to {_size(size.high)})"
+    return [name, _size(expected), chance, _p(size.p_holm), shown]
+
+
+def _size(value: float) -> str:
+    """An expected number of problems."""
+    return f"{value:,.1f}"
 
 
 def _show_overlaps(console: Console, found: Comparison, letters: dict[str, str]) -> None:
     rows = [
-        [" ".join(letters[label] for label in group.solved_by) or "none", str(len(group.ids))]
-        for group in found.overlaps
+        [" ".join(letters[label] for label in group.solved_by) or "none", _size(group.size)] for group in found.overlaps
     ]
-    _print_table(console, [f"solved in {found.overlap_k:,} by exactly", "problems"], rows)
+    _print_table(console, [f"solved in {found.overlap_k:,} by exactly", "expected problems"], rows)
 
 
 def _print_table(console: Console, columns: list[str], rows: list[list[str]]) -> None:

@@ -51,7 +51,7 @@ def _table(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> Table:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(rows, key=lambda row: _order(row, ks)):
-        sets = "" if row["gained"] is None else f"+{row['gained']}/-{row['lost']}"
+        sets = "" if row["gained"] is None else f"+{_number(row, 'gained', '.1f')}/-{_number(row, 'lost', '.1f')}"
         last = [_number(row, "unsolved", ".0f"), *_estimates(row)] if wide else []
         table.add_row(_name(row), f"{row['n']}", *(_cell(row, k) for k in ks), sets, *last)
     return table

@@ -142,7 +142,8 @@ def _sets(base: RunCounts, run: RunCounts) -> Row:
     k = min(base.largest_k, run.largest_k)
     found = boundary_change([entry.id for entry in run.entries], aligned, run, k, replicates=1)
     chance = None if found.gains is None else rounded(found.gains.expected)
-    return {"compared_k": k, "gained": len(found.gained), "lost": len(found.lost), "by_chance": chance}
+    gained, lost = rounded(found.n_gained), rounded(found.n_lost)
+    return {"compared_k": k, "gained": gained, "lost": lost, "by_chance": chance}
 
 
 def _sortable(key: tuple[Cell, ...]) -> tuple[tuple[int, float, str], ...]:

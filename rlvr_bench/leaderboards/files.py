@@ -109,7 +109,8 @@ def _order(row: Row, ks: Sequence[int]) -> tuple[float, str]:
 
 
 def _markdown_row(row: Row, ks: Sequence[int]) -> list[str]:
-    sets = f"{row['gained']} / {row['lost']} ({_shown(row['by_chance'], '.1f')})" if row["gained"] is not None else ""
+    sets = " / ".join(_shown(row[name], ".1f") for name in ("gained", "lost")) if row["gained"] is not None else ""
+    sets += f" ({_shown(row['by_chance'], '.1f')})" if sets else ""
     unsolved = f"{_shown(row['unsolved'], '.0f')} in {row['boundary_k']}" if row["unsolved"] is not None else ""
     model = row["model"] if row["tools"] is None else f"{row['model']} + {row['tools']}"
     return [

@@ -54,12 +54,17 @@ class PageRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PagePair(msgspec.Struct, frozen=True, kw_only=True):
-    """Run ``second`` against run ``first`` (numbers of runs). ``differences``: (name, k, value, low, high, p_holm, n)."""
+    """Run ``second`` against run ``first`` (numbers of runs). ``differences``: (name, k, value, low, high, p_holm, n).
+
+    ``n_gained`` and ``n_lost``: expected sizes of the sets that the ids most likely make up.
+    """
 
     first: int
     second: int
     differences: list[tuple[str, int | None, float, float, float, float, int]]
     crossover: Crossover
+    n_gained: float
+    n_lost: float
     gained: tuple[str, ...]
     lost: tuple[str, ...]
     gains: NullSize | None
@@ -261,6 +266,8 @@ def _pairs(
             second=second,
             differences=differences[first, second],
             crossover=crossing,
+            n_gained=change.n_gained if forward else change.n_lost,
+            n_lost=change.n_lost if forward else change.n_gained,
             gained=change.gained if forward else change.lost,
             lost=change.lost if forward else change.gained,
             gains=change.gains if forward else change.losses,

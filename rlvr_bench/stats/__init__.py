@@ -55,6 +55,7 @@ from rlvr_bench.stats.significance import (
     minimum_detectable_effect,
     problems_needed,
     rollouts_needed,
+    sign_flip,
 )
 from rlvr_bench.stats.solve_rate import (
     auc_at_k,
@@ -141,6 +142,7 @@ __all__ = [
     "rarefied_distinct",
     "rollout_interval",
     "rollouts_needed",
+    "sign_flip",
     "support_dynamics",
     "token_entropy",
     "unsolved_upper_bound",
