@@ -30,6 +30,8 @@ def show_comparison(console: Console, found: Comparison, *, every_k: bool = Fals
     if len(found.runs) > 2:
         console.print()
         _show_overlaps(console, found, letters)
+    if found.looks == "any":
+        console.print("intervals and p-values hold over any number of looks while rollouts are added", highlight=False)
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
 

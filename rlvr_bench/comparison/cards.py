@@ -120,7 +120,9 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
 
 
 def _read_received(file: Path) -> bytes:
-    return file.read_bytes() if hasattr(file, "fs") else read_regular(file)  # an object storage holds regular files only
+    return (
+        file.read_bytes() if hasattr(file, "fs") else read_regular(file)
+    )  # an object storage holds regular files only
 
 
 def _warn_if_stale(file: Path, card: Scorecard) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 __all__ = [
@@ -131,7 +133,11 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Two or more runs on the same problems; every pair is a run against the first one given."""
+    """Two or more runs on the same problems; every pair is a run against the first one given.
+
+    ``looks``: "any" where intervals and p-values hold at every look while rollouts are added, "one" where they hold at a
+    single look at numbers of rollouts fixed before.
+    """
 
     schema: int
     task: str
@@ -140,4 +146,5 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[PairComparison, ...]
     overlap_k: int
     overlaps: tuple[Overlap, ...]
+    looks: Literal["one", "any"] = "one"
     notes: tuple[str, ...]

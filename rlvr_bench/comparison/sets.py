@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, clusters
 from rlvr_bench.comparison.results import BoundaryChange, NullSize, Overlap
+from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 
 __all__ = ["boundary_change", "null_sizes", "overlaps"]
 
@@ -21,9 +23,17 @@ ROUNDING = 1e-9
 
 
 def boundary_change(
-    ids: Sequence[str], first: RunCounts, second: RunCounts, k: int, replicates: int = REPLICATES
+    ids: Sequence[str],
+    first: RunCounts,
+    second: RunCounts,
+    k: int,
+    replicates: int = REPLICATES,
+    looks: Looks = ONE_LOOK,
 ) -> BoundaryChange:
-    """The problems that k rollouts of one run solve and k of the other do not, beside what chance would give."""
+    """The problems that k rollouts of one run solve and k of the other do not, beside what chance would give.
+
+    The p-values hold at ``looks``.
+    """
     chance = [run.pass_table([k])[:, 0] for run in (first, second)]
     solved = [share > 0.5 for share in chance]
     sets = {
@@ -36,6 +46,8 @@ def boundary_change(
     if first.stopping is None and second.stopping is None:
         rng = np.random.default_rng(_SEED)
         gains, losses = null_sizes((first.c, first.n), (second.c, second.n), k, rng, replicates)
+        gains, losses = (msgspec.structs.replace(one, p_value=looks.renewed(one.p_value)) for one in (gains, losses))
+    p_net = stats.sign_flip(chance[1] - chance[0], np.random.default_rng(_SEED), clusters(first), REPLICATES)
     dynamics = stats.SupportDynamics(*(np.atleast_1d(size) for size in _dynamics(*chance)))
     return BoundaryChange(
         k=k,
@@ -46,7 +58,7 @@ def boundary_change(
         **{name: _named(ids, mask) for name, mask in sets.items()},
         gains=gains,
         losses=losses,
-        p_net=stats.sign_flip(chance[1] - chance[0], np.random.default_rng(_SEED), clusters(first), REPLICATES),
+        p_net=looks.renewed(p_net, two_sided=True),
         retention=_number(dynamics.retention),
         discovery=_number(dynamics.discovery),
     )

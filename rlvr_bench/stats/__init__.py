@@ -49,6 +49,7 @@ from rlvr_bench.stats.resampling import (
 from rlvr_bench.stats.rollout_error import (
     rollout_interval,
 )
+from rlvr_bench.stats.sequential import anytime_p_value, anytime_quantile, information
 from rlvr_bench.stats.significance import (
     holm,
     mcnemar,
@@ -103,6 +104,8 @@ __all__ = [
     "SupportDynamics",
     "Unsolved",
     "answer_entropy",
+    "anytime_p_value",
+    "anytime_quantile",
     "auc_at_k",
     "bootstrap",
     "bootstrap_mean",
@@ -119,6 +122,7 @@ __all__ = [
     "g_pass_at_k",
     "high_entropy_threshold",
     "holm",
+    "information",
     "maj_at_k",
     "max_at_k",
     "mcnemar",

@@ -299,3 +299,22 @@ def test_comparing_reads_scorecards_only() -> None:
     code = f"import sys, rlvr_bench.comparison, rlvr_bench.cli.show_compare; print([m for m in {heavy!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_looks_widen_intervals_and_raise_every_p_value() -> None:
+    rng = np.random.default_rng(1)
+    runs = [card(name, rng.binomial(64, rate, 60).tolist(), 64) for name, rate in (("a", 0.05), ("b", 0.09))]
+    (one,), (every,) = (compare_cards(runs, looks=looks).pairs for looks in ("one", "any"))
+    for first, second in zip((*one.pass_at_k, *one.policy), (*every.pass_at_k, *every.policy), strict=True):
+        assert first.value == second.value
+        assert (second.high or 0) - (second.low or 0) > 1.3 * ((first.high or 0) - (first.low or 0))
+        assert (second.p_value or 0) >= (first.p_value or 0)
+    assert every.boundary.gains is not None
+    assert one.boundary.gains is not None
+    assert every.boundary.gains.p_value > one.boundary.gains.p_value
+    assert compare_cards(runs, looks="any").looks == "any"
+
+
+def test_the_verb_takes_looks(two_runs: list[str]) -> None:
+    assert "hold over any number of looks" in verb([*two_runs, "--looks"])
+    assert "hold over" not in verb(two_runs)
