@@ -111,7 +111,10 @@ def series_of(
     order = sorted(range(len(cards)), key=lambda i: numbers[i])
     cards, numbers = [cards[i] for i in order], [numbers[i] for i in order]
     ids, counted, notes = align(cards, allow)
-    metrics = _metrics([card for _, card in cards])
+    unequal = len({size for run in counted for size in run.n.tolist()}) > 1
+    metrics = _metrics([card for _, card in cards], unequal=unequal)
+    if unequal:
+        notes.append("rollouts per problem differ: what depends on their number is followed at common numbers only")
     return TrainingSeries(
         schema=SERIES_SCHEMA,
         task=cards[0][1].run.task,
@@ -161,9 +164,10 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
     return found
 
 
-def _metrics(cards: Sequence[Scorecard]) -> list[Metric]:
-    """Every followed estimate that at least two scorecards have."""
-    tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in _FOLLOWED} for card in cards]
+def _metrics(cards: Sequence[Scorecard], *, unequal: bool) -> list[Metric]:
+    """Every followed estimate that at least two scorecards have; where n is ``unequal``, none that depends on it."""
+    names = {name for name, metric in _FOLLOWED.items() if not (unequal and metric.equal_n)}
+    tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in names} for card in cards]
     keys = sorted({key for table in tables for key in table}, key=lambda key: (_ORDER[key[0]], *map(_first, key[1:])))
     found = []
     for name, k, group in keys:

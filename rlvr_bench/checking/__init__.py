@@ -16,7 +16,7 @@ from rlvr_bench.checking.more_data import needed, next_look
 from rlvr_bench.checking.pairing import accept, pair_up, refuse_errors
 from rlvr_bench.checking.results import Acceptance, Check, Finding, NextLook, Outcome
 from rlvr_bench.checking.rules import CheckOptions, Rule, make_rules
-from rlvr_bench.comparison.cards import RunCounts, align, clusters
+from rlvr_bench.comparison.cards import RunCounts, align, clusters, common_k
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
@@ -98,7 +98,7 @@ class _Asked:
 def _finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
     """What one rule finds, before correction: ``outcome`` and ``p_holm`` are those of a single test."""
     runs = (asked.baseline, asked.run)
-    values = [_values(rule, run, asked.stopped) for run in runs]
+    values, basis = _values(rule, asked)
     known = ~np.isnan(values[0]) & ~np.isnan(values[1])
     if not known.any():
         fewest = max(int(run.n.max()) for run in runs)
@@ -123,19 +123,26 @@ def _finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
         n_problems=evidence.n_problems,
         n_samples=min(int(run.n[known].min()) for run in runs),
         source=evidence.source,
-        method=evidence.method,
+        method=f"{evidence.method}{basis}",
         looks=asked.options.looks,
     )
     return finding, evidence.looks
 
 
-def _values(rule: Rule, run: RunCounts, stopped: bool) -> npt.NDArray[np.float64]:
-    """The metric of each problem, (P,), NaN where it is not known."""
+def _values(rule: Rule, asked: _Asked) -> tuple[list[npt.NDArray[np.float64]], str]:
+    """The metric of each problem in baseline and run, each (P,), NaN where it is not known, and at what common number."""
+    runs = (asked.baseline, asked.run)
     if rule.k is not None:
-        return run.budget_values(rule.of, rule.k)
-    if stopped and not rule.of.of_first_batch:
+        return [run.budget_values(rule.of, rule.k) for run in runs], ""
+    if asked.stopped and not rule.of.of_first_batch:
         raise BadArgument(f"--{rule.kind}", rule.metric, "is biased in a run that stopped early on solved problems")
-    return run.values(rule.of)
+    if rule.of.by_k is None or np.array_equal(runs[0].n, runs[1].n):
+        return [run.values(rule.of) for run in runs], ""
+    k = common_k(*runs, rule.of.by_k)
+    if k is None:
+        why = "depends on the number of rollouts, which differs, and these scorecards do not have it at a common number"
+        raise BadArgument(f"--{rule.kind}", rule.metric, f"{why}: run `rlvr-bench score` again on both runs")
+    return [run.repeats(k) for run in runs], f"; at {k} rollouts, which both have"
 
 
 def _evidence(

@@ -20,7 +20,7 @@ from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
 from rlvr_bench.scorers.solve_rate import pass_under_rule
 
-__all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "read_card"]
+__all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "common_k", "read_card"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
 _DRAW = ("weights", "seed", "sampling", "tools", "engine_args", "seed_scheme")
 # Runs of older versions do not say with which engine arguments they were drawn.
 UNKNOWN = "unknown"
+FEW = 0.1  # share of problems
 
 
 class Incomparable(RunError):
@@ -84,11 +85,29 @@ class RunCounts:
 
     def budget_values(self, metric: Metric, k: int) -> npt.NDArray[np.float64]:
         """A metric of each problem at budget k, (P,), NaN where it is not known."""
-        return self.pass_table([k])[:, 0] if metric.column == "c" else self.distinct_answers(k)
+        return self.pass_table([k])[:, 0] if metric.column == "c" else self.by_k(str(metric.column), k)
 
-    def distinct_answers(self, k: int) -> npt.NDArray[np.float64]:
-        """Expected distinct answers among k, (P,), NaN where the problem has fewer or the scorecard does not say."""
-        return np.array([(entry.distinct_answers or {}).get(k, np.nan) for entry in self.entries])
+    def by_k(self, column: str, k: int) -> npt.NDArray[np.float64]:
+        """A column that is kept by budget, at k, (P,), NaN where the problem has too few or the scorecard does not say."""
+        return np.array([(getattr(entry, column) or {}).get(k, np.nan) for entry in self.entries])
+
+    def repeats(self, k: int) -> npt.NDArray[np.float64]:
+        """Expected share of k rollouts that repeat another word for word, (P,), NaN where not known."""
+        return 1 - self.by_k("distinct_texts", k) / k
+
+
+def common_k(first: RunCounts, second: RunCounts, column: str) -> int | None:
+    """Largest k at which both scorecards have a column that is kept by budget, for at least half of the problems.
+
+    Where there is none, the smallest k above 1 at which they have it for a tenth: wrong answers may be few. None without one.
+    """
+    ks = {k for run in (first, second) for entry in run.entries for k in getattr(entry, column) or {} if k > 1}
+    share = {
+        k: float(np.mean(~np.isnan(first.by_k(column, k)) & ~np.isnan(second.by_k(column, k)))) for k in sorted(ks)
+    }
+    by_most = [k for k, known in share.items() if known >= 0.5]
+    by_some = [k for k, known in share.items() if known >= FEW]
+    return by_most[-1] if by_most else by_some[0] if by_some else None
 
 
 def as_path(name: str | Path) -> Path:

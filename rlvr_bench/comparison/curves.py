@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from rlvr_bench import stats
-from rlvr_bench.comparison.cards import RunCounts, clusters
+from rlvr_bench.comparison.cards import RunCounts, clusters, common_k
 from rlvr_bench.comparison.results import Crossover, Difference
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.stats.sequential import ONE_LOOK, Looks
@@ -50,11 +50,14 @@ def policy_differences(
 ) -> list[Difference]:
     """Paired differences in what the scorecards say of the policy, as far as both say it.
 
-    Token entropy and branching factor, each a mean over a problem's rollouts, and distinct answers among k, at the
-    largest common k. Problems that lack a value are left out of it.
+    Token entropy and branching factor, each a mean over a problem's rollouts, and what depends on the number of answers or
+    texts at a common number of them (``common_k``). Problems that lack a value are left out of it.
     """
-    k = _common_distinct(first, second)
-    compared = [(metric, k if metric.has_budget else None) for metric in METRICS if metric.compared]
+    compared = [
+        (metric, common_k(first, second, str(metric.column)) if metric.has_budget else None)
+        for metric in METRICS
+        if metric.compared
+    ]
     chosen = [(metric, budget) for metric, budget in compared if budget is not None or not metric.has_budget]
     tables = [
         np.stack(
@@ -190,16 +193,6 @@ def _described(found: Crossover) -> Crossover:
     else:
         text = f"no crossing up to {found.largest_k}"
     return msgspec.structs.replace(found, text=text)
-
-
-def _common_distinct(first: RunCounts, second: RunCounts) -> int | None:
-    """Largest k for which both scorecards have distinct answers of at least half of the problems."""
-    ks = {k for run in (first, second) for entry in run.entries for k in entry.distinct_answers or {}}
-    for k in sorted(ks, reverse=True):
-        known = ~np.isnan(first.distinct_answers(k)) & ~np.isnan(second.distinct_answers(k))
-        if k > 1 and 2 * int(known.sum()) >= len(known):
-            return k
-    return None
 
 
 def _paired(

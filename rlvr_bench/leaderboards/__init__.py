@@ -11,7 +11,7 @@ from rlvr_bench.comparison.cards import RunCounts
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.comparison.sets import boundary_change
 from rlvr_bench.errors import BadArgument, RunError, UnknownName
-from rlvr_bench.leaderboards.columns import DEFAULT_KS, KEY, Cell, Column, Row, columns
+from rlvr_bench.leaderboards.columns import BOARD, DEFAULT_KS, KEY, Cell, Column, Row, columns
 from rlvr_bench.leaderboards.entries import ABOUT, Entry, make_entry, rounded, told_of
 from rlvr_bench.leaderboards.files import csv_text, json_text, key_of, markdown_text, parquet_bytes, read_csv
 from rlvr_bench.leaderboards.ranks import rank_columns
@@ -67,12 +67,24 @@ def leaderboard(
     for key in ordered:
         groups.setdefault((rows[key]["task"], rows[key]["setting"]), []).append(key)
     for keys in groups.values():
+        if len({rows[key]["n"] for key in keys}) > 1:
+            notes += _without_what_depends_on_n(rows, keys)
         if not any(key in entries for key in keys):
             continue
         counts = [entries[key].counts if key in entries else None for key in keys]
         for key, cells in zip(keys, rank_columns([rows[key] for key in keys], counts, grid), strict=True):
             rows[key] = {**rows[key], **cells}
     return Leaderboard(ks=grid, rows=tuple(rows[key] for key in ordered), notes=tuple(notes))
+
+
+def _without_what_depends_on_n(rows: dict[tuple[Cell, ...], Row], keys: Sequence[tuple[Cell, ...]]) -> list[str]:
+    """Empty the cells in which these rows, of different n, are no like beside like; a note where any had a value."""
+    names = [f"{column.name}{end}" for metric, column in BOARD if metric.equal_n for end in ("", "_low", "_high")]
+    found = any(rows[key].get(name) is not None for key in keys for name in names)
+    for key in keys:
+        rows[key] = {**rows[key], **dict.fromkeys(names)}
+    shown = ", ".join(name for name in names if not name.endswith(("_low", "_high")))
+    return [f"{rows[keys[0]]['task']}: rows differ in n, on which {shown} depend: left empty"] if found else []
 
 
 def _entries(

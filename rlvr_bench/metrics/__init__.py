@@ -12,8 +12,9 @@ from rlvr_bench.metrics.table import METRICS
 __all__ = ["METRICS", "BoardColumn", "Metric", "find_metric"]
 
 _BY_NAME = {metric.name: metric for metric in METRICS}
+_FORMER = {"effective_n": "distinct_texts"}  # names in scorecards of earlier versions
 
 
 def find_metric(name: str) -> Metric | None:
-    """The row of a metric by the name of its estimates; None for one of a later version."""
-    return _BY_NAME.get(name)
+    """The row of a metric by the name of its estimates, a former one too; None for one of a later version."""
+    return _BY_NAME.get(_FORMER.get(name, name))

@@ -36,7 +36,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     ``column``: the per-problem column of the scorecard that holds it; ``counts``: that column counts rollouts, and the
     metric is its share of n; ``of_first_batch``: under a stopping rule the column is that of the first draw batch, and so
     unbiased.
-    ``across_n``: what happens to it where two runs have different n.
+    ``across_n``: what happens to it where two runs have different n. ``equal_n``: runs of different n are then not shown side
+    by side in it; ``by_k``: the column kept by k from which ``check`` takes it at a common number of rollouts instead.
     ``gate``: the test by which ``check`` may gate on it, over new "rollouts" of the same problems or over new "problems";
     None where it may not, and ``no_gate`` says why.
     ``compared``: ``compare`` and the report test its difference. ``followed``: ``series`` has it at each step;
@@ -56,6 +57,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     counts: bool = False
     of_first_batch: bool = False
     across_n: str = "any n"
+    equal_n: bool = False
+    by_k: str | None = None
     board: tuple[BoardColumn, ...] = ()
     gate: Literal["rollouts", "problems"] | None = None
     no_gate: str = "a scorecard keeps no value of each problem"

@@ -121,6 +121,11 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
     baselines = [start, *(i for i in range(len(runs)) if i != start and (len(runs) <= FEW_RUNS or i == len(runs) - 1))]
     many = len(runs) > 1 and largest > 0
     headline = sorted({1, ks[len(ks) // 2], ks[-1]}) if ks else []
+    left_out = _depend_on_n() if len({size for run in runs for size in run.n.tolist()}) > 1 and many else frozenset()
+    if left_out:
+        notes.append(
+            "rollouts per problem differ: metrics that depend on their number are left out, such as duplicate_rate"
+        )
     cut = max(200, QUESTION_CHARACTERS // max(len(ids), 1))
     return PageTask(
         task=sources[0].card.run.task,
@@ -129,7 +134,7 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         questions=[questions[name].question[:cut] if name in questions else "" for name in ids],
         ks=ks,
         headline=headline,
-        runs=[_run(*each) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
+        runs=[_run(*each, left_out) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
         baselines=baselines if many else [start],
         pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both)) if many else [],
         overlap_k=largest,
@@ -176,7 +181,11 @@ def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
     return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in found for text in texts]
 
 
-def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:
+def _depend_on_n() -> frozenset[str]:
+    return frozenset(metric.name for metric in METRICS if metric.equal_n)
+
+
+def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate], left_out: Collection[str]) -> PageRun:
     place = analyses.place_in_series(source)
     low, high = _rate_limits(run.c, run.n)
     return PageRun(
@@ -187,7 +196,7 @@ def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) 
         settings=_settings(source),
         n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
         n_max=int(run.n.max(initial=0)),
-        estimates=[*source.card.estimates, *tiers],
+        estimates=[*(each for each in source.card.estimates if each.name not in left_out), *tiers],
         n=run.n.tolist(),
         c=run.c.tolist(),
         low=low.round(4).tolist(),

@@ -53,7 +53,7 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
     """Rates in [0, 1], each a mean over problems of the share of rollouts; ``tokens_per_response`` in tokens.
 
     ``duplicate_rate`` is the share of rollouts that repeat an earlier rollout of their problem to the letter;
-    ``effective_n`` the mean number of distinct responses to a problem; ``several_answers_rate`` the share that stated
+    ``distinct_texts`` the mean number of distinct responses to a problem; ``several_answers_rate`` the share that stated
     more than one answer, of which the policy took one. A run with tools has the calls, and those that failed, per response.
     """
     lengths = stated(outcomes, "n_tokens", outcomes.n_tokens)
@@ -65,7 +65,7 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
     distinct = sizes[outcomes.n_samples > 0]
     means = {name: problem_means(outcomes, value) for name, value in values.items()}
     rates = {name: None if np.isnan(mean).all() else optional(float(np.nanmean(mean))) for name, mean in means.items()}
-    return {**rates, "effective_n": float(distinct.mean()) if len(distinct) else None}
+    return {**rates, "distinct_texts": float(distinct.mean()) if len(distinct) else None}
 
 
 def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:

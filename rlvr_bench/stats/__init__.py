@@ -18,6 +18,7 @@ from rlvr_bench.stats.boundary import (
 from rlvr_bench.stats.diversity import (
     answer_entropy,
     rarefied_distinct,
+    rarefied_entropy,
 )
 from rlvr_bench.stats.extrapolation import (
     Extrapolation,
@@ -144,6 +145,7 @@ __all__ = [
     "positional_profile",
     "problems_needed",
     "rarefied_distinct",
+    "rarefied_entropy",
     "rollout_interval",
     "rollouts_needed",
     "sign_flip",

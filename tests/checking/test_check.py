@@ -346,3 +346,27 @@ def test_one_look_has_narrower_limits_and_advises_no_other() -> None:
         for looks in ("any", "one")
     )
     assert narrow.high - narrow.low < wide.high - wide.low
+
+
+def text_card(name: str, n: int, seed: int, rng: np.random.Generator) -> tuple[Path, Scorecard]:
+    """60 problems whose texts are drawn from the same 200: the columns as a scorecard has them."""
+    tables = rng.multinomial(n, np.full(200, 1 / 200), size=60)
+    ks = [k for k in (1, 4, 16, 64, 256) if k <= n]
+    by_k = [dict(zip(ks, row, strict=True)) for row in stats.rarefied_distinct(tables, ks).tolist()]
+    columns = {"duplicates": (n - np.count_nonzero(tables, axis=1)).tolist(), "distinct_texts": by_k}
+    return card(name, [0] * 60, n, seed=seed, columns=columns)
+
+
+def test_more_rollouts_are_no_rise_of_duplicates() -> None:
+    rng = np.random.default_rng(6)
+    rules = make_rules({}, {"duplicate_rate": 0.01})
+    found = [check_cards([text_card("r", 256, i, rng)], [text_card("b", 16, -i, rng)], rules) for i in range(1, 21)]
+    findings = [each.findings[0] for each in found]
+    assert not any(one.outcome == "regression" for one in findings)
+    assert np.mean([one.worse_by for one in findings]) == pytest.approx(0, abs=0.004)
+    assert all(one.second < 0.1 for one in findings)  # of all 256 more than a third repeat another
+    assert all("at 16 rollouts" in one.method for one in findings)
+    bare = [card(name, [0] * 5, n, columns={"duplicates": [0] * 5}) for name, n in (("b", 16), ("r", 256))]
+    with pytest.raises(BadArgument, match="depends on the number of rollouts, which differs"):
+        check_cards([bare[1]], [bare[0]], rules)
+    assert check_cards([text_card("r", 16, 1, rng)], [text_card("b", 16, 2, rng)], rules).findings[0].first > 0

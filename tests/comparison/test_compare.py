@@ -306,7 +306,7 @@ def test_looks_widen_intervals_and_raise_every_p_value() -> None:
     runs = [card(name, rng.binomial(64, rate, 60).tolist(), 64) for name, rate in (("a", 0.05), ("b", 0.09))]
     (one,), (every,) = (compare_cards(runs, looks=looks).pairs for looks in ("one", "any"))
     for first, second in zip((*one.pass_at_k, *one.policy), (*every.pass_at_k, *every.policy), strict=True):
-        assert first.value == second.value
+        assert second.value == pytest.approx(first.value)
         assert (second.high or 0) - (second.low or 0) > 1.3 * ((first.high or 0) - (first.low or 0))
         assert (second.p_value or 0) >= (first.p_value or 0)
     assert every.boundary.gains is not None
@@ -318,3 +318,16 @@ def test_looks_widen_intervals_and_raise_every_p_value() -> None:
 def test_the_verb_takes_looks(two_runs: list[str]) -> None:
     assert "hold over any number of looks" in verb([*two_runs, "--looks"])
     assert "hold over" not in verb(two_runs)
+
+
+def test_entropies_and_texts_are_compared_at_a_common_number() -> None:
+    """Each run has budgets of its own; a tenth of the problems is enough for a pair of wrong answers."""
+    n = 10
+    wide = {"wrong_entropy": [{2: 0.6, 4: 1.1}] * n, "distinct_texts": [{4: 3.9, 16: 14.0, 64: 50.0}] * n}
+    few = {"wrong_entropy": [{2: 0.5}] * 2 + [{}] * 8, "distinct_texts": [{4: 3.0, 16: 9.0}] * n}
+    (pair,) = compare_cards([card("a", [1] * n, 64, columns=wide), card("b", [1] * n, 16, columns=few)]).pairs
+    found = {(item.name, item.k): item for item in pair.policy}
+    assert found.keys() == {("wrong_answer_entropy@k", 2), ("distinct_texts@k", 16)}
+    assert found["wrong_answer_entropy@k", 2].value == pytest.approx(-0.1)
+    assert found["wrong_answer_entropy@k", 2].n_problems == 2
+    assert found["distinct_texts@k", 16].value == pytest.approx(-5.0)

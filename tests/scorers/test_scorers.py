@@ -109,7 +109,7 @@ def test_quality_rates_are_shares_of_rollouts_averaged_over_problems() -> None:
         "duplicate_rate": pytest.approx((2 / 4 + 0) / 2),  # the same text in another problem is no duplicate
         "several_answers_rate": pytest.approx((2 / 4 + 0) / 2),
         "tokens_per_response": pytest.approx((2.5 + 15) / 2),
-        "effective_n": pytest.approx((2 + 2) / 2),
+        "distinct_texts": pytest.approx((2 + 2) / 2),
     }
 
 
