@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from rlvr_bench import stats
-from rlvr_bench.comparison.cards import Incomparable, RunCounts, align, read_card
+from rlvr_bench.comparison.cards import Incomparable, RunCounts, align, clusters, read_card
 from rlvr_bench.comparison.curves import crossover, looks_of, pass_differences, policy_differences
 from rlvr_bench.comparison.results import (
     BoundaryChange,
@@ -25,6 +25,7 @@ from rlvr_bench.comparison.results import (
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.scorers.clustering import MUCH_WIDER
 from rlvr_bench.scorers.solve_rate import default_ks
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
+_SEED = 20250807
 REPLICATES_PER_TEST = 100  # so that Holm's correction can still reach 0.01
 
 
@@ -94,7 +96,7 @@ def compare_cards(
         overlap_k=largest,
         overlaps=tuple(overlaps(ids, runs, largest)),
         looks=looks,
-        notes=(*notes, *_size_notes(runs, largest, grid)),
+        notes=(*notes, *_size_notes(runs, largest, grid), *_cluster_notes(runs, pairs, every_look=looks == "any")),
     )
 
 
@@ -152,6 +154,26 @@ def _holm_differences(families: Sequence[Sequence[Difference]]) -> list[tuple[Di
     p_values = np.array([np.nan if item.p_value is None else item.p_value for item in flat])
     adjusted = iter(stats.holm(p_values).tolist())
     return [tuple(msgspec.structs.replace(item, p_holm=next(adjusted)) for item in family) for family in families]
+
+
+def _cluster_notes(runs: Sequence[RunCounts], pairs: Sequence[PairComparison], *, every_look: bool) -> list[str]:
+    """What clusters do to the intervals at the smallest budget, where they widen one by more than a fifth."""
+    if clusters(runs[0]) is None:
+        return []
+    widest, k = 0.0, 1
+    for run, pair in zip(runs[1:], pairs, strict=True):
+        with_clusters = pair.pass_at_k[0]
+        k = with_clusters.k or 1
+        values = [each.pass_table([k]) for each in (run, runs[0])]
+        level = looks_of(runs[0], run, k, every=every_look).single_level(with_clusters.level)
+        options = stats.Resampling(level=level)
+        rng = np.random.default_rng(_SEED)
+        alone = stats.paired_bootstrap_mean(values[0], values[1], rng=rng, options=options).difference
+        width = float(alone.high[0] - alone.low[0])
+        widest = max(widest, ((with_clusters.high or 0.0) - (with_clusters.low or 0.0)) / width if width > 0 else 0.0)
+    if not widest > MUCH_WIDER:
+        return []
+    return [f"clusters of problems that resemble one another widen the interval of pass@{k} by {widest - 1:.0%}"]
 
 
 def _size_notes(runs: Sequence[RunCounts], largest: int, grid: Sequence[int]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from rlvr_bench.received import decode, read_regular
 from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
+from rlvr_bench.scorers.common import cluster_labels
 from rlvr_bench.scorers.solve_rate import pass_under_rule
 
 __all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "common_k", "read_card"]
@@ -176,19 +177,29 @@ def align(
         raise Incomparable(refused, labels)
     if not common:
         raise RunError("these runs cannot be compared: no problem has rollouts in all of them")
-    runs = [_counts(label, *card, common, run) for label, card, run in zip(labels, cards, drawn, strict=True)]
+    known = _clusters_of_any(drawn, common)
+    runs = [_counts(label, *card, known, run) for label, card, run in zip(labels, cards, drawn, strict=True)]
     return tuple(common), runs, [*_allowed(differing, labels), *_notes(cards, labels)]
 
 
 def clusters(run: RunCounts) -> npt.NDArray[np.str_] | None:
-    """Cluster label per problem, a problem without one being its own; None where no problem has one."""
-    if not any(entry.cluster for entry in run.entries):
-        return None
-    return np.array([entry.cluster or f"\0{entry.id}" for entry in run.entries])
+    """Cluster label per problem, (P,), a problem without one being its own; None without clusters (``cluster_labels``)."""
+    return cluster_labels([entry.cluster for entry in run.entries], [entry.id for entry in run.entries])
 
 
-def _counts(label: str, file: Path, card: Scorecard, ids: Sequence[str], entries: dict[str, ProblemScore]) -> RunCounts:
-    chosen = tuple(entries[name] for name in ids)
+def _clusters_of_any(drawn: Sequence[dict[str, ProblemScore]], ids: Sequence[str]) -> dict[str, str]:
+    """Each problem's cluster, as the first run has it that has one: a run may be older than the clusters of its task."""
+    return {name: next((run[name].cluster for run in drawn if run[name].cluster), "") for name in ids}
+
+
+def _counts(
+    label: str, file: Path, card: Scorecard, clusters: Mapping[str, str], entries: dict[str, ProblemScore]
+) -> RunCounts:
+    """The counts of the problems that ``clusters`` names, in its order, each with its cluster there."""
+    chosen = tuple(
+        entries[name] if entries[name].cluster == cluster else msgspec.structs.replace(entries[name], cluster=cluster)
+        for name, cluster in clusters.items()
+    )
     return RunCounts(
         label=label,
         file=file,

@@ -39,13 +39,17 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem of which only the number of rollouts ``n`` and of correct ones ``c``, by ``verdict``, is known."""
+    """A problem of which only the number of rollouts ``n`` and of correct ones ``c``, by ``verdict``, is known.
+
+    ``cluster`` groups problems that are not independent, as in ``Problem``.
+    """
 
     where: str
     problem: str
     question: str = ""
     gold: str = ""
     verdict: str = ""
+    cluster: str = ""
     n: int
     c: int
 

@@ -14,6 +14,8 @@ from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
 
 __all__ = [
+    "FEWEST_CLUSTERS",
+    "cluster_labels",
     "clusters_of",
     "fewest",
     "fresh_rng",
@@ -29,6 +31,7 @@ __all__ = [
 
 _SEED = 20250807
 LEVEL = 0.95
+FEWEST_CLUSTERS = 4
 BLOCK = 2**18  # rollouts in hand at a time: a small part of a large run's memory
 
 
@@ -38,11 +41,22 @@ def fresh_rng() -> np.random.Generator:
 
 
 def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.str_] | None:
-    """Cluster label per (drawn) problem, a problem without one being its own; None where no problem has one."""
-    if not any(outcomes.clusters):
+    """``cluster_labels`` of the (drawn) problems."""
+    return cluster_labels(outcomes.clusters, outcomes.problem_ids, drawn)
+
+
+def cluster_labels(
+    clusters: Sequence[str], ids: Sequence[str], drawn: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.str_] | None:
+    """Cluster label per (drawn) problem, a problem without one being its own.
+
+    None where no problem has one, or there are fewer than ``FEWEST_CLUSTERS``: so few cannot show how much they differ.
+    """
+    if not any(clusters):
         return None
-    labels = [cluster or f"\0{name}" for cluster, name in zip(outcomes.clusters, outcomes.problem_ids, strict=True)]
-    return np.array(labels) if drawn is None else np.array(labels)[drawn]
+    labels = np.array([cluster or f"\0{name}" for cluster, name in zip(clusters, ids, strict=True)])
+    labels = labels if drawn is None else labels[drawn]
+    return labels if len(np.unique(labels)) >= FEWEST_CLUSTERS else None
 
 
 def optional(value: float) -> float | None:

@@ -13,6 +13,7 @@ from rlvr_bench.manifest import Manifest
 from rlvr_bench.records import STATUSES, Outcomes
 from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun, ScoredWith
 from rlvr_bench.scorers.answers import answer_counts, wrong_answers
+from rlvr_bench.scorers.clustering import with_cluster_notes
 from rlvr_bench.scorers.common import optional, problem_means, stated
 from rlvr_bench.scorers.diversity import distinct_answers, distinct_texts, entropy_ks, rarefied_entropies
 from rlvr_bench.scorers.quality import duplicates, quality_rates
@@ -46,7 +47,7 @@ def make_scorecard(
         schema=SCORECARD_SCHEMA,
         run=ScoredRun.of(manifest, grading, drawn.tolist(), how_scored(ks)),
         problems=_per_problem(outcomes, fair),
-        estimates=estimates,
+        estimates=with_cluster_notes(estimates, outcomes),
         quality=quality_rates(fair),
         left_out=left_out,
     )

@@ -331,3 +331,35 @@ def test_entropies_and_texts_are_compared_at_a_common_number() -> None:
     assert found["wrong_answer_entropy@k", 2].value == pytest.approx(-0.1)
     assert found["wrong_answer_entropy@k", 2].n_problems == 2
     assert found["distinct_texts@k", 16].value == pytest.approx(-5.0)
+
+
+def clustered(rng: np.random.Generator, clusters: int, size: int) -> tuple[list[int], list[int], list[str]]:
+    """Correct of 16 in two runs whose difference is that of the cluster: problems of one are alike."""
+    names = [f"c{i}" for i in range(clusters) for _ in range(size)]
+    shift = np.repeat(rng.normal(0, 0.15, clusters), size)
+    base = np.full(clusters * size, 0.5)
+    return (*(rng.binomial(16, np.clip(rate, 0, 1)).tolist() for rate in (base, base + shift)), names)
+
+
+def test_a_cluster_is_taken_from_whichever_run_has_it_and_its_effect_is_said() -> None:
+    first, second, names = clustered(np.random.default_rng(0), 8, 12)
+    old = card("a", first, 16)
+    new = card("b", second, 16, columns={"cluster": names})
+    intervals = {}
+    for what, runs in (("none", (old, card("b", second, 16))), ("one", (old, new)), ("other", (new, old))):
+        found = compare_cards(runs, ks=[1])
+        (item,) = found.pairs[0].pass_at_k
+        intervals[what] = (item.high or 0) - (item.low or 0)
+        assert any("clusters of problems" in note for note in found.notes) == (what != "none")
+    assert intervals["one"] == pytest.approx(intervals["other"], rel=0.05)
+    assert intervals["one"] > 1.5 * intervals["none"]
+
+
+def test_three_clusters_are_too_few_to_measure() -> None:
+    first, second, names = clustered(np.random.default_rng(0), 3, 12)
+    columns = {"cluster": names}
+    (alone,) = compare_cards([card("a", first, 16), card("b", second, 16)], ks=[1]).pairs
+    (few,) = compare_cards(
+        [card("a", first, 16, columns=columns), card("b", second, 16, columns=columns)], ks=[1]
+    ).pairs
+    assert few.pass_at_k == alone.pass_at_k

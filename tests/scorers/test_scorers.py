@@ -15,6 +15,7 @@ from rlvr_bench.scorers.common import problem_blocks
 from rlvr_bench.scorers.quality import duplicates
 from rlvr_bench.scorers.votes import vote_table
 from tests.scorers.made import outcomes, under_rule
+from tests.scorers.test_scorecard import scored
 
 
 def by_enumeration(statuses: str, k: int) -> float:
@@ -194,3 +195,19 @@ def test_a_run_scored_in_blocks_is_scored_the_same(monkeypatch: pytest.MonkeyPat
     for pair, again in zip(zip(run.problem.tolist(), run.text.tolist(), strict=True), repeated, strict=True):
         assert again == (pair in seen)
         seen.add(pair)
+
+
+def test_the_note_says_what_clusters_do_to_the_interval() -> None:
+    runs = ["cccc"] * 20 + ["wwww"] * 20
+    alike, mixed, few = (
+        scored(outcomes(runs, clusters=tuple(labels)))
+        for labels in (
+            [f"c{i // 5}" for i in range(40)],
+            [f"c{i % 20}" for i in range(40)],
+            [f"c{i // 20}" for i in range(40)],
+        )
+    )
+    notes = [next(each.note for each in found.estimates if each.name == "pass@k") for found in (alike, mixed, few)]
+    assert "8 clusters of problems that resemble one another widen the interval by" in (notes[0] or "")
+    assert notes[1] is None
+    assert "2 clusters of problems, fewer than 4: the interval takes problems as independent" in (notes[2] or "")
