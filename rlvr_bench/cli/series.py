@@ -74,12 +74,13 @@ def _show(console: Console, found: TrainingSeries) -> None:
     if any("*" in title for title, _ in shown):
         console.print("*: token entropy of correct and wrong rollouts of equal length", highlight=False)
     rows = [_stage(fit) for fit in found.stages]
-    show_table(console, "", ["second stage", "knot", "95% interval", "slope", "then", "p"], rows)
+    show_table(console, "", ["second stage", "knot", "95% interval", "slope", "then", "p (Holm)"], rows)
     for note in dict.fromkeys(fit.note for fit in found.stages if fit.second_stage is None):
         console.print(f"?: {note}", highlight=False)
     for mark in found.milestones:
         console.print(
-            f"{mark.metric}: {mark.first:.3g} to {mark.last:.3g}, three quarters of it by step {mark.step:,}",
+            f"{mark.metric}: {mark.first:.3g} to {mark.last:.3g}, three quarters of it by step {mark.step:,} "
+            f"[{mark.low:,}, {mark.high:,}]",
             highlight=False,
         )
     if found.law is not None:
@@ -107,7 +108,8 @@ def _cell(metric: Metric, i: int) -> str:
 
 def _stage(fit: StageFit) -> list[str]:
     name = fit.metric if fit.scale == "linear" else f"{fit.metric} (log)"
-    p_value = "" if fit.p_value is None else f"{fit.p_value:.3f}"
+    p_holm = fit.p_value if fit.p_holm is None else fit.p_holm
+    p_value = "" if p_holm is None else f"{p_holm:.3f}"
     if fit.knot is None:
         return [
             name,

@@ -150,7 +150,7 @@ def test_counts_with_clusters_widen_the_intervals(tmp_path: Path) -> None:
     assert second.value == first.value
     assert (second.high or 0) - (second.low or 0) > 1.2 * ((first.high or 0) - (first.low or 0))
     assert "clusters of problems" in (second.note or "")
-    assert score(open_run(grouped.run)).problems == grouped.scorecard.problems
+    assert score(grouped.run).problems == grouped.scorecard.problems
 
 
 def test_with_a_run_of_ours_only_after_naming_what_differs(tmp_path: Path) -> None:
