@@ -155,7 +155,9 @@ class ProblemScore(_ByName, frozen=True, kw_only=True):
 
     ``no_answer``, ``error``, ``truncated`` and ``duplicates`` count rollouts; the means are over rollouts (tokens; nats;
     tokens in the 0.95 nucleus). ``solve_rate_high``: what 0 correct of n leaves possible (95 %). ``distinct_answers``:
-    expected number of different answers among k of the problem's answers, by k. None where not known.
+    expected number of different answers among k of the problem's answers, by k; ``answer_entropy`` and ``wrong_entropy``:
+    expected entropy of k answers, of k wrong ones, by k (nats); ``distinct_texts``: expected number of different responses
+    among k, by k. None where not known.
     """
 
     id: str
@@ -172,6 +174,9 @@ class ProblemScore(_ByName, frozen=True, kw_only=True):
     branching_mean: float | None = None
     solve_rate_high: float | None = None
     distinct_answers: dict[int, float] | None = None
+    answer_entropy: dict[int, float] | None = None
+    wrong_entropy: dict[int, float] | None = None
+    distinct_texts: dict[int, float] | None = None
 
 
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -48,7 +48,14 @@ def what_would_settle(finding: Finding) -> str:
     unit = "problems" if finding.source == "problems" else "rollouts per problem in both runs"
     if finding.needed is None:
         return f"The estimate is so close to the tolerance that no number of {unit} would settle it"
-    return f"About {finding.needed:,} {unit} would settle it"
+    enough, look = f"About {finding.needed:,} {unit} would settle it", finding.next_look
+    if look is None:
+        return enough
+    tokens = "" if look.tokens is None else f", about {look.tokens:,} tokens"
+    return (
+        f"Draw {look.n - finding.n_samples:,} more per problem, to {look.n:,} in both runs ({look.rollouts:,} new rollouts"
+        f"{tokens}), and check again: the level holds over any number of looks. {enough}"
+    )
 
 
 def junit(found: Check, *, strict: bool = False) -> bytes:

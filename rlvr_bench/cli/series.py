@@ -83,13 +83,14 @@ def _blocks(training: TrainingSeries, *, as_drawn: bool) -> Iterator[Line | Tabl
     yield Table(tuple(heads), tuple(zip(steps, *columns, strict=True)))
     if any("*" in title for title, _ in shown):
         yield Line(("*: token entropy of correct and wrong rollouts of equal length",))
-    heads_of_stages = ["second stage", "knot", "95% interval", "slope", "then", "p"]
+    heads_of_stages = ["second stage", "knot", "95% interval", "slope", "then", "p (Holm)"]
     yield text_table(heads_of_stages, [_stage(fit) for fit in training.stages])
     for note in dict.fromkeys(fit.note for fit in training.stages if fit.second_stage is None):
         yield Line((f"?: {note}",))
     for mark in training.milestones:
         change = f"{mark.first:.3g} to {mark.last:.3g}"
-        yield Line((f"{mark.metric}: {change}, three quarters of it by step {mark.step:,}",))
+        when = f"by step {mark.step:,} [{mark.low:,}, {mark.high:,}]"
+        yield Line((f"{mark.metric}: {change}, three quarters of it {when}",))
     if training.law is not None:
         yield from _law(training.law)
     for note in training.notes:
@@ -117,7 +118,8 @@ def _cells(metric: Metric, *, with_interval: bool) -> list[Cell]:
 
 def _stage(fit: StageFit) -> list[str]:
     name = fit.metric if fit.scale == "linear" else f"{fit.metric} (log)"
-    p_value = "" if fit.p_value is None else f"{fit.p_value:.3f}"
+    p_holm = fit.p_value if fit.p_holm is None else fit.p_holm
+    p_value = "" if p_holm is None else f"{p_holm:.3f}"
     if fit.knot is None:
         return [
             name,

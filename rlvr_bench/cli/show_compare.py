@@ -48,6 +48,8 @@ def _blocks(found: Comparison, *, every_k: bool, named: bool) -> Iterator[Line |
     if len(found.runs) > 2:
         yield Line(("",))
         yield _overlaps(found, letters)
+    if found.looks == "any":
+        yield Line(("intervals and p-values hold over any number of looks while rollouts are added",))
     for note in found.notes:
         yield Line((f"note: {note}",))
 
@@ -92,28 +94,34 @@ def _row(item: Difference) -> tuple[Cell, ...]:
 
 
 def _boundary(found: BoundaryChange, first: str, second: str) -> Iterator[Line | Table]:
-    both, neither = len(found.both), len(found.neither)
-    yield Line((f"boundary at k = {found.k:,}: {both:,} solved by both, {neither:,} by neither",))
+    both, neither = _size(found.n_both), _size(found.n_neither)
+    line = f"boundary at k = {found.k:,}: expected problems, {both} solved by both, {neither} by neither"
+    yield Line((line,))
     columns = (
         Column(""),
         Column("problems", "right"),
         Column("same policy twice", "right"),
         Column("p (Holm)", "right"),
-        Column("ids"),
+        Column("most likely these"),
     )
     rows = (
-        _set_row(f"gained (only {second})", found.gained, found.gains),
-        _set_row(f"lost (only {first})", found.lost, found.losses),
+        _set_row(f"gained (only {second})", found.n_gained, found.gained, found.gains),
+        _set_row(f"lost (only {first})", found.n_lost, found.lost, found.losses),
     )
     yield Table(columns, rows)
 
 
-def _set_row(name: str, ids: tuple[str, ...], size: NullSize | None) -> tuple[Cell, ...]:
+def _set_row(name: str, expected: float, ids: tuple[str, ...], size: NullSize | None) -> tuple[Cell, ...]:
     shown = " ".join(ids[:_LISTED]) + (" ..." if len(ids) > _LISTED else "")
     if size is None:
-        return (name, str(len(ids)), "not known", "", shown)
-    chance = f"{size.expected:.1f} ({size.low:.0f} to {size.high:.0f})"
-    return (name, str(len(ids)), chance, _p(size.p_holm), shown)
+        return (name, _size(expected), "not known", "", shown)
+    chance = f"{_size(size.expected)} ({_size(size.low)} to {_size(size.high)})"
+    return (name, _size(expected), chance, _p(size.p_holm), shown)
+
+
+def _size(value: float) -> str:
+    """An expected number of problems."""
+    return f"{value:,.1f}"
 
 
 def _problems(found: ChangedProblems, first: str, second: str) -> Iterator[Line]:
@@ -132,10 +140,9 @@ def _listed(changes: tuple[ProblemChange, ...]) -> str:
 
 def _overlaps(found: Comparison, letters: dict[str, str]) -> Table:
     rows = [
-        (" ".join(letters[label] for label in group.solved_by) or "none", str(len(group.ids)))
-        for group in found.overlaps
+        (" ".join(letters[label] for label in group.solved_by) or "none", _size(group.size)) for group in found.overlaps
     ]
-    return Table((Column(f"solved in {found.overlap_k:,} by exactly"), Column("problems")), tuple(rows))
+    return Table((Column(f"solved in {found.overlap_k:,} by exactly"), Column("expected problems")), tuple(rows))
 
 
 def _p(value: float | None) -> str:

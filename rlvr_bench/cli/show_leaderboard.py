@@ -66,7 +66,8 @@ def _table(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> Table:
     for name in ("n", *(f"pass@{k}" for k in ks), *(("+/-",) if has_base else ()), *last):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(rows, key=row_order(ks)):
-        sets = ["" if row["gained"] is None else f"+{row['gained']}/-{row['lost']}"] if has_base else []
+        change = "" if row["gained"] is None else f"+{_number(row, 'gained', '.1f')}/-{_number(row, 'lost', '.1f')}"
+        sets = [change] if has_base else []
         more = [_number(row, "unsolved", ".0f"), *_estimates(row)] if wide else []
         table.add_row(_name(row), f"{row['n']}", *(_cell(row, k) for k in ks), *sets, *more)
     return table

@@ -51,8 +51,12 @@ _BOUNDARY = (
     Column("unsolved_high", "number", ""),
     Column("compared_to", "text", "base that gained and lost refer to: --base, else base_model"),
     Column("compared_k", "whole", "budget at which they were compared"),
-    Column("gained", "whole", "problems solved by this checkpoint and not by its base"),
-    Column("lost", "whole", "problems solved by its base and not by this checkpoint"),
+    Column(
+        "gained", "number", "expected problems that compared_k rollouts of this checkpoint solve and of its base do not"
+    ),
+    Column(
+        "lost", "number", "expected problems that compared_k rollouts of its base solve and of this checkpoint do not"
+    ),
     Column("by_chance", "number", "how large either set would be between two runs of one policy"),
 )
 _BESIDE = (

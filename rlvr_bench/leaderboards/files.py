@@ -169,8 +169,10 @@ def _unsolved(row: Row) -> Shown:
 def _sets(row: Row) -> str:
     if row["gained"] is None:
         return ""
-    chance = "" if row["by_chance"] is None else f"{float(row['by_chance']):.1f}"
-    return f"{row['gained']} / {row['lost']} ({chance})"
+    gained, lost, chance = (
+        "" if row[name] is None else f"{float(row[name] or 0):.1f}" for name in ("gained", "lost", "by_chance")
+    )
+    return f"{gained} / {lost} ({chance})"
 
 
 def _pass(row: Row, k: int) -> Shown:

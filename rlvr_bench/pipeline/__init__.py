@@ -14,7 +14,7 @@ from rlvr_bench.auditing import Audit, audit_run, read_audit
 from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
-from rlvr_bench.importers.counted_runs import holds_counts, read_counts
+from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_counts
 from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.cautions import report_cautions
@@ -243,7 +243,7 @@ def score(
 
 def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
     if holds_counts(run):
-        return make_counted_scorecard(run.manifest, grading, read_counts(run), ks=ks)
+        return make_counted_scorecard(run.manifest, grading, read_counts(run), ks=ks, clusters=read_clusters(run))
     outcomes = read_outcomes(run)
     facts = kept_facts(run)
     space = None if facts is None else facts.answer_space

@@ -59,12 +59,15 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
 
     ``differences``: (name, k, value, low, high, p_holm, n of problems).
     ``more_often`` and ``less_often``: single problems whose solve rate changed, at a false discovery rate of 5 %.
+    ``n_gained`` and ``n_lost``: expected sizes of the sets that the ids most likely make up.
     """
 
     first: int
     second: int
     differences: list[tuple[str, int | None, float, float, float, float, int]]
     crossover: Crossover
+    n_gained: float
+    n_lost: float
     gained: tuple[str, ...]
     lost: tuple[str, ...]
     gains: NullSize | None
@@ -131,6 +134,11 @@ def page_task(
     baselines = [start, *(i for i in range(len(runs)) if i != start and (len(runs) <= FEW_RUNS or i == len(runs) - 1))]
     many = len(runs) > 1 and largest > 0
     headline = sorted({1, ks[len(ks) // 2], ks[-1]}) if ks else []
+    left_out = _depend_on_n() if len({size for run in runs for size in run.n.tolist()}) > 1 and many else frozenset()
+    if left_out:
+        notes.append(
+            "rollouts per problem differ: metrics that depend on their number are left out, such as duplicate_rate"
+        )
     cut = max(200, QUESTION_CHARACTERS // max(len(ids), 1))
     return PageTask(
         task=sources[0].card.run.task,
@@ -139,7 +147,7 @@ def page_task(
         questions=[questions[name].question[:cut] if name in questions else "" for name in ids],
         ks=ks,
         headline=headline,
-        runs=[_run(*row) for row in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
+        runs=[_run(*row, left_out) for row in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
         baselines=baselines if many else [start],
         pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both), jobs, on_progress) if many else [],
         overlap_k=largest,
@@ -187,7 +195,11 @@ def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
     return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in warnings for text in texts]
 
 
-def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:
+def _depend_on_n() -> frozenset[str]:
+    return frozenset(metric.name for metric in METRICS if metric.equal_n)
+
+
+def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate], left_out: Collection[str]) -> PageRun:
     step = analyses.series_and_step(source)
     low, high = _rate_limits(run.c, run.n)
     return PageRun(
@@ -198,7 +210,10 @@ def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) 
         settings=_settings(source),
         n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
         n_max=int(run.n.max(initial=0)),
-        estimates=[*source.card.estimates, *source.card.extrapolated, *tiers],
+        estimates=[
+            *(each for each in (*source.card.estimates, *source.card.extrapolated) if each.name not in left_out),
+            *tiers,
+        ],
         n=run.n.tolist(),
         c=run.c.tolist(),
         low=low.round(4).tolist(),
@@ -278,6 +293,8 @@ def _pairs(
             second=second,
             differences=differences[first, second],
             crossover=crossing,
+            n_gained=change.n_gained if forward else change.n_lost,
+            n_lost=change.n_lost if forward else change.n_gained,
             gained=change.gained if forward else change.lost,
             lost=change.lost if forward else change.gained,
             gains=change.gains if forward else change.losses,

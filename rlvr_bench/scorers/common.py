@@ -15,6 +15,8 @@ from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.stats.few_units import DIRICHLET
 
 __all__ = [
+    "FEWEST_CLUSTERS",
+    "cluster_labels",
     "clusters_of",
     "fewest",
     "left_out",
@@ -34,15 +36,27 @@ PERHAPS_LESS = (
     "fewer than 10 problems or clusters: a t interval, which may hold less often than its level where values are skewed"
 )
 FEW_FOR_T = 10
+FEWEST_CLUSTERS = 4
 BLOCK = 2**18  # rollouts in hand at a time: a small part of a large run's memory
 
 
 def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.str_] | None:
-    """Cluster label per (drawn) problem; a problem without a label is a cluster alone. None if no problem has a label."""
-    if not any(outcomes.clusters):
+    """``cluster_labels`` of the (drawn) problems."""
+    return cluster_labels(outcomes.clusters, outcomes.problem_ids, drawn)
+
+
+def cluster_labels(
+    clusters: Sequence[str], ids: Sequence[str], drawn: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.str_] | None:
+    """Cluster label per (drawn) problem, where a problem without one is a cluster alone.
+
+    None where no problem has one, or there are fewer than ``FEWEST_CLUSTERS``: so few cannot show how much they differ.
+    """
+    if not any(clusters):
         return None
-    labels = [cluster or f"\0{name}" for cluster, name in zip(outcomes.clusters, outcomes.problem_ids, strict=True)]
-    return np.array(labels) if drawn is None else np.array(labels)[drawn]
+    labels = np.array([cluster or f"\0{name}" for cluster, name in zip(clusters, ids, strict=True)])
+    labels = labels if drawn is None else labels[drawn]
+    return labels if len(np.unique(labels)) >= FEWEST_CLUSTERS else None
 
 
 def optional(value: float) -> float | None:

@@ -89,10 +89,11 @@ SCORERS = (
         *("responses", "fair sample", "token statistics"),
     ),
     _scorer(
-        "distinct_answers@k answer_entropy",
+        "distinct_answers@k answer_entropy answer_entropy@k wrong_answer_entropy@k",
         lambda given: scorers.diversity(given.outcomes),
         *("responses", "fair sample", "answers"),
     ),
+    _scorer("distinct_texts@k", lambda given: scorers.text_diversity(given.outcomes), "responses", "fair sample"),
     _scorer(
         "truncation_rate no_answer_rate error_rate duplicate_rate several_answers_rate tokens_per_response",
         lambda given: scorers.quality(given.outcomes, given.flags),

@@ -21,6 +21,7 @@ from rlvr_bench.stats.boundary import (
 from rlvr_bench.stats.diversity import (
     answer_entropy,
     rarefied_distinct,
+    rarefied_entropy,
 )
 from rlvr_bench.stats.extrapolation import (
     Extrapolation,
@@ -58,9 +59,11 @@ from rlvr_bench.stats.resampling import (
 from rlvr_bench.stats.rollout_error import (
     rollout_interval,
 )
+from rlvr_bench.stats.sequential import anytime_p_value, anytime_quantile, information
 from rlvr_bench.stats.significance import (
     holm,
     mcnemar,
+    sign_flip,
 )
 from rlvr_bench.stats.single_problems import (
     benjamini_hochberg,
@@ -117,6 +120,8 @@ __all__ = [
     "Unsolved",
     "ZeroInflated",
     "answer_entropy",
+    "anytime_p_value",
+    "anytime_quantile",
     "auc_at_k",
     "benjamini_hochberg",
     "bootstrap",
@@ -137,6 +142,7 @@ __all__ = [
     "g_pass_at_k",
     "high_entropy_threshold",
     "holm",
+    "information",
     "maj_at_k",
     "max_at_k",
     "mcnemar",
@@ -157,10 +163,12 @@ __all__ = [
     "perplexity",
     "positional_profile",
     "rarefied_distinct",
+    "rarefied_entropy",
     "resampled_means",
     "resampled_weights",
     "rising_limits",
     "rollout_interval",
+    "sign_flip",
     "support_dynamics",
     "token_entropy",
     "unsolved_upper_bound",

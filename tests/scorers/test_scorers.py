@@ -15,6 +15,7 @@ from rlvr_bench.scorers.common import problem_blocks
 from rlvr_bench.scorers.quality import duplicates
 from rlvr_bench.scorers.votes import vote_table
 from tests.scorers.made import outcomes, under_rule
+from tests.scorers.test_scorecard import scored
 
 
 def by_enumeration(statuses: str, k: int) -> float:
@@ -109,7 +110,7 @@ def test_quality_rates_are_shares_of_rollouts_averaged_over_problems() -> None:
         "duplicate_rate": pytest.approx((2 / 4 + 0) / 2),  # the same text in another problem is no duplicate
         "several_answers_rate": pytest.approx((2 / 4 + 0) / 2),
         "tokens_per_response": pytest.approx((2.5 + 15) / 2),
-        "effective_n": pytest.approx((2 + 2) / 2),
+        "distinct_texts": pytest.approx((2 + 2) / 2),
     }
 
 
@@ -211,3 +212,19 @@ def test_limits_rise_with_k_under_a_stopping_rule_and_fall_for_unsolved_sizes() 
         limits = np.array([(each.low, each.high) for each in estimates], dtype=np.float64)
         assert (sign * np.diff(limits, axis=0) >= -1e-12).all()
         assert all((each.low or 0) <= (each.value or 0) + 1e-9 <= (each.high or 0) + 2e-9 for each in estimates)
+
+
+def test_the_note_says_what_clusters_do_to_the_interval() -> None:
+    runs = ["cccc"] * 20 + ["wwww"] * 20
+    alike, mixed, few = (
+        scored(outcomes(runs, clusters=tuple(labels)))
+        for labels in (
+            [f"c{i // 5}" for i in range(40)],
+            [f"c{i % 20}" for i in range(40)],
+            [f"c{i // 20}" for i in range(40)],
+        )
+    )
+    notes = [next(each.note for each in found.estimates if each.name == "pass@k") for found in (alike, mixed, few)]
+    assert "8 clusters of problems that resemble one another widen the interval by" in (notes[0] or "")
+    assert notes[1] is None
+    assert "2 clusters of problems, fewer than 4: the interval takes problems as independent" in (notes[2] or "")
