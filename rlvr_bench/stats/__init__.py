@@ -31,12 +31,21 @@ from rlvr_bench.stats.intervals import (
 from rlvr_bench.stats.majority import (
     maj_at_k,
 )
+from rlvr_bench.stats.missing import (
+    n_rises_as_rate_falls,
+    pass_bounds,
+    pass_bounds_any_rule,
+)
 from rlvr_bench.stats.posterior import (
     JEFFREYS,
     UNIFORM,
     PosteriorPass,
     fit_beta_prior,
     pass_at_k_posterior,
+)
+from rlvr_bench.stats.relabelled import (
+    PassBounds,
+    pass_at_k_relabelled,
 )
 from rlvr_bench.stats.resampling import (
     PairedInterval,
@@ -96,6 +105,7 @@ __all__ = [
     "Extrapolation",
     "Interval",
     "PairedInterval",
+    "PassBounds",
     "PosteriorPass",
     "PowerLaw",
     "Resampling",
@@ -124,6 +134,7 @@ __all__ = [
     "mean_pass_at_k",
     "mg_pass_at_k",
     "minimum_detectable_effect",
+    "n_rises_as_rate_falls",
     "nucleus_bounds",
     "nucleus_size",
     "null_support_dynamics",
@@ -131,9 +142,12 @@ __all__ = [
     "paired_bootstrap_mean",
     "pass_at_k",
     "pass_at_k_posterior",
+    "pass_at_k_relabelled",
     "pass_at_k_stopped",
     "pass_at_k_stopped_variance",
     "pass_at_k_variance",
+    "pass_bounds",
+    "pass_bounds_any_rule",
     "pass_hat_k",
     "perplexity",
     "positional_profile",
