@@ -21,6 +21,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     "none" where run and baseline are one and the same draw. ``needed`` is the number of rollouts per problem in both runs
     (or of problems, where ``source`` is that) that would settle a finding of cannot_tell with a chance of 80 % were the
     change as estimated; None where it lies so close to the tolerance that no number will do.
+    Where rollouts or verdicts are missing, the change is at least ``worse_by`` and at most ``at_most``, whatever they would
+    have been; ``low`` and ``high`` hold the error of both, and the p-value is that of the least change.
     """
 
     task: str
@@ -32,6 +34,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     first: float
     second: float
     worse_by: float
+    at_most: float | None = None
     low: float
     high: float
     p_value: float

@@ -23,6 +23,13 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(help="Compare although this field differs (chat_template, problems, ...). Any number of times."),
 ]
+AllowErrors = Annotated[
+    bool,
+    typer.Option(
+        "--allow-errors",
+        help="Compare although a verifier failed on more than 1 % of the rollouts; they enter as bounds.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,13 +37,19 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
 
 
-def compare(runs: Runs, k: Budgets = None, allow: Allow = None, as_json: AsJson = False) -> None:
+def compare(
+    runs: Runs,
+    k: Budgets = None,
+    allow: Allow = None,
+    allow_errors: AllowErrors = False,
+    as_json: AsJson = False,
+) -> None:
     """Paired differences in pass@k, crossover, and solved problems of two or more runs. Reads scorecards only."""
     from rlvr_bench.cli.show_compare import show_comparison
     from rlvr_bench.comparison import compare as compare_runs
 
     ks = None if k is None else read_budgets(k)
-    found = compare_runs(runs, ks, allow or ())
+    found = compare_runs(runs, ks, allow or (), allow_errors=allow_errors)
     if as_json:
         print_json(found)
     else:

@@ -89,7 +89,7 @@ def _show(console: Console, found: TrainingSeries) -> None:
 
 
 def _shown(found: TrainingSeries) -> list[tuple[str, Metric]]:
-    curve = [metric for metric in found.metrics if metric.name == "pass@k" and None not in metric.values]
+    curve = [metric for metric in found.metrics if metric.name == "pass@k" and all(_cells(metric))]
     ends = dict.fromkeys(metric.k for metric in (curve[:1] + curve[-1:]))
     columns = [(f"pass@{metric.k}", metric) for metric in curve if metric.k in ends]
     for (name, group), title in _COLUMNS.items():
@@ -97,10 +97,16 @@ def _shown(found: TrainingSeries) -> list[tuple[str, Metric]]:
     return columns
 
 
+def _cells(metric: Metric) -> list[str]:
+    return [_cell(metric, i) for i in range(len(metric.values))]
+
+
 def _cell(metric: Metric, i: int) -> str:
+    """The value; where there is none, the bounds of a solve rate."""
     value = metric.values[i]
     if value is None:
-        return ""
+        least, most = (side[i] if side else None for side in (metric.at_least, metric.at_most))
+        return "" if least is None or most is None else f"{least:.1%} to {most:.1%}"
     row = find_metric(metric.name)
     return f"{value:.1%}" if row is not None and row.is_fraction else f"{value:.3f}"
 

@@ -54,9 +54,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path) -> None
     show_table(console, "", ["", "value", "95% interval", ""], rows)
     console.print(f"quality: {_quality(scorecard.quality) or 'not known'}", highlight=False)
     _show_errors(console, warnings_of(run, scorecard.quality), run.grading.errors)
-    for estimate in scorecard.estimates:
-        if estimate.name == "pass@k" and estimate.note:
-            console.print(f"note: pass@{estimate.k}: {estimate.note}", highlight=False)
+    for note, budgets in _curve_notes(scorecard.estimates).items():
+        console.print(f"note: {', '.join(f'pass@{k}' for k in budgets)}: {note}", highlight=False)
     held = "counts.csv" if (folder / "counts.csv").exists() else "rollouts/, verdicts/"
     console.print(f"files: {folder}/scorecard.json, manifest.json, {held}", highlight=False, soft_wrap=True)
 
@@ -127,10 +126,21 @@ _SINGLE = {metric.name: metric for metric in METRICS if metric.summary}
 
 
 def _shown_curve(estimates: list[Estimate]) -> list[Estimate]:
-    """Powers of four and the largest k: a curve one can take in at a glance; the scorecard has every power of two."""
-    curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.value is not None]
-    last = max((e.k or 0 for e in curve), default=0)
-    return [e for e in curve if e.k == last or math.log2(e.k or 1) % 2 == 0]
+    """Powers of four, the largest k, and the largest with a value: a curve at a glance; the scorecard has every power of 2."""
+    known = [e for e in estimates if e.name == "pass@k" and e.k is not None]
+    curve = [e for e in known if e.value is not None or e.at_least is not None]
+    last = {max((e.k or 0 for e in found), default=0) for found in (curve, [e for e in curve if e.value is not None])}
+    return [e for e in curve if e.k in last or math.log2(e.k or 1) % 2 == 0]
+
+
+def _curve_notes(estimates: list[Estimate]) -> dict[str, list[int | None]]:
+    """Each note on pass@k with the budgets it is on, of those that are shown and those that have no number at all."""
+    shown = {e.k for e in _shown_curve(estimates)}
+    found: dict[str, list[int | None]] = {}
+    for e in estimates:
+        if e.name == "pass@k" and e.note and (e.k in shown or e.at_least is None):
+            found.setdefault(e.note, []).append(e.k)
+    return found
 
 
 def _guesses(estimates: list[Estimate]) -> dict[int | None, float]:
@@ -146,19 +156,38 @@ def _pass_row(estimate: Estimate, guess: float | None) -> list[str]:
     meaning = "solved by one rollout" if estimate.k == 1 else f"solved by one of {estimate.k:,}"
     lucky = "" if guess is None else f"; guessing {guess:.1%}"
     interval = "" if estimate.low is None else f"{estimate.low:.1%} to {estimate.high:.1%}"
-    return [f"pass@{estimate.k}", f"{estimate.value:.1%}", interval, meaning + lucky]
+    bounds = "" if estimate.at_least is None else f"{estimate.at_least:.1%} to {estimate.at_most:.1%}"
+    if estimate.value is None:
+        return [f"pass@{estimate.k}", bounds, interval, f"bounds: {meaning}{lucky}"]
+    errors = f"; errors leave {bounds}" if bounds else ""
+    return [f"pass@{estimate.k}", f"{estimate.value:.1%}", interval, meaning + errors + lucky]
 
 
 def _named_row(scorecard: Scorecard, name: str) -> list[str] | None:
     for estimate in scorecard.estimates:
-        if estimate.name == name and estimate.group is None and estimate.value is not None:
-            whole = _SINGLE[name].unit == "problems"
-            label = f"{name} in {estimate.k}" if whole else name.replace("_", " ")
-            digits = 0 if whole else 3
-            value = f"{estimate.value:.{digits}f}" + (f" of {estimate.n_problems}" if whole else "")
-            interval = "" if estimate.low is None else f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
-            return [label, value, interval, _SINGLE[name].summary]
+        if estimate.name != name or estimate.group is not None:
+            continue
+        if _SINGLE[name].unit == "problems":
+            return _count_row(estimate, _SINGLE[name].summary)
+        if estimate.value is not None:
+            interval = "" if estimate.low is None else f"{estimate.low:.3f} to {estimate.high:.3f}"
+            return [name.replace("_", " "), f"{estimate.value:.3f}", interval, _SINGLE[name].summary]
     return None
+
+
+def _count_row(estimate: Estimate, meaning: str) -> list[str]:
+    """A number of problems; expected ones have decimals, and where rollouts or verdicts are missing it has bounds."""
+    interval = "" if estimate.low is None else f"{estimate.low:.0f} to {estimate.high:.0f}"
+    bounds = "" if estimate.at_least is None else f"{_few(estimate.at_least)} to {_few(estimate.at_most)}"
+    if estimate.value is not None and bounds:
+        meaning = f"{meaning}; errors leave {bounds}"
+    value = bounds if estimate.value is None else _few(estimate.value)
+    return [f"{estimate.name} in {estimate.k}", f"{value} of {estimate.n_problems}", interval, meaning]
+
+
+def _few(value: float | None) -> str:
+    """At most two decimals, none where the number is whole."""
+    return "" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def _quality(rates: dict[str, float | None]) -> str:

@@ -48,6 +48,10 @@ def _show_pair(console: Console, pair: PairComparison, letters: dict[str, str], 
     ahead = f"{letters[leader]} leads at small k, " if leader is not None else ""
     console.print(f"crossover: {ahead}{pair.crossover.text}", highlight=False, markup=False)
     _show_boundary(console, pair.boundary, first, second)
+    if pair.gained_bounds is not None and pair.lost_bounds is not None:
+        gained, lost = (f"{least:.1f} to {most:.1f}" for least, most in (pair.gained_bounds, pair.lost_bounds))
+        line = f"expected sizes over what the rollouts without a verdict could be: gained {gained}, lost {lost}"
+        console.print(line, highlight=False, markup=False)
 
 
 def _is_shown(item: Difference, pair: PairComparison) -> bool:
@@ -57,12 +61,25 @@ def _is_shown(item: Difference, pair: PairComparison) -> bool:
 
 def _row(item: Difference) -> list[str]:
     if item.name == "pass@k":
-        numbers = [f"{item.first:.1%}", f"{item.second:.1%}", f"{100 * (item.value or 0):+.1f} pts"]
+        numbers = [_rate(item.first), _rate(item.second), _change(item)]
         interval = f"{100 * (item.low or 0):+.1f} to {100 * (item.high or 0):+.1f}"
         return [f"pass@{item.k}", *numbers, interval, _p(item.p_holm)]
     name = item.name.replace("@k", f"@{item.k}").replace("_", " ")
     numbers = [f"{item.first:.3f}", f"{item.second:.3f}", f"{item.value:+.3f}"]
     return [name, *numbers, f"{item.low:+.3f} to {item.high:+.3f}", _p(item.p_holm)]
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _change(item: Difference) -> str:
+    """In points; with its bounds where rollouts or verdicts are missing, these alone where it has no value."""
+    value = "" if item.value is None else f"{100 * item.value:+.1f} pts"
+    if item.at_least is None or item.at_most is None:
+        return value
+    bounds = f"{100 * item.at_least:+.1f} to {100 * item.at_most:+.1f} pts"
+    return f"{value} ({bounds})" if value else bounds
 
 
 def _show_boundary(console: Console, found: BoundaryChange, first: str, second: str) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from rlvr_bench.cli.terminal import styled
 from rlvr_bench.leaderboards import Leaderboard, Row
 from rlvr_bench.leaderboards.columns import BOARD
+from rlvr_bench.leaderboards.common_k import bounds_text, common_k, unsolved_at
 
 __all__ = ["show_leaderboard"]
 
@@ -27,32 +28,37 @@ def show_leaderboard(console: Console, found: Leaderboard) -> None:
         line = f"{task}: {mine[0]['problems']} problems; below pass@k its 95 % interval and the rank's"
         console.print(line, highlight=False, markup=False)
         wide = console.width >= _WIDE
-        console.print(_table(mine, _shown_ks(mine, found.ks, wide=wide), wide=wide), markup=False)
+        console.print(_table(mine, _shown_ks(mine, found.ks, wide=wide), found.ks, wide=wide), markup=False)
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int]:
     """The budgets that any row has; in a narrow terminal the smallest, the largest and one between."""
-    known = [k for k in ks if any(row[f"pass@{k}"] is not None for row in rows)]
+    known = [k for k in ks if any(row[f"pass@{k}"] is not None or bounds_text(row, k) for row in rows)]
     if wide or len(known) <= _FEWER:
         return known
     return [known[0], known[len(known) // 2], known[-1]]
 
 
-def _table(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> Table:
+def _table(rows: Sequence[Row], ks: Sequence[int], found_ks: Sequence[int], *, wide: bool) -> Table:
+    common = common_k(rows, found_ks)
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("model", overflow="fold", min_width=12)
     for name in (
         "n",
         *(f"pass@{k}" for k in ks),
         "+/-",
-        *(("unsolved", *(column.short for _, column in _IN_TERMINAL)) if wide else ()),
+        *(
+            (f"unsolved in {common}" if common else "unsolved", *(column.short for _, column in _IN_TERMINAL))
+            if wide
+            else ()
+        ),
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(rows, key=lambda row: _order(row, ks)):
         sets = "" if row["gained"] is None else f"+{row['gained']}/-{row['lost']}"
-        last = [_number(row, "unsolved", ".0f"), *_estimates(row)] if wide else []
+        last = [unsolved_at(row, common), *_estimates(row)] if wide else []
         table.add_row(_name(row), f"{row['n']}", *(_cell(row, k) for k in ks), sets, *last)
     return table
 
@@ -80,9 +86,11 @@ def _name(row: Row) -> Text:
 
 
 def _cell(row: Row, k: int) -> Text:
+    bounds = bounds_text(row, k)
     if row[f"pass@{k}"] is None:
-        return Text("")
+        return Text(f"{bounds.replace(' to ', '-')}%").append("\nbounds", style="dim") if bounds else Text("")
     value, low, high = (100 * float(row[f"pass@{k}{end}"] or 0) for end in ("", "_low", "_high"))
     first, last = row[f"rank@{k}_low"], row[f"rank@{k}_high"]
     place = f"#{first}" if first == last else f"#{first}-{last}"
-    return Text(f"{value:.1f}%").append(f"\n{low:.1f}-{high:.1f}\n{place}", style="dim")
+    more = f"\nerrors {bounds.replace(' to ', '-')}" if bounds else ""
+    return Text(f"{value:.1f}%").append(f"\n{low:.1f}-{high:.1f}\n{place}{more}", style="dim")

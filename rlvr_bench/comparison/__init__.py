@@ -22,6 +22,7 @@ from rlvr_bench.comparison.results import (
     PairComparison,
 )
 from rlvr_bench.comparison.sets import boundary_change, overlaps
+from rlvr_bench.comparison.undecided import MOST_ERRORS, refuse_errors, set_bounds, without_chosen
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.solve_rate import default_ks
@@ -44,24 +45,38 @@ SCHEMA = 1
 REPLICATES_PER_TEST = 100  # so that Holm's correction can still reach 0.01
 
 
-def compare(paths: Sequence[str | Path], ks: Sequence[int] | None = None, allow: Collection[str] = ()) -> Comparison:
+def compare(
+    paths: Sequence[str | Path],
+    ks: Sequence[int] | None = None,
+    allow: Collection[str] = (),
+    *,
+    allow_errors: bool = False,
+) -> Comparison:
     """Compare runs, given as run folders or scorecard files, each against the first.
 
     ``ks``: budgets (default: powers of two up to the largest that every problem has in all runs, and that one).
     ``allow``: names of fields in which the runs may differ (``chat_template``, ``verifier_version``, ``problems``, ...).
-    Raises RunError where a scorecard is missing, Incomparable (a RunError) where the runs answer different questions,
-    BadArgument for fewer than two runs or a budget that no problem has.
+    ``allow_errors``: compare runs whose verifier failed on more than 1 % of the rollouts, too; what these leave open is in
+    the bounds.
+    Raises RunError where a scorecard is missing, or its verifier failed too often; Incomparable (a RunError) where the runs
+    answer different questions; BadArgument for fewer than two runs or a budget that no problem has.
     """
-    return compare_cards([read_card(path) for path in paths], ks, allow)
+    return compare_cards([read_card(path) for path in paths], ks, allow, allow_errors=allow_errors)
 
 
 def compare_cards(
-    cards: Sequence[tuple[Path, Scorecard]], ks: Sequence[int] | None = None, allow: Collection[str] = ()
+    cards: Sequence[tuple[Path, Scorecard]],
+    ks: Sequence[int] | None = None,
+    allow: Collection[str] = (),
+    *,
+    allow_errors: bool = False,
 ) -> Comparison:
     """As ``compare``, from scorecards at hand with the file each came from."""
     if len(cards) < 2:
         raise BadArgument("runs", len(cards), "must be at least two")
     ids, runs, notes = align(cards, allow)
+    if not allow_errors:
+        refuse_errors(cards, MOST_ERRORS, "compare them all the same with --allow-errors")
     largest = min(run.largest_k for run in runs)
     if largest < 1:
         raise BadArgument("runs", 0, "must have at least one rollout of every problem")
@@ -88,19 +103,24 @@ def _pair(
     ids: Sequence[str], first: RunCounts, second: RunCounts, grid: Sequence[int], replicates: int
 ) -> PairComparison:
     largest = min(first.largest_k, second.largest_k)
+    gained, lost = set_bounds(first, second, largest)
+    change, crossing = boundary_change(ids, first, second, largest, replicates), crossover(first, second)
+    change, crossing = without_chosen(first, second, change, crossing)
     return PairComparison(
         first=first.label,
         second=second.label,
         pass_at_k=tuple(pass_differences(first, second, grid, replicates)),
-        crossover=crossover(first, second),
-        boundary=boundary_change(ids, first, second, largest, replicates),
+        crossover=crossing,
+        boundary=change,
         policy=tuple(policy_differences(first, second, replicates)),
+        gained_bounds=gained,
+        lost_bounds=lost,
     )
 
 
 def _checked(ks: Sequence[int], runs: Sequence[RunCounts]) -> list[int]:
     grid = sorted(set(ks))
-    most = min(run.asked if run.stopping else int(run.n.max()) for run in runs)
+    most = min(run.counts.most for run in runs)
     for k in grid:
         if not 1 <= k <= most:
             raise BadArgument("--k", k, f"must lie between 1 and {most}, the most rollouts of a problem in every run")
@@ -138,7 +158,19 @@ def _size_notes(runs: Sequence[RunCounts], largest: int, grid: Sequence[int]) ->
     if len({(run.n.min(), run.n.max()) for run in runs}) > 1 or any(run.n.min() != run.n.max() for run in runs):
         notes.append(f"rollouts per problem differ: sets and crossover are taken at k = {largest}, which all have")
     if grid[-1] > largest:
-        notes.append(f"above k = {largest} problems with fewer rollouts than k are left out")
+        notes.append(f"above k = {largest} problems have fewer rollouts than k: differences are bounds")
     if any(run.stopping for run in runs):
         notes.append("a run stopped early on solved problems: boundary sets have no expectation under chance")
+    notes += [
+        f"{run.label}: {run.counts.errors.sum():,} of {run.n.sum():,} rollouts have no verdict: bounds take them as all wrong "
+        "and all right; crossover and listed problems take them as wrong"
+        for run in runs
+        if run.counts.errors.any()
+    ]
+    notes += [
+        f"{run.label}: n seems to depend on what was found: differences are bounds that hold under any stopping rule; "
+        "the listed problems are those of a fixed n"
+        for run in runs
+        if run.counts.chosen
+    ]
     return notes

@@ -18,7 +18,7 @@ from rlvr_bench.received import decode, read_regular
 from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
-from rlvr_bench.scorers.solve_rate import pass_under_rule
+from rlvr_bench.scorers.counts import Counts
 
 __all__ = ["Incomparable", "RunCounts", "align", "as_path", "clusters", "read_card"]
 
@@ -57,20 +57,37 @@ class RunCounts:
     file: Path
     n: npt.NDArray[np.int64]
     c: npt.NDArray[np.int64]
-    stopping: StoppingRule | None
-    asked: int
+    counts: Counts
     entries: tuple[ProblemScore, ...]
 
     @property
+    def stopping(self) -> StoppingRule | None:
+        """The rule that the rollouts were drawn under."""
+        return self.counts.stopping
+
+    @property
     def largest_k(self) -> int:
-        """Largest budget at which every problem has an estimate."""
-        return self.asked if self.stopping else int(self.n.min())
+        """Largest budget at which no problem lacks rollouts."""
+        return self.counts.largest_k
 
     def pass_table(self, ks: Sequence[int]) -> npt.NDArray[np.float64]:
-        """Unbiased pass@k, (P, K), NaN where k > n; by the rule's own estimator under a stopping rule."""
+        """Unbiased pass@k, (P, K), NaN where a problem lacks rollouts; errors are not correct.
+
+        By the rule's own estimator under a stopping rule on record.
+        """
         if self.stopping is None:
             return stats.pass_at_k(self.c, self.n, ks)
-        return pass_under_rule(self.c, self.n, ks, self.stopping, self.asked)
+        found = dataclasses.replace(self.counts, errors=np.zeros_like(self.c)).bounds(ks)
+        return np.where(found.low == found.high, found.low, np.nan)
+
+    def pass_bounds(self, ks: Sequence[int]) -> stats.PassBounds:
+        """Bounds of pass@k of each problem, (P, K), equal where it is known (``Counts.bounds``)."""
+        return self.counts.bounds(ks)
+
+    def at(self, rows: npt.NDArray[np.int64]) -> RunCounts:
+        """The same of these problems, in this order."""
+        entries = tuple(self.entries[i] for i in rows)
+        return RunCounts(self.label, self.file, self.n[rows], self.c[rows], self.counts.at(rows), entries)
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A per-problem number of the scorecard, (P,), NaN where it is not there."""
@@ -120,7 +137,9 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
 
 
 def _read_received(file: Path) -> bytes:
-    return file.read_bytes() if hasattr(file, "fs") else read_regular(file)  # an object storage holds regular files only
+    return (
+        file.read_bytes() if hasattr(file, "fs") else read_regular(file)
+    )  # an object storage holds regular files only
 
 
 def _warn_if_stale(file: Path, card: Scorecard) -> None:
@@ -168,15 +187,10 @@ def clusters(run: RunCounts) -> npt.NDArray[np.str_] | None:
 
 def _counts(label: str, file: Path, card: Scorecard, ids: Sequence[str], entries: dict[str, ProblemScore]) -> RunCounts:
     chosen = tuple(entries[name] for name in ids)
-    return RunCounts(
-        label=label,
-        file=file,
-        n=np.array([entry.n for entry in chosen], dtype=np.int64),
-        c=np.array([entry.c for entry in chosen], dtype=np.int64),
-        stopping=card.run.stopping,
-        asked=card.run.n,
-        entries=chosen,
-    )
+    row = {name: i for i, name in enumerate(entries)}
+    every = Counts.of_problems(card.run, list(entries.values()), card.stopped_on)
+    counts = every.at(np.array([row[name] for name in ids], dtype=np.int64))
+    return RunCounts(label=label, file=file, n=counts.n, c=counts.c, counts=counts, entries=chosen)
 
 
 def _identity(card: Scorecard) -> dict[str, object]:

@@ -14,7 +14,8 @@ import msgspec
 
 from rlvr_bench.comparison.markdown import as_markdown
 from rlvr_bench.errors import DataError
-from rlvr_bench.leaderboards.columns import ADDED, BOARD, KEY, Cell, Column, Row, columns
+from rlvr_bench.leaderboards.columns import BOARD, KEY, Cell, Column, Row, columns, is_added
+from rlvr_bench.leaderboards.common_k import bounds_text, common_k, unsolved_at
 
 __all__ = ["csv_text", "json_text", "key_of", "markdown_text", "parquet_bytes", "read_csv"]
 
@@ -46,7 +47,7 @@ def read_csv(file: Path, ks: Sequence[int]) -> list[Row]:
     try:
         header = next(reader, [])
         empty = {column.name: None for column in columns(ks)}
-        expected = [column for column in columns(ks) if column.name in header or column.name not in ADDED]
+        expected = [column for column in columns(ks) if column.name in header or not is_added(column.name)]
         _check_header(file, header, [column.name for column in expected])
         for cells in reader:
             row = empty | _row(f"{file}, line {reader.line_num}", cells, expected)
@@ -93,10 +94,12 @@ def markdown_text(rows: Sequence[Row], ks: Sequence[int]) -> str:
     parts = []
     for task, setting in dict.fromkeys((row["task"], row["setting"]) for row in rows):
         mine = [row for row in rows if (row["task"], row["setting"]) == (task, setting)]
-        shown = [k for k in ks if any(row[f"pass@{k}"] is not None for row in mine)]
+        shown = [k for k in ks if any(row[f"pass@{k}"] is not None or bounds_text(row, k) for row in mine)]
         head = ["model", "method", "step", "n", *(f"pass@{k} [95 %] rank" for k in shown)]
-        head += ["unsolved", "gained / lost (by chance)", *(column.short for _, column in _IN_MARKDOWN)]
-        body = [_markdown_row(row, shown) for row in sorted(mine, key=lambda row: _order(row, ks))]
+        common = common_k(mine, ks)
+        head += [f"unsolved in {common}" if common else "unsolved", "gained / lost (by chance)"]
+        head += [column.short for _, column in _IN_MARKDOWN]
+        body = [_markdown_row(row, shown, common) for row in sorted(mine, key=lambda row: _order(row, ks))]
         lines = [head, ["---"] * len(head), *body]
         title = f"### {as_markdown(str(task))}: {mine[0]['problems']} problems"
         parts.append("\n".join([title, "", *(f"| {' | '.join(line)} |" for line in lines), ""]))
@@ -108,14 +111,13 @@ def _order(row: Row, ks: Sequence[int]) -> tuple[float, str]:
     return (math.inf if place is None else float(place), str(row["model"]))
 
 
-def _markdown_row(row: Row, ks: Sequence[int]) -> list[str]:
+def _markdown_row(row: Row, ks: Sequence[int], common: int | None) -> list[str]:
     sets = f"{row['gained']} / {row['lost']} ({_shown(row['by_chance'], '.1f')})" if row["gained"] is not None else ""
-    unsolved = f"{_shown(row['unsolved'], '.0f')} in {row['boundary_k']}" if row["unsolved"] is not None else ""
     model = row["model"] if row["tools"] is None else f"{row['model']} + {row['tools']}"
     return [
         *(as_markdown("" if cell is None else str(cell)) for cell in (model, row["method"], row["step"], row["n"])),
         *(_markdown_pass(row, k) for k in ks),
-        unsolved,
+        unsolved_at(row, common),
         sets,
         *(_shown(row[column.name], ".1%" if metric.is_fraction else ".3f") for metric, column in _IN_MARKDOWN),
     ]
@@ -123,10 +125,11 @@ def _markdown_row(row: Row, ks: Sequence[int]) -> list[str]:
 
 def _markdown_pass(row: Row, k: int) -> str:
     if row[f"pass@{k}"] is None:
-        return ""
+        return bounds_text(row, k)
     value, low, high = (100 * float(row[f"pass@{k}{end}"] or 0) for end in ("", "_low", "_high"))
     first, last = row[f"rank@{k}_low"], row[f"rank@{k}_high"]
-    return f"{value:.1f} [{low:.1f}, {high:.1f}] {first if first == last else f'{first}-{last}'}"
+    more = f" (errors leave {bounds_text(row, k)})" if bounds_text(row, k) else ""
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]{more} {first if first == last else f'{first}-{last}'}"
 
 
 def _shown(value: Cell, style: str) -> str:

@@ -16,11 +16,13 @@ from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
+from rlvr_bench.comparison.undecided import set_bounds, without_chosen
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
 from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
 from rlvr_bench.reporting.browser import Browser, browse
+from rlvr_bench.reporting.missing import estimates_at, widen
 from rlvr_bench.reporting.sources import Source, in_steps, short_names
 from rlvr_bench.scorers.common import rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks
@@ -54,7 +56,11 @@ class PageRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PagePair(msgspec.Struct, frozen=True, kw_only=True):
-    """Run ``second`` against run ``first`` (numbers of runs). ``differences``: (name, k, value, low, high, p_holm, n)."""
+    """Run ``second`` against run ``first`` (numbers of runs). ``differences``: (name, k, value, low, high, p_holm, n).
+
+    A difference with bounds has no value (null) where n was chosen by what was found; else that with errors as not correct,
+    and limits that hold the error of both bounds. ``gained_bounds``, ``lost_bounds``: as in ``PairComparison``.
+    """
 
     first: int
     second: int
@@ -64,6 +70,8 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
     lost: tuple[str, ...]
     gains: NullSize | None
     losses: NullSize | None
+    gained_bounds: tuple[float, float] | None = None
+    lost_bounds: tuple[float, float] | None = None
 
 
 class PageMetric(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +132,7 @@ def page_task(sources: Sequence[Source], allow: Collection[str], rollouts: int) 
         questions=[questions[name].question[:cut] if name in questions else "" for name in ids],
         ks=ks,
         headline=headline,
-        runs=[_run(*each) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
+        runs=[_run(*each, largest) for each in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
         baselines=baselines if many else [start],
         pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both)) if many else [],
         overlap_k=largest,
@@ -171,7 +179,8 @@ def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
     return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in found for text in texts]
 
 
-def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:
+def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate], common: int) -> PageRun:
+    """``common``: the budget at which the page counts unsolved problems, the same for all of its runs."""
     place = analyses.place_in_series(source)
     low, high = _rate_limits(run.c, run.n)
     return PageRun(
@@ -182,7 +191,7 @@ def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) 
         settings=_settings(source),
         n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
         n_max=int(run.n.max(initial=0)),
-        estimates=[*source.card.estimates, *tiers],
+        estimates=[*estimates_at(source.card, run, common), *tiers],
         n=run.n.tolist(),
         c=run.c.tolist(),
         low=low.round(4).tolist(),
@@ -209,7 +218,7 @@ def _tiers(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[list[Estimate]]
     rates = _difficulty(runs)
     names = sorted(set(tiers.tolist()), key=lambda name: (-float(rates[tiers == name].mean()), name))
     found: list[list[Estimate]] = [[] for _ in runs]
-    if len(names) < 2 or not ks:
+    if len(names) < 2 or not ks or any(run.counts.chosen for run in runs):
         return found
     values, groups = np.concatenate([run.pass_table(ks) for run in runs], axis=1), clusters(runs[0])
     for name in names:
@@ -248,7 +257,9 @@ def _pairs(
 
     def sets(pair: tuple[int, int]) -> tuple[Crossover, Any]:
         first, second = runs[pair[0]], runs[pair[1]]
-        return crossover(first, second), boundary_change(ids, first, second, k, replicates)
+        crossing, change = crossover(first, second), boundary_change(ids, first, second, k, replicates)
+        change, crossing = without_chosen(first, second, change, crossing)
+        return crossing, change
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy lets go of the lock in its long loops
         found = dict(zip(halves, pool.map(sets, halves), strict=True))
@@ -266,7 +277,8 @@ def _pairs(
             gains=change.gains if forward else change.losses,
             losses=change.losses if forward else change.gains,
         )
-        pairs.append(pair)
+        gained, lost = set_bounds(runs[first], runs[second], k)
+        pairs.append(msgspec.structs.replace(pair, gained_bounds=gained, lost_bounds=lost))
     return _corrected_sets(pairs)
 
 
@@ -312,6 +324,7 @@ def _differences(
         for limit in (found.difference.value, found.difference.low, found.difference.high)
     )
     size, p = (array.reshape(len(measured), -1) for array in (found.difference.n_problems, found.p_value))
+    widen(value, low, high, p, [k for name, k, _ in measured if name == "pass@k" and k is not None], runs, couples)
     p_holm = np.full(p.shape, np.nan)
     families = (
         [i for i, (name, k, _) in enumerate(measured) if name == "pass@k" and k in headline],

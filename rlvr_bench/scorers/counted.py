@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +12,7 @@ from rlvr_bench import stats
 from rlvr_bench.manifest import Manifest
 from rlvr_bench.records import STATUSES, Outcomes
 from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun
+from rlvr_bench.scorers.counts import n_chosen
 from rlvr_bench.scorers.quality import quality_rates
 from rlvr_bench.scorers.table import Given, estimates_of
 
@@ -32,9 +34,10 @@ def make_counted_scorecard(
     c = np.array([triple[2] for triple in counts], dtype=np.int64)
     outcomes = _outcomes(tuple(name for name, _, _ in counts), n, c)
     estimates, left_out = estimates_of(Given(outcomes=outcomes, ks=ks, counts_only=True))
+    run = ScoredRun.of(manifest, grading, n[n > 0].tolist())
     return Scorecard(
         schema=SCORECARD_SCHEMA,
-        run=ScoredRun.of(manifest, grading, n[n > 0].tolist()),
+        run=msgspec.structs.replace(run, n_chosen=n_chosen(outcomes)),
         problems=[
             ProblemScore(id=name, n=size, c=right, solve_rate_high=_bound(size, right)) for name, size, right in counts
         ],

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.answers import answer_classes
-from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, left_out, problem_blocks, rate_estimates
+from rlvr_bench.scorers.common import clusters_of, fewest, fresh_rng, problem_blocks, rates_or_bounds, too_few
 
 __all__ = ["maj", "vote_ks", "vote_table"]
 
@@ -27,7 +27,7 @@ def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
 
     A rollout without an answer has no vote; k rollouts without any answer are wrong. Answers tied for first place share
     the vote. All correct spellings are one answer. Averaged over subsets of the run's rollouts (``vote_table``); with
-    k = n this is the field's cons@n. A problem with fewer than k rollouts is left out of that k.
+    k = n this is the field's cons@n. Where problems have fewer than k rollouts it has bounds, with 0 and 1 for these.
     """
     n = outcomes.n_samples
     drawn = n > 0
@@ -42,11 +42,11 @@ def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
             value=None,
             method=method,
             n_samples=fewest(outcomes),
-            note=left_out(int((n < k).sum()), len(n), k),
+            note=too_few(int((n[drawn] < k).sum()), int(drawn.sum()), k),
         )
         for k in grid
     ]
-    return rate_estimates(labels, vote_table(outcomes, grid)[drawn], clusters_of(outcomes, drawn))
+    return rates_or_bounds(labels, vote_table(outcomes, grid)[drawn], clusters_of(outcomes, drawn))
 
 
 def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]:

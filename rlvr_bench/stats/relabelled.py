@@ -78,7 +78,7 @@ def _begun_with_failures(
     """Share of each state's admissible orders that begin with min(k, n) rollouts that are wrong now, (U, K)."""
     every = _log_orders(states, np.zeros(len(states), dtype=np.int64), stop_after, batch)
     columns = [_log_orders(states, np.minimum(k, states[:, 0]), stop_after, batch) for k in ks]
-    return np.minimum(np.exp(np.stack(columns, axis=1) - every[:, None]), 1.0)
+    return np.asarray(np.minimum(np.exp(np.stack(columns, axis=1) - every[:, None]), 1.0))
 
 
 def _log_orders(

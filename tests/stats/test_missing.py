@@ -26,7 +26,8 @@ RULES: dict[str, Rule] = {
 
 def ended(rule: Rule, fewest: int, most: int) -> list[tuple[int, ...]]:
     """Every sequence of verdicts that the rule ends with, at least ``fewest`` long."""
-    found, running = [], [(0,), (1,)]
+    found: list[tuple[int, ...]] = []
+    running: list[tuple[int, ...]] = [(0,), (1,)]
     while running:
         over = [path for path in running if len(path) == most or (len(path) >= fewest and rule(path))]
         found += over
@@ -66,7 +67,9 @@ def rates(rng: np.random.Generator, problems: int) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("sizes", [(16, 64), (64, 1024), (128, 640, 6016), tuple(range(16, 200, 16))])
-def test_the_false_alarm_rate_is_as_stated_where_n_has_nothing_to_do_with_what_was_found(sizes: tuple[int, ...]) -> None:
+def test_the_false_alarm_rate_is_as_stated_where_n_has_nothing_to_do_with_what_was_found(
+    sizes: tuple[int, ...],
+) -> None:
     rng = np.random.default_rng(1)
     found = []
     for _ in range(120):

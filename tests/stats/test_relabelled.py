@@ -28,7 +28,8 @@ RULES = [(1, 3, 1), (2, 4, 1), (1, 4, 2), (2, 6, 2), (3, 6, 2), (3, 6, 3), (1, 5
 
 def paths(stop_after: int, largest: int, batch: int) -> list[tuple[Kind, ...]]:
     """Every sequence of kinds that the rule ends with, looking at the first verdict of each rollout alone."""
-    ended, running = [], [()]
+    ended: list[tuple[Kind, ...]] = []
+    running: list[tuple[Kind, ...]] = [()]
     while running:
         following: list[tuple[Kind, ...]] = []
         for path in running:
