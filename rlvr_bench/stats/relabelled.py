@@ -108,14 +108,20 @@ def _log_placed(
     stop_after: int,
     last: Int64[np.ndarray, " U"],
 ) -> Float64[np.ndarray, " U"]:
-    """Log of the ways to place o rollouts, s of them among the ``first``, fewer than stop_after before the last batch."""
-    before = n - last
+    """Log of the ways to place o rollouts, s of them among the ``first``, fewer than stop_after before the last batch.
+
+    A sum over how many are before the last batch, t of those after ``first``, or of all where ``first`` reaches into it; or
+    over how many are in it, whichever has fewer terms.
+    """
+    before, fixed = n - last, np.full_like(n, s)
     result = np.full(len(n), -np.inf)
-    inside = first <= before
-    for t in range(stop_after):  # before the last batch: s + t where ``first`` ends before it, else t
-        early = log_choose(first, s + 0 * o) + log_choose(before - first, t + 0 * o) + log_choose(last, o - s - t)
-        late = log_choose(before, t + 0 * o) + log_choose(first - before, s - t + 0 * o) + log_choose(n - first, o - s)
-        result = np.logaddexp(result, np.where(inside, np.where(s + t < stop_after, early, -np.inf), late))
-        if t >= int(o.max(initial=0)):
-            break
+    by_batch = int(last.max(initial=0)) < stop_after
+    for term in range(int(last.max(initial=0)) + 1 if by_batch else stop_after):
+        t = (o - s - term) if by_batch else np.full_like(n, term)
+        early = log_choose(first, fixed) + log_choose(before - first, t) + log_choose(last, o - s - t)
+        early = np.where(s + t < stop_after, early, -np.inf)
+        t = np.full_like(n, s - term if by_batch else term)
+        late = log_choose(before, t) + log_choose(first - before, s - t) + log_choose(n - first, o - s)
+        late = np.where(t < stop_after, late, -np.inf)
+        result = np.logaddexp(result, np.where(first <= before, early, late))
     return result

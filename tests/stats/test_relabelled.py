@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -113,6 +114,19 @@ def test_long_runs_stay_in_bounds() -> None:
     assert (found.low <= found.high).all()
     assert found.high[0] == pytest.approx([0, 0, 1, 1], abs=1e-12)
     assert found.low[1:, -1] == pytest.approx([1, 1], abs=1e-12)
+
+
+def test_large_rules_take_seconds() -> None:
+    rng = np.random.default_rng(0)
+    then = np.array([200, 201, 203, 120, 0])
+    n = np.array([512, 1024, 208, 2048, 2048])
+    both, more = rng.binomial(then, 0.8), np.array([5, 0, 2, 40, 0])
+    began = time.monotonic()
+    found = pass_at_k_relabelled(both + more, n, [1, 64, 200, 2048], 200, 2048, 8, stopped_on=then, both=both)
+    assert time.monotonic() - began < 60
+    same = pass_at_k_relabelled(then, n, [1, 64, 200, 2048], 200, 2048, 8, stopped_on=then, both=then)
+    assert same.low == pytest.approx(pass_at_k_stopped(then, n, [1, 64, 200, 2048], 200, 2048, 8), abs=1e-9)
+    assert (found.low <= found.high).all()
 
 
 def test_impossible_counts_are_refused() -> None:
