@@ -19,6 +19,7 @@ from rlvr_bench import stats
 from rlvr_bench.analysis.performance_law import EntropyLaw, fit_law
 from rlvr_bench.analysis.stages import StageFit, corrected, fit_stages
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
+from rlvr_bench.comparison.estimates import sound_estimates
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument, RunError
@@ -48,8 +49,9 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """One estimate at S steps, None where a scorecard lacks it. ``group`` as in the scorecards: None for all rollouts,
-    "correct", "wrong", "wrong less correct, length-matched" and so on.
+    """One estimate at S steps, None where a scorecard lacks it, or has bounds alone. ``group`` as in the scorecards: None for
+    all rollouts, "correct", "wrong", "wrong less correct, length-matched" and so on. ``at_least`` and ``at_most``: bounds
+    where rollouts or verdicts are missing, empty where no scorecard has any.
     """
 
     name: str
@@ -59,6 +61,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float | None, ...]
     low: tuple[float | None, ...]
     high: tuple[float | None, ...]
+    at_least: tuple[float | None, ...] = ()
+    at_most: tuple[float | None, ...] = ()
 
 
 class Milestone(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +125,7 @@ def series_of(
     cards, numbers = [cards[i] for i in order], [numbers[i] for i in order]
     ids, counted, notes = align(cards, allow)
     unequal = len({size for run in counted for size in run.n.tolist()}) > 1
-    metrics = _metrics([card for _, card in cards], unequal=unequal)
+    metrics = _metrics([_sound(file, card) for file, card in cards], unequal=unequal)
     if unequal:
         notes.append("rollouts per problem differ: what depends on their number is followed at common numbers only")
     return TrainingSeries(
@@ -175,6 +179,12 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
     return numbers
 
 
+def _sound(file: Path, card: Scorecard) -> Scorecard:
+    """A scorecard of an earlier version with bounds where it has means over some of the problems."""
+    _, (counts,), _ = align([(file, card)])
+    return msgspec.structs.replace(card, estimates=sound_estimates(card, counts))
+
+
 def _metrics(cards: Sequence[Scorecard], *, unequal: bool) -> list[Metric]:
     """Every followed estimate that at least two scorecards have; where n is ``unequal``, none that depends on it."""
     names = {name for name, metric in _FOLLOWED.items() if not (unequal and metric.equal_n)}
@@ -183,7 +193,7 @@ def _metrics(cards: Sequence[Scorecard], *, unequal: bool) -> list[Metric]:
     metrics = []
     for name, k, group in keys:
         row: list[Estimate | None] = [table.get((name, k, group)) for table in tables]
-        if sum(e is not None and e.value is not None for e in row) < 2:
+        if sum(e is not None and (e.value is not None or e.at_least is not None) for e in row) < 2:
             continue
         metrics.append(
             Metric(
@@ -194,9 +204,16 @@ def _metrics(cards: Sequence[Scorecard], *, unequal: bool) -> list[Metric]:
                 values=tuple(None if e is None else e.value for e in row),
                 low=tuple(None if e is None else e.low for e in row),
                 high=tuple(None if e is None else e.high for e in row),
+                at_least=_bounds([None if e is None else e.at_least for e in row]),
+                at_most=_bounds([None if e is None else e.at_most for e in row]),
             )
         )
     return metrics
+
+
+def _bounds(row: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Empty where no scorecard of the series has bounds."""
+    return tuple(row) if any(value is not None for value in row) else ()
 
 
 def _first(value: int | str | None) -> tuple[bool, int | str]:
@@ -210,7 +227,8 @@ def _followed(metrics: Sequence[Metric]) -> list[Metric]:
     wanted: set[tuple[str, int | None, str | None]]
     wanted = {("pass@k", 1, None), ("pass@k", largest, None)}
     wanted |= {(metric.name, None, group) for metric in _FOLLOWED.values() for group in metric.stages}
-    return [m for m in metrics if (m.name, m.k, m.group) in wanted]
+    known = [m for m in metrics if sum(value is not None for value in m.values) > 1]
+    return [m for m in known if (m.name, m.k, m.group) in wanted]
 
 
 def _label(metric: Metric) -> str:

@@ -13,13 +13,15 @@ import numpy.typing as npt
 from rlvr_bench import stats
 from rlvr_bench.checking.evidence import Evidence, about_new_problems, about_these_problems
 from rlvr_bench.checking.more_data import needed, next_look
-from rlvr_bench.checking.pairing import accept, pair_up, refuse_errors
+from rlvr_bench.checking.pairing import accept, pair_up
 from rlvr_bench.checking.results import Acceptance, Check, Finding, NextLook, Outcome
 from rlvr_bench.checking.rules import CheckOptions, Rule, make_rules
 from rlvr_bench.comparison.cards import RunCounts, align, clusters, common_k
 from rlvr_bench.comparison.folders import read_cards
+from rlvr_bench.comparison.undecided import refuse_errors
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.scorers.solve_rate import gaps
 from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 
 __all__ = ["Acceptance", "Check", "CheckOptions", "Finding", "NextLook", "Outcome", "accept", "check", "check_cards"]
@@ -66,7 +68,7 @@ def check_cards(
     if not runs:
         raise BadArgument("runs", 0, "name at least one")
     pairs, notes = pair_up(runs, baselines)
-    refuse_errors([card for pair in pairs for card in pair], options.max_error_rate)
+    refuse_errors([card for pair in pairs for card in pair], options.max_error_rate, "raise --max-error-rate")
     found: list[tuple[Finding, Looks, _Asked]] = []
     for baseline, run in pairs:
         _, counts, told = align([baseline, run], options.allow)
@@ -98,6 +100,8 @@ class _Asked:
 def _finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
     """What one rule finds, before correction: ``outcome`` and ``p_holm`` are those of a single test."""
     runs = (asked.baseline, asked.run)
+    if rule.of.column == "c" and rule.k is not None and _is_open(runs, rule.k) and not asked.same:
+        return _bounded_finding(rule, asked, task)
     values, basis = _values(rule, asked)
     known = ~np.isnan(values[0]) & ~np.isnan(values[1])
     if not known.any():
@@ -127,6 +131,76 @@ def _finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
         looks=asked.options.looks,
     )
     return finding, evidence.looks
+
+
+def _is_open(runs: Sequence[RunCounts], k: int) -> bool:
+    """Whether rollouts or verdicts are missing at this budget."""
+    return any(gaps(run.counts, [k])[0] is not None or run.counts.errors.any() for run in runs)
+
+
+def _bounded_finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
+    """What a rule on pass@k finds where rollouts or verdicts are missing: it holds whatever they would have been.
+
+    The change is tested twice, with what is missing as kind and as unkind to the run as it can be: a regression must show in
+    the first, ``ok`` in the second. ``first``, ``second`` and ``worse_by`` are those of the first.
+    """
+    assert rule.k is not None
+    most = max(int(run.counts.most) for run in (asked.baseline, asked.run))
+    if rule.k > most:
+        more = f"; the most rollouts of a problem are {most}"
+        raise BadArgument(f"--{rule.kind}", rule.metric, f"no problem has it in both runs, {_labels(asked)}{more}")
+    before, now = (run.pass_bounds([rule.k]) for run in (asked.baseline, asked.run))
+    kind, unkind = (before.low[:, 0], now.high[:, 0]), (before.high[:, 0], now.low[:, 0])
+    if rule.kind == "max-rise":
+        kind, unkind = unkind, kind
+    looks = _looks(rule, asked, np.ones(len(before.low), dtype=bool))
+    found = _errors_evidence(rule, asked, looks) or [
+        about_new_problems(
+            *(pair if rule.kind == "max-drop" else pair[::-1]),
+            rule.tolerance,
+            asked.options.level,
+            clusters(asked.baseline),
+            asked.tests,
+            looks,
+        )
+        for pair in (kind, unkind)
+    ]
+    finding = Finding(
+        task=task,
+        run=asked.run.label,
+        baseline=asked.baseline.label,
+        rule=rule.text,
+        metric=rule.metric,
+        tolerance=rule.tolerance,
+        first=float(kind[0].mean()),
+        second=float(kind[1].mean()),
+        worse_by=found[0].value,
+        at_most=found[1].value,
+        low=found[0].low,
+        high=found[1].high,
+        p_value=found[0].p_value,
+        p_holm=found[0].p_value,
+        outcome="ok",
+        n_problems=found[0].n_problems,
+        n_samples=min(int(run.n.min()) for run in (asked.baseline, asked.run)),
+        source=found[0].source,
+        method=f"{found[0].method}; bounds: rollouts or verdicts are missing",
+        looks=asked.options.looks,
+    )
+    return finding, looks
+
+
+def _errors_evidence(rule: Rule, asked: _Asked, looks: Looks) -> list[Evidence] | None:
+    """The two tests about these very problems where nothing but verdicts is missing; None where rollouts are, too."""
+    runs, k = (asked.baseline, asked.run), rule.k or 1
+    if asked.options.new_problems or asked.stopped or any(gaps(run.counts, [k])[0] is not None for run in runs):
+        return None
+    wrong = [(run.c, run.n) for run in runs]
+    right = [(run.c + run.counts.errors, run.n) for run in runs]
+    drops = [(wrong[0], right[1]), (right[0], wrong[1])]
+    pairs = drops if rule.kind == "max-drop" else [(now, before) for before, now in drops[::-1]]
+    level = asked.options.level
+    return [about_these_problems(first, second, k, rule.tolerance, level, looks) for first, second in pairs]
 
 
 def _values(rule: Rule, asked: _Asked) -> tuple[list[npt.NDArray[np.float64]], str]:
@@ -192,7 +266,7 @@ def _decided(found: Sequence[tuple[Finding, Looks, _Asked]], level: float, notes
         elif finding.high <= finding.tolerance:
             outcome = "ok"
         decided = msgspec.structs.replace(finding, p_holm=p_holm, outcome=outcome)
-        if outcome == "cannot_tell":
+        if outcome == "cannot_tell" and finding.at_most is None:  # more data of the kind would not close bounds
             enough = needed(finding, looks, level, len(found))
             more = next_look(finding, enough, (asked.baseline, asked.run))
             decided = msgspec.structs.replace(decided, needed=enough, next_look=more)

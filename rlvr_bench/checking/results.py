@@ -35,6 +35,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     change as estimated; None where it lies so close to the tolerance that no number will do. ``looks``: "any" where limits
     and p-value hold at every look while rollouts are added, "one" where they hold at a single one. ``next_look``: what to
     draw before the next look at a finding of cannot_tell; None where rollouts would not settle it, or at "one" look.
+    Where rollouts or verdicts are missing, the change is at least ``worse_by`` and at most ``at_most``, whatever they would
+    have been; ``low`` and ``high`` hold the error of both, and the p-value is that of the least change.
     """
 
     task: str
@@ -46,6 +48,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     first: float
     second: float
     worse_by: float
+    at_most: float | None = None
     low: float
     high: float
     p_value: float

@@ -69,6 +69,9 @@ def _pair(pair: PairComparison, letters: dict[str, str], *, every_k: bool) -> It
     ahead = f"{letters[leader]} leads at small k, " if leader is not None else ""
     yield Line((f"crossover: {ahead}{pair.crossover.text}",))
     yield from _boundary(pair.boundary, first, second)
+    if pair.gained_bounds is not None and pair.lost_bounds is not None:
+        gained, lost = (f"{least:.1f} to {most:.1f}" for least, most in (pair.gained_bounds, pair.lost_bounds))
+        yield Line((f"expected sizes over what the rollouts without a verdict could be: gained {gained}, lost {lost}",))
     if pair.problems is not None:
         yield from _problems(pair.problems, first, second)
 
@@ -84,13 +87,25 @@ def _row(item: Difference) -> tuple[Cell, ...]:
     sides: list[Cell] = [
         None if each is None else Figure.of(each, percent=percent) for each in (item.first, item.second)
     ]
-    change = None
-    if item.value is not None:
-        figure = Figure.of(item.value, item.low, item.high, percent=percent)
-        change = msgspec.structs.replace(figure, unit="pts" if percent else "", has_sign=True)
+    change = _change(item, percent=percent)
     name = item.name.replace("@k", f"@{item.k}")
     label = name if item.name == "pass@k" else name.replace("_", " ")
     return (label, *best_marked(sides, "neither" if metric is None else metric.better), change, _p(item.p_holm))
+
+
+def _change(item: Difference, *, percent: bool) -> Figure | None:
+    """With its bounds where rollouts or verdicts are missing, these alone where it has no value."""
+    value = item.at_least if item.value is None else item.value
+    if value is None:
+        return None
+    figure = Figure.of(value, item.low, item.high, percent=percent)
+    figure = msgspec.structs.replace(figure, unit="pts" if percent else "", has_sign=True)
+    if item.value is None:
+        return msgspec.structs.replace(figure, most=item.at_most)
+    if item.at_least is None or item.at_most is None:
+        return figure
+    bounds = msgspec.structs.replace(figure, value=item.at_least, most=item.at_most)
+    return msgspec.structs.replace(figure, tail=f"({bounds.alone})")
 
 
 def _boundary(found: BoundaryChange, first: str, second: str) -> Iterator[Line | Table]:

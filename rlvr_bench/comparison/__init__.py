@@ -26,6 +26,7 @@ from rlvr_bench.comparison.results import (
 )
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.comparison.singles import changed_problems
+from rlvr_bench.comparison.undecided import MOST_ERRORS, refuse_errors, set_bounds, without_chosen
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorers.clustering import MUCH_WIDER
@@ -57,6 +58,7 @@ def compare(
     allow: Collection[str] = (),
     *,
     looks: Literal["one", "any"] = "one",
+    allow_errors: bool = False,
 ) -> Comparison:
     """Compare runs, given as run folders or scorecard files, each against the first.
 
@@ -64,10 +66,12 @@ def compare(
     ``allow``: names of fields in which the runs may differ (``chat_template``, ``verifier_version``, ``problems``, ...).
     ``looks``: "any" makes intervals and p-values hold at every look while rollouts are added (``stats.sequential``), which
     widens them by about a half; by default they hold for one look at numbers of rollouts fixed before.
-    Raises RunError where a scorecard is missing, Incomparable (a RunError) where the runs answer different questions,
-    BadArgument for fewer than two runs or a budget that no problem has.
+    ``allow_errors``: compare runs whose verifier failed on more than 1 % of the rollouts, too; what these leave open is in
+    the bounds.
+    Raises RunError where a scorecard is missing, or its verifier failed too often; Incomparable (a RunError) where the runs
+    answer different questions; BadArgument for fewer than two runs or a budget that no problem has.
     """
-    return compare_cards([read_card(path) for path in paths], ks, allow, looks=looks)
+    return compare_cards([read_card(path) for path in paths], ks, allow, looks=looks, allow_errors=allow_errors)
 
 
 def compare_cards(
@@ -76,11 +80,14 @@ def compare_cards(
     allow: Collection[str] = (),
     *,
     looks: Literal["one", "any"] = "one",
+    allow_errors: bool = False,
 ) -> Comparison:
     """As ``compare``, from scorecards at hand with the file each came from."""
     if len(cards) < 2:
         raise BadArgument("runs", len(cards), "must be at least two")
     ids, runs, notes = align(cards, allow)
+    if not allow_errors:
+        refuse_errors(cards, MOST_ERRORS, "compare them all the same with --allow-errors")
     largest = min(run.largest_k for run in runs)
     if largest < 1:
         raise BadArgument("runs", 0, "must have at least one rollout of every problem")
@@ -115,20 +122,25 @@ def _pair(
 ) -> PairComparison:
     largest = min(first.largest_k, second.largest_k)
     looks = looks_of(first, second, every=every_look)
+    gained, lost = set_bounds(first, second, largest)
+    change = boundary_change(ids, first, second, largest, replicates, looks)
+    change, crossing = without_chosen(first, second, change, crossover(first, second, every_look=every_look))
     return PairComparison(
         first=first.label,
         second=second.label,
         pass_at_k=tuple(pass_differences(first, second, grid, replicates, every_look=every_look)),
-        crossover=crossover(first, second, every_look=every_look),
-        boundary=boundary_change(ids, first, second, largest, replicates, looks),
+        crossover=crossing,
+        boundary=change,
         policy=tuple(policy_differences(first, second, replicates, every_look=every_look)),
         problems=changed_problems(ids, first, second),
+        gained_bounds=gained,
+        lost_bounds=lost,
     )
 
 
 def _checked(ks: Sequence[int], runs: Sequence[RunCounts]) -> list[int]:
     grid = sorted(set(ks))
-    most = min(run.asked if run.stopping else int(run.n.max()) for run in runs)
+    most = min(run.counts.most for run in runs)
     for k in grid:
         if not 1 <= k <= most:
             raise BadArgument("--k", k, f"must lie between 1 and {most}, the most rollouts of a problem in every run")
@@ -168,6 +180,8 @@ def _cluster_notes(runs: Sequence[RunCounts], pairs: Sequence[PairComparison], *
     widest, k = 0.0, 1
     for run, pair in zip(runs[1:], pairs, strict=True):
         with_clusters = pair.pass_at_k[0]
+        if with_clusters.at_least is not None:  # the interval holds more than the error of a mean
+            continue
         k = with_clusters.k or 1
         values = [each.pass_table([k]) for each in (run, runs[0])]
         level = looks_of(runs[0], run, k, every=every_look).single_level(with_clusters.level)
@@ -186,7 +200,19 @@ def _size_notes(runs: Sequence[RunCounts], largest: int, grid: Sequence[int]) ->
     if len({(run.n.min(), run.n.max()) for run in runs}) > 1 or any(run.n.min() != run.n.max() for run in runs):
         notes.append(f"rollouts per problem differ: sets and crossover are taken at k = {largest}, which all have")
     if grid[-1] > largest:
-        notes.append(f"above k = {largest} problems with fewer rollouts than k are left out")
+        notes.append(f"above k = {largest} problems have fewer rollouts than k: differences are bounds")
     if any(run.stopping for run in runs):
         notes.append("a run stopped early on solved problems: boundary sets have no expectation under chance")
+    notes += [
+        f"{run.label}: {run.counts.errors.sum():,} of {run.n.sum():,} rollouts have no verdict: bounds take them as all wrong "
+        "and all right; crossover and listed problems take them as wrong"
+        for run in runs
+        if run.counts.errors.any()
+    ]
+    notes += [
+        f"{run.label}: n seems to depend on what was found: differences are bounds that hold under any stopping rule; "
+        "the listed problems are those of a fixed n"
+        for run in runs
+        if run.counts.chosen
+    ]
     return notes

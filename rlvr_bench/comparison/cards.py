@@ -19,7 +19,7 @@ from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
 from rlvr_bench.scorers.common import cluster_labels
-from rlvr_bench.scorers.solve_rate import pass_under_rule
+from rlvr_bench.scorers.counts import Counts
 from rlvr_bench.storage import as_path, is_remote
 
 __all__ = ["Incomparable", "RunCounts", "align", "clusters", "common_k", "read_card"]
@@ -60,20 +60,37 @@ class RunCounts:
     file: Path
     n: npt.NDArray[np.int64]
     c: npt.NDArray[np.int64]
-    stopping: StoppingRule | None
-    asked: int
+    counts: Counts
     entries: tuple[ProblemScore, ...]
 
     @property
+    def stopping(self) -> StoppingRule | None:
+        """The rule that the rollouts were drawn under."""
+        return self.counts.stopping
+
+    @property
     def largest_k(self) -> int:
-        """Largest budget at which every problem has an estimate."""
-        return self.asked if self.stopping else int(self.n.min())
+        """Largest budget at which no problem lacks rollouts."""
+        return self.counts.largest_k
 
     def pass_table(self, ks: Sequence[int]) -> npt.NDArray[np.float64]:
-        """Unbiased pass@k, (P, K), NaN where k > n; by the rule's own estimator under a stopping rule."""
+        """Unbiased pass@k, (P, K), NaN where a problem lacks rollouts; errors are not correct.
+
+        By the rule's own estimator under a stopping rule on record.
+        """
         if self.stopping is None:
             return stats.pass_at_k(self.c, self.n, ks)
-        return pass_under_rule(self.c, self.n, ks, self.stopping, self.asked)
+        found = dataclasses.replace(self.counts, errors=np.zeros_like(self.c)).bounds(ks)
+        return np.where(found.low == found.high, found.low, np.nan)
+
+    def pass_bounds(self, ks: Sequence[int]) -> stats.PassBounds:
+        """Bounds of pass@k of each problem, (P, K), equal where it is known (``Counts.bounds``)."""
+        return self.counts.bounds(ks)
+
+    def at(self, rows: npt.NDArray[np.int64]) -> RunCounts:
+        """The same of these problems, in this order."""
+        entries = tuple(self.entries[i] for i in rows)
+        return RunCounts(self.label, self.file, self.n[rows], self.c[rows], self.counts.at(rows), entries)
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A per-problem number of the scorecard, (P,), NaN where it is not there."""
@@ -190,15 +207,10 @@ def _counts(
         entries[name] if entries[name].cluster == cluster else msgspec.structs.replace(entries[name], cluster=cluster)
         for name, cluster in clusters.items()
     )
-    return RunCounts(
-        label=label,
-        file=file,
-        n=np.array([entry.n for entry in chosen], dtype=np.int64),
-        c=np.array([entry.c for entry in chosen], dtype=np.int64),
-        stopping=card.run.stopping,
-        asked=card.run.n,
-        entries=chosen,
-    )
+    row = {name: i for i, name in enumerate(entries)}
+    every = Counts.of_problems(card.run, list(entries.values()), card.stopped_on)
+    counts = every.at(np.array([row[name] for name in clusters], dtype=np.int64))
+    return RunCounts(label=label, file=file, n=counts.n, c=counts.c, counts=counts, entries=chosen)
 
 
 def _identity(card: Scorecard) -> dict[str, object]:

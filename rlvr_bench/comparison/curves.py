@@ -13,6 +13,7 @@ from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, clusters, common_k
 from rlvr_bench.comparison.results import Crossover, Difference
 from rlvr_bench.metrics import METRICS
+from rlvr_bench.scorers.solve_rate import gaps
 from rlvr_bench.stats import REPLICATES
 from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 
@@ -35,12 +36,45 @@ def pass_differences(
 ) -> list[Difference]:
     """Paired difference in mean pass@k, second minus first, at each k (``stats.paired_bootstrap_mean``).
 
-    A problem with fewer than k rollouts in either run is left out of that k, from both means. The interval is for
+    Where a problem of either run lacks rollouts or verdicts the difference has bounds (``Difference``). The interval is for
     other problems of the same kind and new rollouts. No p-value is below 1 / (1 + ``replicates``).
     """
-    tables = [run.pass_table(ks) for run in (first, second)]
+    names = [("pass@k", k) for k in ks]
+    bounds = [run.pass_bounds(ks) for run in (first, second)]
+    groups = clusters(first)
     looks = [looks_of(first, second, k, every=every_look) for k in ks]
-    return _paired([("pass@k", k) for k in ks], tables, clusters(first), replicates, looks)
+    least = _paired(names, [bounds[0].high, bounds[1].low], groups, replicates, looks)
+    if all((each.low == each.high).all() for each in bounds) and not any(_gaps((first, second), ks)):
+        return least
+    most = _paired(names, [bounds[0].low, bounds[1].high], groups, replicates, looks)
+    lower = _paired(names, [each.low for each in bounds], groups, replicates, looks)
+    return [
+        plain if not gap and low.value == high.value else _between(plain, low, high, known=not gap)
+        for plain, low, high, gap in zip(lower, least, most, _gaps((first, second), ks), strict=True)
+    ]
+
+
+def _gaps(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[bool]:
+    """Whether rollouts are missing at each budget."""
+    return [any(notes) for notes in zip(*(gaps(run.counts, ks) for run in runs), strict=True)]
+
+
+def _between(plain: Difference, least: Difference, most: Difference, *, known: bool) -> Difference:
+    """The difference between its least and its most, ``plain`` where errors are not correct."""
+    level = (least.value or 0.0, most.value or 0.0)
+    at_zero = level[0] <= 0 <= level[1]
+    return msgspec.structs.replace(
+        plain,
+        first=plain.first if known else None,
+        second=plain.second if known else None,
+        value=plain.value if known else None,
+        low=least.low,
+        high=most.high,
+        at_least=least.value,
+        at_most=most.value,
+        p_value=1.0 if at_zero else max(least.p_value or 0.0, most.p_value or 0.0),
+        method=f"{plain.method}; bounds",
+    )
 
 
 def policy_differences(

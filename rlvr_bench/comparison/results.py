@@ -34,6 +34,10 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     ``p_value`` is that of no difference, ``p_holm`` the same corrected for all differences of its family in the whole
     comparison: pass@k at every budget and pair of runs is one family, the policy statistics are the other.
+    Where rollouts or verdicts are missing, the difference is at least ``at_least`` and at most ``at_most`` whatever they
+    would have been, [``low``, ``high``] holds the error of both, and the p-value is the largest that they leave possible.
+    Where rollouts are missing ``first``, ``second`` and ``value`` are None; where verdicts are, they take their rollouts as
+    not correct.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     value: float | None
     low: float | None
     high: float | None
+    at_least: float | None = None
+    at_most: float | None = None
     level: float
     p_value: float | None
     p_holm: float | None = None
@@ -137,7 +143,11 @@ class ChangedProblems(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The ``second`` run against the ``first``, by label. ``problems`` is None where a run stopped early."""
+    """The ``second`` run against the ``first``, by label. ``problems`` is None where a run stopped early.
+
+    ``gained_bounds`` and ``lost_bounds``: least and most expected size of each set of ``boundary`` over what the rollouts
+    without a verdict could be; None where they are too few to matter.
+    """
 
     first: str
     second: str
@@ -146,6 +156,8 @@ class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
     boundary: BoundaryChange
     policy: tuple[Difference, ...]
     problems: ChangedProblems | None = None
+    gained_bounds: tuple[float, float] | None = None
+    lost_bounds: tuple[float, float] | None = None
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):

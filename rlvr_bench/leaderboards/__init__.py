@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from rlvr_bench.comparison.cards import RunCounts, read_card
 from rlvr_bench.comparison.folders import scorecard_files
@@ -180,9 +181,9 @@ def _agree(first: Entry, second: Entry, names: Sequence[str]) -> bool:
 
 def _sets(base: RunCounts, run: RunCounts) -> Row:
     place = {entry.id: i for i, entry in enumerate(base.entries)}
-    order = [place[entry.id] for entry in run.entries]
-    entries = tuple(base.entries[i] for i in order)
-    aligned = RunCounts(base.label, base.file, base.n[order], base.c[order], base.stopping, base.asked, entries)
+    aligned = base.at(np.array([place[entry.id] for entry in run.entries], dtype=np.int64))
+    if base.counts.chosen or run.counts.chosen:  # which problems it solves in k is not known
+        return {}
     k = min(base.largest_k, run.largest_k)
     found = boundary_change([entry.id for entry in run.entries], aligned, run, k, replicates=1)
     chance = None if found.gains is None else rounded(found.gains.expected)

@@ -10,7 +10,7 @@ import numpy as np
 from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.common import FEWEST_CLUSTERS, clusters_of
-from rlvr_bench.scorers.solve_rate import pass_table
+from rlvr_bench.scorers.counts import Counts
 
 __all__ = ["MUCH_WIDER", "with_cluster_notes"]
 
@@ -41,7 +41,9 @@ def _note(estimate: Estimate, outcomes: Outcomes, drawn: np.ndarray[tuple[int], 
     if clusters_of(outcomes, drawn) is None:
         fewest = f"fewer than {FEWEST_CLUSTERS}"
         return f"{number} clusters of problems, {fewest}: the interval takes problems as independent, and may be too narrow"
-    values, _ = pass_table(outcomes, drawn, [estimate.k or 1])
+    if estimate.at_least is not None:  # the interval holds more than the error of a mean
+        return None
+    values = Counts.of_outcomes(outcomes).bounds([estimate.k or 1]).low
     alone = stats.bootstrap_mean(values, rng=stats.fresh_rng())
     width = float(alone.high[0] - alone.low[0])
     ratio = ((estimate.high or 0.0) - (estimate.low or 0.0)) / width if width > 0 else 1.0

@@ -13,6 +13,7 @@ from rlvr_bench.manifest import Manifest
 from rlvr_bench.records import STATUSES, Outcomes
 from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun
 from rlvr_bench.scorers.clustering import with_cluster_notes
+from rlvr_bench.scorers.counts import n_chosen
 from rlvr_bench.scorers.quality import quality_rates
 from rlvr_bench.scorers.table import Given, estimates_of
 
@@ -39,9 +40,10 @@ def make_counted_scorecard(
     groups = tuple((clusters or {}).get(name, "") for name in names)
     outcomes = msgspec.structs.replace(_outcomes(names, n, c), clusters=groups)
     estimates, left_out = estimates_of(Given(outcomes=outcomes, ks=ks, counts_only=True))
+    run = ScoredRun.of(manifest, grading, n[n > 0].tolist())
     return Scorecard(
         schema=SCORECARD_SCHEMA,
-        run=ScoredRun.of(manifest, grading, n[n > 0].tolist()),
+        run=msgspec.structs.replace(run, n_chosen=n_chosen(outcomes)),
         problems=[
             ProblemScore(id=name, n=size, c=right, cluster=group, solve_rate_high=_bound(size, right))
             for (name, size, right), group in zip(counts, groups, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +16,7 @@ from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorec
 from rlvr_bench.scorers.answers import answer_counts, wrong_answers
 from rlvr_bench.scorers.clustering import with_cluster_notes
 from rlvr_bench.scorers.common import optional, problem_means, stated
+from rlvr_bench.scorers.counts import n_chosen, stop_counts
 from rlvr_bench.scorers.diversity import distinct_answers, distinct_texts, entropy_ks, rarefied_entropies
 from rlvr_bench.scorers.quality import duplicates, quality_rates
 from rlvr_bench.scorers.table import Given, Judged, estimates_of, has_answers
@@ -37,19 +39,23 @@ def make_scorecard(
 
     ``ks``: budgets of pass@k, the unsolved counts and the guesses (default: powers of two up to n, and n).
     ``answer_space``: how many answers the task has, where that is declared. ``flags``: marks of each rollout (R,) by name
-    (``quality``). ``judged``: what a judge says of them. Raises the errors of ``pass_at_k``.
+    (``quality``). ``judged``: what a judge says of them. Of a run whose rule stopped on other verdicts, give what
+    ``stopping.settled`` makes of it. Raises the errors of ``pass_at_k``.
     """
-    given = Given(outcomes=outcomes, ks=ks, answer_space=answer_space, flags=flags or {}, judged=judged)
+    given = Given(outcomes=outcomes, ks=ks, answer_space=answer_space, flags=flags or {}, judged=judged).settled()
+    outcomes = given.outcomes
     estimates, left_out = estimates_of(given)
-    fair = outcomes.fair()
+    fair = given.fair().outcomes
     drawn = outcomes.n_samples[outcomes.n_samples > 0]
+    run = ScoredRun.of(manifest, grading, drawn.tolist(), how_scored(ks))
     return Scorecard(
         schema=SCORECARD_SCHEMA,
-        run=ScoredRun.of(manifest, grading, drawn.tolist(), how_scored(ks)),
+        run=msgspec.structs.replace(run, restopped=outcomes.restopped, n_chosen=n_chosen(outcomes)),
         problems=_per_problem(outcomes, fair),
         estimates=with_cluster_notes(estimates, outcomes),
         quality=quality_rates(fair),
         left_out=left_out,
+        stopped_on=stop_counts(outcomes),
     )
 
 

@@ -35,12 +35,21 @@ from rlvr_bench.stats.intervals import (
 from rlvr_bench.stats.majority import (
     maj_at_k,
 )
+from rlvr_bench.stats.missing import (
+    n_rises_as_rate_falls,
+    pass_bounds,
+    pass_bounds_any_rule,
+)
 from rlvr_bench.stats.posterior import (
     JEFFREYS,
     UNIFORM,
     PosteriorPass,
     fit_beta_prior,
     pass_at_k_posterior,
+)
+from rlvr_bench.stats.relabelled import (
+    PassBounds,
+    pass_at_k_relabelled,
 )
 from rlvr_bench.stats.resampling import (
     LEVEL,
@@ -113,6 +122,7 @@ __all__ = [
     "Extrapolation",
     "Interval",
     "PairedInterval",
+    "PassBounds",
     "PosteriorPass",
     "PowerLaw",
     "Resampling",
@@ -148,6 +158,7 @@ __all__ = [
     "mcnemar",
     "mean_pass_at_k",
     "mg_pass_at_k",
+    "n_rises_as_rate_falls",
     "never_solved",
     "nucleus_size",
     "null_support_dynamics",
@@ -155,10 +166,13 @@ __all__ = [
     "paired_bootstrap_mean",
     "pass_at_k",
     "pass_at_k_posterior",
+    "pass_at_k_relabelled",
     "pass_at_k_stopped",
     "pass_at_k_stopped_variance",
     "pass_at_k_variance",
     "pass_beyond",
+    "pass_bounds",
+    "pass_bounds_any_rule",
     "pass_hat_k",
     "perplexity",
     "positional_profile",

@@ -154,13 +154,13 @@ def test_rates_that_are_counted_are_tested_over_rollouts_and_means_over_problems
     collapsed = [value - 0.1 + 0.001 * (i % 7) for i, value in enumerate(columns["entropy_mean"])]
     run = drawn("run", RATES, 64, 2, columns={**columns, "error": errors, "entropy_mean": collapsed})
     rules = make_rules({"token_entropy": 0.05}, {"error_rate": 0.01, "no_answer_rate": 0.01})
-    entropy, error, silent = check_cards([run], [base], rules).findings
+    entropy, error, silent = check_cards([run], [base], rules, CheckOptions(max_error_rate=0.1)).findings
     assert (entropy.outcome, entropy.source) == ("regression", "problems")
     assert (error.outcome, error.source) == ("regression", "rollouts")
     assert error.worse_by == pytest.approx(np.mean(errors) / 64)
     assert silent.outcome == "ok"
     with pytest.raises(BadArgument, match="tokens_per_response.*no problem has it in both runs, base and run"):
-        check_cards([run], [base], make_rules({}, {"tokens_per_response": 5}))
+        check_cards([run], [base], make_rules({}, {"tokens_per_response": 5}), CheckOptions(max_error_rate=0.1))
 
 
 def test_about_new_problems_limits_are_wider() -> None:

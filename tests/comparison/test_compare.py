@@ -106,10 +106,11 @@ def test_unequal_n_is_compared_at_what_all_have() -> None:
     assert pair.boundary.neither == ("p0", "p2")
 
 
-def test_budgets_that_only_some_problems_have_leave_the_others_out() -> None:
+def test_budgets_that_only_some_problems_have_give_bounds() -> None:
     found = compare_cards([card("base", [1, 4], [8, 8]), card("rl", [1, 1], [4, 8])], ks=[1, 8])
     last = found.pairs[0].pass_at_k[-1]
-    assert (last.k, last.n_problems, last.first, last.second) == (8, 1, 1.0, 1.0)
+    assert (last.k, last.n_problems, last.first, last.second, last.value) == (8, 2, None, None, None)
+    assert (last.at_least, last.at_most) == (0.0, 0.0)  # one rollout of each was right: solved in 8
     with pytest.raises(BadArgument, match="--k is 9: must lie between 1 and 8"):
         compare_cards([card("base", [1, 4], [8, 8]), card("rl", [1, 1], [4, 8])], ks=[9])
 

@@ -38,18 +38,16 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_correct_rollout() -> None:
 
 def test_a_budget_above_n_has_no_value_and_says_why() -> None:
     found = {e.k: e for e in pass_at_k(outcomes(["cwww", "wwww"]), ks=[4, 8])}
-    assert found[8].value is None
-    assert found[8].low is None
-    assert found[8].note == "2 of 2 problems have fewer than 8 rollouts and are left out"
+    assert (found[8].value, found[8].at_least, found[8].at_most) == (None, 0.5, 1.0)
+    assert found[8].note == "2 of 2 problems have fewer than 8 rollouts: bounds from pass@n to 1 for these"
 
 
 def test_unequal_n_averages_problems_and_never_pools_counts() -> None:
     """p0 solves 1 of 2, p1 1 of 8: the mean is 0.3125; pooled counts would say 2 of 10."""
     found = {e.k: e for e in pass_at_k(outcomes(["cw", "cwwwwwww"]))}
     assert found[1].value == pytest.approx((0.5 + 0.125) / 2)
-    assert found[8].value == pytest.approx(1.0)
-    assert found[8].n_problems == 1
-    assert found[8].note == "1 of 2 problems have fewer than 8 rollouts and are left out"
+    assert (found[8].value, found[8].at_least, found[8].at_most, found[8].n_problems) == (None, 1.0, 1.0, 2)
+    assert found[8].note == "1 of 2 problems have fewer than 8 rollouts: bounds from pass@n to 1 for these"
 
 
 def test_errors_and_missing_answers_are_not_correct_but_count_as_drawn() -> None:
