@@ -23,6 +23,7 @@ __all__ = [
     "Problem",
     "ProfileSums",
     "Prompt",
+    "Restopped",
     "Rollout",
     "SamplingParameters",
     "Status",
@@ -94,6 +95,22 @@ class StoppingRule(msgspec.Struct, frozen=True, kw_only=True):
 
     stop_after: int
     batch: int
+
+
+class Restopped(msgspec.Struct, frozen=True, kw_only=True):
+    """A stopping rule looked at other verdicts than those in force: what that changes.
+
+    ``stopped_on``: the folder of the verdicts it looked at, empty where they are those in force now but were others before.
+    By the verdicts in force it would have drawn on at ``longer`` problems, and stopped ``sooner`` at so many.
+    ``used``: the sample that is counted. "all rollouts": the estimator knows both verdicts of each; "up to the stop": what
+    the rule drew after its stop is left out; "first rollouts": only those that it always draws, because no verdicts on
+    record explain where it stopped.
+    """
+
+    stopped_on: str
+    longer: int
+    sooner: int
+    used: Literal["all rollouts", "up to the stop", "first rollouts"]
 
 
 class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,7 +245,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     names columns of which the run's source lacks values; they are filled with 0. ``flags`` has marks of rollouts (R,) by
     name: the text rules. ``golds`` (P,) are the numbers in ``answer`` of the problems' gold answers as written, -1 for one
     that no rollout gave; empty where they are not known. ``stopping`` is the rule the rollouts were drawn under, None for a
-    fixed number; ``asked`` the largest n asked for.
+    fixed number; ``asked`` the largest n asked for. ``stopped_on`` (R,): correct by the verdicts that the rule looked at,
+    None where they are those of ``status``; ``restopped`` says what that changes.
     """
 
     problem_ids: tuple[str, ...]
@@ -248,6 +266,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     high_entropy_share: npt.NDArray[np.float64]
     asked: int
     stopping: StoppingRule | None = None
+    stopped_on: npt.NDArray[np.bool_] | None = None
+    restopped: Restopped | None = None
     unknown: tuple[str, ...] = ()
     flags: dict[str, npt.NDArray[np.bool_]] = {}
     golds: tuple[int, ...] = ()
@@ -287,25 +307,33 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
         """The outcomes of the rollouts of ``is_fair``. A rule looks at verdicts, so all its rollouts are a biased sample."""
         if self.stopping is None:
             return self
-        keep = self.is_fair
+        asked = min(self.stopping.batch, self.asked)
+        return msgspec.structs.replace(self.only(self.is_fair), asked=asked, stopping=None, stopped_on=None)
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Outcomes:
+        """The rollouts that ``keep`` (R,) marks."""
         columns = {
             name: value[keep] for name, value in msgspec.structs.asdict(self).items() if isinstance(value, np.ndarray)
         }
         flags = {name: flag[keep] for name, flag in self.flags.items()}
-        asked = min(self.stopping.batch, self.asked)
-        return msgspec.structs.replace(self, **columns, flags=flags, asked=asked, stopping=None)
+        return msgspec.structs.replace(self, **columns, flags=flags)
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One number with its interval: ``value`` in [``low``, ``high``] at confidence ``level``, and how it was computed.
 
     ``caveat``: why the interval may hold more or less often than ``level`` says, where that is known.
+    Where rollouts or verdicts are missing, ``at_least`` and ``at_most`` are what the number would be at least and at most,
+    whatever they would have been, and [``low``, ``high``] holds the error of both. ``value`` is None where rollouts are
+    missing; where only verdicts are, it takes their rollouts as not correct.
     """
 
     name: str
     value: float | None
     low: float | None = None
     high: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
     level: float = 0.95
     method: str = ""
     n_problems: int = 0

@@ -17,7 +17,7 @@ from rlvr_bench.errors import NotInScorecard, RunError
 from rlvr_bench.json_format import format_json
 from rlvr_bench.manifest import Manifest, Session
 from rlvr_bench.received import decode
-from rlvr_bench.records import Estimate
+from rlvr_bench.records import Estimate, Restopped
 from rlvr_bench.text_rules import RULES_VERSION
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "Scorecard",
     "ScoredRun",
     "ScoredWith",
+    "StopCounts",
     "decode_scorecard",
     "encode_scorecard",
     "scorecard_from",
@@ -120,7 +121,8 @@ class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
 
     ``n_min`` and ``n_max``: fewest and most rollouts of a problem that has any; ``n_problems_drawn`` problems have some.
     ``sampling``, ``stopping`` and ``sessions`` are those of the manifest: how the rollouts were drawn. ``scored`` is None in
-    a scorecard from counts alone.
+    a scorecard from counts alone. ``restopped``: the stopping rule looked at other verdicts than those in force.
+    ``n_chosen``: the p-value at which the numbers of rollouts seem to depend on what was found, None where they do not.
     """
 
     grading: Grading
@@ -130,6 +132,8 @@ class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
     n_max: int = 0
     audit: AuditSummary | None = None
     judging: Judging | None = None
+    restopped: Restopped | None = None
+    n_chosen: float | None = None
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -155,7 +159,9 @@ class ProblemScore(_ByName, frozen=True, kw_only=True):
 
     ``no_answer``, ``error``, ``truncated`` and ``duplicates`` count rollouts; the means are over rollouts (tokens; nats;
     tokens in the 0.95 nucleus). ``solve_rate_high``: what 0 correct of n leaves possible (95 %). ``distinct_answers``:
-    expected number of different answers among k of the problem's answers, by k. None where not known.
+    expected number of different answers among k of the problem's answers, by k; ``answer_entropy`` and ``wrong_entropy``:
+    expected entropy of k answers, of k wrong ones, by k (nats); ``distinct_texts``: expected number of different responses
+    among k, by k. None where not known.
     """
 
     id: str
@@ -172,6 +178,20 @@ class ProblemScore(_ByName, frozen=True, kw_only=True):
     branching_mean: float | None = None
     solve_rate_high: float | None = None
     distinct_answers: dict[int, float] | None = None
+    answer_entropy: dict[int, float] | None = None
+    wrong_entropy: dict[int, float] | None = None
+    distinct_texts: dict[int, float] | None = None
+
+
+class StopCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """A problem's rollouts by the verdicts that a stopping rule looked at, where others are in force.
+
+    ``correct`` by those verdicts; of these, ``both``: correct by those in force too, ``undecided``: now without a verdict.
+    """
+
+    correct: int
+    both: int
+    undecided: int
 
 
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -182,8 +202,9 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimates, ``card.table()`` and ``card.problems_table()`` all of them as tables for pandas and the like.
 
     ``quality`` holds rates by name, None where not known. ``left_out`` says by name of an estimate why it could not be
-    computed: it is missing, or has no value. ``unknown`` holds what a later version wrote and this one has no
-    field for, nested as in the file.
+    computed: it is missing, or has no value. ``stopped_on``: counts by problem id where ``run.restopped`` uses all rollouts
+    or those up to the stop, and the rule looked at other verdicts. ``unknown`` holds what a later version wrote and this one
+    has no field for, nested as in the file.
     """
 
     schema: int
@@ -193,6 +214,7 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     quality: dict[str, float | None]
     left_out: dict[str, str] = {}
     extrapolated: list[Estimate] = []
+    stopped_on: dict[str, StopCounts] = {}
     unknown: dict[str, Any] = {}
 
     def pass_at(self, k: int) -> Estimate:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "as_html",
     "as_text",
+    "curve_notes",
     "estimates_table",
     "figure_of",
     "find_estimate",
@@ -79,24 +80,45 @@ def main_table(card: Scorecard) -> Table:
     guesses = _guesses(card.estimates)
     rows: list[tuple[Cell, ...]] = [_pass_row(each, guesses.get(each.k)) for each in shown_curve(card.estimates)]
     for name, metric in _SINGLE.items():
-        found = next((e for e in card.estimates if e.name == name and e.group is None and e.value is not None), None)
+        found = next((e for e in card.estimates if e.name == name and e.group is None and _is_known(e)), None)
         if found is not None:
             label = f"{name} in {found.k}" if metric.unit == "problems" else name.replace("_", " ")
-            rows.append((label, figure_of(found), metric.summary))
+            rows.append((label, figure_of(found), f"{metric.summary}{_over_errors(found)}"))
     columns = (Column(""), Column("value", "left", "95% interval"), Column(""))
     return Table(columns, tuple(rows))
 
 
 def figure_of(estimate: Estimate) -> Figure | None:
-    """An estimate as a cell, in the unit of its metric; None without a value."""
-    if estimate.value is None:
+    """An estimate as a cell, in the unit of its metric, with bounds where it has no value; None without either."""
+    value = estimate.at_least if estimate.value is None else estimate.value
+    if value is None:
         return None
     metric = find_metric(estimate.name)
     percent = metric is not None and metric.is_fraction
-    figure = Figure.of(estimate.value, estimate.low, estimate.high, percent=percent)
+    figure = Figure.of(value, estimate.low, estimate.high, percent=percent)
+    figure = msgspec.structs.replace(figure, most=estimate.at_most if estimate.value is None else None)
     if metric is not None and metric.unit == "problems":
-        return msgspec.structs.replace(figure, digits=0, tail=f"of {estimate.n_problems}")
+        return msgspec.structs.replace(
+            figure, digits=_digits_of_count(value, figure.most), tail=f"of {estimate.n_problems}"
+        )
     return figure
+
+
+def _digits_of_count(*counts: float | None) -> int:
+    """Expected numbers of problems have a decimal, counted ones have none."""
+    return 0 if all(each is None or float(each).is_integer() for each in counts) else 1
+
+
+def _is_known(estimate: Estimate) -> bool:
+    return estimate.value is not None or estimate.at_least is not None
+
+
+def _over_errors(estimate: Estimate) -> str:
+    """The bounds of a value whose rollouts are not all decided, as the end of a sentence."""
+    if estimate.value is None or estimate.at_least is None or estimate.at_most is None:
+        return ""
+    figure = figure_of(msgspec.structs.replace(estimate, value=None, low=None, high=None, n_problems=0))
+    return "" if figure is None else f"; errors leave {msgspec.structs.replace(figure, tail='').alone}"
 
 
 def quality_line(rates: dict[str, float | None]) -> str:
@@ -111,10 +133,21 @@ def quality_line(rates: dict[str, float | None]) -> str:
 
 
 def shown_curve(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """pass@k at powers of four and at the largest k: a curve one can take in at a glance."""
-    curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.k > 0 and e.value is not None]
-    last = max((e.k or 0 for e in curve), default=0)
-    return [e for e in curve if e.k == last or math.log2(e.k or 1) % 2 == 0]
+    """pass@k at powers of four, at the largest k, and at the largest with a value: a curve one can take in at a glance."""
+    curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.k > 0 and _is_known(e)]
+    valued = [e for e in curve if e.value is not None]
+    last = {max((e.k or 0 for e in each), default=0) for each in (curve, valued)}
+    return [e for e in curve if e.k in last or math.log2(e.k or 1) % 2 == 0]
+
+
+def curve_notes(estimates: Sequence[Estimate]) -> dict[str, list[int | None]]:
+    """Each note on pass@k with the budgets it is on, of those that are shown and those that have no number at all."""
+    shown = {e.k for e in shown_curve(estimates)}
+    notes: dict[str, list[int | None]] = {}
+    for e in estimates:
+        if e.name == "pass@k" and e.note and (e.k in shown or e.at_least is None):
+            notes.setdefault(e.note, []).append(e.k)
+    return notes
 
 
 def _guesses(estimates: Sequence[Estimate]) -> dict[int | None, float]:
@@ -129,7 +162,8 @@ def _guesses(estimates: Sequence[Estimate]) -> dict[int | None, float]:
 def _pass_row(estimate: Estimate, guess: float | None) -> tuple[Cell, ...]:
     meaning = "solved by one rollout" if estimate.k == 1 else f"solved by one of {estimate.k:,}"
     lucky = "" if guess is None else f"; guessing {guess:.1%}"
-    return (f"pass@{estimate.k}", figure_of(estimate), meaning + lucky)
+    bounds = "bounds: " if estimate.value is None else ""
+    return (f"pass@{estimate.k}", figure_of(estimate), f"{bounds}{meaning}{_over_errors(estimate)}{lucky}")
 
 
 def _span(low: int, high: int) -> str:
@@ -151,6 +185,8 @@ def find_estimate(card: Scorecard, name: str, k: int | None = None, group: str |
         raise NotInScorecard(_why_missing(card, name, k, named, of_group))
     if found[0].value is None:
         reason = card.left_out.get(name) or found[0].note or "the scorecard does not say why"
+        if found[0].at_least is not None and found[0].at_most is not None:
+            reason += f" ({found[0].at_least:.4g} to {found[0].at_most:.4g})"
         raise NotInScorecard(f"{_called(name, k)} has no value in this scorecard: {reason}")
     return found[0]
 

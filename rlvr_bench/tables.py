@@ -76,12 +76,14 @@ class Column(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """A number in [``low``, ``high``], written ``scale`` times as large with so many ``digits``, its ``unit`` and a ``tail``.
 
-    ``tail``: what else the cell says, such as a rank. ``is_best``: LaTeX prints it in bold (``best_marked``).
+    ``most``: the number is not known, and between ``value`` and this. ``tail``: what else the cell says, such as a rank.
+    ``is_best``: LaTeX prints it in bold (``best_marked``).
     """
 
     value: float
     low: float | None = None
     high: float | None = None
+    most: float | None = None
     digits: int = 3
     scale: float = 1.0
     unit: str = ""
@@ -102,6 +104,13 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.scale * value:{sign}.{self.digits}f}" if math.isfinite(value) else ""
 
     @property
+    def main(self) -> str:
+        """The value as it is printed, or its bounds: ``50.0 to 60.0``."""
+        if self.most is None:
+            return self.number(self.value)
+        return f"{self.number(self.value)} to {self.number(self.most)}"
+
+    @property
     def limits(self) -> tuple[str, str] | None:
         """The interval as it is printed; None without one."""
         return None if self.low is None or self.high is None else (self.number(self.low), self.number(self.high))
@@ -110,7 +119,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     def alone(self) -> str:
         """The number with its unit and tail, without the interval."""
         unit = self.unit if self.unit in ("", "%") else f" {self.unit}"
-        return f"{self.number(self.value)}{unit} {self.tail}".rstrip()
+        return f"{self.main}{unit} {self.tail}".rstrip()
 
     @property
     def span(self) -> str:
@@ -123,7 +132,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         """``22.4 [20.1, 24.9] %``; ``22.4%`` without an interval."""
         if self.limits is None:
             return self.alone
-        number = f"{self.number(self.value)} [{', '.join(self.limits)}]"
+        number = f"{self.main} [{', '.join(self.limits)}]"
         return " ".join(filter(None, (number, self.unit, self.tail)))
 
 
@@ -167,7 +176,10 @@ def document(blocks: Iterable[Line | Table], form: Format) -> str:
 
 def best_marked(cells: Sequence[Cell], better: Literal["more", "less", "neither"]) -> list[Cell]:
     """The cells with the best figures among them marked: equals as printed share it, and where all are equal none is best."""
-    printed = [float(cell.number(cell.value) or "nan") if isinstance(cell, Figure) else math.nan for cell in cells]
+    printed = [
+        float(cell.number(cell.value) or "nan") if isinstance(cell, Figure) and cell.most is None else math.nan
+        for cell in cells
+    ]
     known = [value for value in printed if not math.isnan(value)]
     if better == "neither" or len(set(known)) < 2:
         return list(cells)
@@ -297,6 +309,8 @@ def _figure_in_latex(figure: Figure) -> str:
     number = figure.number(figure.value)
     if not number:
         return as_latex(figure.tail)
+    if figure.most is not None:
+        number = f"{number}\\text{{ to }}{figure.number(figure.most)}"
     main = f"\\mathbf{{{number}}}" if figure.is_best else number
     limits = "" if figure.limits is None else f"_{{\\,{figure.limits[0]}}}^{{\\,{figure.limits[1]}}}"
     unit = f"\\,{as_latex(figure.unit)}" if figure.unit else ""
@@ -307,7 +321,8 @@ def _in_tsv(cell: Cell, *, has_limits: bool) -> list[str]:
     if not isinstance(cell, Figure):
         text = in_one_cell(cell or "")
         return [text if _NUMBER.fullmatch(text) else no_formula(text), *([""] * 2 if has_limits else [])]
-    values = (cell.value, cell.low, cell.high) if has_limits else (cell.value,)
+    number = cell.value if cell.most is None else None
+    values = (number, cell.low, cell.high) if has_limits else (number,)
     return ["" if value is None or not math.isfinite(value) else f"{value:.12g}" for value in values]
 
 

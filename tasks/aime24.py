@@ -10,6 +10,7 @@ def to_problem(row: Row) -> Problem:
         id=f"aime24-{row.text('id')}",
         question=row.text("problem"),
         answer=str(int(row.text("answer"))),  # "025" and 25 are one answer
+        cluster=str(row.get("url") or "").rpartition("_Problems/")[0].rpartition("/")[2],  # the paper: 2024_AIME_I
     )
 
 

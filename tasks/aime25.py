@@ -5,6 +5,8 @@ from rlvr_bench.records import Problem, SamplingParameters
 from rlvr_bench.task import Case, Task
 from rlvr_bench.verifiers.extraction import last_boxed
 
+PAPER = 15  # problems: the first paper comes first
+
 
 def to_problem(row: Row) -> Problem:
     answer = row.text("answer", "solution")
@@ -12,6 +14,7 @@ def to_problem(row: Row) -> Problem:
         id=f"aime25-{row.number - 1}",  # the hub set numbers its rows from 0, some mirrors have no ids
         question=row.text("problem", "question"),
         answer=str(int(last_boxed(answer) or answer)),
+        cluster="2025_AIME_I" if row.number <= PAPER else "2025_AIME_II",
     )
 
 

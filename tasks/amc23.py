@@ -10,6 +10,7 @@ def to_problem(row: Row) -> Problem:
         id=f"amc23-{row.text('id')}",
         question=row.text("problem", "question"),
         answer=row.text("answer"),  # stored as floats: 27.0 reads as 27
+        cluster=str(row.get("url") or "").rpartition("_Problems/")[0].rpartition("/")[2],  # the paper: 2023_AMC_12A
     )
 
 

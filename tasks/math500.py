@@ -11,6 +11,7 @@ def to_problem(row: Row) -> Problem:
         question=row.text("problem"),
         answer=row.text("answer"),
         tier=f"level {row.text('level')}",
+        cluster=str(row.get("subject") or ""),
     )
 
 

@@ -12,6 +12,7 @@ def to_problem(row: Row) -> Problem:
         id=f"minerva-{row.number - 1}",
         question=row.text("problem", "question"),
         answer=last_boxed(answer) or answer,
+        cluster=str(row.get("type") or ""),  # the course
     )
 
 

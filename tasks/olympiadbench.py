@@ -15,6 +15,7 @@ def to_problem(row: Row) -> Problem:
         question=row.text("question"),
         answer=answers[0].replace("$", "").strip(),  # several values are in one text: "$-1$,$2$,$-2$"
         tier=row.text("subfield"),
+        cluster=row.text("subfield"),
     )
 
 

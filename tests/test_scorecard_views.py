@@ -111,7 +111,7 @@ def test_estimates_by_name_budget_and_group(real: Scorecard) -> None:
         ("cover", r"Its groups: \['cover', 'tau=0\.01'\]"),
         (("cover", "tau=2"), r"Its groups: \['cover', 'tau=0\.01'\]"),
         ("token_entrpy", r"Near names: token_entropy"),
-        ("effective_n", r"card\.quality\['effective_n'\] is "),
+        ("distinct_texts", r"card\.quality\['distinct_texts'\] is "),
         ("audit_disagreement_rate", r"a run of this kind does not have it"),
         (("a", "b", "c"), "is not in this scorecard"),
         (HOSTILE, "is not in this scorecard"),

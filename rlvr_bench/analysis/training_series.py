@@ -13,17 +13,20 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from rlvr_bench import stats
 from rlvr_bench.analysis.performance_law import EntropyLaw, fit_law
-from rlvr_bench.analysis.stages import StageFit, fit_stages
+from rlvr_bench.analysis.stages import StageFit, corrected, fit_stages
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
+from rlvr_bench.comparison.estimates import sound_estimates
 from rlvr_bench.comparison.folders import read_cards
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.stats.intervals import normal_quantile
 from rlvr_bench.storage import as_path
 
 __all__ = ["SERIES_SCHEMA", "Checkpoint", "Metric", "Milestone", "TrainingSeries", "series", "series_of"]
@@ -33,6 +36,8 @@ SERIES_SCHEMA = 1
 _FOLLOWED = {metric.name: metric for metric in METRICS if metric.followed}
 _ORDER = {name: number for number, name in enumerate(_FOLLOWED)}
 _THREE_QUARTERS = 0.75
+_NORMAL = 1.959964
+_ROUNDING = 1e-9
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,8 +49,9 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """One estimate at S steps, None where a scorecard lacks it. ``group`` as in the scorecards: None for all rollouts,
-    "correct", "wrong", "wrong less correct, length-matched" and so on.
+    """One estimate at S steps, None where a scorecard lacks it, or has bounds alone. ``group`` as in the scorecards: None for
+    all rollouts, "correct", "wrong", "wrong less correct, length-matched" and so on. ``at_least`` and ``at_most``: bounds
+    where rollouts or verdicts are missing, empty where no scorecard has any.
     """
 
     name: str
@@ -55,18 +61,25 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float | None, ...]
     low: tuple[float | None, ...]
     high: tuple[float | None, ...]
+    at_least: tuple[float | None, ...] = ()
+    at_most: tuple[float | None, ...] = ()
 
 
 class Milestone(msgspec.Struct, frozen=True, kw_only=True):
     """The first step with three quarters of a metric's change from the first to the last checkpoint.
 
-    arXiv 2505.22617 reports such shares (73 % of the entropy spent in the first twelfth of training).
+    It lies in [``low``, ``high``], steps of checkpoints, at ``level``: before ``low`` all checkpoints are shown to be short of
+    three quarters, from ``high`` on all are shown to have them (or it is the last). There is none where the whole change is
+    not shown to be one. arXiv 2505.22617 reports such shares (73 % of the entropy spent in the first twelfth of training).
     """
 
     metric: str
     first: float
     last: float
     step: int
+    low: int
+    high: int
+    level: float
 
 
 class TrainingSeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +124,10 @@ def series_of(
     order = sorted(range(len(cards)), key=lambda i: numbers[i])
     cards, numbers = [cards[i] for i in order], [numbers[i] for i in order]
     ids, counted, notes = align(cards, allow)
-    metrics = _metrics([card for _, card in cards])
+    unequal = len({size for run in counted for size in run.n.tolist()}) > 1
+    metrics = _metrics([_sound(file, card) for file, card in cards], unequal=unequal)
+    if unequal:
+        notes.append("rollouts per problem differ: what depends on their number is followed at common numbers only")
     return TrainingSeries(
         schema=SERIES_SCHEMA,
         task=cards[0][1].run.task,
@@ -121,8 +137,10 @@ def series_of(
             for step, (file, card) in zip(numbers, cards, strict=True)
         ),
         metrics=tuple(metrics),
-        stages=tuple(_stages(numbers, metrics)),
-        milestones=tuple(mark for metric in _followed(metrics) if (mark := _milestone(numbers, metric))),
+        stages=tuple(corrected(_stages(numbers, metrics))),
+        milestones=tuple(
+            mark for metric in _followed(metrics) if (mark := _milestone(numbers, metric, _table(metric, counted)))
+        ),
         law=_law(counted),
         notes=tuple(notes),
     )
@@ -161,14 +179,21 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
     return numbers
 
 
-def _metrics(cards: Sequence[Scorecard]) -> list[Metric]:
-    """The followed estimates that at least two scorecards have."""
-    tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in _FOLLOWED} for card in cards]
+def _sound(file: Path, card: Scorecard) -> Scorecard:
+    """A scorecard of an earlier version with bounds where it has means over some of the problems."""
+    _, (counts,), _ = align([(file, card)])
+    return msgspec.structs.replace(card, estimates=sound_estimates(card, counts))
+
+
+def _metrics(cards: Sequence[Scorecard], *, unequal: bool) -> list[Metric]:
+    """Every followed estimate that at least two scorecards have; where n is ``unequal``, none that depends on it."""
+    names = {name for name, metric in _FOLLOWED.items() if not (unequal and metric.equal_n)}
+    tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in names} for card in cards]
     keys = sorted({key for table in tables for key in table}, key=lambda key: (_ORDER[key[0]], *map(_first, key[1:])))
     metrics = []
     for name, k, group in keys:
         row: list[Estimate | None] = [table.get((name, k, group)) for table in tables]
-        if sum(e is not None and e.value is not None for e in row) < 2:
+        if sum(e is not None and (e.value is not None or e.at_least is not None) for e in row) < 2:
             continue
         metrics.append(
             Metric(
@@ -179,9 +204,16 @@ def _metrics(cards: Sequence[Scorecard]) -> list[Metric]:
                 values=tuple(None if e is None else e.value for e in row),
                 low=tuple(None if e is None else e.low for e in row),
                 high=tuple(None if e is None else e.high for e in row),
+                at_least=_bounds([None if e is None else e.at_least for e in row]),
+                at_most=_bounds([None if e is None else e.at_most for e in row]),
             )
         )
     return metrics
+
+
+def _bounds(row: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Empty where no scorecard of the series has bounds."""
+    return tuple(row) if any(value is not None for value in row) else ()
 
 
 def _first(value: int | str | None) -> tuple[bool, int | str]:
@@ -195,7 +227,8 @@ def _followed(metrics: Sequence[Metric]) -> list[Metric]:
     wanted: set[tuple[str, int | None, str | None]]
     wanted = {("pass@k", 1, None), ("pass@k", largest, None)}
     wanted |= {(metric.name, None, group) for metric in _FOLLOWED.values() for group in metric.stages}
-    return [m for m in metrics if (m.name, m.k, m.group) in wanted]
+    known = [m for m in metrics if sum(value is not None for value in m.values) > 1]
+    return [m for m in known if (m.name, m.k, m.group) in wanted]
 
 
 def _label(metric: Metric) -> str:
@@ -211,20 +244,83 @@ def _stages(steps: Sequence[int], metrics: Sequence[Metric]) -> list[StageFit]:
             _array(metric),
             rng=stats.fresh_rng(),
             scale="linear" if _FOLLOWED[metric.name].is_fraction else "log",
+            errors=_errors(metric),
         )
         for metric in _followed(metrics)
     ]
 
 
-def _milestone(steps: Sequence[int], metric: Metric) -> Milestone | None:
-    values = _array(metric)
-    known = ~np.isnan(values)
-    values, at = values[known], np.array(steps)[known]
+def _milestone(steps: Sequence[int], metric: Metric, table: npt.NDArray[np.float64] | None) -> Milestone | None:
+    """None where the change from first to last is not shown. ``table`` (S, P): the metric of each problem, where known."""
+    values, errors = _array(metric), _errors(metric)
+    known = np.flatnonzero(~np.isnan(values))
+    values, errors, at = values[known], errors[known], np.array(steps)[known]
+    table = None if table is None else table[known]
+    last = len(values) - 1
     change = values[-1] - values[0]
-    if not change:
+    if last < 1 or not change:
         return None
+    sign, unit = float(np.sign(change)), np.eye(len(values))
+    if _side(sign * (unit[-1] - unit[0]), values, errors, table) <= 0:
+        return None
+    goal = (1 - _THREE_QUARTERS) * unit[0] + _THREE_QUARTERS * unit[-1]
+    there = np.array([_side(sign * (each - goal), values, errors, table) for each in unit])
+    there[-1] = 1  # by the last checkpoint all of the change has happened
     reached = np.flatnonzero((values - values[0]) / change >= _THREE_QUARTERS)
-    return Milestone(metric=_label(metric), first=float(values[0]), last=float(values[-1]), step=int(at[reached[0]]))
+    short = np.flatnonzero(there >= 0)[0]
+    sure = last - int(np.argmin(np.append(there[::-1] > 0, False))) + 1
+    return Milestone(
+        metric=_label(metric),
+        first=float(values[0]),
+        last=float(values[-1]),
+        step=int(at[reached[0]]),
+        low=int(at[min(short, reached[0])]),
+        high=int(at[max(sure, reached[0])]),
+        level=stats.LEVEL,
+    )
+
+
+def _side(
+    weights: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
+    errors: npt.NDArray[np.float64],
+    table: npt.NDArray[np.float64] | None,
+) -> int:
+    """1 or -1 where the weighted sum of the values (S,) is shown to be above or below 0, else 0.
+
+    By each problem's sum where ``table`` has one, since all checkpoints have the same problems; else by the values' errors.
+    """
+    total = float(weights @ values)
+    if table is not None:
+        each = weights @ table
+        each = each[~np.isnan(each)]
+        if len(each) < 2:
+            return 0
+        total = float(each.mean())
+        error = float(each.std(ddof=1) / np.sqrt(len(each)))
+        reach = float(stdtrit(len(each) - 1, 0.5 + stats.LEVEL / 2)) * error
+    else:
+        reach = _NORMAL * float(np.sqrt(weights**2 @ errors**2))
+    tiny = _ROUNDING * float(np.abs(weights) @ np.abs(values))
+    return int(np.sign(total)) if abs(total) > max(reach, tiny) else 0  # an error that is not known shows nothing
+
+
+def _table(metric: Metric, runs: Sequence[RunCounts]) -> npt.NDArray[np.float64] | None:
+    """The metric of each problem at each step, (S, P), where scorecards have it and problems are independent."""
+    row = _FOLLOWED[metric.name]
+    if metric.group is not None or row.column is None or clusters(runs[0]) is not None:
+        return None
+    if metric.k is not None:
+        return np.stack([run.budget_values(row, metric.k) for run in runs])
+    return np.stack([run.values(row) for run in runs])
+
+
+def _errors(metric: Metric) -> npt.NDArray[np.float64]:
+    """Standard errors of the values (S,) from their intervals; NaN where there is none."""
+    low, high = (
+        np.array([np.nan if value is None else value for value in limits]) for limits in (metric.low, metric.high)
+    )
+    return np.asarray((high - low) / (2 * normal_quantile(metric.level)))
 
 
 def _array(metric: Metric) -> npt.NDArray[np.float64]:

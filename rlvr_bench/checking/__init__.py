@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from rlvr_bench import stats
 from rlvr_bench.checking.evidence import Evidence, about_new_problems, about_these_problems
-from rlvr_bench.checking.pairing import accept, pair_up, refuse_errors
-from rlvr_bench.checking.results import Acceptance, Check, Finding, Outcome
+from rlvr_bench.checking.more_data import needed, next_look
+from rlvr_bench.checking.pairing import accept, pair_up
+from rlvr_bench.checking.results import Acceptance, Check, Finding, NextLook, Outcome
 from rlvr_bench.checking.rules import CheckOptions, Rule, make_rules
-from rlvr_bench.comparison.cards import RunCounts, align, clusters
+from rlvr_bench.comparison.cards import RunCounts, align, clusters, common_k
 from rlvr_bench.comparison.folders import read_cards
+from rlvr_bench.comparison.undecided import refuse_errors
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.scorers.solve_rate import gaps
+from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 
-__all__ = ["Acceptance", "Check", "CheckOptions", "Finding", "Outcome", "accept", "check", "check_cards"]
+__all__ = ["Acceptance", "Check", "CheckOptions", "Finding", "NextLook", "Outcome", "accept", "check", "check_cards"]
 
 SCHEMA = 1
-POWER = 0.8
-MOST_NEEDED = 1_000_000
 SAME_DRAW = ("model", "weights", "seed", "sampling")
 WORST_FIRST: tuple[Outcome, ...] = ("regression", "cannot_tell", "ok")
 
@@ -47,6 +47,7 @@ def check(
       in at most that share of cases;
     - ``ok`` where the change is shown to be within the tolerance: one-sided limit, uncorrected, since a run passes only if
       every rule does (Berger 1982), so that a run that is worse passes in at most that share of cases;
+      both hold over all checks of growing runs together (``CheckOptions.looks``, ``stats.sequential``);
     - ``cannot_tell`` else. Run and baseline that are one and the same draw are ``ok``: their difference is exactly 0.
 
     Raises RunError: a scorecard is missing, has no baseline, or too high an error rate; Incomparable, one of them, where
@@ -67,18 +68,18 @@ def check_cards(
     if not runs:
         raise BadArgument("runs", 0, "name at least one")
     pairs, notes = pair_up(runs, baselines)
-    refuse_errors([card for pair in pairs for card in pair], options.max_error_rate)
-    found: list[Finding] = []
+    refuse_errors([card for pair in pairs for card in pair], options.max_error_rate, "raise --max-error-rate")
+    found: list[tuple[Finding, Looks, _Asked]] = []
     for baseline, run in pairs:
         _, counts, told = align([baseline, run], options.allow)
         notes += told
         asked = _Asked(counts[0], counts[1], options, len(pairs) * len(rules), _same_draw(baseline[1], run[1]))
-        found += [_finding(rule, asked, run[1].run.task) for rule in rules]
-    if not options.new_problems and any(finding.source == "problems" for finding in found):
+        found += [(*_finding(rule, asked, run[1].run.task), asked) for rule in rules]
+    if not options.new_problems and any(finding.source == "problems" for finding, *_ in found):
         notes.append(
             "some limits are also for new problems (source: problems): a scorecard keeps no rollout error of those metrics"
         )
-    return _decided(found, options.level, dict.fromkeys(notes))
+    return _decided(found, options.level, notes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,17 +97,19 @@ class _Asked:
         return self.baseline.stopping is not None or self.run.stopping is not None
 
 
-def _finding(rule: Rule, asked: _Asked, task: str) -> Finding:
+def _finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
     """What one rule finds, before correction: ``outcome`` and ``p_holm`` are those of a single test."""
     runs = (asked.baseline, asked.run)
-    values = [_values(rule, run, asked.stopped) for run in runs]
+    if rule.of.column == "c" and rule.k is not None and _is_open(runs, rule.k) and not asked.same:
+        return _bounded_finding(rule, asked, task)
+    values, basis = _values(rule, asked)
     known = ~np.isnan(values[0]) & ~np.isnan(values[1])
     if not known.any():
         fewest = max(int(run.n.max()) for run in runs)
         more = f"; the most rollouts of a problem are {fewest}" if rule.of.column == "c" else ""
         raise BadArgument(f"--{rule.kind}", rule.metric, f"no problem has it in both runs, {_labels(asked)}{more}")
     evidence = _evidence(rule, asked, [table[known] for table in values], known)
-    return Finding(
+    finding = Finding(
         task=task,
         run=asked.run.label,
         baseline=asked.baseline.label,
@@ -124,17 +127,96 @@ def _finding(rule: Rule, asked: _Asked, task: str) -> Finding:
         n_problems=evidence.n_problems,
         n_samples=min(int(run.n[known].min()) for run in runs),
         source=evidence.source,
-        method=evidence.method,
+        method=f"{evidence.method}{basis}",
+        looks=asked.options.looks,
     )
+    return finding, evidence.looks
 
 
-def _values(rule: Rule, run: RunCounts, stopped: bool) -> npt.NDArray[np.float64]:
-    """The metric of each problem, (P,), NaN where it is not known."""
+def _is_open(runs: Sequence[RunCounts], k: int) -> bool:
+    """Whether rollouts or verdicts are missing at this budget."""
+    return any(gaps(run.counts, [k])[0] is not None or run.counts.errors.any() for run in runs)
+
+
+def _bounded_finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
+    """What a rule on pass@k finds where rollouts or verdicts are missing: it holds whatever they would have been.
+
+    The change is tested twice, with what is missing as kind and as unkind to the run as it can be: a regression must show in
+    the first, ``ok`` in the second. ``first``, ``second`` and ``worse_by`` are those of the first.
+    """
+    assert rule.k is not None
+    most = max(int(run.counts.most) for run in (asked.baseline, asked.run))
+    if rule.k > most:
+        more = f"; the most rollouts of a problem are {most}"
+        raise BadArgument(f"--{rule.kind}", rule.metric, f"no problem has it in both runs, {_labels(asked)}{more}")
+    before, now = (run.pass_bounds([rule.k]) for run in (asked.baseline, asked.run))
+    kind, unkind = (before.low[:, 0], now.high[:, 0]), (before.high[:, 0], now.low[:, 0])
+    if rule.kind == "max-rise":
+        kind, unkind = unkind, kind
+    looks = _looks(rule, asked, np.ones(len(before.low), dtype=bool))
+    found = _errors_evidence(rule, asked, looks) or [
+        about_new_problems(
+            *(pair if rule.kind == "max-drop" else pair[::-1]),
+            rule.tolerance,
+            asked.options.level,
+            clusters(asked.baseline),
+            asked.tests,
+            looks,
+        )
+        for pair in (kind, unkind)
+    ]
+    finding = Finding(
+        task=task,
+        run=asked.run.label,
+        baseline=asked.baseline.label,
+        rule=rule.text,
+        metric=rule.metric,
+        tolerance=rule.tolerance,
+        first=float(kind[0].mean()),
+        second=float(kind[1].mean()),
+        worse_by=found[0].value,
+        at_most=found[1].value,
+        low=found[0].low,
+        high=found[1].high,
+        p_value=found[0].p_value,
+        p_holm=found[0].p_value,
+        outcome="ok",
+        n_problems=found[0].n_problems,
+        n_samples=min(int(run.n.min()) for run in (asked.baseline, asked.run)),
+        source=found[0].source,
+        method=f"{found[0].method}; bounds: rollouts or verdicts are missing",
+        looks=asked.options.looks,
+    )
+    return finding, looks
+
+
+def _errors_evidence(rule: Rule, asked: _Asked, looks: Looks) -> list[Evidence] | None:
+    """The two tests about these very problems where nothing but verdicts is missing; None where rollouts are, too."""
+    runs, k = (asked.baseline, asked.run), rule.k or 1
+    if asked.options.new_problems or asked.stopped or any(gaps(run.counts, [k])[0] is not None for run in runs):
+        return None
+    wrong = [(run.c, run.n) for run in runs]
+    right = [(run.c + run.counts.errors, run.n) for run in runs]
+    drops = [(wrong[0], right[1]), (right[0], wrong[1])]
+    pairs = drops if rule.kind == "max-drop" else [(now, before) for before, now in drops[::-1]]
+    level = asked.options.level
+    return [about_these_problems(first, second, k, rule.tolerance, level, looks) for first, second in pairs]
+
+
+def _values(rule: Rule, asked: _Asked) -> tuple[list[npt.NDArray[np.float64]], str]:
+    """The metric of each problem in baseline and run, each (P,), NaN where it is not known, and at what common number."""
+    runs = (asked.baseline, asked.run)
     if rule.k is not None:
-        return run.budget_values(rule.of, rule.k)
-    if stopped and not rule.of.of_first_batch:
+        return [run.budget_values(rule.of, rule.k) for run in runs], ""
+    if asked.stopped and not rule.of.of_first_batch:
         raise BadArgument(f"--{rule.kind}", rule.metric, "is biased in a run that stopped early on solved problems")
-    return run.values(rule.of)
+    if rule.of.by_k is None or np.array_equal(runs[0].n, runs[1].n):
+        return [run.values(rule.of) for run in runs], ""
+    k = common_k(*runs, rule.of.by_k)
+    if k is None:
+        why = "depends on the number of rollouts, which differs, and these scorecards do not have it at a common number"
+        raise BadArgument(f"--{rule.kind}", rule.metric, f"{why}: run `rlvr-bench score` again on both runs")
+    return [run.repeats(k) for run in runs], f"; at {k} rollouts, which both have"
 
 
 def _evidence(
@@ -144,14 +226,21 @@ def _evidence(
     order = (0, 1) if rule.kind == "max-drop" else (1, 0)
     if asked.same:
         return Evidence(0.0, 0.0, 0.0, 1.0, int(known.sum()), "none", "run and baseline are the same draw")
-    level = asked.options.level
+    level, looks = asked.options.level, _looks(rule, asked, known)
     if not asked.options.new_problems and not asked.stopped and rule.of.gate == "rollouts":
         counts = [_counts(rule, (asked.baseline, asked.run)[i], known) for i in order]
-        return about_these_problems(counts[0], counts[1], rule.k or 1, rule.tolerance, level)
+        return about_these_problems(counts[0], counts[1], rule.k or 1, rule.tolerance, level, looks)
     groups = clusters(asked.baseline)
     first, second = (values[i] for i in order)
     labels = None if groups is None else groups[known]
-    return about_new_problems(first, second, rule.tolerance, level, labels, asked.tests)
+    return about_new_problems(first, second, rule.tolerance, level, labels, asked.tests, looks)
+
+
+def _looks(rule: Rule, asked: _Asked, known: npt.NDArray[np.bool_]) -> Looks:
+    if asked.options.looks == "one":
+        return ONE_LOOK
+    sizes = [float(run.n[known].mean()) for run in (asked.baseline, asked.run)]
+    return Looks(stats.information(sizes[0], sizes[1], rule.k or 1))
 
 
 def _counts(
@@ -167,36 +256,24 @@ def _same_draw(first: Scorecard, second: Scorecard) -> bool:
     )
 
 
-def _decided(found: Sequence[Finding], level: float, notes: Iterable[str]) -> Check:
-    adjusted = stats.holm([finding.p_value for finding in found]).tolist()
+def _decided(found: Sequence[tuple[Finding, Looks, _Asked]], level: float, notes: Iterable[str]) -> Check:
+    adjusted = stats.holm([finding.p_value for finding, *_ in found]).tolist()
     findings = []
-    for finding, p_holm in zip(found, adjusted, strict=True):
+    for (finding, looks, asked), p_holm in zip(found, adjusted, strict=True):
         outcome: Outcome = "cannot_tell"
         if finding.worse_by > finding.tolerance and p_holm <= 1 - level:
             outcome = "regression"
         elif finding.high <= finding.tolerance:
             outcome = "ok"
-        needed = _needed(finding, level, len(found)) if outcome == "cannot_tell" else None
-        findings.append(msgspec.structs.replace(finding, p_holm=p_holm, outcome=outcome, needed=needed))
+        decided = msgspec.structs.replace(finding, p_holm=p_holm, outcome=outcome)
+        if outcome == "cannot_tell" and finding.at_most is None:  # more data of the kind would not close bounds
+            enough = needed(finding, looks, level, len(found))
+            more = next_look(finding, enough, (asked.baseline, asked.run))
+            decided = msgspec.structs.replace(decided, needed=enough, next_look=more)
+        findings.append(decided)
     outcomes = {finding.outcome for finding in findings}
     worst: Outcome = next((name for name in WORST_FIRST if name in outcomes), "ok")
-    return Check(schema=SCHEMA, outcome=worst, level=level, findings=tuple(findings), notes=tuple(notes))
-
-
-def _needed(finding: Finding, level: float, tests: int) -> int | None:
-    """Rollouts (or problems) at which a change of the estimated size is told from the tolerance with 80 % power.
-
-    The variance of an unbiased estimate of a budget k falls at least as fast as 1/n (Hoeffding 1948, theorem 5.2), so that
-    for rollouts this number is an upper bound.
-    """
-    distance = abs(finding.worse_by - finding.tolerance)
-    above = finding.worse_by > finding.tolerance
-    half = finding.worse_by - finding.low if above else finding.high - finding.worse_by
-    error = half / float(ndtri(level))
-    reach = float(ndtri(1 - (1 - level) / (tests if above else 1)) + ndtri(POWER))
-    present = finding.n_problems if finding.source == "problems" else finding.n_samples
-    needed = present * (reach * error / distance) ** 2 if distance > 0 else math.inf
-    return max(present + 1, math.ceil(needed)) if needed <= MOST_NEEDED else None
+    return Check(schema=SCHEMA, outcome=worst, level=level, findings=tuple(findings), notes=tuple(dict.fromkeys(notes)))
 
 
 def _labels(asked: _Asked) -> str:

@@ -8,15 +8,17 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from rlvr_bench import stats
 from rlvr_bench.stats.intervals import score_interval
+from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 
 __all__ = ["Evidence", "about_new_problems", "about_these_problems"]
 
 REPLICATES_PER_RULE = 200
 FEWEST_REPLICATES = 2000
+REPLICATES_OF_LOOKS = 5000  # a limit for every look is further out
 FARTHEST = 40.0  # standard errors
 STEPS = 45
 Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -26,8 +28,8 @@ Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 class Evidence:
     """A mean difference ``value`` over ``n_problems``, with one-sided limits ``low`` and ``high`` at the level asked.
 
-    ``p_value`` is that of a true difference of at most the tolerance. ``source`` says which error is in it: "rollouts",
-    for these very problems, or "problems".
+    ``p_value`` is that of a true difference of at most the tolerance; it and the limits hold at ``looks``. ``source`` says
+    which error is in it: "rollouts", for these very problems, or "problems".
     """
 
     value: float
@@ -37,6 +39,7 @@ class Evidence:
     n_problems: int
     source: Literal["rollouts", "problems", "none"]
     method: str
+    looks: Looks = ONE_LOOK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,9 @@ class _Mean:
         return float(low[0]), float(high[0])
 
 
-def about_these_problems(first: Counts, second: Counts, k: int, tolerance: float, level: float) -> Evidence:
+def about_these_problems(
+    first: Counts, second: Counts, k: int, tolerance: float, level: float, looks: Looks = ONE_LOOK
+) -> Evidence:
     """Mean pass@k of ``first`` less ``second``, (n_correct, n_samples) of the same problems, redrawing rollouts only.
 
     Given the problems, the two runs are independent: no problem has to be resampled and nothing has to be paired but the
@@ -62,15 +67,16 @@ def about_these_problems(first: Counts, second: Counts, k: int, tolerance: float
     """
     means = [_mean(run, k, level) for run in (first, second)]
     value = means[0].value - means[1].value
-    low, high = _limits(means[0], means[1], float(ndtri(level)))
+    low, high = _limits(means[0], means[1], looks.quantile(level))
     return Evidence(
         value=value,
         low=low,
         high=high,
-        p_value=_p_value(means[0], means[1], tolerance),
+        p_value=looks.p_value(_standard_errors(means[0], means[1], tolerance)),
         n_problems=len(first[0]),
         source="rollouts",
         method="score intervals over rollouts, combined (Newcombe 1998)",
+        looks=looks,
     )
 
 
@@ -81,19 +87,21 @@ def about_new_problems(
     level: float,
     groups: npt.NDArray[np.str_] | None,
     rules: int,
+    looks: Looks = ONE_LOOK,
 ) -> Evidence:
     """Mean of ``first`` less ``second``, (P,) each, over problems (or clusters) resampled in pairs.
 
     For claims about other problems of the same kind and new rollouts (``stats.paired_bootstrap_mean``); enough replicates
     are drawn for the p-value to stay small after correction over ``rules``.
     """
+    fewest = FEWEST_REPLICATES if looks.information is None else REPLICATES_OF_LOOKS
     scale = max(1.0, float(np.abs([first, second]).max())) + tolerance  # the bootstrap takes rates
     found = stats.paired_bootstrap_mean(
         (first - tolerance) / scale,
         second / scale,
         rng=stats.fresh_rng(),
         clusters=groups,
-        options=stats.Resampling(max(FEWEST_REPLICATES, REPLICATES_PER_RULE * rules), 2 * level - 1),
+        options=stats.Resampling(max(fewest, REPLICATES_PER_RULE * rules), looks.single_level(2 * level - 1)),
     )
     interval, half = found.difference, float(found.p_value[0]) / 2
     value, low, high = (float(limit[0]) * scale + tolerance for limit in (interval.value, interval.low, interval.high))
@@ -101,10 +109,11 @@ def about_new_problems(
         value=value,
         low=low,
         high=high,
-        p_value=half if value > tolerance else 1 - half,
+        p_value=looks.p_value(-float(ndtri(half if value > tolerance else 1 - half))),
         n_problems=int(interval.n_problems[0]),
         source="problems",
         method=f"{interval.method} over problems, paired",
+        looks=looks,
     )
 
 
@@ -123,8 +132,8 @@ def _limits(first: _Mean, second: _Mean, z: float) -> tuple[float, float]:
     return low, value + math.hypot(high1 - first.value, second.value - low2)
 
 
-def _p_value(first: _Mean, second: _Mean, tolerance: float) -> float:
-    """The level at which the limit on the tolerance's side just reaches it."""
+def _standard_errors(first: _Mean, second: _Mean, tolerance: float) -> float:
+    """How many standard errors the difference is above the tolerance: where the limit on its side just reaches it."""
     above = first.value - second.value > tolerance
     near, far = 0.0, FARTHEST
     for _ in range(STEPS):
@@ -132,4 +141,4 @@ def _p_value(first: _Mean, second: _Mean, tolerance: float) -> float:
         low, high = _limits(first, second, z)
         inside = low > tolerance if above else high < tolerance
         near, far = (z, far) if inside else (near, z)
-    return float(ndtr(-near if above else near))
+    return near if above else -near

@@ -38,6 +38,9 @@ def why(finding: Finding) -> str:
         f"{finding.metric} went from {before} to {now}, worse by {change}{unit} "
         f"(at least {low}, at most {high}; allowed {allowed})"
     )
+    if finding.at_most is not None:
+        most = change_figure(finding, finding.at_most).alone
+        text += f"; rollouts or verdicts are missing: worse by {change} to {most}{unit}, whatever they would have been"
     if finding.outcome != "cannot_tell":
         return text
     return f"{text}: too little data to tell. {what_would_settle(finding)}"
@@ -46,9 +49,18 @@ def why(finding: Finding) -> str:
 def what_would_settle(finding: Finding) -> str:
     """How much more data it takes."""
     unit = "problems" if finding.source == "problems" else "rollouts per problem in both runs"
+    if finding.at_most is not None:
+        return "What is missing would settle it: draw the rest, or grade again"
     if finding.needed is None:
         return f"The estimate is so close to the tolerance that no number of {unit} would settle it"
-    return f"About {finding.needed:,} {unit} would settle it"
+    enough, look = f"About {finding.needed:,} {unit} would settle it", finding.next_look
+    if look is None:
+        return enough
+    tokens = "" if look.tokens is None else f", about {look.tokens:,} tokens"
+    return (
+        f"Draw {look.n - finding.n_samples:,} more per problem, to {look.n:,} in both runs ({look.rollouts:,} new rollouts"
+        f"{tokens}), and check again: the level holds over any number of looks. {enough}"
+    )
 
 
 def junit(found: Check, *, strict: bool = False) -> bytes:

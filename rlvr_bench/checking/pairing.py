@@ -9,6 +9,7 @@ from pathlib import Path
 from rlvr_bench.checking.results import Acceptance
 from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.comparison.folders import read_cards, scorecard_files
+from rlvr_bench.comparison.undecided import refuse_errors
 from rlvr_bench.errors import RunError
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.store.paths import write_atomically
@@ -38,7 +39,7 @@ def accept(runs: Sequence[str | Path], against: Sequence[Path], max_error_rate: 
     place. Raises RunError: two runs for one baseline, a run that has no place, or a verifier that failed too often.
     """
     cards = read_cards(runs)
-    refuse_errors(cards, max_error_rate)
+    refuse_errors(cards, max_error_rate, "raise --max-error-rate")
     old = [read_card(file) for path in against if path.exists() for file in _files_if_any(path)]
     places = [_place(card, old, against) for card in cards]
     for file in places:
@@ -59,17 +60,6 @@ def accept(runs: Sequence[str | Path], against: Sequence[Path], max_error_rate: 
             )
         )
     return done
-
-
-def refuse_errors(cards: Sequence[Card], limit: float) -> None:
-    """Raises RunError for a scorecard whose verifier failed on a larger share of rollouts than ``limit``."""
-    for file, card in cards:
-        rate = card.quality.get("error_rate")
-        if rate is not None and rate > limit:
-            raise RunError(
-                f"{file}: the verifier failed on {rate:.2%} of the rollouts, the limit is {limit:.2%}: such a scorecard "
-                f"says too little of the model. Grade the run again, or raise --max-error-rate."
-            )
 
 
 def _baseline_of(run: Card, baselines: Sequence[Card]) -> Card:

@@ -6,9 +6,21 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Acceptance", "Check", "Finding", "Outcome"]
+__all__ = ["Acceptance", "Check", "Finding", "NextLook", "Outcome"]
 
 Outcome = Literal["ok", "regression", "cannot_tell"]
+
+
+class NextLook(msgspec.Struct, frozen=True, kw_only=True):
+    """What to draw before the next check: up to ``n`` rollouts per problem in both runs, and what that costs.
+
+    ``rollouts``: new ones, over both runs and all problems; ``tokens``: as many as they have at the mean length so far, None
+    where that is not known. The next look is at twice the rollouts, or at what would settle the finding where that is less.
+    """
+
+    n: int
+    rollouts: int
+    tokens: int | None
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +32,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     the check. ``source`` says which error the limits hold: new "rollouts" of these very problems, or new "problems" too;
     "none" where run and baseline are one and the same draw. ``needed`` is the number of rollouts per problem in both runs
     (or of problems, where ``source`` is that) that would settle a finding of cannot_tell with a chance of 80 % were the
-    change as estimated; None where it lies so close to the tolerance that no number will do.
+    change as estimated; None where it lies so close to the tolerance that no number will do. ``looks``: "any" where limits
+    and p-value hold at every look while rollouts are added, "one" where they hold at a single one. ``next_look``: what to
+    draw before the next look at a finding of cannot_tell; None where rollouts would not settle it, or at "one" look.
+    Where rollouts or verdicts are missing, the change is at least ``worse_by`` and at most ``at_most``, whatever they would
+    have been; ``low`` and ``high`` hold the error of both, and the p-value is that of the least change.
     """
 
     task: str
@@ -32,6 +48,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     first: float
     second: float
     worse_by: float
+    at_most: float | None = None
     low: float
     high: float
     p_value: float
@@ -41,7 +58,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     n_samples: int
     source: Literal["rollouts", "problems", "none"]
     method: str
+    looks: Literal["any", "one"] = "one"
     needed: int | None = None
+    next_look: NextLook | None = None
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

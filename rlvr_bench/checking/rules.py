@@ -46,12 +46,15 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``level``: one-sided confidence of every outcome. ``max_error_rate``: a scorecard whose verifier failed on a larger
     share of rollouts is refused. ``new_problems``: decide about other problems of the same kind, not about these very
-    ones. ``allow``: names of fields in which run and baseline may differ, as in ``compare``.
+    ones. ``looks``: "any", the level holds over any number of checks while rollouts are added; "one": it holds for a single
+    check at a number of rollouts fixed before, which takes about half as many. ``allow``: names of fields in which run and
+    baseline may differ, as in ``compare``.
     """
 
     level: float = 0.95
     max_error_rate: float = 0.01
     new_problems: bool = False
+    looks: Literal["any", "one"] = "any"
     allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -70,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     level: float | None = None
     max_error_rate: float | None = None
     new_problems: bool | None = None
+    looks: Literal["any", "one"] | None = None
     strict: bool = False
     allow: tuple[str, ...] = ()
 

@@ -43,6 +43,10 @@ Strict = Annotated[bool, typer.Option("--strict", help="Also exit with status 1 
 NewProblems = Annotated[
     bool, typer.Option("--new-problems", help="Test for other problems of the same kind, not for these problems.")
 ]
+OneLook = Annotated[
+    bool,
+    typer.Option("--one-look", help="The number of rollouts was fixed before and is looked at once: needs about half."),
+]
 Level = Annotated[float | None, typer.Option(help="One-sided confidence of every outcome. Default: 0.95.")]
 MaxErrorRate = Annotated[
     float | None, typer.Option(help="Refuse a scorecard if its verifier failed on more than this share. Default: 0.01.")
@@ -71,6 +75,7 @@ def check(
     max_drop: MaxDrop = None,
     max_rise: MaxRise = None,
     new_problems: NewProblems = False,
+    one_look: OneLook = False,
     strict: Strict = False,
     level: Level = None,
     max_error_rate: MaxErrorRate = None,
@@ -94,7 +99,10 @@ def check(
     baselines = against or [Path(path) for path in settings.against]
     if not baselines:
         raise BadArgument("--against", "none", "name a baseline, or set `against` in [tool.rlvr-bench.check]")
-    options = _options(settings, level=level, max_error_rate=max_error_rate, new_problems=new_problems, allow=allow)
+    looks = "one" if one_look else None
+    options = _options(
+        settings, level=level, max_error_rate=max_error_rate, new_problems=new_problems, looks=looks, allow=allow
+    )
     if update:
         show_accepted(Terminal(), checking.accept(runs, baselines, options.max_error_rate))
         return

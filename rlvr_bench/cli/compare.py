@@ -25,20 +25,39 @@ Allow = Annotated[
 ]
 
 
+Looks = Annotated[
+    bool,
+    typer.Option("--looks", help="Intervals and p-values that hold however often one looks while rollouts are added."),
+]
+AllowErrors = Annotated[
+    bool,
+    typer.Option(
+        "--allow-errors",
+        help="Compare although a verifier failed on more than 1 % of the rollouts; they enter as bounds.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command()(compare)
 
 
 def compare(
-    runs: Runs, k: Budgets = None, allow: Allow = None, format_: AsFormat = "table", as_json: AsJson = False
+    runs: Runs,
+    k: Budgets = None,
+    allow: Allow = None,
+    allow_errors: AllowErrors = False,
+    looks: Looks = False,
+    format_: AsFormat = "table",
+    as_json: AsJson = False,
 ) -> None:
     """Compare two or more runs: paired differences in pass@k, crossover, solved problems. Reads scorecards only."""
     from rlvr_bench.cli.show_compare import show_comparison
     from rlvr_bench.comparison import compare as compare_runs
 
     ks = None if k is None else read_budgets(k)
-    compared = compare_runs(runs, ks, allow or ())
+    compared = compare_runs(runs, ks, allow or (), looks="any" if looks else "one", allow_errors=allow_errors)
     if as_json:
         print_json(compared)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -83,13 +84,14 @@ def _blocks(training: TrainingSeries, *, as_drawn: bool) -> Iterator[Line | Tabl
     yield Table(tuple(heads), tuple(zip(steps, *columns, strict=True)))
     if any("*" in title for title, _ in shown):
         yield Line(("*: token entropy of correct and wrong rollouts of equal length",))
-    heads_of_stages = ["second stage", "knot", "95% interval", "slope", "then", "p"]
+    heads_of_stages = ["second stage", "knot", "95% interval", "slope", "then", "p (Holm)"]
     yield text_table(heads_of_stages, [_stage(fit) for fit in training.stages])
     for note in dict.fromkeys(fit.note for fit in training.stages if fit.second_stage is None):
         yield Line((f"?: {note}",))
     for mark in training.milestones:
         change = f"{mark.first:.3g} to {mark.last:.3g}"
-        yield Line((f"{mark.metric}: {change}, three quarters of it by step {mark.step:,}",))
+        when = f"by step {mark.step:,} [{mark.low:,}, {mark.high:,}]"
+        yield Line((f"{mark.metric}: {change}, three quarters of it {when}",))
     if training.law is not None:
         yield from _law(training.law)
     for note in training.notes:
@@ -97,7 +99,7 @@ def _blocks(training: TrainingSeries, *, as_drawn: bool) -> Iterator[Line | Tabl
 
 
 def _shown(training: TrainingSeries) -> list[tuple[str, Metric]]:
-    curve = [metric for metric in training.metrics if metric.name == "pass@k" and None not in metric.values]
+    curve = [metric for metric in training.metrics if metric.name == "pass@k" and None not in _cells(metric)]
     ends = dict.fromkeys(metric.k for metric in (curve[:1] + curve[-1:]))
     columns = [(f"pass@{metric.k}", metric) for metric in curve if metric.k in ends]
     for (name, group), title in _COLUMNS.items():
@@ -105,19 +107,25 @@ def _shown(training: TrainingSeries) -> list[tuple[str, Metric]]:
     return columns
 
 
-def _cells(metric: Metric, *, with_interval: bool) -> list[Cell]:
+def _cells(metric: Metric, *, with_interval: bool = False) -> list[Cell]:
+    """The values; where there is none, the bounds of a solve rate."""
     row = find_metric(metric.name)
     percent = row is not None and row.is_fraction
     cells: list[Cell] = []
-    for value, low, high in zip(metric.values, metric.low, metric.high, strict=True):
+    none = (None,) * len(metric.values)
+    columns = (metric.values, metric.low, metric.high, metric.at_least or none, metric.at_most or none)
+    for value, low, high, least, most in zip(*columns, strict=True):
         limits = (low, high) if with_interval else (None, None)
-        cells.append(None if value is None else Figure.of(value, *limits, percent=percent))
+        number = least if value is None else value
+        figure = None if number is None else Figure.of(number, *limits, percent=percent)
+        cells.append(figure and msgspec.structs.replace(figure, most=most if value is None else None))
     return best_marked(cells, "neither" if row is None else row.better)
 
 
 def _stage(fit: StageFit) -> list[str]:
     name = fit.metric if fit.scale == "linear" else f"{fit.metric} (log)"
-    p_value = "" if fit.p_value is None else f"{fit.p_value:.3f}"
+    p_holm = fit.p_value if fit.p_holm is None else fit.p_holm
+    p_value = "" if p_holm is None else f"{p_holm:.3f}"
     if fit.knot is None:
         return [
             name,

@@ -14,7 +14,7 @@ from rlvr_bench.errors import visible
 from rlvr_bench.grading import Flip
 from rlvr_bench.pipeline.forecast import Forecast
 from rlvr_bench.scorecard import ErrorCount, Grading, Scorecard, ScoredRun
-from rlvr_bench.scorecard_views import main_table, quality_line
+from rlvr_bench.scorecard_views import curve_notes, main_table, quality_line
 from rlvr_bench.scorers.warnings import warnings_of
 from rlvr_bench.tables import Format, Line, Table
 
@@ -32,9 +32,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path, form: F
     blocks.append(Line((f"quality: {quality_line(scorecard.quality) or 'not known'}",)))
     blocks += _errors(warnings_of(run, scorecard.quality), run.grading.errors)
     blocks += [
-        Line((f"note: pass@{estimate.k}: {estimate.note}",))
-        for estimate in scorecard.estimates
-        if estimate.name == "pass@k" and estimate.note
+        Line((f"note: {', '.join(f'pass@{k}' for k in budgets)}: {note}",))
+        for note, budgets in curve_notes(scorecard.estimates).items()
     ]
     blocks += [
         Line((f"never solved: {estimate.note}",))

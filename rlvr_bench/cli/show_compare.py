@@ -48,6 +48,8 @@ def _blocks(found: Comparison, *, every_k: bool, named: bool) -> Iterator[Line |
     if len(found.runs) > 2:
         yield Line(("",))
         yield _overlaps(found, letters)
+    if found.looks == "any":
+        yield Line(("intervals and p-values hold over any number of looks while rollouts are added",))
     for note in found.notes:
         yield Line((f"note: {note}",))
 
@@ -67,6 +69,9 @@ def _pair(pair: PairComparison, letters: dict[str, str], *, every_k: bool) -> It
     ahead = f"{letters[leader]} leads at small k, " if leader is not None else ""
     yield Line((f"crossover: {ahead}{pair.crossover.text}",))
     yield from _boundary(pair.boundary, first, second)
+    if pair.gained_bounds is not None and pair.lost_bounds is not None:
+        gained, lost = (f"{least:.1f} to {most:.1f}" for least, most in (pair.gained_bounds, pair.lost_bounds))
+        yield Line((f"expected sizes over what the rollouts without a verdict could be: gained {gained}, lost {lost}",))
     if pair.problems is not None:
         yield from _problems(pair.problems, first, second)
 
@@ -82,38 +87,56 @@ def _row(item: Difference) -> tuple[Cell, ...]:
     sides: list[Cell] = [
         None if each is None else Figure.of(each, percent=percent) for each in (item.first, item.second)
     ]
-    change = None
-    if item.value is not None:
-        figure = Figure.of(item.value, item.low, item.high, percent=percent)
-        change = msgspec.structs.replace(figure, unit="pts" if percent else "", has_sign=True)
+    change = _change(item, percent=percent)
     name = item.name.replace("@k", f"@{item.k}")
     label = name if item.name == "pass@k" else name.replace("_", " ")
     return (label, *best_marked(sides, "neither" if metric is None else metric.better), change, _p(item.p_holm))
 
 
+def _change(item: Difference, *, percent: bool) -> Figure | None:
+    """With its bounds where rollouts or verdicts are missing, these alone where it has no value."""
+    value = item.at_least if item.value is None else item.value
+    if value is None:
+        return None
+    figure = Figure.of(value, item.low, item.high, percent=percent)
+    figure = msgspec.structs.replace(figure, unit="pts" if percent else "", has_sign=True)
+    if item.value is None:
+        return msgspec.structs.replace(figure, most=item.at_most)
+    if item.at_least is None or item.at_most is None:
+        return figure
+    bounds = msgspec.structs.replace(figure, value=item.at_least, most=item.at_most)
+    return msgspec.structs.replace(figure, tail=f"({bounds.alone})")
+
+
 def _boundary(found: BoundaryChange, first: str, second: str) -> Iterator[Line | Table]:
-    both, neither = len(found.both), len(found.neither)
-    yield Line((f"boundary at k = {found.k:,}: {both:,} solved by both, {neither:,} by neither",))
+    both, neither = _size(found.n_both), _size(found.n_neither)
+    line = f"boundary at k = {found.k:,}: expected problems, {both} solved by both, {neither} by neither"
+    yield Line((line,))
     columns = (
         Column(""),
         Column("problems", "right"),
         Column("same policy twice", "right"),
         Column("p (Holm)", "right"),
-        Column("ids"),
+        Column("most likely these"),
     )
     rows = (
-        _set_row(f"gained (only {second})", found.gained, found.gains),
-        _set_row(f"lost (only {first})", found.lost, found.losses),
+        _set_row(f"gained (only {second})", found.n_gained, found.gained, found.gains),
+        _set_row(f"lost (only {first})", found.n_lost, found.lost, found.losses),
     )
     yield Table(columns, rows)
 
 
-def _set_row(name: str, ids: tuple[str, ...], size: NullSize | None) -> tuple[Cell, ...]:
+def _set_row(name: str, expected: float, ids: tuple[str, ...], size: NullSize | None) -> tuple[Cell, ...]:
     shown = " ".join(ids[:_LISTED]) + (" ..." if len(ids) > _LISTED else "")
     if size is None:
-        return (name, str(len(ids)), "not known", "", shown)
-    chance = f"{size.expected:.1f} ({size.low:.0f} to {size.high:.0f})"
-    return (name, str(len(ids)), chance, _p(size.p_holm), shown)
+        return (name, _size(expected), "not known", "", shown)
+    chance = f"{_size(size.expected)} ({_size(size.low)} to {_size(size.high)})"
+    return (name, _size(expected), chance, _p(size.p_holm), shown)
+
+
+def _size(value: float) -> str:
+    """An expected number of problems."""
+    return f"{value:,.1f}"
 
 
 def _problems(found: ChangedProblems, first: str, second: str) -> Iterator[Line]:
@@ -132,10 +155,9 @@ def _listed(changes: tuple[ProblemChange, ...]) -> str:
 
 def _overlaps(found: Comparison, letters: dict[str, str]) -> Table:
     rows = [
-        (" ".join(letters[label] for label in group.solved_by) or "none", str(len(group.ids)))
-        for group in found.overlaps
+        (" ".join(letters[label] for label in group.solved_by) or "none", _size(group.size)) for group in found.overlaps
     ]
-    return Table((Column(f"solved in {found.overlap_k:,} by exactly"), Column("problems")), tuple(rows))
+    return Table((Column(f"solved in {found.overlap_k:,} by exactly"), Column("expected problems")), tuple(rows))
 
 
 def _p(value: float | None) -> str:

@@ -12,6 +12,7 @@ from rlvr_bench.cli.tables import print_drawing, show_blocks
 from rlvr_bench.cli.terminal import styled, write_out
 from rlvr_bench.leaderboards import Leaderboard, Row, markdown_text, table_of_all, tables_of
 from rlvr_bench.leaderboards.columns import BOARD
+from rlvr_bench.leaderboards.common_k import bounds_text, common_k, unsolved_at
 from rlvr_bench.leaderboards.files import row_order
 from rlvr_bench.tables import Format, Line
 
@@ -47,27 +48,30 @@ def _draw(console: Console, found: Leaderboard) -> None:
         line = f"{task}: {mine[0]['problems']} problems; below pass@k its 95 % interval and the rank's"
         console.print(line, highlight=False, markup=False)
         wide = console.width >= _WIDE or not console.is_terminal
-        print_drawing(console, _table(mine, _shown_ks(mine, found.ks, wide=wide), wide=wide))
+        print_drawing(console, _table(mine, _shown_ks(mine, found.ks, wide=wide), found.ks, wide=wide))
 
 
 def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int]:
     """The budgets that any row has; in a narrow terminal the smallest, the largest and one between."""
-    known = [k for k in ks if any(row[f"pass@{k}"] is not None for row in rows)]
+    known = [k for k in ks if any(row[f"pass@{k}"] is not None or bounds_text(row, k) for row in rows)]
     if wide or len(known) <= _FEWER:
         return known
     return [known[0], known[len(known) // 2], known[-1]]
 
 
-def _table(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> Table:
+def _table(rows: Sequence[Row], ks: Sequence[int], found_ks: Sequence[int], *, wide: bool) -> Table:
+    common = common_k(rows, found_ks)
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("model", overflow="fold", min_width=12)
     has_base = any(row["gained"] is not None for row in rows)
-    last = ("unsolved", *(column.short for _, column in _IN_TERMINAL)) if wide else ()
+    unsolved = f"unsolved in {common}" if common else "unsolved"
+    last = (unsolved, *(column.short for _, column in _IN_TERMINAL)) if wide else ()
     for name in ("n", *(f"pass@{k}" for k in ks), *(("+/-",) if has_base else ()), *last):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(rows, key=row_order(ks)):
-        sets = ["" if row["gained"] is None else f"+{row['gained']}/-{row['lost']}"] if has_base else []
-        more = [_number(row, "unsolved", ".0f"), *_estimates(row)] if wide else []
+        change = "" if row["gained"] is None else f"+{_number(row, 'gained', '.1f')}/-{_number(row, 'lost', '.1f')}"
+        sets = [change] if has_base else []
+        more = [unsolved_at(row, common), *_estimates(row)] if wide else []
         table.add_row(_name(row), f"{row['n']}", *(_cell(row, k) for k in ks), *sets, *more)
     return table
 
@@ -90,9 +94,11 @@ def _name(row: Row) -> Text:
 
 
 def _cell(row: Row, k: int) -> Text:
+    bounds = bounds_text(row, k)
     if row[f"pass@{k}"] is None:
-        return Text("")
+        return Text(f"{bounds.replace(' to ', '-')}%").append("\nbounds", style="dim") if bounds else Text("")
     value, low, high = (100 * float(row[f"pass@{k}{end}"] or 0) for end in ("", "_low", "_high"))
     first, last = row[f"rank@{k}_low"], row[f"rank@{k}_high"]
     place = f"#{first}" if first == last else f"#{first}-{last}"
-    return Text(f"{value:.1f}%").append(f"\n{low:.1f}-{high:.1f}\n{place}", style="dim")
+    more = f"\nerrors {bounds.replace(' to ', '-')}" if bounds else ""
+    return Text(f"{value:.1f}%").append(f"\n{low:.1f}-{high:.1f}\n{place}{more}", style="dim")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from rlvr_bench import stats
-from rlvr_bench.comparison.cards import Incomparable, RunCounts, align, read_card
-from rlvr_bench.comparison.curves import crossover, pass_differences, policy_differences
+from rlvr_bench.comparison.cards import Incomparable, RunCounts, align, clusters, read_card
+from rlvr_bench.comparison.curves import crossover, looks_of, pass_differences, policy_differences
 from rlvr_bench.comparison.results import (
     BoundaryChange,
     ChangedProblems,
@@ -25,8 +26,10 @@ from rlvr_bench.comparison.results import (
 )
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.comparison.singles import changed_problems
+from rlvr_bench.comparison.undecided import MOST_ERRORS, refuse_errors, set_bounds, without_chosen
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.scorers.clustering import MUCH_WIDER
 from rlvr_bench.scorers.solve_rate import default_ks
 
 __all__ = [
@@ -49,31 +52,49 @@ SCHEMA = 1
 REPLICATES_PER_TEST = 100  # so that Holm's correction can still reach 0.01
 
 
-def compare(paths: Sequence[str | Path], ks: Sequence[int] | None = None, allow: Collection[str] = ()) -> Comparison:
+def compare(
+    paths: Sequence[str | Path],
+    ks: Sequence[int] | None = None,
+    allow: Collection[str] = (),
+    *,
+    looks: Literal["one", "any"] = "one",
+    allow_errors: bool = False,
+) -> Comparison:
     """Compare runs, given as run folders or scorecard files, each against the first.
 
     ``ks``: budgets (default: powers of two up to the largest that every problem has in all runs, and that one).
     ``allow``: names of fields in which the runs may differ (``chat_template``, ``verifier_version``, ``problems``, ...).
-    Raises RunError where a scorecard is missing, Incomparable (a RunError) where the runs answer different questions,
-    BadArgument for fewer than two runs or a budget that no problem has.
+    ``looks``: "any" makes intervals and p-values hold at every look while rollouts are added (``stats.sequential``), which
+    widens them by about a half; by default they hold for one look at numbers of rollouts fixed before.
+    ``allow_errors``: compare runs whose verifier failed on more than 1 % of the rollouts, too; what these leave open is in
+    the bounds.
+    Raises RunError where a scorecard is missing, or its verifier failed too often; Incomparable (a RunError) where the runs
+    answer different questions; BadArgument for fewer than two runs or a budget that no problem has.
     """
-    return compare_cards([read_card(path) for path in paths], ks, allow)
+    return compare_cards([read_card(path) for path in paths], ks, allow, looks=looks, allow_errors=allow_errors)
 
 
 def compare_cards(
-    cards: Sequence[tuple[Path, Scorecard]], ks: Sequence[int] | None = None, allow: Collection[str] = ()
+    cards: Sequence[tuple[Path, Scorecard]],
+    ks: Sequence[int] | None = None,
+    allow: Collection[str] = (),
+    *,
+    looks: Literal["one", "any"] = "one",
+    allow_errors: bool = False,
 ) -> Comparison:
     """As ``compare``, from scorecards at hand with the file each came from."""
     if len(cards) < 2:
         raise BadArgument("runs", len(cards), "must be at least two")
     ids, runs, notes = align(cards, allow)
+    if not allow_errors:
+        refuse_errors(cards, MOST_ERRORS, "compare them all the same with --allow-errors")
     largest = min(run.largest_k for run in runs)
     if largest < 1:
         raise BadArgument("runs", 0, "must have at least one rollout of every problem")
     grid = default_ks(largest) if ks is None else _checked(ks, runs)
     tests = (len(runs) - 1) * max(len(grid), 3)
     replicates = max(2000, REPLICATES_PER_TEST * tests)
-    pairs = [_pair(ids, runs[0], run, grid, replicates) for run in runs[1:]]
+    pairs = [_pair(ids, runs[0], run, grid, replicates, every_look=looks == "any") for run in runs[1:]]
     return Comparison(
         schema=SCHEMA,
         task=cards[0][1].run.task,
@@ -85,28 +106,41 @@ def compare_cards(
         pairs=tuple(_corrected(pairs)),
         overlap_k=largest,
         overlaps=tuple(overlaps(ids, runs, largest)),
-        notes=(*notes, *_size_notes(runs, largest, grid)),
+        looks=looks,
+        notes=(*notes, *_size_notes(runs, largest, grid), *_cluster_notes(runs, pairs, every_look=looks == "any")),
     )
 
 
 def _pair(
-    ids: Sequence[str], first: RunCounts, second: RunCounts, grid: Sequence[int], replicates: int
+    ids: Sequence[str],
+    first: RunCounts,
+    second: RunCounts,
+    grid: Sequence[int],
+    replicates: int,
+    *,
+    every_look: bool,
 ) -> PairComparison:
     largest = min(first.largest_k, second.largest_k)
+    looks = looks_of(first, second, every=every_look)
+    gained, lost = set_bounds(first, second, largest)
+    change = boundary_change(ids, first, second, largest, replicates, looks)
+    change, crossing = without_chosen(first, second, change, crossover(first, second, every_look=every_look))
     return PairComparison(
         first=first.label,
         second=second.label,
-        pass_at_k=tuple(pass_differences(first, second, grid, replicates)),
-        crossover=crossover(first, second),
-        boundary=boundary_change(ids, first, second, largest, replicates),
-        policy=tuple(policy_differences(first, second, replicates)),
+        pass_at_k=tuple(pass_differences(first, second, grid, replicates, every_look=every_look)),
+        crossover=crossing,
+        boundary=change,
+        policy=tuple(policy_differences(first, second, replicates, every_look=every_look)),
         problems=changed_problems(ids, first, second),
+        gained_bounds=gained,
+        lost_bounds=lost,
     )
 
 
 def _checked(ks: Sequence[int], runs: Sequence[RunCounts]) -> list[int]:
     grid = sorted(set(ks))
-    most = min(run.asked if run.stopping else int(run.n.max()) for run in runs)
+    most = min(run.counts.most for run in runs)
     for k in grid:
         if not 1 <= k <= most:
             raise BadArgument("--k", k, f"must lie between 1 and {most}, the most rollouts of a problem in every run")
@@ -139,12 +173,46 @@ def _holm_differences(families: Sequence[Sequence[Difference]]) -> list[tuple[Di
     return [tuple(msgspec.structs.replace(item, p_holm=next(adjusted)) for item in family) for family in families]
 
 
+def _cluster_notes(runs: Sequence[RunCounts], pairs: Sequence[PairComparison], *, every_look: bool) -> list[str]:
+    """What clusters do to the intervals at the smallest budget, where they widen one by more than a fifth."""
+    if clusters(runs[0]) is None:
+        return []
+    widest, k = 0.0, 1
+    for run, pair in zip(runs[1:], pairs, strict=True):
+        with_clusters = pair.pass_at_k[0]
+        if with_clusters.at_least is not None:  # the interval holds more than the error of a mean
+            continue
+        k = with_clusters.k or 1
+        values = [each.pass_table([k]) for each in (run, runs[0])]
+        level = looks_of(runs[0], run, k, every=every_look).single_level(with_clusters.level)
+        options = stats.Resampling(level=level)
+        rng = stats.fresh_rng()
+        alone = stats.paired_bootstrap_mean(values[0], values[1], rng=rng, options=options).difference
+        width = float(alone.high[0] - alone.low[0])
+        widest = max(widest, ((with_clusters.high or 0.0) - (with_clusters.low or 0.0)) / width if width > 0 else 0.0)
+    if not widest > MUCH_WIDER:
+        return []
+    return [f"clusters of problems that resemble one another widen the interval of pass@{k} by {widest - 1:.0%}"]
+
+
 def _size_notes(runs: Sequence[RunCounts], largest: int, grid: Sequence[int]) -> list[str]:
     notes = []
     if len({(run.n.min(), run.n.max()) for run in runs}) > 1 or any(run.n.min() != run.n.max() for run in runs):
         notes.append(f"rollouts per problem differ: sets and crossover are taken at k = {largest}, which all have")
     if grid[-1] > largest:
-        notes.append(f"above k = {largest} problems with fewer rollouts than k are left out")
+        notes.append(f"above k = {largest} problems have fewer rollouts than k: differences are bounds")
     if any(run.stopping for run in runs):
         notes.append("a run stopped early on solved problems: boundary sets have no expectation under chance")
+    notes += [
+        f"{run.label}: {run.counts.errors.sum():,} of {run.n.sum():,} rollouts have no verdict: bounds take them as all wrong "
+        "and all right; crossover and listed problems take them as wrong"
+        for run in runs
+        if run.counts.errors.any()
+    ]
+    notes += [
+        f"{run.label}: n seems to depend on what was found: differences are bounds that hold under any stopping rule; "
+        "the listed problems are those of a fixed n"
+        for run in runs
+        if run.counts.chosen
+    ]
     return notes

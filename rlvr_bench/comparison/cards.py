@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,10 +18,11 @@ from rlvr_bench.received import decode, read_regular
 from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
-from rlvr_bench.scorers.solve_rate import pass_under_rule
+from rlvr_bench.scorers.common import cluster_labels
+from rlvr_bench.scorers.counts import Counts
 from rlvr_bench.storage import as_path, is_remote
 
-__all__ = ["Incomparable", "RunCounts", "align", "clusters", "read_card"]
+__all__ = ["Incomparable", "RunCounts", "align", "clusters", "common_k", "read_card"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
 _DRAW = ("weights", "seed", "sampling", "tools", "engine_args", "seed_scheme")
 # Runs of older versions do not say with which engine arguments they were drawn.
 UNKNOWN = "unknown"
+FEW = 0.1  # share of problems
 
 
 class Incomparable(RunError):
@@ -58,20 +60,37 @@ class RunCounts:
     file: Path
     n: npt.NDArray[np.int64]
     c: npt.NDArray[np.int64]
-    stopping: StoppingRule | None
-    asked: int
+    counts: Counts
     entries: tuple[ProblemScore, ...]
 
     @property
+    def stopping(self) -> StoppingRule | None:
+        """The rule that the rollouts were drawn under."""
+        return self.counts.stopping
+
+    @property
     def largest_k(self) -> int:
-        """Largest budget at which every problem has an estimate."""
-        return self.asked if self.stopping else int(self.n.min())
+        """Largest budget at which no problem lacks rollouts."""
+        return self.counts.largest_k
 
     def pass_table(self, ks: Sequence[int]) -> npt.NDArray[np.float64]:
-        """Unbiased pass@k, (P, K), NaN where k > n; by the rule's own estimator under a stopping rule."""
+        """Unbiased pass@k, (P, K), NaN where a problem lacks rollouts; errors are not correct.
+
+        By the rule's own estimator under a stopping rule on record.
+        """
         if self.stopping is None:
             return stats.pass_at_k(self.c, self.n, ks)
-        return pass_under_rule(self.c, self.n, ks, self.stopping, self.asked)
+        found = dataclasses.replace(self.counts, errors=np.zeros_like(self.c)).bounds(ks)
+        return np.where(found.low == found.high, found.low, np.nan)
+
+    def pass_bounds(self, ks: Sequence[int]) -> stats.PassBounds:
+        """Bounds of pass@k of each problem, (P, K), equal where it is known (``Counts.bounds``)."""
+        return self.counts.bounds(ks)
+
+    def at(self, rows: npt.NDArray[np.int64]) -> RunCounts:
+        """The same of these problems, in this order."""
+        entries = tuple(self.entries[i] for i in rows)
+        return RunCounts(self.label, self.file, self.n[rows], self.c[rows], self.counts.at(rows), entries)
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A per-problem number of the scorecard, (P,), NaN where it is not there."""
@@ -85,11 +104,29 @@ class RunCounts:
 
     def budget_values(self, metric: Metric, k: int) -> npt.NDArray[np.float64]:
         """A metric of each problem at budget k, (P,), NaN where it is not known."""
-        return self.pass_table([k])[:, 0] if metric.column == "c" else self.distinct_answers(k)
+        return self.pass_table([k])[:, 0] if metric.column == "c" else self.by_k(str(metric.column), k)
 
-    def distinct_answers(self, k: int) -> npt.NDArray[np.float64]:
-        """Expected distinct answers among k, (P,), NaN where the problem has fewer or the scorecard does not say."""
-        return np.array([(entry.distinct_answers or {}).get(k, np.nan) for entry in self.entries])
+    def by_k(self, column: str, k: int) -> npt.NDArray[np.float64]:
+        """A column that is kept by budget, at k, (P,), NaN where the problem has too few or the scorecard does not say."""
+        return np.array([(getattr(entry, column) or {}).get(k, np.nan) for entry in self.entries])
+
+    def repeats(self, k: int) -> npt.NDArray[np.float64]:
+        """Expected share of k rollouts that repeat another word for word, (P,), NaN where not known."""
+        return 1 - self.by_k("distinct_texts", k) / k
+
+
+def common_k(first: RunCounts, second: RunCounts, column: str) -> int | None:
+    """Largest k at which both scorecards have a column that is kept by budget, for at least half of the problems.
+
+    Where there is none, the smallest k above 1 at which they have it for a tenth: wrong answers may be few. None without one.
+    """
+    ks = {k for run in (first, second) for entry in run.entries for k in getattr(entry, column) or {} if k > 1}
+    share = {
+        k: float(np.mean(~np.isnan(first.by_k(column, k)) & ~np.isnan(second.by_k(column, k)))) for k in sorted(ks)
+    }
+    by_most = [k for k, known in share.items() if known >= 0.5]
+    by_some = [k for k, known in share.items() if known >= FEW]
+    return by_most[-1] if by_most else by_some[0] if by_some else None
 
 
 def read_card(path: str | Path) -> tuple[Path, Scorecard]:
@@ -147,28 +184,33 @@ def align(
         raise Incomparable(refused, labels)
     if not common:
         raise RunError("these runs cannot be compared: no problem has rollouts in all of them")
-    runs = [_counts(label, *card, common, run) for label, card, run in zip(labels, cards, drawn, strict=True)]
+    known = _clusters_of_any(drawn, common)
+    runs = [_counts(label, *card, known, run) for label, card, run in zip(labels, cards, drawn, strict=True)]
     return tuple(common), runs, [*_allowed(differing, labels), *_notes(cards, labels)]
 
 
 def clusters(run: RunCounts) -> npt.NDArray[np.str_] | None:
-    """Cluster label per problem, a problem without one being its own; None where no problem has one."""
-    if not any(entry.cluster for entry in run.entries):
-        return None
-    return np.array([entry.cluster or f"\0{entry.id}" for entry in run.entries])
+    """Cluster label per problem, (P,), a problem without one being its own; None without clusters (``cluster_labels``)."""
+    return cluster_labels([entry.cluster for entry in run.entries], [entry.id for entry in run.entries])
 
 
-def _counts(label: str, file: Path, card: Scorecard, ids: Sequence[str], entries: dict[str, ProblemScore]) -> RunCounts:
-    chosen = tuple(entries[name] for name in ids)
-    return RunCounts(
-        label=label,
-        file=file,
-        n=np.array([entry.n for entry in chosen], dtype=np.int64),
-        c=np.array([entry.c for entry in chosen], dtype=np.int64),
-        stopping=card.run.stopping,
-        asked=card.run.n,
-        entries=chosen,
+def _clusters_of_any(drawn: Sequence[dict[str, ProblemScore]], ids: Sequence[str]) -> dict[str, str]:
+    """Each problem's cluster, as the first run has it that has one: a run may be older than the clusters of its task."""
+    return {name: next((run[name].cluster for run in drawn if run[name].cluster), "") for name in ids}
+
+
+def _counts(
+    label: str, file: Path, card: Scorecard, clusters: Mapping[str, str], entries: dict[str, ProblemScore]
+) -> RunCounts:
+    """The counts of the problems that ``clusters`` names, in its order, each with its cluster there."""
+    chosen = tuple(
+        entries[name] if entries[name].cluster == cluster else msgspec.structs.replace(entries[name], cluster=cluster)
+        for name, cluster in clusters.items()
     )
+    row = {name: i for i, name in enumerate(entries)}
+    every = Counts.of_problems(card.run, list(entries.values()), card.stopped_on)
+    counts = every.at(np.array([row[name] for name in clusters], dtype=np.int64))
+    return RunCounts(label=label, file=file, n=counts.n, c=counts.c, counts=counts, entries=chosen)
 
 
 def _identity(card: Scorecard) -> dict[str, object]:

@@ -7,40 +7,89 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 from rlvr_bench import stats
-from rlvr_bench.comparison.cards import RunCounts, clusters
+from rlvr_bench.comparison.cards import RunCounts, clusters, common_k
 from rlvr_bench.comparison.results import Crossover, Difference
 from rlvr_bench.metrics import METRICS
+from rlvr_bench.scorers.solve_rate import gaps
 from rlvr_bench.stats import REPLICATES
+from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 
-__all__ = ["crossover", "crossover_of", "pass_differences", "policy_differences", "search_grid"]
+__all__ = ["crossover", "crossover_of", "looks_of", "pass_differences", "policy_differences", "search_grid"]
 
 TIE = 1e-12  # means closer than this are equal
+HALF_PAIR = 0.5  # as in the paired bootstrap: few problems that differ must not pass for certainty
 EVERY_K = 128
 RATIO = 1.01
+REPLICATES_OF_LOOKS = 5000  # a limit for every look is further out
+
+
+def looks_of(first: RunCounts, second: RunCounts, k: int | None = None, *, every: bool = True) -> Looks:
+    """What makes limits and p-values of these two runs, at budget k, hold at ``every`` look while rollouts are added."""
+    return Looks(stats.information(float(first.n.mean()), float(second.n.mean()), k or 1)) if every else ONE_LOOK
 
 
 def pass_differences(
-    first: RunCounts, second: RunCounts, ks: Sequence[int], replicates: int = REPLICATES
+    first: RunCounts, second: RunCounts, ks: Sequence[int], replicates: int = REPLICATES, *, every_look: bool = False
 ) -> list[Difference]:
     """Paired difference in mean pass@k, second minus first, at each k (``stats.paired_bootstrap_mean``).
 
-    A problem with fewer than k rollouts in either run is left out of that k, from both means. The interval is for
+    Where a problem of either run lacks rollouts or verdicts the difference has bounds (``Difference``). The interval is for
     other problems of the same kind and new rollouts. No p-value is below 1 / (1 + ``replicates``).
     """
-    tables = [run.pass_table(ks) for run in (first, second)]
-    return _paired([("pass@k", k) for k in ks], tables, clusters(first), replicates)
+    names = [("pass@k", k) for k in ks]
+    bounds = [run.pass_bounds(ks) for run in (first, second)]
+    groups = clusters(first)
+    looks = [looks_of(first, second, k, every=every_look) for k in ks]
+    least = _paired(names, [bounds[0].high, bounds[1].low], groups, replicates, looks)
+    if all((each.low == each.high).all() for each in bounds) and not any(_gaps((first, second), ks)):
+        return least
+    most = _paired(names, [bounds[0].low, bounds[1].high], groups, replicates, looks)
+    lower = _paired(names, [each.low for each in bounds], groups, replicates, looks)
+    return [
+        plain if not gap and low.value == high.value else _between(plain, low, high, known=not gap)
+        for plain, low, high, gap in zip(lower, least, most, _gaps((first, second), ks), strict=True)
+    ]
 
 
-def policy_differences(first: RunCounts, second: RunCounts, replicates: int = REPLICATES) -> list[Difference]:
+def _gaps(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[bool]:
+    """Whether rollouts are missing at each budget."""
+    return [any(notes) for notes in zip(*(gaps(run.counts, ks) for run in runs), strict=True)]
+
+
+def _between(plain: Difference, least: Difference, most: Difference, *, known: bool) -> Difference:
+    """The difference between its least and its most, ``plain`` where errors are not correct."""
+    level = (least.value or 0.0, most.value or 0.0)
+    at_zero = level[0] <= 0 <= level[1]
+    return msgspec.structs.replace(
+        plain,
+        first=plain.first if known else None,
+        second=plain.second if known else None,
+        value=plain.value if known else None,
+        low=least.low,
+        high=most.high,
+        at_least=least.value,
+        at_most=most.value,
+        p_value=1.0 if at_zero else max(least.p_value or 0.0, most.p_value or 0.0),
+        method=f"{plain.method}; bounds",
+    )
+
+
+def policy_differences(
+    first: RunCounts, second: RunCounts, replicates: int = REPLICATES, *, every_look: bool = False
+) -> list[Difference]:
     """Paired differences in what the scorecards say of the policy, as far as both say it.
 
-    Token entropy and branching factor, each a mean over a problem's rollouts, and distinct answers among k, at the
-    largest common k. Problems that lack a value are left out of it.
+    Token entropy and branching factor, each a mean over a problem's rollouts, and what depends on the number of answers or
+    texts at a common number of them (``common_k``). Problems that lack a value are left out of it.
     """
-    k = _common_distinct(first, second)
-    compared = [(metric, k if metric.has_budget else None) for metric in METRICS if metric.compared]
+    compared = [
+        (metric, common_k(first, second, str(metric.column)) if metric.has_budget else None)
+        for metric in METRICS
+        if metric.compared
+    ]
     chosen = [(metric, budget) for metric, budget in compared if budget is not None or not metric.has_budget]
     tables = [
         np.stack(
@@ -49,17 +98,19 @@ def policy_differences(first: RunCounts, second: RunCounts, replicates: int = RE
         )
         for run in (first, second)
     ]
-    return _paired([(metric.name, budget) for metric, budget in chosen], tables, clusters(first), replicates)
+    looks = [looks_of(first, second, budget, every=every_look) for _, budget in chosen]
+    return _paired([(metric.name, budget) for metric, budget in chosen], tables, clusters(first), replicates, looks)
 
 
-def crossover(first: RunCounts, second: RunCounts) -> Crossover:
+def crossover(first: RunCounts, second: RunCounts, *, every_look: bool = False) -> Crossover:
     """Where the run that leads at k = 1 is overtaken, with a bootstrap interval over problems (``crossover_of``).
 
     Searched at every k up to 128 and in steps of 1 % beyond, up to the largest k that every problem has in both runs.
     """
     grid = search_grid(min(first.largest_k, second.largest_k))
     tables = [run.pass_table(grid) for run in (first, second)]
-    return crossover_of(tables[1] - tables[0], grid, (first.label, second.label), clusters(first))
+    level = looks_of(first, second, every=every_look).single_level(stats.LEVEL)
+    return crossover_of(tables[1] - tables[0], grid, (first.label, second.label), clusters(first), level)
 
 
 def search_grid(largest: int) -> list[int]:
@@ -75,6 +126,7 @@ def crossover_of(
     grid: Sequence[int],
     labels: tuple[str, str],
     groups: npt.NDArray[np.str_] | None = None,
+    level: float = stats.LEVEL,
 ) -> Crossover:
     """First budget of ``grid`` (K,) at which the mean of ``differences`` (P, K), second minus first, has the other sign.
 
@@ -83,14 +135,16 @@ def crossover_of(
     from the start and beyond the largest budget where it never does. In simulation a 95 % interval covers 95-98 % for 50
     to 200 problems where the leader is clear. Where the runs are nearly level from the start, who leads is a matter of
     chance, and so is which crossing is looked for: 84 % for 50 such problems, 95 % for 100. The interval is then wide.
+    ``k`` is None where no crossing is shown (``_is_shown``).
     """
     largest = int(grid[-1])
     mean = differences.mean(axis=0)
     signs = _signs(mean)
     changes = np.flatnonzero(signs[1:] * signs[:-1] < 0) + 1
     ahead = int(next((sign for sign in signs if sign), 0))
-    first = int(grid[changes[0]]) if len(changes) else None
-    low, high = (None, None) if not ahead else _limits(_resampled(differences, groups), ahead, grid)
+    draws = _resampled(differences, groups)
+    first = int(grid[changes[0]]) if len(changes) and _is_shown(differences, draws, ahead, groups, level) else None
+    low, high = (None, None) if not ahead else _limits(draws, ahead, grid, level)
     found = Crossover(
         text="",
         leader=None if not ahead else labels[ahead > 0],
@@ -117,11 +171,36 @@ def _resampled(differences: npt.NDArray[np.float64], groups: npt.NDArray[np.str_
     return stats.resampled_means(differences, rng=stats.fresh_rng(), clusters=groups, replicates=REPLICATES)
 
 
-def _limits(draws: npt.NDArray[np.float64], ahead: int, grid: Sequence[int]) -> tuple[int | None, int | None]:
+def _is_shown(
+    differences: npt.NDArray[np.float64],
+    draws: npt.NDArray[np.float64],
+    ahead: int,
+    groups: npt.NDArray[np.str_] | None,
+    level: float,
+) -> bool:
+    """Whether a band around the mean differences, for all budgets together, is on both sides of 0, the leader's first.
+
+    The band is that of the largest studentized deviation over budgets (Efron and Tibshirani 1993, sec. 12.5, applied to a
+    maximum), no narrower than Student's interval. So at most 1 - ``level`` of pairs of runs without a crossing show one; two
+    runs of one policy, of which both sides would have to be shown by chance, far fewer.
+    """
+    units = len(differences) if groups is None else len(np.unique(groups))
+    mean = differences.mean(axis=0)
+    error = np.sqrt(draws.var(axis=0) + HALF_PAIR * (np.abs(differences).max(axis=0) / len(differences)) ** 2)
+    error = np.maximum(error, TIE)
+    largest = np.max(np.abs(draws - mean) / error, axis=1)
+    reach = max(float(np.quantile(largest, level)), float(stdtrit(max(units - 1, 1), 0.5 + level / 2)))
+    leads, trails = (np.flatnonzero(sign * ahead * mean > reach * error) for sign in (1, -1))
+    return bool(len(leads) and len(trails) and leads[0] < trails[-1])
+
+
+def _limits(
+    draws: npt.NDArray[np.float64], ahead: int, grid: Sequence[int], level: float
+) -> tuple[int | None, int | None]:
     overtaken = draws * ahead < -TIE
     place = np.where(overtaken.any(axis=1), overtaken.argmax(axis=1), len(grid))
     ordered = np.sort(place)
-    tail = int((1 - stats.LEVEL) / 2 * len(ordered))
+    tail = int((1 - level) / 2 * len(ordered))
     low, high = int(ordered[tail]), int(ordered[-1 - tail])
     return (int(grid[low]) if low < len(grid) else None, int(grid[high]) if high < len(grid) else None)
 
@@ -134,21 +213,11 @@ def _described(found: Crossover) -> Crossover:
         text = f"crosses at {found.k} [{found.low}, {edge}]"
         if found.changes > 1:
             text += f", {found.changes} changes of lead, the last at {found.last}"
+    elif found.changes or found.low is not None:
+        text = f"no crossing shown up to {found.largest_k}"
     else:
         text = f"no crossing up to {found.largest_k}"
-        if found.low is not None:
-            text += f" [{found.low}, {edge}]"
     return msgspec.structs.replace(found, text=text)
-
-
-def _common_distinct(first: RunCounts, second: RunCounts) -> int | None:
-    """Largest k for which both scorecards have distinct answers of at least half of the problems."""
-    ks = {k for run in (first, second) for entry in run.entries for k in entry.distinct_answers or {}}
-    for k in sorted(ks, reverse=True):
-        known = ~np.isnan(first.distinct_answers(k)) & ~np.isnan(second.distinct_answers(k))
-        if k > 1 and 2 * int(known.sum()) >= len(known):
-            return k
-    return None
 
 
 def _paired(
@@ -156,38 +225,55 @@ def _paired(
     tables: Sequence[npt.NDArray[np.float64]],
     groups: npt.NDArray[np.str_] | None,
     replicates: int,
+    looks: Sequence[Looks],
 ) -> list[Difference]:
     """One paired difference per column of the first and the second run's (P, K) values, named (name, k).
 
-    Problems that lack a value in either run are left out of that column. A column that no problem has is left out.
+    Problems that lack a value in either run are left out of that column. A column that no problem has is left out. Columns
+    of the same ``looks`` (K,) share their replicates.
     """
     missing = np.isnan(tables[0]) | np.isnan(tables[1])
-    known = np.flatnonzero(~missing.all(axis=0))
-    if not len(known):
-        return []
-    first, second = (np.where(missing, np.nan, table)[:, known] for table in tables)
+    found: dict[int, Difference] = {}
+    for look in dict.fromkeys(looks):
+        known = [i for i, own in enumerate(looks) if own == look and not missing[:, i].all()]
+        if known:
+            first, second = (np.where(missing, np.nan, table)[:, known] for table in tables)
+            differences = _differences([names[i] for i in known], (first, second), groups, replicates, look)
+            found |= dict(zip(known, differences, strict=True))
+    return [found[i] for i in sorted(found)]
+
+
+def _differences(
+    names: Sequence[tuple[str, int | None]],
+    tables: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    groups: npt.NDArray[np.str_] | None,
+    replicates: int,
+    looks: Looks,
+) -> list[Difference]:
+    first, second = tables
     scale = np.maximum(1.0, np.nanmax(np.abs([first, second]), axis=(0, 1)))  # the bootstrap takes rates
+    draws = replicates if looks.information is None else max(replicates, REPLICATES_OF_LOOKS)
     found = stats.paired_bootstrap_mean(
         second / scale,
         first / scale,
         rng=stats.fresh_rng(),
         clusters=groups,
-        options=stats.Resampling(replicates, stats.LEVEL),
+        options=stats.Resampling(draws, looks.single_level(stats.LEVEL)),
     )
     interval = found.difference
     return [
         Difference(
-            name=names[column][0],
-            k=names[column][1],
+            name=name,
+            k=k,
             first=float(np.nanmean(first[:, i])),
             second=float(np.nanmean(second[:, i])),
             value=float(interval.value[i] * scale[i]),
             low=float(interval.low[i] * scale[i]),
             high=float(interval.high[i] * scale[i]),
-            level=interval.level,
-            p_value=float(found.p_value[i]),
+            level=stats.LEVEL,
+            p_value=looks.renewed(float(found.p_value[i]), two_sided=True),
             n_problems=int(interval.n_problems[i]),
             method=f"{interval.method} over {interval.source}, paired",
         )
-        for i, column in enumerate(known.tolist())
+        for i, (name, k) in enumerate(names)
     ]

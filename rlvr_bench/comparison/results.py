@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 __all__ = [
@@ -32,6 +34,10 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     ``p_value`` is that of no difference, ``p_holm`` the same corrected for all differences of its family in the whole
     comparison: pass@k at every budget and pair of runs is one family, the policy statistics are the other.
+    Where rollouts or verdicts are missing, the difference is at least ``at_least`` and at most ``at_most`` whatever they
+    would have been, [``low``, ``high``] holds the error of both, and the p-value is the largest that they leave possible.
+    Where rollouts are missing ``first``, ``second`` and ``value`` are None; where verdicts are, they take their rollouts as
+    not correct.
     """
 
     name: str
@@ -41,6 +47,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     value: float | None
     low: float | None
     high: float | None
+    at_least: float | None = None
+    at_most: float | None = None
     level: float
     p_value: float | None
     p_holm: float | None = None
@@ -51,10 +59,12 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 class Crossover(msgspec.Struct, frozen=True, kw_only=True):
     """Where the run that leads at the smallest budget is overtaken.
 
-    ``k`` is the smallest budget at which the other run's mean pass@k is higher, None where there is none up to
-    ``largest_k``. ``low`` and ``high`` hold the interval; ``high`` None: beyond ``largest_k``; both None: no crossing in
-    sight. ``low`` 1: the other run may lead from the start. ``changes`` counts all changes of lead and ``last`` is the
-    budget of the last one. ``leader`` is the label of the leading run, None where the curves are equal.
+    ``k`` is the smallest budget at which the other run's mean pass@k is higher, None where no crossing is shown: where
+    the data do not show at one level, for all budgets together, that one run leads at a budget and the other at a later
+    one. ``low`` and ``high`` hold the interval; ``high`` None: beyond ``largest_k``; both None: no crossing in sight.
+    ``low`` 1: the other run may lead from the start. ``changes`` counts all changes of lead of the two mean curves, shown
+    or not, and ``last`` is the budget of the last one. ``leader`` is the label of the run that leads at small budgets,
+    None where the curves are equal.
     """
 
     text: str
@@ -83,13 +93,20 @@ class NullSize(msgspec.Struct, frozen=True, kw_only=True):
 class BoundaryChange(msgspec.Struct, frozen=True, kw_only=True):
     """The sets of problems that k rollouts solve: only the second run (gained), only the first (lost), both, neither.
 
-    The ids take a problem as solved where more than half of the k-subsets of its rollouts hold a correct one, which is
-    c > 0 where n = k. ``gains`` and ``losses`` set the (expected) sizes against chance, None under a stopping rule.
-    ``p_net`` is McNemar's exact test that gained and lost are equally likely. ``retention`` and ``discovery`` are SRR and
-    NDR of arXiv 2507.14843.
+    ``n_gained`` to ``n_neither`` are expected sizes over all k-subsets of each run's rollouts; they sum to the number of
+    problems and are plain counts where n = k. ``gains`` and ``losses`` set the first two against chance, None under a
+    stopping rule. The ids are the problems that most likely make up each set: a problem is taken as solved where more than
+    half of the k-subsets hold a correct rollout. Where n > k, there may be more or fewer of them than the expected size.
+    ``p_net`` is that of gained and lost being equally large, by changing the signs of the problems' differences (of
+    clusters, where there are some), which is McNemar's exact test where n = k. ``retention`` and ``discovery`` are SRR and
+    NDR of arXiv 2507.14843, of the expected sizes.
     """
 
     k: int
+    n_gained: float
+    n_lost: float
+    n_both: float
+    n_neither: float
     gained: tuple[str, ...]
     lost: tuple[str, ...]
     both: tuple[str, ...]
@@ -126,7 +143,11 @@ class ChangedProblems(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The ``second`` run against the ``first``, by label. ``problems`` is None where a run stopped early."""
+    """The ``second`` run against the ``first``, by label. ``problems`` is None where a run stopped early.
+
+    ``gained_bounds`` and ``lost_bounds``: least and most expected size of each set of ``boundary`` over what the rollouts
+    without a verdict could be; None where they are too few to matter.
+    """
 
     first: str
     second: str
@@ -135,17 +156,27 @@ class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
     boundary: BoundaryChange
     policy: tuple[Difference, ...]
     problems: ChangedProblems | None = None
+    gained_bounds: tuple[float, float] | None = None
+    lost_bounds: tuple[float, float] | None = None
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):
-    """The problems that exactly these runs solve at the common budget: a column of an UpSet chart."""
+    """The problems that exactly these runs solve at the common budget: a column of an UpSet chart.
+
+    ``size`` is the expected number of them over k-subsets of each run's rollouts; ``ids`` most likely make them up.
+    """
 
     solved_by: tuple[str, ...]
+    size: float
     ids: tuple[str, ...]
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Two or more runs on the same problems; every pair is a run against the first one given."""
+    """Two or more runs on the same problems; every pair is a run against the first one given.
+
+    ``looks``: "any" where intervals and p-values hold at every look while rollouts are added, "one" where they hold at a
+    single look at numbers of rollouts fixed before.
+    """
 
     schema: int
     task: str
@@ -154,4 +185,5 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[PairComparison, ...]
     overlap_k: int
     overlaps: tuple[Overlap, ...]
+    looks: Literal["one", "any"] = "one"
     notes: tuple[str, ...]

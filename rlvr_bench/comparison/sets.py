@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench import stats
-from rlvr_bench.comparison.cards import RunCounts
+from rlvr_bench.comparison.cards import RunCounts, clusters
 from rlvr_bench.comparison.results import BoundaryChange, NullSize, Overlap
+from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 
 __all__ = ["boundary_change", "null_sizes", "overlaps"]
 
@@ -18,11 +20,19 @@ ROUNDING = 1e-9
 
 
 def boundary_change(
-    ids: Sequence[str], first: RunCounts, second: RunCounts, k: int, replicates: int = stats.REPLICATES
+    ids: Sequence[str],
+    first: RunCounts,
+    second: RunCounts,
+    k: int,
+    replicates: int = stats.REPLICATES,
+    looks: Looks = ONE_LOOK,
 ) -> BoundaryChange:
-    """The problems that k rollouts of one run solve and k of the other do not, beside what chance would give."""
-    unsolved = [1 - run.pass_table([k])[:, 0] for run in (first, second)]
-    solved = [fail < 0.5 for fail in unsolved]
+    """The problems that k rollouts of one run solve and k of the other do not, beside what chance would give.
+
+    The p-values hold at ``looks``.
+    """
+    chance = [run.pass_table([k])[:, 0] for run in (first, second)]
+    solved = [share > 0.5 for share in chance]
     sets = {
         "gained": ~solved[0] & solved[1],
         "lost": solved[0] & ~solved[1],
@@ -33,13 +43,19 @@ def boundary_change(
     if first.stopping is None and second.stopping is None:
         rng = stats.fresh_rng()
         gains, losses = null_sizes((first.c, first.n), (second.c, second.n), k, rng, replicates)
-    dynamics = stats.support_dynamics(*solved)
+        gains, losses = (msgspec.structs.replace(one, p_value=looks.renewed(one.p_value)) for one in (gains, losses))
+    p_net = stats.sign_flip(chance[1] - chance[0], stats.fresh_rng(), clusters(first), stats.REPLICATES)
+    dynamics = stats.SupportDynamics(*(np.atleast_1d(size) for size in _dynamics(*chance)))
     return BoundaryChange(
         k=k,
+        n_gained=float(dynamics.expanded[0]),
+        n_lost=float(dynamics.shrunk[0]),
+        n_both=float(dynamics.preserved[0]),
+        n_neither=float(dynamics.out_of_support[0]),
         **{name: _named(ids, mask) for name, mask in sets.items()},
         gains=gains,
         losses=losses,
-        p_net=stats.mcnemar(*solved),
+        p_net=looks.renewed(p_net, two_sided=True),
         retention=_number(dynamics.retention),
         discovery=_number(dynamics.discovery),
     )
@@ -81,17 +97,24 @@ def null_sizes(
 
 
 def overlaps(ids: Sequence[str], runs: Sequence[RunCounts], k: int) -> list[Overlap]:
-    """The problems by which of the runs solve them at budget k, largest group first; groups without problems left out."""
-    solved = np.stack([run.pass_table([k])[:, 0] > 0.5 for run in runs], axis=1)
-    patterns, which = np.unique(solved, axis=0, return_inverse=True)
+    """The problems by which of the runs solve them at budget k, largest group first; groups without ids left out."""
+    chance = np.stack([run.pass_table([k])[:, 0] for run in runs], axis=1)
+    patterns, which = np.unique(chance > 0.5, axis=0, return_inverse=True)
     groups = [
         Overlap(
             solved_by=tuple(run.label for run, flag in zip(runs, pattern, strict=True) if flag),
+            size=float(np.where(pattern, chance, 1 - chance).prod(axis=1).sum()),
             ids=_named(ids, which.ravel() == i),
         )
         for i, pattern in enumerate(patterns)
     ]
-    return sorted(groups, key=lambda group: (-len(group.ids), group.solved_by))
+    return sorted(groups, key=lambda group: (-group.size, group.solved_by))
+
+
+def _dynamics(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Expected problems solved by both, only the second, only the first, and neither, from each one's chance (P,)."""
+    sizes = (first * second, (1 - first) * second, first * (1 - second), (1 - first) * (1 - second))
+    return tuple(float(size.sum()) for size in sizes)  # type: ignore[return-value]
 
 
 def _sizes(

@@ -21,10 +21,10 @@ def changed_problems(ids: Sequence[str], first: RunCounts, second: RunCounts) ->
 
     The tests are discrete: a problem whose pooled count could give no p-value below 5 %, however the correct rollouts were
     shared between the runs, could never be listed. It is left out beforehand, which costs no validity, since that depends
-    on the pooled counts alone, and leaves the correction fewer tests. None where a run stopped early: its counts do not
-    have the distribution that the test takes.
+    on the pooled counts alone, and leaves the correction fewer tests. None where a run stopped early, or seems to
+    have: its counts do not have the distribution that the test takes.
     """
-    if first.stopping is not None or second.stopping is not None:
+    if any(run.stopping is not None or run.counts.chosen for run in (first, second)):
         return None
     p_values, least = stats.fisher_exact((first.c, first.n), (second.c, second.n))
     tested = least < FALSE_DISCOVERIES

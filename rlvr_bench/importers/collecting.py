@@ -146,7 +146,8 @@ class Collector:
             raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
         tally = self._tallies.get(name)
         if tally is None:
-            tally = _Tally(Problem(id=name, question=question, answer=gold), entry.where)
+            cluster = stored_text(entry.cluster) if isinstance(entry, Count) else ""
+            tally = _Tally(Problem(id=name, question=question, answer=gold, cluster=cluster), entry.where)
             self._tallies[name] = tally
         for field_name, first, second in (
             ("question", tally.problem.question, question),

@@ -1,4 +1,7 @@
-"""A CSV file with the columns ``problem_id``, ``n`` (rollouts of the problem) and ``c`` (correct ones)."""
+"""A CSV file with the columns ``problem_id``, ``n`` (rollouts of the problem) and ``c`` (correct ones).
+
+A column ``cluster`` groups problems that are not independent: of one paper, one subject, one template.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from pathlib import Path
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Count, Format, Glimpse, Origin
 
-__all__ = ["COLUMNS", "FORMAT"]
+__all__ = ["CLUSTER", "COLUMNS", "FORMAT"]
 
 COLUMNS = ("problem_id", "n", "c")
+CLUSTER = "cluster"
 
 
 def _fits(seen: Glimpse) -> bool:
@@ -45,7 +49,7 @@ def _count(where: str, row: dict[str, str | None]) -> Count:
     n, c = (_whole(where, column, row[column]) for column in ("n", "c"))
     if c > n:
         raise DataError(f"{where}: c is {c}, more than n, {n}")
-    return Count(where=where, problem=name, n=n, c=c)
+    return Count(where=where, problem=name, n=n, c=c, cluster=(row.get(CLUSTER) or "").strip())
 
 
 def _whole(where: str, column: str, text: str | None) -> int:

@@ -40,13 +40,17 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem with its number of rollouts ``n`` and of correct ones ``c``, by ``verdict``, without responses."""
+    """A problem with its number of rollouts ``n`` and of correct ones ``c``, by ``verdict``, without responses.
+
+    ``cluster`` groups problems that are not independent, as in ``Problem``.
+    """
 
     where: str
     problem: str
     question: str = ""
     gold: str = ""
     verdict: str = ""
+    cluster: str = ""
     n: int
     c: int
 

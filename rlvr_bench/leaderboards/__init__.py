@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from rlvr_bench.comparison.cards import RunCounts, read_card
 from rlvr_bench.comparison.folders import scorecard_files
 from rlvr_bench.comparison.sets import boundary_change
 from rlvr_bench.errors import BadArgument, RunError, UnknownName
-from rlvr_bench.leaderboards.columns import DEFAULT_KS, KEY, Cell, Column, Row, columns
+from rlvr_bench.leaderboards.columns import BOARD, DEFAULT_KS, KEY, Cell, Column, Row, columns
 from rlvr_bench.leaderboards.entries import ABOUT, Entry, make_entry, rounded, told_of
 from rlvr_bench.leaderboards.files import (
     csv_text,
@@ -85,12 +86,24 @@ def leaderboard(
     for key in ordered:
         groups.setdefault((rows[key]["task"], rows[key]["setting"]), []).append(key)
     for keys in groups.values():
+        if len({rows[key]["n"] for key in keys}) > 1:
+            notes += _without_what_depends_on_n(rows, keys)
         if not any(key in entries for key in keys):
             continue
         counts = [entries[key].counts if key in entries else None for key in keys]
         for key, cells in zip(keys, rank_columns([rows[key] for key in keys], counts, grid), strict=True):
             rows[key] = {**rows[key], **cells}
     return Leaderboard(ks=grid, rows=tuple(rows[key] for key in ordered), notes=tuple(notes))
+
+
+def _without_what_depends_on_n(rows: dict[tuple[Cell, ...], Row], keys: Sequence[tuple[Cell, ...]]) -> list[str]:
+    """Empty the cells in which these rows, of different n, cannot be compared; a note where any had a value."""
+    names = [f"{column.name}{end}" for metric, column in BOARD if metric.equal_n for end in ("", "_low", "_high")]
+    any_known = any(rows[key].get(name) is not None for key in keys for name in names)
+    for key in keys:
+        rows[key] = {**rows[key], **dict.fromkeys(names)}
+    shown = ", ".join(name for name in names if not name.endswith(("_low", "_high")))
+    return [f"{rows[keys[0]]['task']}: rows differ in n, on which {shown} depend: left empty"] if any_known else []
 
 
 _Found = tuple[Path, Scorecard, Entry]
@@ -168,13 +181,14 @@ def _agree(first: Entry, second: Entry, names: Sequence[str]) -> bool:
 
 def _sets(base: RunCounts, run: RunCounts) -> Row:
     place = {entry.id: i for i, entry in enumerate(base.entries)}
-    order = [place[entry.id] for entry in run.entries]
-    entries = tuple(base.entries[i] for i in order)
-    aligned = RunCounts(base.label, base.file, base.n[order], base.c[order], base.stopping, base.asked, entries)
+    aligned = base.at(np.array([place[entry.id] for entry in run.entries], dtype=np.int64))
+    if base.counts.chosen or run.counts.chosen:  # which problems it solves in k is not known
+        return {}
     k = min(base.largest_k, run.largest_k)
     found = boundary_change([entry.id for entry in run.entries], aligned, run, k, replicates=1)
     chance = None if found.gains is None else rounded(found.gains.expected)
-    return {"compared_k": k, "gained": len(found.gained), "lost": len(found.lost), "by_chance": chance}
+    gained, lost = rounded(found.n_gained), rounded(found.n_lost)
+    return {"compared_k": k, "gained": gained, "lost": lost, "by_chance": chance}
 
 
 def _sortable(key: tuple[Cell, ...]) -> tuple[tuple[int, float, str], ...]:

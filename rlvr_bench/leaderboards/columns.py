@@ -9,7 +9,7 @@ import msgspec
 
 from rlvr_bench.metrics import METRICS
 
-__all__ = ["ADDED", "BOARD", "DEFAULT_KS", "KEY", "Cell", "Column", "Row", "columns"]
+__all__ = ["ADDED", "BOARD", "DEFAULT_KS", "KEY", "Cell", "Column", "Row", "columns", "is_added"]
 
 Cell = str | int | float | None
 Row = dict[str, Cell]
@@ -46,13 +46,19 @@ _FIRST = (
 )
 _BOUNDARY = (
     Column("boundary_k", "whole", "budget of the boundary"),
-    Column("unsolved", "number", "boundary size: problems that boundary_k rollouts leave unsolved"),
+    Column("unsolved", "number", "boundary size: expected number of problems that boundary_k rollouts leave unsolved"),
     Column("unsolved_low", "number", "its 95 % interval, for other problems of the same kind"),
     Column("unsolved_high", "number", ""),
+    Column("unsolved_at_least", "number", "bounds of it where rollouts or verdicts are missing"),
+    Column("unsolved_at_most", "number", ""),
     Column("compared_to", "text", "base that gained and lost refer to: --base, else base_model"),
     Column("compared_k", "whole", "budget at which they were compared"),
-    Column("gained", "whole", "problems solved by this checkpoint and not by its base"),
-    Column("lost", "whole", "problems solved by its base and not by this checkpoint"),
+    Column(
+        "gained", "number", "expected problems that compared_k rollouts of this checkpoint solve and of its base do not"
+    ),
+    Column(
+        "lost", "number", "expected problems that compared_k rollouts of its base solve and of this checkpoint do not"
+    ),
     Column("by_chance", "number", "how large either set would be between two runs of one policy"),
 )
 _BESIDE = (
@@ -76,6 +82,7 @@ def columns(ks: Sequence[int] = DEFAULT_KS) -> tuple[Column, ...]:
     found = list(_FIRST)
     for k in ks:
         found += _with_interval(f"pass@{k}", "number", _meaning(k))
+        found += _bounds(f"pass@{k}")
         found += _with_interval(f"rank@{k}", "whole", f"rank by pass@{k} within its task and setting; equals share one")
     found += _BOUNDARY
     for metric, column in BOARD:
@@ -98,7 +105,19 @@ def _with_interval(name: str, kind: Literal["whole", "number"], meaning: str) ->
     ]
 
 
-# A leaderboard file of an earlier version lacks these; its rows are read as if they were empty.
+def _bounds(name: str) -> list[Column]:
+    return [
+        Column(f"{name}{_BOUNDS[0]}", "number", "bounds of it where rollouts or verdicts are missing"),
+        Column(f"{name}{_BOUNDS[1]}", "number", ""),
+    ]
+
+
+def is_added(name: str) -> bool:
+    """Whether a leaderboard file of an earlier version lacks this column; its rows are read as if it were empty."""
+    return name in ADDED or name.endswith(_BOUNDS)
+
+
+_BOUNDS = ("_at_least", "_at_most")
 ADDED = frozenset(
     [
         *("tools", *(column.name for column in _BESIDE)),

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from rlvr_bench import stats
-from rlvr_bench.comparison.cards import GRADING, IDENTITY, RunCounts, align, clusters
+from rlvr_bench.comparison.cards import GRADING, IDENTITY, RunCounts, align
+from rlvr_bench.comparison.estimates import pass_estimates, sound_estimates
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.leaderboards.columns import BOARD, Cell, Row, columns
@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
 def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
     """The row of one scorecard, ranks and base left empty. Every number is rounded to six digits.
 
-    pass@k is empty where a problem has fewer than k rollouts: a mean over the others would not be the same task.
+    pass@k has bounds alone where a problem has fewer than k rollouts: a mean over the others would not be the same task.
     """
     _, (counts,), _ = align([(file, card)])
     run = card.run
@@ -53,16 +53,18 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
         "date": _date(card),
         "scorecard": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     }
-    found = {(item.name, item.k, item.group): item for item in card.estimates}
+    found = {(item.name, item.k, item.group): item for item in sound_estimates(card, counts)}
     for k in ks:
-        if k <= counts.largest_k:
-            row |= cells_of(f"pass@{k}", found.get(("pass@k", k, None)) or _pass_at(counts, k))
+        if k <= counts.counts.most:
+            estimate = found.get(("pass@k", k, None)) or pass_estimates(counts, [k])[0]
+            row |= cells_of(f"pass@{k}", estimate) | _bound_cells(f"pass@{k}", estimate)
     for metric, column in BOARD:
         row |= cells_of(column.name, found.get((metric.name, column.k, column.group)))
     for name in ("tool_calls", "tool_errors"):
         row |= {name: rounded(card.quality.get(f"{name}_per_response"))}
-    boundary = next((item for item in card.estimates if item.name == "unsolved"), None)
+    boundary = next((item for item in found.values() if item.name == "unsolved"), None)
     row |= cells_of("unsolved", boundary) | {"boundary_k": boundary.k if boundary else None}
+    row |= _bound_cells("unsolved", boundary)
     return Entry(row, counts)
 
 
@@ -104,12 +106,11 @@ def cells_of(name: str, estimate: Estimate | None) -> Row:
     return {f"{name}{end}": rounded(value) for end, value in values.items()}
 
 
-def _pass_at(counts: RunCounts, k: int) -> Estimate:
-    """pass@k at a budget the scorecard has no estimate of."""
-    groups = clusters(counts)
-    found = stats.bootstrap_mean(counts.pass_table([k]), rng=stats.fresh_rng(), clusters=groups)
-    value, low, high = (float(limit[0]) for limit in (found.value, found.low, found.high))
-    return Estimate(name="pass@k", k=k, value=value, low=low, high=high)
+def _bound_cells(name: str, estimate: Estimate | None) -> Row:
+    """The bounds in columns ``name_at_least`` and ``name_at_most``; nothing where rollouts and verdicts are complete."""
+    if estimate is None or estimate.at_least is None:
+        return {}
+    return {f"{name}_at_least": rounded(estimate.at_least), f"{name}_at_most": rounded(estimate.at_most)}
 
 
 def _setting(card: Scorecard, counts: RunCounts) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.json_format import format_json
-from rlvr_bench.leaderboards.columns import ADDED, BOARD, KEY, Cell, Column, Row, columns
+from rlvr_bench.leaderboards.columns import BOARD, KEY, Cell, Column, Row, columns, is_added
+from rlvr_bench.leaderboards.common_k import bounds_text, common_k, unsolved_at
 from rlvr_bench.tables import Cell as Shown
 from rlvr_bench.tables import Column as Heading
 from rlvr_bench.tables import Figure, Line, Table, as_markdown, best_marked, markdown, no_formula
@@ -54,7 +55,7 @@ def read_csv(file: Path, ks: Sequence[int]) -> list[Row]:
     try:
         header = next(reader, [])
         empty = {column.name: None for column in columns(ks)}
-        expected = [column for column in columns(ks) if column.name in header or column.name not in ADDED]
+        expected = [column for column in columns(ks) if column.name in header or not is_added(column.name)]
         _check_header(file, header, [column.name for column in expected])
         for cells in reader:
             row = empty | _row(f"{file}, line {reader.line_num}", cells, expected)
@@ -122,8 +123,9 @@ def _as_is(value: Cell) -> Shown:
 def _tables(rows: Sequence[Row], ks: Sequence[int]) -> Iterator[tuple[Line, Table]]:
     for task, setting in dict.fromkeys((row["task"], row["setting"]) for row in rows):
         mine = [row for row in rows if (row["task"], row["setting"]) == (task, setting)]
-        shown = [k for k in ks if any(row[f"pass@{k}"] is not None for row in mine)]
-        yield Line((f"{task}: {mine[0]['problems']} problems",)), _table(sorted(mine, key=row_order(ks)), shown)
+        shown = [k for k in ks if any(row[f"pass@{k}"] is not None or bounds_text(row, k) for row in mine)]
+        common = common_k(mine, ks)
+        yield Line((f"{task}: {mine[0]['problems']} problems",)), _table(sorted(mine, key=row_order(ks)), shown, common)
 
 
 def row_order(ks: Sequence[int]) -> Callable[[Row], tuple[float, str]]:
@@ -136,14 +138,15 @@ def row_order(ks: Sequence[int]) -> Callable[[Row], tuple[float, str]]:
     return key
 
 
-def _table(rows: Sequence[Row], ks: Sequence[int]) -> Table:
+def _table(rows: Sequence[Row], ks: Sequence[int], common: int | None) -> Table:
     """Every column with its cells, the best figures marked; gained and lost where the base of any row is known."""
     made: list[tuple[Heading, list[Shown]]] = [(Heading("model"), [_model(row) for row in rows])]
     made += [(Heading(name), [_text(row[name]) for row in rows]) for name in ("method", "step", "n")]
     for k in ks:
         cells = best_marked([_pass(row, k) for row in rows], "more")
         made.append((Heading(f"pass@{k} [95 %] rank", "right"), cells))
-    made.append((Heading("unsolved", "right"), best_marked([_unsolved(row) for row in rows], "less")))
+    unsolved = Heading(f"unsolved in {common}" if common else "unsolved", "right")
+    made.append((unsolved, best_marked([_unsolved(row, common) for row in rows], "less")))
     if any(row["gained"] is not None for row in rows):
         made.append((Heading("gained / lost (by chance)", "right"), [_sets(row) for row in rows]))
     for metric, column in _IN_MARKDOWN:
@@ -160,26 +163,32 @@ def _model(row: Row) -> str:
     return str(row["model"]) if row["tools"] is None else f"{row['model']} + {row['tools']}"
 
 
-def _unsolved(row: Row) -> Shown:
-    if row["unsolved"] is None:
-        return None
-    return Figure(value=float(row["unsolved"]), digits=0, tail=f"in {row['boundary_k']}")
+def _unsolved(row: Row, k: int | None) -> Shown:
+    text = unsolved_at(row, k)
+    return Figure(value=float(text), digits=1 if "." in text else 0) if text else None
 
 
 def _sets(row: Row) -> str:
     if row["gained"] is None:
         return ""
-    chance = "" if row["by_chance"] is None else f"{float(row['by_chance']):.1f}"
-    return f"{row['gained']} / {row['lost']} ({chance})"
+    gained, lost, chance = (
+        "" if row[name] is None else f"{float(row[name] or 0):.1f}" for name in ("gained", "lost", "by_chance")
+    )
+    return f"{gained} / {lost} ({chance})"
 
 
 def _pass(row: Row, k: int) -> Shown:
-    if row[f"pass@{k}"] is None:
-        return None
-    value, low, high = (float(row[f"pass@{k}{end}"] or 0) for end in ("", "_low", "_high"))
+    value, low, high, least, most = (
+        None if (cell := row[f"pass@{k}{end}"]) is None else float(cell)
+        for end in ("", "_low", "_high", "_at_least", "_at_most")
+    )
+    if value is None:
+        return None if least is None else Figure(value=least, most=most, digits=1, scale=100.0)
     first, last = row[f"rank@{k}_low"], row[f"rank@{k}_high"]
     tail = f"{first}" if first == last else f"{first}-{last}"
-    return Figure(value=value, low=low, high=high, digits=1, scale=100.0, tail=tail)
+    if least is not None:
+        tail = f"(errors leave {bounds_text(row, k)}) {tail}"
+    return Figure(value=value, low=low or 0.0, high=high or 0.0, digits=1, scale=100.0, tail=tail)
 
 
 def _figure(value: Cell, *, percent: bool) -> Shown:

@@ -12,8 +12,12 @@ from rlvr_bench.metrics.table import BRANCHING_FACTOR, METRICS, TOKEN_ENTROPY
 __all__ = ["BRANCHING_FACTOR", "METRICS", "TOKEN_ENTROPY", "BoardColumn", "Metric", "find_metric"]
 
 _BY_NAME = {metric.name: metric for metric in METRICS}
+_FORMER = {"effective_n": "distinct_texts"}  # names in scorecards of earlier versions
 
 
 def find_metric(name: str) -> Metric | None:
-    """The row of a metric by the name of its estimates; None for an unknown metric, such as one of a later version."""
-    return _BY_NAME.get(name)
+    """The row of a metric by the name of its estimates, also a former name; None for an unknown metric.
+
+    A metric of a later version is unknown.
+    """
+    return _BY_NAME.get(_FORMER.get(name, name))

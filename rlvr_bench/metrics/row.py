@@ -34,7 +34,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     ``low`` to ``high``: its range in ``unit``. ``better``: whether more or less of it is better. ``averaged``: over what, in
     which order. ``column``: its per-problem column in the scorecard; ``counts``: that column counts rollouts, and the metric
     is its share of n; ``of_first_batch``: under a stopping rule the column is of the first draw batch, so it is unbiased.
-    ``across_n``: the condition for a comparison of runs with different n.
+    ``across_n``: the condition for a comparison of runs with different n. ``equal_n``: runs of different n are not shown
+    together in it; ``by_k``: the column kept by k from which ``check`` takes it at a common number of rollouts instead.
     ``gate``: how ``check`` tests it, over new "rollouts" of the same problems or over new "problems"; None where it does
     not, and ``no_gate`` is the reason.
     ``compared``: ``compare`` and the report test its difference. ``followed``: ``series`` has it at each step; ``stages``:
@@ -54,6 +55,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     counts: bool = False
     of_first_batch: bool = False
     across_n: str = "any n"
+    equal_n: bool = False
+    by_k: str | None = None
     board: tuple[BoardColumn, ...] = ()
     gate: Literal["rollouts", "problems"] | None = None
     no_gate: str = "a scorecard keeps no value of each problem"

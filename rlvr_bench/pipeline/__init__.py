@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from rlvr_bench.auditing import Audit, audit_run, read_audit
 from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
-from rlvr_bench.importers.counted_runs import holds_counts, read_counts
+from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_counts
 from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.cautions import report_cautions
@@ -30,15 +31,17 @@ from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
 from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
 from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
 from rlvr_bench.prompts import open_prompt
+from rlvr_bench.records import Outcomes
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scorecard import AuditSummary, Grading, Scorecard, encode_scorecard
 from rlvr_bench.scorers.counted import make_counted_scorecard
 from rlvr_bench.scorers.extrapolation import extrapolated
 from rlvr_bench.scorers.scorecard import make_scorecard
+from rlvr_bench.scorers.stopping import settled
 from rlvr_bench.scorers.warnings import warnings_of
 from rlvr_bench.store import RunWriter, open_run
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.outcomes import read_outcomes
+from rlvr_bench.store.outcomes import other_verdicts, read_outcomes, record_stopping, stopped_on
 from rlvr_bench.store.paths import write_atomically
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import current_grading
@@ -153,6 +156,8 @@ def _graded_alongside(
     grading = grading or GradeOptions()
     verifier = reading_statements(_permitted(loaded.open_verifier(), grading), writer.run)
     grader = Grader(writer.run, verifier, workers=grading.workers, timeout_s=grading.timeout_s)
+    if options.stop_after is not None:
+        record_stopping(writer.run, grader.verdicts.folder)
     if engines.cluster is None:
         with LiveGrader(grader) as live:
             yield live, grader.correct(writer.drawn)
@@ -243,8 +248,10 @@ def score(
 
 def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
     if holds_counts(run):
-        return make_counted_scorecard(run.manifest, grading, read_counts(run), ks=ks)
+        return make_counted_scorecard(run.manifest, grading, read_counts(run), ks=ks, clusters=read_clusters(run))
     outcomes = read_outcomes(run)
+    if run.manifest.stopping is not None:
+        outcomes = _settled(run, grading, outcomes)
     facts = kept_facts(run)
     space = None if facts is None else facts.answer_space
     judging, judged = judged_rollouts(run, outcomes) or (None, None)
@@ -252,6 +259,17 @@ def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
         run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags, judged=judged
     )
     return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, judging=judging))
+
+
+def _settled(run: Run, grading: Grading, outcomes: Outcomes) -> Outcomes:
+    """The rollouts that count where the rule stopped on other verdicts than those in force (``stopping.settled``)."""
+    looked_at = stopped_on(run)
+    if looked_at == grading.folder:
+        return settled(outcomes)
+    others = list(other_verdicts(run, outcomes, looked_at))
+    if looked_at is not None and not others:  # they are gone: nothing explains where the rule stopped
+        return settled(outcomes, [(looked_at, np.zeros(len(outcomes.status), dtype=bool))])
+    return settled(outcomes, others, on_record=looked_at is not None)
 
 
 def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:

@@ -132,7 +132,8 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions) -
             raise RunError(f"{run.manifest.source}: counts without responses; there is nothing to grade")
         names = (problem.id for problem in collected.problems)
         counts = zip(names, collected.n, collected.c, strict=True)
-        write_counts(run, counts, _counted_grading(collector, collected))
+        clusters = {problem.id: problem.cluster for problem in collected.problems}
+        write_counts(run, counts, _counted_grading(collector, collected), clusters)
     elif options.regrade:
         staged_run = Run(run.path, manifest)
         check_responses(staged_run)

@@ -35,7 +35,7 @@ from rlvr_bench.records import Estimate
 from rlvr_bench.samplers import SamplerOptions, open_scorer, resolve_engine
 from rlvr_bench.samplers.logprobs import Passage, Scored, Scorer
 from rlvr_bench.samplers.model_files import weights_digest
-from rlvr_bench.scorers.common import mean_estimate
+from rlvr_bench.scorers.common import cluster_labels, mean_estimate
 from rlvr_bench.storage import is_remote
 from rlvr_bench.store import Run, Session, open_run
 from rlvr_bench.store.outcomes import read_outcomes
@@ -238,8 +238,7 @@ def _summary(
 def _setting(run: Run, threshold: float) -> tuple[Setting, str | None]:
     """Status of every rollout by problem and index, -1 where it has none; why there are none, where there are not."""
     problems = run.problems()
-    labels = [problem.cluster or f"\0{problem.id}" for problem in problems]
-    clusters = np.array(labels) if any(problem.cluster for problem in problems) else None
+    clusters = cluster_labels([problem.cluster for problem in problems], [problem.id for problem in problems])
     try:
         outcomes = read_outcomes(run)
     except RunError as error:  # not graded, or not to the end: everything else goes on

@@ -17,12 +17,14 @@ from rlvr_bench.comparison.curves import crossover
 from rlvr_bench.comparison.results import BoundaryChange, Crossover, NullSize, Overlap
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.comparison.singles import changed_problems
+from rlvr_bench.comparison.undecided import set_bounds
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.parallel import counted, each
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
 from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
 from rlvr_bench.reporting.browser import Browser, browse
+from rlvr_bench.reporting.missing import estimates_at, widen
 from rlvr_bench.reporting.sources import Source, in_steps, short_names
 from rlvr_bench.scorers.common import rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks
@@ -59,18 +61,25 @@ class PagePair(msgspec.Struct, frozen=True, kw_only=True):
 
     ``differences``: (name, k, value, low, high, p_holm, n of problems).
     ``more_often`` and ``less_often``: single problems whose solve rate changed, at a false discovery rate of 5 %.
+    ``n_gained`` and ``n_lost``: expected sizes of the sets that the ids most likely make up.
+    A difference with bounds has no value (null) where n was chosen by what was found; else that with errors as not correct,
+    and limits that hold the error of both bounds. ``gained_bounds``, ``lost_bounds``: as in ``PairComparison``.
     """
 
     first: int
     second: int
     differences: list[tuple[str, int | None, float, float, float, float, int]]
     crossover: Crossover
+    n_gained: float
+    n_lost: float
     gained: tuple[str, ...]
     lost: tuple[str, ...]
     gains: NullSize | None
     losses: NullSize | None
     more_often: tuple[str, ...]
     less_often: tuple[str, ...]
+    gained_bounds: tuple[float, float] | None = None
+    lost_bounds: tuple[float, float] | None = None
 
 
 class PageMetric(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +140,11 @@ def page_task(
     baselines = [start, *(i for i in range(len(runs)) if i != start and (len(runs) <= FEW_RUNS or i == len(runs) - 1))]
     many = len(runs) > 1 and largest > 0
     headline = sorted({1, ks[len(ks) // 2], ks[-1]}) if ks else []
+    left_out = _depend_on_n() if len({size for run in runs for size in run.n.tolist()}) > 1 and many else frozenset()
+    if left_out:
+        notes.append(
+            "rollouts per problem differ: metrics that depend on their number are left out, such as duplicate_rate"
+        )
     cut = max(200, QUESTION_CHARACTERS // max(len(ids), 1))
     return PageTask(
         task=sources[0].card.run.task,
@@ -139,7 +153,7 @@ def page_task(
         questions=[questions[name].question[:cut] if name in questions else "" for name in ids],
         ks=ks,
         headline=headline,
-        runs=[_run(*row) for row in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
+        runs=[_run(*row, largest, left_out) for row in zip(sources, runs, names, _tiers(runs, ks), strict=True)],
         baselines=baselines if many else [start],
         pairs=_pairs(ids, runs, ks, headline, _couples(baselines, len(runs), both), jobs, on_progress) if many else [],
         overlap_k=largest,
@@ -187,7 +201,14 @@ def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
     return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in warnings for text in texts]
 
 
-def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) -> PageRun:
+def _depend_on_n() -> frozenset[str]:
+    return frozenset(metric.name for metric in METRICS if metric.equal_n)
+
+
+def _run(
+    source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate], common: int, left_out: Collection[str]
+) -> PageRun:
+    """``common``: the budget at which the page counts unsolved problems, the same for all of its runs."""
     step = analyses.series_and_step(source)
     low, high = _rate_limits(run.c, run.n)
     return PageRun(
@@ -198,7 +219,11 @@ def _run(source: Source, run: RunCounts, short: str, tiers: Sequence[Estimate]) 
         settings=_settings(source),
         n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
         n_max=int(run.n.max(initial=0)),
-        estimates=[*source.card.estimates, *source.card.extrapolated, *tiers],
+        estimates=[
+            *(each for each in estimates_at(source.card, run, common) if each.name not in left_out),
+            *source.card.extrapolated,
+            *tiers,
+        ],
         n=run.n.tolist(),
         c=run.c.tolist(),
         low=low.round(4).tolist(),
@@ -225,7 +250,7 @@ def _tiers(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[list[Estimate]]
     rates = _difficulty(runs)
     names = sorted(set(tiers.tolist()), key=lambda name: (-float(rates[tiers == name].mean()), name))
     by_run: list[list[Estimate]] = [[] for _ in runs]
-    if len(names) < 2 or not ks:
+    if len(names) < 2 or not ks or any(run.counts.chosen for run in runs):
         return by_run
     values, groups = np.concatenate([run.pass_table(ks) for run in runs], axis=1), clusters(runs[0])
     for name in names:
@@ -278,6 +303,8 @@ def _pairs(
             second=second,
             differences=differences[first, second],
             crossover=crossing,
+            n_gained=change.n_gained if forward else change.n_lost,
+            n_lost=change.n_lost if forward else change.n_gained,
             gained=change.gained if forward else change.lost,
             lost=change.lost if forward else change.gained,
             gains=change.gains if forward else change.losses,
@@ -285,7 +312,8 @@ def _pairs(
             more_often=rose if forward else fell,
             less_often=fell if forward else rose,
         )
-        pairs.append(pair)
+        gained, lost = set_bounds(runs[first], runs[second], k)
+        pairs.append(msgspec.structs.replace(pair, gained_bounds=gained, lost_bounds=lost))
     return _corrected_sets(pairs)
 
 
@@ -345,6 +373,7 @@ def _differences(
         for limit in (paired.difference.value, paired.difference.low, paired.difference.high)
     )
     size, p = (array.reshape(len(measured), -1) for array in (paired.difference.n_problems, paired.p_value))
+    widen(value, low, high, p, [k for name, k, _ in measured if name == "pass@k" and k is not None], runs, couples)
     p_holm = np.full(p.shape, np.nan)
     families = (
         [i for i, (name, k, _) in enumerate(measured) if name == "pass@k" and k in headline],

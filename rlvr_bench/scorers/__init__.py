@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlvr_bench.scorers.boundary import accuracy_histogram, boundary, unsolved_set, unsolved_sizes
-from rlvr_bench.scorers.diversity import diversity
+from rlvr_bench.scorers.diversity import diversity, text_diversity
 from rlvr_bench.scorers.entropy import entropy
 from rlvr_bench.scorers.guessing import guessing
 from rlvr_bench.scorers.quality import quality, quality_rates
@@ -25,6 +25,7 @@ __all__ = [
     "pass_at_k",
     "quality",
     "quality_rates",
+    "text_diversity",
     "unsolved_set",
     "unsolved_sizes",
 ]

@@ -7,13 +7,23 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
-from rlvr_bench.scorers.common import clusters_of, fewest, left_out, rate_estimates, with_intervals
-from rlvr_bench.scorers.solve_rate import default_ks, largest_k, pass_table
+from rlvr_bench.scorers.common import clusters_of, rate_estimates, with_bounds, with_intervals
+from rlvr_bench.scorers.counts import Counts
+from rlvr_bench.scorers.solve_rate import budgets, gaps
 
-__all__ = ["HISTOGRAM_BINS", "UnsolvedSet", "accuracy_histogram", "boundary", "unsolved_set", "unsolved_sizes"]
+__all__ = [
+    "HISTOGRAM_BINS",
+    "UnsolvedSet",
+    "accuracy_histogram",
+    "boundary",
+    "unsolved_in",
+    "unsolved_set",
+    "unsolved_sizes",
+]
 
 # Figure 4 of arXiv 2504.13837: none, ten tenths, all.
 HISTOGRAM_BINS = ("0", *(f"({i / 10:g}, {(i + 1) / 10:g}{')' if i == 9 else ']'}" for i in range(10)), "1")
@@ -42,59 +52,56 @@ def unsolved_set(outcomes: Outcomes) -> UnsolvedSet:
 
 
 def boundary(outcomes: Outcomes) -> list[Estimate]:
-    """How many problems are k-rollout unsolvable (arXiv 2508.07534 section 2) at the k that was drawn.
+    """How many problems k rollouts leave unsolved (arXiv 2508.07534 section 2), at the largest k that every problem has.
 
-    The interval is for another problem set of the same size and kind. The note states what 0 correct of n rollouts leaves
+    Where problems have more than k rollouts it is the expected number among k of them, sum of C(n-c, k) / C(n, k). The
+    interval is for another problem set of the same size and kind. The note states what 0 correct of k rollouts leaves
     possible for a problem's solve rate: unsolved is not unsolvable.
     """
-    n, c = outcomes.n_samples, outcomes.n_correct
-    drawn = n > 0
+    drawn = outcomes.n_samples > 0
     if not drawn.any():
         return []
-    # Under a stopping rule the problems that stopped early are solved: those that are not were drawn to the end.
-    fewest_drawn = outcomes.asked if outcomes.stopping else int(n[drawn].min())
-    bound = float(stats.unsolved_upper_bound(fewest_drawn)[0])
-    label = Estimate(
-        name="unsolved",
-        k=fewest_drawn,
-        value=None,
-        method="count of problems",
-        n_samples=fewest_drawn,
-        note=f"an unsolved problem may still have a solve rate of up to {bound:.2g} (95 % bound from 0 of {fewest_drawn})",
-    )
-    unsolved = (c[drawn] == 0).astype(np.float64)[:, None]
-    return rate_estimates([label], unsolved, clusters_of(outcomes, drawn), as_count=True)
+    counts = Counts.of_outcomes(outcomes)
+    k = counts.largest_k
+    bound = float(stats.unsolved_upper_bound(k)[0])
+    even = k == counts.asked if counts.stopping else bool((counts.n == k).all())
+    method = "count of problems" if even else "expected count of problems"
+    (found,) = unsolved_in(counts, [k], "unsolved", method, clusters_of(outcomes, drawn))
+    told = f"an unsolved problem may still have a solve rate of up to {bound:.2g} (95 % bound from 0 of {k})"
+    return [msgspec.structs.replace(found, n_samples=k, note=told if found.note is None else f"{told}; {found.note}")]
 
 
 def unsolved_sizes(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """Expected number of problems that k fresh rollouts leave unsolved, at every k: sum of C(n-c, k) / C(n, k).
 
-    Free of the noise of one particular set of k rollouts (``stats.expected_unsolved``). Budgets, errors and what is left
-    out as in ``pass_at_k``.
+    Free of the noise of one particular set of k rollouts (``stats.expected_unsolved``). Budgets, bounds and errors as in
+    ``pass_at_k``.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
         return []
-    grid = list(ks) if ks is not None else default_ks(largest_k(outcomes))
-    values, method = pass_table(outcomes, drawn, grid)
-    few = np.isnan(values).sum(axis=0)
+    counts = Counts.of_outcomes(outcomes)
+    grid = list(ks) if ks is not None else budgets(counts)
+    method = f"expected count of problems, {counts.method}"
+    return unsolved_in(counts, grid, "unsolved@k", method, clusters_of(outcomes, drawn))
+
+
+def unsolved_in(
+    counts: Counts, ks: Sequence[int], name: str, method: str, clusters: npt.NDArray[np.str_] | None
+) -> list[Estimate]:
+    """Expected numbers of problems that k rollouts leave unsolved, called ``name``: values, or bounds."""
     labels = [
-        Estimate(
-            name="unsolved@k",
-            k=k,
-            value=None,
-            method=f"expected count of problems, {method}",
-            n_samples=fewest(outcomes),
-            note=left_out(int(few[i]), len(values), k),
-        )
-        for i, k in enumerate(grid)
+        Estimate(name=name, k=k, value=None, method=method, n_samples=int(counts.n.min()), note=note)
+        for k, note in zip(ks, gaps(counts, ks), strict=True)
     ]
-    solved = stats.bootstrap_mean(
-        np.clip(values, 0.0, 1.0), rng=stats.fresh_rng(), clusters=clusters_of(outcomes, drawn)
-    )
-    solved = stats.rising_limits(solved, np.array(grid))
+    found = counts.bounds(ks)
+    exact = (found.low == found.high).all(axis=0) & np.array([label.note is None for label in labels])
+    solved = stats.bootstrap_mean(np.clip(found.low, 0.0, 1.0), rng=stats.fresh_rng(), clusters=clusters)
+    solved = stats.rising_limits(solved, np.array(ks))
     unsolved = dataclasses.replace(solved, value=1 - solved.value, low=1 - solved.high, high=1 - solved.low)
-    return with_intervals(labels, unsolved, as_count=True)
+    values = with_intervals(labels, unsolved, as_count=True)
+    bounds = with_bounds(labels, found, clusters, as_count=True)
+    return [value if known else both for value, both, known in zip(values, bounds, exact, strict=True)]
 
 
 def accuracy_histogram(outcomes: Outcomes) -> list[Estimate]:

@@ -15,6 +15,8 @@ from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.stats.few_units import DIRICHLET
 
 __all__ = [
+    "FEWEST_CLUSTERS",
+    "cluster_labels",
     "clusters_of",
     "fewest",
     "left_out",
@@ -23,7 +25,10 @@ __all__ = [
     "problem_blocks",
     "problem_means",
     "rate_estimates",
+    "rates_or_bounds",
     "stated",
+    "too_few",
+    "with_bounds",
     "with_intervals",
 ]
 
@@ -34,15 +39,27 @@ PERHAPS_LESS = (
     "fewer than 10 problems or clusters: a t interval, which may hold less often than its level where values are skewed"
 )
 FEW_FOR_T = 10
+FEWEST_CLUSTERS = 4
 BLOCK = 2**18  # rollouts in hand at a time: a small part of a large run's memory
 
 
 def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.str_] | None:
-    """Cluster label per (drawn) problem; a problem without a label is a cluster alone. None if no problem has a label."""
-    if not any(outcomes.clusters):
+    """``cluster_labels`` of the (drawn) problems."""
+    return cluster_labels(outcomes.clusters, outcomes.problem_ids, drawn)
+
+
+def cluster_labels(
+    clusters: Sequence[str], ids: Sequence[str], drawn: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.str_] | None:
+    """Cluster label per (drawn) problem, where a problem without one is a cluster alone.
+
+    None where no problem has one, or there are fewer than ``FEWEST_CLUSTERS``: so few cannot show how much they differ.
+    """
+    if not any(clusters):
         return None
-    labels = [cluster or f"\0{name}" for cluster, name in zip(outcomes.clusters, outcomes.problem_ids, strict=True)]
-    return np.array(labels) if drawn is None else np.array(labels)[drawn]
+    labels = np.array([cluster or f"\0{name}" for cluster, name in zip(clusters, ids, strict=True)])
+    labels = labels if drawn is None else labels[drawn]
+    return labels if len(np.unique(labels)) >= FEWEST_CLUSTERS else None
 
 
 def optional(value: float) -> float | None:
@@ -62,6 +79,13 @@ def left_out(few: int, problems: int, k: int, what: str = "rollouts") -> str | N
     if not few:
         return None
     return f"{few} of {problems} problems have fewer than {k} {what} and are left out"
+
+
+def too_few(few: int, problems: int, k: int) -> str | None:
+    """The note on problems that lack rollouts for a budget, None where there are none."""
+    return (
+        f"{few} of {problems} problems have fewer than {k} rollouts: bounds over what these could be" if few else None
+    )
 
 
 def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
@@ -158,3 +182,46 @@ def with_intervals(labels: Sequence[Estimate], interval: stats.Interval, *, as_c
         caveat = AT_LEAST if interval.method == DIRICHLET else None
         estimates.append(msgspec.structs.replace(completed, n_problems=size, caveat=caveat))
     return estimates
+
+
+def with_bounds(
+    labels: Sequence[Estimate],
+    found: stats.PassBounds,
+    clusters: npt.NDArray[np.str_] | None = None,
+    *,
+    as_count: bool = False,
+) -> list[Estimate]:
+    """``labels`` completed with the means of bounds of each problem, (P, K), and an interval that holds the error of both.
+
+    A label without a note lacks verdicts only: its value is the lower bound, in which these rollouts are not correct.
+    ``as_count``: for the problems left unsolved, sum of 1 - pass@k; its value is then the upper bound.
+    """
+    low, high = (1 - found.high, 1 - found.low) if as_count else (found.low, found.high)
+    lower, upper = (
+        rate_estimates(labels, np.clip(bound, 0.0, 1.0), clusters, as_count=as_count) for bound in (low, high)
+    )
+    return [
+        msgspec.structs.replace(
+            least,
+            value=(most if as_count else least).value if label.note is None else None,
+            high=most.high,
+            at_least=least.value,
+            at_most=most.value,
+        )
+        for label, least, most in zip(labels, lower, upper, strict=True)
+    ]
+
+
+def rates_or_bounds(
+    labels: Sequence[Estimate], values: npt.NDArray[np.float64], clusters: npt.NDArray[np.str_] | None
+) -> list[Estimate]:
+    """``rate_estimates``; of a label with a note, whose values (P,) lack some, bounds with 0 and 1 in their stead."""
+    plain = rate_estimates(labels, values, clusters)
+    if not any(label.note for label in labels):
+        return plain
+    missing = np.isnan(values)
+    found = stats.PassBounds(np.where(missing, 0.0, values), np.where(missing, 1.0, values))
+    return [
+        either if label.note else value
+        for label, value, either in zip(labels, plain, with_bounds(labels, found, clusters), strict=True)
+    ]

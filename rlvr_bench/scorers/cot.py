@@ -8,19 +8,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench import stats
-from rlvr_bench.records import Estimate, Outcomes
-from rlvr_bench.scorers.common import (
-    clusters_of,
-    fewest,
-    left_out,
-    problem_means,
-    rate_estimates,
-    with_intervals,
-)
-from rlvr_bench.scorers.solve_rate import default_ks
+from rlvr_bench.records import STATUSES, Estimate, Outcomes
+from rlvr_bench.scorers.common import clusters_of, fewest, problem_means, rate_estimates
+from rlvr_bench.scorers.counts import Counts
+from rlvr_bench.scorers.solve_rate import budgets, gaps, values_or_bounds
 
 __all__ = ["cot_pass_at_k"]
+
+_ERROR = STATUSES.index("error")
 
 
 def cot_pass_at_k(
@@ -32,9 +27,9 @@ def cot_pass_at_k(
     """``cot_pass@k`` (arXiv 2506.14245) and ``valid_reasoning``, the share of correct rollouts judged valid.
 
     ``valid`` (R,): correct and judged valid. ``undecided`` (R,): correct, but the judge gave no verdict. Undecided rollouts
-    do not count as valid, and the note gives their number. A problem with d valid ones among n rollouts has the unbiased
-    pass@k of (n, d); the estimate is the mean over problems. A stopping rule looks at answers and not at reasoning, so of a
-    run under one only each problem's first draw batch is used.
+    do not count as valid; the note gives their number, and they enter as bounds, as rollouts without a verdict do. A problem
+    with d valid ones among n rollouts has the unbiased pass@k of (n, d); the estimate is the mean over problems. A stopping
+    rule looks at answers and not at reasoning, so of a run under one only each problem's first draw batch is used.
     """
     if outcomes.stopping is not None:
         valid, undecided, outcomes = valid[outcomes.is_fair], undecided[outcomes.is_fair], outcomes.fair()
@@ -42,26 +37,35 @@ def cot_pass_at_k(
     drawn = n > 0
     if not drawn.any():
         return []
-    grid = list(ks) if ks is not None else default_ks(int(n.max()))
-    counts = np.bincount(outcomes.problem[valid], minlength=len(outcomes.problem_ids))[drawn]
-    clusters = clusters_of(outcomes, drawn)
-    interval = stats.bootstrap(counts, n[drawn], grid, rng=stats.fresh_rng(), clusters=clusters)
-    few = n[drawn][:, None] < np.array(grid)
-    doubt = (
-        f"{int(undecided.sum())} correct rollouts without a judgement count as not valid" if undecided.any() else None
+    counts = Counts.fixed(
+        n[drawn],
+        _per_problem(outcomes, valid)[drawn],
+        _per_problem(outcomes, undecided | (outcomes.status == _ERROR))[drawn],
     )
+    grid = list(ks) if ks is not None else budgets(counts)
     labels = [
         Estimate(
             name="cot_pass@k",
             k=k,
             value=None,
             method="unbiased, answer correct and reasoning judged valid",
-            n_samples=int(n[drawn].min()),
-            note="; ".join(filter(None, [left_out(int(few[:, i].sum()), len(few), k), doubt])) or None,
+            n_samples=int(counts.n.min()),
+            note=note,
         )
-        for i, k in enumerate(grid)
+        for k, note in zip(grid, gaps(counts, grid), strict=True)
     ]
-    return [*with_intervals(labels, interval), *_valid_share(outcomes, valid, undecided)]
+    doubt = (
+        f"{int(undecided.sum())} correct rollouts without a judgement count as not valid" if undecided.any() else None
+    )
+    curve = [
+        msgspec.structs.replace(each, note="; ".join(filter(None, [each.note, doubt])) or None)
+        for each in values_or_bounds(labels, counts, clusters_of(outcomes, drawn))
+    ]
+    return [*curve, *_valid_share(outcomes, valid, undecided)]
+
+
+def _per_problem(outcomes: Outcomes, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    return np.bincount(outcomes.problem[mask], minlength=len(outcomes.problem_ids))
 
 
 def _valid_share(outcomes: Outcomes, valid: npt.NDArray[np.bool_], undecided: npt.NDArray[np.bool_]) -> list[Estimate]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +12,8 @@ from rlvr_bench import stats
 from rlvr_bench.manifest import Manifest
 from rlvr_bench.records import STATUSES, Outcomes
 from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun
+from rlvr_bench.scorers.clustering import with_cluster_notes
+from rlvr_bench.scorers.counts import n_chosen
 from rlvr_bench.scorers.quality import quality_rates
 from rlvr_bench.scorers.table import Given, estimates_of
 
@@ -23,22 +26,29 @@ def make_counted_scorecard(
     counts: Sequence[tuple[str, int, int]],
     *,
     ks: Sequence[int] | None = None,
+    clusters: Mapping[str, str] | None = None,
 ) -> Scorecard:
     """Score (problem id, n, c) triples: pass@k, the boundary, Cover@tau, G-Pass@k and the accuracy histogram.
+
+    ``clusters``: that of each problem that has one, by id.
 
     Rates of quality, tokens, entropy, votes and answers have no value. Raises the errors of ``pass_at_k``.
     """
     n = np.array([triple[1] for triple in counts], dtype=np.int64)
     c = np.array([triple[2] for triple in counts], dtype=np.int64)
-    outcomes = _outcomes(tuple(name for name, _, _ in counts), n, c)
+    names = tuple(name for name, _, _ in counts)
+    groups = tuple((clusters or {}).get(name, "") for name in names)
+    outcomes = msgspec.structs.replace(_outcomes(names, n, c), clusters=groups)
     estimates, left_out = estimates_of(Given(outcomes=outcomes, ks=ks, counts_only=True))
+    run = ScoredRun.of(manifest, grading, n[n > 0].tolist())
     return Scorecard(
         schema=SCORECARD_SCHEMA,
-        run=ScoredRun.of(manifest, grading, n[n > 0].tolist()),
+        run=msgspec.structs.replace(run, n_chosen=n_chosen(outcomes)),
         problems=[
-            ProblemScore(id=name, n=size, c=right, solve_rate_high=_bound(size, right)) for name, size, right in counts
+            ProblemScore(id=name, n=size, c=right, cluster=group, solve_rate_high=_bound(size, right))
+            for (name, size, right), group in zip(counts, groups, strict=True)
         ],
-        estimates=estimates,
+        estimates=with_cluster_notes(estimates, outcomes),
         quality=dict.fromkeys(quality_rates(outcomes)),
         left_out=left_out,
     )

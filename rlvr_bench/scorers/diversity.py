@@ -1,4 +1,4 @@
-"""How many different answers the policy gives: distinct answers at a common number, and answer entropy."""
+"""How many different answers and texts the policy gives, and how evenly, at common numbers and over all rollouts."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
-from rlvr_bench.scorers.answers import answer_classes, answer_counts, wrong_answers
-from rlvr_bench.scorers.common import clusters_of, fewest, left_out, mean_estimate
+from rlvr_bench.scorers.answers import AnswerCounts, answer_classes, answer_counts, wrong_answers
+from rlvr_bench.scorers.common import clusters_of, fewest, left_out, mean_estimate, problem_blocks
 from rlvr_bench.scorers.votes import vote_ks
 
-__all__ = ["distinct_answers", "diversity"]
+__all__ = ["distinct_answers", "distinct_texts", "diversity", "entropy_ks", "rarefied_entropies", "text_diversity"]
 
 CHUNK_ELEMENTS = 2**21
+MOST_FOR_ENTROPY = 256  # answers; beyond, the entropy of a subset is that of all
 
 
 def diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """Distinct answers among k (``distinct_answers@k``) and answer entropy in nats, over all and over wrong answers.
 
+    ``answer_entropy@k`` and ``wrong_answer_entropy@k`` are those of k answers, of k wrong ones, averaged over the ways to
+    choose them: two runs compare at a common k. ``answer_entropy`` is that of all a problem's answers.
+
     All correct spellings are one answer; rollouts without an answer are left out, so k counts answers. Distinct answers
     are rarefied (Hurlbert 1971): runs of different size compare at a common k. Entropy is that of arXiv 2507.14843, sec.
-    5.1, with Miller and Madow's correction. A policy that finds the answer more often gives fewer distinct answers for
-    that reason alone: the entropy over wrong answers does not depend on it. k = powers of four up to the most answers.
+    5.1, with Miller and Madow's correction, which does not make runs of different n, or with different numbers of wrong
+    answers, comparable. A policy that finds the answer more often gives fewer distinct answers for that reason alone: the
+    entropy over a common number of wrong answers does not depend on it. k = powers of four up to the most answers, of two
+    up to 256 for entropies.
     """
     classes, clusters = answer_classes(outcomes), clusters_of(outcomes)
     n = np.bincount(outcomes.problem[classes >= 0], minlength=len(outcomes.problem_ids))
@@ -57,7 +63,79 @@ def diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estim
         )
         entropy = stats.answer_entropy(part.table(size)) if size else np.empty(0)
         estimates.append(mean_estimate(label, entropy, floor=0.0, clusters=clusters))
+    for name, part, mask in (
+        ("answer_entropy@k", counts, classes >= 0),
+        ("wrong_answer_entropy@k", wrong_answers(counts), classes > 0),
+    ):
+        size_of = np.bincount(outcomes.problem[mask], minlength=size)
+        entropies = rarefied_entropies(part, size, own := list(ks) if ks is not None else entropy_ks(size_of))
+        for k, column in zip(own, entropies.T, strict=True):
+            what = "answers" if name == "answer_entropy@k" else "wrong answers"
+            label = Estimate(
+                name=name,
+                k=k,
+                value=None,
+                method="rarefied, mean over problems",
+                n_samples=fewest(outcomes, mask),
+                note=left_out(int((size_of < k).sum()), size, k, what),
+            )
+            estimates.append(mean_estimate(label, column, floor=0.0, clusters=clusters))
     return estimates
+
+
+def text_diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
+    """``distinct_texts@k``: expected number of different responses among k of a problem's rollouts, word for word.
+
+    k less this is how many of k repeat another. k = powers of four up to the most rollouts, and that.
+    """
+    n = outcomes.n_samples
+    grid = list(ks) if ks is not None else vote_ks(int(n.max(initial=0)))
+    return [
+        mean_estimate(
+            Estimate(
+                name="distinct_texts@k",
+                k=k,
+                value=None,
+                method="rarefied, mean over problems",
+                n_samples=fewest(outcomes),
+                note=left_out(int((n < k).sum()), len(n), k),
+            ),
+            column,
+            floor=1.0,
+            clusters=clusters_of(outcomes),
+        )
+        for k, column in zip(grid, distinct_texts(outcomes, grid).T, strict=True)
+    ]
+
+
+def distinct_texts(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Expected number of different texts among k of a problem's rollouts, (P, K); NaN where it has fewer than k."""
+    n = outcomes.n_samples
+    found = np.zeros((len(n), len(ks)))
+    if not len(ks):
+        return found
+    base = int(outcomes.text.max(initial=0)) + 1
+    for _, rows in problem_blocks(n):
+        key = outcomes.problem[rows].astype(np.int64) * base + outcomes.text[rows]
+        texts, often = np.unique(key, return_counts=True)
+        # Texts of one problem that occur equally often add the same.
+        kinds, number = np.unique(np.stack([texts // base, often]), axis=1, return_counts=True)
+        seen = stats.pass_at_k(kinds[1], n[kinds[0]], ks) * number[:, None]
+        np.add.at(found, kinds[0], np.nan_to_num(seen))
+    return np.where(n[:, None] >= np.asarray(ks), found, np.nan)
+
+
+def entropy_ks(n: npt.NDArray[np.int64]) -> list[int]:
+    """Powers of two from 2 up to the most answers ``n`` (P,) of a problem, and at most 256."""
+    most = min(int(n.max(initial=0)), MOST_FOR_ENTROPY)
+    return [2**i for i in range(1, most.bit_length())]
+
+
+def rarefied_entropies(counts: AnswerCounts, size: int, ks: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Expected entropy of k of a problem's answers, (P, K), nats; NaN where it gave fewer than k."""
+    if not size or not len(ks) or not len(counts.count):
+        return np.full((size, len(ks)), np.nan)
+    return stats.rarefied_entropy(counts.table(size), ks)
 
 
 def distinct_answers(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]:

@@ -53,7 +53,7 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
     """Rates in [0, 1], means over problems of the share of rollouts; ``tokens_per_response`` in tokens.
 
     - ``duplicate_rate``: rollouts whose text equals an earlier rollout of their problem.
-    - ``effective_n``: mean number of distinct responses per problem.
+    - ``distinct_texts``: mean number of distinct responses per problem.
     - ``several_answers_rate``: rollouts that stated more than one answer, of which the policy took one.
     - With tools: tool calls, and failed tool calls, per response.
     """
@@ -66,7 +66,7 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
     distinct = sizes[outcomes.n_samples > 0]
     means = {name: problem_means(outcomes, value) for name, value in values.items()}
     rates = {name: None if np.isnan(mean).all() else optional(float(np.nanmean(mean))) for name, mean in means.items()}
-    return {**rates, "effective_n": float(distinct.mean()) if len(distinct) else None}
+    return {**rates, "distinct_texts": float(distinct.mean()) if len(distinct) else None}
 
 
 def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -11,8 +13,11 @@ from rlvr_bench import __version__, stats
 from rlvr_bench.manifest import Manifest
 from rlvr_bench.records import Outcomes
 from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorecard, ScoredRun, ScoredWith
+from rlvr_bench.scorers.answers import answer_counts, wrong_answers
+from rlvr_bench.scorers.clustering import with_cluster_notes
 from rlvr_bench.scorers.common import optional, problem_means, stated
-from rlvr_bench.scorers.diversity import distinct_answers
+from rlvr_bench.scorers.counts import n_chosen, stop_counts
+from rlvr_bench.scorers.diversity import distinct_answers, distinct_texts, entropy_ks, rarefied_entropies
 from rlvr_bench.scorers.quality import duplicates, quality_rates
 from rlvr_bench.scorers.table import Given, Judged, estimates_of, has_answers
 from rlvr_bench.scorers.votes import vote_ks
@@ -34,19 +39,23 @@ def make_scorecard(
 
     ``ks``: budgets of pass@k, the unsolved counts and the guesses (default: powers of two up to n, and n).
     ``answer_space``: how many answers the task has, where that is declared. ``flags``: marks of each rollout (R,) by name
-    (``quality``). ``judged``: what a judge says of them. Raises the errors of ``pass_at_k``.
+    (``quality``). ``judged``: what a judge says of them. Of a run whose rule stopped on other verdicts, give what
+    ``stopping.settled`` makes of it. Raises the errors of ``pass_at_k``.
     """
-    given = Given(outcomes=outcomes, ks=ks, answer_space=answer_space, flags=flags or {}, judged=judged)
+    given = Given(outcomes=outcomes, ks=ks, answer_space=answer_space, flags=flags or {}, judged=judged).settled()
+    outcomes = given.outcomes
     estimates, left_out = estimates_of(given)
-    fair = outcomes.fair()
+    fair = given.fair().outcomes
     drawn = outcomes.n_samples[outcomes.n_samples > 0]
+    run = ScoredRun.of(manifest, grading, drawn.tolist(), how_scored(ks))
     return Scorecard(
         schema=SCORECARD_SCHEMA,
-        run=ScoredRun.of(manifest, grading, drawn.tolist(), how_scored(ks)),
+        run=msgspec.structs.replace(run, restopped=outcomes.restopped, n_chosen=n_chosen(outcomes)),
         problems=_per_problem(outcomes, fair),
-        estimates=estimates,
+        estimates=with_cluster_notes(estimates, outcomes),
         quality=quality_rates(fair),
         left_out=left_out,
+        stopped_on=stop_counts(outcomes),
     )
 
 
@@ -66,7 +75,8 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[ProblemScore]:
     tokens = problem_means(outcomes, stated(outcomes, "n_tokens", outcomes.n_tokens))
     entropy, branching = (problem_means(fair, values) for values in (fair.entropy_mean, fair.branching_mean))
     bounds = stats.unsolved_upper_bound(n) if size else n
-    distinct = _distinct_by_k(fair)
+    distinct, spread, wrong = _answers_by_k(fair)
+    texts = _by_k(vote_ks(int(fair.n_samples.max(initial=0))), lambda grid: distinct_texts(fair, grid))
     return [
         ProblemScore(
             id=name,
@@ -82,18 +92,34 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[ProblemScore]:
             entropy_mean=optional(entropy[i]),
             branching_mean=optional(branching[i]),
             solve_rate_high=float(bounds[i]) if n[i] and not c[i] else None,  # 95 % bound from 0 of n
-            distinct_answers=None if distinct is None else distinct[i],
+            distinct_answers=distinct[i],
+            answer_entropy=spread[i],
+            wrong_entropy=wrong[i],
+            distinct_texts=texts[i],
         )
         for i, name in enumerate(outcomes.problem_ids)
     ]
 
 
-def _distinct_by_k(fair: Outcomes) -> list[dict[int, float]] | None:
-    """Expected number of distinct answers among k of each problem's answers, by k, where it gave that many."""
+def _answers_by_k(fair: Outcomes) -> tuple[Sequence[dict[int, float] | None], ...]:
+    """Distinct answers, their entropy and that of the wrong ones, each for k of a problem's answers, by k."""
+    size = len(fair.problem_ids)
     if not has_answers(fair):
-        return None
-    grid = vote_ks(int(fair.n_samples.max(initial=0)))
+        return [None] * size, [None] * size, [None] * size
+    counts = answer_counts(fair)
+    by_kind = [
+        _by_k(
+            entropy_ks(np.bincount(part.problem, weights=part.count, minlength=size).astype(np.int64)),
+            functools.partial(rarefied_entropies, part, size),
+        )
+        for part in (counts, wrong_answers(counts))
+    ]
+    distinct = _by_k(vote_ks(int(fair.n_samples.max(initial=0))), lambda grid: distinct_answers(fair, grid))
+    return distinct, *by_kind
+
+
+def _by_k(grid: Sequence[int], values: Callable[[Sequence[int]], npt.NDArray[np.float64]]) -> list[dict[int, float]]:
+    """``values`` (P, K) of the budgets ``grid``, by k, where they are defined."""
     return [
-        {k: value for k, value in zip(grid, row, strict=True) if not np.isnan(value)}
-        for row in distinct_answers(fair, grid).tolist()
+        {k: value for k, value in zip(grid, row, strict=True) if not np.isnan(value)} for row in values(grid).tolist()
     ]

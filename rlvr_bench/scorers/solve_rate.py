@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rlvr_bench import stats
-from rlvr_bench.errors import RunError
-from rlvr_bench.records import Estimate, Outcomes, StoppingRule
-from rlvr_bench.scorers.common import clusters_of, left_out, with_intervals
+from rlvr_bench.records import Estimate, Outcomes
+from rlvr_bench.scorers.common import clusters_of, with_bounds, with_intervals
+from rlvr_bench.scorers.counts import Counts
 
-__all__ = ["default_ks", "largest_k", "pass_at_k", "pass_table", "pass_under_rule"]
+__all__ = ["budgets", "default_ks", "gaps", "largest_k", "pass_at_k", "values_or_bounds"]
 
 
 def default_ks(n: int) -> list[int]:
@@ -21,77 +21,76 @@ def default_ks(n: int) -> list[int]:
 
 
 def largest_k(outcomes: Outcomes) -> int:
-    """Largest budget with an estimate: the most rollouts of a problem, or what a stopping rule would have drawn."""
+    """The most rollouts of a problem, or what a stopping rule would have drawn."""
     return outcomes.asked if outcomes.stopping else int(outcomes.n_samples.max(initial=0))
+
+
+def budgets(counts: Counts) -> list[int]:
+    """Powers of two up to the most rollouts of a problem, that number, and the largest budget that every problem has."""
+    return sorted({*default_ks(counts.most), *([counts.largest_k] if counts.largest_k else [])})
 
 
 def pass_at_k(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """Unbiased pass@k (Chen et al. 2021, arXiv 2107.03374), averaged over problems, with a bootstrap interval.
 
-    A problem with fewer than k rollouts has no pass@k: it is left out of that k and the note says so; where none is left,
-    the value is None. A run under a stopping rule gets the unbiased estimator for that rule (``stats.pass_at_k_stopped``);
-    raises RunError where it has not been drawn to its end, since what is missing are the hardest problems.
+    Where a problem has fewer than k rollouts the mean over problems has bounds and no value (``stats.pass_bounds``); so it
+    has at every k where n seems to depend on what was found (``stats.pass_bounds_any_rule``). Rollouts without a verdict are
+    not correct in the value, and enter as bounds. A run under a stopping rule gets the unbiased estimator for that rule
+    (``stats.pass_at_k_stopped``), and where it stopped on other verdicts than those in force that of
+    ``stats.pass_at_k_relabelled``. Raises RunError where it has not been drawn to its end, since what is missing are the
+    hardest problems.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
         return []
-    grid = list(ks) if ks is not None else default_ks(largest_k(outcomes))
-    found, estimator = _interval(outcomes, drawn, grid)
-    few = (
-        outcomes.n_samples[:, None] < np.array(grid)
-        if outcomes.stopping is None
-        else np.array(grid)[None] > outcomes.asked
-    )
+    counts = Counts.of_outcomes(outcomes)
+    grid = list(ks) if ks is not None else budgets(counts)
     labels = [
-        Estimate(
-            name="pass@k",
-            k=k,
-            value=None,
-            method=estimator,
-            n_samples=int(outcomes.n_samples[drawn].min()),
-            note=left_out(int(few[:, i].sum()), len(few), k),
-        )
-        for i, k in enumerate(grid)
+        Estimate(name="pass@k", k=k, value=None, method=counts.method, n_samples=int(counts.n.min()), note=note)
+        for k, note in zip(grid, gaps(counts, grid), strict=True)
     ]
-    return with_intervals(labels, found)
+    return values_or_bounds(labels, counts, clusters_of(outcomes, drawn))
 
 
-def pass_table(
-    outcomes: Outcomes, drawn: npt.NDArray[np.bool_], grid: Sequence[int]
-) -> tuple[npt.NDArray[np.float64], str]:
-    """Unbiased pass@k of each drawn problem, (D, K), NaN where it has fewer than k rollouts, and the estimator's name.
-
-    Raises RunError where a run under a stopping rule has not been drawn to its end.
-    """
-    rule = outcomes.stopping
-    if rule is None:
-        return stats.pass_at_k(outcomes.n_correct[drawn], outcomes.n_samples[drawn], grid), "unbiased"
-    values = pass_under_rule(outcomes.n_correct, outcomes.n_samples, grid, rule, outcomes.asked)
-    return values, f"unbiased under stop-after {rule.stop_after}, batches of {rule.batch}"
-
-
-def pass_under_rule(
-    c: npt.NDArray[np.int64], n: npt.NDArray[np.int64], grid: Sequence[int], rule: StoppingRule, asked: int
-) -> npt.NDArray[np.float64]:
-    """Unbiased pass@k of each problem of a run under a stopping rule, (P, K), NaN where k > asked.
-
-    Raises RunError where the run has not been drawn to the end of its rule.
-    """
-    unfinished = int(((n < asked) & (c < rule.stop_after)).sum())
-    if unfinished:
-        raise RunError(
-            f"{unfinished} problems are not drawn to the end of the stopping rule, and they are the hard ones. "
-            "Run the same evaluate again to finish."
-        )
-    return stats.pass_at_k_stopped(c, n, grid, rule.stop_after, asked, rule.batch)
+def gaps(counts: Counts, ks: Sequence[int]) -> list[str | None]:
+    """Why pass@k has bounds at each budget, in words; None where it has a value."""
+    if counts.chosen:
+        return ["n seems to depend on what was found: bounds that hold under any stopping rule"] * len(ks)
+    short = counts.n[:, None] < np.array(ks)
+    if counts.stopping is not None:
+        stopped = short & (counts.c[:, None] == 0)
+        return [
+            f"{few} of {len(counts.n)} problems stopped before {k} rollouts without a correct one: bounds"
+            if few
+            else None
+            for few, k in zip(stopped.sum(axis=0).tolist(), ks, strict=True)
+        ]
+    return [
+        f"{few} of {len(counts.n)} problems have fewer than {k} rollouts: bounds from pass@n to 1 for these"
+        if few
+        else None
+        for few, k in zip(short.sum(axis=0).tolist(), ks, strict=True)
+    ]
 
 
-def _interval(outcomes: Outcomes, drawn: npt.NDArray[np.bool_], grid: list[int]) -> tuple[stats.Interval, str]:
-    clusters = clusters_of(outcomes, drawn)
-    if outcomes.stopping is None:
-        n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
-        return stats.bootstrap(c, n, grid, rng=stats.fresh_rng(), clusters=clusters), "unbiased"
-    values, name = pass_table(outcomes, drawn, grid)
-    return stats.rising_limits(
-        stats.bootstrap_mean(values, rng=stats.fresh_rng(), clusters=clusters), np.array(grid)
-    ), name
+def values_or_bounds(
+    labels: Sequence[Estimate], counts: Counts, clusters: npt.NDArray[np.str_] | None
+) -> list[Estimate]:
+    """The labels completed with the mean pass@k of their budgets: a value where it is known, bounds where it is not."""
+    grid = [label.k or 1 for label in labels]
+    found = counts.bounds(grid)
+    exact = (found.low == found.high).all(axis=0) & np.array([label.note is None for label in labels])
+    done: dict[int, Estimate] = {}
+    if len(known := np.flatnonzero(exact)):
+        if counts.stopping is None:
+            interval = stats.bootstrap(
+                counts.c, counts.n, [grid[i] for i in known], rng=stats.fresh_rng(), clusters=clusters
+            )
+        else:
+            interval = stats.bootstrap_mean(found.low[:, known], rng=stats.fresh_rng(), clusters=clusters)
+            interval = stats.rising_limits(interval, np.array(grid)[known])
+        done |= dict(zip(known.tolist(), with_intervals([labels[i] for i in known], interval), strict=True))
+    if len(open_ := np.flatnonzero(~exact)):
+        some = stats.PassBounds(found.low[:, open_], found.high[:, open_])
+        done |= dict(zip(open_.tolist(), with_bounds([labels[i] for i in open_], some, clusters), strict=True))
+    return [done[i] for i in range(len(labels))]

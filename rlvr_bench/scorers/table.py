@@ -13,6 +13,8 @@ from rlvr_bench import scorers
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.cost import tokens_to_first_success
 from rlvr_bench.scorers.cot import cot_pass_at_k
+from rlvr_bench.scorers.counts import n_chosen
+from rlvr_bench.scorers.stopping import settled
 
 __all__ = ["SCORERS", "Given", "Judged", "Need", "Scorer", "estimates_of", "has_answers"]
 
@@ -46,10 +48,24 @@ class Given:
     counts_only: bool = False
 
     def fair(self) -> Given:
-        """The same of the rollouts that no stopping rule chose."""
-        keep = self.outcomes.is_fair
+        """The same of the rollouts that no stopping rule chose; where one seems to, as many of each as every problem has."""
+        if n_chosen(self.outcomes) is not None:
+            n = self.outcomes.n_samples
+            keep = self.outcomes.index < n[n > 0].min()
+            return self._only(self.outcomes.only(keep), keep)
+        return self._only(self.outcomes.fair(), self.outcomes.is_fair)
+
+    def settled(self) -> Given:
+        """The same of the rollouts that count where a rule stopped on other verdicts (``stopping.settled``)."""
+        found = settled(self.outcomes)
+        if found is self.outcomes:
+            return self
+        return self._only(found, self.outcomes.index < found.n_samples[self.outcomes.problem])
+
+    def _only(self, outcomes: Outcomes, keep: npt.NDArray[np.bool_]) -> Given:
         flags = {name: flag[keep] for name, flag in self.flags.items()}
-        return dataclasses.replace(self, outcomes=self.outcomes.fair(), flags=flags)
+        judged = self.judged and Judged(self.judged.valid[keep], self.judged.undecided[keep])
+        return dataclasses.replace(self, outcomes=outcomes, flags=flags, judged=judged)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +105,11 @@ SCORERS = (
         *("responses", "fair sample", "token statistics"),
     ),
     _scorer(
-        "distinct_answers@k answer_entropy",
+        "distinct_answers@k answer_entropy answer_entropy@k wrong_answer_entropy@k",
         lambda given: scorers.diversity(given.outcomes),
         *("responses", "fair sample", "answers"),
     ),
+    _scorer("distinct_texts@k", lambda given: scorers.text_diversity(given.outcomes), "responses", "fair sample"),
     _scorer(
         "truncation_rate no_answer_rate error_rate duplicate_rate several_answers_rate tokens_per_response",
         lambda given: scorers.quality(given.outcomes, given.flags),
@@ -136,6 +153,8 @@ def _lacking(given: Given) -> dict[Need, str]:
         lacking["answers"] = "the source of the run does not say which answers agree"
     if not _has_token_statistics(given.outcomes):
         lacking["token statistics"] = _NOT_MEASURED
+    if given.counts_only and n_chosen(given.outcomes) is not None:
+        lacking["fair sample"] = "n seems to depend on what was found, and no rollouts are known that it did not choose"
     if given.judged is None:
         lacking["judge"] = "no judge has seen every correct rollout (rlvr-bench judge)"
     return lacking

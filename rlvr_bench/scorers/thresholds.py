@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.records import STATUSES, Estimate, Outcomes
-from rlvr_bench.scorers.common import clusters_of, fewest, left_out, rate_estimates, with_intervals
+from rlvr_bench.scorers.common import clusters_of, fewest, rate_estimates, rates_or_bounds, too_few, with_intervals
+from rlvr_bench.scorers.counts import n_chosen
 
 __all__ = ["COVER_TAUS", "G_PASS_KS", "G_PASS_TAUS", "cover", "g_pass", "never_solved"]
 
@@ -26,7 +27,7 @@ def g_pass(outcomes: Outcomes, ks: Sequence[int] = G_PASS_KS, taus: Sequence[flo
     """G-Pass@k_tau (at least the share tau of k rollouts is correct; ``group`` names tau) and mG-Pass@k.
 
     Liu et al. 2024 (arXiv 2412.13147), eq. 5 and 7, unbiased, averaged over problems. tau = 1 is pass^k. Budgets that no
-    problem has rollouts for are left out; a problem with fewer than k is left out of that k.
+    problem has rollouts for are left out; where some have fewer than k the mean has bounds, with 0 and 1 for these.
     """
     drawn = outcomes.n_samples > 0
     n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
@@ -43,13 +44,13 @@ def g_pass(outcomes: Outcomes, ks: Sequence[int] = G_PASS_KS, taus: Sequence[flo
             group=group,
             method="unbiased",
             n_samples=fewest(outcomes),
-            note=left_out(int((outcomes.n_samples < k).sum()), len(outcomes.n_samples), k),
+            note=too_few(int((n < k).sum()), len(n), k),
         )
         for name, group in names
         for k in grid
     ]
     values = np.concatenate([*tables, stats.mg_pass_at_k(c, n, grid)], axis=1)
-    return rate_estimates(labels, np.clip(values, 0.0, 1.0), clusters_of(outcomes, drawn))
+    return rates_or_bounds(labels, np.clip(values, 0.0, 1.0), clusters_of(outcomes, drawn))
 
 
 def cover(outcomes: Outcomes, taus: Sequence[float] = COVER_TAUS) -> list[Estimate]:
@@ -59,7 +60,7 @@ def cover(outcomes: Outcomes, taus: Sequence[float] = COVER_TAUS) -> list[Estima
     the mean posterior probability of a solve rate of at least tau under a prior fitted to the run, a Beta distribution and
     a share of problems at 0 (``stats.cover_under``); under Jeffreys' prior where that cannot be fitted: fewer than 10
     problems, or all rollouts alike. A posterior does not depend on when sampling stopped, so it also serves runs under a
-    stopping rule, for which c/n is biased: they get no ``cover``.
+    stopping rule, on record or by all signs, for which c/n is biased: they get no ``cover``.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
@@ -68,7 +69,7 @@ def cover(outcomes: Outcomes, taus: Sequence[float] = COVER_TAUS) -> list[Estima
     clusters = clusters_of(outcomes, drawn)
     label = Estimate(name="cover", value=None, method="observed rate c/n", n_samples=fewest(outcomes))
     found: list[Estimate] = []
-    if outcomes.stopping is None:
+    if outcomes.stopping is None and n_chosen(outcomes) is None:
         found += rate_estimates(_by_tau(label, taus), stats.cover_at_tau(c, n, taus), clusters)
     label = msgspec.structs.replace(label, name="cover_posterior", method="")
     if not _is_fittable(c, n):

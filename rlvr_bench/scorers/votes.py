@@ -10,7 +10,7 @@ import numpy.typing as npt
 from rlvr_bench import stats
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.answers import answer_classes
-from rlvr_bench.scorers.common import clusters_of, fewest, left_out, problem_blocks, rate_estimates
+from rlvr_bench.scorers.common import clusters_of, fewest, problem_blocks, rates_or_bounds, too_few
 
 __all__ = ["maj", "vote_ks", "vote_table"]
 
@@ -28,7 +28,8 @@ def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
 
     A rollout without an answer has no vote; k rollouts without any answer are wrong. Answers with equally many votes share
     the win. All spellings of the correct answer are one answer. The value is averaged over subsets of the run's rollouts
-    (``vote_table``); with k = n it is what papers call cons@n. A problem with fewer than k rollouts is left out of that k.
+    (``vote_table``); with k = n it is what papers call cons@n. Where problems have fewer than k rollouts it has bounds,
+    with 0 and 1 for these.
     """
     n = outcomes.n_samples
     drawn = n > 0
@@ -43,11 +44,11 @@ def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
             value=None,
             method=method,
             n_samples=fewest(outcomes),
-            note=left_out(int((n < k).sum()), len(n), k),
+            note=too_few(int((n[drawn] < k).sum()), int(drawn.sum()), k),
         )
         for k in grid
     ]
-    return rate_estimates(labels, vote_table(outcomes, grid)[drawn], clusters_of(outcomes, drawn))
+    return rates_or_bounds(labels, vote_table(outcomes, grid)[drawn], clusters_of(outcomes, drawn))
 
 
 def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]:

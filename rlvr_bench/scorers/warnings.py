@@ -22,4 +22,30 @@ def warnings_of(run: ScoredRun, quality: Mapping[str, float | None]) -> list[str
     warnings += run.grading.warnings
     if errors is not None and errors >= MOST_ERRORS and not run.grading.warnings:
         warnings.append(f"{errors:.1%} of the rollouts have no verdict (verifier errors): they count as not correct")
+    warnings += [text for text in (_restopped(run), _chosen(run)) if text]
     return list(dict.fromkeys(warnings))
+
+
+def _restopped(run: ScoredRun) -> str:
+    told = run.restopped
+    if told is None or not told.longer + told.sooner:
+        return ""
+    where = f" ({told.stopped_on})" if told.stopped_on else ""
+    moved = (
+        f"the stopping rule looked at other verdicts{where} than those in force, by which it would have stopped "
+        f"{told.sooner:,} problems sooner and drawn on at {told.longer:,}"
+    )
+    if told.used == "first rollouts":
+        return f"{moved}: only the {run.n_min} rollouts that it always draws of each problem are used"
+    if told.used == "up to the stop":
+        return f"{moved}: each problem is cut at the rule's stop"
+    return f"{moved}: pass@k is corrected for this, and has bounds where a problem stopped too soon to tell"
+
+
+def _chosen(run: ScoredRun) -> str:
+    if run.n_chosen is None:
+        return ""
+    return (
+        f"the problems have {run.n_min:,} to {run.n_max:,} rollouts, more where fewer were right (p = {run.n_chosen:.1g}): "
+        "a stopping rule seems to be at work. Plain estimates would be too high; only bounds that hold under any rule are given"
+    )

@@ -21,6 +21,7 @@ from rlvr_bench.stats.boundary import (
 from rlvr_bench.stats.diversity import (
     answer_entropy,
     rarefied_distinct,
+    rarefied_entropy,
 )
 from rlvr_bench.stats.extrapolation import (
     Extrapolation,
@@ -34,12 +35,21 @@ from rlvr_bench.stats.intervals import (
 from rlvr_bench.stats.majority import (
     maj_at_k,
 )
+from rlvr_bench.stats.missing import (
+    n_rises_as_rate_falls,
+    pass_bounds,
+    pass_bounds_any_rule,
+)
 from rlvr_bench.stats.posterior import (
     JEFFREYS,
     UNIFORM,
     PosteriorPass,
     fit_beta_prior,
     pass_at_k_posterior,
+)
+from rlvr_bench.stats.relabelled import (
+    PassBounds,
+    pass_at_k_relabelled,
 )
 from rlvr_bench.stats.resampling import (
     LEVEL,
@@ -58,9 +68,11 @@ from rlvr_bench.stats.resampling import (
 from rlvr_bench.stats.rollout_error import (
     rollout_interval,
 )
+from rlvr_bench.stats.sequential import anytime_p_value, anytime_quantile, information
 from rlvr_bench.stats.significance import (
     holm,
     mcnemar,
+    sign_flip,
 )
 from rlvr_bench.stats.single_problems import (
     benjamini_hochberg,
@@ -110,6 +122,7 @@ __all__ = [
     "Extrapolation",
     "Interval",
     "PairedInterval",
+    "PassBounds",
     "PosteriorPass",
     "PowerLaw",
     "Resampling",
@@ -117,6 +130,8 @@ __all__ = [
     "Unsolved",
     "ZeroInflated",
     "answer_entropy",
+    "anytime_p_value",
+    "anytime_quantile",
     "auc_at_k",
     "benjamini_hochberg",
     "bootstrap",
@@ -137,11 +152,13 @@ __all__ = [
     "g_pass_at_k",
     "high_entropy_threshold",
     "holm",
+    "information",
     "maj_at_k",
     "max_at_k",
     "mcnemar",
     "mean_pass_at_k",
     "mg_pass_at_k",
+    "n_rises_as_rate_falls",
     "never_solved",
     "nucleus_size",
     "null_support_dynamics",
@@ -149,18 +166,23 @@ __all__ = [
     "paired_bootstrap_mean",
     "pass_at_k",
     "pass_at_k_posterior",
+    "pass_at_k_relabelled",
     "pass_at_k_stopped",
     "pass_at_k_stopped_variance",
     "pass_at_k_variance",
     "pass_beyond",
+    "pass_bounds",
+    "pass_bounds_any_rule",
     "pass_hat_k",
     "perplexity",
     "positional_profile",
     "rarefied_distinct",
+    "rarefied_entropy",
     "resampled_means",
     "resampled_weights",
     "rising_limits",
     "rollout_interval",
+    "sign_flip",
     "support_dynamics",
     "token_entropy",
     "unsolved_upper_bound",

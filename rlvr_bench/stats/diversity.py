@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.special import gammaln
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.stats.solve_rate import pass_at_k
@@ -13,6 +14,8 @@ from rlvr_bench.stats.validation import check_answer_counts, check_budgets
 if TYPE_CHECKING:
     import numpy.typing as npt
     from jaxtyping import Float64
+
+CHUNK_ELEMENTS = 2**17
 
 
 def rarefied_distinct(answer_counts: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
@@ -26,6 +29,49 @@ def rarefied_distinct(answer_counts: npt.ArrayLike, ks: npt.ArrayLike) -> Float6
     budgets = check_budgets(ks)
     n = np.repeat(counts.sum(axis=1), counts.shape[1])
     return np.asarray(pass_at_k(counts.ravel(), n, budgets).reshape(*counts.shape, budgets.size).sum(axis=1))
+
+
+def rarefied_entropy(answer_counts: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
+    """Expected plug-in entropy, in nats, of k of the n answers to each problem, (P, K); NaN where k > n.
+
+    sum_a sum_j P(J_a = j) (-j/k log(j/k)) with J_a hypergeometric, the number of answers a among k of n: unbiased for what k
+    fresh answers would show, and so free of the run's size, where the entropy of all n answers is not (``answer_entropy``).
+    It is below the entropy of the policy by about (D - 1) / (2k), for every run alike. ``answer_counts`` (P, A) as in
+    ``maj_at_k``; leave the correct column out for the entropy of wrong answers. Raises ``BadArgument``: a count is negative
+    or a budget below 1.
+    """
+    counts = check_answer_counts(answer_counts)
+    budgets = check_budgets(ks)
+    n = counts.sum(axis=1)
+    problem, answer = np.nonzero(counts)
+    base = int(n.max(initial=0)) + 1
+    pairs, row = np.unique(
+        counts[problem, answer] * base + n[problem], return_inverse=True
+    )  # few: most answers are alike
+    found = np.empty((len(n), budgets.size))
+    for column, k in enumerate(budgets.tolist()):
+        terms = _expected_terms(pairs // base, pairs % base, k)
+        found[:, column] = np.bincount(problem, weights=terms[row], minlength=len(n))
+    return np.where(n[:, None] >= budgets, found, np.nan)
+
+
+def _expected_terms(count: npt.NDArray[np.int64], n: npt.NDArray[np.int64], k: int) -> Float64[np.ndarray, " U"]:
+    """E[-J/k log(J/k)] with J of k draws from n, ``count`` of them marked, both (U,); 0 where k > n."""
+    found = np.zeros(len(count))
+    step = max(1, CHUNK_ELEMENTS // k)
+    j = np.arange(1, k)  # J = 0 and J = k add nothing
+    term = -(j / k) * np.log(j / k)
+    for start in range(0, len(count) if k > 1 else 0, step):
+        c, size = count[start : start + step, None], n[start : start + step, None]
+        possible = (j <= c) & (k - j <= size - c) & (k <= size)
+        log_share = _log_choose(c, j) + _log_choose(size - c, k - j) - _log_choose(size, np.full_like(j, k))
+        found[start : start + step] = np.where(possible, np.exp(np.where(possible, log_share, 0.0)), 0.0) @ term
+    return found
+
+
+def _log_choose(n: npt.NDArray[np.int64], k: npt.NDArray[np.int64]) -> Float64[np.ndarray, "U J"]:
+    chosen = np.clip(k, 0, np.maximum(n, 0))
+    return np.asarray(gammaln(n + 1.0) - gammaln(chosen + 1.0) - gammaln(n - chosen + 1.0))
 
 
 def answer_entropy(

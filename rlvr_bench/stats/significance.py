@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from jaxtyping import Float64
 
-__all__ = ["holm", "mcnemar"]
+__all__ = ["holm", "mcnemar", "sign_flip"]
+
+ROUNDING = 1e-9
 
 
 def mcnemar(solved_first: npt.ArrayLike, solved_second: npt.ArrayLike) -> float:
@@ -30,6 +32,32 @@ def mcnemar(solved_first: npt.ArrayLike, solved_second: npt.ArrayLike) -> float:
     second = check_mask("solved_second", np.atleast_1d(solved_second), shape)
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
     return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+
+
+def sign_flip(
+    differences: npt.ArrayLike, rng: np.random.Generator, clusters: npt.ArrayLike | None = None, replicates: int = 2000
+) -> float:
+    """Two-sided p-value that paired ``differences`` (P,) are as likely below 0 as above, by changing their signs (Fisher 1935).
+
+    Of ``clusters`` (P,), a label for each problem, all signs change together. Exact in the binomial form of McNemar's test
+    where the sums that change are all of one size; else (1 + #{sum at least as large}) / (1 + replicates), which is below a
+    level at most that often too. 1 where all are 0. Raises ``BadArgument``: shapes disagree.
+    """
+    values = check_values("differences", differences)
+    if clusters is not None:
+        labels = np.asarray(clusters)
+        if labels.shape != values.shape:
+            raise BadArgument("clusters", labels.shape, f"must have one label per problem, shape {values.shape}")
+        values = np.bincount(np.unique(labels, return_inverse=True)[1], weights=values)
+    values = values[np.abs(values) > ROUNDING]
+    sizes = np.abs(values)
+    if not values.size:
+        return 1.0
+    if np.ptp(sizes) <= ROUNDING:
+        fewer = int(min(np.sum(values > 0), np.sum(values < 0)))
+        return min(1.0, 2 * float(bdtr(fewer, values.size, 0.5)))
+    signs = rng.integers(0, 2, (replicates, values.size), dtype=np.int8) * 2.0 - 1.0
+    return float((1 + np.sum(np.abs(signs @ sizes) >= abs(values.sum()) - ROUNDING)) / (1 + replicates))
 
 
 def holm(p_values: npt.ArrayLike) -> Float64[np.ndarray, " K"]:

@@ -43,8 +43,8 @@ def pass_at_k_stopped(
     """
     c, n = check_counts(n_correct, n_samples)
     budgets = check_budgets(ks)
-    rule = _check_rule(stop_after, max_samples, batch)
-    _check_states(c, n, *rule)
+    rule = check_rule(stop_after, max_samples, batch)
+    check_ends(c, n, *rule)
     pairs = distinct_counts(c, n)
     failure = _failure(pairs.n_correct, pairs.n_samples, budgets, *rule)
     return np.take(1.0 - failure, pairs.row, axis=0)
@@ -65,25 +65,31 @@ def pass_at_k_stopped_variance(
     """
     c, n = check_counts(n_correct, n_samples)
     budgets = check_budgets(ks)
-    rule = _check_rule(stop_after, max_samples, batch)
-    _check_states(c, n, *rule)
+    rule = check_rule(stop_after, max_samples, batch)
+    check_ends(c, n, *rule)
     pairs = distinct_counts(c, n)
     once = _failure(pairs.n_correct, pairs.n_samples, budgets, *rule)
     twice = _failure(pairs.n_correct, pairs.n_samples, 2 * budgets, *rule)
     return np.take(once**2 - twice, pairs.row, axis=0)
 
 
-def _check_rule(stop_after: int, max_samples: int, batch: int) -> tuple[int, int, int]:
+def last_batch(n: Int64[np.ndarray, " P"], batch: int) -> Int64[np.ndarray, " P"]:
+    """Size of the batch in which a problem ended, (P,)."""
+    return np.asarray(np.where(n % batch == 0, batch, n % batch))
+
+
+def check_rule(stop_after: int, max_samples: int, batch: int) -> tuple[int, int, int]:
+    """The rule's three numbers. Raises ``BadArgument`` where one is not a whole number of at least 1."""
     stop_after, batch = check_count("stop_after", stop_after), check_count("batch", batch)
     return stop_after, check_count("max_samples", max_samples), batch
 
 
-def _check_states(
+def check_ends(
     c: Int64[np.ndarray, " P"], n: Int64[np.ndarray, " P"], stop_after: int, max_samples: int, batch: int
 ) -> None:
-    """A run ends at a batch end with enough correct rollouts, or at the maximum; not one batch earlier."""
+    """Raises ``BadArgument`` where a (c, n) is no end: at a batch end with enough correct, or the maximum; not earlier."""
     at_end = (n == max_samples) | ((n % batch == 0) & (n > 0) & (c >= stop_after))
-    last = np.where(n % batch == 0, batch, n % batch)
+    last = last_batch(n, batch)
     possible = at_end & (n <= max_samples) & (c - last < stop_after)
     if not possible.all():
         i = int(np.flatnonzero(~possible)[0])
@@ -101,7 +107,7 @@ def _failure(
     max_samples: int,
     batch: int,
 ) -> Float64[np.ndarray, "U K"]:
-    last = np.where(n % batch == 0, batch, n % batch)
+    last = last_batch(n, batch)
     starts = np.concatenate([[0], ks])
     paths = np.stack([_log_paths(c, n, last, int(k), stop_after) for k in starts], axis=1)
     return np.where(ks <= max_samples, np.exp(paths[:, 1:] - paths[:, :1]), np.nan)
@@ -116,15 +122,16 @@ def _log_paths(
     If k reaches into the last batch any order will do: C(n - k, c).
     """
     before = n - last - k
-    result = np.where(before < 0, _log_choose(n - k, c), -np.inf)
+    result = np.where(before < 0, log_choose(n - k, c), -np.inf)
     inside = before >= 0
     for j in range(min(stop_after - 1, int(c.max())) + 1):
-        term = _log_choose(before[inside], np.full(int(inside.sum()), j)) + _log_choose(last[inside], c[inside] - j)
+        term = log_choose(before[inside], np.full(int(inside.sum()), j)) + log_choose(last[inside], c[inside] - j)
         result[inside] = np.logaddexp(result[inside], term)
     return result
 
 
-def _log_choose(top: Int64[np.ndarray, " U"], bottom: Int64[np.ndarray, " U"]) -> Float64[np.ndarray, " U"]:
+def log_choose(top: Int64[np.ndarray, " U"], bottom: Int64[np.ndarray, " U"]) -> Float64[np.ndarray, " U"]:
+    """Logarithm of the binomial coefficient, (U,); minus infinity where it is 0."""
     valid = (bottom >= 0) & (bottom <= top)
     top, bottom = np.where(valid, top, 0), np.where(valid, bottom, 0)
     return np.where(valid, gammaln(top + 1) - gammaln(bottom + 1) - gammaln(top - bottom + 1), -np.inf)

@@ -11,16 +11,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rlvr_bench.errors import RunError
+from rlvr_bench.errors import RunError, StorageError
+from rlvr_bench.received import decode
 from rlvr_bench.records import STATUSES, Outcomes, ProfileSums
 from rlvr_bench.samplers.summary import PROFILE_BINS
-from rlvr_bench.store.paths import inside
+from rlvr_bench.store.paths import inside, read_if_there
+from rlvr_bench.store.record_files import write_record
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
-from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
+from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading
 from rlvr_bench.text_rules import FLAGS
 
-__all__ = ["read_outcomes"]
+__all__ = ["other_verdicts", "read_outcomes", "record_stopping", "stopped_on"]
 
 _STATISTICS = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
 _BOUNDS = ("entropy_low", "entropy_high", "branching_low", "branching_high")
@@ -60,6 +62,48 @@ def read_outcomes(run: Run) -> Outcomes:
         **verdicts,
     )
     return msgspec.structs.replace(outcomes, entropy_profile=_profile(run.rollouts, rows, outcomes))
+
+
+def record_stopping(run: Run, folder: str) -> None:
+    """Keep in ``stopping.json`` which verdicts the stopping rule looks at from now on. Raises StorageError."""
+    write_record(run.path / "stopping.json", {"verdicts": folder})
+
+
+def stopped_on(run: Run) -> str | None:
+    """The folder of the verdicts that the stopping rule looked at last; None where that is not on record."""
+    content = read_if_there(run.path / "stopping.json")
+    try:
+        folder = decode(content, dict[str, str])["verdicts"] if content is not None else None
+        if folder is not None:
+            check_folder_name(folder)
+    except (msgspec.DecodeError, KeyError, ValueError):  # damaged, or from elsewhere: as if it were not there
+        return None
+    return folder
+
+
+def other_verdicts(
+    run: Run, outcomes: Outcomes, only: str | None = None
+) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """The run's verdicts that are not in force: the name of their folder, and which rollouts (R,) are correct by them.
+
+    In the order of their names, or the folder ``only``; those that lack a verdict of any of the rollouts are left out.
+    """
+    grading = current_grading(run)
+    folder = inside(run.path, "verdicts")
+    names = sorted(child.name for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+    rows = _RowOrder(run.rollouts, pa.array(outcomes.problem_ids))
+    hashes = np.empty(len(rows), np.int64)
+    for at, table in rows.read(run.rollouts, ["text_hash"]):
+        hashes[at] = table["text_hash"].to_numpy()
+    for name in names:
+        if grading is None or name == grading.folder or only not in (None, name):
+            continue
+        shards = ShardFolder(inside(run.path, "verdicts", name), VERDICT_SCHEMA, run.largest_index)
+        try:
+            status = _verdicts(shards, rows, hashes, run, [])["status"]
+        except (RunError, StorageError):  # of a part of the rollouts, or damaged: it explains nothing
+            continue
+        yield name, status == STATUSES.index("correct")
 
 
 class _RowOrder:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rlvr_bench import check, stats
-from rlvr_bench.checking import Check, CheckOptions, check_cards
+from rlvr_bench.checking import Check, CheckOptions, NextLook, check_cards
 from rlvr_bench.checking.evidence import about_these_problems
 from rlvr_bench.checking.outputs import junit, summary, workflow_commands
 from rlvr_bench.checking.rules import make_rules
@@ -21,6 +21,7 @@ from rlvr_bench.comparison.cards import Incomparable
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.records import StoppingRule
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 from tests.comparison.made import card
 
 RNG = np.random.default_rng(7)
@@ -153,13 +154,13 @@ def test_rates_that_are_counted_are_tested_over_rollouts_and_means_over_problems
     collapsed = [value - 0.1 + 0.001 * (i % 7) for i, value in enumerate(columns["entropy_mean"])]
     run = drawn("run", RATES, 64, 2, columns={**columns, "error": errors, "entropy_mean": collapsed})
     rules = make_rules({"token_entropy": 0.05}, {"error_rate": 0.01, "no_answer_rate": 0.01})
-    entropy, error, silent = check_cards([run], [base], rules).findings
+    entropy, error, silent = check_cards([run], [base], rules, CheckOptions(max_error_rate=0.1)).findings
     assert (entropy.outcome, entropy.source) == ("regression", "problems")
     assert (error.outcome, error.source) == ("regression", "rollouts")
     assert error.worse_by == pytest.approx(np.mean(errors) / 64)
     assert silent.outcome == "ok"
     with pytest.raises(BadArgument, match="tokens_per_response.*no problem has it in both runs, base and run"):
-        check_cards([run], [base], make_rules({}, {"tokens_per_response": 5}))
+        check_cards([run], [base], make_rules({}, {"tokens_per_response": 5}), CheckOptions(max_error_rate=0.1))
 
 
 def test_about_new_problems_limits_are_wider() -> None:
@@ -285,3 +286,87 @@ def test_workflow_commands_stay_on_their_line() -> None:
     assert not set(title) & set(":,\n\r")
     assert "%0A%3A%3Aerror%3A%3A" in title
     assert all(line.startswith("::error") for line in workflow_commands(hostile(), strict=True))
+
+
+def test_eight_looks_hold_the_level_and_the_limits_of_one_look_do_not() -> None:
+    """At a drop of the tolerance, looks at 32, 64, ..., 4,096 rollouts until something is shown; 20 replicates, seeded."""
+    rng = np.random.default_rng(8)
+    sizes = (32 * 2 ** np.arange(8)).tolist()
+    rates = RATES[:12]
+    lower = rates - 0.02 * rates / rates.mean()
+    wrong = {"any": 0, "one": 0}
+    for _ in range(20):
+        steps = np.diff(sizes, prepend=0)
+        runs = [np.cumsum([rng.binomial(step, p) for step in steps], axis=0) for p in (rates, lower)]
+        shown = {"any": False, "one": False}
+        for n, *counts in zip(sizes, *runs, strict=True):
+            for name, looks in (("any", Looks(stats.information(n, n))), ("one", ONE_LOOK)):
+                pair = [(correct, np.full(12, n)) for correct in counts]
+                found = about_these_problems(pair[0], pair[1], 1, 0.02, 0.95, looks)
+                shown[name] |= found.p_value <= 0.05 or found.high <= 0.02
+        for name, flag in shown.items():
+            wrong[name] += flag
+    assert wrong["any"] <= 4  # both errors together: at most 10 %
+    assert wrong["one"] >= 6
+
+
+def test_cannot_tell_names_the_next_look_and_what_it_costs() -> None:
+    columns = {"tokens_mean": [100.0] * 60}
+    rates = RATES[:60]
+    base, run = (
+        drawn(name, p, 16, i, columns=columns) for i, (name, p) in enumerate((("b", rates), ("r", rates * 0.9)))
+    )
+    found = outcome_of(run, base, pass1=0.02)
+    (item,) = found.findings
+    assert (item.outcome, item.looks) == ("cannot_tell", "any")
+    assert item.needed is not None
+    assert item.next_look is not None
+    n = min(item.needed, 32)
+    assert item.next_look == NextLook(n=n, rollouts=2 * 60 * (n - 16), tokens=2 * 60 * (n - 16) * 100)
+    text = summary(found)
+    assert f"Draw {n - 16} more per problem, to {n} in both runs ({120 * (n - 16):,} new rollouts" in text
+    assert "the level holds over any number of looks" in text
+    # Only what the baseline lacks is counted where the run has it already.
+    ahead = drawn("r", rates * 0.9, 32, 5, columns=columns)
+    (item,) = outcome_of(ahead, base, pass1=0.02).findings
+    if item.next_look is not None:
+        assert item.next_look.rollouts == 60 * (item.next_look.n - 16) + 60 * max(0, item.next_look.n - 32)
+
+
+def test_one_look_has_narrower_limits_and_advises_no_other() -> None:
+    base, run = drawn("base", RATES[:60], 16, 1), drawn("run", RATES[:60] * 0.9, 16, 2)
+    any_, one = (
+        outcome_of(run, base, options=CheckOptions(looks=looks), pass1=0.02).findings[0] for looks in ("any", "one")
+    )
+    assert one.high - one.low < any_.high - any_.low
+    assert one.p_value < any_.p_value
+    assert one.next_look is None
+    wide, narrow = (
+        outcome_of(run, base, options=CheckOptions(looks=looks, new_problems=True), pass1=0.02).findings[0]
+        for looks in ("any", "one")
+    )
+    assert narrow.high - narrow.low < wide.high - wide.low
+
+
+def text_card(name: str, n: int, seed: int, rng: np.random.Generator) -> tuple[Path, Scorecard]:
+    """60 problems whose texts are drawn from the same 200: the columns as a scorecard has them."""
+    tables = rng.multinomial(n, np.full(200, 1 / 200), size=60)
+    ks = [k for k in (1, 4, 16, 64, 256) if k <= n]
+    by_k = [dict(zip(ks, row, strict=True)) for row in stats.rarefied_distinct(tables, ks).tolist()]
+    columns = {"duplicates": (n - np.count_nonzero(tables, axis=1)).tolist(), "distinct_texts": by_k}
+    return card(name, [0] * 60, n, seed=seed, columns=columns)
+
+
+def test_more_rollouts_are_no_rise_of_duplicates() -> None:
+    rng = np.random.default_rng(6)
+    rules = make_rules({}, {"duplicate_rate": 0.01})
+    found = [check_cards([text_card("r", 256, i, rng)], [text_card("b", 16, -i, rng)], rules) for i in range(1, 21)]
+    findings = [each.findings[0] for each in found]
+    assert not any(one.outcome == "regression" for one in findings)
+    assert np.mean([one.worse_by for one in findings]) == pytest.approx(0, abs=0.004)
+    assert all(one.second < 0.1 for one in findings)  # of all 256 more than a third repeat another
+    assert all("at 16 rollouts" in one.method for one in findings)
+    bare = [card(name, [0] * 5, n, columns={"duplicates": [0] * 5}) for name, n in (("b", 16), ("r", 256))]
+    with pytest.raises(BadArgument, match="depends on the number of rollouts, which differs"):
+        check_cards([bare[1]], [bare[0]], rules)
+    assert check_cards([text_card("r", 16, 1, rng)], [text_card("b", 16, 2, rng)], rules).findings[0].first > 0

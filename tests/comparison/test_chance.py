@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlvr_bench import stats
-from rlvr_bench.comparison import curves
+from rlvr_bench.comparison import compare_cards, curves
+from rlvr_bench.comparison.cards import RunCounts, align
 from rlvr_bench.comparison.curves import crossover_of, search_grid
-from rlvr_bench.comparison.sets import null_sizes
+from rlvr_bench.comparison.sets import boundary_change, null_sizes
 from rlvr_bench.stats import fresh_rng
+from tests.comparison.made import card
 
 Floats = npt.NDArray[np.float64]
+
+
+def aligned(one: tuple[list[int], int], two: tuple[list[int], int]) -> tuple[RunCounts, RunCounts]:
+    first, second = align([card("a", *one), card("b", *two)])[1]
+    return first, second
 
 
 def test_the_null_of_one_problem_by_enumeration() -> None:
@@ -103,7 +110,7 @@ def test_a_crossing_beyond_the_largest_budget_is_censored() -> None:
     rows = [[0.5, 0.3, 0.5]] * 11 + [[0.5, 0.3, -0.45]] * 11
     found = crossover_of(np.array(rows), [1, 2, 3], ("base", "rl"))
     assert (found.k, found.low, found.high) == (None, 3, None)
-    assert found.text == "no crossing up to 3 [3, >3]"
+    assert found.text == "no crossing shown up to 3"
 
 
 def test_clusters_are_resampled_whole() -> None:
@@ -149,3 +156,78 @@ def test_the_crossover_interval_covers_the_true_crossing(monkeypatch: pytest.Mon
         exact += (found.low, found.high) == (1, None)
     assert covered >= 300 * 0.95 - 3.5 * np.sqrt(300 * 0.95 * 0.05)
     assert exact < 15  # an interval that says nothing would cover too
+
+
+def test_two_equal_runs_show_no_crossing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two draws of one policy: their curves cross by chance in many of 200 pairs, which is announced in none or few."""
+    monkeypatch.setattr(curves, "REPLICATES", 400)
+    rng = np.random.default_rng(9)
+    grid = search_grid(64)
+    announced = crossed = 0
+    for _ in range(200):
+        rates = rng.beta(0.5, 1.0, 60)
+        runs = [stats.pass_at_k(rng.binomial(64, rates), 64, grid) for _ in range(2)]
+        found = crossover_of(runs[1] - runs[0], grid, ("a", "b"))
+        announced += found.k is not None
+        crossed += found.changes > 0
+        assert found.text.startswith("no crossing") == (found.k is None)
+    assert crossed > 60
+    assert announced <= 4
+
+
+def test_a_lead_at_every_budget_shows_no_crossing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is better at small budgets, and level at large ones where almost all is solved."""
+    monkeypatch.setattr(curves, "REPLICATES", 400)
+    rng = np.random.default_rng(10)
+    grid = search_grid(64)
+    announced = 0
+    for _ in range(150):
+        rates = rng.beta(1.5, 1.5, 60)
+        first, second = (rng.binomial(64, p) for p in (rates, 1 - (1 - rates) ** 1.5))
+        rows = stats.pass_at_k(second, 64, grid) - stats.pass_at_k(first, 64, grid)
+        announced += crossover_of(rows, grid, ("a", "b")).k is not None
+    assert announced <= 9  # 2.5 % is the level of one side; 6 % of 150 is 3 standard errors above
+
+
+def test_sets_are_sized_as_the_mean_over_all_subsets_of_the_rollouts() -> None:
+    """Three problems, n = 5 and 4, k = 2: every choice of two rollouts of each run, counted by hand of the loop."""
+    first, second = ([2, 0, 1], 5), ([1, 3, 0], 4)
+    (pair,) = compare_cards([card("a", *first), card("b", [*second[0]], second[1])], ks=[1]).pairs
+    found = boundary_change(["p0", "p1", "p2"], *aligned(first, second), 2)
+    sizes = np.zeros((2, 2))
+    for a, b in zip(first[0], second[0], strict=True):
+        ways = [[any(j < c for j in chosen) for chosen in combinations(range(n), 2)] for c, n in ((a, 5), (b, 4))]
+        for one, other in product(*ways):
+            sizes[int(one), int(other)] += 1 / (len(ways[0]) * len(ways[1]))
+    got = [[found.n_neither, found.n_gained], [found.n_lost, found.n_both]]
+    np.testing.assert_allclose(got, sizes)
+    assert found.gains is not None
+    assert found.gains.observed == pytest.approx(found.n_gained)
+    assert found.retention == pytest.approx(sizes[1, 1] / sizes[1].sum())
+    assert pair.boundary.n_gained + pair.boundary.n_lost + pair.boundary.n_both + pair.boundary.n_neither == 3
+
+
+def test_a_policy_against_itself_gains_and_loses_what_chance_gives_at_any_budget() -> None:
+    """n = 256, k = 64: the mean of the sizes shown is that of the chance level beside them, not a quarter below it."""
+    rng = np.random.default_rng(3)
+    shown, level = [], []
+    for _ in range(40):
+        rates = rng.beta(0.3, 2.0, 80)
+        runs = [(rng.binomial(256, rates).tolist(), 256) for _ in range(2)]
+        found = boundary_change([f"p{i}" for i in range(80)], *aligned(runs[0], runs[1]), 64, replicates=100)
+        assert found.gains is not None
+        shown += [found.n_gained, found.n_lost]
+        level += [found.gains.expected, found.gains.expected]
+    assert np.mean(shown) == pytest.approx(np.mean(level), rel=0.1)
+
+
+def test_signs_are_changed_as_by_enumeration() -> None:
+    values = np.array([0.5, -0.2, 0.7, 0.1, 0.4])
+    sums = [abs(np.dot(signs, values)) for signs in product((-1, 1), repeat=5)]
+    want = np.mean([size >= abs(values.sum()) - 1e-12 for size in sums])
+    assert stats.sign_flip(values, fresh_rng(), replicates=40000) == pytest.approx(want, abs=0.01)
+    flags = np.array([1.0] * 7 + [-1.0] * 2 + [0.0] * 5)
+    assert stats.sign_flip(flags, fresh_rng()) == pytest.approx(stats.mcnemar(flags < 0, flags > 0))
+    together = stats.sign_flip(np.ones(8), fresh_rng(), ["a"] * 4 + ["b"] * 4)
+    assert together == 0.5  # two clusters, one sign each: both alike in half of the cases
+    assert stats.sign_flip(np.zeros(3), fresh_rng()) == 1.0

@@ -106,10 +106,11 @@ def test_unequal_n_is_compared_at_what_all_have() -> None:
     assert pair.boundary.neither == ("p0", "p2")
 
 
-def test_budgets_that_only_some_problems_have_leave_the_others_out() -> None:
+def test_budgets_that_only_some_problems_have_give_bounds() -> None:
     found = compare_cards([card("base", [1, 4], [8, 8]), card("rl", [1, 1], [4, 8])], ks=[1, 8])
     last = found.pairs[0].pass_at_k[-1]
-    assert (last.k, last.n_problems, last.first, last.second) == (8, 1, 1.0, 1.0)
+    assert (last.k, last.n_problems, last.first, last.second, last.value) == (8, 2, None, None, None)
+    assert (last.at_least, last.at_most) == (0.0, 0.0)  # one rollout of each was right: solved in 8
     with pytest.raises(BadArgument, match="--k is 9: must lie between 1 and 8"):
         compare_cards([card("base", [1, 4], [8, 8]), card("rl", [1, 1], [4, 8])], ks=[9])
 
@@ -287,9 +288,10 @@ def test_a_budget_that_is_no_number_is_refused(two_runs: list[str]) -> None:
 
 
 def test_the_table_fits_a_terminal(two_runs: list[str]) -> None:
-    console = Console(width=80, force_terminal=True, record=True, file=(Path(two_runs[0]).parent / "out").open("w"))
+    output = (Path(two_runs[0]).parent / "out").open("w")
+    console = Console(width=80, record=True, force_terminal=True, file=output)
     show_comparison(console, compare([Path(path) for path in two_runs]))
-    console.file.close()
+    output.close()
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("pass@64") and "pts" in line for line in lines)
@@ -320,3 +322,67 @@ def test_formats_name_the_runs_and_keep_their_rows(form: Format, capsys: pytest.
         first, second = out.strip("\n").split("\n\n")
         for table in (first, second):
             assert len({line.count("\t") for line in table.split("\n")}) == 1
+
+
+def test_looks_widen_intervals_and_raise_every_p_value() -> None:
+    rng = np.random.default_rng(1)
+    runs = [card(name, rng.binomial(64, rate, 60).tolist(), 64) for name, rate in (("a", 0.05), ("b", 0.09))]
+    (one,), (every,) = (compare_cards(runs, looks=looks).pairs for looks in ("one", "any"))
+    for first, second in zip((*one.pass_at_k, *one.policy), (*every.pass_at_k, *every.policy), strict=True):
+        assert second.value == pytest.approx(first.value)
+        assert (second.high or 0) - (second.low or 0) > 1.3 * ((first.high or 0) - (first.low or 0))
+        assert (second.p_value or 0) >= (first.p_value or 0)
+    assert every.boundary.gains is not None
+    assert one.boundary.gains is not None
+    assert every.boundary.gains.p_value > one.boundary.gains.p_value
+    assert compare_cards(runs, looks="any").looks == "any"
+
+
+def test_the_verb_takes_looks(two_runs: list[str]) -> None:
+    assert "hold over any number of looks" in verb([*two_runs, "--looks"])
+    assert "hold over" not in verb(two_runs)
+
+
+def test_entropies_and_texts_are_compared_at_a_common_number() -> None:
+    """Each run has budgets of its own; a tenth of the problems is enough for a pair of wrong answers."""
+    n = 10
+    wide = {"wrong_entropy": [{2: 0.6, 4: 1.1}] * n, "distinct_texts": [{4: 3.9, 16: 14.0, 64: 50.0}] * n}
+    few = {"wrong_entropy": [{2: 0.5}] * 2 + [{}] * 8, "distinct_texts": [{4: 3.0, 16: 9.0}] * n}
+    (pair,) = compare_cards([card("a", [1] * n, 64, columns=wide), card("b", [1] * n, 16, columns=few)]).pairs
+    found = {(item.name, item.k): item for item in pair.policy}
+    assert found.keys() == {("wrong_answer_entropy@k", 2), ("distinct_texts@k", 16)}
+    assert found["wrong_answer_entropy@k", 2].value == pytest.approx(-0.1)
+    assert found["wrong_answer_entropy@k", 2].n_problems == 2
+    assert found["distinct_texts@k", 16].value == pytest.approx(-5.0)
+
+
+def clustered(rng: np.random.Generator, clusters: int, size: int) -> tuple[list[int], list[int], list[str]]:
+    """Correct of 16 in two runs whose difference is that of the cluster: problems of one are alike."""
+    names = [f"c{i}" for i in range(clusters) for _ in range(size)]
+    shift = np.repeat(rng.normal(0, 0.15, clusters), size)
+    base = np.full(clusters * size, 0.5)
+    return (*(rng.binomial(16, np.clip(rate, 0, 1)).tolist() for rate in (base, base + shift)), names)
+
+
+def test_a_cluster_is_taken_from_whichever_run_has_it_and_its_effect_is_said() -> None:
+    first, second, names = clustered(np.random.default_rng(0), 8, 12)
+    old = card("a", first, 16)
+    new = card("b", second, 16, columns={"cluster": names})
+    intervals = {}
+    for what, runs in (("none", (old, card("b", second, 16))), ("one", (old, new)), ("other", (new, old))):
+        found = compare_cards(runs, ks=[1])
+        (item,) = found.pairs[0].pass_at_k
+        intervals[what] = (item.high or 0) - (item.low or 0)
+        assert any("clusters of problems" in note for note in found.notes) == (what != "none")
+    assert intervals["one"] == pytest.approx(intervals["other"], rel=0.05)
+    assert intervals["one"] > 1.5 * intervals["none"]
+
+
+def test_three_clusters_are_too_few_to_measure() -> None:
+    first, second, names = clustered(np.random.default_rng(0), 3, 12)
+    columns = {"cluster": names}
+    (alone,) = compare_cards([card("a", first, 16), card("b", second, 16)], ks=[1]).pairs
+    (few,) = compare_cards(
+        [card("a", first, 16, columns=columns), card("b", second, 16, columns=columns)], ks=[1]
+    ).pairs
+    assert few.pass_at_k == alone.pass_at_k

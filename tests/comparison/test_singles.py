@@ -10,17 +10,19 @@ import numpy.typing as npt
 from rlvr_bench.comparison.cards import RunCounts
 from rlvr_bench.comparison.singles import changed_problems
 from rlvr_bench.records import StoppingRule
+from rlvr_bench.scorers.counts import Counts
 
 
-def run(c: npt.ArrayLike, n: int, stopping: StoppingRule | None = None) -> RunCounts:
+def run(c: npt.ArrayLike, n: int, stopping: StoppingRule | None = None, *, chosen: bool = False) -> RunCounts:
     counts = np.asarray(c, dtype=np.int64)
     return RunCounts(
         label="run",
         file=Path("scorecard.json"),
         n=np.full(len(counts), n),
         c=counts,
-        stopping=stopping,
-        asked=n,
+        counts=Counts(
+            n=np.full(len(counts), n), c=counts, errors=np.zeros_like(counts), stopping=stopping, asked=n, chosen=chosen
+        ),
         entries=(),
     )
 
@@ -39,6 +41,7 @@ def test_clear_changes_are_listed_clearest_first() -> None:
 def test_a_run_that_stopped_early_has_no_such_list() -> None:
     rule = StoppingRule(stop_after=4, batch=8)
     assert changed_problems("ab", run([1, 2], 8), run([1, 2], 8, rule)) is None
+    assert changed_problems("ab", run([1, 2], 8), run([1, 2], 8, chosen=True)) is None
 
 
 def test_at_most_five_percent_of_the_listed_changed_by_chance() -> None:

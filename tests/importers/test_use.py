@@ -141,6 +141,23 @@ def test_counts_out_of_a_run_of_ours_and_in_again(tmp_path: Path) -> None:
         )
 
 
+def test_counts_with_clusters_widen_the_intervals(tmp_path: Path) -> None:
+    rows = [(f"p{i}", 16, 12 if i < 20 else 2, f"paper {i // 5}") for i in range(40)]
+    for name, width in (("alone", 3), ("grouped", 4)):
+        lines = [",".join(map(str, row[:width])) for row in (("problem_id", "n", "c", "cluster"), *rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    alone, grouped = (
+        import_run([tmp_path / f"{name}.csv"], options(tmp_path, model=name, task=name))
+        for name in ("alone", "grouped")
+    )
+    assert [each.cluster for each in grouped.scorecard.problems] == [row[3] for row in sorted(rows)]
+    first, second = (next(e for e in each.scorecard.estimates if e.name == "pass@k") for each in (alone, grouped))
+    assert second.value == first.value
+    assert (second.high or 0) - (second.low or 0) > 1.2 * ((first.high or 0) - (first.low or 0))
+    assert "clusters of problems" in (second.note or "")
+    assert score(grouped.run).problems == grouped.scorecard.problems
+
+
 def test_with_a_run_of_ours_only_after_naming_what_differs(tmp_path: Path) -> None:
     ours, card = evaluate("fake", "double_countdown", SampleOptions(n=16, limit=40, out=tmp_path / "runs"))
     (tmp_path / "counts.csv").write_text(

@@ -260,3 +260,16 @@ def test_every_column_is_documented() -> None:
         name = column.name.replace("@1", "@K") if column.name.startswith(("pass@1", "rank@1")) else column.name
         if not name.endswith(("_low", "_high")):
             assert f"`{name}`" in page, name
+
+
+def test_what_depends_on_n_is_left_empty_where_rows_differ_in_n(tmp_path: Path) -> None:
+    estimates = [Estimate(name="duplicate_rate", value=0.1), Estimate(name="distinct_texts@k", k=16, value=15.0)]
+    for model, n in (("a", 16), ("b", 16), ("c", 64)):
+        write(tmp_path / "cards", model, [1, 2], n, estimates=estimates)
+    files = sorted((tmp_path / "cards").glob("*.json"))
+    alike = leaderboard(files[:2], ks=KS)
+    assert [row["duplicate_rate"] for row in alike.rows] == [0.1, 0.1]
+    differ = leaderboard(files, ks=KS)
+    assert [row["duplicate_rate"] for row in differ.rows] == [None, None, None]
+    assert [row["distinct_texts@16"] for row in differ.rows] == [15.0] * 3
+    assert any("rows differ in n" in note for note in differ.notes)

@@ -59,7 +59,7 @@ def page(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_differences_crossovers_and_sets_are_those_of_compare(runs: list[Path], page: Any) -> None:
     for first, second in ((0, 1), (1, 0)):
-        (expected,) = compare([runs[first], runs[second]]).pairs
+        (expected,) = compare([runs[first], runs[second]], allow_errors=True).pairs
         (pair,) = [entry for entry in page["pairs"] if (entry["first"], entry["second"]) == (first, second)]
         shown = {(name, k): row for name, k, *row in pair["differences"]}
         for item in (*expected.pass_at_k, *expected.policy):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers import diversity, guessing, maj
 from rlvr_bench.scorers.answers import answer_counts
-from rlvr_bench.scorers.diversity import distinct_answers
+from rlvr_bench.scorers.diversity import distinct_answers, distinct_texts
 from rlvr_bench.scorers.guessing import guess_chances
 from rlvr_bench.scorers.votes import vote_ks, vote_table
 from tests.scorers.made import outcomes
@@ -69,12 +70,12 @@ def test_several_correct_spellings_vote_together() -> None:
     assert vote_table(answered("xxyybbb", correct="x"), [7])[0, 0] == 0.0
 
 
-def test_a_problem_with_too_few_rollouts_is_left_out_of_the_vote() -> None:
+def test_a_problem_with_too_few_rollouts_gives_bounds_of_the_vote() -> None:
     found = by_key(maj(answered("cccb", "bb"), ks=[1, 2, 4]))
     assert found["maj@k", 1, None].value == pytest.approx((0.75 + 0) / 2)
-    assert found["maj@k", 4, None].value == 1.0
-    assert found["maj@k", 4, None].n_problems == 1
-    assert found["maj@k", 4, None].note == "1 of 2 problems have fewer than 4 rollouts and are left out"
+    vote = found["maj@k", 4, None]
+    assert (vote.value, vote.at_least, vote.at_most, vote.n_problems) == (None, 0.5, 1.0, 2)
+    assert vote.note == "1 of 2 problems have fewer than 4 rollouts: bounds over what these could be"
     assert maj(outcomes([""])) == []
 
 
@@ -204,3 +205,23 @@ def test_a_gold_that_is_not_written_as_answers_are_says_nothing() -> None:
     assert guess_chances(plain)[2] == 0.0
     reachable = outcomes(["cw", "cw", "ww"], answer=codes, golds=(0, 1, 0))
     assert guess_chances(reachable)[2] == pytest.approx(0.5)
+
+
+def test_texts_and_wrong_answers_are_counted_at_a_common_number() -> None:
+    run = answered("ccbbad", "ccc")
+    found = by_key(diversity(run, ks=[2]))
+    pairs = list(combinations("bbad", 2))
+    assert found["wrong_answer_entropy@k", 2, None].value == pytest.approx(
+        np.mean([np.log(2) * (a != b) for a, b in pairs])
+    )
+    assert found["wrong_answer_entropy@k", 2, None].n_problems == 1
+    everything = np.mean([np.log(2) * (a != b) for a, b in combinations("ccbbad", 2)])
+    assert found["answer_entropy@k", 2, None].value == pytest.approx((everything + 0) / 2)
+
+
+def test_distinct_texts_are_those_of_an_average_subset() -> None:
+    texts = [0, 0, 1, 2, 2, 2, 7, 7, 0]
+    run = msgspec.structs.replace(answered("ccbbad", "ccc"), text=np.array(texts, dtype=np.int32))
+    want = [np.mean([len(set(part)) for part in combinations(own, 3)]) for own in (texts[:6], texts[6:])]
+    np.testing.assert_allclose(distinct_texts(run, [3, 4])[:, 0], want)
+    assert np.isnan(distinct_texts(run, [4])[1, 0])

@@ -29,13 +29,13 @@ def test_g_pass_is_the_share_of_subsets_with_enough_correct_ones(tau: float, lea
     assert found.low < np.mean(want) < found.high
 
 
-def test_g_pass_keeps_to_budgets_that_were_drawn_and_says_who_is_left_out() -> None:
+def test_g_pass_keeps_to_budgets_that_were_drawn_and_gives_bounds_where_some_lack_rollouts() -> None:
     found = g_pass(outcomes(["cwww", "cccccccc"]))
     assert {e.k for e in found} == {4, 8}
     one = by_group(found, "g_pass@k", 8)["tau=1"]
-    assert (one.value, one.n_problems) == (1.0, 1)
-    assert one.note == "1 of 2 problems have fewer than 8 rollouts and are left out"
-    assert by_group(found, "mg_pass@k", 8)[None].value == 1.0
+    assert (one.value, one.at_least, one.at_most, one.n_problems) == (None, 0.5, 1.0, 2)
+    assert one.note == "1 of 2 problems have fewer than 8 rollouts: bounds over what these could be"
+    assert by_group(found, "mg_pass@k", 8)[None].at_least == 0.5
     assert g_pass(outcomes(["cww"])) == []
 
 

@@ -91,7 +91,7 @@ def test_what_cannot_be_computed_is_left_out_with_the_reason() -> None:
     assert "token statistics" in plain.left_out["token_entropy"]
     assert "judge" in plain.left_out["cot_pass@k"]
     assert no_answers.left_out.keys() - plain.left_out.keys() == {
-        *("guess@k", "maj@k", "distinct_answers@k", "answer_entropy")
+        *("guess@k", "maj@k", "distinct_answers@k", "answer_entropy", "answer_entropy@k", "wrong_answer_entropy@k")
     }
     assert plain.left_out.keys() - with_entropy.left_out.keys() == {
         *("token_entropy", "branching_factor", "perplexity", "high_entropy_share", "entropy_profile")

@@ -15,6 +15,7 @@ from rlvr_bench.scorers.common import problem_blocks
 from rlvr_bench.scorers.quality import duplicates
 from rlvr_bench.scorers.votes import vote_table
 from tests.scorers.made import outcomes, under_rule
+from tests.scorers.test_scorecard import scored
 
 
 def by_enumeration(statuses: str, k: int) -> float:
@@ -37,18 +38,16 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_correct_rollout() -> None:
 
 def test_a_budget_above_n_has_no_value_and_says_why() -> None:
     found = {e.k: e for e in pass_at_k(outcomes(["cwww", "wwww"]), ks=[4, 8])}
-    assert found[8].value is None
-    assert found[8].low is None
-    assert found[8].note == "2 of 2 problems have fewer than 8 rollouts and are left out"
+    assert (found[8].value, found[8].at_least, found[8].at_most) == (None, 0.5, 1.0)
+    assert found[8].note == "2 of 2 problems have fewer than 8 rollouts: bounds from pass@n to 1 for these"
 
 
 def test_unequal_n_averages_problems_and_never_pools_counts() -> None:
     """p0 solves 1 of 2, p1 1 of 8: the mean is 0.3125; pooled counts would say 2 of 10."""
     found = {e.k: e for e in pass_at_k(outcomes(["cw", "cwwwwwww"]))}
     assert found[1].value == pytest.approx((0.5 + 0.125) / 2)
-    assert found[8].value == pytest.approx(1.0)
-    assert found[8].n_problems == 1
-    assert found[8].note == "1 of 2 problems have fewer than 8 rollouts and are left out"
+    assert (found[8].value, found[8].at_least, found[8].at_most, found[8].n_problems) == (None, 1.0, 1.0, 2)
+    assert found[8].note == "1 of 2 problems have fewer than 8 rollouts: bounds from pass@n to 1 for these"
 
 
 def test_errors_and_missing_answers_are_not_correct_but_count_as_drawn() -> None:
@@ -109,7 +108,7 @@ def test_quality_rates_are_shares_of_rollouts_averaged_over_problems() -> None:
         "duplicate_rate": pytest.approx((2 / 4 + 0) / 2),  # the same text in another problem is no duplicate
         "several_answers_rate": pytest.approx((2 / 4 + 0) / 2),
         "tokens_per_response": pytest.approx((2.5 + 15) / 2),
-        "effective_n": pytest.approx((2 + 2) / 2),
+        "distinct_texts": pytest.approx((2 + 2) / 2),
     }
 
 
@@ -211,3 +210,19 @@ def test_limits_rise_with_k_under_a_stopping_rule_and_fall_for_unsolved_sizes() 
         limits = np.array([(each.low, each.high) for each in estimates], dtype=np.float64)
         assert (sign * np.diff(limits, axis=0) >= -1e-12).all()
         assert all((each.low or 0) <= (each.value or 0) + 1e-9 <= (each.high or 0) + 2e-9 for each in estimates)
+
+
+def test_the_note_says_what_clusters_do_to_the_interval() -> None:
+    runs = ["cccc"] * 20 + ["wwww"] * 20
+    alike, mixed, few = (
+        scored(outcomes(runs, clusters=tuple(labels)))
+        for labels in (
+            [f"c{i // 5}" for i in range(40)],
+            [f"c{i % 20}" for i in range(40)],
+            [f"c{i // 20}" for i in range(40)],
+        )
+    )
+    notes = [next(each.note for each in found.estimates if each.name == "pass@k") for found in (alike, mixed, few)]
+    assert "8 clusters of problems that resemble one another widen the interval by" in (notes[0] or "")
+    assert notes[1] is None
+    assert "2 clusters of problems, fewer than 4: the interval takes problems as independent" in (notes[2] or "")

@@ -99,7 +99,7 @@ function rolloutWords(values) {
 
 function csv(rows) {
   if (!rows.length) return "";
-  const names = Object.keys(rows[0]).filter((name) => !name.startsWith("_"));
+  const names = [...new Set(rows.flatMap((each) => Object.keys(each)))].filter((name) => !name.startsWith("_"));
   const cell = (value) => {
     const text = value === null || value === undefined ? "" : String(value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -65,9 +65,14 @@ const diversity = {
 const answerEntropy = {
   id: "answer-entropy",
   title: "Answer entropy",
-  explain: "How evenly the final answers to a problem are spread, in nats (0: always the same answer). Over wrong answers only, it does not depend on how often the policy is right.",
-  rows: () => [["all", null], ["wrong", "wrong"]].flatMap(([kind, group]) => rowsOf(metricOf("answer-entropy"), () => ({ answers: kind }), group)),
-  figure: (rows) => dots(rows, { by: "answers", kinds: ["all", "wrong"], title: "entropy of answers, nats", what: (each) => `answer entropy, ${each.answers} answers` }),
+  explain: "How evenly k final answers to a problem are spread on average, in nats (0: always the same answer), for the largest k that all runs have. Over k wrong answers, it does not depend on how often the policy is right.",
+  rows: () => [["all", "answer_entropy@k"], ["wrong", "wrong_answer_entropy@k"]].flatMap(([kind, name]) => {
+    const rows = rowsOf(name, (each) => ({ answers: kind, k: each.k }));
+    const all = new Set(rows.map((each) => each._run)).size;
+    const common = rows.map((each) => each.k).filter((k) => rows.filter((each) => each.k === k && mostProblems(each)).length === all);
+    return rows.filter((each) => each.k === Math.max(...common));
+  }),
+  figure: (rows) => dots(rows, { by: "answers", kinds: ["all", "wrong"], title: "entropy of answers, nats", what: (each) => `entropy of ${count(each.k)} answers, ${each.answers}` }),
 };
 
 const rates = () => task().metrics.filter((each) => each.rate);

@@ -12,20 +12,23 @@ const passAtK = {
     { key: "log", label: "logarithmic k", initial: true },
     { key: "crossings", label: "crossovers", initial: true },
   ],
-  rows: () => rowsOf("pass@k", (each) => ({ k: each.k })),
-  figure(rows, chart) {
+  rows: () => passRows(),
+  figure(all, chart) {
+    const rows = all.filter((each) => known(each.value));
     const data = lines(rows, { x: "k", bands: chosen(chart, "bands"), format: percent, what: (each) => `pass@${count(each.k)}` });
+    data.push(...boundLines(all));
     if (chosen(chart, "crossings")) data.push(...crossings(rows));
     const ends = beyond(rows);
     data.push(...ends.map(([trace]) => trace));
-    const most = Math.max(...rows.map((each) => each.k), ...ends.map(([, k]) => k));
-    return { data, layout: { height: narrow() ? 340 : 460, showlegend: !narrow(), xaxis: chosen(chart, "log") ? logAxis("k, attempts per problem", most) : { title: "k, attempts per problem", rangemode: "tozero" }, yaxis: { title: "problems solved", tickformat: ".0%", range: [0, Math.min(1.02, 1.08 * Math.max(...rows.map((each) => each.high ?? each.value)))] } } };
+    const most = Math.max(...all.map((each) => each.k), ...ends.map(([, k]) => k));
+    return { data, layout: { height: narrow() ? 340 : 460, showlegend: !narrow(), xaxis: chosen(chart, "log") ? logAxis("k, attempts per problem", most) : { title: "k, attempts per problem", rangemode: "tozero" }, yaxis: { title: "problems solved", tickformat: ".0%", range: [0, Math.min(1.02, 1.08 * Math.max(...all.map((each) => each.high ?? each.value)))] } } };
   },
   says(rows) {
     const crossed = shownRuns().filter((i) => known(pairOf(i)?.crossover.k));
     const words = crossed.length ? ` Crosses mark where a checkpoint's curve and that of ${runs()[state.baseline].short} change places, with the interval of that k.` : "";
     const dashed = beyond(rows).length ? " Dashed: extrapolated beyond n by a fitted curve, not measured." : "";
-    return standardNote(rows) + words + dashed;
+    const bounded = rows.some((each) => !known(each.value)) ? " Dotted: bounds, at budgets for which some problems lack rollouts." : "";
+    return standardNote(rows) + words + bounded + dashed;
   },
 };
 
@@ -39,6 +42,23 @@ function beyond(rows) {
       error_y: { type: "data", symmetric: false, array: [0, each.high - each.value], arrayminus: [0, each.value - each.low], thickness: 1.5, width: 4, color: colour(i) },
     }, each.k]);
   });
+}
+
+// pass@k of every budget: a value, or where rollouts are missing bounds alone.
+function passRows() {
+  return shownRuns().flatMap((i) => estimates(runs()[i], "pass@k")
+    .filter((each) => known(each.value) || known(each.at_least))
+    .map((each) => row(i, each, known(each.at_least) ? { k: each.k, at_least: each.at_least, at_most: each.at_most } : { k: each.k })));
+}
+
+// The lower and the upper bound of each run as dotted lines.
+function boundLines(rows) {
+  return shownRuns().flatMap((i) => ["at_least", "at_most"].flatMap((side) => {
+    const mine = rows.filter((each) => each._run === i && known(each[side]));
+    if (!mine.length) return [];
+    const text = (each) => `<b>${esc(runs()[i].short)}</b><br>pass@${count(each.k)}: ${range([each.at_least, each.at_most], percent)}<br>${esc(each.note || "errors all wrong, all right", 120)}`;
+    return [{ type: "scatter", mode: "lines+markers", x: mine.map((each) => each.k), y: mine.map((each) => each[side]), line: { color: colour(i), width: 1, dash: "dot" }, marker: { color: colour(i), size: 4 }, hoverinfo: "text", hovertext: mine.map(text), showlegend: false, name: "bounds" }];
+  }));
 }
 
 // Where the curves of the baseline and another run change places, on the other run's curve.

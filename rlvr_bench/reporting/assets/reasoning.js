@@ -68,7 +68,7 @@ const toolBoundary = {
       if (!found) return "";
       const [, , value, low, high, p] = found.differences.find(([name, budget]) => name === "pass@k" && budget === k) ?? [];
       const size = (each) => (each ? ` (by chance ${decimal(each.low, 2)}–${decimal(each.high, 2)})` : "");
-      return ` ${name}, k = ${count(k)}: pass@k ${points(value)} points ${limits(low, high, points)}, ${pValue(p)} (Holm); ${plural(found.gained.length, "problem")} solved with tools only${size(found.gains)}, ${count(found.lost.length)} without tools only${size(found.losses)}.`;
+      return ` ${name}, k = ${count(k)}: pass@k ${points(value)} points ${limits(low, high, points)}, ${pValue(p)} (Holm); ${decimal(found.n_gained)} problems expected to be solved with tools only${size(found.gains)}, ${decimal(found.n_lost)} without tools only${size(found.losses)}.`;
     });
     return `${standardNote(rows)}${words.join("")}`;
   },

@@ -5,11 +5,11 @@ const MOST_SETS = 24;
 const upset = {
   id: "boundary",
   title: "Who solves what",
-  explain: "Problems by exactly which checkpoints solve them within k attempts: each column is one combination (filled dots), its bar the number of problems.",
+  explain: "Problems by exactly which checkpoints solve them within k attempts: each column is one combination (filled dots), its bar the expected number of problems over all choices of k of the rollouts.",
   wide: true,
   empty: "Needs at least one rollout of every problem.",
   rows: () => task().overlaps.map((group, j) => ({
-    _set: j, solved_by: group.solved_by.join(" + ") || "none", checkpoints: group.solved_by.length, k: task().overlap_k, problems: group.ids.length, n_problems: task().problems.length, ids: group.ids.join(" "),
+    _set: j, solved_by: group.solved_by.join(" + ") || "none", checkpoints: group.solved_by.length, k: task().overlap_k, problems: group.size, n_problems: task().problems.length, ids: group.ids.join(" "),
   })),
   figure(rows) {
     const first = rows.slice(0, narrow() ? 10 : MOST_SETS);
@@ -23,8 +23,8 @@ const upset = {
     const share = Math.min(0.62, 0.12 + 0.05 * labels.length);
     return {
       data: [
-        { type: "bar", x: first.map((_, j) => j), y: first.map((each) => each.problems), marker: { color: first.map((each) => (each.checkpoints ? css("--bar") : css("--faint"))) }, text: first.map((each) => count(each.problems)), textposition: "outside", cliponaxis: false, textfont: { color: css("--ink"), size: 11 }, hoverinfo: "text", showlegend: false,
-          hovertext: first.map((each) => `<b>${count(each.problems)} of ${plural(each.n_problems, "problem")}</b><br>solved within ${count(each.k)} by ${esc(each.solved_by, 160)}<br>${esc(each.ids, 120)}`) },
+        { type: "bar", x: first.map((_, j) => j), y: first.map((each) => each.problems), marker: { color: first.map((each) => (each.checkpoints ? css("--bar") : css("--faint"))) }, text: first.map((each) => decimal(each.problems)), textposition: "outside", cliponaxis: false, textfont: { color: css("--ink"), size: 11 }, hoverinfo: "text", showlegend: false,
+          hovertext: first.map((each) => `<b>${decimal(each.problems)} of ${plural(each.n_problems, "problem")}</b> expected<br>solved within ${count(each.k)} by ${esc(each.solved_by, 160)}<br>most likely ${esc(each.ids, 120)}`) },
         ...columns,
         { type: "scatter", mode: "markers", x: spots.map((spot) => spot.x), y: spots.map((spot) => spot.y), yaxis: "y2", hoverinfo: "skip", showlegend: false, marker: { size: 9, color: spots.map((spot) => (spot.on ? colour(spot.i) : css("--line"))) } },
       ],
@@ -37,8 +37,8 @@ const upset = {
   },
   says(rows) {
     const rest = rows.slice(narrow() ? 10 : MOST_SETS);
-    const more = rest.length ? ` ${plural(rest.length, "smaller group")} with ${plural(rest.reduce((sum, each) => sum + each.problems, 0), "problem")} are in the CSV.` : "";
-    return `n = ${plural(task().problems.length, "problem")}, k = ${count(task().overlap_k)} attempts. Counts as observed; the next chart shows what chance alone would give.${more}`;
+    const more = rest.length ? ` ${plural(rest.length, "smaller group")} with ${decimal(rest.reduce((sum, each) => sum + each.problems, 0))} problems are in the CSV.` : "";
+    return `n = ${plural(task().problems.length, "problem")}, k = ${count(task().overlap_k)} attempts. Expected numbers; the next chart shows what chance alone would give.${more}`;
   },
 };
 

@@ -55,7 +55,7 @@ function summaryTable() {
   const heads = [["Checkpoint", "The model as it was named; the baseline is marked."]];
   for (const k of summaryK()) heads.push([`pass@${count(k)}`, `Chance that ${k === 1 ? "an attempt" : `at least one of ${plural(k, "attempt")}`} is right; below it the difference from the baseline in points.`]);
   if (task().pairs.length) heads.push(["crossover", "The k at which the checkpoint and the baseline change places, with its interval."], ["gained / lost", "Problems only the checkpoint or only the baseline solves, against what the same policy twice would show."]);
-  heads.push(["unsolved", "Problems that no rollout solved: not proof that they are beyond reach."]);
+  heads.push([`unsolved in ${count(task().overlap_k)}`, `Problems that ${plural(task().overlap_k, "rollout")} would leave unsolved, the expected number where more were drawn: not proof that they are beyond reach.`]);
   if (has("never_solved")) heads.push(["never solved", "Share of problems that no number of rollouts would solve: an estimate by a fitted model of solve rates."]);
   if (has(metricOf("entropy"))) heads.push(["entropy", "Mean token entropy in nats: how undecided the policy is."]);
   heads.push(["trouble", "Shares of rollouts cut off, without an answer, or not decided by the verifier."]);
@@ -66,6 +66,12 @@ function summaryTable() {
   const note = `Which checkpoint reaches what, and is the difference real? n = ${plural(task().problems.length, "problem")}; in brackets 95 % intervals over problems.${compared}`;
   return [el("p", { class: "note", text: note }), el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Summary table" }, table)];
 }
+
+// Where rollouts are missing there are bounds and no value; where verdicts are, both.
+const few = (value) => (known(value) ? value.toLocaleString("en-US", { maximumFractionDigits: 2 }) : "–");
+const range = ([least, most], format = few) => `${format(least).replace(" %", "")} to ${format(most)}`;
+const valueOrBounds = (each, format) => (!known(each.value) && known(each.at_least) ? range([each.at_least, each.at_most], format) : format(each.value));
+const errorBounds = (each, format) => (known(each.value) && known(each.at_least) ? `, ${range([each.at_least, each.at_most], format)} over errors` : "");
 
 const cell = (main, small, extra) => el("td", {}, el("div", { class: "main", text: main }), small ? el("div", { class: "small", text: small }) : null, extra);
 
@@ -85,13 +91,13 @@ function summaryRow(run, i) {
     el("th", { scope: "row", title: run.label }, swatch, el("span", { text: clip(run.short, 24) }), i === state.baseline && pairs ? el("span", { class: "tag", text: "baseline" }) : null),
     ...summaryK().map((k) => {
       const found = estimates(run, "pass@k").find((each) => each.k === k) ?? {};
-      return cell(percent(found.value), limits(found.low, found.high, percent), change(differenceAt(i, "pass@k", k)));
+      return cell(valueOrBounds(found, percent), limits(found.low, found.high, percent) + errorBounds(found, percent), change(differenceAt(i, "pass@k", k)));
     }),
     ...(pairs ? [
       cell(pair ? (known(pair.crossover.k) ? `k = ${count(pair.crossover.k)}` : "none") : "–", pair && pair.crossover.low !== null ? `[${count(pair.crossover.low)}, ${pair.crossover.high === null ? `>${count(pair.crossover.largest_k)}` : count(pair.crossover.high)}]` : ""),
-      cell(pair ? `${size("gains")} / ${size("losses")}` : "–", pair?.gains ? `chance ${chanceOf("gains")} / ${chanceOf("losses")}` : ""),
+      cell(pair ? `${size("gains")} / ${size("losses")}` : "–", [pair?.gains ? `chance ${chanceOf("gains")} / ${chanceOf("losses")}` : "", pair?.gained_bounds ? `over errors ${range(pair.gained_bounds)} / ${range(pair.lost_bounds)}` : ""].filter(Boolean).join("; ")),
     ] : []),
-    cell(count(unsolved.value), known(unsolved.value) ? `${limits(unsolved.low, unsolved.high, (value) => value.toFixed(0))} of ${count(unsolved.n_problems)}` : ""),
+    cell(valueOrBounds(unsolved, few), known(unsolved.low) ? `${limits(unsolved.low, unsolved.high, (value) => value.toFixed(0))} of ${count(unsolved.n_problems)}${errorBounds(unsolved, few)}` : ""),
     ...(has("never_solved") ? [cell(percent(never.value), limits(never.low, never.high, percent))] : []),
     ...(has(metricOf("entropy")) ? [cell(decimal(entropy.value), limits(entropy.low, entropy.high, (value) => decimal(value)))] : []),
     el("td", {}, ...rates.map(([word, each]) => el("div", { class: "small", text: `${word} ${percent(each.value)} ${limits(each.low, each.high, percent)}` }))));
@@ -109,6 +115,7 @@ const WORDS = [
   ["rollout", "One response of the model to one problem, drawn at random."],
   ["n and k", "n is the number of rollouts drawn of each problem; k is a number of attempts, at most n."],
   ["pass@k", "The chance that at least one of k attempts is right, estimated without bias from n rollouts and averaged over problems."],
+  ["bounds", "What a value is at least and at most where rollouts or verdicts are missing: pass@k of a problem with n < k rollouts lies between its pass@n and 1."],
   ["interval [low, high]", "The range of the value for other problems of the same kind and new rollouts, at 95 % confidence."],
   ["crossover", "A trained checkpoint often wins at k = 1 and loses at large k; the crossover is the k where the curves meet."],
   ["boundary", "The problems that a checkpoint can solve at all within k attempts. Unsolved is not unsolvable: few rollouts miss rare successes."],

@@ -86,13 +86,13 @@ const stages = {
   ...ofSeries,
   id: "stages",
   title: "When does each measure change?",
-  explain: "Circles: the step at which a second stage begins, with its interval, where two segments fit better than one straight line (BIC and a test). Diamonds: the step by which three quarters of a measure's whole change have happened.",
+  explain: "Circles: the step at which a second stage begins, with its interval, where two segments fit better than one straight line (BIC and a test). Diamonds: the step by which three quarters of a measure's whole change have happened, with its interval, where that change is shown.",
   controls: [seriesControl],
   rows(chart) {
     const { series, result } = chosenSeries(chart);
     const one = (metric, what, more) => ({ series, metric, what, value: null, low: null, high: null, level: null, p_value: null, scale: "", slope: null, slope_before: null, slope_after: null, change_from: null, change_to: null, checkpoints: result.checkpoints.length, n_problems: result.n_problems, note: "", ...more });
     const fits = result.stages.map((fit) => one(fit.metric, BEND, { value: fit.knot, low: fit.low, high: fit.high, level: fit.level, p_value: fit.p_value, scale: fit.scale, slope: fit.slope, slope_before: fit.slope_before, slope_after: fit.slope_after, checkpoints: fit.n_points, note: fit.note ?? "" }));
-    const marks = result.milestones.map((mark) => one(mark.metric, QUARTERS, { value: mark.step, change_from: mark.first, change_to: mark.last }));
+    const marks = result.milestones.map((mark) => one(mark.metric, QUARTERS, { value: mark.step, low: mark.low, high: mark.high, level: mark.level, change_from: mark.first, change_to: mark.last }));
     return [...fits, ...marks];
   },
   figure: (rows) => dots(rows, { by: "what", kinds: [BEND, QUARTERS], at: (each) => each.metric, names: metricWords, letters: 40, title: "training step", colours: [css("--accent"), css("--soft")], symbols: ["circle", "diamond-open"], what: (each) => `${metricWords(each.metric)}: ${each.what} at step` }),

@@ -1,0 +1,52 @@
+"""What clusters of problems do to the interval of pass@k, as a note on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from rlvr_bench import stats
+from rlvr_bench.records import Estimate, Outcomes
+from rlvr_bench.scorers.common import FEWEST_CLUSTERS, clusters_of
+from rlvr_bench.scorers.counts import Counts
+
+__all__ = ["MUCH_WIDER", "with_cluster_notes"]
+
+MUCH_WIDER = 1.2
+
+
+def with_cluster_notes(estimates: Sequence[Estimate], outcomes: Outcomes) -> list[Estimate]:
+    """``estimates``, those of pass@k at the smallest and the largest k with a note on the clusters of a run that has some.
+
+    The note says by how much clusters widen the interval, where it is more than a fifth, or that they are too few.
+    """
+    drawn = outcomes.n_samples > 0
+    mine = [
+        i for i, each in enumerate(estimates) if each.name == "pass@k" and each.group is None and each.low is not None
+    ]
+    if not any(outcomes.clusters) or not mine:
+        return list(estimates)
+    found = list(estimates)
+    for i in dict.fromkeys((mine[0], mine[-1])):
+        note = _note(found[i], outcomes, drawn)
+        if note is not None and (i == mine[0] or "widen" in note):
+            found[i] = msgspec.structs.replace(found[i], note="; ".join(filter(None, (found[i].note, note))))
+    return found
+
+
+def _note(estimate: Estimate, outcomes: Outcomes, drawn: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str | None:
+    number = len({name for name in outcomes.clusters if name})
+    if clusters_of(outcomes, drawn) is None:
+        fewest = f"fewer than {FEWEST_CLUSTERS}"
+        return f"{number} clusters of problems, {fewest}: the interval takes problems as independent, and may be too narrow"
+    if estimate.at_least is not None:  # the interval holds more than the error of a mean
+        return None
+    values = Counts.of_outcomes(outcomes).bounds([estimate.k or 1]).low
+    alone = stats.bootstrap_mean(values, rng=stats.fresh_rng())
+    width = float(alone.high[0] - alone.low[0])
+    ratio = ((estimate.high or 0.0) - (estimate.low or 0.0)) / width if width > 0 else 1.0
+    if not ratio > MUCH_WIDER:
+        return None
+    return f"{number} clusters of problems that resemble one another widen the interval by {ratio - 1:.0%}"

@@ -1,0 +1,214 @@
+"""What pass@k needs of a run's problems: counts, and what decided how many rollouts each has."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from rlvr_bench import stats
+from rlvr_bench.errors import RunError
+from rlvr_bench.records import STATUSES, Outcomes, StoppingRule
+from rlvr_bench.scorecard import ProblemScore, ScoredRun, StopCounts
+from rlvr_bench.scorers.stopping import settled
+
+__all__ = ["ALARM", "MOST_UNBOUNDED", "Counts", "depends_on_results", "n_chosen", "stop_counts"]
+
+ALARM = 1e-3  # p-value, at most which n is taken to depend on what was found
+MOST_UNBOUNDED = 1e-3  # share of rollouts without a verdict, above which they enter as bounds
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Counts of P problems, (P,) each, and how they came to have so many rollouts.
+
+    ``errors``: rollouts without a verdict, 0 where they are too few to matter (``MOST_UNBOUNDED``). ``stopped_on`` (P, 3):
+    rollouts that were correct by the verdicts a rule looked at; of those, the ones correct now; of those, the ones without
+    a verdict now. None where these verdicts are those that count. ``chosen``: n seems to depend on what was found.
+    """
+
+    n: npt.NDArray[np.int64]
+    c: npt.NDArray[np.int64]
+    errors: npt.NDArray[np.int64]
+    stopping: StoppingRule | None
+    asked: int
+    stopped_on: npt.NDArray[np.int64] | None = None
+    chosen: bool = False
+
+    @classmethod
+    def fixed(cls, n: npt.NDArray[np.int64], c: npt.NDArray[np.int64], errors: npt.NDArray[np.int64]) -> Counts:
+        """Counts of rollouts whose number was decided before they were drawn."""
+        return cls(n=n, c=c, errors=_telling(errors, n), stopping=None, asked=int(n.max(initial=0)))
+
+    @classmethod
+    def of_outcomes(cls, outcomes: Outcomes) -> Counts:
+        """The counts of the problems that have rollouts. Raises RunError as ``settled``."""
+        outcomes = settled(outcomes)
+        drawn = outcomes.n_samples > 0
+        errors = _count(outcomes, outcomes.status == STATUSES.index("error"))
+        stopped = None if outcomes.stopped_on is None else np.stack(_stop_columns(outcomes), axis=1)[drawn]
+        n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
+        return cls(
+            n=n,
+            c=c,
+            errors=_telling(errors[drawn], n),
+            stopping=outcomes.stopping,
+            asked=outcomes.asked,
+            stopped_on=stopped,
+            chosen=n_chosen(outcomes) is not None,
+        )
+
+    @classmethod
+    def of_problems(
+        cls, run: ScoredRun, problems: Sequence[ProblemScore], stopped_on: Mapping[str, StopCounts]
+    ) -> Counts:
+        """The counts in a scorecard: its run, its problems that have rollouts, and its ``stopped_on``."""
+        n, c, errors = (
+            np.array([getattr(entry, name) or 0 for entry in problems], dtype=np.int64) for name in ("n", "c", "error")
+        )
+        stops = [stopped_on[entry.id] for entry in problems if entry.id in stopped_on]
+        known = [(each.correct, each.both, each.undecided) for each in stops]
+        told = run.restopped
+        rule = None if told is not None and told.used == "first rollouts" else run.stopping
+        return cls(
+            n=n,
+            c=c,
+            errors=_telling(np.clip(errors, 0, np.maximum(n - c, 0)), n),  # a scorecard may come from anybody
+            stopping=rule,
+            asked=run.n,
+            stopped_on=np.array(known, dtype=np.int64) if known and len(known) == len(problems) else None,
+            chosen=rule is None and depends_on_results(c, n, [entry.id for entry in problems]) is not None,
+        )
+
+    def at(self, rows: npt.NDArray[np.int64]) -> Counts:
+        """The counts of these problems, in this order."""
+        stopped = None if self.stopped_on is None else self.stopped_on[rows]
+        return dataclasses.replace(self, n=self.n[rows], c=self.c[rows], errors=self.errors[rows], stopped_on=stopped)
+
+    @property
+    def largest_k(self) -> int:
+        """The largest budget for which no problem lacks rollouts; 0 where there are no problems."""
+        if not len(self.n):
+            return 0
+        if self.stopping is None:
+            return int(self.n.min())
+        left = (self.c == 0) & (self.n < self.asked)
+        return int(self.n[left].min()) if left.any() else self.asked
+
+    @property
+    def most(self) -> int:
+        """The most rollouts of a problem, or what a rule would have drawn."""
+        return self.asked if self.stopping else int(self.n.max(initial=0))
+
+    @property
+    def method(self) -> str:
+        """The estimator, in words."""
+        rule = self.stopping
+        if rule is None:
+            return "bounds under any stopping rule" if self.chosen else "unbiased"
+        method = f"unbiased under stop-after {rule.stop_after}, batches of {rule.batch}"
+        return method if self.stopped_on is None else f"{method}, on other verdicts"
+
+    def bounds(self, ks: Sequence[int]) -> stats.PassBounds:
+        """pass@k of each problem, (P, K): equal bounds where it is an estimate.
+
+        Rollouts without a verdict are wrong in the lower bound and right in the upper. Raises RunError where a run under a
+        stopping rule has not been drawn to its end.
+        """
+        if self.stopping is None:
+            bounds = stats.pass_bounds_any_rule if self.chosen else stats.pass_bounds
+            low = bounds(self.c, self.n, ks)
+            high = bounds(self.c + self.errors, self.n, ks) if self.errors.any() else low
+            return stats.PassBounds(low.low, high.high)
+        if self.stopped_on is None and not self.errors.any() and max(ks) <= self.asked:
+            self._check_finished(self.c)
+            rule = (self.stopping.stop_after, self.asked, self.stopping.batch)
+            value = stats.pass_at_k_stopped(self.c, self.n, ks, *rule)
+            return stats.PassBounds(value, value)
+        return self._relabelled(self.stopping, ks)
+
+    def _relabelled(self, rule: StoppingRule, ks: Sequence[int]) -> stats.PassBounds:
+        then, both, undecided = (
+            (self.c, self.c, np.zeros_like(self.c)) if self.stopped_on is None else np.moveaxis(self.stopped_on, 1, 0)
+        )
+        self._check_finished(then)
+        pairs = [(self.c, both)]
+        if self.errors.any():
+            pairs.append((self.c + self.errors, both + undecided))
+        found = [
+            stats.pass_at_k_relabelled(
+                c, self.n, ks, rule.stop_after, self.asked, rule.batch, stopped_on=then, both=shared
+            )
+            for c, shared in pairs
+        ]
+        return stats.PassBounds(found[0].low, found[-1].high)
+
+    def _check_finished(self, then: npt.NDArray[np.int64]) -> None:
+        assert self.stopping is not None
+        unfinished = int(((self.n < self.asked) & (then < self.stopping.stop_after)).sum())
+        if unfinished:
+            raise RunError(
+                f"{unfinished} problems are not drawn to the end of the stopping rule, and they are the hard ones. "
+                "Run the same evaluate again to finish."
+            )
+
+
+def depends_on_results(c: npt.NDArray[np.int64], n: npt.NDArray[np.int64], names: Sequence[str] = ()) -> float | None:
+    """The p-value at which n seems to depend on what was found (``stats.n_rises_as_rate_falls``), else None.
+
+    ``names``: ids of the problems. A top-up that was interrupted may have gone by their numbers (p2 before p10), while here
+    they are sorted by their letters.
+    """
+    if not n.any():
+        return None
+    orders = [np.arange(len(n))]
+    if names:
+        orders.append(np.array(sorted(range(len(n)), key=lambda i: _by_number(names[i]))))
+    p_value = max(_p_value(*(each[rows].astype(np.int64).tobytes() for each in (c, n))) for rows in orders)
+    return p_value if p_value <= ALARM else None
+
+
+def _by_number(name: str) -> list[tuple[int, int, str]]:
+    return [(0, int(part[:18]), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]+)", name)]
+
+
+@functools.lru_cache(maxsize=8)
+def _p_value(c: bytes, n: bytes) -> float:
+    """Every scorer of a run asks."""
+    return stats.n_rises_as_rate_falls(np.frombuffer(c, dtype=np.int64), np.frombuffer(n, dtype=np.int64))
+
+
+def n_chosen(outcomes: Outcomes) -> float | None:
+    """``depends_on_results`` of a run; None under a stopping rule on record, which is corrected for."""
+    known_rule = outcomes.stopping is not None or outcomes.restopped is not None
+    return None if known_rule else depends_on_results(outcomes.n_correct, outcomes.n_samples, outcomes.problem_ids)
+
+
+def _stop_columns(outcomes: Outcomes) -> list[npt.NDArray[np.int64]]:
+    """The columns of ``Counts.stopped_on``, each (P,)."""
+    then = outcomes.stopped_on
+    assert then is not None
+    error = outcomes.status == STATUSES.index("error")
+    return [_count(outcomes, mask) for mask in (then, then & (outcomes.status == 0), then & error)]
+
+
+def stop_counts(outcomes: Outcomes) -> dict[str, StopCounts]:
+    """The same by problem, for a scorecard; empty where the rule looked at the verdicts that count."""
+    if outcomes.stopped_on is None:
+        return {}
+    rows = zip(outcomes.problem_ids, *(column.tolist() for column in _stop_columns(outcomes)), strict=True)
+    return {name: StopCounts(correct=then, both=both, undecided=undecided) for name, then, both, undecided in rows}
+
+
+def _count(outcomes: Outcomes, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    return np.bincount(outcomes.problem[mask], minlength=len(outcomes.problem_ids))
+
+
+def _telling(errors: npt.NDArray[np.int64], n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The errors, or 0 where they are too few to matter."""
+    rate = float(np.mean(errors / np.maximum(n, 1))) if len(n) else 0.0
+    return errors if rate > MOST_UNBOUNDED else np.zeros_like(errors)
