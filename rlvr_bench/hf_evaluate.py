@@ -80,7 +80,7 @@ METRICS: dict[str, Callable[..., dict[str, float]]] = {
 }
 
 
-def load(name: str, **options: Any) -> Any:
+def load(name: str, **options: object) -> Any:
     """An ``evaluate.Metric`` by name, one of ``METRICS``; options go to its constructor (``keep_in_memory``, ...).
 
     Its ``compute`` takes the keyword arguments of the ``compute_*`` function of that name. Raises ``UnknownName``: no
@@ -92,10 +92,10 @@ def load(name: str, **options: Any) -> Any:
 
 
 @functools.cache
-def _metric_class() -> Any:
+def _metric_class() -> type:
     datasets, evaluate = importlib.import_module("datasets"), importlib.import_module("evaluate")
 
-    def info(self: Any) -> Any:
+    def info(self: Any) -> object:
         features = {"predictions": datasets.Sequence(datasets.Value("string")), "references": datasets.Value("string")}
         return evaluate.MetricInfo(
             description=METRICS[self.config_name].__doc__ or "",
@@ -104,7 +104,7 @@ def _metric_class() -> Any:
             features=datasets.Features(features),
         )
 
-    def compute(self: Any, predictions: Rollouts, references: Sequence[str], **options: Any) -> dict[str, float]:
+    def compute(self: Any, predictions: Rollouts, references: Sequence[str], **options: object) -> dict[str, float]:
         return METRICS[self.config_name](predictions, references, **options)
 
     return type("RolloutMetric", (evaluate.Metric,), {"_info": info, "_compute": compute, "__module__": __name__})

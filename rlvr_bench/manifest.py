@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -143,9 +143,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         address = self.model if self.weights.startswith("endpoint:") else ""
         return json.dumps([self.weights, address, deciding(self.engine_args or {})], sort_keys=True)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """The fields that decide the rollouts of this run, by dotted name."""
-        fields: dict[str, Any] = {}
+        fields: dict[str, object] = {}
         for name, value in msgspec.to_builtins(self).items():
             if name == "engine_args" and value is not None:
                 value = deciding(value)

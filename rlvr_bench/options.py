@@ -118,7 +118,7 @@ class SampleOptions:
         """The task's name, and the tool's where there is one: the two runs lie side by side."""
         return task if self.tools is None else f"{task}@{self.tools}"
 
-    def asked(self) -> dict[str, Any]:
+    def asked(self) -> dict[str, object]:
         """The sampling parameters the user passed."""
         names = ("temperature", "top_p", "top_k", "max_tokens")
         return {name: value for name in names if (value := getattr(self, name)) is not None}

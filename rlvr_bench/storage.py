@@ -11,9 +11,11 @@ import io
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from rlvr_bench.errors import RlvrBenchError, StorageError
+
+T = TypeVar("T")
 
 __all__ = ["BUCKETS", "Storage", "as_path", "is_remote", "reason"]
 
@@ -92,7 +94,7 @@ class Storage:
         content = io.BytesIO(self._call(self.fs.cat_file, path))
         return content if "b" in mode else io.TextIOWrapper(content, **how)
 
-    def mkdir(self, path: str, **how: Any) -> None:
+    def mkdir(self, path: str, **how: object) -> None:
         if self._has_folders:
             self._call(self.fs.mkdir, path, **how)
 
@@ -123,7 +125,7 @@ class Storage:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def _call(self, function: Callable[..., T], *arguments: object, **options: object) -> T:
         try:
             return function(*arguments, **options)
         except _ANSWERS:

@@ -178,7 +178,7 @@ def split_parameters(text: str) -> tuple[list[str], dict[str, Any]]:
     return words, values
 
 
-def join_parameters(words: list[str], values: Mapping[str, Any]) -> str:
+def join_parameters(words: list[str], values: Mapping[str, object]) -> str:
     """The parameters as text, always in the same order: the words first, then the values sorted by key."""
     return ",".join([*words, *(f"{key}={_written(value)}" for key, value in sorted(values.items()))])
 
@@ -234,7 +234,7 @@ def gold_response(task: Task, problem: Problem) -> str:
     return task.gold.replace("{answer}", problem.answer)
 
 
-def describe(loaded: LoadedTask) -> dict[str, Any]:
+def describe(loaded: LoadedTask) -> dict[str, object]:
     """Everything that decides a score, and the first problem, for ``tasks show``."""
     task, first = loaded.task, loaded.problems[0]
     verifier = loaded.open_verifier()
@@ -329,7 +329,7 @@ def _make_task(module: ModuleType, file: Path, parameters: str) -> object:
         raise TaskError(f"{file}: make_task({parameters!r}): {type(error).__name__}: {error}") from error
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     """A parameter's value: decoded where it is JSON (or Python's True, False, None), else the text itself."""
     try:
         return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
@@ -337,7 +337,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     """The text that `_value` reads as this value."""
     if isinstance(value, str) and _value(value) == value:
         return value

@@ -161,9 +161,9 @@ def grade_options(workers: int | None, timeout: float, unsafe: bool = GradeOptio
     return GradeOptions(workers=chosen, timeout_s=timeout, allow_unsafe_code=unsafe)
 
 
-def engine_arguments(pairs: list[str] | None) -> dict[str, Any]:
+def engine_arguments(pairs: list[str] | None) -> dict[str, object]:
     """NAME=VALUE pairs, values read as JSON where they are JSON. Raises BadArgument."""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, object] = {}
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals or not name:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 import typer
@@ -21,6 +21,8 @@ from rlvr_bench.tables import Cell, Column, Format, Table, best_marked
 
 __all__ = ["end_of_gradings", "end_of_scores"]
 
+T = TypeVar("T")
+
 _METRICS = ("unsolved", "token_entropy", "truncation_rate", "error_rate")
 _BUDGETS = 3
 
@@ -35,7 +37,14 @@ def end_of_gradings(done: Sequence[Done[Graded]], form: Format, *, as_json: bool
     _end(done, _grading_json, _gradings, form, as_json=as_json)
 
 
-def _end(done: Sequence[Done[Any]], plain: Any, table: Any, form: Format, *, as_json: bool) -> None:
+def _end(
+    done: Sequence[Done[T]],
+    plain: Callable[[T], object],
+    table: Callable[[Sequence[Done[T]]], Table],
+    form: Format,
+    *,
+    as_json: bool,
+) -> None:
     well = [each for each in done if each.result is not None]
     if as_json:
         print_json([_failed(each) if each.result is None else plain(each.result) for each in done])
@@ -49,7 +58,7 @@ def _end(done: Sequence[Done[Any]], plain: Any, table: Any, form: Format, *, as_
         raise typer.Exit(2)
 
 
-def _failed(each: Done[Any]) -> dict[str, str | None]:
+def _failed(each: Done[T]) -> dict[str, str | None]:
     return {"run": str(each.run), "error": each.error}
 
 

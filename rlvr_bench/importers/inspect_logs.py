@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -149,7 +148,7 @@ def _completion(output: _Output) -> str:
     return _plain([output.choices[0].message or {}])
 
 
-def _plain(content: Any) -> str:
+def _plain(content: object) -> str:
     """The text of an input or of messages: a content is a text, or a list of parts of which some are texts."""
     if isinstance(content, str):
         return content

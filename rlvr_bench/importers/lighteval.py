@@ -7,7 +7,7 @@ it gives the number of correct ones but not which: these rows become counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def _correct(where: str, name: str, value: float, n: int) -> int:
     return c
 
 
-def _gold(document: dict[str, Any]) -> str:
+def _gold(document: Mapping[str, object]) -> str:
     choices, index = document.get("choices"), document.get("gold_index")
     first = index[0] if isinstance(index, list) and index else index
     if not isinstance(choices, list) or not isinstance(first, int) or not 0 <= first < len(choices):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
@@ -19,11 +19,18 @@ from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
 
 __all__ = ["FORMAT"]
 
+T = TypeVar("T")
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 _QUESTIONS = ("problem", "question", "query", "prompt", "text", "input")
 _KNOWN_FIELDS = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
 _KNOWN_FIELDS |= {"doc_hash", "prompt_hash", "target_hash"}
+
+
+_ANYTHING: msgspec.json.Decoder[object] = msgspec.json.Decoder()
+_NUMBER_OR_NAME: msgspec.json.Decoder[int | str] = msgspec.json.Decoder(int | str)
+_TEXT = msgspec.json.Decoder(str)
+_TEXTS = msgspec.json.Decoder(list[str])
 
 
 class _Results(msgspec.Struct):
@@ -64,7 +71,7 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
     for where, fields in json_lines(file, dict[str, msgspec.Raw]):
         names = _verdict_names(where, fields)
         if responses_only:
-            key = str(_field(where, fields, "doc_id", int | str))
+            key = str(_field(where, fields, "doc_id", _NUMBER_OR_NAME))
             if key in taken:
                 continue
             taken.add(key)
@@ -81,18 +88,18 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
 
 
 def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | None) -> Iterator[Response]:
-    document = _field(where, fields, "doc", Any)
-    texts = _texts(where, _field(where, fields, "resps", Any))
-    filtered = _field(where, fields, "filtered_resps", Any)
+    document = _field(where, fields, "doc", _ANYTHING)
+    texts = _texts(where, _field(where, fields, "resps", _ANYTHING))
+    filtered = _field(where, fields, "filtered_resps", _ANYTHING)
     only = len(texts) == 1
     metric = verdict.split(",")[0] if verdict else ""
-    value = _field(where, fields, metric, Any) if only and metric else None
+    value = _field(where, fields, metric, _ANYTHING) if only and metric else None
     for text in texts:
         yield Response(
             where=where,
-            problem=str(_field(where, fields, "doc_id", int | str)),
+            problem=str(_field(where, fields, "doc_id", _NUMBER_OR_NAME)),
             question=_question(document),
-            gold=_gold(_field(where, fields, "target", Any)),
+            gold=_gold(_field(where, fields, "target", _ANYTHING)),
             text=text,
             status=binary(value),
             verdict=verdict or "",
@@ -102,21 +109,19 @@ def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | Non
 
 def _verdict_names(where: str, fields: Mapping[str, msgspec.Raw]) -> list[str]:
     """``METRIC,FILTER``, the names that the program's results use."""
-    name = _field(where, fields, "filter", str) if "filter" in fields else "none"
-    listed = (
-        _field(where, fields, "metrics", list[str]) if "metrics" in fields else sorted(fields.keys() - _KNOWN_FIELDS)
-    )
+    name = _field(where, fields, "filter", _TEXT) if "filter" in fields else "none"
+    listed = _field(where, fields, "metrics", _TEXTS) if "metrics" in fields else sorted(fields.keys() - _KNOWN_FIELDS)
     return [f"{metric},{name}" for metric in listed if metric in fields]
 
 
-def _texts(where: str, responses: Any) -> list[str]:
+def _texts(where: str, responses: object) -> list[str]:
     inner = responses[0] if isinstance(responses, list) and len(responses) == 1 else None
     if not isinstance(inner, list) or not inner or not all(isinstance(text, str) for text in inner):
         raise DataError(f"{where}: no generated responses (resps of a task that compares log-likelihoods?)")
     return inner
 
 
-def _gold(target: Any) -> str:
+def _gold(target: object) -> str:
     """The target; for a worked solution of GSM8K only the text after the last ``####``."""
     return str(target).rpartition("####")[2].strip()
 
@@ -125,7 +130,7 @@ def _is_text(values: Sequence[object]) -> bool:
     return len(values) == 1 and isinstance(values[0], str)
 
 
-def _question(document: Any) -> str:
+def _question(document: object) -> str:
     """The document's question. The prompt is not used: it may differ between models and between evaluations."""
     if isinstance(document, dict):
         by_name = {str(name).lower(): value for name, value in document.items()}
@@ -135,10 +140,10 @@ def _question(document: Any) -> str:
     return msgspec.json.encode(document, order="deterministic").decode()
 
 
-def _field(where: str, fields: Mapping[str, msgspec.Raw], name: str, kind: Any) -> Any:
+def _field(where: str, fields: Mapping[str, msgspec.Raw], name: str, decoder: msgspec.json.Decoder[T]) -> T:
     if name not in fields:
         raise DataError(f"{where}: no field {name!r}")
-    return decode(where, bytes(fields[name]), msgspec.json.Decoder(kind))
+    return decode(where, bytes(fields[name]), decoder)
 
 
 FORMAT = Format(name="lm-eval", fits=_fits, survey=_survey, read=_read)

@@ -12,7 +12,6 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -141,7 +140,7 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
 class _Judgements:
     """What one judge said of one run: votes by problem and response, on disk."""
 
-    def __init__(self, run: Run, judge: str, version: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, run: Run, judge: str, version: str, options: Mapping[str, object]) -> None:
         identity = json.dumps([judge, version, dict(options)], sort_keys=True)
         self.run, self.judge, self.version, self.options = run, judge, version, dict(options)
         self.folder = f"judge-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
@@ -149,7 +148,7 @@ class _Judgements:
         self._shards.set_aside_damaged()
         self._votes = _read_votes(self._shards)
         self._correct = _correct(run)
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[dict[str, object]] = []
 
     def missing(self, progress: Progress) -> Iterator[tuple[ResponseKey, Problem, str]]:
         """Each distinct correct response that has no judgement, or one in which a vote failed."""

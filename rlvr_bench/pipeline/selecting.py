@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -145,7 +144,7 @@ def _lines(
                 yield msgspec.json.encode(line) + b"\n"
 
 
-def _pair(template: PromptTemplate, problem: Problem, text: str, *, conversational: bool) -> dict[str, Any]:
+def _pair(template: PromptTemplate, problem: Problem, text: str, *, conversational: bool) -> dict[str, object]:
     prompt = template.render(problem)
     if not conversational:
         return {"prompt": prompt.text, "completion": text}

@@ -8,7 +8,7 @@ weight q_k; both are attained. The usual truncated sum -sum q ln q is biased low
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ class LawBounds(NamedTuple):
     nucleus: tuple[int, int]
 
 
-def law_bounds(logprobs: npt.NDArray[np.floating[Any]], vocabulary: int, top_p: float = 0.95) -> LawBounds:
+def law_bounds(logprobs: npt.NDArray[np.floating], vocabulary: int, top_p: float = 0.95) -> LawBounds:
     """Bounds from the k >= 1 largest log-probabilities (k,), in any order, of a law over ``vocabulary`` tokens.
 
     Exact arithmetic is assumed: compare with a tolerance for the rounding of the engine that sent them.

@@ -116,7 +116,7 @@ class EndpointSampler:
         self._closed = True
         self._client.close()
 
-    def _call(self, work: Callable[..., Awaitable[T]], *args: Any) -> T:
+    def _call(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run a coroutine function of the server, its failures explained to the user."""
         try:
             return self._client.call(work, *args)

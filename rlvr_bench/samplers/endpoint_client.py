@@ -206,7 +206,7 @@ class Client:
             return EngineError(f"{base} refuses access ({failure}): {mend}")
         return EngineError(f"{base}: {failure}")
 
-    async def _retried(self, once: Callable[[], Coroutine[Any, Any, T]], retries: int | None) -> T:
+    async def _retried(self, once: Callable[[], Coroutine[object, None, T]], retries: int | None) -> T:
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(1 + (self._settings.retries if retries is None else retries)),
             wait=_backoff,

@@ -6,7 +6,6 @@ import email.utils
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -106,11 +105,13 @@ def _codes(found: JSON) -> Iterator[str]:
             yield from (word for name in ("code", "param", "type") if isinstance(word := level.get(name), str))
 
 
-def quotes(message: str, body: Mapping[str, Any] | None) -> bool:
+def quotes(message: str, body: Mapping[str, JSON] | None) -> bool:
     """Whether a message repeats the prompt, or a good part of it."""
     if not body:
         return False
-    texts = [body.get("prompt"), *(turn.get("content") for turn in body.get("messages", ()))]
+    turns = body.get("messages")
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    texts = [body.get("prompt"), *contents]
     for text in (visible(" ".join(text.split())) for text in texts if isinstance(text, str)):
         width = min(_QUOTE, len(text))
         if width and any(message[i : i + width] in text for i in range(len(message) - width + 1)):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from rlvr_bench.errors import EngineError
 from rlvr_bench.json_format import JSON
@@ -177,20 +178,21 @@ async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
 async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> bool:
     """Whether log-probabilities come, and are those of the model's own law: at temperature 1, before top-p."""
     (plain, *_) = await ask(dialect, PLAIN, 1)
-    laws = [_first_law(choice) for choice in (hot[0], plain)]
-    if laws[0] is None or laws[1] is None:
+    hottest, cold = _first_law(hot[0]), _first_law(plain)
+    if hottest is None or cold is None:
         log.warning("the server gives no log-probabilities: token statistics are not measured")
         return False
-    length = min(5, *map(len, laws))
-    if float(np.median(np.abs(laws[0][:length] - laws[1][:length]))) > _SAME_LAW:
+    length = min(5, len(hottest), len(cold))
+    if float(np.median(np.abs(hottest[:length] - cold[:length]))) > _SAME_LAW:
         log.warning("the server's log-probabilities follow the temperature: token statistics are not measured")
         return False
     return True
 
 
-def _first_law(choice: Choice) -> Any:
+def _first_law(choice: Choice) -> npt.NDArray[np.float64] | None:
     """The listed log-probabilities of a response's first token, largest first; None where there are none."""
     found = positions(choice.logprobs)
     if not found or not found[0].listed:
         return None
-    return np.maximum(np.sort(found[0].listed)[::-1], -50.0)
+    largest_first: npt.NDArray[np.float64] = np.sort(found[0].listed)[::-1]
+    return np.maximum(largest_first, -50.0)

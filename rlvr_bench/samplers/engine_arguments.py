@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -34,19 +33,19 @@ NEUTRAL = frozenset(
 _SECRET = frozenset(("api_key", "hf_token"))
 
 
-def recorded(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(arguments: Mapping[str, object]) -> dict[str, object]:
     """Every argument as a manifest keeps it: JSON values; an object as its type or name; no keys and no passwords."""
     known = {name: value for name, value in sorted(arguments.items()) if name not in _SECRET}
-    built: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(known, enc_hook=_described))
+    built: dict[str, object] = msgspec.json.decode(msgspec.json.encode(known, enc_hook=_described))
     return built
 
 
-def deciding(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def deciding(arguments: Mapping[str, object]) -> dict[str, object]:
     """The recorded arguments that can change what is drawn."""
     return {name: value for name, value in recorded(arguments).items() if name not in NEUTRAL}
 
 
-def check_engine_arguments(engine: str, arguments: Mapping[str, Any], token_stats: str) -> None:
+def check_engine_arguments(engine: str, arguments: Mapping[str, object], token_stats: str) -> None:
     """Refuse what can be seen to be wrong without loading the engine. Raises BadArgument."""
     if engine == "transformers" and (unknown := sorted(set(arguments) - set(TRANSFORMERS_ARGUMENTS))):
         allowed = f"the transformers engine takes {', '.join(TRANSFORMERS_ARGUMENTS)}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,9 @@ _HEAD = 128
 _STRIP_MINIMUM = 16 * _HEAD
 _STRIP = 16
 _WAYS = 16
+
+
+T = TypeVar("T")
 
 
 class TokenStatistics(NamedTuple):
@@ -92,11 +95,11 @@ def _on_accelerator(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistic
 
 
 @functools.cache
-def _compiled(function: Callable[[Tensor, Tensor], object]) -> Callable[[Tensor, Tensor], Any]:
+def _compiled(function: Callable[[Tensor, Tensor], T]) -> Callable[[Tensor, Tensor], T]:
     """``function`` as a kernel, compiled once for any number of rows."""
     kernel = torch.compile(function, dynamic=True)
 
-    def call(first: Tensor, second: Tensor) -> Any:
+    def call(first: Tensor, second: Tensor) -> T:
         for argument in first, second:  # without this a batch of one row compiles a kernel of its own
             torch._dynamo.decorators.mark_unbacked(argument, 0)
         return kernel(first, second)

@@ -10,7 +10,7 @@ import queue
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RayCluster"]
 
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
 logger = logging.getLogger(__name__)
 
 _REACH_S = 5.0
@@ -44,6 +47,21 @@ _CLOCK_S = 60.0
 _CLOSE_S = 30.0
 _MOST_DEATHS = 3
 _CALLS = 8  # concurrent calls of an actor: one waits in collect, others add requests
+
+
+class _Capacity(TypedDict):
+    """The resources of a node, by Ray's names: numbers of GPUs and CPUs."""
+
+    Resources: dict[str, float]
+
+
+class _Node(_Capacity):
+    """What Ray says of a node, as far as it is read here."""
+
+    NodeID: str
+    NodeManagerHostname: str
+    NodeManagerAddress: str
+    Alive: bool
 
 
 class RayCluster:
@@ -59,7 +77,7 @@ class RayCluster:
         if self._owned:
             _connect(address, replicas)
         try:
-            nodes = [node for node in ray.nodes() if node["Alive"]]
+            nodes: list[_Node] = [node for node in ray.nodes() if node["Alive"]]
             self.gpus = gpus if any(_has(node, "GPU") for node in nodes) else 0
             room = _room(nodes, self.gpus, gpus)
             hosts = [node for node in nodes if _fits(node, self.gpus)]
@@ -78,7 +96,7 @@ class RayCluster:
         """A pool of replicas, which open engines with ``opener``."""
         return RayPool(opener, self.gpus)
 
-    def answerers(self, maker: Callable[[], Callable[[Any], Any]]) -> RayAnswerers:
+    def answerers(self, maker: Callable[[], Callable[[Question], Answer]]) -> RayAnswerers[Question, Answer]:
         """A function on the CPUs of every node that can hold engines. ``maker`` makes it there."""
         return RayAnswerers(maker, self._hosts)
 
@@ -97,7 +115,7 @@ class RayPool:
         self._handles: list[Any] = []
         self._nodes: dict[int, str] = {}
         self._sessions: dict[int, int] = {}
-        self._events: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[int, int, object]] = queue.SimpleQueue()
 
     def start(self) -> int:
         options = {"num_gpus": self.gpus, "num_cpus": 0 if self.gpus else 1, "max_concurrency": _CALLS}
@@ -175,30 +193,30 @@ class RayPool:
         reference.future().add_done_callback(done)
 
 
-class RayAnswerers:
+class RayAnswerers(Generic[Question, Answer]):
     """Actors with one function, which answer one question at a time. A dead actor is replaced, and asked again."""
 
-    def __init__(self, maker: Callable[[], Callable[[Any], Any]], hosts: Sequence[str]) -> None:
+    def __init__(self, maker: Callable[[], Callable[[Question], Answer]], hosts: Sequence[str]) -> None:
         """``hosts``: ids of the nodes they run on, one actor per node."""
         self._maker, self._hosts = maker, hosts
-        self._asked: list[dict[int, Any]] = [{} for _ in hosts]  # the open questions of each actor, by number
+        self._asked: list[dict[int, Question]] = [{} for _ in hosts]  # the open questions of each actor, by number
         self._handles: list[Any] = [None for _ in hosts]
         self._numbers = itertools.count()
-        self._deaths: collections.Counter[Any] = collections.Counter()
-        self._answers: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        self._deaths: collections.Counter[Question] = collections.Counter()
+        self._answers: queue.SimpleQueue[tuple[int, int, Answer | Failure | BaseException]] = queue.SimpleQueue()
 
-    def ask(self, question: object) -> None:
+    def ask(self, question: Question) -> None:
         """Ask the actor with the fewest open questions."""
         self._ask(min(range(len(self._asked)), key=lambda actor: len(self._asked[actor])), question)
 
-    def _ask(self, actor: int, question: Any) -> None:
+    def _ask(self, actor: int, question: Question) -> None:
         number = next(self._numbers)
         self._asked[actor][number] = question
         if self._handles[actor] is None:
             self._handles[actor] = self._start(actor)
         handle = self._handles[actor]
 
-        def done(future: Future[object]) -> None:
+        def done(future: Future[Answer | Failure]) -> None:
             error = future.exception()
             if error is not None and self._handles[actor] is handle:
                 self._handles[actor] = None
@@ -206,7 +224,7 @@ class RayAnswerers:
 
         handle.answer.remote(question).future().add_done_callback(done)
 
-    def answers(self, *, wait: bool) -> Iterator[Any]:
+    def answers(self, *, wait: bool) -> Iterator[Answer]:
         """The answers since the last call, in any order; with ``wait``, at least one.
 
         Raises what the function raised, EngineError where a question ends its actor three times.
@@ -237,7 +255,7 @@ class RayAnswerers:
         node = NodeAffinitySchedulingStrategy(host, soft=False)
         return ray.remote(_Answerer).options(num_cpus=0, scheduling_strategy=node).remote(self._maker)
 
-    def _died(self, actor: int, question: Any, error: BaseException) -> None:
+    def _died(self, actor: int, question: Question, error: BaseException) -> None:
         """Ask a new actor on the same node. It reads what the dead one has stored, and does not do it again."""
         self._deaths[question] += 1
         if self._deaths[question] >= _MOST_DEATHS:
@@ -251,9 +269,9 @@ class _Answerer:
 
     def __init__(self, maker: Callable[[], Callable[[object], object]]) -> None:
         self._maker = maker
-        self._function: Callable[[Any], Any] | None = None
+        self._function: Callable[[object], object] | None = None
 
-    def answer(self, question: object) -> Any:
+    def answer(self, question: object) -> object:
         try:
             if self._function is None:
                 self._function = self._maker()
@@ -263,7 +281,7 @@ class _Answerer:
 
 
 def _connect(address: str | None, replicas: int | None) -> None:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         cpus = max(os.cpu_count() or 1, replicas or 1)
         ray.init("local", num_cpus=cpus, include_dashboard=False, **options)
@@ -290,16 +308,16 @@ def _check_reachable(address: str) -> None:
         raise EngineError(f"no Ray cluster at {address}: {error.strerror or error}") from error
 
 
-def _has(node: Mapping[str, Any], resource: str) -> int:
+def _has(node: _Capacity, resource: str) -> int:
     return int(node["Resources"].get(resource, 0))
 
 
-def _fits(node: Mapping[str, Any], gpus: int) -> int:
+def _fits(node: _Capacity, gpus: int) -> int:
     """Number of engines that a node can hold."""
     return _has(node, "GPU") // gpus if gpus else _has(node, "CPU")
 
 
-def _room(nodes: Sequence[Mapping[str, Any]], gpus: int, asked: int) -> int:
+def _room(nodes: Sequence[_Capacity], gpus: int, asked: int) -> int:
     room = sum(_fits(node, gpus) for node in nodes)
     largest = max((_has(node, "GPU") for node in nodes), default=0)
     if asked > max(1, largest) or room == 0:
@@ -311,7 +329,7 @@ def _room(nodes: Sequence[Mapping[str, Any]], gpus: int, asked: int) -> int:
     return room
 
 
-def _check_alike(hosts: Sequence[Mapping[str, Any]]) -> None:
+def _check_alike(hosts: Sequence[_Node]) -> None:
     """Check that all nodes for engines have the same packages, and this process's rlvr-bench, Python and clock.
 
     Raises EngineError.

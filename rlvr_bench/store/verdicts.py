@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -74,7 +73,7 @@ class VerdictRow(msgspec.Struct, frozen=True):
 class Verdicts:
     """The verdicts of one verifier version on one run."""
 
-    def __init__(self, run: Run, name: str, version: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, run: Run, name: str, version: str, options: Mapping[str, object]) -> None:
         identity = json.dumps([name, version, dict(options)], sort_keys=True)
         self.run = run
         self.name, self.version, self.options = name, version, dict(options)

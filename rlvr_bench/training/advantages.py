@@ -194,7 +194,7 @@ def clip_covariance_mask(
     return _spread(mask, valid, rng.permutation(np.flatnonzero((term >= low) & (term <= high)))[:count])
 
 
-def _numbers(name: str, values: Any, axes: int) -> npt.NDArray[np.float64]:
+def _numbers(name: str, values: object, axes: int) -> npt.NDArray[np.float64]:
     """A NumPy array, a tensor on any device, or nested lists, as finite float64 with ``axes`` axes, none empty."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().double().numpy()
@@ -206,21 +206,21 @@ def _numbers(name: str, values: Any, axes: int) -> npt.NDArray[np.float64]:
     return array
 
 
-def _grid(name: str, values: Any, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float64]:
+def _grid(name: str, values: object, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float64]:
     array = _numbers(name, values, 2)
     if shape is not None and array.shape != shape:
         raise BadArgument(name, array.shape, f"must have the shape of the other argument, {shape}")
     return array
 
 
-def _flags(name: str, values: Any) -> npt.NDArray[np.bool_]:
+def _flags(name: str, values: object) -> npt.NDArray[np.bool_]:
     array = _grid(name, values)
     if not np.isin(array, (0, 1)).all():
         raise BadArgument(name, float(array[~np.isin(array, (0, 1))][0]), "must hold only 0 and 1, or False and True")
     return array.astype(bool)
 
 
-def _outcomes(correct: Any, k: int) -> tuple[npt.NDArray[np.bool_], int]:
+def _outcomes(correct: object, k: int) -> tuple[npt.NDArray[np.bool_], int]:
     right = _flags("correct", correct)
     check_count("k", k)
     if k > right.shape[1]:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rlvr_bench.errors import GoldError, VerifierError
 from rlvr_bench.records import Problem, Verdict
@@ -53,7 +53,7 @@ class PolicyVerifier:
         _open_policy(self.policy)
 
     @property
-    def options(self) -> Mapping[str, Any]:
+    def options(self) -> Mapping[str, object]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def warm_up(self) -> None:

@@ -17,7 +17,7 @@ import ast
 import builtins
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from rlvr_bench.errors import VerifierError
@@ -44,11 +44,11 @@ _SAMPLE_IMPORTS = _HELPFUL_IMPORTS + (
 _STOP = re.compile(r"\n(?=class\b|def\b|#|if\b|print\b|@|```)")
 
 
-def _entry_point(data: dict[str, Any]) -> tuple[frozenset[str], ...]:
+def _entry_point(data: dict[str, object]) -> tuple[frozenset[str], ...]:
     return (frozenset([str(data["entry_point"])]),)
 
 
-def _check_human_eval(code: str, data: dict[str, Any], session: Session) -> str | None:
+def _check_human_eval(code: str, data: dict[str, object], session: Session) -> str | None:
     entry, prompt = str(data["entry_point"]), str(data.get("prompt", ""))
     names, is_program = defined_names(code)
     if entry in names:
@@ -68,20 +68,20 @@ def _check_human_eval(code: str, data: dict[str, Any], session: Session) -> str 
     return None
 
 
-def _assertions(data: dict[str, Any]) -> list[str]:
+def _assertions(data: Mapping[str, Any]) -> list[str]:
     return [str(data.get("test_setup_code") or ""), *(str(test) for test in data["test_list"])]
 
 
-def _tested_names(data: dict[str, Any]) -> tuple[frozenset[str], ...]:
+def _tested_names(data: dict[str, object]) -> tuple[frozenset[str], ...]:
     """The names that the tests use and that neither Python, our imports nor the tests define."""
     names = [node for text in _assertions(data) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)]
     bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)} | set(dir(builtins))
     return (frozenset(node.id for node in names) - bound - defined_names(_HELPFUL_IMPORTS)[0],)
 
 
-def _check_asserts(code: str, data: dict[str, Any], session: Session) -> str | None:
+def _check_asserts(code: str, data: dict[str, object], session: Session) -> str | None:
     names = session.load(_HELPFUL_IMPORTS + code)
-    scope: dict[str, Any] = {"__name__": "tests"}
+    scope: dict[str, object] = {"__name__": "tests"}
     exec(compile(_HELPFUL_IMPORTS, "imports.py", "exec"), scope)  # the data set's own
     trees = [ast.parse(text) for text in _assertions(data)]
     wanted = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -141,7 +141,7 @@ class CodeVerifier(PolicyVerifier):
         with Sandbox(self._limits({}), allow_unsafe=self.allow_unsafe):
             pass
 
-    def _limits(self, data: dict[str, Any]) -> SandboxLimits:
+    def _limits(self, data: Mapping[str, Any]) -> SandboxLimits:
         """The CPU time of all calls of a sample's functions, which share a process; each call has a smaller limit."""
         cases = [case for case in data.get("tests", ()) if case.get("testtype") == "functional"]
         return SandboxLimits(cpu_s=self.test_s * (len(cases) + 1), memory_bytes=self.memory_bytes)
@@ -164,7 +164,7 @@ class CodeVerifier(PolicyVerifier):
         failure = self._failure(kind, program, {**problem.data, "limits": case_limits}, limits)
         return Verdict(status="wrong" if failure else "correct", answer=program, kind=failure)
 
-    def _failure(self, kind: _Kind, program: str, data: dict[str, Any], limits: SandboxLimits) -> str | None:
+    def _failure(self, kind: _Kind, program: str, data: dict[str, object], limits: SandboxLimits) -> str | None:
         with Sandbox(limits, allow_unsafe=self.allow_unsafe) as sandbox:
             try:
                 return kind.check(program, data, Session(sandbox, self.sample_s))

@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem, Verdict
@@ -107,7 +107,7 @@ class FunctionVerifier:
         return f"{self._version}+{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}"
 
     @property
-    def options(self) -> Mapping[str, Any]:
+    def options(self) -> Mapping[str, object]:
         return {"function": self._target, "policy": self._taking.policy}
 
     def warm_up(self) -> None:

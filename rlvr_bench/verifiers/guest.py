@@ -22,10 +22,42 @@ import struct
 import sys
 import time
 import traceback
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 with contextlib.suppress(ImportError):  # inside the sandbox these are defined already
     from rlvr_bench.verifiers.values import decode, encode
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class Limits(TypedDict, total=False):
+        """What the program is started with."""
+
+        uid: int
+        cpu_s: float
+        memory_bytes: int
+        file_bytes: int
+        processes: int
+        path: list[str]
+
+    class Request(TypedDict, total=False):
+        """The fields of a request; each operation reads its own."""
+
+        code: str
+        on: int
+        path: list[str]
+        instantiate: bool
+        args: list[object]
+        named: dict[str, object]
+        name: str
+        set: object
+        header: str
+        input: str
+        output_bytes: int
+        run_s: float
+        most: int
+        call: int
+
 
 FRAME = struct.Struct("!I")
 
@@ -51,24 +83,25 @@ class _Kept:
     """Objects that stay in the sandbox, by number."""
 
     def __init__(self) -> None:
-        self.objects: list[Any] = []
-        self.instances: dict[str, Any] = {}
+        self.objects: list[object] = []
+        self.instances: dict[str, object] = {}
 
-    def keep(self, value: Any) -> int:
+    def keep(self, value: object) -> int:
         self.objects.append(value)
         return len(self.objects) - 1
 
-    def look_up(self, number: int) -> Any:
+    def look_up(self, number: int) -> object:
         return self.objects[number]
 
-    def instance(self, scope: dict[str, Any], name: str) -> Any:
+    def instance(self, scope: dict[str, object], name: str) -> object:
         """The one instance of a class, made at its first use; a function is returned unchanged."""
         if name not in self.instances:
-            self.instances[name] = scope[name]() if isinstance(scope[name], type) else scope[name]
+            value = scope[name]
+            self.instances[name] = value() if isinstance(value, type) else value
         return self.instances[name]
 
 
-def _confine(limits: dict[str, Any]) -> None:
+def _confine(limits: Limits) -> None:
     """Give up root, then set hard limits, which cannot be raised again."""
     if os.getuid() == 0 and limits["uid"]:
         os.setgroups([])
@@ -87,14 +120,14 @@ def _confine(limits: dict[str, Any]) -> None:
     sys.set_int_max_str_digits(50_000)
 
 
-def _load(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+def _load(request: Request, scope: dict[str, object], kept: _Kept) -> dict[str, object]:
     exec(
         compile(request["code"], "sample.py", "exec"), scope
     )  # the data set's own tests, or the sample inside the sandbox
     return {"names": sorted(name for name, value in scope.items() if callable(value))}
 
 
-def _call(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+def _call(request: Request, scope: dict[str, object], kept: _Kept) -> dict[str, object]:
     target: Any = kept.look_up(request["on"]) if "on" in request else None
     for name in request["path"]:
         if target is None:
@@ -107,7 +140,7 @@ def _call(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[s
     return {"value": encode(value, kept.keep), "args": [encode(argument, kept.keep) for argument in arguments]}
 
 
-def _attribute(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+def _attribute(request: Request, scope: dict[str, object], kept: _Kept) -> dict[str, object]:
     target = kept.look_up(request["on"])
     if "set" in request:
         setattr(target, request["name"], decode(request["set"], kept.look_up))
@@ -115,7 +148,7 @@ def _attribute(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> d
     return {"value": encode(getattr(target, request["name"]), kept.keep)}
 
 
-def _run(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+def _run(request: Request, scope: dict[str, object], kept: _Kept) -> dict[str, object]:
     """Run a program in a child process, with ``input`` on its stdin; its output is captured up to a limit."""
     import tempfile  # here, because it takes a tenth of the start and few samples need it
 
@@ -186,7 +219,7 @@ class _Printed:
     def __init__(self, most: int) -> None:
         self._most, self._parts, self._length = most, [], 0  # type: ignore[var-annotated]
 
-    def write(self, text: Any) -> int:
+    def write(self, text: object) -> int:
         kept = str(text)[: max(0, self._most - self._length)]
         if kept:
             self._parts.append(kept)
@@ -204,7 +237,7 @@ class _Printed:
         return "".join(self._parts) + (f"\n[{cut} more characters]" if cut > 0 else "")
 
 
-def _interact(request: dict[str, Any], scope: dict[str, Any], kept: _Kept) -> dict[str, Any]:
+def _interact(request: Request, scope: dict[str, object], kept: _Kept) -> dict[str, object]:
     """Run a block as a notebook would; returns what it prints, and the end of its traceback where it fails."""
     printed, failed, process = _Printed(request["most"]), False, os.getpid()
     before = sys.stdout, sys.stderr
@@ -240,7 +273,7 @@ def _allow(cpu_s: float) -> None:
 OPERATIONS = {"load": _load, "call": _call, "attribute": _attribute, "run": _run, "interact": _interact}
 
 
-def main(limits: dict[str, Any]) -> None:
+def main(limits: Limits) -> None:
     """Serve requests until the grader closes the pipe."""
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open("/dev/null", os.O_RDWR)
@@ -248,7 +281,7 @@ def main(limits: dict[str, Any]) -> None:
         os.dup2(nowhere, descriptor)
     _confine(limits)
     sys.path.extend(limits.get("path", ()))
-    scope: dict[str, Any] = {"__name__": "sample", "__builtins__": __builtins__}
+    scope: dict[str, object] = {"__name__": "sample", "__builtins__": __builtins__}
     kept = _Kept()
     while True:
         try:

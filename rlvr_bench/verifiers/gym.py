@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import signal
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem, Verdict
@@ -72,7 +73,7 @@ class ReasoningGymVerifier(PolicyVerifier):
         return Verdict(status="wrong", answer=answer, kind=kind)
 
 
-def _score(dataset: str, answer: str, entry: dict[str, Any], *, allow_unsafe: bool) -> Scored:
+def _score(dataset: str, answer: str, entry: Mapping[str, object], *, allow_unsafe: bool) -> Scored:
     _check_installed()
     # In a worker, the CPU time left to this answer: the pool counts only the worker's time, not the sandbox's.
     cpu_s = signal.getitimer(signal.ITIMER_PROF)[0] or _CPU_S

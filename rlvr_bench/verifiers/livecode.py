@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import signal
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypedDict
 
 from rlvr_bench.verifiers.programs import defined_names
 from rlvr_bench.verifiers.session import Session
@@ -29,7 +29,22 @@ HEADER = (
 )
 
 
-def wanted_names(data: dict[str, Any]) -> tuple[frozenset[str], ...]:
+class Limits(TypedDict):
+    """The limits of one test: seconds of CPU time and of elapsed time, and bytes of output."""
+
+    cpu_s: float
+    wall_s: float
+    output_bytes: int
+
+
+class _Case(TypedDict):
+    """One test; ``input`` and ``output`` of a function's test are JSON."""
+
+    input: str
+    output: str
+
+
+def wanted_names(data: dict[str, object]) -> tuple[frozenset[str], ...]:
     """The names that a sample must define: a class ``Solution``, else the function itself; a program needs none."""
     name = str(data.get("fn_name") or "")
     return (frozenset(["Solution"]), frozenset([name])) if name else ()
@@ -49,7 +64,7 @@ def check_cases(code: str, data: dict[str, Any], session: Session) -> str | None
     return None
 
 
-def _run_program(code: str, case: dict[str, Any], limits: dict[str, Any], session: Session) -> str | None:
+def _run_program(code: str, case: _Case, limits: Limits, session: Session) -> str | None:
     expected = str(case["output"])
     most = max(limits["output_bytes"], 2 * len(expected))
     request = {"op": "run", "code": code, "header": HEADER, "input": str(case["input"]), "output_bytes": most}
@@ -61,7 +76,7 @@ def _run_program(code: str, case: dict[str, Any], limits: dict[str, Any], sessio
     return None if same_output(str(reply.get("stdout", "")), expected) else "failed"
 
 
-def _load_function(code: str, name: str, limits: dict[str, Any], session: Session) -> list[str] | None:
+def _load_function(code: str, name: str, limits: Limits, session: Session) -> list[str] | None:
     loaded = session.load(f"{HEADER}\n{code}", cpu_s=limits["cpu_s"], wall_s=limits["wall_s"])
     defined, parses = defined_names(code)
     if parses:
@@ -70,10 +85,9 @@ def _load_function(code: str, name: str, limits: dict[str, Any], session: Sessio
     return path if path[0] in loaded else None
 
 
-def _call_function(path: list[str], case: dict[str, Any], limits: dict[str, Any], session: Session) -> str | None:
+def _call_function(path: list[str], case: _Case, limits: Limits, session: Session) -> str | None:
     arguments = [json.loads(line) for line in str(case["input"]).splitlines() if line.strip()]
-    case_limits = {"cpu_s": limits["cpu_s"], "wall_s": limits["wall_s"]}
-    value = session.call(path, arguments, {}, instantiate=True, **case_limits)
+    value = session.call(path, arguments, {}, instantiate=True, cpu_s=limits["cpu_s"], wall_s=limits["wall_s"])
     # A tuple counts as a list, as LiveCodeBench's grader has it ("don't penalize"); an inner tuple does not, there and here.
     result = list(value) if isinstance(value, tuple) else value
     return None if result == json.loads(case["output"]) else "failed"

@@ -8,7 +8,7 @@ import functools
 import weakref
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Problem, Verdict
@@ -47,7 +47,7 @@ class Verification:
         workers: int = 1,
         timeout_s: float = 5.0,
         remembered: int = _REMEMBERED,
-        **options: Any,
+        **options: object,
     ) -> None:
         if isinstance(verifier, str):
             judge = open_verifier(verifier, **options)
@@ -62,8 +62,15 @@ class Verification:
             raise BadArgument("verifier", judge.name, "it needs a problem's data; a pair has a gold answer only")
         if type(workers) is not int or remembered < 0:
             raise BadArgument("workers, remembered", (workers, remembered), "must be whole numbers, not below 0")
-        chosen: dict[str, Any] = {"extract": extract, "workers": workers, "timeout_s": timeout_s}
-        self._again = functools.partial(type(self), verifier, remembered=remembered, **chosen, **options)
+        self._again = functools.partial(
+            type(self),
+            verifier,
+            extract=extract,
+            workers=workers,
+            timeout_s=timeout_s,
+            remembered=remembered,
+            **options,
+        )
         self._decider = Decider(
             judge,
             functools.lru_cache(maxsize=_REMEMBERED)(functools.partial(_problem, judge)),
@@ -103,7 +110,7 @@ class Verification:
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return self._again, ()
 
 

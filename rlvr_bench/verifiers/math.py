@@ -17,7 +17,7 @@ import itertools
 import logging
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from rlvr_bench.errors import GoldError, VerifierError
 from rlvr_bench.records import Problem, Verdict
@@ -42,6 +42,8 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _MAX_WORDS = 40
 _SYNTAX_WORDS = re.compile(r"\\text\{[^{}]*\}|[A-Za-z]{2,}|[\s.,:;()\[\]$*_~'\"]|\\[,;!: ]")
+T = TypeVar("T")
+
 _LONE_VALUE = re.compile(r"-?\d*(?:\\frac\{-?\d+\}\{-?\d+\}|/\d+)?\d*")
 
 
@@ -72,17 +74,17 @@ def _config(units: bool) -> Any:
 
 
 @functools.lru_cache(maxsize=8192)
-def _parse(answer: str) -> list[Any]:
+def _parse(answer: str) -> list[object]:
     """What math-verify reads in an answer: [expression, text], [text] or []. Cached: a gold is parsed once per worker."""
     engine = _engine()
     config = (_config(not guards.is_algebraic_tail(answer)), engine["parser"].ExprExtractionConfig())
-    parsed: list[Any] = _strictly(
+    parsed: list[object] = _strictly(
         engine["parse"], "\\boxed{" + answer + "}", extraction_config=config, parsing_timeout=None
     )
     return parsed
 
 
-def _strictly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+def _strictly(function: Callable[..., T], *arguments: object, **options: object) -> T:
     """Call math-verify so that a MemoryError is raised, and every other failure becomes math-verify's result.
 
     With ``raise_on_error`` alone "nan cannot be compared" would be an error; without it a MemoryError would be "wrong".

@@ -7,7 +7,7 @@ hang or crash there. It is cached by (verifier, version, options, gold answer, k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -38,7 +38,7 @@ class Verifier(Protocol):
     def version(self) -> str: ...
 
     @property
-    def options(self) -> Mapping[str, Any]: ...
+    def options(self) -> Mapping[str, object]: ...
 
     def warm_up(self) -> None:
         """Import what ``verify`` needs; called once in the process that the workers are forked from."""

@@ -15,12 +15,12 @@ import builtins
 import operator
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 __all__ = ["Refused", "evaluate", "guard", "refusals"]
 
-_OPERATORS: dict[type, Any] = {
+_OPERATORS: dict[type, Callable[..., object]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -37,7 +37,7 @@ _OPERATORS: dict[type, Any] = {
     ast.USub: operator.neg,
     ast.Invert: operator.invert,
 }
-_BRACKETS: dict[type, Any] = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
+_BRACKETS: dict[type, Callable[[Iterable[object]], object]] = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
 _NUMBERS = frozenset({bool, int, float, complex})
 # Nodes that run something, or reach into an object. Any other unknown node only makes the answer wrong.
 _RUNNING = (
@@ -85,17 +85,17 @@ def _refuse(kind: str) -> Refused:
     return Refused(f"{kind} is not evaluated")
 
 
-def _is_formula(value: Any) -> bool:
+def _is_formula(value: object) -> bool:
     return type(value) in _NUMBERS or type(value).__module__.partition(".")[0] == "sympy"
 
 
 class _Evaluation:
     """The value of one syntax tree; it looks up only the ``names`` known as mathematics, and variables that are formulas."""
 
-    def __init__(self, names: Mapping[str, Any], local: Mapping[str, Any]) -> None:
+    def __init__(self, names: Mapping[str, Any], local: Mapping[str, object]) -> None:
         self._names, self._local = names, local
 
-    def value(self, node: ast.AST) -> Any:
+    def value(self, node: ast.AST) -> object:
         if isinstance(node, ast.Constant) and (type(node.value) in _NUMBERS or isinstance(node.value, str | None)):
             return node.value
         if type(node) in _BRACKETS:
@@ -113,21 +113,21 @@ class _Evaluation:
             raise _refuse(type(node).__name__)
         raise ValueError(f"{type(node).__name__} is not a value")
 
-    def _operation(self, node: ast.UnaryOp | ast.BinOp) -> Any:
+    def _operation(self, node: ast.UnaryOp | ast.BinOp) -> object:
         parts = [node.operand] if isinstance(node, ast.UnaryOp) else [node.left, node.right]
         operands = [self.value(part) for part in parts]
         if not all(map(_is_formula, operands)):
             raise ValueError("an operator takes numbers and formulas only")
         return _OPERATORS[type(node.op)](*operands)
 
-    def _look_up(self, name: str) -> Any:
+    def _look_up(self, name: str) -> object:
         if name in self._local and _is_formula(self._local[name]) and not callable(self._local[name]):
             return self._local[name]
         if name in _CONSTANTS and name in self._names:
             return self._names[name]
         raise NameError(name)
 
-    def _call(self, node: ast.Call) -> Any:
+    def _call(self, node: ast.Call) -> object:
         if node.keywords:
             raise _refuse("Call")
         if isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS and node.func.id in self._names:
@@ -152,7 +152,7 @@ class _Evaluation:
         return True
 
 
-def evaluate(text: str, names: Mapping[str, Any] | None = None, local: Mapping[str, Any] | None = None) -> Any:
+def evaluate(text: str, names: Mapping[str, object] | None = None, local: Mapping[str, object] | None = None) -> object:
     """The value of ``text``; ``names`` hold the mathematics that it may use (sympy's), ``local`` its variables.
 
     Raises SyntaxError, ValueError or NameError where it has no such value, Refused where it would run something.
@@ -169,7 +169,7 @@ _PARSER_STATEMENTS = frozenset({"from sympy import *"})  # sympy's parser fills 
 _WITHOUT_TEXT = frozenset({"sympy.polys.monomials"})
 
 
-def _is_trusted(scope: Mapping[str, Any]) -> bool:
+def _is_trusted(scope: Mapping[str, object]) -> bool:
     """Whether a caller is the standard library, or a module known to compile no part of an answer."""
     name = str(scope.get("__name__", ""))
     return name in _WITHOUT_TEXT or name.partition(".")[0] in sys.stdlib_module_names

@@ -261,7 +261,7 @@ class Sandbox:
             return self._watch.exceeded
         return "memory" if self._cgroup and self._cgroup.exceeded() else None
 
-    def _exchange(self, messages: list[Any], wall_s: float) -> dict[str, Any]:
+    def _exchange(self, messages: Sequence[object], wall_s: float) -> dict[str, Any]:
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -280,7 +280,7 @@ class Sandbox:
             raise SampleFailure("protocol")
         return reply
 
-    def call(self, name: str, arguments: list[Any], wall_s: float) -> Any:
+    def call(self, name: str, arguments: Sequence[object], wall_s: float) -> Any:
         """Call a function of the loaded code with plain data; returns plain data. Raises SampleFailure if it raised."""
         reply = self.request({"op": "call", "path": [name], "args": arguments, "named": {}}, wall_s)
         if "raised" in reply:

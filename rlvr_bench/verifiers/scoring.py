@@ -9,6 +9,7 @@ import atexit
 import base64
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Scorers:
                 f"the verifier 'reasoning_gym' needs the package: pip install reasoning-gym ({reply['missing']})"
             )
 
-    def score(self, dataset: str, answer: str, entry: dict[str, Any], cpu_s: float) -> Scored:
+    def score(self, dataset: str, answer: str, entry: Mapping[str, object], cpu_s: float) -> Scored:
         """The data set's score of an answer to ``entry``, within ``cpu_s`` of CPU time.
 
         Raises VerifierError like `start`, UnknownName for a data set that does not exist.
@@ -113,7 +114,7 @@ class Scorers:
             return Scored(failed=str(reply["failed"]))
         return Scored(score=float(reply["score"]), refused=bool(reply["refused"]))
 
-    def _ask(self, message: dict[str, Any], attached: Any, wall_s: float) -> dict[str, Any]:
+    def _ask(self, message: Mapping[str, object], attached: object, wall_s: float) -> dict[str, Any]:
         assert self._sandbox is not None
         self._number += 1
         reply = self._sandbox.request({**message, "number": self._number}, wall_s, attached=attached, fresh=True)

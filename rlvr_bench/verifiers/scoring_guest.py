@@ -24,7 +24,22 @@ import sys
 import time
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class Start(TypedDict):
+        """What the program is started with; ``filter`` is the system call filter in base64, ``safe_eval`` a file's text."""
+
+        uid: int
+        memory_bytes: int
+        file_bytes: int
+        processes: int
+        filter: str
+        safe_eval: str
+        path: list[str]
+
 
 FRAME = struct.Struct("!I")
 _REPLY = struct.Struct("!cd?")  # how it ended, the score, whether the text asked for more than arithmetic
@@ -34,7 +49,7 @@ _STARVED_FACTOR = 5
 _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SECCOMP_FILTER = 4, 38, 22, 2
 _TIMEOUTS = (signal.SIGPROF, signal.SIGXCPU)
 
-Score = Callable[[str, dict[str, Any]], float]
+Score = Callable[[str, dict[str, object]], float]
 
 
 def _read(descriptor: int, size: int) -> bytes:
@@ -77,7 +92,7 @@ class _Kernel:
             raise OSError(ctypes.get_errno(), "seccomp")
 
 
-def _confine(spoken: dict[str, Any]) -> None:
+def _confine(spoken: Start) -> None:
     if os.getuid() == 0 and spoken["uid"]:
         os.setgroups([])
         os.setgid(spoken["uid"])
@@ -164,7 +179,7 @@ def _runs(pid: int) -> bool:
     return False
 
 
-def _decide(score: Score, requests: int, cpu_s: float, kernel: _Kernel, refusals: list[str]) -> dict[str, Any]:
+def _decide(score: Score, requests: int, cpu_s: float, kernel: _Kernel, refusals: list[str]) -> dict[str, object]:
     read_end, write_end = os.pipe()
     pid = kernel.fork()
     if pid < 0:
@@ -204,7 +219,7 @@ def _serve(requests: int, replies: int, gym: _ReasoningGym, kernel: _Kernel, ref
         request = _read_frame(requests)
         try:
             if request["dataset"] not in gym.names:
-                reply: dict[str, Any] = {"unknown": sorted(gym.names), "lost": True}
+                reply: dict[str, object] = {"unknown": sorted(gym.names), "lost": True}
             else:
                 score = gym.scorer(request["dataset"])
                 gc.freeze()  # so that garbage collection in a child does not write to the shared pages
@@ -216,13 +231,13 @@ def _serve(requests: int, replies: int, gym: _ReasoningGym, kernel: _Kernel, ref
             return
 
 
-def _send(descriptor: int, reply: dict[str, Any]) -> None:
+def _send(descriptor: int, reply: dict[str, object]) -> None:
     body = json.dumps(reply).encode()
     with os.fdopen(os.dup(descriptor), "wb") as stream:
         stream.write(FRAME.pack(len(body)) + body)
 
 
-def main(spoken: dict[str, Any]) -> None:
+def main(spoken: Start) -> None:
     """Load the scorers, then serve requests until the grader closes the pipe."""
     requests, replies = os.dup(0), os.dup(1)
     nowhere = os.open("/dev/null", os.O_RDWR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import collections
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rlvr_bench.errors import VerifierError
@@ -31,10 +31,10 @@ class Remote:
             raise AttributeError(name)
         return self._session.attribute(self._number, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         self._session.set_attribute(self._number, name, value)
 
-    def __call__(self, *arguments: object, **named: object) -> Any:
+    def __call__(self, *arguments: object, **named: object) -> object:
         return self._session.call([], arguments, named, on=self._number)
 
 
@@ -67,12 +67,14 @@ class Session:
             raise _SampleRaisedError(str(reply["raised"]))
         return reply
 
-    def load(self, code: str, **more: Any) -> set[str]:
+    def load(self, code: str, **more: object) -> set[str]:
         """Run code in the sample's namespace; returns the names of all callables in it."""
         names = self.ask({"op": "load", "code": code, **more}).get("names")
         return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
 
-    def call(self, path: list[str], arguments: Iterable[Any], named: dict[str, Any], **where: Any) -> Any:
+    def call(
+        self, path: list[str], arguments: Iterable[object], named: Mapping[str, object], **where: object
+    ) -> object:
         given = list(arguments)
         message = {
             "op": "call",
@@ -86,23 +88,23 @@ class Session:
             _write_back(ours, self._decode(theirs))
         return self._decode(reply.get("value"))
 
-    def attribute(self, number: int, name: str) -> Any:
+    def attribute(self, number: int, name: str) -> object:
         return self._decode(self.ask({"op": "attribute", "on": number, "name": name}).get("value"))
 
-    def set_attribute(self, number: int, name: str, value: Any) -> None:
+    def set_attribute(self, number: int, name: str, value: object) -> None:
         self.ask({"op": "attribute", "on": number, "name": name, "set": self._encode(value)})
 
-    def _encode(self, value: object) -> Any:
+    def _encode(self, value: object) -> object:
         return encode(value, _number_of)
 
-    def _decode(self, data: object) -> Any:
+    def _decode(self, data: object) -> object:
         try:
             return decode(data, lambda number: Remote(self, int(number)))
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
             raise SampleFailure("protocol") from error
 
 
-def _number_of(value: Any) -> int:
+def _number_of(value: object) -> int:
     if isinstance(value, Remote):
         return int(object.__getattribute__(value, "_number"))
     raise VerifierError(f"a test passes a {type(value).__name__}, which cannot be sent to the sandbox")
@@ -124,10 +126,10 @@ def _write_back(ours: Any, theirs: Any) -> None:
         ours[...] = theirs
 
 
-def proxy(session: Session, name: str) -> Callable[..., Any]:
+def proxy(session: Session, name: str) -> Callable[..., object]:
     """A function that calls the sample's function of this name."""
 
-    def candidate(*arguments: object, **named: object) -> Any:
+    def candidate(*arguments: object, **named: object) -> object:
         return session.call([name], arguments, named)
 
     candidate.__name__ = name

@@ -22,12 +22,15 @@ import struct
 import sys
 import time
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rlvr_bench.errors import in_one_line
 from rlvr_bench.records import STATUSES, Problem, Status, Verdict
+
+if TYPE_CHECKING:
+    from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["Limits", "Reply", "receive_frame", "serve"]
 
@@ -93,7 +96,7 @@ def serve(control_fd: int) -> None:
     try:
         verifier, limits, problem = _prepare(control)
         send_frame(control, problem.encode())
-        if not problem:
+        if verifier is not None:
             _serve_requests(control, verifier, limits, children)
     except (EOFError, ConnectionError):
         pass
@@ -106,7 +109,7 @@ def serve(control_fd: int) -> None:
     os._exit(0)
 
 
-def _prepare(control: socket.socket) -> tuple[Any, Limits, str]:
+def _prepare(control: socket.socket) -> tuple[Verifier | None, Limits, str]:
     """Unpickle the verifier and warm it up; the third item is the error message, or empty."""
     try:
         verifier, limits = pickle.loads(receive_frame(control))  # from the parent process
@@ -121,7 +124,7 @@ def _prepare(control: socket.socket) -> tuple[Any, Limits, str]:
     return verifier, limits, ""
 
 
-def _serve_requests(control: socket.socket, verifier: Any, limits: Limits, children: set[int]) -> None:
+def _serve_requests(control: socket.socket, verifier: Verifier, limits: Limits, children: set[int]) -> None:
     while True:
         command, descriptors, _, _ = socket.recv_fds(control, 5, 1)
         if not command:
@@ -154,7 +157,7 @@ def kill_group(pid: int) -> None:
 # ---------------------------------------------------------------------------------------------------- one worker
 
 
-def _work_and_exit(connection: socket.socket, verifier: object, limits: Limits) -> None:
+def _work_and_exit(connection: socket.socket, verifier: Verifier, limits: Limits) -> None:
     code = 1
     try:
         _confine(limits)
@@ -181,7 +184,7 @@ def _raise_timeout(_signal: int, _frame: FrameType | None) -> None:
     raise CpuTimeout
 
 
-def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
+def _work(connection: socket.socket, verifier: Verifier, limits: Limits) -> None:
     try:
         verifier.warm_up()
         send_frame(connection, b"")
@@ -198,10 +201,9 @@ def _work(connection: socket.socket, verifier: Any, limits: Limits) -> None:
             return
 
 
-def decide(verifier: Any, answer: str, problem: Problem, timeout_s: float) -> Reply:
+def decide(verifier: Verifier, answer: str, problem: Problem, timeout_s: float) -> Reply:
     """One verdict under the CPU deadlines; every failure of the verifier but the death of its process becomes a reply."""
     started = time.perf_counter()
-    verdict: Any
     try:
         _set_deadlines(timeout_s)
         try:

@@ -421,9 +421,9 @@ def test_more_engines_than_there_is_room_for_are_refused(tmp_path: Path, nodes: 
 
 
 def test_gpus_are_counted_by_node() -> None:
-    from rlvr_bench.scaling.cluster import _room
+    from rlvr_bench.scaling.cluster import _Capacity, _room
 
-    nodes: list[dict[str, Any]] = [
+    nodes: list[_Capacity] = [
         {"Resources": {"GPU": 8.0, "CPU": 64.0}},
         {"Resources": {"GPU": 3.0}},
         {"Resources": {}},
