@@ -350,7 +350,7 @@ ANALYSED = {
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A task of which everything was computed, with hostile names throughout, and one of which nothing was."""
     folder = tmp_path_factory.mktemp("deep")
-    statuses = (STATUSES[0], [*STATUSES[1][:2], "cwwwwwww", "ccwwwwww"], [4 * "cccw"[i:] + "ww" for i in range(4)])
+    statuses = (STATUSES[0], [*STATUSES[1][:2], "cwwwwwww", "ccwwwwww"], [*["cccccccw"] * 3, "ccccccww"])
     runs = [
         write_run(folder / f"{i}", f"{IMAGE}@{10 * i}", PROBLEMS, [line[:8] for line in each], response)
         for i, each in enumerate(statuses)

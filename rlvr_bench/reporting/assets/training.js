@@ -90,8 +90,8 @@ const stages = {
   controls: [seriesControl],
   rows(chart) {
     const { series, result } = chosenSeries(chart);
-    const one = (metric, what, more) => ({ series, metric, what, value: null, low: null, high: null, level: null, p_value: null, scale: "", slope: null, slope_before: null, slope_after: null, change_from: null, change_to: null, checkpoints: result.checkpoints.length, n_problems: result.n_problems, note: "", ...more });
-    const fits = result.stages.map((fit) => one(fit.metric, BEND, { value: fit.knot, low: fit.low, high: fit.high, level: fit.level, p_value: fit.p_value, scale: fit.scale, slope: fit.slope, slope_before: fit.slope_before, slope_after: fit.slope_after, checkpoints: fit.n_points, note: fit.note ?? "" }));
+    const one = (metric, what, more) => ({ series, metric, what, value: null, low: null, high: null, level: null, p_value: null, p_holm: null, scale: "", slope: null, slope_before: null, slope_after: null, change_from: null, change_to: null, checkpoints: result.checkpoints.length, n_problems: result.n_problems, note: "", ...more });
+    const fits = result.stages.map((fit) => one(fit.metric, BEND, { value: fit.knot, low: fit.low, high: fit.high, level: fit.level, p_value: fit.p_value, p_holm: fit.p_holm, scale: fit.scale, slope: fit.slope, slope_before: fit.slope_before, slope_after: fit.slope_after, checkpoints: fit.n_points, note: fit.note ?? "" }));
     const marks = result.milestones.map((mark) => one(mark.metric, QUARTERS, { value: mark.step, low: mark.low, high: mark.high, level: mark.level, change_from: mark.first, change_to: mark.last }));
     return [...fits, ...marks];
   },
@@ -100,7 +100,7 @@ const stages = {
     const { result } = chosenSeries(chart);
     const found = rows.filter((each) => each.what === BEND && known(each.value)).length;
     const notes = [...new Set(result.stages.filter((fit) => fit.second_stage === null).map((fit) => fit.note))];
-    const words = notes.length ? sentence(notes.join("; ")) : found ? `${count(found)} of ${count(result.stages.length)} measures have a second stage (each tested at 5 %, not corrected).` : "No measure has a second stage: within these checkpoints each is one straight line (entropy and branching: their logarithms).";
+    const words = notes.length ? sentence(notes.join("; ")) : found ? `${count(found)} of ${count(result.stages.length)} measures have a second stage (tested at 5 %, corrected for all measures by Holm).` : "No measure has a second stage: within these checkpoints each is one straight line (entropy and branching: their logarithms).";
     return `${plural(result.checkpoints.length, "checkpoint")} on ${plural(result.n_problems, "problem")}. ${words}`;
   },
 };
