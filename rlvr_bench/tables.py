@@ -310,7 +310,7 @@ def _figure_in_latex(figure: Figure) -> str:
     if not number:
         return as_latex(figure.tail)
     if figure.most is not None:
-        number = f"{number}\\text{{ to }}{figure.number(figure.most)}"
+        number = f"{number}\\mbox{{ to }}{figure.number(figure.most)}"
     main = f"\\mathbf{{{number}}}" if figure.is_best else number
     limits = "" if figure.limits is None else f"_{{\\,{figure.limits[0]}}}^{{\\,{figure.limits[1]}}}"
     unit = f"\\,{as_latex(figure.unit)}" if figure.unit else ""

@@ -208,3 +208,20 @@ def test_a_folder_without_one_or_with_several_says_what_to_name(tmp_path: Path, 
     (tmp_path / "manifest.json").write_text(json.dumps({}))
     with pytest.raises(RunError, match="Run `rlvr-bench score"):
         read_scorecard(tmp_path)
+
+
+def test_what_has_bounds_alone_is_shown_with_them_and_says_so_by_name() -> None:
+    made = msgspec.structs.replace(
+        card("m", [1] * 20 + [0] * 20, [1024] * 20 + [64] * 20)[1],
+        estimates=[
+            Estimate(name="pass@k", k=64, value=0.03, low=0.02, high=0.05, at_least=0.03, at_most=0.04, n_problems=40),
+            Estimate(name="pass@k", k=1024, value=None, low=0.4, high=1.0, at_least=0.5, at_most=1.0, n_problems=40),
+            Estimate(name="unsolved", k=64, value=38.75, low=38.0, high=39.5, n_problems=40),
+        ],
+    )
+    text = str(made)
+    assert re.search(r"pass@1024 +50\.0 to 100\.0 \[40\.0, 100\.0\] % +bounds: solved by one of 1,024", text)
+    assert re.search(r"pass@64 +3\.0 \[2\.0, 5\.0\] % +solved by one of 64; errors leave 3\.0 to 4\.0%", text)
+    assert re.search(r"unsolved in 64 +38\.[78] \[38\.0, 39\.5\] of 40", text)
+    with pytest.raises(NotInScorecard, match=r"has no value .*\(0\.5 to 1\)"):
+        made.pass_at(1024)

@@ -156,3 +156,15 @@ def test_the_best_of_a_column_is_bold_where_it_has_a_direction() -> None:
     cells = best_marked([None, *figures(0.1, 0.2, float("nan"))], "more")
     table = Table((Column("x", "right"),), tuple((cell,) for cell in cells))
     assert lines(latex(table))[4:8] == [r" \\", r"$10.0$ \\", r"$\mathbf{20.0}$ \\", r" \\"]
+
+
+def test_bounds_are_a_range_in_every_format_and_never_the_best() -> None:
+    bounds = Figure(value=0.5, most=0.625, low=0.4, high=0.7, digits=1, scale=100, unit="%")
+    table = Table((Column("a", "right", "95% interval"),), ((bounds,), (Figure(value=0.1, low=0.0, high=0.2),)))
+    assert "50.0 to 62.5 [40.0, 70.0] %" in markdown(table)
+    assert r"$50.0\mbox{ to }62.5_{\,40.0}^{\,70.0}$" in latex(table)
+    assert tsv(table).splitlines()[1] == "\t0.4\t0.7"
+    assert bounds.alone == "50.0 to 62.5%"
+    one, other = best_marked([bounds, Figure(value=0.1)], "more")
+    assert one == bounds
+    assert other == Figure(value=0.1)

@@ -10,6 +10,8 @@ import pytest
 from rlvr_bench.analysis.training_series import series_of
 from rlvr_bench.checking import CheckOptions, check_cards
 from rlvr_bench.checking.rules import make_rules
+from rlvr_bench.cli.show_compare import show_comparison
+from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.comparison import Difference, compare_cards
 from rlvr_bench.comparison.cards import align
 from rlvr_bench.comparison.estimates import sound_estimates, unsolved_estimate
@@ -163,3 +165,27 @@ def test_a_series_has_bounds_where_a_checkpoint_lacks_rollouts() -> None:
     (found,) = [metric for metric in series_of(cards).metrics if metric.k == 1024]
     assert found.values == (None, 0.75)
     assert (found.at_least, found.at_most) == ((0.5, None), (1.0, None))
+
+
+def test_bounds_of_a_check_hold_at_every_look_and_no_more_rollouts_are_asked_for() -> None:
+    rules = make_rules({"pass@64": 0.05}, {})
+    baseline, run = card("m", [32] * 100, 64), card("m", [16] * 20 + [32] * 80, [32] * 20 + [64] * 80)
+    (one,) = check_cards([run], [baseline], rules, CheckOptions(looks="one")).findings
+    (every,) = check_cards([run], [baseline], rules, CheckOptions(looks="any")).findings
+    assert (one.looks, every.looks) == ("one", "any")
+    assert every.high > one.high
+    assert (every.outcome, every.needed, every.next_look) == ("cannot_tell", None, None)
+
+
+def test_looks_widen_differences_with_bounds() -> None:
+    runs = [card("base", *HALF), card("rl", [1] * 30 + [0] * 10, 1024)]
+    one = compare_cards(runs, ks=[1024], looks="one").pairs[0].pass_at_k[0]
+    every = compare_cards(runs, ks=[1024], looks="any").pairs[0].pass_at_k[0]
+    assert bounds(one) == bounds(every)
+    assert (every.low or 0) < (one.low or 0)
+    assert (every.high or 0) > (one.high or 0)
+
+
+def test_a_difference_with_bounds_is_printed_with_them(capsys: pytest.CaptureFixture[str]) -> None:
+    show_comparison(Terminal(), compare_cards([card("base", *HALF), card("rl", [1] * 30 + [0] * 10, 1024)], ks=[1024]))
+    assert "-25.0 to +25.0 pts" in capsys.readouterr().out
