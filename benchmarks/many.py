@@ -8,14 +8,11 @@ Prints the ratio of wall times, -j 1 to -j 2 (2 would be perfect), and whether b
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, before NumPy is loaded
 
 import msgspec
 import numpy as np

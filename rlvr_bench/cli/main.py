@@ -6,7 +6,6 @@ Heavy modules are imported inside the commands, so that ``--help`` is fast.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from collections import Counter
@@ -313,9 +312,6 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[MessageHandler()])
     logging.getLogger("rlvr_bench").setLevel(logging.INFO)
     signal.signal(signal.SIGINT, _interrupt)
-    if "numpy" not in sys.modules:
-        # The products are small: threads of OpenBLAS cost more than they bring, and last digits depend on their number.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app(args=argv)
     except RlvrBenchError as error:
