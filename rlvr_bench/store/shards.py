@@ -33,11 +33,11 @@ _DIGEST = 16  # hex digits of SHA-256 in a shard's name
 _DAMAGED = "does not match its checksum"
 _AHEAD = 8  # shards fetched ahead from a storage
 
-# A shard is written when so many rollouts wait, or the oldest has waited so long: the most that kill -9 can lose.
+# Limits on waiting rollouts and on the wait of the oldest; at either, a shard is written. kill -9 can lose this much.
 SHARD_ROLLOUTS = 4096
 SHARD_SECONDS = float(os.environ.get("RLVR_BENCH_SHARD_SECONDS", "5"))
-# With many writers, or where each file is a request to a storage, the wait grows to 1 % of the session, at most a minute:
-# a hundred writers then make 150,000 files a day, not two million.
+# With many writers, or where each file is a request to a storage, the wait grows to 1 % of the session, at most 60 s:
+# a hundred writers then write 150,000 files a day, not two million.
 _SHARE, _MOST_SECONDS = 0.01, 60.0
 
 
@@ -144,7 +144,7 @@ class ShardFolder:
             yield file, self._checked(file, content, columns)
 
     def _checked(self, file: Path, content: bytes, columns: Sequence[str] | None) -> pa.Table:
-        """A shard's table. Raises RunError where its content is not what we write."""
+        """A shard's table. Raises RunError where its content is not valid."""
         try:
             metadata = pq.read_metadata(pa.BufferReader(content))
             check_metadata(file, metadata, self.schema)
@@ -181,7 +181,7 @@ def _fits(file: Path, content: bytes) -> bool:
 
 
 def _table(content: bytes, columns: Sequence[str] | None) -> pa.Table:
-    # Not read_table: it brings pandas along, which takes longer than most shards.
-    # Without threads: a process that ends while arrow is still starting them is aborted (SIGABRT), whatever it had to say.
+    # Not read_table: it imports pandas, which takes longer than reading most shards.
+    # Without threads: a process that ends while arrow is still starting them is aborted (SIGABRT), whatever its exit status.
     chosen = None if columns is None else list(columns)
     return pq.ParquetFile(pa.BufferReader(content)).read(columns=chosen, use_threads=False)

@@ -211,7 +211,7 @@ def current_grading(run: Run) -> Grading | None:
 
 
 def check_folder_name(name: str) -> None:
-    """Raises ValueError for a name that is not a plain folder name, such as one that leads out of its folder."""
+    """Raises ValueError unless the name is a plain folder name; a path could lead out of the run folder."""
     plain = name.isprintable() and len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
     if not plain or "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError(f"{name[:100]!r} is no plain folder name")
