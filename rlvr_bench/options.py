@@ -1,4 +1,7 @@
-"""The options of the verbs that draw, grade, rescore, judge, intervene and import. Every default is defined here only."""
+"""The options of the verbs that draw, grade, rescore, judge, intervene and import.
+
+Every default is defined here only.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +53,12 @@ def check(ok: bool, name: str, value: object, allowed: str) -> None:
 class SampleOptions:
     """How to draw. A sampling parameter that is None has the task's value, else the usual one (T = 0.6, top-p = 0.95).
 
-    ``stop_after`` R ends a problem after the draw batch with its R-th correct rollout; pass@k is then estimated with the
-    unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT), or on
-    this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the model run
-    code in at most ``tool_calls`` blocks, with ``tool_seconds`` of CPU time for each block; such a run has a separate
-    folder. ``seed_scheme`` 2 (the default of a new run) includes the model in every seed, 1 does not; a run keeps the
-    scheme that it began with.
+    ``stop_after`` R ends a problem after the draw batch with its R-th correct rollout; pass@k is then estimated with
+    the unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT),
+    or on this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the
+    model run code in at most ``tool_calls`` blocks, with ``tool_seconds`` of CPU time for each block; such a run has a
+    separate folder. ``seed_scheme`` 2 (the default of a new run) includes the model in every seed, 1 does not; a run
+    keeps the scheme that it began with.
     """
 
     n: int = 64
@@ -127,8 +130,8 @@ class SampleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GradeOptions:
-    """How to grade: the number of verifier processes, the CPU seconds allowed for one decision, and whether code written
-    by the model may run without a sandbox if there is none (recorded in ``grading.json``).
+    """How to grade: the number of verifier processes, the CPU seconds allowed for one decision, and whether code
+    written by the model may run without a sandbox if there is none (recorded in ``grading.json``).
     """
 
     workers: int = max(1, (os.cpu_count() or 2) // 2)
@@ -185,7 +188,10 @@ class JudgeOptions:
 
 
 def levels_of(strata: Sequence[str]) -> list[dict[str, str]]:
-    """All combinations of the levels of these factors. Raises BadArgument for none, an unknown one, or one named twice."""
+    """All combinations of the levels of these factors.
+
+    Raises BadArgument for none, an unknown one, or one named twice.
+    """
     if not strata or len(set(strata)) < len(strata) or any(name not in LEVELS for name in strata):
         raise BadArgument("--strata", ",".join(strata), f"one or more of {', '.join(LEVELS)}, each once")
     combined = itertools.product(*(LEVELS[name] for name in strata))
@@ -194,11 +200,12 @@ def levels_of(strata: Sequence[str]) -> list[dict[str, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class InterveneOptions:
-    """What to swap and how often to continue: ``sites`` tokens of each stratum, from the first ``rollouts`` responses of
-    each problem. Every response is continued ``repeats`` times after the kept token, and as often after the swapped one.
+    """What to swap and how often to continue: ``sites`` tokens of each stratum, from the first ``rollouts`` responses
+    of each problem. Every response is continued ``repeats`` times after the kept token, and as often after the swapped
+    one.
 
-    ``model``: the path of the run's checkpoint, if it was moved. ``model`` None and ``engine`` ``auto``: those of the run.
-    ``task``: the file of a task that is not shipped. ``data_dir``: the folder of the task's data.
+    ``model``: the path of the run's checkpoint, if it was moved. ``model`` None and ``engine`` ``auto``: those of the
+    run. ``task``: the file of a task that is not shipped. ``data_dir``: the folder of the task's data.
     """
 
     strata: tuple[str, ...] = tuple(LEVELS)
@@ -231,8 +238,9 @@ class InterveneOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """How to import. ``model`` and ``task``: names, needed if the files do not contain them. ``format`` and ``verdict``:
-    needed if the content allows several formats or has several verdicts.
+    """How to import. ``model`` and ``task``: names, needed if the files do not contain them.
+
+    ``format`` and ``verdict``: needed if the content allows several formats or has several verdicts.
 
     ``regrade``: drop the program's verdicts, and grade the responses with the verifier of ``task``.
     """

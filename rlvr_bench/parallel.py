@@ -1,6 +1,7 @@
 """Does the same work on many items, in this process or in several processes of this machine, with the same results.
 
-The processes are joblib's (loky): new interpreters, not forks, so the caller's threads and locks cannot cause deadlocks.
+The processes are joblib's (loky): new interpreters, not forks, so the caller's threads and locks cannot cause
+deadlocks.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def check_jobs(jobs: int) -> None:
 
 
 def each(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> Iterator[R]:
-    """Yields ``function(item)`` for every item, in order, as soon as it is ready; ``jobs`` above 1: in so many processes.
+    """Yields ``function(item)`` for every item, in order, as soon as it is ready; uses ``jobs`` processes.
 
-    Function, items and results are pickled. An error of ``function`` is raised here, in the order of the items, and its log
-    records are logged here. Stopping the iteration ends the processes. Raises BadArgument; RlvrBenchError where a process
-    was killed.
+    Function, items and results are pickled. An error of ``function`` is raised here, in the order of the items, and its
+    log records are logged here. Stopping the iteration ends the processes. Raises BadArgument; RlvrBenchError where a
+    process was killed.
     """
     check_jobs(jobs)
     if min(jobs, len(items)) <= 1:
@@ -85,7 +86,7 @@ def _interrupts_waiting() -> Iterator[None]:
 
 
 def _blas_threads() -> int:
-    """The BLAS threads of this process. The last digit of a sum may depend on the number of threads, so it must be equal."""
+    """The number of BLAS threads of this process, for the workers too: the last digit of a sum may depend on it."""
     given = next((value for name in _BLAS_VARIABLES if (value := os.environ.get(name, "")).isdecimal()), None)
     return int(given) if given else len(os.sched_getaffinity(0))
 
@@ -104,7 +105,10 @@ class _Kept(QueueHandler):
 def _in_worker(
     function: Callable[[T], R], item: T, level: int
 ) -> tuple[list[logging.LogRecord], R | None, Exception | None]:
-    """The log records of an item, and its result or its error. Ctrl-C has no effect here: only the caller handles it."""
+    """The log records of an item, and its result or its error.
+
+    Ctrl-C has no effect here: only the caller handles it.
+    """
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGINT, lambda *_: None)  # unlike SIG_IGN, not inherited by programs started here
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

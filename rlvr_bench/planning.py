@@ -36,11 +36,12 @@ DESIGN = (
 class PlanOptions:
     """The difference to detect, and the assumptions.
 
-    ``difference``: in points of pass@``k``, to be detected with probability ``power`` by a test at confidence ``level``.
-    ``rates``: a named regime (``REGIMES``) or the parameters of a Beta distribution, "A,B"; None: fitted to the run.
-    ``problems`` and ``rollouts``: the rows and columns of the table; None: the usual sizes, from k rollouts up.
-    ``tokens``: per response; None: the run's mean. ``spread``: the standard deviation of the random part of a problem's
-    change, in log odds. ``cluster_size``: problems per cluster; ``correlation``: of the true differences in a cluster.
+    ``difference``: in points of pass@``k``, to be detected with probability ``power`` by a test at confidence
+    ``level``. ``rates``: a named regime (``REGIMES``) or the parameters of a Beta distribution, "A,B"; None: fitted to
+    the run. ``problems`` and ``rollouts``: the rows and columns of the table; None: the usual sizes, from k rollouts
+    up. ``tokens``: per response; None: the run's mean. ``spread``: the standard deviation of the random part of a
+    problem's change, in log odds. ``cluster_size``: problems per cluster; ``correlation``: of the true differences in a
+    cluster.
     """
 
     k: int = 1
@@ -57,7 +58,7 @@ class PlanOptions:
 
 
 class PlanCell(msgspec.Struct, frozen=True, kw_only=True):
-    """The probability to detect the difference with these numbers of problems and rollouts, and the tokens of both runs."""
+    """The probability to detect the difference with these problems and rollouts, and the tokens of both runs."""
 
     problems: int
     rollouts: int
@@ -66,7 +67,7 @@ class PlanCell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanNeed(msgspec.Struct, frozen=True, kw_only=True):
-    """The fewest problems that reach the power with this number of rollouts (None: none found), and both runs' tokens."""
+    """The fewest problems that reach the power with these rollouts (None: none found), and both runs' tokens."""
 
     rollouts: int
     problems: int | None
@@ -74,7 +75,10 @@ class PlanNeed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Power by problems and rollouts. ``assumed``: the solve rates; ``first`` and ``second``: pass@k of the two runs."""
+    """Power by problems and rollouts.
+
+    ``assumed``: the solve rates; ``first`` and ``second``: pass@k of the two runs.
+    """
 
     k: int
     difference: float

@@ -45,7 +45,7 @@ _PATH = re.compile(r"(.*) - at `\$\.([^`]*)`")
 
 
 class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
-    """The number of verdicts that are errors of one kind with one message, and the id of one problem with such a verdict."""
+    """The number of verdicts that are errors of one kind with one message, and one problem with such a verdict."""
 
     kind: str | None
     message: str | None
@@ -54,7 +54,8 @@ class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grading(msgspec.Struct, frozen=True, kw_only=True):
-    """Which verdicts are current: the verifier, the ``distinct`` answers it judged, and the ``seconds`` of the last pass.
+    """Which verdicts are current: the verifier, the ``distinct`` answers it judged, and the ``seconds`` of the last
+    pass.
 
     The seconds do not include verification during sampling. ``errors``: the ten most frequent failures of the verifier,
     the most frequent first; ``warnings``: failures so frequent that they distort the scores.
@@ -88,7 +89,7 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The counts of ``audit.json`` and the disagreement rate with its interval; None where no pair could be compared."""
+    """The counts of ``audit.json``, the disagreement rate and its interval; None where nothing could be compared."""
 
     sample: int
     agree: int
@@ -100,7 +101,7 @@ class AuditSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoredWith(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scorecard depends on besides the run: the version of rlvr-bench, and the budgets passed (None: default)."""
+    """What a scorecard depends on besides the run: the rlvr-bench version, and the budgets passed (None: default)."""
 
     version: str
     ks: list[int] | None
@@ -119,10 +120,10 @@ class _ByName(msgspec.Struct, frozen=True, kw_only=True):
 class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
     """The manifest of a scored run, its grading, and what was added later: an audit, a judging, warnings.
 
-    ``n_problems_drawn`` problems have rollouts; ``n_min`` and ``n_max``: the fewest and most rollouts of such a problem.
-    ``sampling``, ``stopping`` and ``sessions`` come from the manifest: how the rollouts were drawn. ``scored`` is None in
-    a scorecard made from counts. ``restopped`` is set where the stopping rule used other verdicts than the current ones.
-    ``n_chosen``: the p-value if the numbers of rollouts seem to depend on the outcomes, else None.
+    ``n_problems_drawn`` problems have rollouts; ``n_min`` and ``n_max``: the fewest and most rollouts of such a
+    problem. ``sampling``, ``stopping`` and ``sessions`` come from the manifest: how the rollouts were drawn. ``scored``
+    is None in a scorecard made from counts. ``restopped`` is set where the stopping rule used other verdicts than the
+    current ones. ``n_chosen``: the p-value if the numbers of rollouts seem to depend on the outcomes, else None.
     """
 
     grading: Grading
@@ -149,7 +150,7 @@ class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
         )
 
     def is_of(self, manifest: Manifest, grading: Grading, scored: ScoredWith | None) -> bool:
-        """Whether scoring again with this manifest, grading and ``scored`` would give the same manifest, grading and scored."""
+        """Whether this has the same manifest fields, grading and ``scored``: scoring again would change none."""
         same = all(getattr(self, name) == value for name, value in msgspec.structs.asdict(manifest).items())
         return same and (self.grading, self.scored) == (grading, scored)
 
@@ -157,11 +158,11 @@ class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
 class ProblemScore(_ByName, frozen=True, kw_only=True):
     """One problem: ``n`` rollouts, ``c`` of them correct. A reader can compute pass@k for any k from these counts.
 
-    ``no_answer``, ``error``, ``truncated`` and ``duplicates`` count rollouts. The means are over rollouts: tokens, entropy
-    in nats, and tokens in the 0.95 nucleus (branching). ``solve_rate_high``: the 95 % upper limit of the solve rate if 0
-    of n are correct. By k: ``distinct_answers``, the expected number of different answers among k of the problem's
-    answers; ``answer_entropy`` and ``wrong_entropy``, the expected entropy of k answers and of k wrong answers (nats);
-    ``distinct_texts``, the expected number of different responses among k. None where not known.
+    ``no_answer``, ``error``, ``truncated`` and ``duplicates`` count rollouts. The means are over rollouts: tokens,
+    entropy in nats, and tokens in the 0.95 nucleus (branching). ``solve_rate_high``: the 95 % upper limit of the solve
+    rate if 0 of n are correct. By k: ``distinct_answers``, the expected number of different answers among k of the
+    problem's answers; ``answer_entropy`` and ``wrong_entropy``, the expected entropy of k answers and of k wrong
+    answers (nats); ``distinct_texts``, the expected number of different responses among k. None where not known.
     """
 
     id: str
@@ -199,13 +200,13 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
 
     ``print(card)`` prints a short table; a notebook shows the same. ``card.pass_at(64)`` and ``card["token_entropy"]``
-    return one estimate. ``card.table()`` returns all estimates and ``card.problems_table()`` all problems, as Arrow tables
-    that pandas can read.
+    return one estimate. ``card.table()`` returns all estimates and ``card.problems_table()`` all problems, as Arrow
+    tables that pandas can read.
 
     ``extrapolated``: pass@k beyond n from a fitted curve, if requested. It is not measured, unlike the other estimates.
-    ``quality``: rates by name, None where not known. ``left_out``: the reason, by name, why an estimate is missing or has
-    no value. ``stopped_on``: counts by problem id where ``run.restopped`` uses all rollouts or those up to the stop, and
-    the rule used other verdicts. ``unknown``: fields of a later version, nested as in the file.
+    ``quality``: rates by name, None where not known. ``left_out``: the reason, by name, why an estimate is missing or
+    has no value. ``stopped_on``: counts by problem id where ``run.restopped`` uses all rollouts or those up to the
+    stop, and the rule used other verdicts. ``unknown``: fields of a later version, nested as in the file.
     """
 
     schema: int
@@ -226,8 +227,8 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """An estimate by its name, ``card["token_entropy"]`` or ``card["maj@16"]``, or by name and group,
         ``card["token_entropy", "correct"]``.
 
-        Raises NotInScorecard (a KeyError), which gives the reason why it is missing or has no value, or lists the existing
-        names, budgets and groups.
+        Raises NotInScorecard (a KeyError), which gives the reason why it is missing or has no value, or lists the
+        existing names, budgets and groups.
         """
         name, group = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         return scorecard_views.find_estimate(self, *scorecard_views.split_budget(name), group)
@@ -244,11 +245,14 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         raise TypeError("a scorecard is not iterated over: card.estimates and card.problems are lists")
 
     def table(self) -> pa.Table:
-        """All estimates, one per row: the fields of ``Estimate`` and its ``unit``. ``.to_pandas()`` makes a data frame."""
+        """All estimates, one per row: the fields of ``Estimate`` and its ``unit``.
+
+        ``.to_pandas()`` makes a data frame.
+        """
         return scorecard_views.estimates_table(self.estimates)
 
     def problems_table(self) -> pa.Table:
-        """All problems, one per row: the fields of ``ProblemScore``, with a column ``distinct_answers@K`` for each k."""
+        """All problems, one per row: the fields of ``ProblemScore``; one column ``distinct_answers@K`` for each k."""
         return scorecard_views.problems_table(ProblemScore, self.problems)
 
     def __repr__(self) -> str:
@@ -259,7 +263,10 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def decode_scorecard(content: bytes, source: str) -> Scorecard:
-    """The scorecard in a file's ``content``. Raises RunError, which names ``source``, if it is not a valid scorecard."""
+    """The scorecard in a file's ``content``.
+
+    Raises RunError, which names ``source``, if it is not a valid scorecard.
+    """
     try:
         found = scorecard_from(decode(content, object))
     except msgspec.ValidationError as error:
@@ -307,7 +314,7 @@ def _completed_run(run: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _blank(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """An empty value for every required field: None where its type allows it, else empty text, 0, an empty list or dict."""
+    """An empty value for every required field: None where its type allows it, else "", 0, an empty list or dict."""
     return {
         each.encode_name: next((value for value in _BLANKS if _fits(value, each.type)), None)
         for each in msgspec.structs.fields(kind)

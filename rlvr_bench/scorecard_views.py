@@ -231,13 +231,19 @@ def _called(name: str, k: object) -> str:
 
 
 def estimates_table(estimates: Sequence[Estimate]) -> pa.Table:
-    """A row for each estimate: its fields, and the unit of its metric. Raises RunError for values Arrow cannot store."""
+    """A row for each estimate: its fields, and the unit of its metric.
+
+    Raises RunError for values Arrow cannot store.
+    """
     rows = [msgspec.structs.asdict(each) | {"unit": _unit(each)} for each in estimates]
     return _arrow({**_types(Estimate), "unit": str}, rows)
 
 
 def problems_table(kind: type[ProblemScore], problems: Sequence[ProblemScore]) -> pa.Table:
-    """A row for each problem: the fields of ``kind``. A field with values by k becomes a column for each k. Raises RunError."""
+    """A row for each problem: the fields of ``kind``. A field with values by k becomes a column for each k.
+
+    Raises RunError.
+    """
     rows, wide = [], dict[str, Any]()
     for problem in problems:
         row: dict[str, Any] = {}

@@ -61,7 +61,7 @@ _NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]*)?(e[-+]?[0-9]+)?%?")
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column: its title, and ``interval``, the title of the column of intervals where these have a separate column."""
+    """A column: its title, and ``interval``, the title of the intervals' column where these have a separate one."""
 
     title: str
     align: Literal["left", "right"] = "left"
@@ -76,8 +76,9 @@ class Column(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """A number with the interval [``low``, ``high``], printed as ``scale`` times the value with ``digits`` decimals.
 
-    ``most``: if set, the number is not known, but between ``value`` and ``most``. ``unit`` follows the number. ``tail``:
-    text at the end of the cell, such as a rank. ``is_best``: LaTeX prints the number in bold (``best_marked``).
+    ``most``: if set, the number is not known, but between ``value`` and ``most``. ``unit`` follows the number.
+    ``tail``: text at the end of the cell, such as a rank. ``is_best``: LaTeX prints the number in bold
+    (``best_marked``).
     """
 
     value: float
@@ -123,7 +124,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def span(self) -> str:
-        """The interval alone: ``20.1% to 24.9%``."""
+        """Only the interval: ``20.1% to 24.9%``."""
         unit = "%" if self.unit == "%" else ""
         return "" if self.limits is None else f"{self.limits[0]}{unit} to {self.limits[1]}{unit}"
 
@@ -227,7 +228,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A ``tabular`` with booktabs rules; an interval is written ``$22.4_{\,20.1}^{\,24.9}$``, the best figures are bold."""
+    r"""A ``tabular`` with booktabs rules; an interval is ``$22.4_{\,20.1}^{\,24.9}$``, the best figures are bold."""
     aligns = "".join("r" if column.align == "right" else "l" for column in table.columns)
     rows = [[as_latex(column.joined) for column in table.columns]]
     rows += [

@@ -17,7 +17,7 @@ _STYLES = {"ok": "green", "regression": "bold red", "cannot_tell": "bold yellow"
 
 
 def show_check(console: Console, result: Check, *, strict: bool, form: Format = "table") -> None:
-    """Print the result of ``check``: a table for each run and its baseline, then a line for every finding that is not ok."""
+    """Print the result of ``check``: a table for each run and its baseline, then a line for each finding not ok."""
     styles = {VERDICTS[outcome]: style for outcome, style in _STYLES.items()}
     show_blocks(console, list(_blocks(result, strict=strict)), form, styles)
 

@@ -30,7 +30,8 @@ _LISTED = 8
 def show_comparison(console: Console, found: Comparison, *, every_k: bool = False, form: Format = "table") -> None:
     """Print the result of ``compare``: the runs with their letters, then each run against the first.
 
-    ``every_k``: print all budgets. Columns have letters only in the ``table`` format; other formats use the runs' names.
+    ``every_k``: print all budgets. Columns have letters only in the ``table`` format; other formats use the runs'
+    names.
     """
     show_blocks(console, list(_blocks(found, every_k=every_k, named=form != "table")), form)
 

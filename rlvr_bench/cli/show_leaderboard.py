@@ -52,7 +52,7 @@ def _draw(console: Console, found: Leaderboard) -> None:
 
 
 def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int]:
-    """The budgets for which any row has a value; in a narrow terminal the smallest, the middle and the largest of them."""
+    """The budgets at which any row has a value or bounds; in a narrow terminal the smallest, middle and largest."""
     known = [k for k in ks if any(row[f"pass@{k}"] is not None or bounds_text(row, k) for row in rows)]
     if wide or len(known) <= _FEWER:
         return known

@@ -1,4 +1,4 @@
-"""Prints the results of several runs: a table of the successful ones and a line for each failure; sets the exit status."""
+"""Prints the results of several runs: a table of the successes, a line for each failure; sets the exit status."""
 
 from __future__ import annotations
 

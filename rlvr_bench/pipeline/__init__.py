@@ -1,4 +1,7 @@
-"""The stages of an evaluation: sample, grade and score; evaluate runs the three in a row. Only this package joins them."""
+"""The stages of an evaluation: sample, grade and score; evaluate runs the three in a row.
+
+Only this package joins them.
+"""
 
 from __future__ import annotations
 
@@ -262,7 +265,7 @@ def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
 
 
 def _settled(run: Run, grading: Grading, outcomes: Outcomes) -> Outcomes:
-    """The outcomes to score when the stopping rule may have used other verdicts than the current (``stopping.settled``)."""
+    """The outcomes to score; the stopping rule may have used other verdicts than the current (``stopping.settled``)."""
     looked_at = stopped_on(run)
     if looked_at == grading.folder:
         return settled(outcomes)
@@ -293,7 +296,7 @@ def _with_warnings(scorecard: Scorecard) -> Scorecard:
 
 
 def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
-    """The verifier, allowed to run programs and third-party scorers without a sandbox if the user said so."""
+    """The verifier, allowed to run programs and third-party scorers without a sandbox if the user allowed it."""
     if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier | ReasoningGymVerifier)):
         return verifier
     return dataclasses.replace(verifier, allow_unsafe=True)

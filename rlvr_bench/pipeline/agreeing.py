@@ -147,7 +147,10 @@ def _weights(old: Manifest, path: str, options: SampleOptions) -> str:
 
 
 def _template(old: Manifest, path: str, options: SampleOptions) -> str | None:
-    """The chat template. Where both exist, only the tokenizer can compare them: it may build one from several files."""
+    """The run's chat template, else the one in the checkpoint's files.
+
+    If both exist, only the tokenizer can compare them: it may build a template from several files.
+    """
     if options.chat_template == "none":
         return None
     return old.chat_template or stored_template(path)
@@ -183,7 +186,7 @@ def _is_known(old: Manifest, path: str, options: SampleOptions) -> bool:
 
 
 def _is_served(old: Manifest, model: str, options: SampleOptions) -> bool:
-    """Whether the server at this address was asked for the same. What the server accepts was found in that session."""
+    """Whether the run asked a server at this address for the same, by what was found out about the server then."""
     found = old.inferred
     if found is None or old.model != model:
         return False
@@ -196,7 +199,7 @@ def _is_served(old: Manifest, model: str, options: SampleOptions) -> bool:
 
 
 def _is_cut(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> bool:
-    """Whether the run was asked for a max_tokens below the task's and now none is asked for: the context decides again."""
+    """Whether the run had a passed max_tokens below the task's and none is passed now: the context decides again."""
     recommended = (loaded.task.sampling or SamplingParameters()).max_tokens
     asked_less = "max_tokens" in old.asked and old.sampling is not None and old.sampling.max_tokens < recommended
     return options.max_tokens is None and asked_less

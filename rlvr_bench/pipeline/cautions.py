@@ -1,4 +1,4 @@
-"""Finds what is unusual in how a run is drawn and changes what its numbers mean: reported, and stored with the session."""
+"""Finds what is unusual in how a run is drawn and changes what its numbers mean: logged and stored with the session."""
 
 from __future__ import annotations
 

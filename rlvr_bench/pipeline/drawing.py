@@ -50,8 +50,8 @@ class DrawGrader(Protocol):
 class LiveGrader:
     """Grades draws in a separate thread while the sampler goes on.
 
-    Verdicts may reach the disk before their rollouts. If those rollouts are lost and drawn again, a verdict is kept only
-    where the text is the same.
+    Verdicts may reach the disk before their rollouts. If those rollouts are lost and drawn again, a verdict is kept
+    only where the text is the same.
     """
 
     _BATCH = 4096  # rollouts graded together at most: one shard of verdicts

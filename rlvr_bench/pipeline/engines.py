@@ -42,7 +42,10 @@ class Job:
     """What the checkpoints of one call share: the engines of a cluster, or nothing where this process draws."""
 
     def __init__(self, options: SampleOptions, checkpoints: int = 1) -> None:
-        """Connect to the cluster, if asked for. Raises the errors of ``RayCluster``; EngineError if Ray is not installed."""
+        """Connect to the cluster, if asked for.
+
+        Raises the errors of ``RayCluster``; EngineError if Ray is not installed.
+        """
         self.at_once = 1
         self._options = options
         self._cluster: RayCluster | None = None
@@ -112,7 +115,7 @@ class Engines:
         return self._sampler
 
     def write_to(self, writer: RunWriter) -> None:
-        """Let the replicas of a cluster write what they draw from now on to this run; does nothing without a cluster."""
+        """Let a cluster's replicas write what they draw from now on to this run; does nothing without a cluster."""
         if self.cluster is not None:
             assert isinstance(self._sampler, WritingSampler)  # the one that draws on a cluster
             self._sampler.write_to(writer)
@@ -154,7 +157,10 @@ def _check_lent(options: SampleOptions) -> None:
 
 
 def _gpus(options: SampleOptions) -> int:
-    """The number of GPUs for one engine, 0 for a fake one. Raises BadArgument for a size that is no positive integer."""
+    """The number of GPUs for one engine, 0 for a fake one.
+
+    Raises BadArgument for a size that is no positive integer.
+    """
     sizes = []
     for name in ("tensor_parallel_size", "pipeline_parallel_size"):
         size = options.engine_args.get(name, 1)

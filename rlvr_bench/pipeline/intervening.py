@@ -149,7 +149,7 @@ def _check_arguments(run: Run, options: InterveneOptions) -> None:
 
 
 def _check_sampler(sampler: Sampler, run: Run) -> PrefixSampler:
-    """The sampler, if it can continue a prefix of token ids and has the run's weights and chat template, else raises."""
+    """The sampler; raises unless it can continue token ids and has the run's weights and chat template."""
     info, manifest = sampler.info, run.manifest
     if not isinstance(sampler, PrefixSampler):
         raise EngineError(

@@ -1,8 +1,8 @@
 """The verb ``judge``: a judge that the user names decides whether the reasoning of correct rollouts is valid.
 
-Judgements are stored in ``<run>/judgements/<judge>/*.parquet``, with every vote and every reply. ``judging.json`` records
-which judgements are current and how their votes are combined. ``score`` adds CoT-Pass@K only where every correct
-rollout has a judgement.
+Judgements are stored in ``<run>/judgements/<judge>/*.parquet``, with every vote and every reply. ``judging.json``
+records which judgements are current and how their votes are combined. ``score`` adds CoT-Pass@K only where every
+correct rollout has a judgement.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _correct(run: Run) -> dict[tuple[str, int], int]:
 
 
 def judged_rollouts(run: Run, outcomes: Outcomes) -> tuple[Judging, Judged] | None:
-    """The current judging and its decision on each rollout; None if a correct rollout has no judgement.
+    """The current judging and its decision on each rollout; None without one, or if a correct rollout is not judged.
 
     Raises RunError where ``judging.json`` is damaged.
     """

@@ -58,7 +58,8 @@ def is_fake(model: str, options: SampleOptions) -> bool:
 def choose_engine(model: str, options: SampleOptions) -> str:
     """The name of the engine that will draw, never ``auto``. Loads no engine.
 
-    Raises UnknownName; EngineError where it is not installed; BadArgument where it cannot take the model or an argument.
+    Raises UnknownName; EngineError where it is not installed; BadArgument where it cannot take the model or an
+    argument.
     """
     if is_fake(model, options):
         allowed = model == GUESS or options.engine in ("auto", "fake")

@@ -17,7 +17,10 @@ _GRADING, _PROGRESS = 3, 4  # positions of these parameters in ``sample``
 
 
 def grading_before_progress(verb: Callable[P, R]) -> Callable[P, R]:
-    """The verb, which also accepts its 4th and 5th argument in the old order, with a DeprecationWarning, for one version."""
+    """The verb, which also accepts its 4th and 5th argument in the old order, with a DeprecationWarning.
+
+    The old order is accepted for one more version.
+    """
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -31,7 +31,7 @@ class ShardGrader:
         self._grader.__enter__()
 
     def __call__(self, shard: str) -> list[Graded]:
-        """Grade every rollout of a shard; returns the numbers of rollouts and of correct rollouts for each problem in it."""
+        """Grade every rollout of a shard; returns the numbers of rollouts and of correct ones for each problem."""
         rows = self._grader.grade(self._grader.rows_of(self._run.rollouts.path / shard))
         self._grader.flush()
         return count(rows)

@@ -93,7 +93,10 @@ def _check_run(run: Run) -> None:
 
 
 def _own_model(run: Run, *, needed: bool) -> str | None:
-    """Folder of the checkpoint that drew the run; None if not on this machine. If ``needed``, raises then or if changed."""
+    """The folder of the checkpoint that drew the run; None if it cannot be used, for example not on this machine.
+
+    With ``needed``, raises instead of returning None, and raises BadArgument if the weights have changed.
+    """
     name = run.manifest.model
     try:
         own = named_model(run, cached=True)
@@ -236,7 +239,7 @@ def _summary(
 
 
 def _setting(run: Run, threshold: float) -> tuple[Setting, str | None]:
-    """Statuses, shape (problems, indices), -1 for none; the second value is the reason if the run has no verdicts."""
+    """The setting, its statuses (problems, indices) with -1 for none; and the reason if the run has no verdicts."""
     problems = run.problems()
     clusters = cluster_labels([problem.cluster for problem in problems], [problem.id for problem in problems])
     try:

@@ -1,7 +1,7 @@
 """Decides whether the model that a run's manifest names may be opened: anybody may have written a run folder.
 
-No server is contacted, nothing is downloaded, and only folders with plain safetensors are accepted: a pickle or code in a
-checkpoint could do anything. A model that the user names is not checked here.
+No server is contacted, nothing is downloaded, and only folders with plain safetensors are accepted: a pickle or code in
+a checkpoint could do anything. A model that the user names is not checked here.
 """
 
 from __future__ import annotations

@@ -48,9 +48,9 @@ def grading_task(
 ) -> LoadedTask:
     """The task to grade a run with, with the problems of the run; ``named`` is the user's ``--task``.
 
-    ``sandboxed``: third-party scorers run only in a sandbox. Raises RunError where the run's task is not shipped and none
-    is named, where the named task is not the run's, or where the run's problems are not the task's; also the errors of
-    reading the task and its data.
+    ``sandboxed``: third-party scorers run only in a sandbox. Raises RunError where the run's task is not shipped and
+    none is named, where the named task is not the run's, or where the run's problems are not the task's; also the
+    errors of reading the task and its data.
     """
     name = named or _shipped_name(run)
     if name is None:
@@ -82,8 +82,8 @@ def _shipped_name(run: Run) -> str | None:
 def _check_recorded(run: Run, problems: Sequence[Problem], task: Task, sandboxed: bool) -> None:
     """Check that the problems are those of the manifest. Raises RunError if not, for an import, or without a sandbox.
 
-    They are not generated again: anybody may have written the parameters, and a generator may evaluate them as code. The
-    scorer gets the problems as data, in the sandbox.
+    They are not generated again: anybody may have written the parameters, and a generator may evaluate them as code.
+    The scorer gets the problems as data, in the sandbox.
     """
     manifest = run.manifest
     if manifest.imported is not None:
@@ -97,7 +97,10 @@ def _check_recorded(run: Run, problems: Sequence[Problem], task: Task, sandboxed
 
 
 def _check_problems(run: Run, problems: Sequence[Problem], task: Task, name: str, data_dir: Path | None) -> None:
-    """Raises RunError where the problems are not the task's. That they match the manifest proves nothing: it is untrusted."""
+    """Raises RunError where the problems are not the task's.
+
+    That they match the manifest proves nothing: it is untrusted.
+    """
     manifest, pinned = run.manifest, task.source.sha256
     runs_them = task.verifier in _RUNS_PROBLEMS
     if manifest.imported is not None:

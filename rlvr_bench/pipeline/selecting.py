@@ -59,8 +59,8 @@ def select(
     statuses. A rollout cut at the token limit is never chosen: the trained model would learn to stop there. A rollout
     with no answer, or on which the verifier failed, is not wrong and not chosen. Lines are in the order stored.
 
-    Raises RunError where the folder is no run, is not graded completely, has no correct rollout, or lacks the statistics
-    for ``entropy`` or ``rbf``; BadArgument where ``out`` exists or an option is not allowed; StorageError.
+    Raises RunError where the folder is no run, is not graded completely, has no correct rollout, or lacks the
+    statistics for ``entropy`` or ``rbf``; BadArgument where ``out`` exists or an option is not allowed; StorageError.
     """
     opened, file = open_run(run), as_path(out)
     if file.exists():
@@ -101,7 +101,10 @@ def select(
 
 
 def _template(run: Run) -> PromptTemplate:
-    """The template that the run was drawn with, to render its prompts again: runs do not store them. Raises RunError."""
+    """The template that the run was drawn with, to render its prompts again: runs do not store them.
+
+    Raises RunError.
+    """
     template = PROMPTS.get(run.manifest.prompt)
     if template is None or template.digest != run.manifest.prompt_sha256:
         raise RunError(

@@ -42,7 +42,10 @@ class Graded:
 def score_all(
     runs: Sequence[Path], ks: Sequence[int] | None = None, *, jobs: int = 1, progress: Progress | None = None
 ) -> list[Done[Scorecard]]:
-    """``score`` each run once, in ``jobs`` processes. Raises BadArgument; an RlvrBenchError of a run becomes its result."""
+    """``score`` each run once, in ``jobs`` processes.
+
+    Raises BadArgument; an RlvrBenchError of a run becomes its result.
+    """
     return _all("score", functools.partial(_score, ks), runs, jobs, progress or Silent())
 
 

@@ -30,7 +30,10 @@ def render_prompts(template: PromptTemplate, loaded: LoadedTask, options: Sample
 
 
 def with_tools(sampler: Sampler, options: SampleOptions) -> Sampler:
-    """The sampler, with an interpreter for its model if the options ask for tools. Raises BadArgument without a sandbox."""
+    """The sampler, with an interpreter for its model if the options ask for tools.
+
+    Raises BadArgument without a sandbox.
+    """
     if options.tool_limits is None:
         return sampler
     return ToolSampler(sampler, options.tool_limits, keep_tokens=options.token_stats == "full")

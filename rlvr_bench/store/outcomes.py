@@ -46,7 +46,7 @@ def read_outcomes(run: Run) -> Outcomes:
     shards = ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA, run.largest_index)
     golds = [problem.answer.strip() for problem in problems]
     verdicts = _verdicts(shards, rows, rollouts.pop("text_hash"), run, golds)
-    # Our wrong verdicts always have an answer; another program may give the verdict alone.
+    # Our wrong verdicts always have an answer; another program may give a verdict without one.
     nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())
     unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
     outcomes = Outcomes(
@@ -86,8 +86,8 @@ def other_verdicts(
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Yields the run's verdicts that are not current: their folder's name, and which rollouts (R,) they call correct.
 
-    Folders are in the order of their names; with ``only``, just that folder. A folder that lacks a verdict of any rollout
-    is left out.
+    Folders are in the order of their names; with ``only``, just that folder. A folder that lacks a verdict of any
+    rollout is left out.
     """
     grading = current_grading(run)
     folder = inside(run.path, "verdicts")

@@ -76,7 +76,10 @@ def create(file: Path, content: bytes) -> bool:
 
 
 def files_in(folder: Path, suffix: str) -> list[Path]:
-    """The files with this suffix directly in a folder, sorted by name; empty without the folder. Raises StorageError."""
+    """The files with this suffix directly in a folder, sorted by name; empty without the folder.
+
+    Raises StorageError.
+    """
     with _failing("read", folder):
         try:
             paths = _fs(folder).ls(_key(folder), detail=False) if is_remote(folder) else map(str, folder.iterdir())

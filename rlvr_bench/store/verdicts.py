@@ -58,8 +58,8 @@ _MOST_MESSAGES = 1000  # that are counted separately
 class VerdictRow(msgspec.Struct, frozen=True):
     """One rollout's stored verdict. ``text_hash`` identifies the response that it was given for.
 
-    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text; ``Verdicts.rows``
-    does not read them.
+    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text;
+    ``Verdicts.rows`` does not read them.
     """
 
     problem_id: str
