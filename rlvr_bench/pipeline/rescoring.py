@@ -279,7 +279,7 @@ def _reference_perplexities(run: Run, scorer: Scorer, prompts: Prompts) -> tuple
 
 
 def _run_of_other(folder: Rescored, model: str, scorer: Scorer, setting: Setting) -> tuple[Estimate | None, str | None]:
-    """Perplexity of the other checkpoint on the rollouts of its run in the same folder; or None and the reason."""
+    """Perplexity of the other checkpoint on its rollouts, from its run in the same --out folder; or None and why."""
     run = folder.run
     path = find_run(run.path.parent.parent, model, run.manifest.task)
     if not (path / "manifest.json").is_file():
