@@ -1,4 +1,7 @@
-"""What the verbs take: how to draw, grade, rescore, judge, intervene and import. Every default has its one place here."""
+"""The options of the verbs that draw, grade, rescore, judge, intervene and import.
+
+Every default is defined here only.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +51,14 @@ def check(ok: bool, name: str, value: object, allowed: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """How to draw. None means: what the task recommends, else the field's convention (T = 0.6, top-p = 0.95).
+    """How to draw. A sampling parameter that is None has the task's value, else the usual one (T = 0.6, top-p = 0.95).
 
-    ``stop_after`` R ends a problem after the draw batch that brings its R-th correct rollout; pass@k is then estimated
-    with the unbiased estimator for that rule. ``replicas`` engines draw, on the Ray cluster at ``ray`` (auto or HOST:PORT)
-    or, where none is named, on this machine; where a batch is drawn changes nothing in it. ``tools`` lets the model run
-    code in at most ``tool_calls`` blocks of ``tool_seconds`` CPU time each; such a run gets a folder of its own.
-    ``seed_scheme`` 2 (a new run's default) covers the model in every seed, 1 does not; a run keeps the one it began with.
+    ``stop_after`` R ends a problem after the draw batch with its R-th correct rollout; pass@k is then estimated with
+    the unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT),
+    or on this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the
+    model run code in at most ``tool_calls`` blocks, with ``tool_seconds`` of CPU time for each block; such a run has a
+    separate folder. ``seed_scheme`` 2 (the default of a new run) includes the model in every seed, 1 does not; a run
+    keeps the scheme that it began with.
     """
 
     n: int = 64
@@ -104,18 +108,18 @@ class SampleOptions:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether more than one engine may draw, which takes Ray."""
+        """Whether more than one engine may draw, which needs Ray."""
         return self.ray is not None or (self.replicas or 1) > 1
 
     @property
     def tool_limits(self) -> Tools | None:
-        """The tool as the manifest records it, None without."""
+        """The tool as the manifest records it; None without a tool."""
         if self.tools is None:
             return None
         return Tools(language=self.tools, calls=self.tool_calls, seconds=self.tool_seconds)
 
     def run_name(self, task: str) -> str:
-        """The task's name, and the tool's where there is one: the two runs lie side by side."""
+        """The task's name, with the tool's name added if there is one, so that the two runs have different folders."""
         return task if self.tools is None else f"{task}@{self.tools}"
 
     def asked(self) -> dict[str, object]:
@@ -126,8 +130,8 @@ class SampleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GradeOptions:
-    """How to grade: verifier processes, CPU seconds one decision may take, and whether model-written programs may run
-    without a sandbox where there is none (recorded in ``grading.json``).
+    """How to grade: the number of verifier processes, the CPU seconds allowed for one decision, and whether code
+    written by the model may run without a sandbox if there is none (recorded in ``grading.json``).
     """
 
     workers: int = max(1, (os.cpu_count() or 2) // 2)
@@ -142,9 +146,9 @@ class GradeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreOptions:
-    """How to rescore. ``n``: only the first so many rollouts of each problem. ``exact_kl`` reads the checkpoint that drew
-    the run beside the other one (transformers only). ``threshold``: by how much a token's probability must change to count
-    as moved.
+    """How to rescore. ``n``: use only the first n rollouts of each problem. ``exact_kl``: also load the checkpoint that
+    drew the run (transformers only). ``threshold``: the change of a token's probability from which the token counts as
+    moved.
     """
 
     engine: str = "auto"
@@ -164,7 +168,7 @@ class JudgeOptions:
     """Who judges and how: ``judge`` is the URL of an OpenAI-compatible server, which votes ``votes`` times, or
     ``file.py:function`` (or ``package.module:function``), called once as ``function(response, problem) -> bool``.
 
-    ``rule`` combines votes; changing it asks nobody again.
+    ``rule`` combines votes; changing it needs no new votes.
     """
 
     judge: str
@@ -184,7 +188,10 @@ class JudgeOptions:
 
 
 def levels_of(strata: Sequence[str]) -> list[dict[str, str]]:
-    """Every stratum that these factors make. Raises BadArgument for one there is not, or none, or one twice."""
+    """All combinations of the levels of these factors.
+
+    Raises BadArgument for none, an unknown one, or one named twice.
+    """
     if not strata or len(set(strata)) < len(strata) or any(name not in LEVELS for name in strata):
         raise BadArgument("--strata", ",".join(strata), f"one or more of {', '.join(LEVELS)}, each once")
     combined = itertools.product(*(LEVELS[name] for name in strata))
@@ -193,11 +200,12 @@ def levels_of(strata: Sequence[str]) -> list[dict[str, str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class InterveneOptions:
-    """What to swap and how often to go on: ``sites`` tokens of each stratum, from the first ``rollouts`` responses of each
-    problem, each continued ``repeats`` times with the token and as often without it.
+    """What to swap and how often to continue: ``sites`` tokens of each stratum, from the first ``rollouts`` responses
+    of each problem. Every response is continued ``repeats`` times after the kept token, and as often after the swapped
+    one.
 
-    ``model`` says where the run's checkpoint lies now, if not where it lay; None and ``auto`` mean: as the run has it.
-    ``task`` names the file of a task that is not a shipped one, ``data_dir`` where a task's data is.
+    ``model``: the path of the run's checkpoint, if it was moved. ``model`` None and ``engine`` ``auto``: those of the
+    run. ``task``: the file of a task that is not shipped. ``data_dir``: the folder of the task's data.
     """
 
     strata: tuple[str, ...] = tuple(LEVELS)
@@ -224,15 +232,17 @@ class InterveneOptions:
 
     @property
     def folder(self) -> str:
-        """Name of the folder below ``interventions``."""
+        """Name of the folder in ``interventions``."""
         return self.name or f"{self.swap}-{'-'.join(self.strata)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """``model`` and ``task`` name what the files do not. ``format`` and ``verdict`` choose where content leaves a choice.
+    """How to import. ``model`` and ``task``: names, needed if the files do not contain them.
 
-    ``regrade`` leaves the program's verdicts behind and grades the responses with the verifier of ``task``.
+    ``format`` and ``verdict``: needed if the content allows several formats or has several verdicts.
+
+    ``regrade``: drop the program's verdicts, and grade the responses with the verifier of ``task``.
     """
 
     model: str | None = None

@@ -1,6 +1,7 @@
-"""The same work on many items, one after the other or in several processes of this machine: the results are the same.
+"""Does the same work on many items, in this process or in several processes of this machine, with the same results.
 
-Processes are joblib's (loky): fresh interpreters, not forks, so that threads and locks of the caller do no harm.
+The processes are joblib's (loky): new interpreters, not forks, so the caller's threads and locks cannot cause
+deadlocks.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ _BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def check_jobs(jobs: int) -> None:
-    """Raises BadArgument unless ``jobs`` is a number of processes."""
+    """Raises BadArgument unless ``jobs`` is at least 1."""
     if jobs < 1:
         raise BadArgument("-j", jobs, "must be at least 1")
 
 
 def each(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> Iterator[R]:
-    """``function(item)`` of every item, in their order, as they come; with ``jobs`` above 1 in so many processes.
+    """Yields ``function(item)`` for every item, in order, as soon as it is ready; uses ``jobs`` processes.
 
-    Function, items and results travel by pickle. What ``function`` raises is raised here, when its turn comes, and what it
-    logs is logged here. Stopping the iteration ends the processes. Raises BadArgument, and RlvrBenchError where a process is
-    lost.
+    Function, items and results are pickled. An error of ``function`` is raised here, in the order of the items, and its
+    log records are logged here. Stopping the iteration ends the processes. Raises BadArgument; RlvrBenchError where a
+    process was killed.
     """
     check_jobs(jobs)
     if min(jobs, len(items)) <= 1:
@@ -61,7 +62,7 @@ def each(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> It
 
 
 def counted(items: Iterable[T], total: int, on_progress: Callable[[int, int], object]) -> Iterator[T]:
-    """The items as they come; ``on_progress`` hears how many of how many have come, 0 at the start."""
+    """Yields the items; calls ``on_progress(done, total)`` at the start, with 0 done, and at every item."""
     on_progress(0, total)
     for done, item in enumerate(items, 1):
         on_progress(done, total)
@@ -70,13 +71,13 @@ def counted(items: Iterable[T], total: int, on_progress: Callable[[int, int], ob
 
 @contextlib.contextmanager
 def _interrupts_waiting() -> Iterator[None]:
-    """Ctrl-C waits, and so it does in processes that are started now, until they have a handler of their own."""
+    """Block Ctrl-C, also in processes that are started meanwhile, until they have installed a handler."""
     from multiprocessing import resource_tracker
 
     from joblib.externals.loky.backend import resource_tracker as of_loky
 
     for tracker in (resource_tracker, of_loky):
-        tracker.ensure_running()  # starting one later would let Ctrl-C through again
+        tracker.ensure_running()  # a tracker that starts later would unblock Ctrl-C again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -85,13 +86,13 @@ def _interrupts_waiting() -> Iterator[None]:
 
 
 def _blas_threads() -> int:
-    """As many as this process has: sums of BLAS may differ in their last digit with the number of threads."""
+    """The number of BLAS threads of this process, for the workers too: the last digit of a sum may depend on it."""
     given = next((value for name in _BLAS_VARIABLES if (value := os.environ.get(name, "")).isdecimal()), None)
     return int(given) if given else len(os.sched_getaffinity(0))
 
 
 class _Kept(QueueHandler):
-    """Keeps log records, in a form that can travel."""
+    """Keeps log records in a form that can be pickled."""
 
     def __init__(self) -> None:
         super().__init__(None)  # type: ignore[arg-type]
@@ -104,9 +105,12 @@ class _Kept(QueueHandler):
 def _in_worker(
     function: Callable[[T], R], item: T, level: int
 ) -> tuple[list[logging.LogRecord], R | None, Exception | None]:
-    """What became of an item: what was logged, and the result or the error. Ctrl-C is for the caller alone."""
+    """The log records of an item, and its result or its error.
+
+    Ctrl-C has no effect here: only the caller handles it.
+    """
     with contextlib.suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGINT, lambda *_: None)  # programs started from here have their own again, unlike SIG_IGN
+        signal.signal(signal.SIGINT, lambda *_: None)  # unlike SIG_IGN, not inherited by programs started here
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     kept = _Kept()
     _OURS.handlers[:], _OURS.propagate = [kept], False

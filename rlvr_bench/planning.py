@@ -34,13 +34,14 @@ DESIGN = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanOptions:
-    """What is to be shown, and what is assumed.
+    """The difference to detect, and the assumptions.
 
-    ``difference`` in points of pass@``k``, shown with chance ``power`` by a test at ``level``. ``rates``: a named regime
-    (``REGIMES``) or the parameters of a Beta distribution, "A,B"; None: those fitted to the run. ``problems`` and
-    ``rollouts`` of the table; None: the usual ones, from k rollouts up. ``tokens`` per response; None: the run's mean.
-    ``spread``: standard deviation of the random part of a problem's move, in log odds. ``cluster_size`` problems share a
-    cluster, in which the true differences have this ``correlation``.
+    ``difference``: in points of pass@``k``, to be detected with probability ``power`` by a test at confidence
+    ``level``. ``rates``: a named regime (``REGIMES``) or the parameters of a Beta distribution, "A,B"; None: fitted to
+    the run. ``problems`` and ``rollouts``: the rows and columns of the table; None: the usual sizes, from k rollouts
+    up. ``tokens``: per response; None: the run's mean. ``spread``: the standard deviation of the random part of a
+    problem's change, in log odds. ``cluster_size``: problems per cluster; ``correlation``: of the true differences in a
+    cluster.
     """
 
     k: int = 1
@@ -57,7 +58,7 @@ class PlanOptions:
 
 
 class PlanCell(msgspec.Struct, frozen=True, kw_only=True):
-    """The chance that the difference shows with so many problems and rollouts each, and the tokens of both runs."""
+    """The probability to detect the difference with these problems and rollouts, and the tokens of both runs."""
 
     problems: int
     rollouts: int
@@ -66,7 +67,7 @@ class PlanCell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanNeed(msgspec.Struct, frozen=True, kw_only=True):
-    """The fewest problems that reach the power at so many rollouts (None: no number does), and the tokens of both runs."""
+    """The fewest problems that reach the power with these rollouts (None: none found), and both runs' tokens."""
 
     rollouts: int
     problems: int | None
@@ -74,7 +75,10 @@ class PlanNeed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Power by problems and rollouts. ``assumed``: the solve rates; ``first`` and ``second``: pass@k under them."""
+    """Power by problems and rollouts.
+
+    ``assumed``: the solve rates; ``first`` and ``second``: pass@k of the two runs.
+    """
 
     k: int
     difference: float
@@ -90,9 +94,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(run: str | Path | None = None, options: PlanOptions | None = None) -> Plan:
-    """The power of a comparison at each number of problems and rollouts, for assumed rates or those of a run or scorecard.
+    """The power of a comparison by problems and rollouts, for assumed solve rates or those of a run or scorecard.
 
-    Raises RunError where there is no scorecard, BadArgument for options that contradict each other or make no sense.
+    Raises RunError where there is no scorecard, BadArgument for options that contradict each other or are out of range.
     """
     options = options or PlanOptions()
     _check(run, options)

@@ -1,7 +1,7 @@
-"""The scorecard, typed: what one run is, how it was graded, counts per problem, and every estimate.
+"""The types of a scorecard: what a run is, how it was graded, counts per problem, and every estimate.
 
-Reading and writing it happens here alone. A scorecard of an earlier version lacks fields, which are then empty; one of a
-later version has fields that this version does not know, which are kept and written again where they were.
+Only this module reads and writes scorecards. Fields that an earlier version did not write are empty. Fields of a later
+version, unknown here, are kept and written again at the same path in the file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PATH = re.compile(r"(.*) - at `\$\.([^`]*)`")
 
 
 class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many verdicts are errors of one kind with one message, and a problem that has such a verdict."""
+    """The number of verdicts that are errors of one kind with one message, and one problem with such a verdict."""
 
     kind: str | None
     message: str | None
@@ -54,10 +54,11 @@ class ErrorCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grading(msgspec.Struct, frozen=True, kw_only=True):
-    """Which verdicts are in force: of how many ``distinct`` answers, put in force by a pass of so many ``seconds``.
+    """Which verdicts are current: the verifier, the ``distinct`` answers it judged, and the ``seconds`` of the last
+    pass.
 
-    What was verified while rollouts were still being drawn is not in the seconds. ``errors``: what the verifier said where
-    it failed, the ten most frequent first; ``warnings``: where it failed so often that the scores suffer.
+    The seconds do not include verification during sampling. ``errors``: the ten most frequent failures of the verifier,
+    the most frequent first; ``warnings``: failures so frequent that they distort the scores.
     """
 
     verifier: str
@@ -74,7 +75,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judging(msgspec.Struct, frozen=True, kw_only=True):
-    """Which judgements are in force, and what they say of the correct rollouts."""
+    """Which judgements are current, and how many correct rollouts they call valid or invalid."""
 
     judge: str
     version: str
@@ -88,7 +89,7 @@ class Judging(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The counts of ``audit.json`` and the rate of disagreement with its interval; None where no pair could be read."""
+    """The counts of ``audit.json``, the disagreement rate and its interval; None where nothing could be compared."""
 
     sample: int
     agree: int
@@ -100,14 +101,14 @@ class AuditSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoredWith(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides a scorecard besides the run: the version of rlvr-bench, and the budgets asked for (None: by default)."""
+    """What a scorecard depends on besides the run: the rlvr-bench version, and the budgets passed (None: default)."""
 
     version: str
     ks: list[int] | None
 
 
 class _ByName(msgspec.Struct, frozen=True, kw_only=True):
-    """Reads a field by its name, as in the file, which is how version 0.1 had it."""
+    """Allows reading a field as an item, ``run["task"]``, as in version 0.1."""
 
     def __getitem__(self, name: str) -> Any:
         """The field ``name`` as plain lists, dicts, numbers and text. Raises KeyError."""
@@ -117,12 +118,12 @@ class _ByName(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
-    """The manifest of a scored run, its grading, and what was added later: an audit, a judge, warnings.
+    """The manifest of a scored run, its grading, and what was added later: an audit, a judging, warnings.
 
-    ``n_min`` and ``n_max``: fewest and most rollouts of a problem that has any; ``n_problems_drawn`` problems have some.
-    ``sampling``, ``stopping`` and ``sessions`` are those of the manifest: how the rollouts were drawn. ``scored`` is None in
-    a scorecard from counts alone. ``restopped``: the stopping rule looked at other verdicts than those in force.
-    ``n_chosen``: the p-value at which the numbers of rollouts seem to depend on what was found, None where they do not.
+    ``n_problems_drawn`` problems have rollouts; ``n_min`` and ``n_max``: the fewest and most rollouts of such a
+    problem. ``sampling``, ``stopping`` and ``sessions`` come from the manifest: how the rollouts were drawn. ``scored``
+    is None in a scorecard made from counts. ``restopped`` is set where the stopping rule used other verdicts than the
+    current ones. ``n_chosen``: the p-value if the numbers of rollouts seem to depend on the outcomes, else None.
     """
 
     grading: Grading
@@ -138,7 +139,7 @@ class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, manifest: Manifest, grading: Grading, drawn: list[int], scored: ScoredWith | None = None) -> Self:
-        """A run just scored. ``drawn``: rollouts of each problem that has any."""
+        """A new scored run. ``drawn``: the number of rollouts of each problem that has any."""
         return cls(
             **msgspec.structs.asdict(manifest),
             grading=grading,
@@ -149,19 +150,19 @@ class ScoredRun(Manifest, _ByName, frozen=True, kw_only=True):
         )
 
     def is_of(self, manifest: Manifest, grading: Grading, scored: ScoredWith | None) -> bool:
-        """Whether this is what scoring that run again would say of it."""
+        """Whether this has the same manifest fields, grading and ``scored``: scoring again would change none."""
         same = all(getattr(self, name) == value for name, value in msgspec.structs.asdict(manifest).items())
         return same and (self.grading, self.scored) == (grading, scored)
 
 
 class ProblemScore(_ByName, frozen=True, kw_only=True):
-    """One problem: ``n`` rollouts, ``c`` of them correct, so that k stays free for whoever reads the scorecard.
+    """One problem: ``n`` rollouts, ``c`` of them correct. A reader can compute pass@k for any k from these counts.
 
-    ``no_answer``, ``error``, ``truncated`` and ``duplicates`` count rollouts; the means are over rollouts (tokens; nats;
-    tokens in the 0.95 nucleus). ``solve_rate_high``: what 0 correct of n leaves possible (95 %). ``distinct_answers``:
-    expected number of different answers among k of the problem's answers, by k; ``answer_entropy`` and ``wrong_entropy``:
-    expected entropy of k answers, of k wrong ones, by k (nats); ``distinct_texts``: expected number of different responses
-    among k, by k. None where not known.
+    ``no_answer``, ``error``, ``truncated`` and ``duplicates`` count rollouts. The means are over rollouts: tokens,
+    entropy in nats, and tokens in the 0.95 nucleus (branching). ``solve_rate_high``: the 95 % upper limit of the solve
+    rate if 0 of n are correct. By k: ``distinct_answers``, the expected number of different answers among k of the
+    problem's answers; ``answer_entropy`` and ``wrong_entropy``, the expected entropy of k answers and of k wrong
+    answers (nats); ``distinct_texts``, the expected number of different responses among k. None where not known.
     """
 
     id: str
@@ -184,9 +185,10 @@ class ProblemScore(_ByName, frozen=True, kw_only=True):
 
 
 class StopCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem's rollouts by the verdicts that a stopping rule looked at, where others are in force.
+    """Counts of a problem's rollouts, where the stopping rule used other verdicts than the current ones.
 
-    ``correct`` by those verdicts; of these, ``both``: correct by those in force too, ``undecided``: now without a verdict.
+    ``correct``: correct by the rule's verdicts. Of these, ``both`` are also correct by the current verdicts, and
+    ``undecided`` have no current verdict.
     """
 
     correct: int
@@ -197,14 +199,14 @@ class StopCounts(msgspec.Struct, frozen=True, kw_only=True):
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
 
-    ``extrapolated`` holds pass@k beyond n by a fitted curve, where that was asked for: no estimate like the others.
-    ``print(card)`` is a short table, a notebook shows it as one. ``card.pass_at(64)`` and ``card["token_entropy"]`` are
-    estimates, ``card.table()`` and ``card.problems_table()`` all of them as tables for pandas and the like.
+    ``print(card)`` prints a short table; a notebook shows the same. ``card.pass_at(64)`` and ``card["token_entropy"]``
+    return one estimate. ``card.table()`` returns all estimates and ``card.problems_table()`` all problems, as Arrow
+    tables that pandas can read.
 
-    ``quality`` holds rates by name, None where not known. ``left_out`` says by name of an estimate why it could not be
-    computed: it is missing, or has no value. ``stopped_on``: counts by problem id where ``run.restopped`` uses all rollouts
-    or those up to the stop, and the rule looked at other verdicts. ``unknown`` holds what a later version wrote and this one
-    has no field for, nested as in the file.
+    ``extrapolated``: pass@k beyond n from a fitted curve, if requested. It is not measured, unlike the other estimates.
+    ``quality``: rates by name, None where not known. ``left_out``: the reason, by name, why an estimate is missing or
+    has no value. ``stopped_on``: counts by problem id where ``run.restopped`` uses all rollouts or those up to the
+    stop, and the rule used other verdicts. ``unknown``: fields of a later version, nested as in the file.
     """
 
     schema: int
@@ -218,15 +220,15 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: dict[str, Any] = {}
 
     def pass_at(self, k: int) -> Estimate:
-        """The estimate of pass@k. Raises NotInScorecard (a KeyError), which names the budgets that there are."""
+        """The estimate of pass@k. Raises NotInScorecard (a KeyError), which lists the existing budgets."""
         return scorecard_views.find_estimate(self, "pass@k", k)
 
     def __getitem__(self, key: str | tuple[str, str | None]) -> Estimate:
         """An estimate by its name, ``card["token_entropy"]`` or ``card["maj@16"]``, or by name and group,
         ``card["token_entropy", "correct"]``.
 
-        Raises NotInScorecard (a KeyError): says why it is missing or has no value, or which names, budgets and groups
-        there are.
+        Raises NotInScorecard (a KeyError), which gives the reason why it is missing or has no value, or lists the
+        existing names, budgets and groups.
         """
         name, group = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         return scorecard_views.find_estimate(self, *scorecard_views.split_budget(name), group)
@@ -243,11 +245,14 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         raise TypeError("a scorecard is not iterated over: card.estimates and card.problems are lists")
 
     def table(self) -> pa.Table:
-        """All estimates, one a row: the fields of ``Estimate``, and its ``unit``. ``.to_pandas()`` gives a data frame."""
+        """All estimates, one per row: the fields of ``Estimate`` and its ``unit``.
+
+        ``.to_pandas()`` makes a data frame.
+        """
         return scorecard_views.estimates_table(self.estimates)
 
     def problems_table(self) -> pa.Table:
-        """All problems, one a row: the fields of ``ProblemScore``, with a column ``distinct_answers@K`` for each k."""
+        """All problems, one per row: the fields of ``ProblemScore``; one column ``distinct_answers@K`` for each k."""
         return scorecard_views.problems_table(ProblemScore, self.problems)
 
     def __repr__(self) -> str:
@@ -258,7 +263,10 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def decode_scorecard(content: bytes, source: str) -> Scorecard:
-    """The scorecard in a file's ``content``. Raises RunError, which names ``source``, where it is not one of ours."""
+    """The scorecard in a file's ``content``.
+
+    Raises RunError, which names ``source``, if it is not a valid scorecard.
+    """
     try:
         found = scorecard_from(decode(content, object))
     except msgspec.ValidationError as error:
@@ -278,7 +286,7 @@ def decode_scorecard(content: bytes, source: str) -> Scorecard:
 
 
 def scorecard_from(fields: Any) -> Scorecard:
-    """A scorecard from decoded JSON; fields of the run that it lacks are empty. Raises msgspec.ValidationError."""
+    """A scorecard from decoded JSON; missing fields of the run get empty values. Raises msgspec.ValidationError."""
     if isinstance(fields, dict) and isinstance(fields.get("run"), dict):
         fields = {**fields, "run": _completed_run(fields["run"])}
     card = msgspec.convert(fields, Scorecard, str_keys=True)
@@ -286,7 +294,7 @@ def scorecard_from(fields: Any) -> Scorecard:
 
 
 def encode_scorecard(card: Scorecard) -> bytes:
-    """The file's content: JSON with an indent of one, and what a later version had written in its place."""
+    """The file's content: JSON with an indent of one, including the fields in ``unknown``."""
     content: Any = card
     if card.unknown:
         content = _merged(msgspec.to_builtins(msgspec.structs.replace(card, unknown={})), card.unknown)
@@ -294,7 +302,7 @@ def encode_scorecard(card: Scorecard) -> bytes:
 
 
 def _completed_run(run: dict[str, Any]) -> dict[str, Any]:
-    """``run`` with empty values for what versions before, or other programs, did not write."""
+    """``run`` with empty values for fields that earlier versions or other programs did not write."""
     run = {**_blank(ScoredRun), **run}
     grading, sessions = run["grading"] or {}, run["sessions"] or ()
     if isinstance(grading, dict):
@@ -306,7 +314,7 @@ def _completed_run(run: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _blank(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """An empty value for every required field: None where its type has it, else empty text, 0, an empty list or dict."""
+    """An empty value for every required field: None where its type allows it, else "", 0, an empty list or dict."""
     return {
         each.encode_name: next((value for value in _BLANKS if _fits(value, each.type)), None)
         for each in msgspec.structs.fields(kind)
@@ -323,7 +331,7 @@ def _fits(value: object, kind: Any) -> bool:
 
 
 def _unknown(raw: Any, value: object) -> Any:
-    """The parts of decoded JSON that the structs made of it have no field for, nested alike; None without any."""
+    """The parts of decoded JSON for which the structs have no field, nested as in the JSON; None if there are none."""
     if isinstance(value, msgspec.Struct):
         fields = set(value.__struct_fields__)
         found = {name: item for name, item in raw.items() if name not in fields}
@@ -338,7 +346,7 @@ def _unknown(raw: Any, value: object) -> Any:
 
 
 def _merged(known: Any, unknown: Any) -> Any:
-    """``known`` with the parts of ``unknown`` where they were."""
+    """``known`` with the parts of ``unknown`` added at their original paths."""
     if unknown is None:
         return known
     if isinstance(known, list) and isinstance(unknown, list):

@@ -1,4 +1,4 @@
-"""What one sees of a scorecard: the short table of a terminal and of a notebook, an estimate by name, all of them as Arrow."""
+"""Views of a scorecard: the short table for a terminal or a notebook, an estimate by name, and Arrow tables."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ __all__ = [
     "split_budget",
 ]
 
-_NEGLIGIBLE = 0.005  # a chance of guessing below this need not be printed beside pass@k
+_NEGLIGIBLE = 0.005  # a chance of guessing below this is not printed next to pass@k
 _SINGLE = {metric.name: metric for metric in METRICS if metric.summary}
-_OF_ANY_BUDGET = ("pass@k", "unsolved@k", "guess@k", "cot_pass@k")  # what `score --k` takes budgets for
+_OF_ANY_BUDGET = ("pass@k", "unsolved@k", "guess@k", "cot_pass@k")  # estimates whose budgets `score --k` sets
 _BUDGET = re.compile(r"([A-Za-z_]+)@([1-9][0-9]{0,9})")
 _NAMES = 6
 _NAME_CHARACTERS = 80
 
 
 def as_text(card: Scorecard) -> str:
-    """What ``print(card)`` shows."""
+    """The text of ``print(card)``."""
     return document([headline(card), *_shown(card)], "plain").rstrip("\n")
 
 
 def as_html(card: Scorecard) -> str:
-    """What a notebook shows; every name is escaped."""
+    """The HTML for a notebook; every name is escaped."""
     parts = [f"<p><b>{escape(in_one_cell(headline(card).text))}</b></p>"]
     parts += [
         html(block) if isinstance(block, Table) else f"<p>{escape(in_one_cell(block.text))}</p>"
@@ -60,7 +60,7 @@ def as_html(card: Scorecard) -> str:
 
 
 def headline(card: Scorecard) -> Line:
-    """Model, task, number of problems and of rollouts."""
+    """A line with the model, the task, and the numbers of problems and rollouts."""
     run, drawn = card.run, [problem.n for problem in card.problems if problem.n]
     model, task = (in_one_line(name, _NAME_CHARACTERS) or "(no name)" for name in (run.model, run.task))
     rollouts = _span(min(drawn, default=0), max(drawn, default=0))
@@ -76,7 +76,7 @@ def _shown(card: Scorecard) -> Iterator[Line | Table]:
 
 
 def main_table(card: Scorecard) -> Table:
-    """pass@k at powers of four and the largest k, and the metrics whose row in the table of metrics has a summary."""
+    """pass@k at the budgets of ``shown_curve``, and the metrics that have a summary in ``METRICS``."""
     guesses = _guesses(card.estimates)
     rows: list[tuple[Cell, ...]] = [_pass_row(each, guesses.get(each.k)) for each in shown_curve(card.estimates)]
     for name, metric in _SINGLE.items():
@@ -89,7 +89,7 @@ def main_table(card: Scorecard) -> Table:
 
 
 def figure_of(estimate: Estimate) -> Figure | None:
-    """An estimate as a cell, in the unit of its metric, with bounds where it has no value; None without either."""
+    """An estimate as a cell, in the unit of its metric; its bounds where it has no value; None where it has neither."""
     value = estimate.at_least if estimate.value is None else estimate.value
     if value is None:
         return None
@@ -105,7 +105,7 @@ def figure_of(estimate: Estimate) -> Figure | None:
 
 
 def _digits_of_count(*counts: float | None) -> int:
-    """Expected numbers of problems have a decimal, counted ones have none."""
+    """Digits after the point: 0 for whole numbers of problems, 1 for expected numbers."""
     return 0 if all(each is None or float(each).is_integer() for each in counts) else 1
 
 
@@ -114,7 +114,7 @@ def _is_known(estimate: Estimate) -> bool:
 
 
 def _over_errors(estimate: Estimate) -> str:
-    """The bounds of a value whose rollouts are not all decided, as the end of a sentence."""
+    """The end of a sentence with the bounds of a value, if some rollouts have no verdict; else empty."""
     if estimate.value is None or estimate.at_least is None or estimate.at_most is None:
         return ""
     figure = figure_of(msgspec.structs.replace(estimate, value=None, low=None, high=None, n_problems=0))
@@ -122,7 +122,7 @@ def _over_errors(estimate: Estimate) -> str:
 
 
 def quality_line(rates: dict[str, float | None]) -> str:
-    """Rates as percent, lengths as tokens; nothing where none is known."""
+    """Known rates in percent and known lengths in tokens, as one line; empty if none is known."""
     parts = []
     for name, value in rates.items():
         if value is not None:
@@ -133,7 +133,7 @@ def quality_line(rates: dict[str, float | None]) -> str:
 
 
 def shown_curve(estimates: Sequence[Estimate]) -> list[Estimate]:
-    """pass@k at powers of four, at the largest k, and at the largest with a value: a curve one can take in at a glance."""
+    """pass@k at powers of four, at the largest k, and at the largest k with a value: few enough to read quickly."""
     curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.k > 0 and _is_known(e)]
     valued = [e for e in curve if e.value is not None]
     last = {max((e.k or 0 for e in each), default=0) for each in (curve, valued)}
@@ -141,7 +141,7 @@ def shown_curve(estimates: Sequence[Estimate]) -> list[Estimate]:
 
 
 def curve_notes(estimates: Sequence[Estimate]) -> dict[str, list[int | None]]:
-    """Each note on pass@k with the budgets it is on, of those that are shown and those that have no number at all."""
+    """The notes on pass@k and their budgets, for the budgets that are shown and those with neither value nor bounds."""
     shown = {e.k for e in shown_curve(estimates)}
     notes: dict[str, list[int | None]] = {}
     for e in estimates:
@@ -151,7 +151,7 @@ def curve_notes(estimates: Sequence[Estimate]) -> dict[str, list[int | None]]:
 
 
 def _guesses(estimates: Sequence[Estimate]) -> dict[int | None, float]:
-    """What the better of the two guessers would reach at each k, where that is worth a word."""
+    """By k, what the better of the two guessers would reach, where that is not negligible."""
     found: dict[int | None, float] = {}
     for e in estimates:
         if e.name == "guess@k" and e.value is not None and e.value >= _NEGLIGIBLE:
@@ -171,13 +171,13 @@ def _span(low: int, high: int) -> str:
 
 
 def split_budget(name: object) -> tuple[str, int | None]:
-    """``pass@64`` as the name of its estimates and the budget; any other name as it is."""
+    """``pass@64`` becomes ``("pass@k", 64)``; any other name is returned unchanged, with None."""
     found = _BUDGET.fullmatch(name) if isinstance(name, str) else None
     return (f"{found[1]}@k", int(found[2])) if found else (str(name), None)
 
 
 def find_estimate(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Estimate:
-    """The estimate of this name, at budget ``k`` where it has one, of this group. Raises NotInScorecard."""
+    """The estimate with this name, budget (None if it has none) and group. Raises NotInScorecard, with the reason."""
     named = [each for each in card.estimates if each.name == name]
     of_group = [each for each in named if each.group == group]
     found = [each for each in of_group if each.k == k or (k is None and not name.endswith("@k"))]
@@ -231,13 +231,19 @@ def _called(name: str, k: object) -> str:
 
 
 def estimates_table(estimates: Sequence[Estimate]) -> pa.Table:
-    """A row for each estimate: its fields, and the unit of its metric."""
+    """A row for each estimate: its fields, and the unit of its metric.
+
+    Raises RunError for values Arrow cannot store.
+    """
     rows = [msgspec.structs.asdict(each) | {"unit": _unit(each)} for each in estimates]
     return _arrow({**_types(Estimate), "unit": str}, rows)
 
 
 def problems_table(kind: type[ProblemScore], problems: Sequence[ProblemScore]) -> pa.Table:
-    """A row for each problem: the fields of ``kind``; a field with a number for each k has a column for each."""
+    """A row for each problem: the fields of ``kind``. A field with values by k becomes a column for each k.
+
+    Raises RunError.
+    """
     rows, wide = [], dict[str, Any]()
     for problem in problems:
         row: dict[str, Any] = {}
@@ -254,7 +260,7 @@ def _by_budget(column: tuple[str, object]) -> tuple[str, int]:
 
 
 def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """The type of each field that is a number or a text, without None."""
+    """The types (str, int or float, without None) of the fields that are numbers or texts."""
     found = {}
     for each in msgspec.structs.fields(kind):
         plain = [part for part in (get_args(each.type) or (each.type,)) if part in (str, int, float)]

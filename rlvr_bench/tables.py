@@ -1,7 +1,7 @@
-"""Tables as text: from columns and rows to Markdown, LaTeX, plain text, TSV or HTML, each escaped for where it goes.
+"""Writes tables as Markdown, LaTeX, plain text, TSV or HTML, with every cell escaped for the format.
 
-Names in a table come from strangers: a cell stays on one line, and nothing in it is markup, a formula or a control
-character in any of the formats. Numbers that have an interval are a ``Figure``, which each format writes in its way.
+Names in a table are untrusted: a cell stays on one line, and in no format is any of it read as markup, a formula or a
+control character. A number with an interval is a ``Figure``; each format has a way to write it.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ __all__ = [
 Format = Literal["table", "markdown", "latex", "plain", "tsv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-# A control character or a line break ends up as one space, a blank of any other width as a blank.
+# Control characters and line breaks in a row become one space; any other kind of blank becomes a space.
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+|[^\S ]")
-# Inside a word @, # and _ mean nothing: pass@64 and error_rate stay as they are.
+# Inside a word @, # and _ have no meaning: pass@64 and error_rate are not changed.
 _IN_MARKDOWN = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)[@#_]|_(?!\w)|:(?=//)|(?<=www)\.", re.IGNORECASE)
-# What TeX reads as a command, as an argument of the line end before it ([ and *), or as another character (-- and quotes).
+# What TeX reads as a command, as an argument of the preceding line end ([ and *), or as another character (--, quotes).
 _IN_LATEX = {
     **{c: f"\\{c}" for c in "{}$&#_%"},
     **{c: f"{{{c}}}" for c in "[*-,?!`'\""},
@@ -54,14 +54,14 @@ _IN_LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
 }
-_KEPT_IN_LATEX = re.compile(r"(?<!-)-(?!-)|(?<!,),(?!,)|[?!](?!`)|(?<!')'(?!')")  # what begins no ligature
-# A spreadsheet takes text that starts so for a formula; an apostrophe before it says that it is text.
+_KEPT_IN_LATEX = re.compile(r"(?<!-)-(?!-)|(?<!,),(?!,)|[?!](?!`)|(?<!')'(?!')")  # characters that begin no ligature
+# A spreadsheet reads text that starts like this as a formula; an apostrophe before it marks it as text.
 _FORMULA = re.compile(r"['=+\-@\t\r]")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]*)?(e[-+]?[0-9]+)?%?")
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column: its title, and for one of figures the title of the column that intervals get where they have their own."""
+    """A column: its title, and ``interval``, the title of the intervals' column where these have a separate one."""
 
     title: str
     align: Literal["left", "right"] = "left"
@@ -69,15 +69,16 @@ class Column(msgspec.Struct, frozen=True):
 
     @property
     def joined(self) -> str:
-        """The title where figures and their intervals share the column."""
+        """The title of a column that has both figures and their intervals."""
         return f"{self.title} [{self.interval}]".strip() if self.interval else self.title
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A number in [``low``, ``high``], written ``scale`` times as large with so many ``digits``, its ``unit`` and a ``tail``.
+    """A number with the interval [``low``, ``high``], printed as ``scale`` times the value with ``digits`` decimals.
 
-    ``most``: the number is not known, and between ``value`` and this. ``tail``: what else the cell says, such as a rank.
-    ``is_best``: LaTeX prints it in bold (``best_marked``).
+    ``most``: if set, the number is not known, but between ``value`` and ``most``. ``unit`` follows the number.
+    ``tail``: text at the end of the cell, such as a rank. ``is_best``: LaTeX prints the number in bold
+    (``best_marked``).
     """
 
     value: float
@@ -93,26 +94,26 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, value: float, low: float | None = None, high: float | None = None, *, percent: bool) -> Self:
-        """A share as percent, anything else with three digits."""
+        """A figure in percent with one decimal, or a plain number with three."""
         if percent:
             return cls(value=value, low=low, high=high, digits=1, scale=100.0, unit="%")
         return cls(value=value, low=low, high=high)
 
     def number(self, value: float) -> str:
-        """A value or a limit as it is printed, without the unit; nothing where it is no finite number."""
+        """A value or a limit as printed, without the unit; empty if it is not finite."""
         sign = "+" if self.has_sign else ""
         return f"{self.scale * value:{sign}.{self.digits}f}" if math.isfinite(value) else ""
 
     @property
     def main(self) -> str:
-        """The value as it is printed, or its bounds: ``50.0 to 60.0``."""
+        """The value as printed, or its bounds: ``50.0 to 60.0``."""
         if self.most is None:
             return self.number(self.value)
         return f"{self.number(self.value)} to {self.number(self.most)}"
 
     @property
     def limits(self) -> tuple[str, str] | None:
-        """The interval as it is printed; None without one."""
+        """The limits of the interval as printed; None without an interval."""
         return None if self.low is None or self.high is None else (self.number(self.low), self.number(self.high))
 
     @property
@@ -123,7 +124,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def span(self) -> str:
-        """The interval alone: ``20.1% to 24.9%``."""
+        """Only the interval: ``20.1% to 24.9%``."""
         unit = "%" if self.unit == "%" else ""
         return "" if self.limits is None else f"{self.limits[0]}{unit} to {self.limits[1]}{unit}"
 
@@ -140,16 +141,16 @@ Cell = str | Figure | None
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Columns and rows; a row has a cell for each column, None for an empty one."""
+    """Columns and rows; a row has a cell for each column, and None for an empty cell."""
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A line of text between tables, made of strings and of (string, style of a terminal) pairs.
+    """A line of text between tables, made of strings and (string, terminal style) pairs.
 
-    ``is_whole``: a terminal does not fold it, so that it can be copied.
+    ``is_whole``: the line is not wrapped in a terminal, so that it can be copied.
     """
 
     parts: tuple[str | tuple[str, str], ...]
@@ -161,7 +162,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def document(blocks: Iterable[Line | Table], form: Format) -> str:
-    """Lines and tables one below the other; TSV has the tables alone, LaTeX the lines as comments."""
+    """All lines and tables as one text; in TSV only the tables, in LaTeX the lines as comments."""
     write, line = _WRITERS[form]
     text, before = "", None
     for block in blocks:
@@ -175,7 +176,7 @@ def document(blocks: Iterable[Line | Table], form: Format) -> str:
 
 
 def best_marked(cells: Sequence[Cell], better: Literal["more", "less", "neither"]) -> list[Cell]:
-    """The cells with the best figures among them marked: equals as printed share it, and where all are equal none is best."""
+    """The cells, the best figures marked. Figures printed alike are equally best; if all are alike, none is marked."""
     printed = [
         float(cell.number(cell.value) or "nan") if isinstance(cell, Figure) and cell.most is None else math.nan
         for cell in cells
@@ -191,32 +192,33 @@ def best_marked(cells: Sequence[Cell], better: Literal["more", "less", "neither"
 
 
 def in_one_cell(text: str) -> str:
-    """``text`` on one line, without control characters; other characters that nobody sees as escapes."""
+    """``text`` on one line, without control characters; other invisible characters become escapes."""
     return visible(_BREAKS.sub(" ", text).strip())
 
 
 def as_markdown(text: str) -> str:
-    """``text`` on one line, what Markdown or HTML could read as theirs written as character references.
+    """``text`` on one line; characters with a meaning in Markdown or HTML become character references.
 
-    Backslashes would do for most, but renderers disagree on which; and a name must neither link, mention nor format.
+    Backslashes are not used: renderers differ in which of them they accept. A name must not become a link, a mention or
+    formatting.
     """
     return _IN_MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", in_one_cell(text))
 
 
 def as_latex(text: str) -> str:
-    """``text`` on one line, as TeX prints it letter by letter."""
+    """``text`` on one line, escaped so that TeX prints every character as it is."""
     text = in_one_cell(text)
     kept = {found.start() for found in _KEPT_IN_LATEX.finditer(text)}
     return "".join(c if i in kept else _IN_LATEX.get(c, c) for i, c in enumerate(text))
 
 
 def no_formula(text: str) -> str:
-    """``text`` behind an apostrophe where a spreadsheet would compute it."""
+    """``text``, with an apostrophe before it if a spreadsheet would read it as a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def markdown(table: Table) -> str:
-    """A table of GitHub's Markdown, intervals in brackets."""
+    """A table in GitHub's Markdown; intervals are in brackets."""
     rule = " | ".join("---:" if column.align == "right" else "---" for column in table.columns)
     rows = [[as_markdown(column.joined) for column in table.columns]]
     rows += [
@@ -226,7 +228,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A ``tabular`` with the rules of booktabs; intervals are limits, ``$22.4_{\,20.1}^{\,24.9}$``, the best figures bold."""
+    r"""A ``tabular`` with booktabs rules; an interval is ``$22.4_{\,20.1}^{\,24.9}$``, the best figures are bold."""
     aligns = "".join("r" if column.align == "right" else "l" for column in table.columns)
     rows = [[as_latex(column.joined) for column in table.columns]]
     rows += [
@@ -243,7 +245,7 @@ def latex(table: Table) -> str:
 
 
 def plain(table: Table) -> str:
-    """Columns apart by blanks, for a log or for ``print``; intervals in brackets."""
+    """Columns separated by blanks, for a log or for ``print``; intervals are in brackets."""
     from tabulate import tabulate
 
     rows = [
@@ -260,7 +262,7 @@ def plain(table: Table) -> str:
 
 
 def tsv(table: Table) -> str:
-    """Tab-separated values for programs: figures as numbers, not rounded, their limits in two columns of their own."""
+    """Tab-separated values for programs: figures as numbers with 12 digits, their limits in two further columns."""
     wide = [any(isinstance(cell, Figure) and cell.limits for cell in cells) for cells in _columns(table)]
     head: list[str] = []
     for column, has_limits in zip(table.columns, wide, strict=True):
@@ -274,7 +276,7 @@ def tsv(table: Table) -> str:
 
 
 def html(table: Table) -> str:
-    """A ``<table>``, every cell escaped; intervals in brackets."""
+    """A ``<table>`` with every cell escaped; intervals are in brackets."""
     from tabulate import tabulate
 
     rows = [
@@ -292,7 +294,7 @@ def _columns(table: Table) -> list[list[Cell]]:
 def _drawn(
     rows: Sequence[Sequence[str]], *, row: tuple[str, str, str], above: str = "", below_head: str = "", below: str = ""
 ) -> str:
-    """The head and the rows, not padded to the width of a column: a long name would widen every row of a file."""
+    """The head and the rows as text. Cells are not padded: one long name would make every row of a file longer."""
     from tabulate import TableFormat, tabulate
 
     def joined(cells: Sequence[str], *_: object) -> str:

@@ -1,4 +1,4 @@
-"""Output other than tables: log messages on standard error, above a progress bar if there is one, and JSON."""
+"""Output other than tables: JSON, and log messages on standard error, above a progress bar if there is one."""
 
 from __future__ import annotations
 

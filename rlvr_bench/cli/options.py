@@ -1,4 +1,4 @@
-"""The options of the verbs; those of sampling are written once and shared by every verb that draws."""
+"""The command-line options of the verbs. All verbs that draw share the same sampling options."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ RunPath = Annotated[
 ]
 
 
-# The options of drawing, in the order of the help page; their defaults are those of SampleOptions.
+# The sampling options in the order of the help page; their defaults are those of SampleOptions.
 _DRAWING = {
     "n": N,
     "engine": Engine,
@@ -120,7 +120,7 @@ _DRAWING = {
 
 
 def read_budgets(text: str) -> list[int]:
-    """Budgets from the command line. Raises BadArgument."""
+    """Read budgets such as ``1,16,256``; returns them sorted, without duplicates. Raises BadArgument."""
     try:
         budgets = [int(part) for part in text.split(",")]
     except ValueError:
@@ -131,7 +131,7 @@ def read_budgets(text: str) -> list[int]:
 
 
 def draws(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the options of drawing; it gets them as one ``options: SampleOptions``."""
+    """Add the sampling options to a verb, which receives them as one ``options: SampleOptions``."""
     own = dict(inspect.signature(verb, eval_str=True).parameters)
     del own["options"]
 
@@ -151,18 +151,18 @@ def draws(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _keyword(name: str, annotation: object) -> inspect.Parameter:
-    default = getattr(SampleOptions, name, None)  # engine_arg is how the command line writes engine_args
+    default = getattr(SampleOptions, name, None)  # engine_arg is the command-line name of engine_args
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def grade_options(workers: int | None, timeout: float, unsafe: bool = GradeOptions.allow_unsafe_code) -> GradeOptions:
-    """How to grade, as the command line says it. Raises BadArgument."""
+    """GradeOptions from the command line. Raises BadArgument."""
     chosen = GradeOptions.workers if workers is None else workers
     return GradeOptions(workers=chosen, timeout_s=timeout, allow_unsafe_code=unsafe)
 
 
 def engine_arguments(pairs: list[str] | None) -> dict[str, object]:
-    """NAME=VALUE pairs, values read as JSON where they are JSON. Raises BadArgument."""
+    """Read NAME=VALUE pairs; a value that is not JSON is kept as text. Raises BadArgument."""
     arguments: dict[str, object] = {}
     for pair in pairs or ():
         name, equals, value = pair.partition("=")

@@ -1,4 +1,4 @@
-"""The verb ``plan``: how many problems and rollouts show a difference."""
+"""The verb ``plan``: how many problems and rollouts a comparison needs to show a difference."""
 
 from __future__ import annotations
 

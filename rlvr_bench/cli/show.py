@@ -1,4 +1,4 @@
-"""Results of one run, as lines and tables."""
+"""Prints the results of one run as lines and tables."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def show_grading(console: Console, grading: Grading, flips: Sequence[Flip], form
 
 
 def show_audit(console: Console, audit: Audit, form: Format = "table") -> None:
-    """Print the rate of disagreement with the second comparison, and each case for a person to check."""
+    """Print the rate of disagreement with the second comparison, and the cases that a person should check."""
     rate = "nothing could be compared" if audit.rate is None else f"disagrees on {audit.rate:.1%}"
     interval = "" if audit.low is None else f" [{audit.low:.1%}, {audit.high:.1%}]"
     text = (

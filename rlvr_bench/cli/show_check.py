@@ -1,4 +1,4 @@
-"""A check, as lines and tables."""
+"""Prints a check as lines and tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLES = {"ok": "green", "regression": "bold red", "cannot_tell": "bold yellow"
 
 
 def show_check(console: Console, result: Check, *, strict: bool, form: Format = "table") -> None:
-    """What ``check`` prints: a table for each run and its baseline, then every finding that is not ok, in words."""
+    """Print the result of ``check``: a table for each run and its baseline, then a line for each finding not ok."""
     styles = {VERDICTS[outcome]: style for outcome, style in _STYLES.items()}
     show_blocks(console, list(_blocks(result, strict=strict)), form, styles)
 
@@ -38,7 +38,7 @@ def _blocks(result: Check, *, strict: bool) -> Iterator[Line | Table]:
 
 
 def show_accepted(console: Console, done: Sequence[Acceptance]) -> None:
-    """What ``check --update`` prints."""
+    """Print the result of ``check --update``."""
     for item in done:
         before = "new" if item.replaced is None else f"in place of {item.replaced}"
         line = f"{item.baseline}: {item.model} on {item.task}, {before}"

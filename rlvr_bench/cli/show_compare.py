@@ -1,4 +1,4 @@
-"""A comparison, as lines and tables."""
+"""Prints a comparison as lines and tables."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _LISTED = 8
 
 
 def show_comparison(console: Console, found: Comparison, *, every_k: bool = False, form: Format = "table") -> None:
-    """What ``compare`` prints: the runs by letter, then each run against the first. ``every_k``: no budget is left out.
+    """Print the result of ``compare``: the runs with their letters, then each run against the first.
 
-    Outside a terminal's table the columns have the names of the runs, for a paper or a page needs no letters.
+    ``every_k``: print all budgets. Columns have letters only in the ``table`` format; other formats use the runs'
+    names.
     """
     show_blocks(console, list(_blocks(found, every_k=every_k, named=form != "table")), form)
 
@@ -77,7 +78,7 @@ def _pair(pair: PairComparison, letters: dict[str, str], *, every_k: bool) -> It
 
 
 def _is_shown(item: Difference, pair: PairComparison) -> bool:
-    """Powers of four and the largest k: a curve one can take in at a glance."""
+    """Whether k is a power of four or the largest: few enough budgets to read quickly."""
     return item.k == pair.pass_at_k[-1].k or math.log2(item.k or 1) % 2 == 0
 
 
@@ -94,7 +95,7 @@ def _row(item: Difference) -> tuple[Cell, ...]:
 
 
 def _change(item: Difference, *, percent: bool) -> Figure | None:
-    """With its bounds where rollouts or verdicts are missing, these alone where it has no value."""
+    """The difference, with its bounds where rollouts or verdicts are missing; only the bounds where it has no value."""
     value = item.at_least if item.value is None else item.value
     if value is None:
         return None
@@ -135,7 +136,7 @@ def _set_row(name: str, expected: float, ids: tuple[str, ...], size: NullSize | 
 
 
 def _size(value: float) -> str:
-    """An expected number of problems."""
+    """An expected number of problems, as text."""
     return f"{value:,.1f}"
 
 

@@ -1,4 +1,4 @@
-"""A leaderboard, as lines and tables."""
+"""Prints a leaderboard as lines and tables."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["show_leaderboard"]
 
 _IN_TERMINAL = [(metric, column) for metric, column in BOARD if "terminal" in column.tables]
 _WIDE = 120
-_FEWER = 3  # budgets that fit a narrow terminal
+_FEWER = 3  # number of budgets that fit in a narrow terminal
 
 
 def show_leaderboard(console: Console, found: Leaderboard, form: Format = "table") -> None:
-    """A table for each task and setting, best first at the smallest budget: pass@k, its interval, and the rank's.
+    """Print a table for each task and setting, sorted by pass@k at the smallest budget, the best first.
 
-    TSV has one table with all columns of the CSV.
+    Cells have pass@k, its interval, and the interval of the rank. TSV has one table with all columns of the CSV.
     """
     notes = [Line((f"note: {note}",), is_whole=True) for note in found.notes]
     if form == "table":
@@ -52,7 +52,7 @@ def _draw(console: Console, found: Leaderboard) -> None:
 
 
 def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int]:
-    """The budgets that any row has; in a narrow terminal the smallest, the largest and one between."""
+    """The budgets at which any row has a value or bounds; in a narrow terminal the smallest, middle and largest."""
     known = [k for k in ks if any(row[f"pass@{k}"] is not None or bounds_text(row, k) for row in rows)]
     if wide or len(known) <= _FEWER:
         return known

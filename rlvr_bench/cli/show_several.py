@@ -1,4 +1,4 @@
-"""What became of several runs: one table of those that went well, a line for each that did not, and the exit status."""
+"""Prints the results of several runs: a table of the successes, a line for each failure; sets the exit status."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _grading_json(graded: Graded) -> dict[str, object]:
 
 
 def _scores(done: Sequence[Done[Scorecard]], *, with_intervals: bool) -> Table:
-    """``with_intervals``: a terminal has no room for them."""
+    """A row for each scorecard. ``with_intervals`` is False for a terminal, which has no room for them."""
     cards = [each.result for each in done if each.result is not None]
     tasks = [card.run.task for card in cards]
     columns = [Column("model"), Column("task"), Column("problems", "right"), Column("n", "right")]
@@ -86,7 +86,7 @@ def _scores(done: Sequence[Done[Scorecard]], *, with_intervals: bool) -> Table:
 
 
 def _budgets(cards: Sequence[Scorecard]) -> list[int]:
-    """The smallest, the largest and one budget between, of those that a curve is shown at."""
+    """The smallest, the middle and the largest of the budgets of ``shown_curve``; all if they are at most three."""
     known = sorted({each.k for card in cards for each in shown_curve(card.estimates) if each.k is not None})
     return known if len(known) <= _BUDGETS else [known[0], known[len(known) // 2], known[-1]]
 

@@ -1,4 +1,4 @@
-"""The one way tables reach the user: drawn by rich for people, or as text for a paper, a page, a log or a program."""
+"""Prints all tables: drawn by rich for a terminal, or as text for a paper, a web page, a log or a program."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _WIDEST = 10_000
 def show_blocks(
     console: Console, blocks: Sequence[Line | Table], form: Format = "table", styles: Mapping[str, str] | None = None
 ) -> None:
-    """Print lines and tables in this format; TSV is the tables alone, and the lines go to standard error.
+    """Print lines and tables in this format; for TSV, only tables go to standard output, and lines to standard error.
 
-    ``styles``: how a terminal shows cells of these texts.
+    ``styles``: the terminal style of cells, by their text.
     """
     if form == "table":
         for block in blocks:
@@ -54,22 +54,22 @@ def show_blocks(
 def show_table(
     console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], form: Format = "table"
 ) -> None:
-    """A table below its title, its columns to the left; the first one is never cut."""
+    """Print a title and a table with left-aligned columns; the first column is never cut."""
     show_blocks(console, [*([Line((title,))] if title else []), text_table(columns, rows)], form)
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
-    """A table whose columns are all to the left."""
+    """A table whose columns are all left-aligned."""
     return Table(tuple(map(Column, columns)), tuple(map(tuple, rows)))
 
 
 def print_line(console: Console, line: Line) -> None:
-    """A line, folded between words where a terminal is too narrow and it may be."""
+    """Print a line; in a terminal that is too narrow, wrap it between words unless ``is_whole``."""
     console.print(styled(*line.parts), soft_wrap=line.is_whole or not console.is_terminal)
 
 
 def print_drawing(console: Console, drawing: Drawing) -> None:
-    """A table of rich: fitted to a terminal, as wide as it is where nobody watches."""
+    """Print a rich table: fitted to the width of a terminal, or in its full width elsewhere."""
     if console.is_terminal:
         console.print(drawing)
         return

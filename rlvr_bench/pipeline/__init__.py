@@ -1,4 +1,7 @@
-"""The only place where stages meet: sample, grade, score, and evaluate, which is the three in a row."""
+"""The stages of an evaluation: sample, grade and score; evaluate runs the three in a row.
+
+Only this package joins them.
+"""
 
 from __future__ import annotations
 
@@ -90,12 +93,12 @@ def sample(
 ) -> Path:
     """Draw what is missing for n rollouts of each problem; returns the run folder.
 
-    ``model`` names a checkpoint, or is a sampler of one's own: its ``info`` names it in the manifest, and it stays open.
-    With ``grading``, and always under a stopping rule, rollouts are verified while others are still being drawn.
-    ``engines`` holds the checkpoint's engine if it is to stay open for another task.
+    ``model`` is the name of a checkpoint, or a sampler that the caller made. Such a sampler has its ``info.model`` as
+    its name in the manifest, and is not closed. With ``grading``, and always under a stopping rule, rollouts are
+    verified while others are drawn. ``engines`` keeps the checkpoint's engine open for the next task.
 
-    Raises an RlvrBenchError before anything is written where the input is bad, RunMismatch and RunLocked where the run
-    on disk does not agree or is in use, StorageError where the disk refuses (what was drawn before is kept).
+    Raises an RlvrBenchError for bad input, before anything is written; RunMismatch where the run on disk differs from
+    the one asked for; RunLocked where the run is in use; StorageError where the disk refuses (what was drawn is kept).
     """
     options, progress = options or SampleOptions(), progress or Silent()
     if engines is not None:
@@ -113,7 +116,7 @@ def _sample(
     progress: Progress,
     engines: Engines,
 ) -> Path:
-    """``sample`` with the engines at hand."""
+    """``sample``, given the engines."""
     name, loaded = model_name(model), load_task(task, options.data_dir)
     golds_of(loaded)  # raises where a verdict could not be right
     template = open_prompt(options.prompt or loaded.task.prompt)
@@ -140,7 +143,7 @@ def _sample(
                     plan = Plan(spans, stop_after=options.stop_after, correct=correct, drawn=writer.drawn)
                     Drawing(writer, asked, plan, live, progress).run(sampler)
     except BaseException:
-        engines.close()  # it may be broken, or in the middle of something
+        engines.close()  # it may be broken or still busy
         raise
     return writer.path
 
@@ -149,7 +152,7 @@ def _sample(
 def _graded_alongside(
     writer: RunWriter, loaded: LoadedTask, options: SampleOptions, grading: GradeOptions | None, engines: Engines
 ) -> Iterator[tuple[DrawGrader | None, dict[str, int]]]:
-    """A grader for what is drawn from now on, and the correct rollouts so far; nothing where none is wanted."""
+    """Yields a grader for new rollouts and the correct rollouts of each problem so far; None and {} if not wanted."""
     if grading is None and options.stop_after is None:
         yield None, {}
         return
@@ -176,13 +179,13 @@ def grade(
     task: str | None = None,
     data_dir: Path | None = None,
 ) -> tuple[Grading, list[Flip]]:
-    """Verify every rollout of a run that has no verdict of the task's verifier as it is now.
+    """Verify every rollout of a run that has no verdict from the current version of the task's verifier.
 
-    The task is the shipped one that the run was drawn with, or ``task``, which must be named for a run of any other: its
-    problems must be the run's. ``data_dir``: where the task's data is, for a run that holds a part of the problems.
-    Returns the grading, and the rollouts whose status differs from the grading before it (after a verifier upgrade).
-    Raises RunError where the folder is no run or the task is not the one the run was drawn for, RunLocked where another
-    process draws or grades it.
+    ``task``: needed unless the run was drawn with a task that is shipped. Its problems must be those of the run.
+    ``data_dir``: the folder of the task's data, for a run that holds only some of the problems.
+    Returns the grading, and the rollouts whose status differs from the previous grading (after a verifier upgrade).
+    Raises RunError where the folder is no run or was drawn for another task, RunLocked where another process draws or
+    grades it.
     """
     opened = open_run(run)
     check_responses(opened)
@@ -190,13 +193,13 @@ def grade(
     loaded = grading_task(opened, task, data_dir, sandboxed=not options.allow_unsafe_code)
     check_gradable(opened, loaded)
     graded = _grade(opened, loaded.task, loaded.file, options, progress or Silent())
-    with contextlib.suppress(RunError):  # not scored yet, or damaged: score writes it anew
+    with contextlib.suppress(RunError):  # not scored yet, or damaged: score writes a new one
         read_card(opened.path)
     return graded
 
 
 def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Progress) -> tuple[Grading, list[Flip]]:
-    """``grade`` with the task at hand."""
+    """``grade``, given the task."""
     verifier = reading_statements(_permitted(task_verifier(task, file), options), run)
     with lock_folder(run.path):
         before = current_grading(run)
@@ -209,7 +212,7 @@ def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Pr
 
 
 def audit(run: str | Path, sample: int = 200, options: GradeOptions | None = None) -> Audit:
-    """Compare a random sample of a graded run's verdicts a second, independent time; writes ``audit.json``.
+    """Check a random sample of a graded run's verdicts with a second, independent comparison; writes ``audit.json``.
 
     Raises RunError where the run is not graded, VerifierError where its verifier has no second comparison, BadArgument.
     """
@@ -225,11 +228,11 @@ def score(
 ) -> Scorecard:
     """Turn a graded run into a scorecard, written to ``scorecard.json`` in the run folder.
 
-    ``ks``: budgets of pass@k; default: powers of two up to n, and n. One above n has no value, and says why.
-    ``extrapolate``: a budget above n whose pass@k a fitted curve is asked for, kept apart in ``Scorecard.extrapolated``.
+    ``ks``: budgets of pass@k; by default powers of two up to n, and n. A budget above n gets no value but a reason.
+    ``extrapolate``: a budget above n. A fitted curve predicts its pass@k, stored in ``Scorecard.extrapolated`` only.
 
-    Raises RunError where the folder is no run or is not graded to the end, BadArgument where its counts cannot carry an
-    extrapolation (``stats.pass_beyond`` lists when).
+    Raises RunError where the folder is no run or is not graded completely, BadArgument where the counts do not allow an
+    extrapolation (``stats.pass_beyond`` lists the cases).
     """
     opened = open_run(run)
     grading = current_grading(opened)
@@ -262,18 +265,18 @@ def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
 
 
 def _settled(run: Run, grading: Grading, outcomes: Outcomes) -> Outcomes:
-    """The rollouts that count where the rule stopped on other verdicts than those in force (``stopping.settled``)."""
+    """The outcomes to score; the stopping rule may have used other verdicts than the current (``stopping.settled``)."""
     looked_at = stopped_on(run)
     if looked_at == grading.folder:
         return settled(outcomes)
     others = list(other_verdicts(run, outcomes, looked_at))
-    if looked_at is not None and not others:  # they are gone: nothing explains where the rule stopped
+    if looked_at is not None and not others:  # those verdicts are gone: nothing explains when the rule stopped
         return settled(outcomes, [(looked_at, np.zeros(len(outcomes.status), dtype=bool))])
     return settled(outcomes, others, on_record=looked_at is not None)
 
 
 def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
-    """The scorecard with the disagreement rate of the audit of these very verdicts, where there is one."""
+    """The scorecard with the disagreement rate of the audit of its verdicts, if there is an audit."""
     if found is None:
         return scorecard
     summary = msgspec.convert(found, AuditSummary, from_attributes=True)
@@ -285,7 +288,7 @@ def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
 
 
 def _with_warnings(scorecard: Scorecard) -> Scorecard:
-    """The scorecard with what changes the meaning of its numbers, which the log hears of too."""
+    """The scorecard with warnings about what changes the meaning of its numbers; they are logged too."""
     found = warnings_of(scorecard.run, scorecard.quality)
     for text in found:
         logger.warning("%s", text)
@@ -293,7 +296,7 @@ def _with_warnings(scorecard: Scorecard) -> Scorecard:
 
 
 def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
-    """The verifier, allowed to run programs and third-party scorers without a sandbox if the user said so."""
+    """The verifier, allowed to run programs and third-party scorers without a sandbox if the user allowed it."""
     if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier | ReasoningGymVerifier)):
         return verifier
     return dataclasses.replace(verifier, allow_unsafe=True)

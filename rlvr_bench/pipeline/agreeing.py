@@ -1,4 +1,4 @@
-"""What can be said of a run folder before an engine is loaded: that it holds another run, or that nothing is left to draw."""
+"""Checks of a run folder that need no engine: whether it holds another run, and whether anything is left to draw."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _DTYPES = {
     "float64": "float64",
     "double": "float64",
 }
-# What a manifest says of a server's prompts where they are raw because the task has no messages, or because the user asked.
+# Entries of a manifest for a server that gets raw prompts: the task has no messages, or the user asked for raw text.
 _BARE, _AS_ASKED = "raw text: as the task has it", "raw text: as asked"
 
 
 def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTemplate, options: SampleOptions) -> bool:
     """Whether the run in ``folder`` is the one asked for and has every rollout; loads no engine.
 
-    False also means that only the engine can say. Raises RunMismatch where the folder holds another run, RunError where its
-    problems are not what the manifest says, and what choosing an engine raises.
+    Also returns False where only the engine can answer. Raises RunMismatch where the folder holds another run, RunError
+    where its problems differ from the manifest, and the errors of ``models.choose_engine`` and ``resolve_model``.
     """
     engine = models.choose_engine(model, options)
     path = models.resolve_model(model) if engine in _LOADED else model
@@ -81,9 +81,10 @@ def is_finished(folder: Path, model: str, loaded: LoadedTask, template: PromptTe
 
 
 def _check_problems(run: Run, loaded: LoadedTask, limit: int | None) -> None:
-    """The problems kept with the run must be the task's; a task that changed differs in the manifest already.
+    """Check that the problems stored in the run are the task's. If the task changed, the manifest differs already.
 
-    Whoever was killed between file and manifest left the very problems that are wanted.
+    A session may be killed after it wrote this file and before it wrote the manifest. The file then holds the problems
+    that are wanted.
     """
     file = run.path / "problems.jsonl"
     found = read_if_there(file)
@@ -92,7 +93,7 @@ def _check_problems(run: Run, loaded: LoadedTask, limit: int | None) -> None:
 
 
 def standing_scorecard(run: Run, verifier: Verifier) -> Scorecard | None:
-    """The scorecard on disk, where grading and scoring again would give the same; None where they are to be done."""
+    """The scorecard on disk, if grading and scoring again would give the same one; None if they have to run."""
     file, grading = run.path / "scorecard.json", current_grading(run)
     if grading is None or is_remote(run.path) or not file.exists():
         return None
@@ -120,7 +121,7 @@ def _expected(
     template: PromptTemplate,
     options: SampleOptions,
 ) -> Manifest:
-    """The manifest that is asked for; what only the engine can say is as the run has it."""
+    """The manifest of the run asked for. What only the engine knows is copied from the run's manifest."""
     is_local = engine in _LOADED
     info = EngineInfo(
         engine=engine,
@@ -140,30 +141,33 @@ def _expected(
 
 
 def _weights(old: Manifest, path: str, options: SampleOptions) -> str:
-    """A hub model that is not in the cache has a commit only once it is loaded."""
+    """The weights digest. The commit of a hub model that is not cached is known only once it is loaded."""
     found = weights_digest(path, options.engine_args.get("revision"))
     return old.weights if old.weights.startswith(f"{found}@") else found
 
 
 def _template(old: Manifest, path: str, options: SampleOptions) -> str | None:
-    """Two templates that both are there are left to the tokenizer to compare: it may put one together from several files."""
+    """The run's chat template, else the one in the checkpoint's files.
+
+    If both exist, only the tokenizer can compare them: it may build a template from several files.
+    """
     if options.chat_template == "none":
         return None
     return old.chat_template or stored_template(path)
 
 
 def _served_template(old: Manifest, options: SampleOptions) -> str | None:
-    """Without a template nothing but raw prompts is sent; with one, what the server has decides."""
+    """The chat template of a server: None where only raw prompts are sent, else the one that the server has."""
     return None if options.chat_template == "none" else old.chat_template
 
 
 def _typed_dtype(options: SampleOptions) -> str | None:
-    """The number format that the user named, as a manifest has it; None where the engine or the checkpoint decides."""
+    """The number format that the user named, spelled as in a manifest; None where engine or checkpoint decides."""
     return _DTYPES.get(str(options.engine_args.get("dtype")).removeprefix("torch."))
 
 
 def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> SamplingParameters:
-    """As ``resolve_sampling``; a max_tokens that nobody asked for may have been cut to the model's context."""
+    """As ``resolve_sampling``. A max_tokens that the user did not set may have been cut to the model's context."""
     recommended = loaded.task.sampling or SamplingParameters()
     wanted = msgspec.structs.replace(recommended, **options.asked())
     if options.max_tokens is None and old.sampling is not None:
@@ -172,17 +176,17 @@ def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> Samp
 
 
 def _is_known(old: Manifest, path: str, options: SampleOptions) -> bool:
-    """Whether all that decides what is drawn has been compared."""
+    """Whether everything that decides what is drawn has been compared."""
     before = old.engine_args or {}
     same = options.engine_args.get("device") == before.get("device")
-    if _typed_dtype(options) is None:  # one that was typed has been compared
+    if _typed_dtype(options) is None:  # a dtype that the user named has been compared
         same = same and options.engine_args.get("dtype") == before.get("dtype")
     template = None if options.chat_template == "none" else stored_template(path)
     return same and template == old.chat_template and (old.weights.startswith("sha256:") or "@" in old.weights)
 
 
 def _is_served(old: Manifest, model: str, options: SampleOptions) -> bool:
-    """Whether a server at this address was asked for the very same; what it was found to take was found then."""
+    """Whether the run asked a server at this address for the same, by what was found out about the server then."""
     found = old.inferred
     if found is None or old.model != model:
         return False
@@ -195,14 +199,14 @@ def _is_served(old: Manifest, model: str, options: SampleOptions) -> bool:
 
 
 def _is_cut(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> bool:
-    """Whether somebody asked for a smaller max_tokens than the task's and nobody does now: the context decides anew."""
+    """Whether the run had a passed max_tokens below the task's and none is passed now: the context decides again."""
     recommended = (loaded.task.sampling or SamplingParameters()).max_tokens
     asked_less = "max_tokens" in old.asked and old.sampling is not None and old.sampling.max_tokens < recommended
     return options.max_tokens is None and asked_less
 
 
 def _is_left(run: Run, loaded: LoadedTask, options: SampleOptions) -> bool:
-    """Whether rollouts are still to be drawn; a shard that cannot be read is for the writer to set aside."""
+    """Whether rollouts are still to be drawn. True for a shard that cannot be read: the writer sets it aside."""
     names = [problem.id for problem in loaded.problems[: options.limit]]
     try:
         drawn = run.drawn()
@@ -217,7 +221,7 @@ def _is_left(run: Run, loaded: LoadedTask, options: SampleOptions) -> bool:
 
 
 def _check_room(path: str, options: SampleOptions) -> None:
-    """Refuse a max_tokens that the model's context cannot hold with any prompt."""
+    """Raises BadArgument for a max_tokens that leaves no room for a prompt in the model's context."""
     try:
         config = json.loads((Path(path) / "config.json").read_bytes())
         context = (config.get("text_config") or config).get("max_position_embeddings")

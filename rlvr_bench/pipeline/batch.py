@@ -1,4 +1,4 @@
-"""Several checkpoints, several tasks: one that fails does not stop the others."""
+"""Evaluates several checkpoints on several tasks. A failure does not stop the others."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["Result", "evaluate_all", "expand_models"]
 
-_STOP_S = 30.0  # for checkpoints in other threads to write what they have, once the job is stopped
+_STOP_S = 30.0  # seconds that the other threads get to write what they have, once the job is stopped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of one checkpoint on one task: its run and scorecard, or the error."""
+    """The result of one checkpoint on one task: its run and scorecard, or the error."""
 
     model: str
     task: str
@@ -34,7 +34,7 @@ class Result:
 
 
 def expand_models(models: Sequence[str]) -> list[str]:
-    """Globs become the checkpoints they match, in natural order (step 20 before step 100); other names stay.
+    """Replace globs by the folders they match, in natural order (step 20 before step 100); keep other names.
 
     Raises ModelError for a glob that matches no folder.
     """
@@ -58,9 +58,10 @@ def evaluate_all(
     progress: Progress,
     report: Callable[[Result], None],
 ) -> list[Result]:
-    """Evaluate each checkpoint on each task; ``report`` hears of each result as it comes. Errors are results here.
+    """Evaluate each checkpoint on each task; calls ``report`` with each result when it is ready.
 
-    An engine stays open while its checkpoint does. On a cluster several checkpoints are drawn at once.
+    An RlvrBenchError becomes a result. An engine stays open for all tasks of its checkpoint. On a cluster several
+    checkpoints are drawn at once. Returns the results ordered by checkpoint, then task.
     """
     names = expand_models(models)
     with Job(options, len(names)) as job:
@@ -88,7 +89,7 @@ def evaluate_all(
 
 
 def _side_by_side(checkpoints: Mapping[str, Iterator[Result]], job: Job) -> Iterator[Result]:
-    """The results of all checkpoints as they come, ``job.at_once`` of them drawn in threads at a time, in order."""
+    """Yields results as they are ready; checkpoints start in order, ``job.at_once`` at a time, in threads."""
     done: queue.SimpleQueue[Result | BaseException | None] = queue.SimpleQueue()
     waiting = queue.SimpleQueue[Iterator[Result]]()
     for results in checkpoints.values():

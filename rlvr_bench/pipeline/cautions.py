@@ -1,4 +1,4 @@
-"""What is unusual about how a run is drawn, and changes what its numbers mean: reported, and kept with the session."""
+"""Finds what is unusual in how a run is drawn and changes what its numbers mean: logged and stored with the session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def cautions(
     task: Task, options: SampleOptions, sampling: SamplingParameters, info: EngineInfo, gpus: int | None = None
 ) -> tuple[str, ...]:
-    """One line each. ``gpus``: how many this process may use, counted where it is None."""
+    """Warnings, one line for each. ``gpus``: how many this process may use; counted if None."""
     found = list(info.cautions)
     recommended = (task.sampling or SamplingParameters()).max_tokens
     if options.max_tokens is None and sampling.max_tokens < recommended:
@@ -36,13 +36,13 @@ def cautions(
 
 
 def report_cautions(manifest: Manifest) -> None:
-    """Say what is unusual about the session that begins."""
+    """Log the warnings of the session that begins."""
     for text in manifest.sessions[-1].warnings:
         logger.warning("%s", text)
 
 
 def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
-    """NVIDIA GPUs of this machine that the environment leaves visible; no library is loaded."""
+    """The number of NVIDIA GPUs of this machine that the environment leaves visible; loads no library."""
     count = sum(path.name.removeprefix("nvidia").isdecimal() for path in devices.glob("nvidia*"))
     chosen = environment.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
@@ -52,7 +52,7 @@ def visible_gpus(environment: Mapping[str, str], devices: Path = Path("/dev")) -
 
 
 def _size(options: SampleOptions) -> int:
-    """GPUs of one engine."""
+    """The number of GPUs of one engine."""
     size = 1
     for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
         value = options.engine_args.get(name, 1)
@@ -61,7 +61,7 @@ def _size(options: SampleOptions) -> int:
 
 
 def _gpus_used(options: SampleOptions, info: EngineInfo) -> int:
-    """0 where the engine is not on this machine's GPUs, or a cluster decides."""
+    """The number of GPUs in use; 0 where the engine uses none of this machine's, or a cluster decides."""
     if not info.device.startswith("cuda") or options.ray is not None:
         return 0
     return _size(options) * (options.replicas or 1)

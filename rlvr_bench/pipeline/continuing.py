@@ -1,4 +1,4 @@
-"""Continuations of a run's responses behind swapped and kept tokens: drawn, verified and stored, a shard at a time."""
+"""Continues a run's responses after swapped and kept tokens: draws, verifies and stores, a shard at a time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def begun(prompt: Prompt, ids: Sequence[int]) -> Prompt:
 
 
 class Continuing:
-    """One sitting: what is missing is drawn, verified and stored, a shard at a time."""
+    """One session: draws, verifies and stores the missing continuations, a shard at a time."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Continuing:
         self._schedule = Schedule(sparing=is_remote(draws.path))
 
     def run(self, sampler: PrefixSampler) -> None:
-        """Raises what sampler, verifier and disk raise; what was drawn before is kept."""
+        """Draw what is missing. Raises the errors of sampler, verifier and disk; what was drawn before is kept."""
         done = {(site, arm) for site, arm, _ in continued(self._draws)}
         total = sum(site.swapped is not None for site in self._sites) * len(ARMS) * self._design.repeats
         self._progress.start("intervene", total, len(done) * self._design.repeats)
@@ -75,7 +75,7 @@ class Continuing:
             self._flush()
 
     def _requests(self, done: set[tuple[int, str]]) -> Iterator[DrawRequest]:
-        """Both arms of a site one after the other: they share a prefix, which an engine's cache then holds once."""
+        """Both arms of a site, one after the other. They share a prefix, so an engine's cache holds it once."""
         repeats, limit = self._design.repeats, self._sampling.max_tokens
         for number, site in enumerate(self._sites):
             for place, arm in enumerate(ARMS):
@@ -121,6 +121,6 @@ class Continuing:
 
 
 def continued(draws: ShardFolder) -> Iterator[tuple[int, str, str]]:
-    """(site, arm, status) of every stored continuation."""
+    """Yields (site, arm, status) of every stored continuation."""
     for table in draws.read(["site", "arm", "status"]):
         yield from zip(*(table[name].to_pylist() for name in ("site", "arm", "status")), strict=True)

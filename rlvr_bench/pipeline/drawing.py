@@ -1,8 +1,8 @@
-"""Drawing what a run still lacks, with verification running alongside.
+"""Draws the missing rollouts of a run, and verifies them at the same time.
 
-One thread feeds the sampler and the store, another grades what has been drawn. Without a stopping rule the requests go
-out in a fixed order. With one, a problem's next draw batch is asked for only when all its earlier ones have verdicts: the
-decision depends on that problem's own rollouts in submission order, which is what keeps pass@k unbiased.
+One thread feeds the sampler and the store, another grades what was drawn. Without a stopping rule, requests are sent in
+a fixed order. With one, a problem's next draw batch is requested only when all its earlier ones have verdicts. The
+decision then depends only on that problem's rollouts in submission order, which keeps pass@k unbiased.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["DrawGrader", "Drawing", "Graded", "LiveGrader", "Plan", "count"]
 
 
 class Graded(NamedTuple):
-    """What became of a draw: rollouts verified, and how many are correct."""
+    """Numbers of rollouts verified, and of those that are correct."""
 
     problem_id: str
     rollouts: int
@@ -36,7 +36,7 @@ class Graded(NamedTuple):
 
 
 class DrawGrader(Protocol):
-    """Grades draws while others are drawn."""
+    """Grades finished draws while the sampler goes on."""
 
     def submit(self, draw: Draw) -> None:
         """Hand over a finished draw."""
@@ -48,10 +48,10 @@ class DrawGrader(Protocol):
 
 
 class LiveGrader:
-    """Grades draws in a thread of its own while the sampler goes on drawing.
+    """Grades draws in a separate thread while the sampler goes on.
 
-    Verdicts may reach the disk before their rollouts do: should those be lost, a verdict is kept only for a redrawn
-    rollout with the very same text.
+    Verdicts may reach the disk before their rollouts. If those rollouts are lost and drawn again, a verdict is kept
+    only where the text is the same.
     """
 
     _BATCH = 4096  # rollouts graded together at most: one shard of verdicts
@@ -80,12 +80,12 @@ class LiveGrader:
 
     def __enter__(self) -> Self:
         self._grader.__enter__()
-        self._grader.grade_missing()  # what an earlier sitting drew and did not get to
+        self._grader.grade_missing()  # what an earlier session drew and did not grade
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is not None:  # leave what is waiting: it is on disk and will be graded by whoever comes next
+        if kind is not None:  # skip what is waiting: it is on disk, and the next session grades it
             self._drain()
         self._drawn.put(None)
         self._thread.join()
@@ -100,7 +100,7 @@ class LiveGrader:
             self._graded.put(error)
 
     def _take(self) -> list[Draw] | None:
-        """Everything that waits, up to a batch; None when the sampler is done."""
+        """All waiting draws, up to a batch; None when the sampler is done."""
         draws, rollouts = [], 0
         item = self._drawn.get()
         while item is not None:
@@ -120,10 +120,10 @@ class LiveGrader:
 
 
 class Plan:
-    """Which spans to ask for next. Without a stopping rule: all of them, in order.
+    """Decides which span to request next. Without a stopping rule: all of them, in order.
 
-    With ``stop_after`` R, a problem is left alone once R of its verified rollouts are correct, and has one draw batch
-    outstanding at most. Gaps below what a problem has drawn already (a damaged shard) are filled in any case.
+    With ``stop_after`` R, a problem gets no more spans once R of its verified rollouts are correct, and has at most one
+    draw batch requested at a time. A gap before the last index already drawn (a damaged shard) is always filled.
     """
 
     def __init__(
@@ -150,23 +150,23 @@ class Plan:
 
     @property
     def waiting(self) -> bool:
-        """Whether verdicts that are still to come could make more spans ready."""
+        """Whether verdicts that are still missing could make more spans ready."""
         return self._unverified > 0
 
     @property
     def solved(self) -> int:
-        """Problems with a verified correct rollout."""
+        """The number of problems with a rollout verified as correct."""
         return sum(count > 0 for count in self._correct.values())
 
     def next(self) -> Span | None:
-        """The next span to ask for, None where none is ready."""
+        """The next span to request; None if none is ready."""
         if not self._ready:
             return None
         self._unverified += self._stop_after is not None
         return self._ready.popleft()
 
     def verified(self, graded: Graded) -> int:
-        """Take in the verdicts of a draw; returns how many rollouts of its problem will now never be drawn."""
+        """Record the verdicts of a draw; returns how many rollouts of its problem will now not be drawn."""
         self._correct[graded.problem_id] = self._correct.get(graded.problem_id, 0) + graded.correct
         if self._stop_after is None:
             return 0
@@ -174,7 +174,7 @@ class Plan:
         return self._release(graded.problem_id)
 
     def given_up(self, problem_id: str) -> int:
-        """A span will not be drawn; returns how many rollouts of its problem the rule can now not decide about."""
+        """Record that a span will not be drawn; returns how many later rollouts of its problem are dropped with it."""
         if self._stop_after is None:
             return 0
         self._unverified -= 1
@@ -184,7 +184,7 @@ class Plan:
         return spared
 
     def _release(self, name: str) -> int:
-        """Make a problem's next span ready, or drop what it has left; returns the number of rollouts dropped."""
+        """Make a problem's next span ready, or drop all its spans; returns the number of rollouts dropped."""
         spans = self._later[name]
         open_ended = self._correct.get(name, 0) < (self._stop_after or 0)
         if spans and (open_ended or spans[0].start < self._drawn_to.get(name, 0)):
@@ -196,7 +196,7 @@ class Plan:
 
 
 class Drawing:
-    """One sitting: pulls spans from the plan, draws them, stores them, and has them graded alongside."""
+    """One session: takes spans from the plan, draws and stores their rollouts, and passes them to the grader."""
 
     def __init__(
         self, writer: RunWriter, prompts: Mapping[str, Prompt], plan: Plan, live: DrawGrader | None, progress: Progress
@@ -208,12 +208,12 @@ class Drawing:
         self._verified = 0
 
     def run(self, sampler: Sampler) -> None:
-        """Draw until the plan is empty. Raises what sampler, store and grading raise; what was drawn is kept."""
+        """Draw until the plan is empty. Raises the errors of sampler, store and grading; what was drawn is kept."""
         manifest = self._writer.run.manifest
         assert manifest.sampling is not None  # only imports lack it, and the writer refuses to add to one
         for draw in sampler.draw(self._requests(manifest), manifest.sampling):
             self._in_flight -= 1
-            if not draw.rollouts:  # given up: the sampler will say why
+            if not draw.rollouts:  # given up: the sampler raises the reason later
                 self._progress.advance(self._plan.given_up(draw.request.prompt.problem_id))
                 continue
             self._drawn += len(draw.rollouts)
@@ -226,7 +226,7 @@ class Drawing:
             self._take_verdicts(wait=True)
 
     def _requests(self, manifest: Manifest) -> Iterator[DrawRequest | None]:
-        """None means that nothing can be asked for before more draws have come back."""
+        """Yields the requests; None means that nothing can be requested before more draws are finished."""
         assert manifest.seed is not None  # as above
         while True:
             span = self._plan.next()
@@ -254,7 +254,7 @@ class Drawing:
 
 
 def count(rows: Iterable[VerdictRow]) -> list[Graded]:
-    """Rollouts and correct ones of each problem."""
+    """Numbers of rollouts and of correct rollouts, for each problem."""
     found: dict[str, list[int]] = {}
     for row in rows:
         n_and_c = found.setdefault(row.problem_id, [0, 0])

@@ -1,4 +1,4 @@
-"""Where engines run: in this process, or as replicas on Ray; opened once and kept while the checkpoint stays."""
+"""Opens engines in this process or as replicas on Ray, once for all tasks of a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ logger = logging.getLogger(__name__)
 
 @runtime_checkable
 class WritingSampler(Sampler, Protocol):
-    """A sampler that can have what it draws written where it is drawn."""
+    """A sampler whose replicas write their rollouts themselves."""
 
     def write_to(self, writer: RunWriter) -> None:
-        """What is drawn next belongs to this run."""
+        """Write what is drawn from now on to this run."""
         ...
 
 
 class Job:
-    """What the checkpoints of one call share: nothing in this process, a cluster's engines where one is asked for."""
+    """What the checkpoints of one call share: the engines of a cluster, or nothing where this process draws."""
 
     def __init__(self, options: SampleOptions, checkpoints: int = 1) -> None:
-        """Connect to the cluster. Raises what ``RayCluster`` raises, EngineError where Ray is not installed."""
+        """Connect to the cluster, if asked for.
+
+        Raises the errors of ``RayCluster``; EngineError if Ray is not installed.
+        """
         self.at_once = 1
         self._options = options
         self._cluster: RayCluster | None = None
@@ -56,7 +59,7 @@ class Job:
 
     @contextlib.contextmanager
     def checkpoint(self, progress: Progress) -> Iterator[Engines]:
-        """The engines of one checkpoint, opened when they are first asked for and closed at the end."""
+        """The engines of one checkpoint, opened at their first use and closed at the end."""
         engines = Engines(functools.partial(self._open, progress=progress), self._cluster)
         try:
             yield engines
@@ -66,12 +69,12 @@ class Job:
                 self._slots.leave()
 
     def stop(self) -> None:
-        """Stop what other threads draw."""
+        """Stop the drawing of the other threads."""
         if self._cluster is not None:
             self._slots.stop()
 
     def close(self) -> None:
-        """Leave the cluster and say what was done there."""
+        """Leave the cluster and log what was done there."""
         if self._cluster is not None:
             self._cluster.close()
             logger.info("%s", self._tally)
@@ -94,7 +97,7 @@ class Job:
 
 
 class Engines:
-    """The sampler of one checkpoint, task after task; ``cluster`` is where it draws, None for this process."""
+    """The sampler of one checkpoint, for all its tasks; draws on ``cluster``, or in this process if that is None."""
 
     def __init__(
         self, opener: Callable[[str, LoadedTask, SampleOptions], Sampler], cluster: RayCluster | None = None
@@ -104,7 +107,7 @@ class Engines:
         self._sampler: Sampler | None = None
 
     def open(self, model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
-        """The engine with this checkpoint: the one that is open, unless it is a fake one, which knows its task only."""
+        """The engine of this checkpoint: opened at the first call, then kept. A fake one is reopened for each task."""
         if self._sampler is not None and self._sampler.info.engine == "fake":
             self.close()
         if self._sampler is None:
@@ -112,29 +115,29 @@ class Engines:
         return self._sampler
 
     def write_to(self, writer: RunWriter) -> None:
-        """What is drawn next belongs to this run: on a cluster the replicas write it."""
+        """Let a cluster's replicas write what they draw from now on to this run; does nothing without a cluster."""
         if self.cluster is not None:
             assert isinstance(self._sampler, WritingSampler)  # the one that draws on a cluster
             self._sampler.write_to(writer)
 
     def close(self) -> None:
-        """Close the engine; another may be opened after it."""
+        """Close the engine; it can be opened again."""
         sampler, self._sampler = self._sampler, None
         if sampler is not None:
             sampler.close()
 
 
 def model_name(model: str | Sampler) -> str:
-    """How runs of a model are named. Raises BadArgument where it is neither a name nor a sampler."""
+    """The model's name in its runs. Raises BadArgument where it is neither a name nor a sampler."""
     return model if isinstance(model, str) else LentSampler(model).info.model
 
 
 @contextlib.contextmanager
 def open_engines(model: str | Sampler, options: SampleOptions, progress: Progress) -> Iterator[Engines]:
-    """The engines of one checkpoint, opened when they are first asked for and closed at the end.
+    """The engines of one checkpoint, opened at their first use and closed at the end.
 
-    A sampler of the caller's own is used as it is and left open. Raises BadArgument where options are given that would
-    open it otherwise, and what ``Job`` raises.
+    A sampler that the caller passes is used as it is and not closed. Raises BadArgument for options that only apply
+    when an engine is opened here, and the errors of ``Job``.
     """
     if isinstance(model, str):
         with Job(options) as job, job.checkpoint(progress) as engines:
@@ -154,7 +157,10 @@ def _check_lent(options: SampleOptions) -> None:
 
 
 def _gpus(options: SampleOptions) -> int:
-    """GPUs that one engine takes where there are any."""
+    """The number of GPUs for one engine, 0 for a fake one.
+
+    Raises BadArgument for a size that is no positive integer.
+    """
     sizes = []
     for name in ("tensor_parallel_size", "pipeline_parallel_size"):
         size = options.engine_args.get(name, 1)
@@ -165,7 +171,7 @@ def _gpus(options: SampleOptions) -> int:
 
 
 def _opener(model: str, loaded: LoadedTask, options: SampleOptions) -> Callable[[], Sampler]:
-    """What opens this engine in another process, wherever that stands."""
+    """A function that opens this engine in another process, on any machine. Raises BadArgument for a server."""
     if models.is_endpoint(model):
         raise BadArgument("--model", model, "a server is one engine: give it more replicas of its own, not --replicas")
     if models.is_fake(model, options):

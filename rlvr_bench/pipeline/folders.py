@@ -1,4 +1,4 @@
-"""Which folder a model's run of a task has: the one it has already, else a name that no other model has."""
+"""Finds the folder of a model's run of a task: the existing one, else one that no other model uses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from rlvr_bench.store.names import hashed, model_name, old_model_name, old_task_
 
 __all__ = ["find_run", "path_digest"]
 
-_LONGEST = 250  # bytes of a name that a file system takes
+_LONGEST = 250  # bytes of a name that file systems accept
 
 
 def find_run(out: str | Path, model: str, task: str, run_name: str | None = None) -> Path:
-    """The folder of this model's run of this task; ``run_name`` names it where it is not the task's name (tools).
+    """The folder of this model's run of this task; ``run_name``: its name where that is not the task's (tools).
 
-    A checkpoint is the same by whatever path it is named, and one that was moved by its weights. Raises StorageError.
+    Different paths to the same folder are the same checkpoint. A checkpoint that was moved is found by its weights.
+    Raises StorageError.
     """
     base, run_name = as_path(out), run_name or task
     wanted = _Wanted(model, task)
@@ -42,13 +43,13 @@ def find_run(out: str | Path, model: str, task: str, run_name: str | None = None
 
 
 def path_digest(model: str) -> str | None:
-    """A hash (16 hex digits) of where a checkpoint folder is; None for a model that is no folder."""
+    """A hash (16 hex digits) of the path of a checkpoint folder; None for a model that is no folder."""
     path = _resolved(model)
     return None if path is None else hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 class _Wanted:
-    """A model and a task as they were named."""
+    """The model and the task that the user named."""
 
     def __init__(self, model: str, task: str) -> None:
         self.model, self.task = model, task
@@ -57,18 +58,18 @@ class _Wanted:
         self._weights: str | None = None
 
     def names(self) -> list[str]:
-        """Folder names that the model may have, the one for a new run first."""
+        """Possible folder names of the model; the first is the one for a new run."""
         names = [model_name(self.model), old_model_name(self.model)]
         if self.path is not None:
             names += [model_name(self.path), old_model_name(self.path), old_model_name(Path(self.path).name)]
         return _usable(*names)
 
     def is_in(self, manifest: Manifest | None) -> bool:
-        """Whether this is a run of the model on the task."""
+        """Whether the manifest is of a run of the model on the task."""
         return manifest is not None and manifest.task == self.task and self.drew(manifest)
 
     def drew(self, manifest: Manifest) -> bool:
-        """Whether this is a run of the model."""
+        """Whether the manifest is of a run of the model."""
         if self.path is None:
             return manifest.model == self.model and manifest.model_path is None
         if manifest.model_path is not None:
@@ -87,18 +88,18 @@ class _Wanted:
 
 
 def _usable(*names: str) -> list[str]:
-    """Each name once, without those that no file system takes."""
+    """The names without duplicates, and without those too long for a file system."""
     return [name for name in dict.fromkeys(names) if len(name) <= _LONGEST]
 
 
 def _resolved(model: str) -> str | None:
-    """The whole path of a folder, links followed; None where the name is no folder."""
+    """The absolute path of a folder, with links resolved; None where the name is no folder."""
     if is_endpoint(model):
         return None
     try:
         path = Path(model).expanduser()
         return str(path.resolve()) if path.is_dir() else None
-    except (OSError, RuntimeError, ValueError):  # a name too long for a path, a home that is not there
+    except (OSError, RuntimeError, ValueError):  # a name too long for a path, or no home directory
         return None
 
 
@@ -114,7 +115,7 @@ def _manifests(folder: Path) -> Iterator[Manifest]:
 
 
 def _manifest(folder: Path) -> Manifest | None:
-    """None where there is none that can be read: whoever opens the folder says so."""
+    """The manifest; None where it is missing or cannot be read: an error is raised later, when the folder is opened."""
     try:
         return read_manifest(folder / "manifest.json")
     except RunError:

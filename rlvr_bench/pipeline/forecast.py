@@ -1,4 +1,4 @@
-"""What a run would cost, before anything is loaded or written."""
+"""Estimates what a run would cost; loads no model and writes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rlvr_bench.task import load_task
 
 __all__ = ["Forecast", "forecast"]
 
-# Upper bounds on disk, before compression: bytes of text and of per-token arrays for a token, and of a rollout's row.
+# Upper bounds on disk, before compression, in bytes: a token's text, a token's array values, and a rollout's row.
 _TEXT_BYTES = 6
 _ARRAY_BYTES = 4 + 4 + 2 + 4
 _ROW_BYTES = 300
@@ -27,7 +27,7 @@ _ROW_BYTES = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """``tokens`` and ``disk_bytes`` are upper bounds of what is still to be drawn."""
+    """Size of a run; ``tokens`` and ``disk_bytes`` are upper bounds of what is still to be drawn."""
 
     run: Path
     problems: int
@@ -41,8 +41,8 @@ class Forecast:
 def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecast:
     """Problems, rollouts, and upper bounds of tokens and disk for this run. Loads the task, no model; writes nothing.
 
-    ``max_tokens`` is what is asked or recommended: the model's context may cut it further. Raises what ``sample`` raises
-    before it loads an engine.
+    ``max_tokens`` is the value passed, else the task's; the model's context may cut it further. Raises the errors that
+    ``sample`` raises before it loads an engine.
     """
     loaded = load_task(task, options.data_dir)
     template = open_prompt(options.prompt or loaded.task.prompt)

@@ -1,4 +1,4 @@
-"""Import: other programs' rollouts or counts become a run with a scorecard, like one that was drawn here."""
+"""Imports rollouts or counts of other programs as a run with a scorecard, like a run drawn here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ UNKNOWN = "unknown"
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
-    """The run that an import made, its scorecard, and what the user should know of the data."""
+    """The run that an import made, its scorecard, and notes for the user about the data."""
 
     run: Path
     scorecard: Scorecard
@@ -50,9 +50,9 @@ def import_run(
 ) -> Imported:
     """Read files, globs or folders of one evaluation by another program into ``out/<model>/<task>``, and score it.
 
-    What the files do not tell (sampling parameters, seeds, engine, entropy) is unknown in the run. Raises DataError for
-    files that cannot be read as what they seem to be, RunError where the run exists or cannot be regraded, BadArgument
-    where model or task is not known, StorageError. Nothing is left behind where it fails.
+    What the files do not contain (sampling parameters, seeds, engine, entropy) is unknown in the run. Raises DataError
+    for files that are not valid in their format, RunError where the run exists or cannot be regraded, BadArgument where
+    model or task is not known, StorageError. If it fails before the run is complete, no run folder is left.
     """
     options = options or ImportOptions()
     chosen, files, notes = choose_files(paths, FORMATS, options.format)
@@ -78,7 +78,7 @@ def import_run(
 
 
 def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: ImportOptions) -> Manifest:
-    """What is known before the files are read; problems and n come after."""
+    """The manifest before the responses are read; problems and n are set later."""
     known = named_task(options.task) if options.task else None
     if options.regrade and known is None:
         raise BadArgument("--task", options.task, "must be a task whose verifier grades these responses, for --regrade")
@@ -116,7 +116,7 @@ def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: Im
 
 
 def _write(collector: Collector, collected: Collected, options: ImportOptions) -> None:
-    """Everything but the shards, which are there: problems, manifest, and which verdicts are in force."""
+    """Write problems, manifest, and which verdicts are current; the shards are written already."""
     run, total = collector.run, sum(collected.n)
     content = encode_problems(collected.problems)
     manifest = msgspec.structs.replace(
@@ -149,7 +149,7 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions) -
 
 
 def _counted_grading(collector: Collector, collected: Collected) -> Grading:
-    """Whose verdicts the counts are by. What an incorrect one was is not known."""
+    """The grading that the counts come from. Why a rollout was not correct is unknown."""
     verdicts = collector.verdicts
     return Grading(
         verifier=verdicts.name,

@@ -1,8 +1,8 @@
-"""The verb ``intervene``: swap tokens of a run's responses, let the same model go on, verify, report the effect.
+"""The verb ``intervene``: swap tokens of a run's responses, let the same model continue, verify, report the effect.
 
-Everything lies in ``<run>/interventions/<name>/``: ``manifest.json`` (what was asked and of which run), ``sites.parquet``
-(the tokens chosen, written once), ``draws/*.parquet`` (every continuation with its verdict) and ``result.json``. What a
-continuation is depends on its site and the seed alone, so a run that was stopped goes on where it stopped.
+All files are in ``<run>/interventions/<name>/``: ``manifest.json`` (the options and the run they were for),
+``sites.parquet`` (the chosen tokens, written once), ``draws/*.parquet`` (every continuation with its verdict) and
+``result.json``. A continuation depends only on its site and the seed, so a stopped session can be resumed.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def intervene(
     grading: GradeOptions | None = None,
     progress: Progress | None = None,
 ) -> Interventions:
-    """Swap tokens of a run's responses and measure what that does to accuracy; written beside the run.
+    """Swap tokens of a run's responses and measure how accuracy changes; results are stored in the run folder.
 
-    Raises RunError where the run has no token ids, was drawn with tools, or these interventions were begun otherwise;
-    ModelError where the model is not the run's; EngineError where the engine cannot go on behind a prefix.
+    Raises RunError where the run has no token ids, was drawn with tools, or the interventions of this name have other
+    options; ModelError where the model is not the run's; EngineError where the engine cannot continue a prefix.
     """
     options, grading = options or InterveneOptions(), grading or GradeOptions()
     opened = open_run(run)
-    read_sources(opened, 1)  # says what is missing before a model is loaded
+    read_sources(opened, 1)  # raises before a model is loaded
     model = options.model or _own_model(opened)
     loaded = grading_task(opened, options.task, options.data_dir)
     _check_arguments(opened, options)
@@ -87,7 +87,7 @@ def intervene_with(
     grading: GradeOptions,
     progress: Progress,
 ) -> Interventions:
-    """``intervene`` with a sampler and a verifier at hand."""
+    """``intervene``, given a sampler and a verifier."""
     able = _check_sampler(sampler, run)
     sampling = _sampling(run)
     check(
@@ -139,7 +139,7 @@ def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
 
 
 def _check_arguments(run: Run, options: InterveneOptions) -> None:
-    """The model must be the run's: its engine arguments are for the user to give, since they can load code."""
+    """Raises BadArgument where engine arguments differ from the run's. The user must pass them: they can load code."""
     if run.manifest.engine_args is None:
         return
     before, now = deciding(run.manifest.engine_args), deciding(options.engine_args)
@@ -149,7 +149,7 @@ def _check_arguments(run: Run, options: InterveneOptions) -> None:
 
 
 def _check_sampler(sampler: Sampler, run: Run) -> PrefixSampler:
-    """The sampler, if it can go on behind token ids and has the run's weights."""
+    """The sampler; raises unless it can continue token ids and has the run's weights and chat template."""
     info, manifest = sampler.info, run.manifest
     if not isinstance(sampler, PrefixSampler):
         raise EngineError(
@@ -188,7 +188,7 @@ def _design(
 
 
 def _agree(folder: Path, design: InterventionDesign) -> None:
-    """Begin the folder, or make sure that it holds the same interventions."""
+    """Create the folder and its manifest, or raise RunError where it holds other interventions."""
     file = folder / "manifest.json"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def _agree(folder: Path, design: InterventionDesign) -> None:
 
 
 def _sampling(run: Run) -> SamplingParameters:
-    """How the run was drawn. Raises RunError where it was drawn elsewhere."""
+    """The run's sampling parameters. Raises RunError for an imported run."""
     if run.manifest.sampling is None:
         raise RunError(f"{run.path}: imported, so that it is not known how to go on; draw a run here")
     return run.manifest.sampling
@@ -222,7 +222,7 @@ def _with_alternatives(
 
 
 class _Sites:
-    """The chosen tokens on disk: one row each, written once."""
+    """The chosen tokens on disk: one row for each, written once."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

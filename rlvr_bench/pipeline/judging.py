@@ -1,8 +1,8 @@
-"""The verb ``judge``: whether the reasoning of a run's correct rollouts is valid, by a judge the user names.
+"""The verb ``judge``: a judge that the user names decides whether the reasoning of correct rollouts is valid.
 
-Judgements lie in ``<run>/judgements/<judge>/*.parquet``, with every vote and every reply; ``judging.json`` says which are in
-force and how their votes are combined. ``score`` adds CoT-Pass@K where every correct rollout has a judgement, and says
-nothing of reasoning elsewhere.
+Judgements are stored in ``<run>/judgements/<judge>/*.parquet``, with every vote and every reply. ``judging.json``
+records which judgements are current and how their votes are combined. ``score`` adds CoT-Pass@K only where every
+correct rollout has a judgement.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SCHEMA = pa.schema(
         ("replies", pa.list_(pa.large_string())),
     ]
 )
-_SHARD = 256  # judgements written together at most: what a kill can cost
+_SHARD = 256  # judgements written together at most; a kill can lose this many
 _STATUS: dict[str, Vote] = {"correct": "valid", "wrong": "invalid"}
 ResponseKey = tuple[str, int]  # problem id and text hash: equal responses are judged once
 
@@ -57,9 +57,9 @@ ResponseKey = tuple[str, int]  # problem id and text hash: equal responses are j
 def judge(
     run: str | Path, options: JudgeOptions, grading: GradeOptions | None = None, progress: Progress | None = None
 ) -> Judging:
-    """Judge the reasoning of every correct rollout that this judge has not judged yet, and put the judgements in force.
+    """Judge the reasoning of every correct rollout that this judge has not judged yet; make its judgements current.
 
-    Raises RunError where the run is not graded; what opening a server or loading the function raises.
+    Raises RunError where the run is not graded, and the errors of opening the server or loading the function.
     """
     grading, progress = grading or GradeOptions(), progress or Silent()
     opened = open_run(run)
@@ -75,7 +75,7 @@ def judge(
 
 
 def judge_with(sampler: Sampler, run: Run, options: JudgeOptions, progress: Progress) -> Judging:
-    """``judge`` with an opened sampler as the judge."""
+    """``judge``, with an open sampler as the judge."""
     described = {
         "weights": sampler.info.weights,
         "votes": options.votes,
@@ -113,10 +113,10 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
     decider = Decider(
         function,
         problems.__getitem__,
-        extract=lambda text: Extraction(answer=text),  # the thought too: it is what is judged
+        extract=lambda text: Extraction(answer=text),  # with the thinking: it is what is judged
         workers=grading.workers,
         timeout_s=grading.timeout_s,
-        limit=1,  # no response comes twice
+        limit=1,  # responses are distinct
     )
     missing = judgements.missing(progress)
     try:
@@ -138,7 +138,7 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
 
 
 class _Judgements:
-    """What one judge said of one run: votes by problem and response, on disk."""
+    """The votes of one judge on one run, by problem and response, on disk."""
 
     def __init__(self, run: Run, judge: str, version: str, options: Mapping[str, object]) -> None:
         identity = json.dumps([judge, version, dict(options)], sort_keys=True)
@@ -151,7 +151,7 @@ class _Judgements:
         self._waiting: list[dict[str, object]] = []
 
     def missing(self, progress: Progress) -> Iterator[tuple[ResponseKey, Problem, str]]:
-        """Each distinct correct response that has no judgement, or one in which a vote failed."""
+        """Yields each distinct correct response that has no judgement, or one with a failed vote."""
         wanted = {(name, text_hash) for (name, _), text_hash in self._correct.items()}
         left = {key for key in wanted if "error" in self._votes.get(key, ["error"])}
         progress.start("judge", len(wanted), len(wanted) - len(left))
@@ -177,13 +177,13 @@ class _Judgements:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits as one shard."""
+        """Write the waiting judgements as one shard."""
         if self._waiting:
             self._shards.append(pa.Table.from_pylist(self._waiting, schema=_SCHEMA))
             self._waiting = []
 
     def publish(self, rule: Rule) -> Judging:
-        """Put these judgements in force."""
+        """Make these judgements the current ones: writes ``judging.json``."""
         counts = {"valid": 0, "invalid": 0, "error": 0}
         for (name, _), text_hash in self._correct.items():
             counts[combine(self._votes.get((name, text_hash), ["error"]), rule)] += 1
@@ -210,7 +210,7 @@ def _read_votes(shards: ShardFolder) -> dict[ResponseKey, list[Vote]]:
 
 
 def _correct(run: Run) -> dict[tuple[str, int], int]:
-    """Text hash of every rollout whose answer is right, by problem and index. Raises RunError without verdicts."""
+    """The text hash of every correct rollout, by problem id and index. Raises RunError without verdicts."""
     grading = current_grading(run)
     if grading is None:
         raise RunError(f"{run.path}: not graded yet. Run `rlvr-bench grade {run.path}` first.")
@@ -229,7 +229,7 @@ def _correct(run: Run) -> dict[tuple[str, int], int]:
 
 
 def judged_rollouts(run: Run, outcomes: Outcomes) -> tuple[Judging, Judged] | None:
-    """What the judge in force says of each rollout; None unless it has seen every correct one.
+    """The current judging and its decision on each rollout; None without one, or if a correct rollout is not judged.
 
     Raises RunError where ``judging.json`` is damaged.
     """
@@ -249,6 +249,6 @@ def judged_rollouts(run: Run, outcomes: Outcomes) -> tuple[Judging, Judged] | No
     for place in np.flatnonzero(outcomes.is_correct).tolist():
         key = names[place], correct[names[place], int(outcomes.index[place])]
         if key not in votes:
-            return None  # rollouts were added since: nothing is claimed until they are judged too
+            return None  # rollouts were added later: no result until they are judged too
         judged[place] = combine(votes[key], judging.rule)
     return judging, Judged(valid=judged == "valid", undecided=judged == "error")

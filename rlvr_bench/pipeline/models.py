@@ -1,4 +1,4 @@
-"""What ``--model`` names: a checkpoint of the zoo, a folder, a hub id, a server, or the fake model; what draws from it."""
+"""Opens what ``--model`` names: a checkpoint of the zoo, a folder, a hub id, a server, or the fake model."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 def resolve_model(model: str) -> str:
-    """``zoo:NAME`` becomes its folder; a local folder must hold a checkpoint; a URL and a hub id stay as they are.
+    """The folder of ``zoo:NAME`` or of a local checkpoint; a URL or a hub id is returned unchanged.
 
-    Raises UnknownName, ModelError.
+    Raises UnknownName; ModelError where a folder is missing or has no checkpoint; BadArgument for a name too long.
     """
     if is_endpoint(model):
         return model
@@ -51,14 +51,15 @@ def is_endpoint(model: str) -> bool:
 
 
 def is_fake(model: str, options: SampleOptions) -> bool:
-    """Whether a model needs no weights at all."""
+    """Whether a model needs no weights."""
     return options.engine == "fake" or model in ("fake", GUESS) or model.startswith("fake:")
 
 
 def choose_engine(model: str, options: SampleOptions) -> str:
-    """Name of the engine that will draw, never ``auto``. Loads none.
+    """The name of the engine that will draw, never ``auto``. Loads no engine.
 
-    Raises UnknownName, EngineError where it is not installed, BadArgument where the model, or an argument, is not for it.
+    Raises UnknownName; EngineError where it is not installed; BadArgument where it cannot take the model or an
+    argument.
     """
     if is_fake(model, options):
         allowed = model == GUESS or options.engine in ("auto", "fake")
@@ -74,14 +75,14 @@ def choose_engine(model: str, options: SampleOptions) -> str:
 
 
 def open_model(model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
-    """Load a checkpoint into the engine asked for. Raises UnknownName, ModelError, EngineError, BadArgument."""
+    """Load a checkpoint into the engine of ``options``. Raises UnknownName, ModelError, EngineError, BadArgument."""
     if choose_engine(model, options) == "fake":
         return open_guess(loaded) if model == GUESS else open_fake(model, loaded)
     return open_engine(model, options)
 
 
 def open_engine(model: str, options: SampleOptions) -> Sampler:
-    """``open_model`` for whatever is not fake, which needs no task. Raises as it does."""
+    """``open_model`` for models that are not fake: they need no task. Raises the same errors."""
     engine = choose_engine(model, options)
     path = resolve_model(model)
     if options.engine == "auto" and engine != "endpoint":
@@ -102,13 +103,13 @@ def open_engine(model: str, options: SampleOptions) -> Sampler:
 
 
 def _engine_stats(engine: str, options: SampleOptions) -> Literal["off", "summary", "full"]:
-    """The turns of a response are summarised together, which takes each token's statistics."""
+    """The token statistics to ask the engine for; with tools, a summary over all turns needs those of each token."""
     together = options.tools is not None and options.token_stats == "summary" and engine != "endpoint"
     return "full" if together else options.token_stats
 
 
 def open_guess(loaded: LoadedTask) -> Sampler:
-    """The control ``zoo:guess``, which plays one task only. Raises ModelError for another."""
+    """The control ``zoo:guess``, which works for double_countdown only. Raises ModelError for another task."""
     puzzles = {item.id: item.puzzle for item in countdown.held_out()}
     if not puzzles.keys() >= {problem.id for problem in loaded.problems}:
         raise ModelError(f"{GUESS} guesses at double_countdown only, not at {loaded.task.name}")
@@ -116,7 +117,10 @@ def open_guess(loaded: LoadedTask) -> Sampler:
 
 
 def open_fake(model: str, loaded: LoadedTask) -> Sampler:
-    """``fake`` solves each problem at a rate hashed from its id, ``fake:0.25`` each at that rate."""
+    """``fake`` solves each problem at a rate hashed from its id; ``fake:0.25`` solves all at the rate 0.25.
+
+    Raises UnknownName where the rate is no number, BadArgument where it is not in [0, 1].
+    """
     right = {name: gold_response(loaded.task, problem) for name, problem in golds_of(loaded).items()}
     rate = model.removeprefix("fake").removeprefix(":")
     if not model.startswith("fake") or not rate:

@@ -1,4 +1,4 @@
-"""What the stages take besides options: whom to tell about progress. The options are those of ``rlvr_bench.options``."""
+"""The progress protocol of the stages. Their options are defined in ``rlvr_bench.options``."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ __all__ = ["GradeOptions", "Progress", "SampleOptions", "Silent", "check"]
 
 
 class Progress(Protocol):
-    """Hears how far a stage is; ``Bars`` shows it to people, ``Lines`` writes it to a log."""
+    """Receives the progress of a stage; ``Bars`` shows it in a terminal, ``Lines`` writes it to a log."""
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None: ...
 
     def advance(self, rollouts: int, tokens: int = 0) -> None: ...
 
     def verified(self, rollouts: int, solved: int) -> None:
-        """While sampling: rollouts verified and problems solved so far."""
+        """Sets the numbers of rollouts verified and problems solved so far, during sampling."""
         ...
 
     def note(self, text: str) -> None:
-        """While sampling on replicas: how many there are, and how fast."""
+        """Sets a text about the replicas during sampling: how many, and how fast."""
         ...
 
     def lane(self, name: str) -> Progress:
-        """A progress of its own for one of several checkpoints that are drawn at once."""
+        """A separate progress for one of several checkpoints that are drawn at once."""
         ...
 
     def end(self) -> None:
-        """The stage is over, complete or not; also called where none is under way."""
+        """Ends the stage, complete or not; may be called when no stage is running."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The order of what the verbs take: their subject, options, grading, progress, engines; and the order it was before."""
+"""The order of the verbs' parameters: subject, options, grading, progress, engines; accepts the old order as well."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ __all__ = ["grading_before_progress"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_GRADING, _PROGRESS = 3, 4  # where ``sample`` takes them
+_GRADING, _PROGRESS = 3, 4  # positions of these parameters in ``sample``
 
 
 def grading_before_progress(verb: Callable[P, R]) -> Callable[P, R]:
-    """A verb that for one more version takes its fourth and fifth argument in the old order too, with a DeprecationWarning."""
+    """The verb, which also accepts its 4th and 5th argument in the old order, with a DeprecationWarning.
+
+    The old order is accepted for one more version.
+    """
 
     @functools.wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,4 +1,4 @@
-"""How far a stage is, in words: a plain line at its start, every 30 seconds, and at its end."""
+"""Reports the progress of a stage in plain lines: at its start, every 30 seconds, and at its end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERVAL_S = 30.0
-_SILENT_S = 2.0  # a stage that fails before leaves its error alone in the log
+_SILENT_S = 2.0  # a stage that fails sooner writes no line: the log has only its error
 
 logger = logging.getLogger("rlvr_bench")
 
 
 @dataclass
 class Stage:
-    """What is known of a stage: how much was there when it began, at time ``began``, and how much is now."""
+    """The state of a stage: ``first`` items were done when it began, at time ``began``, and ``done`` are now."""
 
     name: str
     total: int
@@ -51,7 +51,7 @@ class Stage:
         return min(1.0, self.done / self.total) if self.total else 1.0
 
     def seconds_left(self, now: float) -> float | None:
-        """From the speed since the stage began; None before anything is done."""
+        """Estimated from the speed since the stage began; None before anything is done."""
         made = self.done - self.first
         return None if made <= 0 else (now - self.began) / made * max(0, self.total - self.done)
 
@@ -59,7 +59,7 @@ class Stage:
         return f"{self.done:,}/{self.total:,} {self.unit}"
 
     def figures(self, now: float) -> list[str]:
-        """Speed, and what is verified and solved, where that is known."""
+        """Texts on the speed, and on rollouts verified and problems solved, where known."""
         seconds = now - self.began
         rate = f"{self.tokens / seconds:,.0f} tokens/s" if self.tokens and seconds > 0 else ""
         verified = "" if self.verified is None else f"verified {self.verified:,}, solved {self.solved:,} problems"
@@ -67,10 +67,10 @@ class Stage:
 
 
 class Lines:
-    """A ``Progress`` that writes plain lines: for logs, and wherever there is no terminal.
+    """A ``Progress`` that writes plain lines, for logs and where there is no terminal.
 
-    ``write`` takes a line (default: the logger ``rlvr_bench``, level INFO); ``interval_s``: seconds between two lines;
-    ``clock``: seconds that only grow.
+    ``write``: called with each line (default: the logger ``rlvr_bench``, level INFO); ``interval_s``: seconds between
+    two lines; ``clock``: returns seconds that never decrease.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Lines:
         self._lock = threading.Lock()
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
-        """Begin a stage of which ``done`` of ``total`` is there already; one that was under way ends."""
+        """Begin a stage of which ``done`` of ``total`` is done already; ends the stage that is running."""
         self.end()
         self._stage = found = Stage(f"{self._name} {stage}".strip(), total, done, unit, self._clock(), done)
         if found.is_complete:
             self._say(found, [found.count(), "nothing left to do"])
             return
         self._ended = threading.Event()
-        # Of one piece there is nothing to count: it is reported once it takes long, or is done.
+        # A stage of one item has nothing to count: its first line comes after an interval, or at its end.
         silent_s = self._interval_s if total == 1 else min(_SILENT_S, self._interval_s)
         found.is_announced = total == 1
         beat = threading.Thread(
@@ -118,11 +118,11 @@ class Lines:
             self._stage.note = text
 
     def lane(self, name: str) -> Lines:
-        """Lines of its own, which begin with ``name``."""
+        """Separate lines that begin with ``name``."""
         return Lines(self._write, interval_s=self._interval_s, clock=self._clock, name=visible(name))
 
     def end(self) -> None:
-        """The stage is over, complete or not; nothing happens where none is under way."""
+        """End the stage, complete or not; does nothing if no stage is running."""
         stage, self._stage = self._stage, None
         self._ended.set()
         if stage is None or stage.first >= stage.total or (stage.done == stage.first and not stage.is_reported):
@@ -132,7 +132,7 @@ class Lines:
         self._say(stage, [stage.count(), *stage.figures(now), f"{how} after {duration(now - stage.began)}"])
 
     def announce(self) -> bool:
-        """Write that the stage has begun, once; whether it was written now."""
+        """Write once that the stage has begun; returns whether this call wrote it."""
         with self._lock:
             stage = self._stage
             if stage is None or stage.is_announced:
@@ -159,7 +159,7 @@ class Lines:
 
 
 def _beat(lines: weakref.ref[Lines], ended: threading.Event, seconds: float) -> None:
-    """Speak up after some seconds and at every interval, until the stage ends or nobody holds the lines any more."""
+    """Write a line after ``seconds`` and at every interval, until the stage ends or the ``Lines`` object is gone."""
     while not ended.wait(seconds):
         found = lines()
         if found is None:
@@ -179,7 +179,7 @@ def duration(seconds: float) -> str:
 
 
 def with_progress(verb: Callable[P, R]) -> Callable[P, R]:
-    """A verb that reports to the logger where its caller names no ``progress``, and whose last stage ends with it."""
+    """The verb, which reports to the logger if no ``progress`` is passed, and ends the last stage when it returns."""
     signature = inspect.signature(verb)
 
     @functools.wraps(verb)

@@ -1,4 +1,4 @@
-"""Verification on a cluster: the shards that replicas wrote are graded where CPUs are, and only counts come back."""
+"""Verifies on a cluster: its CPU nodes grade the shards that replicas wrote, and return only counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["RemoteGrader", "ShardGrader"]
 
 
 class ShardGrader:
-    """Grades a run's shards in the process it is made in, and writes the verdicts."""
+    """Grades a run's shards in the process that creates it, and writes the verdicts."""
 
     def __init__(self, path: Path, verifier: Verifier, options: GradeOptions) -> None:
         self._run = open_run(path)
@@ -31,21 +31,21 @@ class ShardGrader:
         self._grader.__enter__()
 
     def __call__(self, shard: str) -> list[Graded]:
-        """Verdicts for every rollout of a shard; how many each problem has there, and how many are correct."""
+        """Grade every rollout of a shard; returns the numbers of rollouts and of correct ones for each problem."""
         rows = self._grader.grade(self._grader.rows_of(self._run.rollouts.path / shard))
         self._grader.flush()
         return count(rows)
 
 
 class RemoteGrader:
-    """``LiveGrader`` for draws that lie in shards already."""
+    """``LiveGrader`` for draws that are stored in shards already."""
 
     def __init__(self, cluster: RayCluster, run: Run, verifier: Verifier, options: GradeOptions) -> None:
         self._answerers = cluster.answerers(functools.partial(ShardGrader, absolute(run.path), verifier, options))
         self._submitted: set[str] = set()
 
     def submit(self, draw: Draw) -> None:
-        """Have the draw's shard graded, if it is the first of it."""
+        """Request the grading of the draw's shard, unless it was requested before."""
         if draw.shard is not None and draw.shard not in self._submitted:
             self._submitted.add(draw.shard)
             self._answerers.ask(draw.shard)

@@ -1,4 +1,4 @@
-"""Score a run's stored rollouts under another checkpoint, and say how far and where the two differ."""
+"""Scores a run's stored rollouts under another checkpoint, and reports how much and where the two differ."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ from rlvr_bench.store.shards import Schedule
 
 __all__ = ["RescoreOptions", "prompts_of", "rescore"]
 
-_CHUNK_TOKENS = 2**20  # response tokens handed to the scorer together: what it may sort by length
+_CHUNK_TOKENS = 2**20  # response tokens passed to the scorer together; it may sort them by length
 
 
 @with_progress
 def rescore(
     run: str | Path, model: str, options: RescoreOptions | None = None, progress: Progress | None = None
 ) -> Rescoring:
-    """Score every stored rollout of ``run`` under ``model`` and compare the two; resumes where it was stopped.
+    """Score every stored rollout of ``run`` under ``model`` and compare the two checkpoints; resumes a stopped session.
 
-    Per-token results go to ``rescored/<model>/scores/*.parquet`` beside the run, the returned summary to
+    Per-token results are stored in ``rescored/<model>/scores/*.parquet`` in the run folder, the returned summary in
     ``rescored/<model>/rescore.json``. Raises RunError where the run has no token ids, ModelError where the model has
     another tokenizer, RunLocked, StorageError, EngineError, BadArgument.
     """
@@ -93,7 +93,10 @@ def _check_run(run: Run) -> None:
 
 
 def _own_model(run: Run, *, needed: bool) -> str | None:
-    """Folder or id of the checkpoint that drew the run, None where it is not here; it must be here, unchanged, if needed."""
+    """The folder of the checkpoint that drew the run; None if it cannot be used, for example not on this machine.
+
+    With ``needed``, raises instead of returning None, and raises BadArgument if the weights have changed.
+    """
     name = run.manifest.model
     try:
         own = named_model(run, cached=True)
@@ -132,7 +135,7 @@ def _manifest(run: Run, model: str, scorer: Scorer, divergence: str) -> ScoringM
 def _score_missing(
     folder: Rescored, scorer: Scorer, prompts: Mapping[str, tuple[int, ...]], n: int | None, progress: Progress
 ) -> None:
-    """Score what has no row yet, shard after shard; what was scored is on disk within seconds."""
+    """Score the rollouts that have no row yet, one shard after another; results are written every few seconds."""
     done = folder.keys()
     total = sum(_wanted(table, folder, n).sum() for table in folder.run.rollouts.read(rollout_columns()[:3]))
     progress.start("rescore", int(total), min(len(done), int(total)))
@@ -236,12 +239,12 @@ def _summary(
 
 
 def _setting(run: Run, threshold: float) -> tuple[Setting, str | None]:
-    """Status of every rollout by problem and index, -1 where it has none; why there are none, where there are not."""
+    """The setting, its statuses (problems, indices) with -1 for none; and the reason if the run has no verdicts."""
     problems = run.problems()
     clusters = cluster_labels([problem.cluster for problem in problems], [problem.id for problem in problems])
     try:
         outcomes = read_outcomes(run)
-    except RunError as error:  # not graded, or not to the end: everything else goes on
+    except RunError as error:  # not graded, or not completely: the other results do not need verdicts
         return Setting(len(problems), np.full((len(problems), 1), -1, dtype=np.int8), threshold, clusters), str(error)
     status = np.full((len(problems), int(outcomes.index.max(initial=0)) + 1), -1, dtype=np.int8)
     status[outcomes.problem, outcomes.index] = outcomes.status
@@ -259,7 +262,7 @@ def _estimate(shifts: Shifts, name: str) -> Estimate:
 
 
 def _reference_perplexities(run: Run, scorer: Scorer, prompts: Prompts) -> tuple[Estimate | None, str | None]:
-    """Mean perplexity of the task's reference solutions under the scorer's model; or None, and why."""
+    """Mean perplexity of the task's reference solutions under the scorer's model; or None and the reason."""
     facts = kept_facts(run)
     if facts is None:
         return None, f"other_on_reference: the run does not say how the task {run.manifest.task} states a gold answer"
@@ -268,7 +271,7 @@ def _reference_perplexities(run: Run, scorer: Scorer, prompts: Prompts) -> tuple
         return None, f"other_on_reference: task {run.manifest.task} has no reference solutions"
     try:
         scored = dict(scorer.score([*passages.values()]))
-    except BadArgument as error:  # one that is longer than the model's context
+    except BadArgument as error:  # a passage is longer than the model's context
         return None, f"other_on_reference: {error}"
     values = [float(np.exp(-np.mean(result.logprob, dtype=np.float64))) for result in scored.values()]
     label = Estimate(name="perplexity", group="reference", value=None, method="mean over problems' reference solutions")
@@ -276,7 +279,7 @@ def _reference_perplexities(run: Run, scorer: Scorer, prompts: Prompts) -> tuple
 
 
 def _run_of_other(folder: Rescored, model: str, scorer: Scorer, setting: Setting) -> tuple[Estimate | None, str | None]:
-    """Perplexity of the other checkpoint on its own rollouts, from its run beside this one; or why there is none."""
+    """Perplexity of the other checkpoint on its rollouts, from its run in the same --out folder; or None and why."""
     run = folder.run
     path = find_run(run.path.parent.parent, model, run.manifest.task)
     if not (path / "manifest.json").is_file():

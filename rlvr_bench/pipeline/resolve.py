@@ -1,4 +1,4 @@
-"""From what was asked to what will be done: sampling parameters, and the manifest that records both."""
+"""Resolves options into sampling parameters, and makes the manifest that records both."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["make_manifest", "resolve_sampling"]
 def resolve_sampling(
     task: Task, options: SampleOptions, sampler: Sampler, prompts: Mapping[str, Prompt]
 ) -> SamplingParameters:
-    """What the user passed, else what the task recommends, else the convention. The sampler learns the prompts first.
+    """For each parameter: the value passed, else the task's, else the default. Prepares the sampler with the prompts.
 
-    A max_tokens that nobody asked for is cut to the model's context. The longest prompt of the whole task decides, so
-    that ``--limit`` changes nothing. Raises BadArgument where max_tokens was passed and does not fit, or a prompt alone
-    does not.
+    A max_tokens that was not passed is cut to the model's context. The longest prompt of the whole task decides, so
+    that ``--limit`` changes nothing. Raises BadArgument where a passed max_tokens does not fit into the context, or a
+    prompt alone does not.
     """
     if isinstance(sampler, PreparedSampler):
         sampler.prepare(list(prompts.values()))

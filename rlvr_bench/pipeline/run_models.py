@@ -1,7 +1,7 @@
-"""Which model a run's manifest may have opened: a run folder may come from anybody, and so may the name in it.
+"""Decides whether the model that a run's manifest names may be opened: anybody may have written a run folder.
 
-No address is opened, nothing is downloaded, and of a folder only safetensors are read: a pickle or a checkpoint's own code
-could run anything. What the user types is not checked here.
+No server is contacted, nothing is downloaded, and only folders with plain safetensors are accepted: a pickle or code in
+a checkpoint could do anything. A model that the user names is not checked here.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 def named_model(run: Run, *, cached: bool = False) -> str:
-    """The folder of the checkpoint that a run's manifest names; ``cached``: of a hub id, what the local cache has of it.
+    """The folder of the checkpoint that a run's manifest names; with ``cached``, also a hub id's in the local cache.
 
-    Raises ModelError where it is a server's address, not on this machine, or no plain safetensors, and as ``resolve_model``.
+    Raises ModelError where the name is a server's address, the checkpoint is not on this machine or is not plain
+    safetensors, and the errors of ``resolve_model``.
     """
     name = run.manifest.model
     refused = f"{run.path}: its manifest names the model {name[:200]!r}, which is not opened: "
@@ -45,7 +46,7 @@ def named_model(run: Run, *, cached: bool = False) -> str:
 
 
 def _unsafe(folder: Path) -> str | None:
-    """Why a checkpoint that nobody vouches for is not loaded."""
+    """The reason why an untrusted checkpoint must not be loaded; None if it may be."""
     files = [file.name for file in folder.iterdir()]
     pickles = sorted(name for name in files if name.endswith(_PICKLES) and name not in _NOT_MODELS)
     if pickles:
@@ -59,7 +60,7 @@ def _unsafe(folder: Path) -> str | None:
 
 
 def _names_code(file: Path) -> bool:
-    """Whether a configuration names modules of the checkpoint, or a repository of kernels."""
+    """Whether a configuration names code in the checkpoint or a repository of kernels; True if it cannot be read."""
     try:
         return _CODE.search(json.dumps(json.loads(file.read_bytes()))) is not None
     except (OSError, ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""Which task a run is graded with: a shipped one by its name, any other only from the file that the user names.
+"""Finds the task to grade a run with: a shipped one by its name, any other only from the file that the user names.
 
-A run folder may come from anybody. Nothing in it is imported, and its problems are those of the task before a verifier that
-runs their tests sees them.
+Anybody may have written a run folder, so no code in it is imported. Its problems are compared with the task's before a
+verifier runs their tests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlvr_bench.task import LoadedTask, Task, is_shipped, load_task, read_task
 
 __all__ = ["facts_of", "grading_task", "kept_facts"]
 
-# Verifiers that run code which the problems hold, or hand it to a scorer that is not ours.
+# Verifiers that run code from the problems, or pass it to a third-party scorer.
 _RUNS_PROBLEMS = frozenset(("code", "reasoning_gym"))
 _LONGEST = 1000  # characters of a task's name
 
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 def facts_of(task: Task) -> TaskFacts:
-    """What a manifest keeps of a task."""
+    """The facts of a task that a manifest stores."""
     return TaskFacts(answer_space=task.answer_space, gold=task.gold)
 
 
 def kept_facts(run: Run) -> TaskFacts | None:
-    """What is known of a run's task without running it; an old run of a shipped task has it from there."""
+    """The facts of a run's task, from the manifest; for an old run, from the shipped task. None if unknown."""
     name = _shipped_name(run)
     if run.manifest.facts is not None or name is None:
         return run.manifest.facts
@@ -46,11 +46,11 @@ def kept_facts(run: Run) -> TaskFacts | None:
 def grading_task(
     run: Run, named: str | None = None, data_dir: Path | None = None, *, sandboxed: bool = True
 ) -> LoadedTask:
-    """The task to grade a run with, holding the run's own problems; ``named`` is what the user typed (``--task``).
+    """The task to grade a run with, with the problems of the run; ``named`` is the user's ``--task``.
 
-    ``sandboxed``: third-party scorers run in a sandbox only. Raises RunError where the run's task is not a shipped one and
-    none is named, where the task is another one, or where the run's problems are not the task's; what reading the task and
-    its data raises.
+    ``sandboxed``: third-party scorers run only in a sandbox. Raises RunError where the run's task is not shipped and
+    none is named, where the named task is not the run's, or where the run's problems are not the task's; also the
+    errors of reading the task and its data.
     """
     name = named or _shipped_name(run)
     if name is None:
@@ -70,7 +70,7 @@ def grading_task(
 
 
 def _shipped_name(run: Run) -> str | None:
-    """The run's task, if it is a shipped one; the name of an import is one only where it was imported as that task."""
+    """The run's task if it is shipped, else None; for an import, only if the user imported it as that task."""
     manifest = run.manifest
     named = (
         manifest.task_file in ("", manifest.task) if manifest.imported is None else manifest.task_file == manifest.task
@@ -80,8 +80,10 @@ def _shipped_name(run: Run) -> str | None:
 
 
 def _check_recorded(run: Run, problems: Sequence[Problem], task: Task, sandboxed: bool) -> None:
-    """The problems must be those that the manifest records. They are not made again: its parameters are anybody's, and
-    a generator may evaluate them. The scorer gets the problems as data, in the sandbox.
+    """Check that the problems are those of the manifest. Raises RunError if not, for an import, or without a sandbox.
+
+    They are not generated again: anybody may have written the parameters, and a generator may evaluate them as code.
+    The scorer gets the problems as data, in the sandbox.
     """
     manifest = run.manifest
     if manifest.imported is not None:
@@ -95,7 +97,10 @@ def _check_recorded(run: Run, problems: Sequence[Problem], task: Task, sandboxed
 
 
 def _check_problems(run: Run, problems: Sequence[Problem], task: Task, name: str, data_dir: Path | None) -> None:
-    """The run's problems must be the task's. They agree with the manifest already, which may say anything."""
+    """Raises RunError where the problems are not the task's.
+
+    That they match the manifest proves nothing: it is untrusted.
+    """
     manifest, pinned = run.manifest, task.source.sha256
     runs_them = task.verifier in _RUNS_PROBLEMS
     if manifest.imported is not None:

@@ -1,4 +1,4 @@
-"""From a graded run to a rejection-sampling fine-tuning set: JSONL that TRL's SFTTrainer reads."""
+"""Makes a rejection-sampling fine-tuning set from a graded run: JSONL that TRL's SFTTrainer reads."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["SelectionSummary", "select"]
 
 
 class SelectionSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``select`` wrote: ``rollouts`` lines, ``wrong`` of them wrong, of ``problems`` problems.
+    """What ``select`` wrote: ``rollouts`` lines from ``problems`` problems; ``wrong`` of the lines are wrong.
 
-    ``unsolved`` problems of the run have no correct rollout to choose; ``duplicates`` correct rollouts were left out
-    because an earlier one of their problem has the same text, and ``truncated`` because they were cut.
+    ``unsolved`` problems of the run have no correct rollout to choose. ``duplicates`` correct rollouts were left out
+    because an earlier one of the same problem has the same text, ``truncated`` because they reached the token limit.
     """
 
     file: str
@@ -55,12 +55,12 @@ def select(
 
     One line per chosen rollout: ``prompt`` and ``completion`` as message lists where the run was drawn through a chat
     template, as plain text otherwise (TRL's two prompt-completion formats), then ``problem``, ``rollout`` and
-    ``correct``. Which rollouts: ``rlvr_bench.training.selection.choose``. Correct and wrong are what the verifier said;
-    a rollout cut at the token limit is never chosen, since a trainer would teach its end as an end, and neither is one
-    without an answer or one on which the verifier failed: that is not a wrong answer. Lines stand in the order drawn.
+    ``correct``. ``rlvr_bench.training.selection.choose`` chooses the rollouts. Correct and wrong are the verifier's
+    statuses. A rollout cut at the token limit is never chosen: the trained model would learn to stop there. A rollout
+    with no answer, or on which the verifier failed, is not wrong and not chosen. Lines are in the order stored.
 
-    Raises RunError where the folder is no run, is not graded to the end, has no correct rollout or lacks the statistics
-    of ``entropy`` or ``rbf``; BadArgument where ``out`` exists or an option is not allowed; StorageError.
+    Raises RunError where the folder is no run, is not graded completely, has no correct rollout, or lacks the
+    statistics for ``entropy`` or ``rbf``; BadArgument where ``out`` exists or an option is not allowed; StorageError.
     """
     opened, file = open_run(run), as_path(out)
     if file.exists():
@@ -101,7 +101,10 @@ def select(
 
 
 def _template(run: Run) -> PromptTemplate:
-    """The very template the run was drawn with: prompts are rendered again, runs do not store them."""
+    """The template that the run was drawn with, to render its prompts again: runs do not store them.
+
+    Raises RunError.
+    """
     template = PROMPTS.get(run.manifest.prompt)
     if template is None or template.digest != run.manifest.prompt_sha256:
         raise RunError(
@@ -126,7 +129,7 @@ def _check_usable(run: Run, pool: Pool, strategy: Strategy) -> None:
 def _lines(
     run: Run, outcomes: Outcomes, chosen: Selection, template: PromptTemplate, *, conversational: bool
 ) -> Iterator[bytes]:
-    """A JSON line per chosen rollout; texts are read a shard at a time."""
+    """Yields a JSON line per chosen rollout; reads texts a shard at a time."""
     is_wrong: dict[tuple[str, int], bool] = {
         (outcomes.problem_ids[problem], int(index)): bool(wrong)
         for problem, index, wrong in zip(

@@ -1,4 +1,4 @@
-"""Grading and scoring of several runs: one that fails does not stop the others."""
+"""Grades and scores several runs. A failure does not stop the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Done(Generic[T]):
-    """What became of one run: the ``result``, or the error in one line."""
+    """The outcome of one run: its ``result``, or the error in one line."""
 
     run: Path
     result: T | None
@@ -32,7 +32,7 @@ class Done(Generic[T]):
 
 @dataclass(frozen=True)
 class Graded:
-    """A run's grading, the verdicts that changed, and its audit where one was asked for."""
+    """A run's grading, the verdicts that changed, and its audit if requested."""
 
     grading: Grading
     flips: list[Flip]
@@ -42,7 +42,10 @@ class Graded:
 def score_all(
     runs: Sequence[Path], ks: Sequence[int] | None = None, *, jobs: int = 1, progress: Progress | None = None
 ) -> list[Done[Scorecard]]:
-    """``score`` of each run, in ``jobs`` processes; a run named twice once. Raises BadArgument; other errors are results."""
+    """``score`` each run once, in ``jobs`` processes.
+
+    Raises BadArgument; an RlvrBenchError of a run becomes its result.
+    """
     return _all("score", functools.partial(_score, ks), runs, jobs, progress or Silent())
 
 
@@ -56,9 +59,10 @@ def grade_all(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> list[Done[Graded]]:
-    """``grade`` of each run, so many at a time; the verifier processes of ``options`` are divided among them.
+    """``grade`` each run, ``jobs`` at a time, which share the verifier processes of ``options``.
 
-    ``audit``: check so many verdicts of each by an independent comparison. Raises BadArgument; other errors are results.
+    ``audit``: how many verdicts of each run to check with an independent comparison. Raises BadArgument; an
+    RlvrBenchError of a run becomes its result.
     """
     check_jobs(jobs)
     options = options or GradeOptions()

@@ -1,4 +1,4 @@
-"""What a run with ``--tools`` does differently: how it asks, how it draws, and what of a response its verifier reads."""
+"""What differs in a run with ``--tools``: its prompts, its sampler, and the text that its verifier reads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["reading_statements", "render_prompts", "with_tools"]
 
 
 def render_prompts(template: PromptTemplate, loaded: LoadedTask, options: SampleOptions) -> dict[str, Prompt]:
-    """Prompts by problem id, with the instruction on how to run code where the model may.
+    """Prompts by problem id; with tools, they include the instruction on how to run code.
 
-    Raises BadArgument for a task whose answer is a program: its blocks would be run, not handed in.
+    With tools, raises BadArgument for a task whose answer is a program: the tool would run it instead.
     """
     if options.tools is None:
         return {problem.id: template.render(problem) for problem in loaded.problems}
@@ -30,12 +30,15 @@ def render_prompts(template: PromptTemplate, loaded: LoadedTask, options: Sample
 
 
 def with_tools(sampler: Sampler, options: SampleOptions) -> Sampler:
-    """The sampler, its model given an interpreter where the options say so. Raises BadArgument without a sandbox."""
+    """The sampler, with an interpreter for its model if the options ask for tools.
+
+    Raises BadArgument without a sandbox.
+    """
     if options.tool_limits is None:
         return sampler
     return ToolSampler(sampler, options.tool_limits, keep_tokens=options.token_stats == "full")
 
 
 def reading_statements(verifier: Verifier, run: Run) -> Verifier:
-    """The verifier, reading what the model stated and not what its code printed."""
+    """The verifier; for a run with tools, it reads what the model wrote and not what its code printed."""
     return verifier if run.manifest.tools is None else StatedAnswers(verifier)

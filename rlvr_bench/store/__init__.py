@@ -1,4 +1,4 @@
-"""Runs on disk: append-only shards of rollouts and verdicts, and a manifest that says how they were made.
+"""Runs on disk: append-only shards of rollouts and verdicts, and a manifest that records how they were made.
 
 Modules are loaded on first use: paths and manifests need no pyarrow.
 """

@@ -15,7 +15,7 @@ __all__ = ["SCHEMA", "Manifest", "Session", "TaskFacts", "installed_packages", "
 
 
 def read_manifest(file: Path) -> Manifest | None:
-    """The manifest; None without the file. Raises RunError where it is not a manifest, or of another schema version."""
+    """The manifest; None without the file. Raises RunError where it is no manifest or has another schema version."""
     content = read_if_there(file)
     if content is None:
         return None

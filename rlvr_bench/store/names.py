@@ -26,7 +26,7 @@ def run_folder(out: str | Path, model: str, task: str) -> Path:
 
 
 def model_name(model: str) -> str:
-    """One plain name: a hub id with its owner, the last two or more parts of a path, anything else as it is.
+    """One plain name: a hub id with its owner, the last two or more parts of a path, anything else unchanged.
 
     ``runs/expA/global_step_100/actor`` becomes ``expA--global_step_100--actor``.
     """

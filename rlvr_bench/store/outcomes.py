@@ -46,7 +46,7 @@ def read_outcomes(run: Run) -> Outcomes:
     shards = ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA, run.largest_index)
     golds = [problem.answer.strip() for problem in problems]
     verdicts = _verdicts(shards, rows, rollouts.pop("text_hash"), run, golds)
-    # Our wrong verdicts always have an answer; another program may give the verdict alone.
+    # Our wrong verdicts always have an answer; another program may give a verdict without one.
     nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())
     unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
     outcomes = Outcomes(
@@ -65,18 +65,18 @@ def read_outcomes(run: Run) -> Outcomes:
 
 
 def record_stopping(run: Run, folder: str) -> None:
-    """Keep in ``stopping.json`` which verdicts the stopping rule looks at from now on. Raises StorageError."""
+    """Record in ``stopping.json`` which verdicts the stopping rule uses from now on. Raises StorageError."""
     write_record(run.path / "stopping.json", {"verdicts": folder})
 
 
 def stopped_on(run: Run) -> str | None:
-    """The folder of the verdicts that the stopping rule looked at last; None where that is not on record."""
+    """The folder of the verdicts that the stopping rule used last; None where that is not recorded."""
     content = read_if_there(run.path / "stopping.json")
     try:
         folder = decode(content, dict[str, str])["verdicts"] if content is not None else None
         if folder is not None:
             check_folder_name(folder)
-    except (msgspec.DecodeError, KeyError, ValueError):  # damaged, or from elsewhere: as if it were not there
+    except (msgspec.DecodeError, KeyError, ValueError):  # damaged or written by another program: treated as missing
         return None
     return folder
 
@@ -84,9 +84,10 @@ def stopped_on(run: Run) -> str | None:
 def other_verdicts(
     run: Run, outcomes: Outcomes, only: str | None = None
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-    """The run's verdicts that are not in force: the name of their folder, and which rollouts (R,) are correct by them.
+    """Yields the run's verdicts that are not current: their folder's name, and which rollouts (R,) they call correct.
 
-    In the order of their names, or the folder ``only``; those that lack a verdict of any of the rollouts are left out.
+    Folders are in the order of their names; with ``only``, just that folder. A folder that lacks a verdict of any
+    rollout is left out.
     """
     grading = current_grading(run)
     folder = inside(run.path, "verdicts")
@@ -101,7 +102,7 @@ def other_verdicts(
         shards = ShardFolder(inside(run.path, "verdicts", name), VERDICT_SCHEMA, run.largest_index)
         try:
             status = _verdicts(shards, rows, hashes, run, [])["status"]
-        except (RunError, StorageError):  # of a part of the rollouts, or damaged: it explains nothing
+        except (RunError, StorageError):  # damaged, or not for all rollouts: cannot be used
             continue
         yield name, status == STATUSES.index("correct")
 
@@ -187,7 +188,7 @@ def _profile(shards: ShardFolder, rows: _RowOrder, outcomes: Outcomes) -> Profil
 def _verdicts(
     shards: ShardFolder, rows: _RowOrder, text_hash: npt.NDArray[np.int64], run: Run, golds: Sequence[str]
 ) -> dict[str, Any]:
-    """The verdict of each rollout, row by row: the one that was given for the stored text. And the ``golds``."""
+    """The verdict of each rollout, by row, given for the text that is stored now; and the ``golds``."""
     n = len(rows)
     columns: dict[str, Any] = {"status": np.full(n, -1, np.int8), "candidates": np.empty(n, np.int32)}
     answers = np.full(n, -1, np.int32)

@@ -76,7 +76,10 @@ def create(file: Path, content: bytes) -> bool:
 
 
 def files_in(folder: Path, suffix: str) -> list[Path]:
-    """The files with this suffix directly in a folder, sorted by name; empty without the folder. Raises StorageError."""
+    """The files with this suffix directly in a folder, sorted by name; empty without the folder.
+
+    Raises StorageError.
+    """
     with _failing("read", folder):
         try:
             paths = _fs(folder).ls(_key(folder), detail=False) if is_remote(folder) else map(str, folder.iterdir())
@@ -171,7 +174,7 @@ def staged(target: Path) -> Iterator[Path]:
     import shutil
 
     staging = target.with_name(f".{target.name}.import-{os.getpid()}")
-    made = [parent for parent in target.parents if not parent.exists()]  # the nearest first
+    made = [parent for parent in target.parents if not parent.exists()]  # the nearest parent first
     try:
         staging.mkdir(parents=True)
         yield staging
@@ -182,7 +185,7 @@ def staged(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
         with suppress(OSError):
             for parent in made:
-                parent.rmdir()  # only where nothing is in it
+                parent.rmdir()  # succeeds only if the folder is empty
 
 
 def _upload(folder: Path, target: Path) -> None:
@@ -205,7 +208,7 @@ def _upload(folder: Path, target: Path) -> None:
 def _write_remote(file: Path, content: bytes) -> None:
     try:
         _fs(file).pipe_file(_key(file), content)
-    except Exception as error:  # every storage has exceptions of its own
+    except Exception as error:  # every storage has different exceptions
         raise _unwritten(file, error) from error
 
 

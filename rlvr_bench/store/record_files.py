@@ -1,4 +1,4 @@
-"""Records on disk as JSON: how every one is written, and what is said of one that cannot be read."""
+"""Reads and writes records as JSON files, and makes the error for one that cannot be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def write_record(file: Path, record: object, *, indent: int = 2) -> None:
-    """Write a record, whole or not at all. Raises StorageError."""
+    """Write a record completely or not at all. Raises StorageError."""
     write_atomically(file, format_json(record, indent=indent))
 
 
@@ -36,10 +36,10 @@ def record_if_there(file: Path, kind: type[T], remedy: str) -> T | None:
 def _decoded(file: Path, content: bytes, kind: type[T], remedy: str) -> T:
     try:
         return decode(content, kind)
-    except msgspec.DecodeError as error:  # a ValidationError is one
+    except msgspec.DecodeError as error:  # includes ValidationError
         raise damaged(file, error, remedy) from error
 
 
 def damaged(file: Path, error: Exception, remedy: str = "") -> RunError:
-    """What is said of a file that does not hold what it should: which, why, and what to do."""
+    """The error for a file with wrong content: which file, why, and what to do."""
     return RunError(f"{file}: damaged ({error}). {remedy}" if remedy else f"{file}: damaged ({error})")

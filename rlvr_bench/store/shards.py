@@ -1,8 +1,8 @@
 """Parquet shards whose names contain their checksum: ``000007-3f9a0c12d4e5b6a7.parquet``.
 
-A shard is written once and never changed. A shard whose content does not match its name (a torn write, a bad disk) is moved
-into ``set-aside/``; it is not read and not deleted. Several processes may write to one folder: each numbers its own shards,
-and the checksums make their names differ.
+A shard is written once and never changed. A shard whose content does not match its name (a torn write, a bad disk) is
+moved into ``set-aside/``; it is not read and not deleted. Several processes may write to one folder: each numbers only
+its shards, and the checksums make their names differ.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _DIGEST = 16  # hex digits of SHA-256 in a shard's name
 _DAMAGED = "does not match its checksum"
 _AHEAD = 8  # shards fetched ahead from a storage
 
-# A shard is written when so many rollouts wait, or the oldest has waited so long: the most that kill -9 can lose.
+# A shard is written when this many rollouts wait, or the oldest has waited this long. kill -9 can lose that much.
 SHARD_ROLLOUTS = 4096
 SHARD_SECONDS = float(os.environ.get("RLVR_BENCH_SHARD_SECONDS", "5"))
-# With many writers, or where each file is a request to a storage, the wait grows to 1 % of the session, at most a minute:
-# a hundred writers then make 150,000 files a day, not two million.
+# With many writers, or where each file is a request to a storage, the wait grows to 1 % of the session, at most 60 s:
+# a hundred writers then write 150,000 files a day, not two million.
 _SHARE, _MOST_SECONDS = 0.01, 60.0
 
 
@@ -58,7 +58,7 @@ class Schedule:
         self._waiting += rollouts
 
     def due_in(self, patience_s: float = math.inf) -> float | None:
-        """Seconds until the rollouts are due, at most ``patience_s`` after the oldest was added; None without rollouts."""
+        """Seconds until the rollouts are due, ``patience_s`` after the oldest was added or sooner; None without any."""
         if not self._waiting:
             return None
         if self._waiting >= SHARD_ROLLOUTS:
@@ -144,7 +144,7 @@ class ShardFolder:
             yield file, self._checked(file, content, columns)
 
     def _checked(self, file: Path, content: bytes, columns: Sequence[str] | None) -> pa.Table:
-        """A shard's table. Raises RunError where its content is not what we write."""
+        """A shard's table. Raises RunError where its content is not valid."""
         try:
             metadata = pq.read_metadata(pa.BufferReader(content))
             check_metadata(file, metadata, self.schema)
@@ -181,7 +181,7 @@ def _fits(file: Path, content: bytes) -> bool:
 
 
 def _table(content: bytes, columns: Sequence[str] | None) -> pa.Table:
-    # Not read_table: it brings pandas along, which takes longer than most shards.
-    # Without threads: a process that ends while arrow is still starting them is aborted (SIGABRT), whatever it had to say.
+    # Not read_table: it imports pandas, which takes longer than reading most shards.
+    # Without threads: a process that ends while arrow is starting them is aborted (SIGABRT), whatever its status.
     chosen = None if columns is None else list(columns)
     return pq.ParquetFile(pa.BufferReader(content)).read(columns=chosen, use_threads=False)

@@ -58,8 +58,8 @@ _MOST_MESSAGES = 1000  # that are counted separately
 class VerdictRow(msgspec.Struct, frozen=True):
     """One rollout's stored verdict. ``text_hash`` identifies the response that it was given for.
 
-    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text; ``Verdicts.rows``
-    does not read them.
+    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text;
+    ``Verdicts.rows`` does not read them.
     """
 
     problem_id: str
@@ -211,7 +211,7 @@ def current_grading(run: Run) -> Grading | None:
 
 
 def check_folder_name(name: str) -> None:
-    """Raises ValueError for a name that is not a plain folder name, such as one that leads out of its folder."""
+    """Raises ValueError unless the name is a plain folder name; a path could lead out of the run folder."""
     plain = name.isprintable() and len(name.encode("utf-8", "surrogatepass")) <= _LONGEST_NAME
     if not plain or "/" in name or "\\" in name or name in (".", ".."):
         raise ValueError(f"{name[:100]!r} is no plain folder name")
