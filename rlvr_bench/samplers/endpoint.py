@@ -41,7 +41,7 @@ class EndpointSampler:
     """
 
     def __init__(self, options: SamplerOptions) -> None:
-        """Connect, and find out what the server can do. Raises EngineError, BadArgument, UnknownName, all in one line."""
+        """Connect, and find out what the server can do. Raises EngineError, BadArgument or UnknownName."""
         self._options = options
         self._settings = Settings.read(options.engine_args)
         self._address = Address.read(options.model)
@@ -90,8 +90,8 @@ class EndpointSampler:
         """Draws in order of completion. Closing the iterator early cancels the open requests.
 
         Raises EngineError where requests failed, after all others are done. Raises it at once where the server refuses
-        access, or where more requests failed in a row than are sent at a time. Raises BadArgument where a request asks for
-        several greedy draws.
+        access, or where more requests failed in a row than are sent at a time. Raises BadArgument where a request asks
+        for several greedy draws.
         """
         if self._closed:
             raise EngineError("this sampler is closed: open another one")
@@ -189,7 +189,7 @@ class EndpointSampler:
 
 
 class _Failures:
-    """The requests that failed after all retries. Each of them gives a warning; together they give one error at the end."""
+    """The requests that failed after all retries. Each gives a warning; together they give one error at the end."""
 
     def __init__(self, client: Client, patience: int) -> None:
         self._client, self._patience = client, patience

@@ -1,8 +1,8 @@
 """Requests to an OpenAI-compatible server: address, key, retries. Only this file imports httpx, tenacity and anyio.
 
 Requests run in an event loop in a separate thread. So the callers need no async code, and can stop waiting at any time.
-A failure is one line of text without the key and the prompt. Exceptions of the HTTP library contain the request with its
-headers, so they are never chained to ours.
+A failure is one line of text without the key and the prompt. Exceptions of the HTTP library contain the request with
+its headers, so they are never chained to ours.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ _UNREADABLE = (TypeError, ValueError, KeyError, IndexError, AttributeError, Over
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Engine arguments of an endpoint.
 
-    ``timeout_s``: the time limit of one request, from its start to its end (default: see ``seconds``).
-    ``retries``: how often a failed request is sent again. ``vllm_routes``: whether vLLM's ``/version`` and ``/tokenize``
-    are tried. ``vocab_size``: the width of the model's logits, or more. It is used only in upper bounds of truncated
-    statistics, see ``docs/endpoints.md``.
+    ``timeout_s``: the time limit of one request, from its start to its end (default: see ``seconds``). ``retries``: how
+    often a failed request is sent again. ``vllm_routes``: whether vLLM's ``/version`` and ``/tokenize`` are tried.
+    ``vocab_size``: the width of the model's logits, or more. It is used only in upper bounds of truncated statistics,
+    see ``docs/endpoints.md``.
     """
 
     concurrency: Annotated[int, msgspec.Meta(ge=1)] = 64
@@ -95,7 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def key(self) -> str | None:
         """The API key, or None where the default variable is not set: a local server needs no key.
 
-        Raises BadArgument where the user named a variable and it is empty, EngineError where its content cannot be a key.
+        Raises BadArgument where the user named a variable and it is empty, EngineError where its content cannot be a
+        key.
         """
         key = os.environ.get(self.api_key_env, "").strip()
         if not key and self.api_key_env != type(self)().api_key_env:
@@ -106,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Address(NamedTuple):
-    """The address of a server. ``base`` usually ends in ``/v1``; ``root`` is the same without it; ``model`` is optional."""
+    """The address of a server. ``base`` usually ends in ``/v1``; ``root`` is the same without it."""
 
     base: str
     root: str
@@ -188,8 +189,8 @@ class Client:
     ) -> T:
         """Send ``body`` and return the reply as ``read`` converts it. Raises Failed.
 
-        A Failed from ``read`` counts as a failure of the server, and may be retried. ``max_tokens`` sets the time limit (see
-        ``Settings.seconds``), ``most`` the largest reply in bytes.
+        A Failed from ``read`` counts as a failure of the server, and may be retried. ``max_tokens`` sets the time limit
+        (see ``Settings.seconds``), ``most`` the largest reply in bytes.
         """
         limit_s, most = self._settings.seconds(max_tokens), most_bytes() if most is None else most
 

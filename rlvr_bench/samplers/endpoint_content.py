@@ -26,15 +26,12 @@ _QUOTE = 24  # a message that shares this many characters in a row with the prom
 
 
 def most_bytes(tokens: int = 0, top: int = 0) -> int:
-    """The largest reply in unpacked bytes that ``tokens`` response tokens can need, with ``top`` log-probabilities each.
-
-    At most 1 GiB.
-    """
+    """The most unpacked bytes in a reply of ``tokens`` tokens with ``top`` log-probabilities each; at most 1 GiB."""
     return min(_LARGE, _SMALL + tokens * (_PER_TOKEN + top * _PER_ENTRY))
 
 
 async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    """The body of a reply. Raises Failed where it has more than ``most`` bytes, or another encoding than ``encoding``."""
+    """The unpacked body of a reply. Raises Failed where it has more than ``most`` bytes or is not in ``encoding``."""
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise Failed.malformed(f"answered in the encoding {visible(encoding[:40])!r}, which was not asked for")
     unpack = zlib.decompressobj(_GZIP) if "gzip" in encoding else None

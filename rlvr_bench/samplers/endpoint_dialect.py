@@ -2,8 +2,8 @@
 
 Servers share a protocol and differ in details: how many responses a request may ask for, whether large seeds are
 accepted, what is reported about the tokens, and which distribution the log-probabilities describe. Servers also have
-different defaults: vLLM takes top-k from the model's generation config, llama.cpp has another default. So these parameters
-are sent explicitly where the server accepts them.
+different defaults: vLLM takes top-k from the model's generation config, llama.cpp has another default. So these
+parameters are sent explicitly where the server accepts them.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def child_seed(seed: int, i: int) -> int:
 
 Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
 
-# What can be added to a plain request, step by step. A step: alternatives, the best first, and their names in a refusal.
+# What can be added to a plain request, step by step. A step: alternatives, the best first, and their names in a
+# refusal.
 _EXTRAS: tuple[tuple[tuple[dict[str, JSON], ...], tuple[str, ...]], ...] = (
     (({"explicit": True},), ("top_k", "min_p", "repetition_penalty")),
     (({"ids": True},), ("return_token_ids", "return_tokens_as_token_ids")),
@@ -198,7 +199,7 @@ async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> b
 
 
 def _first_law(choice: Choice) -> npt.NDArray[np.float64] | None:
-    """The listed log-probabilities at a response's first token, largest first, at least -50; None where there are none."""
+    """The log-probabilities listed at a response's first token, largest first, at least -50; None without a list."""
     found = positions(choice.logprobs)
     if not found or not found[0].listed:
         return None

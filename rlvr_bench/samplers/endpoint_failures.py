@@ -35,8 +35,8 @@ class Failed(Exception):
 
     ``transient``: a retry may succeed. ``status``: the HTTP status, where it is known. ``wait_s``: seconds that the
     server asks to wait before a retry. ``said``: the server's message and its error codes, in lower case.
-    ``unreachable``: there was no connection. ``is_malformed``: the answer could not be understood. ``other_meaning``: the
-    route exists and does something else than vLLM's route of this name.
+    ``unreachable``: there was no connection. ``is_malformed``: the answer could not be understood. ``other_meaning``:
+    the route exists and does something else than vLLM's route of this name.
     """
 
     def __init__(

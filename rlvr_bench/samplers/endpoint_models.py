@@ -18,7 +18,7 @@ _NAME = 300  # at most this many characters of a name are shown
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of a server. ``root``: the path or hub id that is served under the name ``id``; ``context``: in tokens."""
+    """A model of a server. ``root``: the path or hub id that is served as ``id``; ``context``: in tokens."""
 
     id: str
     owner: str = ""
@@ -45,9 +45,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 async def find_model(client: Client, address: Address) -> Card:
     """The entry of /models for the model of ``address``.
 
-    A server that cannot be reached is reported at once. A server with a temporary failure, for example while it loads, is
-    asked again. Raises Failed; EngineError where the server cannot be reached or lists no model; BadArgument where it
-    serves several models and ``address`` names none; UnknownName where it does not serve the named model.
+    A server that cannot be reached is reported at once. A server with a temporary failure, for example while it loads,
+    is asked again. Raises Failed; EngineError where the server cannot be reached or lists no model; BadArgument where
+    it serves several models and ``address`` names none; UnknownName where it does not serve the named model.
     """
     failure: Failed | None = None
     listing: dict[str, JSON] = {}
@@ -98,8 +98,8 @@ def read_version(reply: dict[str, JSON]) -> str:
 def read_tokens(reply: dict[str, JSON]) -> list[int]:
     """Read the token ids from the answer of vLLM's /tokenize.
 
-    Other servers may have an endpoint of this name that does something else. Raises Failed, with ``other_meaning`` in this
-    case.
+    Other servers may have an endpoint of this name that does something else. Raises Failed, with ``other_meaning`` in
+    this case.
     """
     tokens, count = reply.get("tokens"), reply.get("count")
     if not isinstance(tokens, list) or not tokens or count is None:

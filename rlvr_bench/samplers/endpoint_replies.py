@@ -38,7 +38,7 @@ _TOP_P = vllm_worker.TOP_P
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """One response of a server. ``counted``: its length in tokens, from the usage of a reply with only this response."""
+    """One response. ``counted``: its length in tokens by the server, known where the reply has only this response."""
 
     text: str
     finish: Literal["stop", "length"]
@@ -61,8 +61,8 @@ class Position(NamedTuple):
     """What a server reports about one token.
 
     ``sampled``: its log-probability. ``listed``: the largest log-probabilities at its position. ``complete``: whether
-    ``listed`` has every entry that the server listed. A table keyed by text keeps only one of several tokens with the same
-    text, so it may be incomplete.
+    ``listed`` has every entry that the server listed. A table keyed by text keeps only one of several tokens with the
+    same text, so it may be incomplete.
     """
 
     sampled: float
@@ -71,7 +71,7 @@ class Position(NamedTuple):
 
 
 class MeanBounds(NamedTuple):
-    """Bounds of means over a rollout's tokens: entropy in nats, and ``branching``, the size of the 0.95 nucleus in tokens."""
+    """Bounds of means over a rollout's tokens: entropy in nats; branching, the size of the 0.95 nucleus, in tokens."""
 
     entropy_low: float
     entropy_high: float
@@ -144,7 +144,7 @@ def _count(value: JSON) -> int | None:
 
 
 def _check_length(choice: Choice, max_tokens: int | None) -> None:
-    """Raise Failed for an impossible length. A proxy may count with another tokenizer, so up to 2 max_tokens + 64 pass."""
+    """Raise Failed for an impossible length. A proxy may count other tokens, so up to 2 max_tokens + 64 are allowed."""
     n = choice.n_tokens
     if n == 0 and choice.text:
         raise Failed.malformed("answered with a text of no tokens")
@@ -219,7 +219,7 @@ def _keyed(sampled: JSON, table: Mapping[str, JSON]) -> Position:
 
 
 def _number(logprob: JSON) -> float:
-    """A log-probability, -inf for null: JSON has no -inf, and some servers write null or a large negative number instead.
+    """A log-probability; -inf for null. JSON has no -inf: servers write null or a large negative number.
 
     Raises ValueError for anything else.
     """
@@ -263,7 +263,7 @@ def columns(choice: Choice) -> vllm_worker.TokenColumns:
 
 
 def _statistics(values: Sequence[object]) -> list[float]:
-    """The values as numbers. Raises ValueError where the first three are no log-probability, entropy and nucleus size."""
+    """The values as numbers. Raises ValueError unless the first three can be log-probability, entropy, nucleus size."""
     numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) != len(values) or len(numbers) < 3:
         raise ValueError("no three numbers")
@@ -276,8 +276,8 @@ def _statistics(values: Sequence[object]) -> list[float]:
 def mean_bounds(found: Sequence[Position], n_tokens: int, k: int, vocabulary: int) -> MeanBounds:
     """Rigorous bounds of a rollout's mean entropy and mean nucleus size from top-``k`` lists.
 
-    The distributions are over V = ``vocabulary`` tokens or fewer. A token without a usable list counts with an entropy in
-    [0, ln V] nats and a nucleus size in [1, V].
+    The distributions are over V = ``vocabulary`` tokens or fewer. A token without a usable list counts with an entropy
+    in [0, ln V] nats and a nucleus size in [1, V].
     """
     whole = (0.0, math.log(vocabulary), 1.0, float(vocabulary))
     rows = [whole if (known := _largest(p, k)) is None else _position_bounds(known, vocabulary) for p in found]
@@ -287,11 +287,11 @@ def mean_bounds(found: Sequence[Position], n_tokens: int, k: int, vocabulary: in
 
 
 def _largest(position: Position, k: int) -> npt.NDArray[np.float64] | None:
-    """The largest log-probabilities at a position without a gap, as the bounds need them; None where that is not certain.
+    """The largest log-probabilities at a position, without a gap, as the bounds need them; None where it is uncertain.
 
     The sampled token may be in the list although it is not in the top k. Then it is the smallest of the list; in vLLM's
-    chat lists it even replaces the k-th largest. So a sampled token that is the smallest is left out: the others are the
-    largest in either case.
+    chat lists it even replaces the k-th largest. So a sampled token that is the smallest is left out: the others are
+    the largest in either case.
     """
     listed = sorted((lp for lp in position.listed if lp > _IMPOSSIBLE), reverse=True)
     last = bool(listed) and abs(position.sampled - listed[-1]) < 1e-9

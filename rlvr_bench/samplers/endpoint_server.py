@@ -89,13 +89,13 @@ class Server:
         self.main = await self._dialect("chat" if self.templated and not self.tokenizes else "completions")
 
     async def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """Choose the route for these prompts. Raises Failed where the server does not accept them, or does not answer."""
+        """Choose the route for these prompts. Raises Failed where the server fails or does not accept them."""
         self._bare = not any(prompt.messages for prompt in prompts)
         raw = self.tokenizes or not self.templated or self._bare
         self.main = await self._dialect("completions" if raw else "chat")
 
     def inferred(self) -> dict[str, str]:
-        """What was found out about the server, as text by topic: everything that affects the draws or their statistics."""
+        """What was found out about the server, as text by topic. It affects the draws, or what is known about them."""
         raw = "as the task has it" if self._bare else "as asked"
         raw = raw if self._bare or not self._chat else "the server has no chat endpoint or template"
         main = self.main
@@ -191,7 +191,7 @@ class Server:
         return await self._client.post(f"{self._address.root}/tokenize", body, read_tokens)
 
     async def _optional(self, path: str, work: Awaitable[T]) -> T | None:
-        """The result of a route that only vLLM has; None where the server lacks it. Raises Failed where that is unclear."""
+        """The result of a route of vLLM; None where the server lacks the route. Raises Failed where this is unclear."""
         try:
             return await work
         except Failed as failure:

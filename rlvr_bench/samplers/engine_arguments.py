@@ -12,9 +12,9 @@ __all__ = ["NEUTRAL", "TRANSFORMERS_ARGUMENTS", "check_engine_arguments", "decid
 
 TRANSFORMERS_ARGUMENTS = ("attn_implementation", "device", "dtype", "rows", "threads", "trust_remote_code")
 
-# Arguments that change where and how fast rollouts are drawn, and at most rounding, but not the distribution. More rollouts
-# may be added to a run with other values of these. Every other argument must stay the same. ``dtype`` is compared too, as
-# the engine resolved it.
+# Arguments that change where and how fast rollouts are drawn, and at most rounding, but not the distribution. More
+# rollouts may be added to a run with other values of these. Every other argument must stay the same. ``dtype`` is
+# compared too, as the engine resolved it.
 NEUTRAL = frozenset(
     (
         # which devices, and how many
@@ -35,7 +35,7 @@ _SECRET = frozenset(("api_key", "hf_token"))
 
 
 def recorded(arguments: Mapping[str, object]) -> dict[str, object]:
-    """The arguments as a manifest stores them: JSON values, and an object as its type or name; API keys are left out."""
+    """The arguments as a manifest stores them: JSON values, an object as its type or name; no API keys."""
     known = {name: value for name, value in sorted(arguments.items()) if name not in _SECRET}
     built: dict[str, object] = msgspec.json.decode(msgspec.json.encode(known, enc_hook=_described))
     return built

@@ -59,7 +59,7 @@ class FakeSampler:
         return len(prompt.text.split())
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """One draw per request, in order. A rollout depends only on the request's seed and its position in the request."""
+        """One draw per request, in order. A rollout depends only on the request's seed and its index."""
         for request in requests:
             if request is None:
                 continue

@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"[0-9]+|[^0-9]")
 
 
 class GuessSampler(FakeSampler):
-    """Answers ``puzzles`` (by problem id) with ``countdown.guess``, which knows the rules and does not use the targets."""
+    """Answers ``puzzles``, by problem id, with ``countdown.guess``: it knows the rules and does not use the targets."""
 
     def __init__(self, puzzles: dict[str, Puzzle]) -> None:
         super().__init__({}, {})

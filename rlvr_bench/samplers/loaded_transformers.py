@@ -20,8 +20,8 @@ from rlvr_bench.samplers.tokenizer import Tokenizer
 __all__ = ["LoadedTransformers", "load_tokenizer"]
 
 _ROWS = 512  # rollouts generated together at most
-# With fewer parameters an operation is too short for several threads: on a busy machine two threads, which wait for each
-# other at every operation, were measured up to 50 times slower than one.
+# With fewer parameters an operation is too short for several threads: on a busy machine two threads, which wait for
+# each other at every operation, were measured up to 50 times slower than one.
 _ONE_THREAD_PARAMETERS = 20_000_000
 _REFUSALS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
 
