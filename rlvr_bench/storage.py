@@ -53,7 +53,7 @@ def as_path(name: str | Path) -> Path:
         raise StorageError(f"{name}: there is no bucket {bucket!r}") from error
     except RlvrBenchError:
         raise
-    except Exception as error:  # every storage has exceptions of its own
+    except Exception as error:  # every storage raises different exceptions
         raise StorageError(f"cannot reach {name}: {reason(error)}") from error
     opened: Path = path
     return opened
@@ -67,8 +67,8 @@ def is_remote(path: str | Path) -> bool:
 class Storage:
     """A file system of fsspec that raises StorageError for every failure.
 
-    fsspec alone treats a folder that it cannot list as empty, and a file that it cannot reach as missing. Then a run
-    could be drawn a second time next to the first.
+    Without this, fsspec treats a folder that it cannot list as empty, and a file that it cannot reach as missing. Then
+    a run could be drawn a second time next to the first.
     """
 
     def __init__(self, fs: Any, *, has_folders: bool) -> None:
@@ -131,7 +131,7 @@ class Storage:
             return function(*arguments, **options)
         except _ANSWERS:
             raise
-        except Exception as error:  # every storage has exceptions of its own
+        except Exception as error:  # every storage raises different exceptions
             what = self.fs.unstrip_protocol(arguments[0]) if arguments else self.fs
             raise StorageError(f"cannot reach {what}: {reason(error)}") from error
 

@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Address(NamedTuple):
-    """The address of a server. ``base`` usually ends in ``/v1``; ``root`` is the same without it."""
+    """The address of a server. ``base`` usually ends in ``/v1``, ``root`` does not; ``model`` may be None."""
 
     base: str
     root: str

@@ -31,7 +31,7 @@ class Sampler(Protocol):
     """An open engine with one checkpoint.
 
     ``draw`` reads requests lazily. So the sampler limits the number of requests in flight, and the caller may decide
-    late which request is next. None among the requests means that there is no request before more draws have been
+    late which request is next. A request of None means that there is no request before more draws have been
     yielded; it is sent only while draws are open. A draw is yielded as soon as it is finished. A draw without rollouts
     was given up, and an error is raised after all others. What is drawn depends only on ``request.seed``, never on
     other requests in flight.

@@ -80,7 +80,7 @@ class ToolSampler:
         return self._inner.prompt_tokens(prompt)
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """Yields a draw when its last rollout ends. Raises errors of the sampler; VerifierError without a sandbox."""
+        """Yields a draw when its last rollout ends. Raises the sampler's errors, VerifierError without a sandbox."""
         with _Conversations(self._inner, self._tools, sampling, self._workers) as conversations:
             for draw in conversations.run(iter(requests)):
                 yield draw if self._keep_tokens else _without_tokens(draw)
@@ -139,7 +139,7 @@ class _Conversations:
             yield from self._done()
 
     def _requests(self, outer: Iterator[DrawRequest | None]) -> Iterator[DrawRequest | None]:
-        """Requests for the next turns; None while only turns in progress remain. Ends where all wait for their code."""
+        """Requests for the next turns; None where none is ready while others are drawn. Ends where none is drawn."""
         while True:
             self._collect(patient=False)
             request = self._next(outer)

@@ -153,7 +153,7 @@ class _StopStrings:
             self._leads = self._decode(self._tails)
 
     def stopped(self, rows: Tensor, ids: Tensor) -> Tensor:
-        """A mask (r,) of the rows (r,) in which a stop string ends with the new token, of ``ids`` (r,)."""
+        """A mask (r,): which of these rows (r,) have a stop string, with their new tokens ``ids`` (r,)."""
         if not self._tails:
             return torch.zeros_like(ids, dtype=torch.bool)
         numbers = rows.tolist()

@@ -30,8 +30,8 @@ _NATS = 0.02
 def check_hook(llm: LLM) -> None:
     """Draw a few tokens twice from one seed, with the hook and without it, and compare them position by position.
 
-    The log-probabilities must agree within 0.02 nats. Entropy and nucleus size must be within the bounds from vLLM's
-    top 20 (``law_bounds``). Raises EngineError where the hook is not active or disagrees.
+    The log-probabilities must agree within 0.02 nats. Entropy and nucleus size must be, up to rounding, within the
+    bounds from vLLM's top 20 (``law_bounds``). Raises EngineError where the hook is not active or disagrees.
     """
     vocabulary = int(llm.model_config.get_vocab_size())
     allowed = int(llm.model_config.max_logprobs)
