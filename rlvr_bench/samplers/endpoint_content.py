@@ -31,7 +31,7 @@ def most_bytes(tokens: int = 0, top: int = 0) -> int:
 
 
 async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    """The unpacked body of a reply. Raises Failed where it has more than ``most`` bytes or is not in ``encoding``."""
+    """The unpacked body of a reply. Raises Failed where it has more than ``most`` bytes, or another encoding."""
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise Failed.malformed(f"answered in the encoding {visible(encoding[:40])!r}, which was not asked for")
     unpack = zlib.decompressobj(_GZIP) if "gzip" in encoding else None

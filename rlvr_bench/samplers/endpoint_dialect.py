@@ -85,8 +85,8 @@ def child_seed(seed: int, i: int) -> int:
 
 Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
 
-# What can be added to a plain request, step by step. A step: alternatives, the best first, and their names in a
-# refusal.
+# What can be added to a plain request, step by step. A step has alternatives, the best one first, and the parameter
+# names that a refusal may contain.
 _EXTRAS: tuple[tuple[tuple[dict[str, JSON], ...], tuple[str, ...]], ...] = (
     (({"explicit": True},), ("top_k", "min_p", "repetition_penalty")),
     (({"ids": True},), ("return_token_ids", "return_tokens_as_token_ids")),
@@ -118,8 +118,8 @@ async def _if_taken(work: Awaitable[T], names: Sequence[str]) -> T | None:
 async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
     """Find out what a server accepts on a route, with requests of a few tokens.
 
-    Raises Failed where it accepts no request, EngineError where its exact statistics describe the distribution after
-    sampling parameters instead of the model's.
+    Raises Failed where it accepts no request, EngineError where its exact statistics describe the distribution that is
+    sampled from, and not the model's own.
     """
     if measure and route == "completions":
         exact = Dialect(route=route, top=COLUMNS, exact=True)

@@ -21,8 +21,8 @@ PROFILE_BINS = 20
 class TokenSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Summary of a rollout's token statistics; the fields have the same names as in ``Rollout``.
 
-    Entropies are in nats. ``entropy_profile[b]`` is the mean entropy of the tokens at relative positions [b, b + 1) /
-    bins, None where the rollout has no token there. Means and shares are None for a rollout without tokens.
+    Entropies are in nats. ``entropy_profile[b]`` is the mean entropy of the tokens at relative positions in [b / bins,
+    (b + 1) / bins), None where the rollout has no token there. Means and shares are None for a rollout without tokens.
     """
 
     logprob_sum: float

@@ -49,8 +49,8 @@ def token_statistics(logits: Tensor, token_ids: Tensor, top_p: float = 0.95) -> 
     """Statistics of R next-token distributions and of the tokens drawn from them.
 
     ``logits`` (R, V) may have any floating dtype and may contain -inf, but no row of -inf only. ``token_ids`` (R,) are
-    the sampled ids. The nucleus is the smallest set of tokens with a cumulative probability of at least ``top_p``, with
-    the token that crosses ``top_p``. The results are on the device of the logits, which are not changed.
+    the sampled ids. The nucleus is the smallest set of tokens with a cumulative probability of at least ``top_p``. The
+    results are on the device of the logits, which are not changed.
 
     Raises ValueError where shapes disagree or ``top_p`` is not in (0, 1).
     """

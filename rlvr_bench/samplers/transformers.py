@@ -37,7 +37,7 @@ _CHUNK = 64  # uniform numbers drawn ahead per rollout
 
 
 class TransformersSampler:
-    """Implements ``Sampler`` with ``loaded``, a checkpoint in this process, a ``LoadedTransformers``."""
+    """Implements ``Sampler`` with ``loaded``, a checkpoint in this process. Engine arguments: see its class."""
 
     def __init__(self, options: SamplerOptions) -> None:
         """Load tokenizer and weights. Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
