@@ -98,8 +98,8 @@ def read_version(reply: dict[str, JSON]) -> str:
 def read_tokens(reply: dict[str, JSON]) -> list[int]:
     """Read the token ids from the answer of vLLM's /tokenize.
 
-    Other servers may have an endpoint of this name that does something else. Raises Failed, with ``other_meaning`` set where
-    this is so.
+    Other servers may have an endpoint of this name that does something else. Raises Failed, with ``other_meaning``
+    set where this is so.
     """
     tokens, count = reply.get("tokens"), reply.get("count")
     if not isinstance(tokens, list) or not tokens or count is None:

@@ -37,9 +37,9 @@ _EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
 # Rollouts in flight per rollout that the engine runs at once: so the next ones already wait in the engine.
 _AHEAD = 2
 _SHUTDOWN_S = 30.0
-# By default vLLM writes a long log to our standard output and reports its use over the network. On a CPU it asks for 92 %
-# of the memory, and does not start where other programs use more than the rest: here it gets 4 GiB of cache. Values that
-# the user has set stay.
+# By default vLLM writes a long log to our standard output and reports its use over the network. On a CPU it asks for
+# 92 % of the memory, and does not start where other programs use more than the rest: here it gets 4 GiB of cache.
+# Values that the user has set stay.
 _ENVIRONMENT = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_LOGGING_LEVEL": "ERROR",

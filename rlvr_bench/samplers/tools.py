@@ -258,8 +258,7 @@ class _Conversations:
             conversation.interpreter = None
 
 
-# ------------------------------------------------------------------------------------------------ one rollout of many turns
-# turns
+# --------------------------------------------------------------------------------------- one rollout of many turns
 def _joined(conversation: _Conversation, reason: Literal["stop", "length"]) -> Rollout:
     """The turns as one rollout: the whole transcript, and the statistics of the tokens that the model drew."""
     parts = conversation.parts
