@@ -1,4 +1,4 @@
-"""JSON as this package writes it, and the type of what any JSON may hold."""
+"""The format in which this package writes JSON, and the type of a JSON value."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON
 
 
 def format_json(value: object, *, indent: int = 1, enc_hook: Callable[[object], object] | None = None) -> bytes:
-    """A record as indented JSON that ends with a newline; ``enc_hook`` turns what JSON has no form for into what it has."""
+    """A record as indented JSON that ends with a newline; ``enc_hook`` converts values that msgspec cannot encode."""
     return msgspec.json.format(msgspec.json.encode(value, enc_hook=enc_hook), indent=indent) + b"\n"

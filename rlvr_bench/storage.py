@@ -1,6 +1,6 @@
 """Paths from text or from an address of object storage, and fsspec file systems that raise StorageError.
 
-An address such as ``s3://bucket/runs`` becomes a path (universal_pathlib), so that all other code uses ``Path``.
+An address such as ``s3://bucket/runs`` becomes a path of universal_pathlib, so all other code uses ``Path``.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ T = TypeVar("T")
 
 __all__ = ["BUCKETS", "Storage", "as_path", "is_remote", "reason"]
 
-# Storages of objects in buckets: folders there need not be made, and making one could make a bucket.
+# Object storages. They need no folders, and creating a folder could create a bucket.
 BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
-_ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)  # not failures
+_ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)  # results, not failures
 
 
 def as_path(name: str | Path) -> Path:
     """A path from its text, or from an address (``s3://``, ``gs://`` or another one of fsspec).
 
-    Raises StorageError where the storage cannot be reached, has no such bucket, or needs a package that is not installed.
+    Raises StorageError where the storage cannot be reached, has no such bucket, or needs a package that is not
+    installed.
     """
     scheme, separator, rest = str(name).partition("://")
     if is_remote(name) or not separator:
@@ -39,11 +40,11 @@ def as_path(name: str | Path) -> Path:
         from upath import UPath
 
         path: Any = UPath(name, use_listings_cache=False)  # other processes write to it
-        path._fs_cached = Storage(path.fs, has_folders=scheme not in BUCKETS)  # paths made from this one keep it
+        path._fs_cached = Storage(path.fs, has_folders=scheme not in BUCKETS)  # paths derived from this one keep it
         bucket = path.path.partition("/")[0]
         if scheme in BUCKETS and not bucket:
             raise StorageError(f"{name}: names no bucket. Write {scheme}://BUCKET/FOLDER")
-        with suppress(PermissionError):  # reading and writing below it may be allowed
+        with suppress(PermissionError):  # reading and writing in the bucket may still be allowed
             if bucket:
                 path.fs.fs.info(bucket)
     except ImportError as error:
@@ -52,7 +53,7 @@ def as_path(name: str | Path) -> Path:
         raise StorageError(f"{name}: there is no bucket {bucket!r}") from error
     except RlvrBenchError:
         raise
-    except Exception as error:  # every storage has exceptions of its own
+    except Exception as error:  # every storage raises different exceptions
         raise StorageError(f"cannot reach {name}: {reason(error)}") from error
     opened: Path = path
     return opened
@@ -64,10 +65,10 @@ def is_remote(path: str | Path) -> bool:
 
 
 class Storage:
-    """A file system of fsspec whose failures are StorageError.
+    """A file system of fsspec that raises StorageError for every failure.
 
-    fsspec treats a folder that it cannot list as empty, and a file that it cannot reach as missing: a run would be drawn
-    a second time next to the first.
+    Without this, fsspec treats a folder that it cannot list as empty, and a file that it cannot reach as missing. Then
+    a run could be drawn a second time next to the first.
     """
 
     def __init__(self, fs: Any, *, has_folders: bool) -> None:
@@ -130,12 +131,12 @@ class Storage:
             return function(*arguments, **options)
         except _ANSWERS:
             raise
-        except Exception as error:  # every storage has exceptions of its own
+        except Exception as error:  # every storage raises different exceptions
             what = self.fs.unstrip_protocol(arguments[0]) if arguments else self.fs
             raise StorageError(f"cannot reach {what}: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:
-    """An exception of a disk or a storage as one line."""
+    """An exception of a disk or a storage as one line of at most 300 characters."""
     lines = [line.strip() for line in str(getattr(error, "strerror", None) or error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,4 +1,4 @@
-"""Engines that draw rollouts. Each has files of its own, the only ones that import it; all speak ``Sampler``."""
+"""Engines that draw rollouts. Every engine implements ``Sampler``; only the files of an engine import its library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _NEEDS = {
 
 
 def resolve_engine(name: str) -> str:
-    """``auto`` is vllm where it is installed, else transformers. Raises UnknownName, or EngineError with what to install."""
+    """The engine to use: ``auto`` is vllm where it is installed, else transformers.
+
+    Raises UnknownName; EngineError, with what to install, where the engine is not installed.
+    """
     if name not in ENGINES:
         raise UnknownName("engine", name, ENGINES)
     if name == "fake":
@@ -56,7 +59,7 @@ def open_scorer(engine: str, options: SamplerOptions, reference: str | None = No
     """Load a checkpoint for scoring into ``transformers`` or ``vllm``.
 
     ``reference``: the folder or id of a second checkpoint, for exact divergences. Raises ModelError, EngineError;
-    BadArgument where the engine cannot score, or not with a reference.
+    BadArgument where the engine cannot score, or cannot score with a reference.
     """
     if engine == "transformers":
         from rlvr_bench.samplers.logprobs_transformers import TransformersScorer
@@ -73,7 +76,7 @@ def open_scorer(engine: str, options: SamplerOptions, reference: str | None = No
 
 
 def open_tokenizer(model: str) -> Tokenizer:
-    """A checkpoint's tokenizer alone. Raises ModelError where it cannot be loaded."""
+    """Load only the tokenizer of a checkpoint. Raises ModelError where it cannot be loaded."""
     from rlvr_bench.samplers.loaded_transformers import load_tokenizer
 
     return load_tokenizer(model)

@@ -1,8 +1,9 @@
-"""What truncated top-k log-probabilities prove about a distribution: rigorous bounds, in NumPy alone.
+"""Rigorous bounds on a distribution of which only the top-k log-probabilities are known. Needs NumPy only.
 
-With the k largest probabilities q_1 >= ... >= q_k of a law over V tokens, the rest r = 1 - sum q lies on m = V - k
-tokens of at most q_k each. Entropy is largest where r is spread evenly and smallest where it is packed into tokens of
-weight q_k; both are attained. The usual truncated sum -sum q ln q is biased low and is not used.
+The k largest probabilities of a distribution over V tokens are q_1 >= ... >= q_k. The other m = V - k tokens share the
+rest r = 1 - sum q, and none of them has more than q_k. The entropy is largest where r is spread evenly over them, and
+smallest where r is packed into tokens of probability q_k. Both bounds are attained. The usual truncated sum
+-sum q ln q is biased low and is not used.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ class LawBounds(NamedTuple):
 
 
 def law_bounds(logprobs: npt.NDArray[np.floating], vocabulary: int, top_p: float = 0.95) -> LawBounds:
-    """Bounds from the k >= 1 largest log-probabilities (k,), in any order, of a law over ``vocabulary`` tokens.
+    """Bounds from the k >= 1 largest log-probabilities of a distribution over ``vocabulary`` tokens.
 
-    Exact arithmetic is assumed: compare with a tolerance for the rounding of the engine that sent them.
+    ``logprobs`` has the shape (k,), in any order. The bounds assume exact arithmetic: compare with a tolerance for the
+    rounding of the engine that computed the log-probabilities.
     """
     q = np.sort(np.exp(np.asarray(logprobs, dtype=np.float64)))[::-1]
     rest, unseen, least = max(0.0, 1.0 - float(q.sum())), vocabulary - len(q), float(q[-1])

@@ -1,8 +1,8 @@
 """An OpenAI-compatible server as a sampler: ``--model http://host:8000/v1#model``.
 
-With our worker extension in the server (``vllm serve MODEL --worker-extension-cls
-rlvr_bench.samplers.vllm_worker.TokenStatistics``) token statistics are exact, else they are rigorous bounds from
-truncated log-probabilities, and said to be. Each draw batch is one request with the server's own ``n``.
+Token statistics are exact where the server runs with our worker extension (``vllm serve MODEL --worker-extension-cls
+rlvr_bench.samplers.vllm_worker.TokenStatistics``). Else they are rigorous bounds from truncated log-probabilities, and
+``info.token_stats`` says so. A draw batch is one request, with its size in the server's parameter ``n``.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_ODD_ANSWERS = 256  # in a row, before a server is given up
+_ODD_ANSWERS = 256  # malformed answers in a row before the server is given up
 
 
 class EndpointSampler:
-    """Implements ``Sampler`` with a server of any kind behind it.
+    """Implements ``Sampler`` with any OpenAI-compatible server.
 
-    Engine arguments: those of ``Settings``. A request that finally fails is reported and left out, the others go on; in
-    the end an error tells how many, and the same command draws them again.
+    The engine arguments are those of ``Settings``. A request that still fails after all retries is logged and left out;
+    the others continue. An error at the end gives the number of failed requests. The same command draws them again.
     """
 
     def __init__(self, options: SamplerOptions) -> None:
-        """Connect, and learn what the server can do. Raises EngineError, BadArgument, UnknownName, each one line."""
+        """Connect, and find out what the server can do. Raises EngineError, BadArgument or UnknownName."""
         self._options = options
         self._settings = Settings.read(options.engine_args)
         self._address = Address.read(options.model)
@@ -63,9 +63,9 @@ class EndpointSampler:
             raise
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """Learn how the server takes these prompts, and log it; ``info`` describes it.
+        """Find out how the server accepts these prompts, and log it; ``info`` then describes it.
 
-        Raises EngineError where it does not take them.
+        Raises EngineError where the server does not accept them.
         """
         self._call(self._server.prepare, prompts)
         self._info = self._described()
@@ -78,19 +78,20 @@ class EndpointSampler:
         return self._info
 
     def prompt_tokens(self, prompt: Prompt) -> int:
-        """Length of the prompt as the server counts it.
+        """Length of the prompt in tokens, as the server counts it.
 
-        Raises EngineError where the server does not; ``info.context_tokens`` is None then.
+        Raises EngineError where the server does not count tokens; ``info.context_tokens`` is then None.
         """
         if not self._server.tokenizes:
             raise EngineError(f"{self._address.base} does not count tokens: it has no /tokenize of vLLM's kind")
         return len(self._call(self._server.prompt_ids, prompt))
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """Draws in order of completion; leaving the iterator early drops what is under way.
+        """Draws in order of completion. Closing the iterator early cancels the open requests.
 
-        Raises EngineError where requests failed, once the others are done; at once where the server refuses access or
-        has failed more requests in a row than it gets at a time. Raises BadArgument where greedy draws are asked twice.
+        Raises EngineError where requests failed, after all others are done. Raises it at once where the server refuses
+        access, or where more requests failed in a row than are sent at a time. Raises BadArgument where a request asks
+        for several greedy draws.
         """
         if self._closed:
             raise EngineError("this sampler is closed: open another one")
@@ -112,7 +113,7 @@ class EndpointSampler:
         failures.tell()
 
     def close(self) -> None:
-        """Close every connection; a closed sampler draws no more."""
+        """Close every connection; a closed sampler cannot draw."""
         self._closed = True
         self._client.close()
 
@@ -176,7 +177,7 @@ class EndpointSampler:
         return rollout
 
     def _check_length(self, rollouts: Iterable[Rollout], sampling: SamplingParameters) -> None:
-        """Say once that a server cuts responses where nobody asked it to: they count as truncated."""
+        """Warn once where the server cuts a response before ``max_tokens``: such responses count as truncated."""
         cut = next((r for r in rollouts if r.finish_reason == "length" and r.n_tokens < sampling.max_tokens), None)
         if cut is not None and not self._cut_short:
             self._cut_short = True
@@ -188,7 +189,7 @@ class EndpointSampler:
 
 
 class _Failures:
-    """Requests that finally failed: each a warning, all together an error in the end."""
+    """The requests that failed after all retries. Each gives a warning; together they give one error at the end."""
 
     def __init__(self, client: Client, patience: int) -> None:
         self._client, self._patience = client, patience
@@ -200,7 +201,7 @@ class _Failures:
         self._in_a_row = 0
 
     def add(self, request: DrawRequest, failure: Failed) -> None:
-        """Report one. Raises EngineError where going on makes no sense."""
+        """Log one failed request. Raises EngineError where it makes no sense to continue."""
         self._failed += 1
         self._in_a_row += 1
         self._last = str(failure)
@@ -208,12 +209,12 @@ class _Failures:
             raise self._client.explain(failure)
         last = request.start + request.n - 1
         log.warning("problem %s, rollouts %d to %d: %s", request.prompt.problem_id, request.start, last, failure)
-        # A server that answers is alive, however odd its answers are.
+        # A server that sends malformed answers is still running, so it gets more patience.
         if self._in_a_row > (max(self._patience, _ODD_ANSWERS) if failure.is_malformed else self._patience):
             self.tell(f"; the last {self._in_a_row} in a row, so that the rest was not tried")
 
     def tell(self, more: str = "") -> None:
-        """Raises EngineError where there were any."""
+        """Raises EngineError where any request failed."""
         if self._failed:
             raise EngineError(
                 f"{self._failed} of {self._failed + self._succeeded} requests failed{more} (last: {self._last}). "
@@ -226,7 +227,7 @@ def _limited(request: DrawRequest, sampling: SamplingParameters) -> SamplingPara
 
 
 def _with_statistics(rollout: Rollout, choice: Choice, full: bool) -> Rollout:
-    """Raises Failed where the worker extension's columns are not in the answer."""
+    """The rollout with exact statistics. Raises Failed where the worker extension's columns are not in the answer."""
     found = columns(choice)
     fields: dict[str, Any] = msgspec.structs.asdict(summarise(*found))
     if full:
@@ -235,10 +236,10 @@ def _with_statistics(rollout: Rollout, choice: Choice, full: bool) -> Rollout:
 
 
 def _describe(server: Server, address: Address) -> EngineInfo:
-    """What the server says of itself and its model, for the manifest.
+    """What the server reports about itself and its model, for the manifest.
 
-    The weights are known by name alone. ``root``, the path or hub id behind a served name, tells checkpoints apart that
-    were served under one name. ``created`` does not: vLLM puts the time of the question there.
+    Only the name of the weights is known. ``root``, the path or hub id that is served under the name, distinguishes
+    checkpoints that were served under one name. ``created`` does not: vLLM sets it to the time of the request.
     """
     name, root = visible(server.model), server.card.root
     stats: Literal["exact", "bounds", "none"] = "bounds" if server.main.top else "none"

@@ -1,8 +1,8 @@
-"""Talking to an OpenAI-compatible server: address, key, retries; the only importer of httpx, tenacity and anyio.
+"""Requests to an OpenAI-compatible server: address, key, retries. Only this file imports httpx, tenacity and anyio.
 
-Requests run in an event loop in a thread of its own, so that callers stay plain and can stop waiting at any moment.
-What fails is told in one line that holds neither the key nor the prompt: exceptions of the HTTP library carry the
-request, with its headers, and are therefore never chained to ours.
+Requests run in an event loop in a separate thread. So the callers need no async code, and can stop waiting at any time.
+A failure is one line of text without the key and the prompt. Exceptions of the HTTP library contain the request with
+its headers, so they are never chained to ours.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ T = TypeVar("T")
 
 _BACKOFF_S = 0.5  # before the first retry; doubled each time
 _BACKOFF_LIMIT_S = 60.0
-_RETRY_AFTER_LIMIT_S = 600.0  # a server that asks for more is taken to have failed
+_RETRY_AFTER_LIMIT_S = 600.0  # where a server asks for a longer wait, the request counts as failed
 _CONNECT_S = 30.0
 _PROBE_S = 120.0  # for a request of a few tokens
-_BASE_S, _TOKEN_S = 600.0, 0.5  # for a request of responses: waiting at the server, and two tokens a second
+_BASE_S, _TOKEN_S = 600.0, 0.5  # for a request that draws: the wait in the server's queue, and two tokens a second
 _REFUSAL_BYTES = 2**16
 _CAUSES = {
     "ConnectTimeout": f"no connection within {_CONNECT_S:g} s",
     "ReadError": "the connection broke",
     "RemoteProtocolError": "the connection was closed before the answer was complete",
 }
-# What the HTTP library, the network below it and hostile headers raise.
+# Exceptions of the HTTP library, of the network, and of hostile headers.
 _BROKEN = (httpx.HTTPError, httpx.StreamError, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 _UNREADABLE = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, MemoryError)
 
@@ -59,9 +59,10 @@ _UNREADABLE = (TypeError, ValueError, KeyError, IndexError, AttributeError, Over
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Engine arguments of an endpoint.
 
-    ``timeout_s`` bounds one request from end to end (see ``seconds``), ``retries`` how often it is sent again;
-    ``vllm_routes``: whether vLLM's ``/version`` and ``/tokenize`` are looked for; ``vocab_size`` is the width of the
-    model's logits, or more: it enters upper bounds of truncated statistics only, see ``docs/endpoints.md``.
+    ``timeout_s``: the time limit of one request, from its start to its end (default: see ``seconds``). ``retries``: how
+    often a failed request is sent again. ``vllm_routes``: whether vLLM's ``/version`` and ``/tokenize`` are tried.
+    ``vocab_size``: the width of the model's logits, or more. It is used only in upper bounds of truncated statistics,
+    see ``docs/endpoints.md``.
     """
 
     concurrency: Annotated[int, msgspec.Meta(ge=1)] = 64
@@ -75,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @classmethod
     def read(cls, engine_args: Mapping[str, JSON]) -> Settings:
-        """Raises BadArgument naming what is allowed."""
+        """Read the engine arguments. Raises BadArgument, which names what is allowed."""
         try:
             return msgspec.convert(dict(engine_args), cls, strict=False)
         except msgspec.ValidationError as error:
@@ -83,15 +84,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         raise BadArgument("--engine-arg", ", ".join(engine_args), allowed)
 
     def seconds(self, max_tokens: int | None = None) -> float:
-        """How long a request may take: of responses 600 s and 0.5 s per token of ``max_tokens``, any other 120 s."""
+        """Time limit of a request: ``timeout_s`` where it is set.
+
+        Else 600 s plus 0.5 s per token of ``max_tokens`` for a request that draws responses, and 120 s for any other.
+        """
         if self.timeout_s is not None:
             return self.timeout_s
         return _PROBE_S if max_tokens is None else _BASE_S + _TOKEN_S * max_tokens
 
     def key(self) -> str | None:
-        """The API key, or None where the default variable is not set: a server of one's own needs none.
+        """The API key, or None where the default variable is not set: a local server needs no key.
 
-        Raises BadArgument where a variable was named and is empty, EngineError where its content cannot be a key.
+        Raises BadArgument where the user named a variable and it is empty, EngineError where its content cannot be a
+        key.
         """
         key = os.environ.get(self.api_key_env, "").strip()
         if not key and self.api_key_env != type(self)().api_key_env:
@@ -102,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Address(NamedTuple):
-    """Where a server is: ``base`` ends in its API's version (``/v1``), ``root`` does not; ``model`` may be named."""
+    """The address of a server. ``base`` usually ends in ``/v1``, ``root`` does not; ``model`` may be None."""
 
     base: str
     root: str
@@ -129,17 +134,17 @@ class Address(NamedTuple):
 
 
 class Client:
-    """Sends requests to one server, ``concurrency`` at a time; ``close`` ends its thread."""
+    """Sends requests to one server, at most ``concurrency`` at a time; ``close`` ends the client's thread."""
 
     def __init__(self, address: Address, settings: Settings) -> None:
-        """Nothing is sent yet. Raises what ``Settings.key`` raises."""
+        """Start the thread; nothing is sent yet. Raises what ``Settings.key`` raises."""
         self._address, self._settings = address, settings
         self._key = settings.key()
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(anyio.from_thread.start_blocking_portal())
         self._http = httpx.AsyncClient(
             headers={"accept-encoding": ENCODINGS, **({"authorization": f"Bearer {self._key}"} if self._key else {})},
-            timeout=httpx.Timeout(None, connect=_CONNECT_S),  # the whole request has a limit of its own
+            timeout=httpx.Timeout(None, connect=_CONNECT_S),  # ``_once`` limits the time of the whole request
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=settings.concurrency),
         )
         self._stack.callback(self._portal.call, self._http.aclose)
@@ -154,17 +159,17 @@ class Client:
         return future
 
     def call(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
-        """The same, waiting for the result."""
+        """Run a coroutine function in the client's thread, and wait for its result."""
         return self.start(work, *args).result()
 
     def cancel(self, futures: Collection[Future[Any]]) -> None:
-        """Drop what is under way and wait until its connections are closed."""
+        """Cancel these requests and wait up to 5 s until their connections are closed."""
         for future in futures:
             future.cancel()
         wait(futures, timeout=5)
 
     def close(self) -> None:
-        """Drop what is under way, close every connection and end the thread; twice is as good as once."""
+        """Cancel open requests, close every connection and end the thread. A second call does nothing."""
         self.cancel(tuple(self._open))
         self._stack.close()
 
@@ -182,9 +187,10 @@ class Client:
         max_tokens: int | None = None,
         most: int | None = None,
     ) -> T:
-        """Send ``body``; what comes back goes through ``read``, whose Failed counts as the server's. Raises Failed.
+        """Send ``body`` and return the reply as ``read`` converts it. Raises Failed.
 
-        ``max_tokens`` decides how long it may take, ``most`` how many bytes the reply may have.
+        A Failed from ``read`` counts as a failure of the server, and may be retried. ``max_tokens`` sets the time limit
+        (see ``Settings.seconds``), ``most`` the largest reply in bytes.
         """
         limit_s, most = self._settings.seconds(max_tokens), most_bytes() if most is None else most
 
@@ -199,7 +205,7 @@ class Client:
         return await self._retried(once, None)
 
     def explain(self, failure: Failed) -> EngineError:
-        """A failure that sending again cannot mend, as the user's error."""
+        """The error for the user, from a failure that a retry cannot repair."""
         base, variable = self._address.base, self._settings.api_key_env
         if failure.no_access:
             mend = f"the key in {variable} is not accepted" if self._key else f"set {variable} to its API key"
@@ -229,9 +235,9 @@ class Client:
         except _BROKEN as error:
             failure = Failed(_cause(error), transient=True)
             failure.unreachable = isinstance(error, httpx.ConnectError)
-        except (ValueError, MemoryError) as error:  # text that no request can carry, headers that no reply may have
+        except (ValueError, MemoryError) as error:  # text that cannot be sent, or headers that a reply must not have
             failure = Failed(f"a request or reply that cannot be handled ({type(error).__name__})")
-        raise failure  # out here, or the HTTP library's exception would come along as its context
+        raise failure  # outside of the try block: inside, the HTTP library's exception would become its context
 
     async def _exchange(self, method: str, url: str, body: Mapping[str, JSON] | None, most: int) -> dict[str, JSON]:
         async with self._http.stream(method, url, json=body) as reply:
@@ -250,24 +256,24 @@ class Client:
         message, said = refusal_text(content, reply.headers.get("content-type", ""), self._key)
         if quotes(message, body):
             message, said = "its message repeats the prompt and is left out", ""
-        # OpenAI answers 429 to an account without money too: that does not pass.
+        # OpenAI answers 429 also where an account has no money: a retry does not help then.
         transient = Failed.may_pass(code) and "insufficient_quota" not in said and wait_s <= _RETRY_AFTER_LIMIT_S
         reason = f"{status}: {message}" if message else status
         return Failed(reason, transient=transient, status=code, wait_s=wait_s, said=said)
 
 
-# The random part keeps requests that failed together from coming back together.
+# The random part spreads the retries of requests that failed at the same time.
 _exponential = tenacity.wait_exponential(_BACKOFF_S, max=_BACKOFF_LIMIT_S) + tenacity.wait_random(0, _BACKOFF_S)
 
 
 def _backoff(state: tenacity.RetryCallState) -> float:
-    """Exponential with jitter, or what the server asked for where that is longer."""
+    """Seconds to wait: exponential with jitter, or what the server asked for where that is longer."""
     error = state.outcome.exception() if state.outcome else None
     return max(_exponential(state), error.wait_s if isinstance(error, Failed) else 0.0)
 
 
 def _cause(error: BaseException) -> str:
-    """The system's own words for a failed connection, which stand at the bottom of a chain of exceptions."""
+    """The operating system's message for a failed connection, which is at the end of a chain of exceptions."""
     seen: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in seen:
@@ -283,7 +289,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _without_secrets(parts: SplitResult) -> str:
-    """The URL without user, password, query and fragment; reading a port that is none raises ValueError."""
+    """The URL without user, password, query and fragment. Raises ValueError where the port is invalid."""
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"

@@ -1,4 +1,4 @@
-"""What comes over the wire: replies are hostile, so their size, encoding and depth have limits."""
+"""Reading replies of a server. A reply may be hostile, so its size, encoding and depth are limited."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from rlvr_bench.samplers.endpoint_failures import Failed
 
 __all__ = ["ENCODINGS", "most_bytes", "quotes", "read_object", "refusal_text", "retry_after", "unpacked"]
 
-ENCODINGS = "gzip"  # what is asked for: zlib can be stopped in the middle, whatever a few bytes unpack to
+ENCODINGS = "gzip"  # the only one asked for: zlib can stop in the middle where a few bytes unpack to a huge reply
 _GZIP = 31  # zlib's name for gzip with the largest window
 _SMALL = 16 * 2**20
 _LARGE = 2**30
 _PER_TOKEN = 256  # bytes of JSON for a token's text and id
-_PER_ENTRY = 160  # and for one listed log-probability, in the wordiest spelling
-_MESSAGE = 300  # characters of a server's own message that are repeated at most
-_QUOTE = 24  # characters in a row that make a message a quotation of the prompt
+_PER_ENTRY = 160  # bytes of JSON for one listed log-probability, in the longest format
+_MESSAGE = 300  # at most this many characters of a server's message are shown
+_QUOTE = 24  # a message that shares this many characters in a row with the prompt quotes it
 
 
 def most_bytes(tokens: int = 0, top: int = 0) -> int:
-    """The largest reply, unpacked, that ``tokens`` response tokens with ``top`` log-probabilities each can need."""
+    """The most unpacked bytes in a reply of ``tokens`` tokens with ``top`` log-probabilities each; at most 1 GiB."""
     return min(_LARGE, _SMALL + tokens * (_PER_TOKEN + top * _PER_ENTRY))
 
 
 async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
-    """The body of a reply. Raises Failed where it is longer than ``most`` bytes, or not encoded as it says."""
+    """The unpacked body of a reply. Raises Failed where it has more than ``most`` bytes, or another encoding."""
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise Failed.malformed(f"answered in the encoding {visible(encoding[:40])!r}, which was not asked for")
     unpack = zlib.decompressobj(_GZIP) if "gzip" in encoding else None
@@ -47,7 +47,7 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> by
             if unpack is not None and unpack.unused_data:
                 break
     except zlib.error:
-        unpack = zlib.decompressobj(_GZIP)  # one that has not come to its end
+        unpack = zlib.decompressobj(_GZIP)  # a new one: its ``eof`` is False, so that the check below fails
     if unpack is not None and (not unpack.eof or unpack.unused_data):
         raise Failed.malformed("answered with bytes that are no gzip")
     return b"".join(parts)
@@ -70,7 +70,10 @@ def read_object(content: bytes, content_type: str) -> dict[str, JSON]:
 
 # ------------------------------------------------------------------------------------------- what a refusal says
 def refusal_text(content: bytes, content_type: str, key: str | None) -> tuple[str, str]:
-    """What a server says of its refusal: one line for the user, and all its words, in lower case."""
+    """The message of a refusal: one line for the user, and its text with error codes, in lower case, for matching.
+
+    ``key`` is replaced in both. The first has at most 300 characters, the second at most 3000.
+    """
     try:
         found = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError):
@@ -83,7 +86,7 @@ def refusal_text(content: bytes, content_type: str, key: str | None) -> tuple[st
 
 
 def _message(found: JSON, depth: int = 4) -> Iterator[str]:
-    """Servers differ in where they put their message; what they repeat of the request is no part of it."""
+    """The texts of a server's message. Servers store it under different names; repeated request data is left out."""
     if isinstance(found, str):
         yield found
     elif depth and isinstance(found, list):
@@ -106,7 +109,7 @@ def _codes(found: JSON) -> Iterator[str]:
 
 
 def quotes(message: str, body: Mapping[str, JSON] | None) -> bool:
-    """Whether a message repeats the prompt, or a good part of it."""
+    """Whether a message repeats the prompt of a request, or ``_QUOTE`` characters in a row of it."""
     if not body:
         return False
     turns = body.get("messages")
@@ -120,7 +123,7 @@ def quotes(message: str, body: Mapping[str, JSON] | None) -> bool:
 
 
 def retry_after(header: str | None) -> float:
-    """Seconds until the moment a ``Retry-After`` header names, as a number or as a date (RFC 9110, 10.2.3)."""
+    """Seconds to wait by a ``Retry-After`` header, which is a number or a date (RFC 9110, 10.2.3); 0 for any other."""
     if header is None:
         return 0.0
     try:

@@ -1,8 +1,9 @@
-"""What a server takes on a route, learned from requests of a few tokens.
+"""What a server accepts on a route, found out with requests of a few tokens.
 
-Servers share a protocol and differ in its corners: how many responses a request may ask for, whether large seeds are
-taken, what they tell of their tokens, and of which law. What they would fill in by themselves (vLLM takes top-k from the
-model's generation config, llama.cpp has one of its own) is spelled out where they let us.
+Servers share a protocol and differ in details: how many responses a request may ask for, whether large seeds are
+accepted, what is reported about the tokens, and which distribution the log-probabilities describe. Servers also have
+different defaults: vLLM takes top-k from the model's generation config, llama.cpp has another default. So these
+parameters are sent explicitly where the server accepts them.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ log = logging.getLogger(__name__)
 
 Route = Literal["completions", "chat"]
 
-_TOP = 20  # as many as vLLM's and OpenAI's servers give
+_TOP = 20  # the most that vLLM's and OpenAI's servers give
 _SEED_BITS = 62  # leaves room for + i in a signed 64-bit seed; see ``seeds.draw_seed``
 _MANY = 4
-# Hot and cut, so that the model's own law and the law that is sampled cannot be taken for each other.
+# High temperature and top-p: so the model's distribution and the one that is sampled from differ clearly.
 HOT = SamplingParameters(temperature=2.0, top_p=0.9, max_tokens=8)
 PLAIN = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=1)
-# Two requests for one law differ by the order of low-precision sums; another temperature moves it much further.
+# In nats. Two requests for one distribution differ only by rounding; another temperature changes it much more.
 _SAME_LAW = 0.1
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server takes on one route, and whether its token statistics are exact."""
+    """What a server accepts on one route, and whether its token statistics are exact."""
 
     route: Route
     limit: str = "max_tokens"
@@ -66,7 +67,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
             body["seed"] = (
                 seed if self.seed_bits == _SEED_BITS else child_seed(seed, 0) >> (_SEED_BITS - self.seed_bits)
             )
-        if self.explicit:  # -1: no limit, as vLLM, SGLang and llama.cpp have it
+        if self.explicit:  # top_k -1 means no limit in vLLM, SGLang and llama.cpp
             body |= {"top_k": sampling.top_k or -1, "min_p": 0.0, "repetition_penalty": 1.0}
         elif sampling.top_k:
             body["top_k"] = sampling.top_k
@@ -78,13 +79,14 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def child_seed(seed: int, i: int) -> int:
-    """A stream of its own for response i of a request that has to be sent one response at a time."""
+    """The seed of response i, where the responses of a draw batch must be requested one at a time."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{i}".encode()).digest()[:8], "big") >> (64 - _SEED_BITS)
 
 
 Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
 
-# What may be added to a plain request, in steps of alternatives, and how a refusal names it.
+# What can be added to a plain request, step by step. A step has alternatives, the best one first, and the parameter
+# names that a refusal may contain.
 _EXTRAS: tuple[tuple[tuple[dict[str, JSON], ...], tuple[str, ...]], ...] = (
     (({"explicit": True},), ("top_k", "min_p", "repetition_penalty")),
     (({"ids": True},), ("return_token_ids", "return_tokens_as_token_ids")),
@@ -96,7 +98,7 @@ _EVERY_NAME = tuple(name for _, names in _EXTRAS for name in names)
 
 
 async def _unless(work: Awaitable[T], proof: Callable[[Failed], bool]) -> T | None:
-    """The result, or None where the failure is a proof that the server has no such thing. Raises Failed for any other."""
+    """The result, or None where ``proof`` says that the failure proves a lack. Raises Failed for any other failure."""
     try:
         return await work
     except Failed as failure:
@@ -106,14 +108,18 @@ async def _unless(work: Awaitable[T], proof: Callable[[Failed], bool]) -> T | No
 
 
 async def _if_taken(work: Awaitable[T], names: Sequence[str]) -> T | None:
-    """The result, or None where the server says that it does not take these parameters. Raises Failed for any other."""
+    """The result, or None where the server says that it does not accept these parameters.
+
+    Raises Failed for any other failure.
+    """
     return await _unless(work, lambda failure: failure.says_unsupported(*names))
 
 
 async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
-    """What a server takes on a route, from requests of a few tokens.
+    """Find out what a server accepts on a route, with requests of a few tokens.
 
-    Raises Failed where it takes none at all, EngineError where its exact statistics are those of another law.
+    Raises Failed where it accepts no request, EngineError where its exact statistics describe the distribution that is
+    sampled from, and not the model's own.
     """
     if measure and route == "completions":
         exact = Dialect(route=route, top=COLUMNS, exact=True)
@@ -125,18 +131,21 @@ async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
     if len(choices) > 1 and any(choice.n_tokens is None for choice in choices):
         log.info("the server counts the tokens of a whole request only: each response is asked for by itself")
         dialect = msgspec.structs.replace(dialect, many=False)
-    # Four equal answers to a hot request: this server gives all responses of a request one random stream.
+    # Equal answers to a request at high temperature: this server uses one random stream for all responses of a request.
     elif len({choice.text for choice in choices}) == 1:
         dialect = msgspec.structs.replace(dialect, many=False)
     if not dialect.top or not await _tells_the_law(ask, dialect, choices):
         return msgspec.structs.replace(dialect, top=0)
     listed = [len(position.listed) for choice in choices for position in positions(choice.logprobs) or ()]
-    return msgspec.structs.replace(dialect, top=min([dialect.top, *listed]))  # some give fewer than they are asked for
+    return msgspec.structs.replace(dialect, top=min([dialect.top, *listed]))  # some servers give fewer
 
 
 async def _richest(ask: Ask, wanted: Dialect) -> tuple[Dialect, list[Choice]]:
-    """Everything at once, which most servers take; else one thing after another on top of what must be."""
-    # A refusal of everything at once proves nothing of any part: that is what the steps are for.
+    """The dialect with the most that the server accepts, and its responses.
+
+    Most servers accept all parts at once. Else a plain request is tried, and then the parts one after another.
+    """
+    # Where all parts at once are refused, it is not known which part is the cause: the steps below find it.
     choices = await _unless(ask(wanted, HOT, _MANY), lambda failure: failure.is_definite)
     if choices is not None:
         return wanted, choices
@@ -165,7 +174,7 @@ def _has_columns(choices: Sequence[Choice]) -> bool:
 
 
 async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
-    """The first token's entropy must not depend on how it is sampled."""
+    """Check that the entropy at the first token does not depend on the sampling parameters. Raises EngineError."""
     found = [columns(choice).entropy for choice in (*hot, *await ask(dialect, PLAIN, 1))]
     first, second = (float(next((law[0] for law in laws if len(law)), np.nan)) for laws in (found[:-1], found[-1:]))
     if abs(first - second) > _SAME_LAW:
@@ -176,7 +185,7 @@ async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
 
 
 async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> bool:
-    """Whether log-probabilities come, and are those of the model's own law: at temperature 1, before top-p."""
+    """Whether the server sends log-probabilities of the model's own distribution: at temperature 1, before top-p."""
     (plain, *_) = await ask(dialect, PLAIN, 1)
     hottest, cold = _first_law(hot[0]), _first_law(plain)
     if hottest is None or cold is None:
@@ -190,7 +199,7 @@ async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> b
 
 
 def _first_law(choice: Choice) -> npt.NDArray[np.float64] | None:
-    """The listed log-probabilities of a response's first token, largest first; None where there are none."""
+    """The log-probabilities listed at a response's first token, largest first, at least -50; None without a list."""
     found = positions(choice.logprobs)
     if not found or not found[0].listed:
         return None

@@ -1,7 +1,7 @@
 """A request that did not succeed, and when its failure proves that a server lacks something.
 
-Trouble that may pass proves nothing: an outage while a server is asked what it can do must not change what is measured.
-Nor does a refusal for another reason: the prompt too long, a policy, a model that is not there.
+A temporary failure proves nothing: an outage while the server is probed must not change what is measured. A refusal for
+another reason proves nothing either: the prompt is too long, a policy forbids it, the model does not exist.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ _NO_TEMPLATE = re.compile(
 
 
 class Failed(Exception):
-    """A request that did not succeed; its text is one line without key and prompt.
+    """A request that did not succeed. The text of the exception is one line without key and prompt.
 
-    ``said``: what the server's refusal says, in lower case, with the names of what it complains about. ``unreachable``:
-    there was no connection. ``is_malformed``: the answer made no sense; ``other_meaning``: it was to another question.
+    ``transient``: a retry may succeed. ``status``: the HTTP status, where it is known. ``wait_s``: seconds that the
+    server asks to wait before a retry. ``said``: the server's message and its error codes, in lower case.
+    ``unreachable``: there was no connection. ``is_malformed``: the answer could not be understood. ``other_meaning``:
+    the route exists and does something else than vLLM's route of this name.
     """
 
     def __init__(
@@ -46,14 +48,14 @@ class Failed(Exception):
 
     @classmethod
     def malformed(cls, reason: str) -> Failed:
-        """A reply that makes no sense: sending the request again may bring a better one."""
+        """The failure of a reply that cannot be understood: a retry may bring a valid one."""
         failure = cls(reason, transient=True, status=200)
         failure.is_malformed = True
         return failure
 
     @staticmethod
     def may_pass(status: int) -> bool:
-        """Whether a request that was answered so may succeed when it is sent again."""
+        """Whether a request that was answered with this HTTP status may succeed when it is sent again."""
         return status in _TRANSIENT or status >= 500
 
     @property
@@ -62,15 +64,15 @@ class Failed(Exception):
 
     @property
     def is_definite(self) -> bool:
-        """Whether the request itself was refused, and would be again."""
+        """Whether the server refuses this request itself, so that a retry would be refused too."""
         return not self.transient and self.status in _DEFINITE and not _OTHER_REASON.search(self.said)
 
     def says_unsupported(self, *names: str) -> bool:
-        """Whether the server refuses what these parameters ask for, and says so: by name, or as unsupported."""
+        """Whether the server refuses the request and names one of these parameters, or calls something unsupported."""
         return self.is_definite and (self._names(names) or bool(_UNSUPPORTED.search(self.said)))
 
     def says_no_route(self, *names: str) -> bool:
-        """Whether the server has no such route, or says that it does not support what is named."""
+        """Whether the server has no such route, or says that it does not support one of ``names``."""
         refused = self._names(names) and _UNSUPPORTED.search(self.said)
         return self.is_definite and (self.status in _ABSENT or bool(refused))
 

@@ -1,4 +1,4 @@
-"""What a server says of itself: its models and its version; nothing in it is trusted to have the right type."""
+"""What a server reports about its models and its version. The type of every value is checked."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rlvr_bench.samplers.endpoint_failures import Failed
 __all__ = ["Card", "find_model", "read_tokens", "read_version"]
 
 _LISTED = 20
-_NAME = 300  # characters of a name that are shown at most
+_NAME = 300  # at most this many characters of a name are shown
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of a server. ``root``: the path or hub id of what is served under this name; ``context``: in tokens."""
+    """A model of a server. ``root``: the path or hub id that is served as ``id``; ``context``: in tokens."""
 
     id: str
     owner: str = ""
@@ -27,7 +27,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, entry: object) -> Card | None:
-        """None for an entry without a name."""
+        """Read an entry of /models; None for an entry without a name."""
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not entry["id"]:
             return None
         context = entry.get("max_model_len")
@@ -43,10 +43,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def find_model(client: Client, address: Address) -> Card:
-    """What /models says of the model that is meant.
+    """The entry of /models for the model of ``address``.
 
-    A server that is not there is reported at once; one that is still loading, or in trouble, is asked again. Raises
-    Failed, EngineError, BadArgument, UnknownName.
+    A server that cannot be reached is reported at once. A server with a temporary failure, for example while it loads,
+    is asked again. Raises Failed; EngineError where the server cannot be reached or lists no model; BadArgument where
+    it serves several models and ``address`` names none; UnknownName where it does not serve the named model.
     """
     failure: Failed | None = None
     listing: dict[str, JSON] = {}
@@ -89,15 +90,16 @@ def _choose(cards: Sequence[Card], wanted: str | None, base: str) -> Card:
 
 
 def read_version(reply: dict[str, JSON]) -> str:
-    """The server's version, empty where it does not say one."""
+    """The server's version; empty where it does not report one."""
     found = reply.get("version")
     return visible(found[:_NAME]) if isinstance(found, str) else ""
 
 
 def read_tokens(reply: dict[str, JSON]) -> list[int]:
-    """Read the answer of vLLM's /tokenize; others have an endpoint of that name and mean something else.
+    """Read the token ids from the answer of vLLM's /tokenize.
 
-    Raises Failed, with ``other_meaning`` where that is so.
+    Other servers may have an endpoint of this name that does something else. Raises Failed, with ``other_meaning``
+    set where this is so.
     """
     tokens, count = reply.get("tokens"), reply.get("count")
     if not isinstance(tokens, list) or not tokens or count is None:

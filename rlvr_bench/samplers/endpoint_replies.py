@@ -1,6 +1,7 @@
-"""From a server's JSON to rollouts: texts, finish reasons, and exact or bounded token statistics.
+"""Reads responses from a server's JSON: texts, finish reasons, and exact or bounded token statistics.
 
-Servers spell the same things differently; what they leave out is left out here too, never guessed.
+Servers use different formats for the same things. A value that a server leaves out is missing here too; it is never
+guessed.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from rlvr_bench.samplers.endpoint_failures import Failed
 __all__ = ["Choice", "MeanBounds", "Position", "columns", "mean_bounds", "positions", "read_choices"]
 
 _TOKEN_ID = "token_id:"
-_STOPS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")  # anything may be looked for in a tuple
+_STOPS = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")  # a tuple: ``in`` also works for unhashable JSON
 _CUTS = ("length", "max_tokens")
 _REASONING = ("reasoning_content", "reasoning")
-_INT32 = 2**31  # the store's integers are smaller
+_INT32 = 2**31  # integers in the store are below this
 _SLACK = 64  # tokens
-_MOST_NATS = math.log(_INT32)  # entropy of a law over that many tokens
-# Log-probabilities that come out of float32 logits are off by up to this much, in nats.
+_MOST_NATS = math.log(_INT32)  # the largest entropy of a distribution over that many tokens
+# The largest error, in nats, of log-probabilities that are computed from float32 logits.
 _ROUNDING = 5e-5
 _SAME = 0.01
-_IMPOSSIBLE = -9999.0  # vLLM's way to write -inf
+_IMPOSSIBLE = -9999.0  # vLLM writes this number for -inf
 _TOP_P = vllm_worker.TOP_P
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """One response as a server gave it. ``counted`` is its length where the server counts one response alone."""
+    """One response. ``counted``: its length in tokens by the server, known where the reply has only this response."""
 
     text: str
     finish: Literal["stop", "length"]
@@ -47,7 +48,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def n_tokens(self) -> int | None:
-        """Response tokens, None where nothing in the reply tells."""
+        """Length of the response in tokens; None where the reply does not contain it."""
         if self.ids is not None:
             return len(self.ids)
         if self.counted is not None:
@@ -57,9 +58,11 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Position(NamedTuple):
-    """What a server says of one token: its log-probability, some largest ones, and whether none of them can be lost.
+    """What a server reports about one token.
 
-    Tables keyed by text lose all but one of the tokens that are written alike.
+    ``sampled``: its log-probability. ``listed``: the largest log-probabilities at its position. ``complete``: whether
+    ``listed`` has every entry that the server listed. A table keyed by text keeps only one of several tokens with the
+    same text, so it may be incomplete.
     """
 
     sampled: float
@@ -68,7 +71,7 @@ class Position(NamedTuple):
 
 
 class MeanBounds(NamedTuple):
-    """Bounds of the means over a rollout's tokens: entropy in nats, 0.95 nucleus in tokens."""
+    """Bounds of means over a rollout's tokens: entropy in nats; branching, the size of the 0.95 nucleus, in tokens."""
 
     entropy_low: float
     entropy_high: float
@@ -80,8 +83,8 @@ class MeanBounds(NamedTuple):
 def read_choices(reply: Mapping[str, JSON], n: int | None = None, max_tokens: int | None = None) -> list[Choice]:
     """The responses in a reply of /completions or /chat/completions, in the order of their index.
 
-    Raises Failed where it is none, contradicts itself, or is no answer to a request for at most ``n`` responses of
-    ``max_tokens``.
+    Raises Failed where the reply has no responses, contradicts itself, or does not answer a request for at most ``n``
+    responses of at most ``max_tokens`` tokens.
     """
     choices = reply.get("choices")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
@@ -99,7 +102,10 @@ def read_choices(reply: Mapping[str, JSON], n: int | None = None, max_tokens: in
 
 
 def _in_order(choices: Sequence[Mapping[str, JSON]]) -> Sequence[Mapping[str, JSON]]:
-    """By index; some servers give none, which must then be so for all."""
+    """The responses in the order of their index. Some servers give no index; then no response may have one.
+
+    Raises Failed where the indices are not 0, 1, 2 and so on.
+    """
     if all(choice.get("index") is None for choice in choices):
         return choices
     indices = {index: choice for choice in choices if type(index := choice.get("index")) is int}
@@ -138,7 +144,7 @@ def _count(value: JSON) -> int | None:
 
 
 def _check_length(choice: Choice, max_tokens: int | None) -> None:
-    """Proxies count in other tokens than the model's, but not that far off."""
+    """Raise Failed for an impossible length. A proxy may count other tokens, so up to 2 max_tokens + 64 are allowed."""
     n = choice.n_tokens
     if n == 0 and choice.text:
         raise Failed.malformed("answered with a text of no tokens")
@@ -152,9 +158,9 @@ def _text(choice: Mapping[str, JSON]) -> str:
     message = choice.get("message")
     if not isinstance(message, dict):
         raise Failed.malformed("answered with a response that has no text")
-    # Servers with a reasoning parser split what the model wrote in two; put back as reasoning models write it.
+    # Servers with a reasoning parser split the model's text in two. It is joined again, as reasoning models write it.
     reasoning = next((message[name] for name in _REASONING if message.get(name) is not None), None)
-    cut = choice.get("finish_reason") in _CUTS  # some leave out an answer that was cut before it began
+    cut = choice.get("finish_reason") in _CUTS  # cut before its answer began: some servers send no content
     content = message.get("content")
     if content is None and (cut or reasoning is not None):
         content = ""
@@ -184,7 +190,10 @@ def _finish(reason: JSON) -> Literal["stop", "length"]:
 
 
 def positions(logprobs: dict[str, Any] | None) -> list[Position] | None:
-    """A response's log-probabilities token by token, in either spelling; None where there are none."""
+    """A response's log-probabilities, one ``Position`` per token; None where there are none that can be read.
+
+    Reads the format of /chat/completions (``content``) and that of /completions (``token_logprobs``, ``top_logprobs``).
+    """
     if logprobs is None:
         return None
     try:
@@ -210,7 +219,10 @@ def _keyed(sampled: JSON, table: Mapping[str, JSON]) -> Position:
 
 
 def _number(logprob: JSON) -> float:
-    """A log-probability; JSON has no -inf, so that null and a large negative number stand for it."""
+    """A log-probability; -inf for null. JSON has no -inf: servers write null or a large negative number.
+
+    Raises ValueError for anything else.
+    """
     if logprob is None:
         return -math.inf
     if not isinstance(logprob, int | float) or isinstance(logprob, bool) or not logprob <= 1e-3:
@@ -233,9 +245,9 @@ class _Flat:
 
 
 def columns(choice: Choice) -> vllm_worker.TokenColumns:
-    """Exact statistics out of the columns that our worker extension leaves in a completion's log-probabilities.
+    """Exact statistics from the columns that our worker extension writes into a completion's log-probabilities.
 
-    Raises Failed where they are not there.
+    Raises Failed where the columns are missing.
     """
     flat = _Flat()
     try:
@@ -251,7 +263,7 @@ def columns(choice: Choice) -> vllm_worker.TokenColumns:
 
 
 def _statistics(values: Sequence[object]) -> list[float]:
-    """Log-probability, entropy and nucleus of a token. Raises ValueError where they cannot be these."""
+    """The values as numbers. Raises ValueError unless the first three can be log-probability, entropy, nucleus size."""
     numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) != len(values) or len(numbers) < 3:
         raise ValueError("no three numbers")
@@ -264,7 +276,8 @@ def _statistics(values: Sequence[object]) -> list[float]:
 def mean_bounds(found: Sequence[Position], n_tokens: int, k: int, vocabulary: int) -> MeanBounds:
     """Rigorous bounds of a rollout's mean entropy and mean nucleus size from top-``k`` lists.
 
-    The law is over ``vocabulary`` tokens or fewer. Tokens of which nothing is known count as [0, ln V] and [1, V].
+    The distributions are over V = ``vocabulary`` tokens or fewer. A token without a usable list counts with an entropy
+    in [0, ln V] nats and a nucleus size in [1, V].
     """
     whole = (0.0, math.log(vocabulary), 1.0, float(vocabulary))
     rows = [whole if (known := _largest(p, k)) is None else _position_bounds(known, vocabulary) for p in found]
@@ -274,22 +287,23 @@ def mean_bounds(found: Sequence[Position], n_tokens: int, k: int, vocabulary: in
 
 
 def _largest(position: Position, k: int) -> npt.NDArray[np.float64] | None:
-    """The largest log-probabilities of a position with none left out, as the bounds need them; None where unsure.
+    """The largest log-probabilities at a position, without a gap, as the bounds need them; None where it is uncertain.
 
-    A token outside the top k may stand in the list as the one that was sampled: then it is the smallest there, in
-    vLLM's chat lists even in the k-th one's place. Without it the others are the largest in any case.
+    The sampled token may be in the list although it is not in the top k. Then it is the smallest of the list; in vLLM's
+    chat lists it even replaces the k-th largest. So a sampled token that is the smallest is left out: the others are
+    the largest in either case.
     """
     listed = sorted((lp for lp in position.listed if lp > _IMPOSSIBLE), reverse=True)
     last = bool(listed) and abs(position.sampled - listed[-1]) < 1e-9
     if not position.complete and len(position.listed) < k + last:
         return None
-    if sum(map(math.exp, listed)) > 1 + _SAME:  # no law at all
+    if sum(map(math.exp, listed)) > 1 + _SAME:  # not a distribution
         return None
     return np.array(listed[:-1] if last else listed) if len(listed) > last else None
 
 
 def _position_bounds(known: npt.NDArray[np.float64], vocabulary: int) -> tuple[float, float, float, float]:
-    """Entropy low and high, nucleus low and high, with room for the server's rounding."""
+    """Entropy low and high in nats, nucleus low and high in tokens, widened for the server's rounding."""
     low = law_bounds(known, vocabulary, _TOP_P - 2 * _ROUNDING)
     high = law_bounds(known, vocabulary, _TOP_P + 2 * _ROUNDING)
     slack, most = _entropy_slack(vocabulary), math.log(vocabulary)
@@ -298,6 +312,9 @@ def _position_bounds(known: npt.NDArray[np.float64], vocabulary: int) -> tuple[f
 
 
 def _entropy_slack(vocabulary: int) -> float:
-    """How far two laws over V tokens at total variation distance t can differ in entropy (Audenaert 2007, eq. 1)."""
+    """The largest difference in entropy, in nats, of two distributions over V tokens at total variation distance t.
+
+    Audenaert 2007, eq. 1, with t = ``_ROUNDING``.
+    """
     t = _ROUNDING
     return t * math.log(vocabulary - 1) - t * math.log(t) - (1 - t) * math.log1p(-t)

@@ -1,6 +1,6 @@
-"""What a server is and can do, learned from a few one-line requests before anything is drawn.
+"""What a server is and can do, found out with a few short requests before anything is drawn.
 
-What a server lacks is inferred from a definite answer only: trouble that may pass ends the command.
+Only a definite answer shows that a server lacks something. A temporary failure ends the command.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _PROBE = Prompt(
 
 
 def begun_text(prompt: Prompt) -> str:
-    """What a response begins with. Raises EngineError where that is tokens: a server's tokenizer may differ."""
+    """The text that a response begins with.
+
+    Raises EngineError where it is given as tokens: a server's tokenizer may differ.
+    """
     if not prompt.begun:
         return ""
     if not isinstance(prompt.begun, str):
@@ -44,10 +47,14 @@ def begun_text(prompt: Prompt) -> str:
 
 
 class Server:
-    """One model behind one address. All coroutines belong to the client's event loop."""
+    """One model at one address. All coroutines run in the client's event loop."""
 
     def __init__(self, client: Client, address: Address, *, chat: bool, measure: bool, vllm_routes: bool) -> None:
-        """Nothing is asked yet: ``connect`` does."""
+        """Nothing is sent before ``connect``.
+
+        ``chat``: send messages where the server has a chat template. ``measure``: ask for log-probabilities.
+        ``vllm_routes``: try vLLM's ``/version`` and ``/tokenize``.
+        """
         self._client, self._address = client, address
         self._chat, self._measure, self._vllm_routes = chat, measure, vllm_routes
         self._dialects: dict[Route, Dialect] = {}
@@ -62,13 +69,13 @@ class Server:
 
     @property
     def model(self) -> str:
-        """The model's name at this server."""
+        """The name of the model on this server."""
         return self.card.id
 
     async def connect(self) -> None:
-        """Find the model and learn what the server can do.
+        """Find the model and find out what the server can do.
 
-        Raises Failed where it does not answer to the end, EngineError, BadArgument, UnknownName.
+        Raises Failed where the server does not answer all requests; EngineError, BadArgument, UnknownName.
         """
         self.card, version = await find_model(self._client, self._address), ""
         if self._vllm_routes:
@@ -82,13 +89,13 @@ class Server:
         self.main = await self._dialect("chat" if self.templated and not self.tokenizes else "completions")
 
     async def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """Learn the route that these prompts take. Raises Failed where the server does not take them, or does not answer."""
+        """Choose the route for these prompts. Raises Failed where the server fails or does not accept them."""
         self._bare = not any(prompt.messages for prompt in prompts)
         raw = self.tokenizes or not self.templated or self._bare
         self.main = await self._dialect("completions" if raw else "chat")
 
     def inferred(self) -> dict[str, str]:
-        """What the server was found to take, in words; it decides what is drawn, or what is known of it."""
+        """What was found out about the server, as text by topic. It affects the draws, or what is known about them."""
         raw = "as the task has it" if self._bare else "as asked"
         raw = raw if self._bare or not self._chat else "the server has no chat endpoint or template"
         main = self.main
@@ -106,7 +113,7 @@ class Server:
         }
 
     def cautions(self) -> tuple[str, ...]:
-        """What of it changes the meaning of the numbers."""
+        """Warnings: findings about the server that change the meaning of the numbers."""
         found = self.inferred()
         lacking = {
             "raw prompts": self._chat
@@ -119,9 +126,9 @@ class Server:
         return tuple(text for text in lacking.values() if text)
 
     async def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt as the model sees it, a begun response behind it.
+        """Token ids of a prompt as the model sees it, followed by those of a begun response.
 
-        Raises Failed where the server does not tell.
+        Raises Failed where the server does not return them.
         """
         bare = msgspec.structs.replace(prompt, begun="")
         kept = self._prompts.get(prompt.problem_id)
@@ -135,13 +142,13 @@ class Server:
         return [*kept[1], *await self._tokenize({"prompt": prompt.begun, "add_special_tokens": False})]
 
     async def respond(self, request: DrawRequest, sampling: SamplingParameters) -> list[Choice]:
-        """Ask for n responses to a prompt; what they hold is what follows a begun one. Raises Failed.
+        """Ask for n responses to a prompt; a begun response is not repeated in them. Raises Failed.
 
-        Where a server gives fewer than it was asked for, the rest is asked one at a time, each from a seed of its own.
+        Where the server gives fewer than n, the others are requested singly, with a different seed for each of them.
         """
         prompt, n, seed = request.prompt, request.n, request.seed
         content = self._content(prompt)
-        if "messages" in content and self.tokenizes:  # the same tokens on a route that tells more of the answer
+        if "messages" in content and self.tokenizes:  # the same tokens on a route that reports more
             content = {"prompt": await self.prompt_ids(prompt)}
         dialect = await self._dialect("chat" if "messages" in content else "completions")
         if request.stop:
@@ -184,7 +191,7 @@ class Server:
         return await self._client.post(f"{self._address.root}/tokenize", body, read_tokens)
 
     async def _optional(self, path: str, work: Awaitable[T]) -> T | None:
-        """The result of a route of vLLM's own, None where the server has none. Raises Failed where that is not clear."""
+        """The result of a route of vLLM; None where the server lacks the route. Raises Failed where this is unclear."""
         try:
             return await work
         except Failed as failure:
@@ -194,9 +201,9 @@ class Server:
             raise
 
     async def _has_template(self) -> bool:
-        """Whether messages can be sent: a base model's server has no template to put them in.
+        """Whether messages can be sent: a server of a base model has no chat template.
 
-        Raises Failed where the server does not say.
+        Raises Failed where the answers do not show it.
         """
         try:
             if self.tokenizes:
@@ -206,7 +213,7 @@ class Server:
                 return False
             if not failure.says_unsupported("messages", "prompt"):
                 raise
-            self.tokenizes = False  # of raw text alone: whether there is a template is for the chat route to say
+            self.tokenizes = False  # it tokenizes raw text only; the chat route shows whether there is a template
         try:
             await self._dialect("chat")
         except Failed as failure:

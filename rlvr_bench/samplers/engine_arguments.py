@@ -1,4 +1,4 @@
-"""Arguments for an engine (``--engine-arg``): which there are, which decide what is drawn, what a manifest keeps of them."""
+"""Arguments of an engine (``--engine-arg``): which are allowed, which decide what is drawn, which a manifest stores."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ __all__ = ["NEUTRAL", "TRANSFORMERS_ARGUMENTS", "check_engine_arguments", "decid
 
 TRANSFORMERS_ARGUMENTS = ("attn_implementation", "device", "dtype", "rows", "threads", "trust_remote_code")
 
-# What changes where and how fast rollouts are drawn, and rounding at most, but not from which distribution. A run may be
-# topped up with others of these. Every other argument must stay the same; ``dtype`` is compared as the engine resolved it.
+# Arguments that change where and how fast rollouts are drawn, and at most rounding, but not the distribution. More
+# rollouts may be added to a run with other values of these. Every other argument must stay the same. ``dtype`` is
+# compared too, as the engine resolved it.
 NEUTRAL = frozenset(
     (
         # which devices, and how many
@@ -34,7 +35,7 @@ _SECRET = frozenset(("api_key", "hf_token"))
 
 
 def recorded(arguments: Mapping[str, object]) -> dict[str, object]:
-    """Every argument as a manifest keeps it: JSON values; an object as its type or name; no keys and no passwords."""
+    """The arguments as a manifest stores them: JSON values, an object as its type or name; no API keys."""
     known = {name: value for name, value in sorted(arguments.items()) if name not in _SECRET}
     built: dict[str, object] = msgspec.json.decode(msgspec.json.encode(known, enc_hook=_described))
     return built
@@ -46,7 +47,7 @@ def deciding(arguments: Mapping[str, object]) -> dict[str, object]:
 
 
 def check_engine_arguments(engine: str, arguments: Mapping[str, object], token_stats: str) -> None:
-    """Refuse what can be seen to be wrong without loading the engine. Raises BadArgument."""
+    """Raise BadArgument for arguments that are wrong, as far as this is known without loading the engine."""
     if engine == "transformers" and (unknown := sorted(set(arguments) - set(TRANSFORMERS_ARGUMENTS))):
         allowed = f"the transformers engine takes {', '.join(TRANSFORMERS_ARGUMENTS)}"
         raise BadArgument("--engine-arg", unknown[0], allowed)
@@ -61,6 +62,6 @@ def check_engine_arguments(engine: str, arguments: Mapping[str, object], token_s
 
 
 def _described(value: object) -> str:
-    """An object of Python that stands for a setting: ``torch.float32``, a class, a function."""
+    """The text for a Python object that is used as a setting: ``torch.float32``, a class, a function."""
     name = getattr(value, "__qualname__", None)
     return str(value) if name is None else f"{getattr(value, '__module__', '')}.{name}"

@@ -1,4 +1,4 @@
-"""A sampler without a model: known solve rates, deterministic, instant. For tests, demos and dry runs of a pipeline."""
+"""A sampler without a model: known solve rates, deterministic, fast. For tests, demos and dry runs of a pipeline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["FakeSampler", "spread_rates"]
 
 
 def spread_rates(problems: Iterable[Problem]) -> dict[str, float]:
-    """A solve rate in [0, 1) per problem, hashed from its id and skewed to hard ones: u^4, so about one in five is < 0.002."""
+    """A solve rate in [0, 1) by problem id: u^4, with u in [0, 1) hashed from the id.
+
+    So most problems are hard: about one in five has a rate below 0.002.
+    """
     rates = {}
     for problem in problems:
         u = int.from_bytes(hashlib.sha256(problem.id.encode()).digest()[:8], "big") / 2**64
@@ -21,10 +24,10 @@ def spread_rates(problems: Iterable[Problem]) -> dict[str, float]:
 
 
 class FakeSampler:
-    """Answers each problem right with a known probability, independently per rollout.
+    """Solves every problem with a known probability, independently per rollout.
 
-    ``rates`` maps problem ids to solve rates, ``right`` to a correct response; a wrong response is ``wrong(rng)``. It has
-    no token statistics, and says so.
+    ``rates`` maps problem ids to solve rates, ``right`` maps them to correct responses; ``wrong(rng)`` returns a wrong
+    response. There are no token statistics, and ``info.token_stats`` is ``none``.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class FakeSampler:
         return len(prompt.text.split())
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """One draw per request, in order; the outcome of a rollout depends on its seed and place alone."""
+        """One draw per request, in order. A rollout depends only on the request's seed and its index."""
         for request in requests:
             if request is None:
                 continue

@@ -1,4 +1,4 @@
-"""The control without skill: random legal steps for the double-countdown puzzle, drawn like any checkpoint's rollouts."""
+"""A control without skill: random legal steps for the double-countdown puzzle, drawn like rollouts of a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"[0-9]+|[^0-9]")
 
 
 class GuessSampler(FakeSampler):
-    """Guesses at ``puzzles``, by problem id, with ``countdown.guess``: it knows the rules and never sees the targets."""
+    """Answers ``puzzles``, by problem id, with ``countdown.guess``: it knows the rules and does not use the targets."""
 
     def __init__(self, puzzles: dict[str, Puzzle]) -> None:
         super().__init__({}, {})
@@ -33,5 +33,5 @@ class GuessSampler(FakeSampler):
     def _rollout(self, request: DrawRequest, index: int, rng: random.Random) -> Rollout:
         name = request.prompt.problem_id
         text = countdown.response_text(countdown.guess(rng, self._puzzles[name]))
-        tokens = len(_TOKEN.findall(text)) + 1  # as the zoo's tokenizer cuts it, and the end
+        tokens = len(_TOKEN.findall(text)) + 1  # as the zoo's tokenizer splits it, and the end token
         return Rollout(problem_id=name, index=index, text=text, n_tokens=tokens, finish_reason="stop")

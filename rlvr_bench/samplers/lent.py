@@ -1,4 +1,4 @@
-"""A sampler that the caller opened: it is used, checked, and left open."""
+"""A sampler that the caller opened: its draws are checked, and it stays open."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["LentSampler"]
 
 
 class LentSampler:
-    """Implements ``Sampler`` around the caller's. ``close`` does nothing; a draw that was not asked for is an error."""
+    """Implements ``Sampler`` with a sampler of the caller. A draw that was not asked for is an error."""
 
     def __init__(self, inner: object) -> None:
-        """Raises BadArgument where ``inner`` is no sampler."""
+        """Raises BadArgument where ``inner`` is not a sampler."""
         if not isinstance(inner, Sampler) or not isinstance(inner.info, EngineInfo):
             needed = "must be a model's name, or a Sampler: info (an EngineInfo), prompt_tokens, draw and close"
             raise BadArgument("model", inner, needed)
@@ -26,7 +26,7 @@ class LentSampler:
         return self._inner.info
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """Prepare the sampler within, where it needs that."""
+        """Prepare the caller's sampler where it is a ``PreparedSampler``."""
         if isinstance(self._inner, PreparedSampler):
             self._inner.prepare(prompts)
 
@@ -34,7 +34,7 @@ class LentSampler:
         return self._inner.prompt_tokens(prompt)
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """The caller's draws. Raises what it raises; EngineError where what comes back is not what was asked for."""
+        """The draws of the caller's sampler. Raises its errors; EngineError where the draws are not those asked for."""
         asked: dict[tuple[str, int], DrawRequest] = {}
 
         def noted() -> Iterator[DrawRequest | None]:
@@ -52,13 +52,13 @@ class LentSampler:
             self._refuse(f"ended without {len(asked)} draws that were asked for, such as {name} from rollout {start}")
 
     def close(self) -> None:
-        """Nothing: whoever opened the sampler closes it."""
+        """Does nothing: the caller closes the sampler."""
 
     def _check(self, draw: Draw, request: DrawRequest | None) -> None:
         name, start = draw.request.prompt.problem_id, draw.request.start
         if request != draw.request:
             self._refuse(f"gave back a draw that was not asked for: {name} from rollout {start}")
-        if not draw.rollouts:  # given up, of which the sampler says why when the others are done
+        if not draw.rollouts:  # given up: the sampler raises an error after the other draws
             return
         wanted = [(name, index) for index in range(start, start + draw.request.n)]
         if [_address(rollout) for rollout in draw.rollouts] != wanted:

@@ -1,4 +1,4 @@
-"""A checkpoint loaded by Hugging Face transformers: what drawing from it and scoring with it both hold."""
+"""A checkpoint loaded by Hugging Face transformers. Sampling and scoring both use it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from rlvr_bench.samplers.tokenizer import Tokenizer
 __all__ = ["LoadedTransformers", "load_tokenizer"]
 
 _ROWS = 512  # rollouts generated together at most
-# Below this many parameters an operation is too short to share: on a busy machine two threads that wait for each other at
-# every one of them were measured up to 50 times slower than one.
+# With fewer parameters an operation is too short for several threads: on a busy machine two threads, which wait for
+# each other at every operation, were measured up to 50 times slower than one.
 _ONE_THREAD_PARAMETERS = 20_000_000
 _REFUSALS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
 
 
 class LoadedTransformers:
-    """Tokenizer, weights, and the limits within which they are used.
+    """The tokenizer and the weights, and limits on their use.
 
-    Engine arguments: dtype (float32 on a CPU, else the checkpoint's own), device, rows (rollouts generated together),
+    Engine arguments: dtype (float32 on a CPU, else that of the checkpoint), device, rows (rollouts generated together),
     threads (on a CPU), attn_implementation, trust_remote_code.
     """
 
     @without_deprecations()
     def __init__(self, options: SamplerOptions) -> None:
-        """Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
+        """Load tokenizer and weights. Raises ModelError where they cannot be loaded, BadArgument."""
         args = dict(options.engine_args)
         check_engine_arguments("transformers", args, options.token_stats)
         self.device = torch.device(args.pop("device", "cuda" if torch.cuda.is_available() else "cpu"))
@@ -64,16 +64,19 @@ class LoadedTransformers:
 
     @property
     def vocabulary(self) -> int:
-        """Tokens that the configuration names."""
+        """Number of tokens in the configuration."""
         return int(self.model.config.get_text_config().vocab_size)
 
     @property
     def logits_width(self) -> int:
-        """Entries of a row of logits, those that stand for no token included."""
+        """Width of a row of logits, with entries that belong to no token."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
     def cache_room(self, on_cpu: int, on_gpu: int) -> int:
-        """Tokens whose keys and values fit: into ``on_cpu`` bytes, or into one ``on_gpu``-th of a GPU's free memory."""
+        """Number of tokens whose keys and values fit into memory.
+
+        That is ``on_cpu`` bytes on a CPU, and 1 / ``on_gpu`` of the free memory on a GPU.
+        """
         config = self.model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -83,7 +86,7 @@ class LoadedTransformers:
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
-        """Within it, torch uses as many threads as this model is worth."""
+        """A context in which torch uses the number of threads chosen for this model."""
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
@@ -98,7 +101,10 @@ class LoadedTransformers:
             torch.cuda.empty_cache()
 
     def _stop_ids(self) -> Tensor:
-        """Every id that ends a response: the generation config's, which for chat models holds the end of turn too."""
+        """Every id that ends a response: those of the generation config, and the tokenizer's.
+
+        The generation config of a chat model includes the end of a turn.
+        """
         stop, end = self.model.generation_config.eos_token_id, self.tokenizer.eos_token_id
         if stop is None:
             stop = end
@@ -124,7 +130,7 @@ class LoadedTransformers:
 
 
 def load_tokenizer(model: str) -> Tokenizer:
-    """A checkpoint's tokenizer alone. Raises ModelError where it cannot be loaded."""
+    """Load only the tokenizer of a checkpoint. Raises ModelError where it cannot be loaded."""
     try:
         found: Tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     except _REFUSALS as error:

@@ -1,4 +1,4 @@
-"""A checkpoint loaded into vLLM: what drawing from it and scoring with it both hold."""
+"""A checkpoint loaded into vLLM. Sampling and scoring both use it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["LoadedVllm", "one_line", "refusals"]
 
 _EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
-# Rollouts in flight for each that the engine runs at once: the next ones wait in the engine, not in the driver.
+# Rollouts in flight per rollout that the engine runs at once: so the next ones already wait in the engine.
 _AHEAD = 2
 _SHUTDOWN_S = 30.0
-# What vLLM would otherwise do by itself: write its log to our standard output, a screenful of it, and report its use
-# over the network. And on a CPU it would ask for 92 % of the memory, and not start where something else runs: 4 GiB of
-# cache instead. Whoever sets these variables keeps them.
+# By default vLLM writes a long log to our standard output and reports its use over the network. On a CPU it asks for
+# 92 % of the memory, and does not start where other programs use more than the rest: here it gets 4 GiB of cache.
+# Values that the user has set stay.
 _ENVIRONMENT = {
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -49,15 +49,15 @@ _ENVIRONMENT = {
 
 
 class LoadedVllm:
-    """One vLLM engine with one checkpoint; any engine argument of vLLM's ``LLM`` passes through.
+    """One vLLM engine with one checkpoint. Engine arguments are those of vLLM's ``LLM``.
 
-    ``window``: how many rollouts or passages should be in flight. Token statistics come from a hook in the engine's workers
-    (``vllm_worker``), which is checked against vLLM's own log-probabilities before anything else is done.
+    ``window``: how many rollouts or passages should be in flight. Token statistics come from a hook in the engine's
+    workers (``vllm_worker``). Before any other use, the hook is checked against vLLM's own log-probabilities.
     """
 
     @without_deprecations()
     def __init__(self, options: SamplerOptions) -> None:
-        """Start the engine and load the model. Raises ModelError, EngineError or BadArgument, each one line."""
+        """Start the engine and load the model. Raises ModelError, EngineError or BadArgument, all in one line."""
         _check_arguments(options)
         self._llm: LLM | None = None
         self._llm = llm = _start(options)
@@ -87,15 +87,15 @@ class LoadedVllm:
 
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
-        """Every id that ends a response, as the engine has it: the generation config's and the tokenizer's."""
+        """Every id that ends a response in the engine: those of the generation config, and the tokenizer's."""
         named = (self.llm.model_config.try_get_generation_config() or {}).get("eos_token_id")
         ids = named if isinstance(named, list) else [named]
         return frozenset(int(token) for token in (*ids, self.tokenizer.eos_token_id) if token is not None)
 
     def submit(self, name: str, ids: Sequence[int], **parameters: object) -> None:
-        """Ask for what should follow these tokens; ``parameters`` are those of vLLM's ``SamplingParams``.
+        """Send a request to continue the tokens ``ids``; ``parameters`` are those of vLLM's ``SamplingParams``.
 
-        Raises what ``refusals`` lists where vLLM does not take it, EngineError.
+        Raises the exceptions of ``refusals`` where vLLM does not accept it; EngineError once this is closed.
         """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -106,7 +106,7 @@ class LoadedVllm:
         self.engine.add_request(name, prompt, SamplingParams(**asked))
 
     def step(self) -> list[RequestOutput]:
-        """One round of the engine: the requests that finished in it. Raises EngineError where the engine fails."""
+        """Run one step of the engine; returns the requests that finished in it. Raises EngineError where it fails."""
         engine = self.engine
         try:
             return [output for output in engine.step() if output.finished]
@@ -114,7 +114,7 @@ class LoadedVllm:
             raise EngineError(f"the vLLM engine failed while sampling: {one_line(error)}") from error
 
     def abort(self, names: Sequence[str]) -> None:
-        """Take requests back. An engine that is closed, or died and has said so, has nothing to take back."""
+        """Cancel requests. Does nothing where the engine is closed; errors of a dead engine are ignored."""
         if names and self._llm is not None:
             with contextlib.suppress(Exception):
                 self._llm.llm_engine.abort_request(list(names))
@@ -126,7 +126,7 @@ class LoadedVllm:
             return
         in_process = hasattr(llm.llm_engine, "model_executor")
         shutdown = llm.llm_engine.engine_core.shutdown
-        # By itself vLLM kills after 5 s, which on a busy machine leaves shared memory behind.
+        # By default vLLM kills its processes after 5 s. On a busy machine their shared memory is then not freed.
         shutdown(**({"timeout": _SHUTDOWN_S} if "timeout" in inspect.signature(shutdown).parameters else {}))
         del llm
         gc.collect()
@@ -156,7 +156,7 @@ def _start(options: SamplerOptions) -> LLM:
             return vllm.LLM(model=options.model, **arguments)
     except TypeError as error:  # an argument that vLLM does not know
         raise BadArgument("engine_args", dict(options.engine_args), one_line(error)) from error
-    except refused as error:  # found while the configuration was read, before any process was started
+    except refused as error:  # raised while vLLM reads the configuration, before it starts a process
         raise ModelError(f"vLLM cannot load {options.model!r}: {one_line(error)}") from error
     except Exception as error:
         raise EngineError(
@@ -167,7 +167,7 @@ def _start(options: SamplerOptions) -> LLM:
 
 @functools.cache
 def _socket_folder() -> str:
-    """Where this process and its engines meet; vLLM never removes its sockets, so they get a folder that goes."""
+    """A folder for the sockets of engines. It is removed at exit, because vLLM never removes its sockets."""
     folder = tempfile.mkdtemp(prefix="rlvr-bench-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -178,15 +178,15 @@ def _defaults() -> Mapping[str, bool | str]:
 
     if not current_platform.is_cpu():
         return {"enable_prefix_caching": True}
-    # On a CPU a prompt that is read in pieces ends the engine if its request has a seed ("CPU Generator does not use
-    # offset", vLLM 0.32): the number drawn for the unfinished prompt cannot be taken back. float32 is what the embedded
-    # engine computes in on a CPU too; bfloat16 kernels ended with an illegal instruction on some processors.
+    # On a CPU the engine fails where a prompt is read in pieces and its request has a seed ("CPU Generator does not use
+    # offset", vLLM 0.32): the random number drawn for the unfinished prompt cannot be undone. The embedded engine too
+    # computes in float32 on a CPU; bfloat16 kernels ended with an illegal instruction on some processors.
     return {"enable_prefix_caching": True, "enable_chunked_prefill": False, "dtype": "float32"}
 
 
 @contextlib.contextmanager
 def _variable(name: str, value: str) -> Iterator[None]:
-    """An environment variable for the processes that are started within."""
+    """A context in which an environment variable is set, for the processes that are started in it."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -199,7 +199,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 
 def refusals() -> tuple[type[Exception], ...]:
-    """What vLLM raises at an argument it does not accept: ValueError, in later versions an error of its own."""
+    """What vLLM raises for an argument that it does not accept: ValueError, in later versions also VLLMClientError."""
     try:
         from vllm.exceptions import VLLMClientError
     except ImportError:
@@ -208,7 +208,7 @@ def refusals() -> tuple[type[Exception], ...]:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line: validation errors come as paragraphs with links."""
+    """An exception as one line of at most 300 characters. Validation errors would have several paragraphs."""
     details = getattr(error, "errors", None)
     if callable(details):
         with contextlib.suppress(Exception):

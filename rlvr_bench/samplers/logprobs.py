@@ -1,4 +1,4 @@
-"""Teacher-forced scoring: what a checkpoint says of tokens that are given. One protocol, two engines."""
+"""Teacher-forced scoring: statistics of given tokens under a checkpoint. One protocol, two engines."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ __all__ = ["Passage", "Scored", "Scorer"]
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """Tokens to be scored: a ``prompt``, which is read only, and the ``response`` behind it, int32 (T,)."""
+    """A ``prompt``, which is not scored, and the ``response`` that follows it and is scored, int32 (T,)."""
 
     prompt: tuple[int, ...]
     response: npt.NDArray[np.int32]
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
-    """Statistics of T response tokens, each (T,): the model's own law at temperature 1, over the full vocabulary.
+    """Statistics of T response tokens, all of shape (T,).
 
-    ``logprob`` and ``entropy`` in nats, ``nucleus`` in tokens. Where a reference model was read beside the model,
-    ``kl`` is KL(reference || model) of the two laws at every position and ``kl_reverse`` KL(model || reference), both
-    exact sums over the vocabulary in nats; else None.
+    They describe the model's own distribution at temperature 1, over the full vocabulary.
+    ``logprob`` and ``entropy`` are in nats, ``nucleus`` in tokens. With a reference model, ``kl`` is KL(reference ||
+    model) of the two distributions at every position, and ``kl_reverse`` is KL(model || reference). Both are exact sums
+    over the vocabulary, in nats. Without a reference model they are None.
     """
 
     logprob: npt.NDArray[np.float32]
@@ -38,7 +39,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scorer(Protocol):
-    """An opened engine that scores."""
+    """An open engine that scores passages."""
 
     @property
     def info(self) -> EngineInfo: ...
@@ -47,7 +48,7 @@ class Scorer(Protocol):
     def tokenizer(self) -> Tokenizer: ...
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
-        """Yields (number of the passage, its statistics) as they are finished, in any order."""
+        """Yields (index of the passage, its statistics) when they are finished, in any order."""
         ...
 
     def close(self) -> None:

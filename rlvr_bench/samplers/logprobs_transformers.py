@@ -1,8 +1,8 @@
 """Teacher-forced scoring with Hugging Face transformers, in this process.
 
-Passages are taken in order of length. Each distinct prompt of a batch is read once and its cache spread over the
-responses behind it; the responses are read in pieces, so that the logits of a long one never lie in memory at once, and a
-row leaves the batch when its response has ended. One pass over a piece's logits gives all statistics.
+Passages are scored in order of length. Every distinct prompt of a batch is read once, and its cache is copied for its
+responses. Responses are read in pieces, so that the logits of a long one are never in memory at the same time. A row
+leaves the batch when its response has ended. One pass over the logits of a piece gives all statistics.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from rlvr_bench.samplers.tokenizer import Tokenizer
 
 __all__ = ["TransformersScorer", "divergences"]
 
-_LOGIT_BYTES = 128 * 2**20  # float32 logits of one piece (on a GPU sixteen times as many)
-_POSITIONS = 6144  # tokens of one piece at most: beyond that a forward pass gains nothing, on a CPU it loses
-_PIECE = 256  # tokens of a response read at once, where the batch has that many rows
+_LOGIT_BYTES = 128 * 2**20  # at most, for float32 logits of one piece (on a GPU sixteen times as many)
+_POSITIONS = 6144  # tokens of one piece at most: a larger forward pass is not faster, and slower on a CPU
+_PIECE = 256  # tokens of a response read at once, where the batch has enough rows
 _ROWS = 512
-_CACHE_BYTES = 2 * 2**30  # keys and values of a batch (on a GPU: a third of what is free)
-_KL_BLOCK = 2**18  # float64 entries of a block of laws
+_CACHE_BYTES = 2 * 2**30  # at most, for keys and values of a batch (on a GPU: a third of the free memory)
+_KL_BLOCK = 2**18  # float64 entries of a block of distributions
 
 
 class _Piece(NamedTuple):
-    """Logits (rows, width, V) of the next ``width`` tokens of a batch's first ``rows`` rows, from token ``start``."""
+    """Logits (rows, width, V) of ``width`` response tokens, from token ``start``, of a batch's first ``rows`` rows."""
 
     start: int
     logits: Tensor
 
 
 class TransformersScorer:
-    """Implements ``Scorer``; engine arguments as ``LoadedTransformers``. ``reference``: see ``open_scorer``."""
+    """Implements ``Scorer``. Engine arguments: see ``LoadedTransformers``; ``reference``: see ``open_scorer``."""
 
     def __init__(self, options: SamplerOptions, reference: str | None = None) -> None:
-        """Raises ModelError where a checkpoint cannot be loaded, or the two differ in the width of their logits."""
+        """Raises ModelError where a checkpoint cannot be loaded, or where their logits differ in width."""
         self._loaded = LoadedTransformers(options)
         self._reference: LoadedTransformers | None = None
         if reference is not None:
@@ -68,7 +68,7 @@ class TransformersScorer:
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
         lengths = np.array([len(passage.response) for passage in passages])
-        order = np.argsort(-lengths, kind="stable").tolist()  # longest first: rows that go are the last ones
+        order = np.argsort(-lengths, kind="stable").tolist()  # longest first: rows leave a batch at its end
         budget = _LOGIT_BYTES * (1 if self._loaded.device.type == "cpu" else 16)
         positions = max(1, min(_POSITIONS, budget // (4 * self._loaded.logits_width)))
         while order:
@@ -88,7 +88,7 @@ class TransformersScorer:
 
     @torch.inference_mode()
     def _score(self, batch: Sequence[Passage], width: int) -> list[Scored]:
-        """Statistics of a batch, longest response first, read ``width`` tokens at a time."""
+        """Statistics of a batch, whose longest response is first. Responses are read ``width`` tokens at a time."""
         table = _Table(batch, columns=3 if self._reference is None else 5)
         pieces = _read(self._loaded.model, batch, width)
         others = None if self._reference is None else _read(self._reference.model, batch, width)
@@ -103,7 +103,7 @@ class TransformersScorer:
 
 
 class _Table:
-    """Response ids of a batch, padded, and the statistics found so far, (columns, rows, longest)."""
+    """Padded response ids of a batch, and the statistics so far: (columns, rows, longest)."""
 
     def __init__(self, batch: Sequence[Passage], columns: int) -> None:
         self._lengths = [len(passage.response) for passage in batch]
@@ -111,7 +111,7 @@ class _Table:
         self._values = torch.zeros(columns, *self._ids.shape, dtype=torch.float64)
 
     def given(self, piece: _Piece) -> tuple[Tensor, Tensor]:
-        """Ids of the piece's tokens, flat, and where they stand in it (rows, width)."""
+        """The ids of the piece's tokens, flat, and a mask (rows, width) of the positions that have a token."""
         here = self._at(piece)
         inside = self._inside[here]
         return self._ids[here][inside], inside.to(piece.logits.device)
@@ -143,14 +143,14 @@ def _scored(columns: npt.NDArray[np.float64]) -> Scored:
 
 
 def _read(model: transformers.PreTrainedModel, batch: Sequence[Passage], width: int) -> Iterator[_Piece]:
-    """Logits of every response token of a batch, piece by piece; the first token's come from the prompts alone."""
+    """Logits of every response token of a batch, piece by piece. Those of the first token come from the prompts."""
     device = model.device
     lengths = np.array([len(passage.response) for passage in batch])
     if not lengths.max(initial=0):
         return
     prompts = list(dict.fromkeys(passage.prompt for passage in batch))
     place = {prompt: i for i, prompt in enumerate(prompts)}
-    # Padding stands on the left, so that the last column is every prompt's last token.
+    # Padding is on the left, so that the last column has the last token of every prompt.
     ids, mask = (part.flip(1).to(device) for part in _padded([prompt[::-1] for prompt in prompts]))
     mask = mask.long()
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -176,9 +176,10 @@ def _read(model: transformers.PreTrainedModel, batch: Sequence[Passage], width: 
 
 
 def divergences(reference: Tensor, logits: Tensor) -> list[Tensor]:
-    """KL(reference || model) and KL(model || reference) of R pairs of laws, from logits (R, V): two of (R,), in nats.
+    """KL(reference || model) and KL(model || reference) of R pairs of distributions, from logits (R, V).
 
-    Exact sums over the vocabulary in float64; 0 where the logits are equal. Tokens of probability 0 add nothing.
+    Returns two tensors of shape (R,), in nats: exact sums over the vocabulary in float64, 0 where the logits are equal.
+    Tokens of probability 0 add nothing.
     """
     forward, reverse = [], []
     rows = max(1, _KL_BLOCK * (1 if logits.device.type == "cpu" else 64) // logits.shape[-1])
@@ -191,7 +192,7 @@ def divergences(reference: Tensor, logits: Tensor) -> list[Tensor]:
 
 
 def _padded(rows: Sequence[Sequence[int] | npt.NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
-    """Rows of ids as one table (rows, longest), padded on the right with 0, and where it holds ids."""
+    """Rows of ids as one table (rows, longest), padded on the right with 0, and a mask of the entries that are ids."""
     lengths = np.array([len(row) for row in rows])
     inside = np.arange(int(lengths.max(initial=0))) < lengths[:, None]
     table = np.zeros(inside.shape, dtype=np.int64)

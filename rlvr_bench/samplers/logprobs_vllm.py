@@ -1,8 +1,8 @@
-"""Teacher-forced scoring with vLLM: prompt log-probabilities, whose columns carry our token statistics.
+"""Teacher-forced scoring with vLLM: our token statistics are in the columns of its prompt log-probabilities.
 
-A passage is sent as one prompt; the hook in the engine's workers (``vllm_worker``) writes log-probability, entropy and
-nucleus size of every position into the columns of vLLM's own table. One more token is drawn and thrown away: vLLM has no
-request without one.
+A passage is sent as one prompt. The hook in the engine's workers (``vllm_worker``) writes log-probability, entropy and
+nucleus size of every position into vLLM's table of log-probabilities. One more token is drawn and ignored, because a
+request to vLLM must draw at least one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["VllmScorer"]
 
 
 class VllmScorer:
-    """Implements ``Scorer`` on a loaded engine, which must have been opened with token statistics."""
+    """Implements ``Scorer`` with a loaded engine that has token statistics."""
 
     def __init__(self, loaded: LoadedVllm) -> None:
         """Raises EngineError where the engine has no token statistics."""
@@ -43,7 +43,7 @@ class VllmScorer:
         return self._loaded.tokenizer
 
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
-        """In order of completion. Raises BadArgument where a passage leaves no room in the model's context."""
+        """Yields in order of completion. Raises BadArgument where a passage does not fit into the model's context."""
         waiting = iter(enumerate(passages))
         in_flight: dict[str, int] = {}
         try:
@@ -73,6 +73,6 @@ class VllmScorer:
 
 
 def _scored(output: RequestOutput, passage: Passage) -> Scored:
-    # The first position has nothing before it, and no entry.
+    # The first position has no statistics: no token precedes it.
     columns = vllm_worker.decode(output.prompt_logprobs[len(passage.prompt) :], passage.response.tolist())
     return Scored(**columns._asdict())

@@ -1,4 +1,4 @@
-"""A checkpoint's files and its tokenizer, without torch: digest of the weights, prompts as tokens, tokens as text."""
+"""A checkpoint's files and tokenizer, without torch: digests of weights, prompts to tokens, tokens to text."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ __all__ = [
 ChatTemplate = Literal["auto", "none"]
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-# What trainers leave beside the weights and no engine loads.
+# Files that trainers store next to the weights and no engine loads.
 _NOT_WEIGHTS = frozenset({"optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "training_args.bin"})
-# Files beside the weights that decide what is drawn.
+# Files next to the weights that decide what is drawn.
 _COMPANIONS = re.compile(
     r"((generation_|adapter_|quantize_|tokenizer_)?config|tokenizer|tekken|vocab|added_tokens|special_tokens_map|chat_template)"
     r"\.json|merges\.txt|chat_template\.jinja|.*\.(model|tiktoken|py)"
 )
-_UNIMPORTANT = ("transformers_version", "_name_or_path")  # what a library writes into a configuration by itself
+_UNIMPORTANT = ("transformers_version", "_name_or_path")  # a library writes these into a configuration itself
 _known_digests: dict[tuple[object, ...], str] = {}
 
 
 def weights_digest(model: str, revision: str | None = None) -> str:
-    """Which weights a model name stands for.
+    """A text that identifies the weights of a model.
 
-    A local directory gives ``sha256:`` over the name, size and content of its weight files, so that a checkpoint that
-    was overwritten is another model. A hub id gives ``hub:ID@COMMIT`` where the local cache tells the commit (after
-    loading it always does), else ``hub:ID``. Raises ModelError for a directory without weights.
+    For a local directory: ``sha256:`` and a digest over name, size and content of its weight files, so that a
+    checkpoint that was overwritten counts as another model. For a hub id: ``hub:ID@COMMIT`` where the local cache has
+    the commit (it always has after loading), else ``hub:ID``. Raises ModelError for a directory without weights.
     """
     directory = Path(model)
     if not directory.is_dir():
@@ -66,7 +66,7 @@ def weights_digest(model: str, revision: str | None = None) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    """SHA-256 of a file; read once in a process unless it changed meanwhile."""
+    """SHA-256 of a file. A process reads a file once, and again only after a change."""
     status = path.stat()
     key = (path.resolve(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if key not in _known_digests:
@@ -76,9 +76,10 @@ def _file_digest(path: Path) -> str:
 
 
 def companion_digests(model: str) -> dict[str, str] | None:
-    """Digests (16 hex digits) of the files beside a folder's weights that decide what is drawn, by name.
+    """Digests (16 hex digits), by file name, of the files next to the weights that decide what is drawn.
 
-    None where the model is no folder: the commit of a hub model covers its files. JSON counts by its content.
+    None where the model is not a folder: the commit of a hub model covers its files. Of a ``*config.json`` only the
+    parsed content counts, without the version of the library and the name that it was loaded from.
     """
     directory = Path(model)
     if not directory.is_dir():
@@ -101,7 +102,7 @@ def _content(path: Path) -> bytes:
 
 
 def stored_template(model: str) -> str | None:
-    """SHA-256 of the chat template in a folder's files, as ``template_digest`` gives it; None where there is none."""
+    """SHA-256 of the chat template in a folder's files, equal to ``template_digest``; None where there is none."""
     folder = Path(model)
     with contextlib.suppress(OSError, ValueError):
         return hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
@@ -118,7 +119,10 @@ def _cached_commit(model: str, revision: str | None) -> str | None:
 
 
 def cached_folder(model: str, revision: str | None = None) -> Path | None:
-    """The snapshot of a hub model in the local cache, the folder that holds its config; its name is the commit."""
+    """The snapshot folder of a hub model in the local cache, with its config; the folder's name is the commit.
+
+    None where the cache has no such snapshot.
+    """
     try:
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
@@ -136,9 +140,9 @@ def _uses_template(tokenizer: object, chat_template: ChatTemplate) -> bool:
 
 
 def template_digest(tokenizer: Tokenizer, chat_template: ChatTemplate, prompt: Prompt | None = None) -> str | None:
-    """SHA-256 of the chat template that prompts go through, or None where they are sent as raw text.
+    """SHA-256 of the chat template that is applied to prompts, or None where they are sent as raw text.
 
-    Without a ``prompt`` this speaks of prompts that carry messages; one without messages is always raw text.
+    Without a ``prompt`` the result is for prompts with messages. A prompt without messages is always sent as raw text.
     """
     if not _uses_template(tokenizer, chat_template) or (prompt is not None and not prompt.messages):
         return None
@@ -146,18 +150,18 @@ def template_digest(tokenizer: Tokenizer, chat_template: ChatTemplate, prompt: P
 
 
 def template_cautions(tokenizer: object, chat_template: ChatTemplate) -> tuple[str, ...]:
-    """The warning where the model has a chat template and prompts do not go through it."""
+    """A warning where the model has a chat template that is not applied; else empty."""
     if chat_template == "auto" or not getattr(tokenizer, "chat_template", None):
         return ()
     return ("the model's chat template is not applied: prompts are sent as raw text, as asked",)
 
 
 def render(tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:
-    """The prompt's token ids as the model will see them, those of a begun response behind it.
+    """The prompt's token ids as the model sees them, followed by those of a begun response.
 
-    Messages go through the tokenizer's chat template, opened for the answer; the template writes the special tokens
-    itself. Raw text gets those that the tokenizer adds by default. Raises ModelError where the template refuses the
-    messages.
+    The tokenizer's chat template is applied to messages, with its generation prompt at the end; the template writes the
+    special tokens itself. Raw text gets the special tokens that the tokenizer adds by default. Raises ModelError where
+    the template refuses the messages.
     """
     begun, more = (prompt.begun, ()) if isinstance(prompt.begun, str) else ("", prompt.begun)
     if template_digest(tokenizer, chat_template, prompt) is None:
@@ -175,10 +179,10 @@ def render(tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate) ->
 def response_texts(
     tokenizer: Tokenizer, prompt_ids: Sequence[int], request: DrawRequest, responses: Sequence[Sequence[int]]
 ) -> list[tuple[str, bool]]:
-    """Each response's text, what its prompt had begun included, and whether a stop string ended it.
+    """The text of every response, with the begun part in front, and whether a stop string ended it.
 
-    ``prompt_ids`` are those of ``render``. Tokens of a begun response are decoded with what follows them: a character may
-    lie across the seam.
+    ``prompt_ids`` are those of ``render``. Tokens of a begun response are decoded together with those that follow,
+    because one character may need tokens of both.
     """
     begun = request.prompt.begun
     if isinstance(begun, str):
@@ -192,32 +196,32 @@ def response_texts(
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """The text up to the end of the first stop string in it, and whether there is one."""
+    """The text up to the end of the first stop string in it, and whether it has one."""
     ends = [at + len(stop) for stop in stops if (at := text.find(stop)) >= 0]
     return (text[: min(ends)], True) if ends else (text, False)
 
 
 def detokenise(tokenizer: Tokenizer, prompt_ids: Sequence[int], responses: Sequence[Sequence[int]]) -> list[str]:
-    """Text of each response to one prompt, special tokens left out.
+    """The texts of the responses to one prompt, without special tokens.
 
-    Tokenizers of the sentencepiece kind drop a leading space when they decode a response alone, and with it the
-    indentation of a program's first line. So each is decoded behind the end of its prompt, which is then cut off.
+    Sentencepiece tokenizers drop a leading space when they decode a response alone, and with it the indentation of a
+    program's first line. So a response is decoded together with the end of its prompt, whose text is then removed.
     """
-    # Clean-up of spaces before punctuation would change the text that the model wrote.
+    # Cleaning up spaces before punctuation would change the model's text.
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     tail = list(prompt_ids[-4:])
     lead = tokenizer.decode(tail, **options)
     whole = tokenizer.batch_decode([[*tail, *ids] for ids in responses], **options)
     if all(text.startswith(lead) for text in whole):
         return [text[len(lead) :] for text in whole]
-    # The prompt ends inside a character, which the first token of a response completes.
+    # The prompt ends in the middle of a character, and the first token of a response completes it.
     return list(tokenizer.batch_decode([list(ids) for ids in responses], **options))
 
 
 def check_context(prompt_tokens: Mapping[str, int], max_tokens: int, context_tokens: int | None) -> None:
-    """Refuse prompts (problem id -> tokens) that leave no room for ``max_tokens`` in the model's context.
+    """Check that every prompt leaves room for ``max_tokens`` in the model's context.
 
-    Raises BadArgument naming the longest of them.
+    ``prompt_tokens`` maps problem ids to lengths in tokens. Raises BadArgument, which names the longest prompt.
     """
     if not prompt_tokens or context_tokens is None:
         return

@@ -1,4 +1,4 @@
-"""Engines' own deprecation warnings are their authors' affair: the user of an evaluation can mend none of them."""
+"""Hides the deprecation warnings of engines' libraries: users of an evaluation cannot do anything about them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["for_processes", "without_deprecations"]
 
 _CATEGORIES = (FutureWarning, DeprecationWarning, PendingDeprecationWarning)
 _LIBRARIES = ("torch", "transformers", "vllm")
-# A warning is put down to whoever called what is deprecated: the library itself, or the one file of ours that calls it.
+# Python attributes a warning to the module that called the deprecated function: the library, or our file that calls it.
 _MODULES = r"(torch|transformers|vllm|rlvr_bench\.samplers)(\.|$)"
 
 
 @contextlib.contextmanager
 def without_deprecations() -> Iterator[None]:
-    """Within it, no deprecation warning of an engine's library goes out; every other warning does."""
+    """A context that hides deprecation warnings of engines' libraries; all other warnings are shown."""
     handlers = [handler for name in _LIBRARIES for handler in logging.getLogger(name).handlers]
     with warnings.catch_warnings():
         for category in _CATEGORIES:
@@ -33,7 +33,7 @@ def without_deprecations() -> Iterator[None]:
 
 
 def for_processes() -> str:
-    """The same for processes that are started: a value of PYTHONWARNINGS, in which what the user has set comes last."""
+    """A value of PYTHONWARNINGS that does the same in new processes. The user's value is last, so it has priority."""
     own = [f"ignore::{category.__name__}" for category in _CATEGORIES]
     return ",".join([*own, *filter(None, [os.environ.get("PYTHONWARNINGS")])])
 

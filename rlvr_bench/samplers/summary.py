@@ -1,4 +1,4 @@
-"""Per-rollout summaries of per-token statistics. NumPy only: scoring machines have no torch."""
+"""Per-rollout summaries of per-token statistics. Needs NumPy only: machines that only verify need no torch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rlvr_bench.records import Rollout, TokenArrays
 
 __all__ = ["HIGH_ENTROPY_NATS", "PROFILE_BINS", "TokenSummary", "summarise", "with_statistics"]
 
-# The 80th percentile of token entropy over a million response tokens of Qwen3-8B on AIME (arXiv 2506.01939): the
-# published boundary of "forking" tokens. Fixed, so that rollouts of different runs can be compared.
+# The published threshold of "forking" tokens (arXiv 2506.01939): the 80th percentile of token entropy over a million
+# response tokens of Qwen3-8B on AIME. It is fixed, so that rollouts of different runs can be compared.
 HIGH_ENTROPY_NATS = 0.672
 PROFILE_BINS = 20
 
 
 class TokenSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rollout keeps of its token statistics; the fields are those of ``Rollout``.
+    """Summary of a rollout's token statistics; the fields have the same names as in ``Rollout``.
 
-    Entropies in nats. ``entropy_profile[b]`` is the mean entropy of the tokens at relative positions
-    [b, b + 1) / bins, None where the rollout has no token there. Means and shares of no token at all are None.
+    Entropies are in nats. ``entropy_profile[b]`` is the mean entropy of the tokens at relative positions in [b / bins,
+    (b + 1) / bins), None where the rollout has no token there. Means and shares are None for a rollout without tokens.
     """
 
     logprob_sum: float
@@ -42,9 +42,9 @@ def summarise(
 ) -> TokenSummary:
     """Summary of one rollout of T tokens from three arrays of shape (T,): nats, nats, tokens.
 
-    Sums and means run in float64. Token t (from 1) stands at the relative position r = (t - 1) / T; its
-    bin is floor(r * bins). ``high_entropy_share`` is the fraction of tokens with an entropy of at least ``threshold``
-    nats (arXiv 2506.01939). Raises ValueError where the lengths differ.
+    Sums and means are computed in float64. Token t (from 1) has the relative position r = (t - 1) / T and the bin
+    floor(r * bins). ``high_entropy_share`` is the fraction of tokens with an entropy of at least ``threshold`` nats
+    (arXiv 2506.01939). Raises ValueError where the lengths differ.
     """
     n = len(entropy)
     if len(logprob) != n or len(nucleus) != n:
@@ -78,7 +78,8 @@ def with_statistics(
 ) -> Rollout:
     """The rollout with its summary and, if ``full``, its per-token arrays.
 
-    ``ids`` (T,) and ``columns``: log-probability and entropy in nats, nucleus size in tokens, (T,) each.
+    ``ids`` has the shape (T,). ``columns`` are log-probability and entropy in nats and nucleus size in tokens, all
+    (T,).
     """
     logprob, entropy, nucleus = columns
     tokens = TokenArrays(

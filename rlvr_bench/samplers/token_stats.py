@@ -1,12 +1,12 @@
 """Exact token statistics from logits: log-probability, full-vocabulary entropy, nucleus size.
 
-The statistics are those of the model's own distribution, softmax(z) at temperature 1, before any top-p or penalty:
-entropy as in arXiv 2507.14843 and 2506.01939, nucleus size as in the rollout branching factor
-(arXiv 2508.07534 section 2). Needs torch and nothing else.
+The statistics are those of the model's own distribution: softmax(z) at temperature 1, before top-p and penalties.
+Entropy is defined as in arXiv 2507.14843 and 2506.01939, nucleus size as in the rollout branching factor (arXiv
+2508.07534 section 2). Needs torch only.
 
 Numerics: with e = exp(z - max z), S = sum e and T = sum e * (z - max z), log p_i = z_i - max z - log S and
-H = log S - T / S. The sums run in float64: in float32 a vocabulary of 150,000 costs up to 5e-5 nats (which is what
-``log_softmax`` loses), with float64 accumulators it is below 3e-8.
+H = log S - T / S. The sums are computed in float64. In float32 the error at a vocabulary of 150,000 is up to 5e-5 nats
+(``log_softmax`` has this error); with float64 accumulators it is below 3e-8 nats.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from torch import Tensor
 
 __all__ = ["TokenStatistics", "token_statistics"]
 
-# exp(-87) is the smallest power that is a normal float32: denormals are slow, and a whole vocabulary of them weighs
-# less than 1e-32. It also stands in for logits of -inf, for which 0 * -inf would be NaN.
+# exp(-87) is the smallest integer power of e that is a normal float32. Denormals are slow, and a whole vocabulary of
+# them adds up to less than 1e-32. The floor also replaces logits of -inf, for which 0 * -inf would be NaN.
 _FLOOR = -87.0
-# A block of this many logits (1 MiB in float32) and its temporaries stay in a core's cache: three times as fast.
+# A block of this many logits (1 MiB in float32) and its temporaries fit into a core's cache, which is three times as
+# fast.
 _BLOCK = 2**18
-# The 0.95 nucleus of a trained model has fewer tokens than this nearly everywhere.
+# The 0.95 nucleus of a trained model has fewer tokens than this at nearly all positions.
 _HEAD = 128
-# Vocabularies below this are cheaper to search directly than by strips.
+# Smaller vocabularies are faster to search directly than by strips.
 _STRIP_MINIMUM = 16 * _HEAD
 _STRIP = 16
 _WAYS = 16
@@ -47,9 +48,9 @@ class TokenStatistics(NamedTuple):
 def token_statistics(logits: Tensor, token_ids: Tensor, top_p: float = 0.95) -> TokenStatistics:
     """Statistics of R next-token distributions and of the tokens drawn from them.
 
-    ``logits`` (R, V) may be of any floating dtype and may hold -inf (but not a whole row of it); ``token_ids`` (R,)
-    are the sampled ids. The nucleus is the smallest set of tokens with a cumulative probability of at least
-    ``top_p``, the crossing token included. Works where the logits are, and leaves them as they were.
+    ``logits`` (R, V) may have any floating dtype and may contain -inf, but no row of -inf only. ``token_ids`` (R,) are
+    the sampled ids. The nucleus is the smallest set of tokens with a cumulative probability of at least ``top_p``. The
+    results are on the device of the logits, which are not changed.
 
     Raises ValueError where shapes disagree or ``top_p`` is not in (0, 1).
     """
@@ -71,7 +72,7 @@ def token_statistics(logits: Tensor, token_ids: Tensor, top_p: float = 0.95) -> 
 
 
 def _law(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-probabilities (r,), entropies (r,), weights exp(z - max z) (r, V) and their sums (r,) of a block of rows."""
+    """Log-probabilities (r,) and entropies (r,) in nats, weights exp(z - max z) (r, V) and their sums (r,)."""
     z = logits if logits.dtype == torch.float64 else logits.float()
     highest = z.amax(-1, keepdim=True)
     depth = (z - highest).clamp(min=_FLOOR)
@@ -89,7 +90,7 @@ def _on_cpu(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
 
 
 def _on_accelerator(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
-    """Compiled kernels and no wait for the device: a step of generation must not stand still for its statistics."""
+    """Statistics by compiled kernels that never wait for the device: they must not stop a step of generation."""
     logprob, entropy, weights, total = _compiled(_law)(logits, ids)
     return TokenStatistics(logprob, entropy, _nucleus_by_search(weights, top_p * total, _compiled(_masses)))
 
@@ -100,7 +101,7 @@ def _compiled(function: Callable[[Tensor, Tensor], T]) -> Callable[[Tensor, Tens
     kernel = torch.compile(function, dynamic=True)
 
     def call(first: Tensor, second: Tensor) -> T:
-        for argument in first, second:  # without this a batch of one row compiles a kernel of its own
+        for argument in first, second:  # without this a separate kernel is compiled for a batch of one row
             torch._dynamo.decorators.mark_unbacked(argument, 0)
         return kernel(first, second)
 
@@ -108,7 +109,7 @@ def _compiled(function: Callable[[Tensor, Tensor], T]) -> Callable[[Tensor, Tens
 
 
 def _nucleus_by_head(weights: Tensor, target: Tensor) -> Tensor:
-    """Nucleus sizes (r,): from the heaviest tokens where they suffice, else by a histogram of the row."""
+    """Nucleus sizes (r,): from the heaviest tokens where these are enough, else from a histogram of the row."""
     reached = _heaviest(weights, _HEAD).cumsum(-1, dtype=torch.float64)
     sizes = (reached < target[:, None]).sum(-1) + 1
     for row in (reached[:, -1] < target).nonzero()[:, 0].tolist():
@@ -119,8 +120,8 @@ def _nucleus_by_head(weights: Tensor, target: Tensor) -> Tensor:
 def _heaviest(weights: Tensor, k: int) -> Tensor:
     """The ``k`` largest weights of each row, descending, (r, min(k, V)).
 
-    The k largest lie in the k strips with the largest maxima, so that only those are searched: half the time of
-    ``topk`` over the row at V = 50,000, a third at 150,000.
+    The k largest are in the k strips with the largest maxima, so only these strips are searched. This takes half the
+    time of ``topk`` over the row at V = 50,000, and a third at 150,000.
     """
     rows, V = weights.shape
     if V < _STRIP_MINIMUM:
@@ -133,14 +134,14 @@ def _heaviest(weights: Tensor, k: int) -> Tensor:
 
 
 def _nucleus_of_broad_row(weights: Tensor, target: Tensor) -> Tensor:
-    """Nucleus size of one row (V,): a histogram of mass over exponent and 7 bits of mantissa, then one bin sorted.
+    """Nucleus size of one row (V,): from a histogram of mass over exponent and 7 bits of mantissa; one bin is sorted.
 
-    The bit pattern of a positive float grows with its value, so that the bins are in order of weight.
+    The bit pattern of a positive float grows with its value, so the bins are in order of weight.
     """
     bins = weights.float().view(torch.int32) >> 16
     mass = torch.bincount(bins, weights=weights.double()).flip(0).cumsum(0)
     crossing = int((mass < target).sum())
-    if crossing == len(mass):  # the sum in another order fell short of a target that is nearly the total
+    if crossing == len(mass):  # the target is nearly the total, and this sum in another order is smaller
         return torch.tensor(len(weights))
     bound = len(mass) - 1 - crossing
     above = mass[crossing - 1] if crossing else mass.new_zeros(())
@@ -154,9 +155,10 @@ def _nucleus_by_search(
 ) -> Tensor:
     """Nucleus sizes (r,) by a search for the crossing weight over the bit patterns of float32.
 
-    Fixed shapes and no sort: each of seven passes cuts the interval into 17, then one pass counts. Tokens below the
-    interval's start weigh less than the rest of the mass together. Ties at the crossing weight are settled by count.
-    The passes add in float32: a nucleus of thousands of tokens can come out one off.
+    It uses fixed shapes and no sort. Every one of seven passes divides the interval into 17 parts, then one pass
+    counts. All tokens below the start of the first interval together weigh less than the mass outside of the nucleus.
+    Where several tokens have the crossing weight, as many as needed are counted. The passes add in float32, so a
+    nucleus of thousands of tokens can be wrong by one.
     """
     masses = masses or _masses
     weights = weights.float()
@@ -179,5 +181,5 @@ def _nucleus_by_search(
 
 
 def _masses(weights: Tensor, bounds: Tensor) -> Tensor:
-    """Mass (r, 16) of the weights (r, V) that are at least each of 16 bounds (r, 16); compiled, one read of them."""
+    """The mass (r, 16) of the weights (r, V) at or above each of 16 bounds (r, 16). Compiled, it reads them once."""
     return torch.stack([torch.where(weights >= bounds[:, j, None], weights, 0.0).sum(-1) for j in range(_WAYS)], 1)

@@ -1,4 +1,4 @@
-"""What is used of a checkpoint's tokenizer: that of Hugging Face transformers, and what vLLM puts in its place."""
+"""What is used of a checkpoint's tokenizer. The tokenizers of Hugging Face transformers and of vLLM implement it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 """Tool-integrated reasoning: any sampler, with a Python interpreter that its model may use while it answers.
 
-A rollout is drawn turn by turn. The model stops behind a closed ```` ```python ```` block; the block runs in the rollout's
-own sandbox; what it printed is put behind it in an ```` ```output ```` block, and the model goes on from there. The transcript
-is the rollout's text. Its tokens and token statistics are the model's alone.
+A rollout is drawn turn by turn. The model stops after a closed ```` ```python ```` block. The block runs in the sandbox
+of the rollout. Its output is appended in an ```` ```output ```` block, and the model continues from there. The
+transcript is the rollout's text. Token counts and token statistics include only the tokens that the model drew.
 
-Transcripts are continued as text, which every engine can: a turn's tokens may be cut otherwise than the model drew them.
+Transcripts are continued as text, because every engine can do this. So the tokens of an earlier turn, when they are
+read again, may be split differently than the model drew them.
 """
 
 from __future__ import annotations
@@ -46,21 +47,21 @@ INSTRUCTION = (
     "and what it prints is shown to you in a block that begins with ```output. Variables are kept from block to block. "
     "Then go on, and state the final answer yourself, outside of any block."
 )
-_LIVE = 256  # rollouts with an interpreter at once: each is two processes and two open files
+_LIVE = 256  # rollouts with an interpreter at once: an interpreter has two processes and two open files
 _MEANS = ("entropy_mean", "branching_mean", "high_entropy_share")
 _BOUNDS = ("entropy_low", "entropy_high", "branching_low", "branching_high")
 
 
 def with_instruction(problem: Problem) -> Problem:
-    """The problem with its question behind the instruction on how to run code."""
+    """The problem with the instruction on how to run code before its question."""
     return msgspec.structs.replace(problem, question=f"{INSTRUCTION}\n\n{problem.question}")
 
 
 class ToolSampler:
-    """Implements ``Sampler`` around another one. Code runs at most ``workers`` blocks at a time."""
+    """Implements ``Sampler`` with another sampler. At most ``workers`` blocks of code run at a time."""
 
     def __init__(self, inner: Sampler, tools: Tools, *, keep_tokens: bool = False, workers: int | None = None) -> None:
-        """``keep_tokens``: leave per-token arrays in the rollouts. Raises BadArgument where nothing can be sandboxed."""
+        """``keep_tokens``: keep per-token arrays in the rollouts. Raises BadArgument where there is no sandbox here."""
         if problem := sandbox_problem():
             raise BadArgument("--tools", tools.language, f"cannot run model code: {problem}")
         self._inner, self._tools, self._keep_tokens = inner, tools, keep_tokens
@@ -71,7 +72,7 @@ class ToolSampler:
         return self._inner.info
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """Prepare the sampler within, where it needs that."""
+        """Prepare the inner sampler where it is a ``PreparedSampler``."""
         if isinstance(self._inner, PreparedSampler):
             self._inner.prepare(prompts)
 
@@ -79,19 +80,19 @@ class ToolSampler:
         return self._inner.prompt_tokens(prompt)
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """Draws as their last rollouts end. Raises what the sampler raises, VerifierError where no sandbox starts."""
+        """Yields a draw when its last rollout ends. Raises the sampler's errors, VerifierError without a sandbox."""
         with _Conversations(self._inner, self._tools, sampling, self._workers) as conversations:
             for draw in conversations.run(iter(requests)):
                 yield draw if self._keep_tokens else _without_tokens(draw)
 
     def close(self) -> None:
-        """Close the sampler within."""
+        """Close the inner sampler."""
         self._inner.close()
 
 
 @dataclass
 class _Conversation:
-    """One rollout on its way: what the model said so far, and the interpreter it talks to."""
+    """One unfinished rollout: its transcript so far, its turns, and its interpreter."""
 
     request: DrawRequest
     index: int
@@ -104,7 +105,7 @@ class _Conversation:
 
 
 class _Conversations:
-    """Feeds one sampler with the turns of many rollouts, and runs the code between them."""
+    """Requests the turns of many rollouts from one sampler, and runs the code between the turns."""
 
     def __init__(self, inner: Sampler, tools: Tools, sampling: SamplingParameters, workers: int) -> None:
         self._inner, self._tools, self._sampling = inner, tools, sampling
@@ -138,7 +139,7 @@ class _Conversations:
             yield from self._done()
 
     def _requests(self, outer: Iterator[DrawRequest | None]) -> Iterator[DrawRequest | None]:
-        """The next turns to draw; None while others are being drawn, an end where code has to be waited for."""
+        """Requests for the next turns; None where none is ready while others are drawn. Ends where none is drawn."""
         while True:
             self._collect(patient=False)
             request = self._next(outer)
@@ -150,7 +151,7 @@ class _Conversations:
                 return
 
     def _next(self, outer: Iterator[DrawRequest | None]) -> DrawRequest | None:
-        """A turn of a rollout that is under way before another one is begun."""
+        """The next request, first of rollouts in progress, then of new ones; None where there is none now."""
         if self._ready:
             return self._ready.popleft()
         under_way = sum(map(len, self._open.values()))
@@ -173,7 +174,7 @@ class _Conversations:
             yield self._finished.popleft()
 
     def _hear(self, conversation: _Conversation, rollout: Rollout) -> None:
-        """Take in a turn, and do what it asks for."""
+        """Add a finished turn, and do what it asks for: run its code, continue, or end."""
         silent = rollout.text == conversation.text
         conversation.parts.append(rollout)
         conversation.text = rollout.text
@@ -192,7 +193,7 @@ class _Conversations:
             self._running[self._pool.submit(self._call, conversation, turn.code)] = conversation, turn.text
 
     def _call(self, conversation: _Conversation, code: str) -> Printed:
-        """Run a block; in a thread of the pool."""
+        """Run a block of code. Called in a thread of the pool."""
         if conversation.interpreter is None:
             seed = draw_seed(conversation.request.seed, "random", "", conversation.index) % 2**32
             conversation.interpreter = Interpreter(
@@ -201,7 +202,7 @@ class _Conversations:
         return conversation.interpreter.run(code)
 
     def _collect(self, *, patient: bool) -> None:
-        """Hand what blocks have printed to their rollouts; ``patient``: wait for one where any is running."""
+        """Append the output of finished blocks to their rollouts. ``patient``: wait for one, if any is running."""
         if not self._running:
             return
         ended = wait(self._running, timeout=None if patient else 0, return_when=FIRST_COMPLETED).done
@@ -214,7 +215,7 @@ class _Conversations:
             self._go_on(conversation)
 
     def _go_on(self, conversation: _Conversation) -> None:
-        """Ask for the next turn, if the response has room for one."""
+        """Request the next turn, or end the rollout where the response has no room for one."""
         request = conversation.request
         prompt = msgspec.structs.replace(request.prompt, begun=conversation.text)
         room = request.limit(self._sampling) - self._used(prompt, conversation)
@@ -235,10 +236,10 @@ class _Conversations:
         )
 
     def _used(self, prompt: Prompt, conversation: _Conversation) -> int:
-        """Tokens of the response so far, output included where the engine counts tokens."""
+        """Tokens of the response so far. The output of code is included where the engine counts tokens of text."""
         try:
             return self._inner.prompt_tokens(prompt) - self._inner.prompt_tokens(conversation.request.prompt)
-        except EngineError:  # a server that does not: it cuts the response itself where its context ends
+        except EngineError:  # a server that does not count: it cuts the response itself at the end of its context
             return sum(part.n_tokens for part in conversation.parts)
 
     def _end(self, conversation: _Conversation, reason: Literal["stop", "length"]) -> None:
@@ -257,9 +258,9 @@ class _Conversations:
             conversation.interpreter = None
 
 
-# ------------------------------------------------------------------------------------------------ one rollout of many turns
+# --------------------------------------------------------------------------------------- one rollout of many turns
 def _joined(conversation: _Conversation, reason: Literal["stop", "length"]) -> Rollout:
-    """The turns as one rollout: the whole transcript, and the statistics of the model's own tokens."""
+    """The turns as one rollout: the whole transcript, and the statistics of the tokens that the model drew."""
     parts = conversation.parts
     whole = msgspec.structs.replace(
         parts[0],
@@ -282,12 +283,12 @@ def _joined(conversation: _Conversation, reason: Literal["stop", "length"]) -> R
     means = {name: _mean(parts, name) for name in (*_MEANS, *_BOUNDS)}
     sums = [part.logprob_sum for part in parts if part.logprob_sum is not None]
     total = sum(sums) if len(sums) == len(parts) else None
-    # A profile over relative positions cannot be put together from those of the turns.
+    # The profile over relative positions cannot be computed from the profiles of the turns.
     return msgspec.structs.replace(whole, logprob_sum=total, entropy_profile=None, tokens=None, **means)
 
 
 def _mean(parts: Sequence[Rollout], name: str) -> float | None:
-    """Mean over all tokens of what is a mean over each turn's; None where a turn has none."""
+    """Mean over all tokens, from the means of the turns; None where a turn has no mean, or without any token."""
     known = [(getattr(part, name), part.n_tokens) for part in parts]
     if any(value is None for value, _ in known) or not sum(n for _, n in known):
         return None

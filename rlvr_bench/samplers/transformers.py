@@ -1,8 +1,8 @@
 """The embedded engine: Hugging Face transformers in this process, batched, with a KV cache and exact token statistics.
 
-A window of draw requests is generated together: each distinct prompt is read once, its cache is spread over its rollouts,
-and rows that have ended are dropped as they pile up. What a rollout is depends on its request's seed alone: every request
-has its own stream of uniform numbers, turned into tokens through the inverse distribution function.
+A window of draw requests is generated together. Every distinct prompt is read once, its cache is copied for its
+rollouts, and rows that have ended are dropped. A rollout depends only on the seed of its request: every request has its
+own stream of uniform numbers, which the inverse distribution function turns into tokens.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["TransformersSampler"]
 
-_CACHE_BYTES = 2 * 2**30  # KV cache of a window at most (on a GPU: half of what is free)
-_LOGIT_BYTES = 256 * 2**20  # one step's float32 logits at most
-_PREFIXES = 32  # prompts whose next token is looked at together
+_CACHE_BYTES = 2 * 2**30  # at most, for the KV cache of a window (on a GPU: half of the free memory)
+_LOGIT_BYTES = 256 * 2**20  # at most, for the float32 logits of one step
+_PREFIXES = 32  # prompts in one batch of ``next_tokens``
 _CHUNK = 64  # uniform numbers drawn ahead per rollout
 
 
 class TransformersSampler:
-    """Implements ``Sampler`` with a checkpoint in this process, ``loaded``; engine arguments as ``LoadedTransformers``."""
+    """Implements ``Sampler`` with ``loaded``, a checkpoint in this process. Engine arguments: see its class."""
 
     def __init__(self, options: SamplerOptions) -> None:
         """Load tokenizer and weights. Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
@@ -68,7 +68,7 @@ class TransformersSampler:
     @without_deprecations()
     @torch.inference_mode()
     def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
-        """The ``most`` likeliest next tokens behind each prompt, end tokens left out."""
+        """Up to ``most`` likeliest next tokens after each prompt, without end tokens."""
         found: list[NextTokens] = []
         with self.loaded.threads():
             for start in range(0, len(prompts), _PREFIXES):
@@ -137,10 +137,10 @@ class TransformersSampler:
 
 
 class _StopStrings:
-    """Watches for the stop strings of requests that have some; costs nothing where none has."""
+    """Finds the stop strings of requests in their responses; takes no time where no request has stop strings."""
 
-    _TAIL = 32  # newest tokens that are decoded: more than a stop string is written in
-    _LEAD = 4  # tokens of the prompt before them: decoded alone, a first token can lose its space
+    _TAIL = 32  # at most this many of the newest tokens are decoded: more than a stop string has
+    _LEAD = 4  # tokens of the prompt before them: a first token that is decoded alone can lose its space
 
     def __init__(self, tokenizer: Tokenizer, window: Sequence[DrawRequest], prompts: Sequence[list[int]]) -> None:
         self._tokenizer = tokenizer
@@ -153,13 +153,13 @@ class _StopStrings:
             self._leads = self._decode(self._tails)
 
     def stopped(self, rows: Tensor, ids: Tensor) -> Tensor:
-        """Which of these rows (r,) end with their new token (r,)."""
+        """A mask (r,): which of these rows (r,) have a stop string, with their new tokens ``ids`` (r,)."""
         if not self._tails:
             return torch.zeros_like(ids, dtype=torch.bool)
         numbers = rows.tolist()
         for row, token in zip(numbers, ids.tolist(), strict=True):
             tail = [*self._tails[row], token]
-            if len(tail) > self._TAIL:  # the prompt's tokens go all at once: no stop string may be found in them
+            if len(tail) > self._TAIL:  # drop all prompt tokens at once: no stop string may be found in them
                 tail, self._leads[row] = tail[self._LEAD + 1 :], ""
             self._tails[row] = tail
         texts = self._decode([self._tails[row] for row in numbers])
@@ -175,7 +175,7 @@ class _StopStrings:
 
 
 class _Batch:
-    """Rows being generated: their KV cache, mask, and the logits of each one's next token."""
+    """The rows that are generated: their KV cache, their mask, and the logits (r, V) of their next tokens."""
 
     logits: Tensor
 
@@ -188,7 +188,7 @@ class _Batch:
         mask = torch.zeros(len(distinct), width, dtype=torch.int64)
         for i, ids in enumerate(
             distinct
-        ):  # padding stands on the left, so that every row's next token is in one column
+        ):  # padding is on the left, so that every row's next token is in the same column
             padded[i, width - len(ids) :] = torch.tensor(ids)
             mask[i, width - len(ids) :] = 1
         self._mask = mask.to(device)
@@ -198,7 +198,7 @@ class _Batch:
         self.rows = torch.arange(len(self._mask), device=device)
 
     def advance(self, ids: Tensor, live: Tensor) -> None:
-        """Feed each row its new token; rows that have ended are dropped."""
+        """Append the new token ``ids`` (r,) to each row; rows that are not ``live`` (r,) are dropped."""
         if not bool(live.all()):
             keep = live.nonzero()[:, 0]
             self._keep(keep)
@@ -223,7 +223,7 @@ class _Batch:
 
 
 class _Uniforms:
-    """Each request's own stream of uniform numbers, (rows,) float64 a step."""
+    """One stream of uniform numbers per request; a step has one number per row, (rows,) float64."""
 
     def __init__(self, window: Sequence[DrawRequest]) -> None:
         self._streams = [(torch.Generator().manual_seed(request.seed), request.n) for request in window]
@@ -238,7 +238,7 @@ class _Uniforms:
 
 
 class _Step(NamedTuple):
-    """Rows that were alive, the token of each (r,), and its statistics, three of (r,)."""
+    """The numbers (r,) of the rows that had not ended, their tokens (r,), and the tokens' statistics, three of (r,)."""
 
     rows: Tensor
     ids: Tensor
@@ -246,14 +246,14 @@ class _Step(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """Token ids (T,) of one rollout, and its statistics (3, T) where they are kept."""
+    """Token ids (T,) of one rollout, and its statistics (3, T), or None where they are off."""
 
     ids: npt.NDArray[np.int64]
     stats: npt.NDArray[np.float64] | None
 
 
 class _Tape:
-    """What was drawn, step by step: tokens of n rows, with their statistics."""
+    """Records the tokens of n rows and their statistics, step by step."""
 
     def __init__(self, n: int, with_stats: bool) -> None:
         self.n = n
@@ -268,7 +268,7 @@ class _Tape:
         self.length += 1
 
     def row(self, row: int) -> _Row:
-        """One row, once everything is recorded."""
+        """One row. Call it only after the last ``record``."""
         self._rows = self._rows or self._by_row()
         return self._rows[row]
 
@@ -284,7 +284,10 @@ class _Tape:
 
 
 def _choose(logits: Tensor, uniforms: Tensor, sampling: SamplingParameters) -> Tensor:
-    """One token per row from softmax(logits / T) cut to top-k, then to top-p: the inverse distribution function at u."""
+    """One token per row (r,), drawn from softmax(logits / T) cut to top-k, then to top-p.
+
+    The token is the inverse distribution function at ``uniforms`` (r,). At temperature 0 it is the likeliest one.
+    """
     if sampling.temperature == 0:
         return logits.argmax(-1)
     scaled = logits / sampling.temperature

@@ -1,9 +1,9 @@
-"""vLLM as a sampler: a stream of draw requests in, each draw out as soon as it is finished.
+"""vLLM as a sampler: it reads a stream of draw requests, and yields every draw as soon as it is finished.
 
-The engine runs in processes of its own. A bounded window of rollouts is kept in flight, pulled from the request
-iterator as rollouts end, so that the engine never runs dry and the driver never holds a whole run. Each draw batch is
-one request with the engine's own ``n``: its prompt is read once. Child i of a request is drawn from the seed
-``request.seed + i``.
+The engine runs in separate processes. A bounded number of rollouts is in flight. Requests are read from the iterator as
+rollouts end, so that the engine always has work and the driver never has a whole run in memory. A draw batch is one
+request with its size in the engine's parameter ``n``, so its prompt is read once. Response i of a request is drawn from
+the seed ``request.seed + i``.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _PROMPTS_KEPT = 512
 
 
 class VllmSampler:
-    """Implements ``Sampler`` with one vLLM engine, ``loaded``; engine arguments as ``LoadedVllm``."""
+    """Implements ``Sampler`` with ``loaded``, a vLLM engine. Engine arguments: see ``LoadedVllm``."""
 
     def __init__(self, options: SamplerOptions) -> None:
-        """Start the engine and load the model. Raises ModelError, EngineError or BadArgument, each one line."""
+        """Start the engine and load the model. Raises ModelError, EngineError or BadArgument, all in one line."""
         self.loaded = LoadedVllm(options)
         self._options = options
         self._names = itertools.count()
@@ -52,10 +52,10 @@ class VllmSampler:
         return len(self._encode(prompt))
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """Draw what is asked, in order of completion; leaving the iterator early takes the rest back.
+        """Draws in order of completion. Closing the iterator early cancels the open requests.
 
-        Raises BadArgument where a prompt does not fit or greedy draws are asked twice, EngineError where the engine
-        fails.
+        Raises BadArgument where a prompt does not fit or a request asks for several greedy draws; EngineError where the
+        engine fails, or another ``draw`` is in progress.
         """
         if self._drawing:
             raise EngineError("this engine is drawing already: exhaust or close the other iterator first")
@@ -66,7 +66,7 @@ class VllmSampler:
             while True:
                 while more and engine.get_num_unfinished_requests() < self.loaded.window:
                     request = next(waiting, None)
-                    if more := request is not None:  # else there is none before a draw is back, or none at all
+                    if more := request is not None:  # else there is none before a draw is finished, or none at all
                         self._submit(request, sampling, open_draws)
                 if not open_draws:
                     return
@@ -78,7 +78,7 @@ class VllmSampler:
             self.loaded.abort(list(open_draws))
 
     def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
-        """The likeliest next tokens behind each prompt, end tokens left out; their prefixes stay in the engine's cache.
+        """The likeliest next tokens after each prompt, without end tokens. The engine's prefix cache keeps the prompts.
 
         Raises BadArgument where a prompt does not fit, EngineError where the engine fails.
         """
@@ -95,11 +95,11 @@ class VllmSampler:
         return [found[number] for number in range(len(prompts))]
 
     def close(self) -> None:
-        """End the engine's processes, which frees its memory; a closed sampler draws no more."""
+        """End the engine's processes, which frees its memory; a closed sampler cannot draw."""
         self.loaded.close()
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt; draw batches of one problem come close together, so that few need to be kept."""
+        """Token ids of a prompt, cached. Draw batches of one problem follow each other, so a small cache is enough."""
         kept = self._prompts.get(prompt.problem_id)
         if kept is None or kept[0] != prompt:
             kept = prompt, render(self.loaded.tokenizer, prompt, self._options.chat_template)
@@ -146,7 +146,7 @@ class VllmSampler:
         open_draws[name] = (request, ids)
 
     def _finish(self, request: DrawRequest, prompt_ids: list[int], outputs: Sequence[CompletionOutput]) -> Draw:
-        # The token that ended a response is no part of its text, be it marked as special or not; a stop string is.
+        # The token that ended a response is no part of its text, special or not. A stop string is part of it.
         ended = [o.finish_reason == "stop" and not isinstance(o.stop_reason, str) for o in outputs]
         bodies = [o.token_ids[:-1] if end else o.token_ids for o, end in zip(outputs, ended, strict=True)]
         texts = response_texts(self.loaded.tokenizer, prompt_ids, request, bodies)
@@ -170,7 +170,7 @@ class VllmSampler:
 
 
 def _candidates(logprobs: FlatLogprobs, ends: Collection[int]) -> NextTokens:
-    """The likeliest tokens of a response's first position: they stand behind the columns of the statistics."""
+    """The likeliest tokens at a response's first position: they follow the columns of the statistics."""
     start, end = logprobs.start_indices[0] + vllm_worker.COLUMNS + 1, logprobs.end_indices[0]
     listed = zip(logprobs.token_ids[start:end], logprobs.logprobs[start:end], strict=True)
     known = [(int(token), float(value)) for token, value in listed if token not in ends]

@@ -1,7 +1,7 @@
 """Start-up test of the token statistics hook: its numbers against vLLM's own log-probabilities of the same tokens.
 
-The hook stands on private parts of vLLM. A version that moved them must be an error before the first rollout, never a
-column of wrong entropies in a result.
+The hook uses private parts of vLLM. A version of vLLM that changed them must give an error before the first rollout,
+and never wrong entropies in a result.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ __all__ = ["check_hook"]
 
 _TOKENS = 6
 _TOP = 20
-# Both passes compute the same logits; what differs is the order of float32 sums.
+# Both passes compute the same logits; only the order of float32 sums differs.
 _NATS = 0.02
 
 
 def check_hook(llm: LLM) -> None:
     """Draw a few tokens twice from one seed, with the hook and without it, and compare them position by position.
 
-    vLLM's log-probability of the token must be equal, and entropy and nucleus size must lie within what its top 20
-    prove (``law_bounds``). Raises EngineError where the hook is not active or disagrees.
+    The log-probabilities must agree within 0.02 nats. Entropy and nucleus size must be, up to rounding, within the
+    bounds from vLLM's top 20 (``law_bounds``). Raises EngineError where the hook is not active or disagrees.
     """
     vocabulary = int(llm.model_config.get_vocab_size())
     allowed = int(llm.model_config.max_logprobs)
@@ -44,7 +44,7 @@ def check_hook(llm: LLM) -> None:
     finally:
         llm.collective_rpc("switch_token_statistics", args=(True,))
     for t, (ours, theirs) in enumerate(zip(hooked.token_ids, plain.token_ids, strict=False)):
-        if ours != theirs:  # a near-tie fell the other way: what follows is another text
+        if ours != theirs:  # two tokens were nearly equally likely: from here on the texts differ
             if t == 0:
                 raise EngineError("token statistics cannot be checked: this engine draws differently from one seed")
             return
@@ -62,7 +62,8 @@ def check_hook(llm: LLM) -> None:
 def _draw(llm: LLM, logprobs: int) -> CompletionOutput:
     from vllm import SamplingParams
 
-    # Temperature 2 and top-p tell the raw law from the one that is sampled, and draw tokens that are not the top one.
+    # With temperature 2 and top-p the raw distribution differs from the one that is sampled from, and tokens are drawn
+    # that are not the likeliest.
     sampling = SamplingParams(
         temperature=2.0, top_p=0.9, seed=7, max_tokens=_TOKENS, logprobs=logprobs, flat_logprobs=True, detokenize=False
     )

@@ -1,16 +1,18 @@
-"""Exact token statistics from inside a vLLM engine, carried by the columns of its log-probabilities.
+"""Exact token statistics from inside a vLLM engine, in the columns of its log-probabilities.
 
-vLLM routes a small table ``LogprobsTensors`` from its sampler to ``CompletionOutput.logprobs``, whatever batching,
-preemption, chunked prefill or parallelism do in between. With this worker extension a request for ``logprobs=2`` gets,
-for every sampled token, [its log-probability, entropy, nucleus size] in place of [its log-probability, top 1, top 2]:
-the model's own law at temperature 1, before penalties and top-p. Requests for more get the true top-(k - 2) behind
-them; requests for 0 or 1 and requests for the whole vocabulary are left alone. Prompt log-probabilities likewise.
+vLLM sends a small table ``LogprobsTensors`` from its sampler to ``CompletionOutput.logprobs``, with any batching,
+preemption, chunked prefill or parallelism. With this worker extension a request with ``logprobs=2`` gets, for every
+sampled token, [its log-probability, entropy, nucleus size] instead of [its log-probability, top 1, top 2]. They are
+statistics of the model's own distribution at temperature 1, before penalties and top-p. A request with ``logprobs=k``
+for k > 2 also gets the true top k - 2 after them. Requests for 0 or 1 and requests for the whole vocabulary are not
+changed. The same holds for prompt log-probabilities.
 
-In an engine of one's own::
+In a server of your own::
 
     vllm serve MODEL --worker-extension-cls rlvr_bench.samplers.vllm_worker.TokenStatistics
 
-The driver reads the columns with ``decode``, which needs neither vLLM nor torch and raises where they are not there.
+The driver reads the columns with ``decode``, which needs neither vLLM nor torch, and raises EngineError where they are
+missing.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ Ids = TypeVar("Ids", "npt.NDArray[np.int64]", "Tensor")
 
 
 class TokenStatistics:
-    """Worker extension: creating the worker installs the hook, and ties the worker's life to the driver's."""
+    """Worker extension. Creating the worker installs the hook, and makes the worker end when its driver ends."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         _install_v1()
@@ -70,13 +72,13 @@ class TokenStatistics:
         return super().__new__(cls)
 
     def switch_token_statistics(self, on: bool) -> None:
-        """Turn the hook off and on again, for ``collective_rpc``: the self-test compares with vLLM's own numbers."""
+        """Turn the hook on or off, by ``collective_rpc``: the start-up test compares it with vLLM's own numbers."""
         _switch["on"] = on
 
 
 # ------------------------------------------------------------------------------------------------ in the driver
 class TokenColumns(NamedTuple):
-    """Statistics of T tokens, each (T,): log-probability and entropy in nats, nucleus size in tokens."""
+    """Statistics of T tokens, all of shape (T,): log-probability and entropy in nats, nucleus size in tokens."""
 
     logprob: npt.NDArray[np.float32]
     entropy: npt.NDArray[np.float32]
@@ -84,15 +86,15 @@ class TokenColumns(NamedTuple):
 
 
 def decode(logprobs: SampleLogprobs | None, token_ids: Sequence[int]) -> TokenColumns:
-    """Read the statistics of the T sampled ``token_ids`` out of a completion's ``logprobs``, flat or as dicts.
+    """Read the statistics of the T sampled ``token_ids`` from a completion's ``logprobs``, which are flat or dicts.
 
-    Raises EngineError where the hook was not active: ordinary top-2 log-probabilities are never taken for statistics.
+    Raises EngineError where the hook was not active, so ordinary log-probabilities are never read as statistics.
     """
     tokens = np.asarray(token_ids, dtype=np.int64)
     ids, values = _table(logprobs)
     expected = np.stack([tokens, *_marks(tokens)], 1)
-    # A log-probability is never positive and a nucleus never empty: the last column alone tells them apart, the marks
-    # also guard the order of the columns.
+    # A log-probability is never positive and a nucleus is never empty, so the last column is enough to distinguish
+    # them. The marks also check the order of the columns.
     if ids.shape != expected.shape or (ids != expected).any() or not (values[:, 2] >= 1).all():
         raise EngineError(
             "the token statistics hook is not active in this engine (ordinary log-probabilities came back): "
@@ -105,7 +107,7 @@ def decode(logprobs: SampleLogprobs | None, token_ids: Sequence[int]) -> TokenCo
 def _table(
     logprobs: SampleLogprobs | None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Token ids and values (T, 3) of the first three columns; fewer columns where a position has fewer."""
+    """Token ids (T, 3) and values (T, 3) of the first three columns; fewer columns where a position has fewer."""
     width = COLUMNS + 1
     if logprobs is None or not len(logprobs):
         return np.zeros((0, width), np.int64), np.zeros((0, width))
@@ -121,7 +123,10 @@ def _table(
 
 
 def _marks(tokens: Ids) -> tuple[Ids, Ids]:
-    """Ids for the two borrowed columns: unlike the sampled id (dicts would merge them), and valid for any V >= 4."""
+    """Ids for the columns of entropy and nucleus size, valid for any V >= 4.
+
+    They differ from the sampled id, because a dict would merge equal ids.
+    """
     step = 1 - 2 * (tokens >= 2)
     return tokens + step * (1 - 2 * (tokens == 1)), tokens + 2 * step
 
@@ -132,7 +137,7 @@ def _wanted(k: int | None, vocabulary: int) -> bool:
 
 
 def _columns(logits: Tensor, tokens: Tensor, k: int) -> LogprobsTensors:
-    """``LogprobsTensors`` of R rows: ids and values (R, 1 + k), nucleus sizes in place of the ranks (R,)."""
+    """``LogprobsTensors`` of R rows: ids and values (R, 1 + k), and nucleus sizes (R,) instead of the ranks."""
     import torch
     from vllm.v1.outputs import LogprobsTensors
 
@@ -149,7 +154,7 @@ def _columns(logits: Tensor, tokens: Tensor, k: int) -> LogprobsTensors:
 
 
 def _install_v1() -> None:
-    """Hook the sampler of the first model runner, which CPUs and most GPUs use."""
+    """Install the hook in the sampler of the first model runner, which CPUs and most GPUs use."""
     from vllm.v1.sample.sampler import Sampler
 
     if hasattr(Sampler, _MARK):
@@ -164,9 +169,9 @@ def _install_v1() -> None:
         mode = kwargs.get("logprobs_mode_override") or self.logprobs_mode
         if not _wanted(k, logits.shape[-1]) or sampling_metadata.logprob_token_ids or mode != "raw_logprobs":
             return plain_forward(self, logits, sampling_metadata, *args, **kwargs)
-        # The sampler edits float32 logits in place, others it copies; the statistics need them as they came.
+        # The sampler changes float32 logits in place and copies others. The statistics need the unchanged logits.
         raw = logits.clone() if str(logits.dtype) == "torch.float32" else logits
-        # No log-probabilities asked: vLLM's own log_softmax, topk and rank over the vocabulary are skipped.
+        # Without log-probabilities in the request, vLLM skips its own log_softmax, topk and rank over the vocabulary.
         output = plain_forward(
             self, logits, dataclasses.replace(sampling_metadata, max_num_logprobs=None), *args, **kwargs
         )
@@ -174,8 +179,8 @@ def _install_v1() -> None:
         return output
 
     def gather_logprobs(logprobs: Tensor, num_logprobs: int, token_ids: Tensor) -> LogprobsTensors:
-        # Prompt log-probabilities and speculative decoding come here. The statistics do not change when a row of
-        # logits is shifted, so that log-probabilities do as logits.
+        # This is called for prompt log-probabilities and speculative decoding. The statistics do not change when a
+        # constant is added to a row of logits, so log-probabilities can be used as logits.
         if not _wanted(num_logprobs, logprobs.shape[-1]):
             return plain_gather(logprobs, num_logprobs, token_ids)
         return _columns(logprobs, token_ids, num_logprobs)
@@ -185,7 +190,10 @@ def _install_v1() -> None:
 
 
 def _install_v2() -> None:
-    """Hook the second model runner (Triton only): one function scores sampled, prompt and speculated tokens."""
+    """Install the hook in the second model runner, which needs Triton.
+
+    One function there scores sampled, prompt and speculated tokens.
+    """
     from vllm.triton_utils import HAS_TRITON
 
     if not HAS_TRITON:
@@ -202,7 +210,7 @@ def _install_v2() -> None:
 
 
 def _scoring(plain: Callable[..., LogprobsTensors]) -> Callable[..., LogprobsTensors]:
-    """``compute_topk_scores`` with the statistics in its columns."""
+    """A version of vLLM's ``compute_topk_scores`` with the statistics in the columns of its result."""
 
     @functools.wraps(plain)
     def compute_topk_scores(
@@ -219,7 +227,7 @@ def _scoring(plain: Callable[..., LogprobsTensors]) -> Callable[..., LogprobsTen
         table = _columns(logits, sampled_token_ids, num_logprobs)
         if cu_num_logits is None:
             return table
-        # Row boundaries come as a list, or as a tensor where only the device knows them.
+        # Row boundaries are a list, or a tensor where they are only on the device.
         tensor = not isinstance(cu_num_logits, list)
         return table._replace(**{"cu_num_generated_tokens" + "_tensor" * tensor: cu_num_logits})
 
@@ -227,9 +235,9 @@ def _scoring(plain: Callable[..., LogprobsTensors]) -> Callable[..., LogprobsTen
 
 
 def _follow_driver() -> None:
-    """End this worker when its driver ends, however it ends; the engine then ends with its worker.
+    """End this worker when its driver ends for any reason; the engine then ends with its worker.
 
-    vLLM's processes notice an orderly exit only: after ``kill -9`` of the driver they hold their memory for ever.
+    vLLM's processes notice only an orderly exit. After ``kill -9`` of the driver they would keep their memory for ever.
     """
     driver = os.environ.get(DRIVER_PID)
     if driver is None or int(driver) == os.getpid():

@@ -18,7 +18,7 @@ __all__ = ["Dispatcher", "Pool", "Slots", "Tally", "open_cluster"]
 
 
 def open_cluster(address: str | None, replicas: int | None, gpus: int) -> RayCluster:
-    """Connect to a Ray cluster. Raises what ``RayCluster`` raises, EngineError where Ray is not installed."""
+    """Connect to a Ray cluster. Raises the errors of ``RayCluster``, and EngineError where Ray is not installed."""
     try:
         from rlvr_bench.scaling.cluster import RayCluster
     except ImportError as error:

@@ -56,7 +56,7 @@ class _Capacity(TypedDict):
 
 
 class _Node(_Capacity):
-    """What Ray says of a node, as far as it is read here."""
+    """The fields of Ray's description of a node that are used here."""
 
     NodeID: str
     NodeManagerHostname: str
@@ -65,13 +65,13 @@ class _Node(_Capacity):
 
 
 class RayCluster:
-    """A Ray cluster: one that runs already, or this machine alone."""
+    """A Ray cluster: one that already runs, or one of only this machine."""
 
     def __init__(self, address: str | None, replicas: int | None, gpus: int) -> None:
         """Connect, and check that engines of ``gpus`` GPUs can run. Without any GPU, engines run on CPUs.
 
-        ``address``: auto, HOST:PORT, or None for this machine. Raises EngineError where the cluster cannot be reached or
-        its nodes differ, BadArgument where it is too small.
+        ``address``: auto, HOST:PORT, or None for this machine. Raises EngineError where the cluster cannot be reached
+        or its nodes differ, BadArgument where it is too small.
         """
         self._owned = not ray.is_initialized()
         if self._owned:
@@ -227,7 +227,7 @@ class RayAnswerers(Generic[Question, Answer]):
     def answers(self, *, wait: bool) -> Iterator[Answer]:
         """The answers since the last call, in any order; with ``wait``, at least one.
 
-        Raises what the function raised, EngineError where a question ends its actor three times.
+        Raises the function's error, and EngineError where a question ends its actor three times.
         """
         while wait or not self._answers.empty():
             actor, number, answer = self._answers.get()
@@ -256,7 +256,7 @@ class RayAnswerers(Generic[Question, Answer]):
         return ray.remote(_Answerer).options(num_cpus=0, scheduling_strategy=node).remote(self._maker)
 
     def _died(self, actor: int, question: Question, error: BaseException) -> None:
-        """Ask a new actor on the same node. It reads what the dead one has stored, and does not do it again."""
+        """Ask a new actor on the same node. It reads what the dead one has stored, and does not redo it."""
         self._deaths[question] += 1
         if self._deaths[question] >= _MOST_DEATHS:
             raise EngineError(f"verification died {_MOST_DEATHS} times on {question}: {_reason(error)}") from error
@@ -298,7 +298,10 @@ def _connect(address: str | None, replicas: int | None) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Fail at once where nothing listens at the address; Ray itself would try for a minute."""
+    """Raise EngineError at once where no server listens at the address: Ray would try for a minute.
+
+    Raises BadArgument for a malformed address.
+    """
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
         raise BadArgument("--ray", address, "must be auto or HOST:PORT of a cluster this machine belongs to")

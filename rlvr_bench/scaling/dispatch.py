@@ -1,9 +1,9 @@
 """A ``Sampler`` made of many replicas: it hands out draw batches and collects the results.
 
-The seed of a batch decides its rollouts, and is hashed from the batch's name. So it does not matter where and when a batch
-is drawn, and after how many failed tries. Each batch is counted once: one replica has it at a time, and a second result is
-dropped. Requests that have not begun move from a slow replica to an idle one. Requests that have begun stay: where an engine
-is not deterministic to the bit, keeping the copy that ends first would prefer short responses.
+The seed of a batch decides its rollouts, and is hashed from the batch's name. So it does not matter where and when a
+batch is drawn, and after how many failed tries. Each batch is counted once: one replica has it at a time, and a second
+result is dropped. Requests that have not begun move from a slow replica to an idle one. Requests that have begun stay:
+where an engine is not deterministic to the bit, keeping the copy that ends first would prefer short responses.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = ["Dispatcher", "Slots"]
 
 logger = logging.getLogger(__name__)
 
-# A batch that a replica held when it died is suspected of the death. After two deaths it is drawn alone: a third one must
-# be due to it, and it is given up.
+# A batch that a replica had when it died may be the cause. After two deaths the batch is drawn alone. A third death
+# must be due to the batch, which is then given up.
 _ALONE_AFTER, _ASIDE_AFTER = 2, 3
 _MOST_FRUITLESS = 10  # deaths in a row without a finished batch: the batches are not the cause
 _MOST_FAILED_STARTS = 3
-_POLL_S = 0.05  # verdicts can make requests ready while no draw comes back
+_POLL_S = 0.05  # verdicts can make requests ready while no draw is finished
 _NOTE_S = 2.0
 _SAY_AFTER_S = 120.0
 
@@ -57,7 +57,7 @@ class Dispatcher:
         """Open engines and wait for the first of them.
 
         ``tally``: the counts are added to it on ``close``; ``watch`` gets the speed of the replicas, as text, every few
-        seconds. Raises the error of opening an engine where the user can mend it, EngineError where no engine starts.
+        seconds. Raises the error of opening an engine where the user can fix it, EngineError where no engine starts.
         """
         self.tally = Tally(gpus=pool.gpus)
         self._pool, self._slots, self._watch = pool, slots, watch
@@ -95,7 +95,7 @@ class Dispatcher:
         self._writer = writer
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
-        """Draw the requests; draws come in order of completion.
+        """Draw the requests; yields draws in order of completion.
 
         A batch whose replica died three times gives a draw without rollouts. EngineError names these batches after all
         others are drawn. Raises EngineError also where replicas die in a row and nothing is finished.
@@ -157,9 +157,10 @@ class Dispatcher:
             self._run_dry(work)
 
     def _run_dry(self, work: Work) -> None:
-        """No request is ready for the replicas with room: notify them, and give them what other replicas can spare.
+        """No request is ready for the replicas with room: notify them, and move waiting requests to them from others.
 
-        Where further requests depend on verified draws, all replicas are notified, so that they report finished draws sooner.
+        Where further requests depend on verified draws, all replicas are notified, so that they report finished draws
+        sooner.
         """
         for number, worker in self._workers.items():
             if not worker.dry and (worker.room > 0 or not work.exhausted):
@@ -241,7 +242,7 @@ class Dispatcher:
         draws = []
         for key, rollouts in report.finished:
             request = worker.out.pop(key, None)
-            if request is None:  # reported before
+            if request is None:  # it was already reported
                 continue
             self._count(worker, rollouts)
             draws.append(Draw(request=request, rollouts=rollouts, shard=report.shard))

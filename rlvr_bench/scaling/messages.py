@@ -107,7 +107,7 @@ Event = tuple[int, Opened | Failure | Report | TakenBack | Lost]
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """Counts of a job over all replicas. ``engine_s``: seconds of all engines, with loading; ``gpus``: GPUs per engine."""
+    """Counts of a job over all replicas. ``engine_s``: seconds of all engines, with loading; ``gpus``: per engine."""
 
     rollouts: int = 0
     tokens: int = 0

@@ -41,7 +41,7 @@ class Recorder:
     def write(self, draws: Sequence[Draw]) -> tuple[str, list[Draw]]:
         """Write one shard; returns its name, and the draws without texts and tokens.
 
-        Raises StorageError, also where another driver has taken the run over: that driver draws these batches itself.
+        Raises StorageError, also where another driver has taken over the run. That driver draws these batches again.
         """
         owner = owner_of(self._target.path)
         if owner is not None and owner.token != self._target.token:

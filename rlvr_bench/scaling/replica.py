@@ -1,4 +1,4 @@
-"""One engine in its own process: it takes requests while it draws, and reports how many more it can take."""
+"""One engine in a separate process: it accepts requests while it draws, and reports how many more it can accept."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from rlvr_bench.store.manifest import installed_packages
 __all__ = ["Probe", "Replica", "probe"]
 
 _FEWEST_AHEAD, _MOST_AHEAD = 2, 512  # requests that wait here for the engine
-_SOON_S = 0.2  # the longest wait of finished draws to be written while the driver has no more requests
-_PATIENCE_S = 0.25  # the longest wait of an engine with room for new requests
+_SOON_S = 0.2  # while the driver has no more requests, finished draws are written after this time at the latest
+_PATIENCE_S = 0.25  # an engine that draws waits at most this long for a new request
 
 
 class Replica:
     """The replica that the driver calls. One thread waits in ``collect``, others add requests, another one draws.
 
-    The number of requests that wait here adapts: it doubles when the engine has taken all of them and asks for more while
-    the driver has some. An engine that draws a few batches at once keeps few requests from other replicas, and one that
-    draws a hundred at once does not run out of requests.
+    The number of requests that wait here adapts: it doubles when the engine has taken all of them and asks for more
+    while the driver has some. So an engine that draws few batches at once does not hold many requests that other
+    replicas could draw, and one that draws a hundred at once does not run out of requests.
     """
 
     def __init__(self, opener: Callable[[], Sampler]) -> None:
@@ -48,7 +48,7 @@ class Replica:
         self._finished: list[Draw] = []
         self._failure: Failure | None = None
         self._received = self._received_then = 0
-        self._begun = 0  # with the engine
+        self._begun = 0  # requests that the engine has taken and not finished
         self._ahead = _FEWEST_AHEAD
         self._asking, self._dry = True, False
 
@@ -68,12 +68,15 @@ class Replica:
         return self._engine().prompt_tokens(prompt)
 
     def begin(self, session: int, sampling: SamplingParameters, target: Target | None = None) -> None:
-        """Begin a session. Draws of the session before that were not reported are written if it had a target, else lost."""
+        """Begin a session.
+
+        Draws of the previous session that were not reported are written where that session had a target, else lost.
+        """
         self._stop()
         recorder, failure = None, None
         try:
             recorder = Recorder(target) if target is not None else None
-        except Exception as error:  # the first report brings it to the driver
+        except Exception as error:  # it is sent to the driver with the first report
             failure = Failure.of(error)
         with self._change:
             self._clear()
@@ -136,7 +139,7 @@ class Replica:
             self._sampler.close()
 
     def _stop(self) -> None:
-        """Stop drawing; returns when the engine draws no more."""
+        """Stop drawing; returns when the engine has stopped."""
         with self._change:
             self._over = True
             self._change.notify_all()
@@ -154,10 +157,10 @@ class Replica:
 
     @property
     def _due_in(self) -> float | None:
-        """Seconds until finished draws are reported; None where there are none.
+        """Seconds until finished draws are reported; None where there are no finished draws.
 
-        Without a target they are reported at once, else when they are due to be written. Where the driver has no more
-        requests, that is soon: its next requests may depend on them.
+        Without a target they are reported at once, else when they are due to be written. They are due soon where the
+        driver has no more requests, because its next requests may depend on them.
         """
         if self._recorder is None:
             return 0.0 if self._finished else None
@@ -197,7 +200,7 @@ class Replica:
                     self._change.notify_all()
                     if self._over:
                         return
-        except Exception as error:  # it travels to the driver, which decides what becomes of it
+        except Exception as error:  # it is sent to the driver, which handles it
             with self._change:
                 self._failure = Failure.of(error)
                 self._change.notify_all()

@@ -22,7 +22,7 @@ class Slots:
         self._change = threading.Condition()
 
     def first(self) -> None:
-        """Wait for a checkpoint's first engine. Raises EngineError where the job is stopped meanwhile."""
+        """Wait for a checkpoint's first engine. Raises EngineError where the job is stopped before."""
         with self._change:
             self._change.wait_for(lambda: self._free > 0 or self._stopped)
             self.check()
@@ -46,7 +46,7 @@ class Slots:
             self._change.notify_all()
 
     def leave(self) -> None:
-        """A checkpoint without engines has ended: its share goes to the others."""
+        """Record that a checkpoint without engines has ended: the others get its share."""
         with self._change:
             self._left -= 1
             self._unserved -= 1

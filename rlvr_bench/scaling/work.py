@@ -15,14 +15,18 @@ __all__ = ["Work", "Worker"]
 
 @dataclass
 class Worker:
-    """A replica as the driver sees it. ``out``: the batches it has; ``room``: how many more it takes."""
+    """The driver's record of a replica.
+
+    ``out``: the batches that it has; ``sent``: the number of requests sent to it in this session; ``room``: how many
+    more it accepts; ``queued``: those that have not begun; ``tokens``: tokens of its finished rollouts in this session.
+    """
 
     out: dict[BatchName, DrawRequest] = field(default_factory=dict)
     sent: int = 0
     room: int = 0
     queued: int = 0
     dry: bool = False  # it was notified that there are no more requests for now
-    alone: bool = False  # it draws a suspected batch and nothing else
+    alone: bool = False  # it draws only a batch that may have ended engines
     giving_back: bool = False
     tokens: int = 0
     since: float = 0.0  # when the session began
@@ -37,7 +41,11 @@ class Worker:
 
 
 class Work:
-    """The requests to be drawn: first those of lost replicas, then those of the iterator."""
+    """The requests to be drawn: first those of lost replicas, then those of the iterator.
+
+    ``again``: requests to be drawn again; ``suspects``: those that are drawn alone, because they may have ended
+    engines; ``losses``: the deaths counted for a batch.
+    """
 
     def __init__(self, requests: Iterable[DrawRequest | None]) -> None:
         self._requests = iter(requests)
