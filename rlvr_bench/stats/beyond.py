@@ -34,8 +34,8 @@ def pass_beyond(
 ) -> Interval:
     """Mean pass@k at a ``k`` above n, with an interval, (1,); ``method`` names the curve.
 
-    Two curves are fitted: the power law -log pass@k = A k^-b (Brown et al. 2024, arXiv 2407.21787), at powers of two up to
-    n, and a Beta model of solve rates (``extrapolate_pass_at_k``).
+    Two curves are fitted: the power law -log pass@k = A k^-b (Brown et al. 2024, arXiv 2407.21787), at powers of two up
+    to n, and a Beta model of solve rates (``extrapolate_pass_at_k``).
 
     - The value is their mean. The interval contains both curves, and is wider on each side by the noise of the
       rollouts: counts are redrawn from their posterior, and the power law is fitted to them again.

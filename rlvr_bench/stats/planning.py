@@ -43,8 +43,8 @@ class Change:
 def assumed_rates(parts: Sequence[Part]) -> Float64[np.ndarray, " M"]:
     """Solve rates at evenly spaced quantiles of a mixture of Beta distributions, (M,).
 
-    A part is (weight, alpha, beta); alpha = 0 is a mass at 0, beta = 0 a mass at 1. Raises ``BadArgument``: a weight or a
-    parameter is negative or not finite, or both parameters are 0.
+    A part is (weight, alpha, beta); alpha = 0 is a point mass at 0, beta = 0 a point mass at 1. Raises ``BadArgument``:
+    a weight or a parameter is negative or not finite, or both parameters are 0.
     """
     total = sum(weight for weight, _, _ in parts)
     rates = []

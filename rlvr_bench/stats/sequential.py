@@ -42,8 +42,8 @@ def information(n_first: float, n_second: float, k: int = 1) -> float:
 def anytime_p_value(z: float, r: float, *, two_sided: bool = False) -> float:
     """Anytime-valid p-value of no effect (one-sided: of no effect above 0), at information ``r`` > 0.
 
-    ``z``: the estimate in standard errors. It is 1 / M(z, r), at most 1. One-sided M = 2 (1 + r)^(-1/2) exp(z^2 r / (2 (1 +
-    r))) Phi(z (r / (1 + r))^(1/2)); two-sided without 2 and Phi.
+    ``z``: the estimate in standard errors. The p-value is 1 / M(z, r), at most 1. One-sided: M = 2 (1 + r)^(-1/2)
+    exp(z^2 r / (2 (1 + r))) Phi(z (r / (1 + r))^(1/2)); two-sided: without the factors 2 and Phi.
     """
     return min(1.0, math.exp(-_log_mixture(z, r, two_sided=two_sided)))
 

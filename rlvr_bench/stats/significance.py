@@ -39,9 +39,10 @@ def sign_flip(
 ) -> float:
     """Sign-flip permutation test (Fisher 1935): two-sided p-value that ``differences`` (P,) are symmetric around 0.
 
-    With ``clusters`` (P,), a label for each problem, the signs of a cluster change together. Where all nonzero (cluster)
-    sums have one absolute value, it is the exact binomial form of McNemar's test; else (1 + #{sum at least as large}) /
-    (1 + replicates), which is also a valid p-value. 1 where all are 0. Raises ``BadArgument``: shapes disagree.
+    With ``clusters`` (P,), a label for each problem, the signs of a cluster change together. Where all nonzero
+    (cluster) sums have one absolute value, it is the exact binomial form of McNemar's test; else (1 + #{sum at least as
+    large}) / (1 + replicates), which is also a valid p-value. 1 where all are 0. Raises ``BadArgument``: shapes
+    disagree.
     """
     values = check_values("differences", differences)
     if clusters is not None:
