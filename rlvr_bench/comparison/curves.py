@@ -128,7 +128,7 @@ def crossover_of(
     groups: npt.NDArray[np.str_] | None = None,
     level: float = stats.LEVEL,
 ) -> Crossover:
-    """First budget of ``grid`` (K,) at which the mean of ``differences`` (P, K), second minus first, has the other sign.
+    """First budget of ``grid`` (K,) at which the mean of ``differences`` (P, K), second minus first, changes its sign.
 
     The leader is the run with the higher mean at the smallest budget at which the means differ. The interval is the
     percentile interval of that first budget, from a paired bootstrap over problems (or clusters, labels (P,)). In a

@@ -16,8 +16,8 @@ __all__ = ["read_cards", "read_scorecard", "scorecard_files"]
 def read_scorecard(path: str | Path) -> Scorecard:
     """The scorecard of a run folder or of a file, local or at an address such as ``s3://bucket/runs/model/task``.
 
-    Raises RunError where there is none, where it is not one of ours, or where the folder holds several; StorageError where
-    the address cannot be reached.
+    Raises RunError where there is none, where it is not one of ours, or where the folder holds several; StorageError
+    where the address cannot be reached.
     """
     folder = as_path(path)
     if folder.is_dir() and not (folder / "manifest.json").is_file():

@@ -76,7 +76,7 @@ def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]
 def _won(
     problem: npt.NDArray[np.int32], classes: npt.NDArray[np.int64], n: npt.NDArray[np.int64], k: int
 ) -> npt.NDArray[np.float64]:
-    """Share of won votes among each problem's consecutive blocks of k rollouts, (P,); a short last block is left out."""
+    """Share of votes won over each problem's blocks of k rollouts, (P,); a short last block is left out."""
     blocks = n // k
     first_rollout, first_block = np.cumsum(n) - n, np.cumsum(blocks) - blocks
     block = (np.arange(len(problem)) - first_rollout[problem]) // k

@@ -372,7 +372,7 @@ def _difference_rule(
     reach = np.maximum(_largest_kept(pivots, level), floor_pivot) * error
     low = np.where(flat, mean - (1 + mean) * unseen, np.maximum(mean - reach, -1.0))
     high = np.where(flat, mean + (1 - mean) * unseen, np.minimum(mean + reach, 1.0))
-    # Of equal differences: the level at which the bound on unseen problems reaches 0.
+    # For equal differences: the level at which the bound of ``unseen_share`` is 0.
     p_value = np.where(flat, np.minimum(2 * (1 + np.abs(mean)) ** -count, 1.0), p_value)
     return mean, low, high, p_value
 
