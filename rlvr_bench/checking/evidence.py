@@ -58,13 +58,13 @@ class _Mean:
 def about_these_problems(
     first: Counts, second: Counts, k: int, tolerance: float, level: float, looks: Looks = ONE_LOOK
 ) -> Evidence:
-    """Mean pass@k of ``first`` minus ``second``, (n_correct, n_samples) of the same problems, for the error of rollouts
-    only.
+    """Mean pass@k of ``first`` minus ``second``, both (n_correct, n_samples), with the error of rollouts only.
 
-    Given the problems, the two runs are independent, so problems are neither resampled nor paired. The limits are
-    Newcombe's (1998, method 10) in the form of Zou and Donner (2008): the error of each run in each direction is from
-    its score interval for the sampling of rollouts (``stats.rollout_interval``), and the squares of the errors are
-    added. The p-value inverts the limits. Problems with fewer than k rollouts in either run must be left out.
+    Both have the same problems. Given these, the two runs are independent, so problems are neither resampled nor
+    paired. The limits are Newcombe's (1998, method 10) in the form of Zou and Donner (2008): the error of each run in
+    each direction is from its score interval for the sampling of rollouts (``stats.rollout_interval``), and the squares
+    of the errors are added. The p-value inverts the limits. Problems with fewer than k rollouts in either run must be
+    left out.
     """
     means = [_mean(run, k, level) for run in (first, second)]
     value = means[0].value - means[1].value

@@ -107,9 +107,7 @@ class RunCounts:
         return self.pass_table([k])[:, 0] if metric.column == "c" else self.by_k(str(metric.column), k)
 
     def by_k(self, column: str, k: int) -> npt.NDArray[np.float64]:
-        """A column stored by budget, at k, (P,), NaN where the problem has too few rollouts or the scorecard has no
-        value.
-        """
+        """A column stored by budget, at k, (P,), NaN for too few rollouts or no value in the scorecard."""
         return np.array([(getattr(entry, column) or {}).get(k, np.nan) for entry in self.entries])
 
     def repeats(self, k: int) -> npt.NDArray[np.float64]:

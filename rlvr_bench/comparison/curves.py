@@ -178,8 +178,7 @@ def _is_shown(
     groups: npt.NDArray[np.str_] | None,
     level: float,
 ) -> bool:
-    """Whether the simultaneous confidence band of the mean differences excludes 0 on the leader's side, and later on
-    the other.
+    """Whether the simultaneous confidence band excludes 0 on the leader's side, and at a later budget on the other.
 
     The band is from the bootstrap of the largest studentized deviation over budgets (Efron and Tibshirani 1993, sec.
     12.5, for a maximum), and at least as wide as Student's interval. So for runs without a crossing the error rate is

@@ -120,9 +120,7 @@ class BoundaryChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProblemChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One problem: its solve rate c/n in both runs, the p-value of no change, and the p-value corrected over all
-    problems.
-    """
+    """One problem: its solve rate c/n in both runs, and the p-value of no change, also corrected for all problems."""
 
     id: str
     first: float

@@ -29,7 +29,7 @@ def boundary_change(
 ) -> BoundaryChange:
     """The problems that k rollouts of one run solve and k of the other do not, with their numbers expected by chance.
 
-    The p-values hold at ``looks``.
+    The p-values are valid at ``looks``.
     """
     chance = [run.pass_table([k])[:, 0] for run in (first, second)]
     solved = [share > 0.5 for share in chance]
@@ -99,9 +99,7 @@ def null_sizes(
 
 
 def overlaps(ids: Sequence[str], runs: Sequence[RunCounts], k: int) -> list[Overlap]:
-    """The problems grouped by the runs that solve them at budget k, largest group first; groups without ids are left
-    out.
-    """
+    """The problems grouped by the runs that solve them at budget k, largest group first; only groups with ids."""
     chance = np.stack([run.pass_table([k])[:, 0] for run in runs], axis=1)
     patterns, which = np.unique(chance > 0.5, axis=0, return_inverse=True)
     groups = [
@@ -116,8 +114,9 @@ def overlaps(ids: Sequence[str], runs: Sequence[RunCounts], k: int) -> list[Over
 
 
 def _dynamics(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Expected numbers of problems solved by both, only the second, only the first, and neither, from probabilities
-    (P,).
+    """Expected numbers of problems solved by both, only the second, only the first, and neither run.
+
+    ``first`` and ``second`` are the probabilities that each problem is solved, (P,).
     """
     sizes = (first * second, (1 - first) * second, first * (1 - second), (1 - first) * (1 - second))
     return tuple(float(size.sum()) for size in sizes)  # type: ignore[return-value]

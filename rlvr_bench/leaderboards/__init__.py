@@ -120,9 +120,7 @@ def _read(
 
 
 def _read_one(file: Path, ks: Sequence[int]) -> _Found:
-    """The entry of a scorecard, and the scorecard without problems and estimates: a small result of a worker
-    process.
-    """
+    """The file, its scorecard without problems and estimates (small to send between processes), and its entry."""
     file, card = read_card(file)
     return file, msgspec.structs.replace(card, problems=[], estimates=[]), make_entry(file, card, ks)
 
@@ -147,9 +145,7 @@ def _entries(
 
 
 def _before(row: Row, kept: Mapping[tuple[Cell, ...], Row]) -> Row:
-    """The kept row with the same key apart from the step, which may be only in the file; empty unless there is exactly
-    one.
-    """
+    """The only kept row with the same key apart from the step, else an empty one; the step may be only in the file."""
     same = [old for old in kept.values() if all(old[name] == row[name] for name in KEY if name != "step")]
     return same[0] if len(same) == 1 else {}
 

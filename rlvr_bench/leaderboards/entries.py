@@ -94,9 +94,7 @@ def told_of(
 
 
 def rounded(value: float | None) -> float | None:
-    """``value`` rounded to six significant digits, so that a file has the same numbers when it is read; None where
-    undefined.
-    """
+    """``value`` to six significant digits, so that writing and reading a file changes nothing; None where undefined."""
     return None if value is None or not np.isfinite(value) else float(f"{value:.{DIGITS}g}")
 
 
@@ -116,8 +114,9 @@ def _bound_cells(name: str, estimate: Estimate | None) -> Row:
 
 
 def _setting(card: Scorecard, counts: RunCounts) -> str:
-    """Hash of the fields in which rows that are ranked together are equal. A chat template is part of the
-    checkpoint.
+    """Hash of the fields in which rows that are ranked together are equal.
+
+    The chat template is not in it, because it belongs to the checkpoint and not to the task.
     """
     asked = [getattr(card.run, name) for name in IDENTITY if name != "chat_template"]
     ids = sorted(entry.id for entry in counts.entries)

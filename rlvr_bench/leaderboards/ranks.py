@@ -21,8 +21,7 @@ HALF_PAIR = 0.5  # as in the paired bootstrap: avoids too narrow intervals where
 def rank(
     means: npt.NDArray[np.float64], draws: npt.NDArray[np.float64], n_problems: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Ranks of M rows by their ``means`` (M,), highest first, and the limits of the 95 % intervals of the ranks, all
-    (M,).
+    """Ranks of M rows by their ``means`` (M,), highest first, and limits of their 95 % intervals, all (M,).
 
     Equal means have the same, better rank. ``draws`` (B, M) are means over resampled problems, the same for all rows.
     The interval of row i is from 1 + the number of rows shown to be better, to M - the number of rows shown to be

@@ -130,11 +130,10 @@ def mean_estimate(
     floor: float = -math.inf,
     clusters: npt.NDArray[np.str_] | None = None,
 ) -> Estimate:
-    """``label`` with the mean over problems (P,), NaN left out, and Student's t interval, whose lower limit is at least
-    ``floor``.
+    """``label`` with the mean over problems (P,), NaN left out, and Student's t interval.
 
-    For values without an upper limit, such as entropies. ``clusters`` (P,): with G clusters the standard error is that
-    of the ratio estimator over cluster sums, with G - 1 degrees of freedom.
+    The lower limit is at least ``floor``. For values without an upper limit, such as entropies. ``clusters`` (P,): with
+    G clusters the standard error is that of the ratio estimator over cluster sums, with G - 1 degrees of freedom.
     """
     known = ~np.isnan(means)
     values, labels = means[known], None if clusters is None else clusters[known]

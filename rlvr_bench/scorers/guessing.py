@@ -24,8 +24,8 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
     Group ``uniform``: all A = ``answer_space`` answers of the task are equally likely, 1 - (1 - 1/A)^k; this is exact,
     so there is no interval. Group ``own answers``: guesses have the distribution of the run's wrong answers to other
     problems (``guess_chances``), averaged over problems. It is for answer spaces with a few likely answers: models
-    guess 0, 1 and 2 far more often than 617. A problem without a known probability is left out. Raises BadArgument
-    where ``answer_space`` is below 1.
+    guess 0, 1 and 2 far more often than 617. A problem without a known probability is left out, so at every k it counts
+    as the mean of the others. Raises BadArgument where ``answer_space`` is below 1.
     """
     if answer_space is not None and answer_space < 1:
         raise BadArgument("answer_space", answer_space, "must be at least 1")
@@ -59,14 +59,14 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
 
 
 def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
-    """Probability that one guess is right, (P,); NaN where the right answer is unknown or no other problem has a wrong
-    answer.
+    """Probability that one guess is right, (P,); NaN if the right answer is unknown or there are no wrong answers.
 
-    A guess is a wrong answer to another problem: a random problem among those with wrong answers, then a random wrong
-    answer to it. So guesses have the format of answers, but no information on the problem. A guess is right if it
-    equals a spelling that the verifier accepted for this problem or, for an unsolved problem, its gold answer as
-    written (``_gold_answers``). A number in ``Outcomes.answer`` must mean the same text in all problems. Early stopping
-    does not matter, because the distribution of wrong answers does not depend on the number of rollouts.
+    A guess is a wrong answer to another problem (NaN if no other problem has one): a random problem among those with
+    wrong answers, then a random wrong answer to it. So guesses have the format of answers, but no information on the
+    problem. A guess is right if it equals a spelling that the verifier accepted for this problem or, for an unsolved
+    problem, its gold answer as written (``_gold_answers``). A number in ``Outcomes.answer`` must mean the same text in
+    all problems. Early stopping does not matter, because the distribution of wrong answers does not depend on the
+    number of rollouts.
     """
     size = len(outcomes.problem_ids)
     correct = outcomes.is_correct & (outcomes.answer >= 0)
@@ -99,8 +99,7 @@ def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
 def _gold_answers(
     outcomes: Outcomes, accepted: npt.NDArray[np.int64], base: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For unsolved problems: gold answers that the run gave (problem * base + answer), and problems whose gold it did
-    not give.
+    """Unsolved problems: gold answers that the run gave (problem * base + answer), and problems without such.
 
     The second array is empty unless gold answers are written like answers: for a share of at least ``LEGIBLE`` of the
     solved problems the gold answer is an accepted answer. Otherwise a gold answer may be a worked solution or have

@@ -18,9 +18,7 @@ _Found = tuple[str, npt.NDArray[np.bool_] | None, npt.NDArray[np.int64]]
 
 
 def always_drawn(rule: StoppingRule, asked: int) -> int:
-    """Rollouts of each problem that the rule draws in any case: as many batches as ``stop_after`` needs, at most
-    ``asked``.
-    """
+    """Rollouts per problem that the rule draws in any case: the batches for ``stop_after``, at most ``asked``."""
     return min(rule.batch * -(-rule.stop_after // rule.batch), asked)
 
 

@@ -48,8 +48,9 @@ class Given:
     counts_only: bool = False
 
     def fair(self) -> Given:
-        """Only the rollouts that no stopping rule selected. If n seems to depend on the verdicts, the first min n of
-        each problem.
+        """Only the rollouts that no stopping rule selected.
+
+        If n seems to depend on the verdicts, the first rollouts of each problem, as many as the smallest n.
         """
         if n_chosen(self.outcomes) is not None:
             n = self.outcomes.n_samples

@@ -22,7 +22,7 @@ __all__ = ["pass_beyond"]
 
 FARTHEST = 64  # budgets above so many times n are refused
 FEWEST_ROLLOUTS, FEWEST_PROBLEMS, FEWEST_SOLVED = 16, 30, 10
-ABOVE, BELOW = 0.01, 0.05  # how far the curve may be from the unbiased pass@n, above and below it
+ABOVE, BELOW = 0.01, 0.05  # how far the curve may be above and below the unbiased pass@n; if above, pass@k levels off
 WIDEST = 0.25  # an interval wider than this says too little to print
 REPLICATES = 200
 BETA = "zero-inflated Beta model of solve rates"
@@ -101,9 +101,7 @@ def _power_law(c: Int64[np.ndarray, " P"], n: int, ks: list[int]) -> list[float]
 
 
 def _redrawn(c: Int64[np.ndarray, " P"], n: int, k: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """The power law at k for each redrawing of the counts: from each problem's posterior, with the prior fitted to the
-    run.
-    """
+    """The power law at k for counts redrawn from the posterior of each problem, with a prior fitted to the run."""
     alpha, beta = fit_beta_prior(c, np.full(c.size, n))
     rates = rng.beta(alpha + c, beta + n - c, size=(REPLICATES, c.size))
     drawn = rng.binomial(n, rates)

@@ -28,9 +28,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Unsolved:
-    """Expected number of problems that k rollouts leave unsolved, ``expected`` (K,), of ``n_problems`` (K,) with n >=
-    k.
-    """
+    """Expected number of problems unsolved by k rollouts, ``expected`` (K,), of ``n_problems`` (K,) with n >= k."""
 
     expected: Float64[np.ndarray, " K"]
     n_problems: npt.NDArray[np.int64]

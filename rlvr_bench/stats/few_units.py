@@ -29,8 +29,7 @@ def allow_for_unseen(
     count: Float64[np.ndarray, " K"],
     level: float,
 ) -> tuple[Float64[np.ndarray, " K"], Float64[np.ndarray, " K"]]:
-    """Limits of a mean in [0, 1], widened where needed so that a share ``unseen_share`` of the units may be at 0, or at
-    1.
+    """Limits of a mean in [0, 1], widened where needed for a share ``unseen_share`` of units at 0, or at 1.
 
     Where all values of a sample are near 1 its variance is almost 0, so it does not show how many problems at 0 the
     sample missed: if 3 % of the problems of an easy set are at 0, a sample of 30 has none of them with probability 0.4.

@@ -18,12 +18,12 @@ Source = Literal["problems", "rollouts", "model"]
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """Estimates ``value`` with confidence intervals [``low``, ``high``] at ``level``, one per budget (K,).
+    """Estimates ``value`` and the intervals [``low``, ``high``] at ``level`` that contain them, one per budget (K,).
 
     ``source`` says which error the interval includes. ``problems``: sampling of problems and of rollouts, for claims
     about the population that the problems came from. ``rollouts``: sampling of rollouts of these same problems.
     ``model``: the parameters of a fitted model, i.e. an extrapolation. ``n_problems`` (K,) is the number of problems in
-    each estimate; for the others it is undefined.
+    each estimate; the other problems are undefined there.
     """
 
     value: Float64[np.ndarray, " K"]

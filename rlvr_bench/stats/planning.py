@@ -121,9 +121,7 @@ def problems_for(
     level: float = 0.95,
     cluster: tuple[float, float] = (1.0, 0.0),
 ) -> int | None:
-    """Fewest problems at which ``comparison_power`` reaches ``power``; None where that is above ten million. Same
-    errors.
-    """
+    """Fewest problems at which ``comparison_power`` reaches ``power``; None above ten million. Same errors."""
     target = check_probability("power", power)
     spread = _spread(change, n_rollouts, cluster)
     low, high = 1, MOST_PROBLEMS
@@ -136,9 +134,7 @@ def problems_for(
 
 
 def _spread(change: Change, n: int, cluster: tuple[float, float]) -> tuple[float, float]:
-    """Variance of one problem's observed difference, with the design effect of clusters, and the largest expected
-    difference.
-    """
+    """Variance of one problem's observed difference, with the design effect, and the largest difference to expect."""
     size, correlation = cluster
     true = _pass(change.second, change.k) - _pass(change.first, change.k)
     noise = sum(rollout_variance(rates, n, change.k) for rates in (change.first, change.second))

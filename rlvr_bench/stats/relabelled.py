@@ -88,8 +88,8 @@ def _log_orders(
 
     A state is (n, o, a, d): rollouts, correct by the old verdicts, correct by old and present ones, correct by the
     present ones only. The number is a sum over s, the number of the ``first`` that were correct by the old verdicts.
-    The term is the number of orders of the o by the rule (``_log_placed``), times C(o - s, a) C(n - first - o + s, d),
-    the choices of which later rollouts are correct now.
+    The term is the number of ways to place the o by the rule (``_log_placed``), times C(o - s, a) C(n - first - o + s,
+    d), the choices of which later rollouts are correct now.
     """
     n, o, a, d = states.T
     result = np.full(len(states), -np.inf)
@@ -109,8 +109,9 @@ def _log_placed(
     stop_after: int,
     last: Int64[np.ndarray, " U"],
 ) -> Float64[np.ndarray, " U"]:
-    """Log of the number of positions of o rollouts with s among the ``first``, and fewer than stop_after before the
-    last batch.
+    """Log of the number of ways to place o rollouts, with s of them among the ``first``.
+
+    Fewer than stop_after of them are before the last batch.
 
     A sum over the number before the last batch, or over the number in it, whichever has fewer terms. t counts those
     that are before the last batch and after ``first``, or all before the last batch where ``first`` extends into it.

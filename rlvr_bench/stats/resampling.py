@@ -134,9 +134,7 @@ def resampled_means(
 def resampled_weights(
     problems: int, *, rng: np.random.Generator, clusters: npt.ArrayLike | None = None, replicates: int = REPLICATES
 ) -> Float64[np.ndarray, "P B"]:
-    """Weights of the problems in each replicate; they sum to 1. With ``clusters`` (labels (P,)) whole clusters are
-    drawn.
-    """
+    """Weights of the problems in each replicate, with sum 1. With ``clusters`` (P,) whole clusters are drawn."""
     unit, weights = _drawn_units(problems, clusters, rng, replicates)
     drawn = weights.T[unit]
     return np.asarray(drawn / drawn.sum(axis=0))

@@ -1,6 +1,4 @@
-"""Intervals for claims about these same problems, where the only error is from sampling rollouts. P problems, K
-budgets.
-"""
+"""Intervals for claims about these same problems: the only error is rollout noise. P problems, K budgets."""
 
 from __future__ import annotations
 

@@ -34,9 +34,7 @@ LARGEST_COUNT = 2**31 - 1  # n * (n + 1) of a distinct (n, c) pair must fit in 6
 def check_counts(
     n_correct: npt.ArrayLike, n_samples: npt.ArrayLike
 ) -> tuple[Int64[np.ndarray, " P"], Int64[np.ndarray, " P"]]:
-    """Correct and drawn rollouts per problem as two (P,) integer arrays; one number of rollouts is used for all
-    problems.
-    """
+    """Correct and drawn rollouts per problem as two (P,) integer arrays; ``n_samples`` may be one number."""
     c = _integers("n_correct", n_correct, lowest=0)
     n = _integers("n_samples", n_samples, lowest=0)
     if np.ndim(n_samples) == 0:

@@ -42,9 +42,7 @@ class ZeroInflated:
 
 
 def fit_zero_inflated(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike) -> ZeroInflated:
-    """The maximum-likelihood fit. Raises ``BadArgument`` as ``pass_at_k``, and where all rollouts are correct or all
-    wrong.
-    """
+    """The maximum-likelihood fit. Raises ``BadArgument``: as ``pass_at_k``, or all rollouts are correct or wrong."""
     at = _best(check_fittable(n_correct, n_samples))
     return ZeroInflated(
         float(np.exp(at[0])), float(np.exp(at[1])), 0.0 if at[2] <= FLOOR + 0.1 else float(expit(at[2]))
@@ -97,12 +95,11 @@ def _share(at: npt.NDArray[np.float64]) -> float:
 def cover_under(
     n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, taus: npt.ArrayLike, level: float = 0.95
 ) -> tuple[Float64[np.ndarray, "P T"], Interval]:
-    """Posterior probability of a solve rate of at least tau, by the fitted model: per problem (P, T), and the mean
-    (T,).
+    """Posterior probability of a solve rate of at least tau: per problem (P, T), and the mean with an interval (T,).
 
-    A problem with a correct rollout has a Beta posterior; the posterior of an unsolved one is a mixture of a mass at 0
-    and a Beta distribution. The interval of the mean has the width of the sandwich interval of the share under the
-    model, on the logit scale: it includes the error of the fitted prior. Raises ``BadArgument``: as
+    By the fitted model, a problem with a correct rollout has a Beta posterior; the posterior of an unsolved one is a
+    mixture of a mass at 0 and a Beta distribution. The interval of the mean has the width of the sandwich interval of
+    the share under the model, on the logit scale: it includes the error of the fitted prior. Raises ``BadArgument``: as
     ``fit_zero_inflated``.
     """
     pairs, thresholds = check_fittable(n_correct, n_samples), check_fractions("taus", taus)
