@@ -105,7 +105,7 @@ def policy_differences(
 def crossover(first: RunCounts, second: RunCounts, *, every_look: bool = False) -> Crossover:
     """Where the run that leads at k = 1 is overtaken, with a bootstrap interval over problems (``crossover_of``).
 
-    The search is over every k up to 128, then in steps of 1 %, up to the largest k of all problems in both runs.
+    The search is over every k up to 128, then in steps of 1 %, up to the largest k that every problem has in both runs.
     """
     grid = search_grid(min(first.largest_k, second.largest_k))
     tables = [run.pass_table(grid) for run in (first, second)]

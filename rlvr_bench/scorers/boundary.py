@@ -52,7 +52,7 @@ def unsolved_set(outcomes: Outcomes) -> UnsolvedSet:
 
 
 def boundary(outcomes: Outcomes) -> list[Estimate]:
-    """Number of problems that k rollouts leave unsolved (arXiv 2508.07534 section 2), at the largest k of all problems.
+    """Number of problems unsolved by k rollouts (arXiv 2508.07534 section 2), at the largest k that every problem has.
 
     Where problems have more than k rollouts it is the expected number among k of them, sum of C(n-c, k) / C(n, k). The
     interval is for another problem set of the same size and kind. The note states the upper limit of a problem's solve
