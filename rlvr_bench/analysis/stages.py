@@ -1,9 +1,9 @@
 """Rising stage and plateau: one straight line through a training series, or two that meet at a knot.
 
-No paper gives an algorithm (arXiv 2508.07534 and 2508.02260 split by eye). Ours compares the least-squares fits of a line
-and of two segments that meet, by BIC and by a test whose size is right for short series too. Each point is weighted by its
-error, and neighbours may deviate together (first-order autocorrelation). The interval of the knot is from a parametric
-bootstrap. "No second stage" is a possible result.
+No paper has an algorithm (arXiv 2508.07534 and 2508.02260 split by eye). Ours compares the least-squares fits of a line
+and of two segments that meet, by BIC and by a Monte Carlo test that has the right size for short series too. Points are
+weighted by their errors, and deviations may have first-order autocorrelation. The interval of the knot is from a
+parametric bootstrap. "No second stage" is a possible result.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST_POINTS", "StageFit", "corrected", "fit_stages"]
 
 FEWEST_POINTS = 6
-_SEGMENT = 3  # points on each side of a knot, at least
+_SEGMENT = 3  # fewest points on each side of a knot
 _KNOTS = 200  # candidates for the knot
 _KNOTS_OF_TEST = 40
-_LEVEL = 0.05  # a straight series gets two stages with at most this probability
+_LEVEL = 0.05  # of the test: a straight series has two stages with at most this probability
 _REPLICATES = 2000
 _REPLICATES_OF_TEST = 1000
 _CORRELATIONS = (0.0, 0.2, 0.4, 0.6, 0.8)  # of neighbouring points
@@ -38,12 +38,11 @@ _CORRELATIONS = (0.0, 0.2, 0.4, 0.6, 0.8)  # of neighbouring points
 class StageFit(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a metric has a second stage over training, and where it begins.
 
-    ``second_stage``: True where two segments are better by BIC and by the test (``p_value``, of a straight line), False
-    where they are not, None with too few points.
-    ``knot`` (in training steps) has the interval [``low``, ``high``] at ``level``; slopes are per step, on the fitted
-    ``scale`` (``log``: of the metric's logarithm). ``bic_one`` and ``bic_two`` are those of the two fits, ``correlation``
-    is that of neighbouring points in the fit of two segments. ``p_holm`` is corrected over the metrics of a series, where
-    there are several: it then decides.
+    ``second_stage``: True if two segments are better by BIC and by the test of a straight line (``p_value``), False if
+    not, None with too few points. ``knot`` (in training steps) has the interval [``low``, ``high``] at ``level``;
+    slopes are per step, on the fitted ``scale`` (``log``: of the metric's logarithm). ``bic_one`` and ``bic_two`` are
+    those of the two fits, ``correlation`` is that of neighbouring points in the fit of two segments. ``p_holm`` is
+    corrected over the metrics of a series; if it is given, it decides instead of ``p_value``.
     """
 
     metric: str
@@ -76,13 +75,15 @@ def fit_stages(
 ) -> StageFit:
     """One line or two segments through ``values`` (S,) at ``steps`` (S,); NaN values are left out.
 
-    ``errors`` (S,): standard errors of the values, of which only the ratios count; all equal where they are not given, or
-    one is not known. ``scale`` ``log`` fits the logarithm: an entropy that decays at a constant rate is one stage, not two.
-    The knot is between points, with at least three on either side, and counts as two parameters of BIC (its position and
-    the change of slope). Deviations are errors times a first-order autoregression. Both fits choose its correlation, 0 to
-    0.8, by likelihood; slopes and knot are those of weighted least squares. The p-value is the largest, over those
-    correlations, of the share of simulated straight series with these errors and steps whose likelihood ratio is as large.
-    Where deviations of neighbours are correlated more strongly than that, the test rejects too often.
+    ``errors`` (S,): standard errors of the values; only their ratios are used. They are taken as equal if they are not
+    given or if one is unknown. ``scale`` ``log`` fits the logarithm: an entropy that decays at a constant rate is one
+    stage, not two. The knot has at least three points on each side and is two parameters in BIC (its position and the
+    change of slope).
+
+    Deviations are errors times a first-order autoregression. In both fits its correlation, from 0 to 0.8, is by maximum
+    likelihood; slopes and knot are by weighted least squares. The p-value is from simulated straight series with these
+    errors and steps: the share with a likelihood ratio at least as large, maximised over the correlations. If the
+    correlation of neighbours is stronger than 0.8, the test rejects too often.
 
     Raises BadArgument: shapes disagree, steps repeat, or scale is unknown.
     """
@@ -109,7 +110,7 @@ def fit_stages(
 
 
 def corrected(fits: Sequence[StageFit]) -> list[StageFit]:
-    """The fits of one series' metrics with ``p_holm``, which then decides on a second stage (Holm 1979)."""
+    """The fits of the metrics of one series with ``p_holm`` (Holm 1979), which now decides on the second stage."""
     adjusted = holm([np.nan if fit.p_value is None else fit.p_value for fit in fits]).tolist() if fits else []
     found = []
     for fit, p_holm in zip(fits, adjusted, strict=True):
@@ -133,13 +134,13 @@ class _Points:
     spread: Float64[np.ndarray, " S"]
 
     def white(self, values: Float64[np.ndarray, "S B"], correlation: float) -> Float64[np.ndarray, "S B"]:
-        """``values`` so transformed that deviations of this correlation are independent and of one size."""
+        """``values`` transformed so that deviations with this correlation are independent, with equal variance."""
         scaled = values / self.spread.reshape(-1, *[1] * (values.ndim - 1))
         first = scaled[:1] * np.sqrt(1 - correlation**2)
         return np.concatenate([first, scaled[1:] - correlation * scaled[:-1]])
 
     def noise(self, correlation: float, rng: np.random.Generator, size: int) -> Float64[np.ndarray, "S B"]:
-        """Deviations of unit innovations, (S, B)."""
+        """Random deviations with innovations of variance 1, scaled by ``spread``, (S, B)."""
         draws = rng.standard_normal((len(self.x), size))
         draws[0] /= np.sqrt(1 - correlation**2)
         for i in range(1, len(draws)):
@@ -155,7 +156,7 @@ def _compare(
     knots = np.linspace(x[_SEGMENT - 1], x[n - _SEGMENT], _KNOTS)
     one, two, which = _likelihoods(points, y[:, None], knots, flat)
     best = float(_CORRELATIONS[which[0]])
-    white = points.white(y[:, None], 0.0)  # weighted least squares: unbiased whatever the correlation
+    white = points.white(y[:, None], 0.0)  # weighted least squares is unbiased for any correlation
     knot = float(knots[np.argmin(_residual_squares(points, white, knots, 0.0)[:, 0])])
     line = np.linalg.lstsq(points.white(_design(x), 0.0), white[:, 0], rcond=None)[0]
     bic_one, bic_two = (float(parameters * np.log(n)) - 2 * float(fit[0]) for fit, parameters in ((one, 2), (two, 4)))
@@ -176,7 +177,7 @@ def _compare(
     design = _design(x, knot)
     bend = np.linalg.lstsq(points.white(design, 0.0), white[:, 0], rcond=None)[0]
     residuals = points.white(y - design @ bend, best)
-    size = np.sqrt(float(residuals @ residuals) / (n - 2 - 2))  # residuals of a fit are smaller than the errors
+    size = np.sqrt(float(residuals @ residuals) / (n - 2 - 2))  # n minus four parameters
     draws = (design @ bend)[:, None] + size * points.noise(best, rng, _REPLICATES)
     drawn_knots = knots[np.argmin(_residual_squares(points, points.white(draws, 0.0), knots, 0.0), axis=0)]
     half = (knots[1] - knots[0]) / 2  # half the distance between candidates
@@ -192,9 +193,9 @@ def _compare(
 
 
 def _straight(points: _Points, gain: float, rng: np.random.Generator) -> float:
-    """The probability that two segments improve the likelihood of a straight series by as much or more.
+    """p-value of a straight series: the probability of a log likelihood ratio of at least ``gain``.
 
-    It is that of the worst of the correlations.
+    The largest over the correlations.
     """
     knots = np.linspace(points.x[_SEGMENT - 1], points.x[-_SEGMENT], _KNOTS_OF_TEST)
     shares = []
@@ -208,7 +209,7 @@ def _straight(points: _Points, gain: float, rng: np.random.Generator) -> float:
 def _likelihoods(
     points: _Points, y: Float64[np.ndarray, "S B"], knots: Float64[np.ndarray, " K"], flat: float
 ) -> tuple[Float64[np.ndarray, " B"], Float64[np.ndarray, " B"], npt.NDArray[np.int64]]:
-    """Largest log likelihoods of one line and of two segments, and the number of the latter's correlation, each (B,)."""
+    """Largest log likelihoods of a line and of two segments, and the index of the latter's correlation, each (B,)."""
     n = len(points.x)
     fits = []
     for correlation in _CORRELATIONS:

@@ -49,9 +49,10 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """One estimate at S steps, None where a scorecard lacks it, or has bounds alone. ``group`` as in the scorecards: None for
-    all rollouts, "correct", "wrong", "wrong less correct, length-matched" and so on. ``at_least`` and ``at_most``: bounds
-    where rollouts or verdicts are missing, empty where no scorecard has any.
+    """One estimate at S steps, None where a scorecard does not have it or has only bounds.
+
+    ``group`` as in the scorecards: None for all rollouts, "correct", "wrong", "wrong less correct, length-matched" and
+    so on. ``at_least`` and ``at_most``: bounds where rollouts or verdicts are missing, empty if no scorecard has any.
     """
 
     name: str
@@ -68,9 +69,10 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 class Milestone(msgspec.Struct, frozen=True, kw_only=True):
     """The first step with three quarters of a metric's change from the first to the last checkpoint.
 
-    It lies in [``low``, ``high``], steps of checkpoints, at ``level``: before ``low`` all checkpoints are shown to be short of
-    three quarters, from ``high`` on all are shown to have them (or it is the last). There is none where the whole change is
-    not shown to be one. arXiv 2505.22617 reports such shares (73 % of the entropy spent in the first twelfth of training).
+    [``low``, ``high``] is its interval at ``level``, in steps of checkpoints: all checkpoints before ``low`` are shown
+    to have less than three quarters of the change, and all from ``high`` on are shown to have more (or ``high`` is the
+    last). There is no milestone if the change from first to last is not shown. arXiv 2505.22617 reports such shares (73
+    % of the entropy used in the first twelfth of training).
     """
 
     metric: str
@@ -105,11 +107,11 @@ def series(
 ) -> TrainingSeries:
     """Order the scorecards of one training run by step. ``runs``: run folders, scorecards, folders of them, or globs.
 
-    ``steps``: one for each scorecard, in the order given; default: read from the models' names (``zoo:grpo@20``,
+    ``steps``: one for each scorecard, in the order given; by default they are from the models' names (``zoo:grpo@20``,
     ``global_step_200``, ``checkpoint-200``). ``allow``: as in ``compare``.
 
-    Raises BadArgument for fewer than two checkpoints, a name without a step, or two checkpoints of one step; Incomparable
-    where the runs answer different questions; RunError where a scorecard is missing.
+    Raises BadArgument for fewer than two checkpoints, a name without a step, or two checkpoints of one step;
+    Incomparable where the runs answer different questions; RunError where a scorecard is missing.
     """
     return series_of(read_cards([path for run in runs for path in _expanded(str(run))]), steps, allow)
 
@@ -117,7 +119,7 @@ def series(
 def series_of(
     cards: Sequence[tuple[Path, Scorecard]], steps: Sequence[int] | None = None, allow: Collection[str] = ()
 ) -> TrainingSeries:
-    """``series`` of scorecards with their files. Raises the same errors."""
+    """``series`` for scorecards already read, each with its file. Raises the same errors."""
     if len(cards) < 2:
         raise BadArgument("runs", len(cards), "a series needs the scorecards of at least two checkpoints")
     numbers = _steps(cards, steps)
@@ -180,13 +182,13 @@ def _steps(cards: Sequence[tuple[Path, Scorecard]], given: Sequence[int] | None)
 
 
 def _sound(file: Path, card: Scorecard) -> Scorecard:
-    """A scorecard of an earlier version with bounds where it has means over some of the problems."""
+    """The scorecard, with bounds in place of means over only some problems, which earlier versions wrote."""
     _, (counts,), _ = align([(file, card)])
     return msgspec.structs.replace(card, estimates=sound_estimates(card, counts))
 
 
 def _metrics(cards: Sequence[Scorecard], *, unequal: bool) -> list[Metric]:
-    """Every followed estimate that at least two scorecards have; where n is ``unequal``, none that depends on it."""
+    """The followed estimates that at least two scorecards have; if n is ``unequal``, without those that depend on n."""
     names = {name for name, metric in _FOLLOWED.items() if not (unequal and metric.equal_n)}
     tables = [{(e.name, e.k, e.group): e for e in card.estimates if e.name in names} for card in cards]
     keys = sorted({key for table in tables for key in table}, key=lambda key: (_ORDER[key[0]], *map(_first, key[1:])))
@@ -212,7 +214,7 @@ def _metrics(cards: Sequence[Scorecard], *, unequal: bool) -> list[Metric]:
 
 
 def _bounds(row: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Empty where no scorecard of the series has bounds."""
+    """The bounds of a series; empty if no scorecard has bounds."""
     return tuple(row) if any(value is not None for value in row) else ()
 
 
@@ -251,7 +253,7 @@ def _stages(steps: Sequence[int], metrics: Sequence[Metric]) -> list[StageFit]:
 
 
 def _milestone(steps: Sequence[int], metric: Metric, table: npt.NDArray[np.float64] | None) -> Milestone | None:
-    """None where the change from first to last is not shown. ``table`` (S, P): the metric of each problem, where known."""
+    """The milestone, None if no change from first to last is shown. ``table`` (S, P): the metric of each problem."""
     values, errors = _array(metric), _errors(metric)
     known = np.flatnonzero(~np.isnan(values))
     values, errors, at = values[known], errors[known], np.array(steps)[known]
@@ -265,7 +267,7 @@ def _milestone(steps: Sequence[int], metric: Metric, table: npt.NDArray[np.float
         return None
     goal = (1 - _THREE_QUARTERS) * unit[0] + _THREE_QUARTERS * unit[-1]
     there = np.array([_side(sign * (each - goal), values, errors, table) for each in unit])
-    there[-1] = 1  # by the last checkpoint all of the change has happened
+    there[-1] = 1  # the last checkpoint has the whole change
     reached = np.flatnonzero((values - values[0]) / change >= _THREE_QUARTERS)
     short = np.flatnonzero(there >= 0)[0]
     sure = last - int(np.argmin(np.append(there[::-1] > 0, False))) + 1
@@ -286,9 +288,10 @@ def _side(
     errors: npt.NDArray[np.float64],
     table: npt.NDArray[np.float64] | None,
 ) -> int:
-    """1 or -1 where the weighted sum of the values (S,) is shown to be above or below 0, else 0.
+    """1 or -1 if the weighted sum of the values (S,) is shown to be above or below 0, else 0.
 
-    By each problem's sum where ``table`` has one, since all checkpoints have the same problems; else by the values' errors.
+    With ``table`` by a paired t interval over problems, because all checkpoints have the same problems; else by the
+    errors of the values.
     """
     total = float(weights @ values)
     if table is not None:
@@ -302,11 +305,11 @@ def _side(
     else:
         reach = _NORMAL * float(np.sqrt(weights**2 @ errors**2))
     tiny = _ROUNDING * float(np.abs(weights) @ np.abs(values))
-    return int(np.sign(total)) if abs(total) > max(reach, tiny) else 0  # an error that is not known shows nothing
+    return int(np.sign(total)) if abs(total) > max(reach, tiny) else 0  # 0 if an error is unknown (NaN)
 
 
 def _table(metric: Metric, runs: Sequence[RunCounts]) -> npt.NDArray[np.float64] | None:
-    """The metric of each problem at each step, (S, P), where scorecards have it and problems are independent."""
+    """The metric of each problem at each step, (S, P); None if scorecards lack it or problems are in clusters."""
     row = _FOLLOWED[metric.name]
     if metric.group is not None or row.column is None or clusters(runs[0]) is not None:
         return None

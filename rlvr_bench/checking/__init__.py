@@ -1,4 +1,4 @@
-"""Whether a run got worse than its baseline by more than a tolerance: tests on the same problems, from scorecards."""
+"""Tests of whether a run is worse than its baseline by more than a tolerance, on the same problems, from scorecards."""
 
 from __future__ import annotations
 
@@ -38,20 +38,22 @@ def check(
     max_rise: Mapping[str, float] | None = None,
     options: CheckOptions | None = None,
 ) -> Check:
-    """Hold runs against baselines, given as run folders, scorecard files, or folders of them.
+    """Compare runs with baselines, given as run folders, scorecard files, or folders of them.
 
     ``max_drop`` and ``max_rise``: tolerances by metric, {"pass@64": 0.03}, {"error_rate": 0.01}. A finding is
 
-    - ``regression`` where the change is shown to exceed the tolerance: p-value of a change of at most the tolerance, Holm's
-      correction over all findings, at most 1 - level. A check of runs that are all within the tolerance has a regression
-      in at most that share of cases;
-    - ``ok`` where the change is shown to be within the tolerance: one-sided limit, uncorrected, since a run passes only if
-      every rule does (Berger 1982), so that a run that is worse passes in at most that share of cases;
-      both hold over all checks of growing runs together (``CheckOptions.looks``, ``stats.sequential``);
-    - ``cannot_tell`` else. Run and baseline that are one and the same draw are ``ok``: their difference is exactly 0.
+    - ``regression`` if the change is shown to exceed the tolerance: the p-value of a change of at most the tolerance,
+      after Holm's correction over all findings, is at most 1 - level. If all runs are within the tolerance, a check has
+      a regression with probability at most 1 - level;
+    - ``ok`` if the change is shown to be within the tolerance by its one-sided limit. This is not corrected, because a
+      run passes only if it passes every rule (Berger 1982): a run that is worse passes with probability at most 1 -
+      level. Both error rates are over all checks of growing runs together (``CheckOptions.looks``,
+      ``stats.sequential``);
+    - ``cannot_tell`` otherwise. If run and baseline are the same draw the finding is ``ok``, because their difference
+      is exactly 0.
 
-    Raises RunError: a scorecard is missing, has no baseline, or too high an error rate; Incomparable, one of them, where
-    run and baseline answer different questions; BadArgument for a bad rule or a budget above the rollouts drawn.
+    Raises RunError: a scorecard is missing, has no baseline, or has too high an error rate; Incomparable (a RunError)
+    where run and baseline answer different questions; BadArgument for a bad rule or a budget above the rollouts drawn.
     """
     rules = make_rules(max_drop, max_rise or {})
     return check_cards(read_cards(runs), read_cards(against), rules, options)
@@ -63,7 +65,7 @@ def check_cards(
     rules: Sequence[Rule],
     options: CheckOptions | None = None,
 ) -> Check:
-    """As ``check``, from scorecards at hand with the file each came from."""
+    """``check`` for scorecards already read, each with its file."""
     options = options or CheckOptions()
     if not runs:
         raise BadArgument("runs", 0, "name at least one")
@@ -84,7 +86,7 @@ def check_cards(
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """A baseline and a run on the same problems, and what all rules share."""
+    """A baseline and a run on the same problems, with the options of all rules."""
 
     baseline: RunCounts
     run: RunCounts
@@ -98,7 +100,7 @@ class _Asked:
 
 
 def _finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
-    """What one rule finds, before correction: ``outcome`` and ``p_holm`` are those of a single test."""
+    """The finding of one rule before correction: ``p_holm`` is ``p_value``, and ``outcome`` is set later."""
     runs = (asked.baseline, asked.run)
     if rule.of.column == "c" and rule.k is not None and _is_open(runs, rule.k) and not asked.same:
         return _bounded_finding(rule, asked, task)
@@ -139,10 +141,11 @@ def _is_open(runs: Sequence[RunCounts], k: int) -> bool:
 
 
 def _bounded_finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Looks]:
-    """What a rule on pass@k finds where rollouts or verdicts are missing: it holds whatever they would have been.
+    """The finding of a rule on pass@k where rollouts or verdicts are missing; it is valid for any values of them.
 
-    The change is tested twice, with what is missing as kind and as unkind to the run as it can be: a regression must show in
-    the first, ``ok`` in the second. ``first``, ``second`` and ``worse_by`` are those of the first.
+    The change is tested twice, with the missing values most favourable and least favourable to the run. A regression
+    must be shown in the first test, ``ok`` in the second. ``first``, ``second`` and ``worse_by`` are those of the
+    first.
     """
     assert rule.k is not None
     most = max(int(run.counts.most) for run in (asked.baseline, asked.run))
@@ -191,7 +194,7 @@ def _bounded_finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Loo
 
 
 def _errors_evidence(rule: Rule, asked: _Asked, looks: Looks) -> list[Evidence] | None:
-    """The two tests about these very problems where nothing but verdicts is missing; None where rollouts are, too."""
+    """The two tests about these same problems if only verdicts are missing; None if rollouts are also missing."""
     runs, k = (asked.baseline, asked.run), rule.k or 1
     if asked.options.new_problems or asked.stopped or any(gaps(run.counts, [k])[0] is not None for run in runs):
         return None
@@ -204,7 +207,7 @@ def _errors_evidence(rule: Rule, asked: _Asked, looks: Looks) -> list[Evidence] 
 
 
 def _values(rule: Rule, asked: _Asked) -> tuple[list[npt.NDArray[np.float64]], str]:
-    """The metric of each problem in baseline and run, each (P,), NaN where it is not known, and at what common number."""
+    """The metric of each problem in baseline and run, each (P,), NaN where unknown, and a note on the common number."""
     runs = (asked.baseline, asked.run)
     if rule.k is not None:
         return [run.budget_values(rule.of, rule.k) for run in runs], ""
@@ -222,7 +225,7 @@ def _values(rule: Rule, asked: _Asked) -> tuple[list[npt.NDArray[np.float64]], s
 def _evidence(
     rule: Rule, asked: _Asked, values: Sequence[npt.NDArray[np.float64]], known: npt.NDArray[np.bool_]
 ) -> Evidence:
-    """A drop is the baseline less the run, a rise the run less the baseline."""
+    """The test of a rule: a drop is the baseline minus the run, a rise is the run minus the baseline."""
     order = (0, 1) if rule.kind == "max-drop" else (1, 0)
     if asked.same:
         return Evidence(0.0, 0.0, 0.0, 1.0, int(known.sum()), "none", "run and baseline are the same draw")
@@ -250,7 +253,7 @@ def _counts(
 
 
 def _same_draw(first: Scorecard, second: Scorecard) -> bool:
-    """The same rollouts, not merely equal counts: there is then no error in the difference."""
+    """Whether these are the same rollouts, and not only equal counts: then the difference has no error."""
     return first.problems == second.problems and all(
         getattr(first.run, key) == getattr(second.run, key) for key in SAME_DRAW
     )
@@ -266,7 +269,7 @@ def _decided(found: Sequence[tuple[Finding, Looks, _Asked]], level: float, notes
         elif finding.high <= finding.tolerance:
             outcome = "ok"
         decided = msgspec.structs.replace(finding, p_holm=p_holm, outcome=outcome)
-        if outcome == "cannot_tell" and finding.at_most is None:  # more data of the kind would not close bounds
+        if outcome == "cannot_tell" and finding.at_most is None:  # more rollouts would not make the bounds equal
             enough = needed(finding, looks, level, len(found))
             more = next_look(finding, enough, (asked.baseline, asked.run))
             decided = msgspec.structs.replace(decided, needed=enough, next_look=more)

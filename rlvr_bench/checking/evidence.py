@@ -18,7 +18,7 @@ __all__ = ["Evidence", "about_new_problems", "about_these_problems"]
 
 REPLICATES_PER_RULE = 200
 FEWEST_REPLICATES = 2000
-REPLICATES_OF_LOOKS = 5000  # a limit for every look is further out
+REPLICATES_OF_LOOKS = 5000  # an anytime-valid limit is further in the tail
 FARTHEST = 40.0  # standard errors
 STEPS = 45
 Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -28,8 +28,8 @@ Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 class Evidence:
     """A mean difference ``value`` over ``n_problems``, with one-sided limits ``low`` and ``high`` at the level asked.
 
-    ``p_value`` is that of a true difference of at most the tolerance; it and the limits hold at ``looks``. ``source`` says
-    which error is in it: "rollouts", for these very problems, or "problems".
+    ``p_value`` is that of a true difference of at most the tolerance; p-value and limits are valid at ``looks``.
+    ``source`` is the error they include: "rollouts", for these same problems, or "problems".
     """
 
     value: float
@@ -44,7 +44,7 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class _Mean:
-    """A mean rate and its shrinkage, Var(mean) / (mean (1 - mean)): all that a score interval at any level needs."""
+    """A mean rate and its shrinkage, Var(mean) / (mean (1 - mean)), from which score intervals at any level follow."""
 
     value: float
     shrinkage: float
@@ -58,12 +58,13 @@ class _Mean:
 def about_these_problems(
     first: Counts, second: Counts, k: int, tolerance: float, level: float, looks: Looks = ONE_LOOK
 ) -> Evidence:
-    """Mean pass@k of ``first`` less ``second``, (n_correct, n_samples) of the same problems, redrawing rollouts only.
+    """Mean pass@k of ``first`` minus ``second``, both (n_correct, n_samples), with the error of rollouts only.
 
-    Given the problems, the two runs are independent: no problem has to be resampled and nothing has to be paired but the
-    set of problems itself. The limits are Newcombe's (1998, method 10) in the form of Zou and Donner (2008): each run's
-    own score interval for redrawn rollouts (``stats.rollout_interval``) gives its error in each direction, and errors add
-    in squares. The p-value inverts the limits. Problems with fewer than k rollouts in either run must be left out.
+    Both have the same problems. Given these, the two runs are independent, so problems are neither resampled nor
+    paired. The limits are Newcombe's (1998, method 10) in the form of Zou and Donner (2008): the error of each run in
+    each direction is from its score interval for the sampling of rollouts (``stats.rollout_interval``), and the squares
+    of the errors are added. The p-value inverts the limits. Problems with fewer than k rollouts in either run must be
+    left out.
     """
     means = [_mean(run, k, level) for run in (first, second)]
     value = means[0].value - means[1].value
@@ -89,13 +90,13 @@ def about_new_problems(
     rules: int,
     looks: Looks = ONE_LOOK,
 ) -> Evidence:
-    """Mean of ``first`` less ``second``, (P,) each, over problems (or clusters) resampled in pairs.
+    """Mean of ``first`` minus ``second``, (P,) each, by a paired bootstrap over problems (or clusters).
 
-    For claims about other problems of the same kind and new rollouts (``stats.paired_bootstrap_mean``); enough replicates
-    are drawn for the p-value to stay small after correction over ``rules``.
+    For claims about other problems of the same kind and new rollouts (``stats.paired_bootstrap_mean``). The number of
+    replicates is large enough for a small p-value after the correction over ``rules``.
     """
     fewest = FEWEST_REPLICATES if looks.information is None else REPLICATES_OF_LOOKS
-    scale = max(1.0, float(np.abs([first, second]).max())) + tolerance  # the bootstrap takes rates
+    scale = max(1.0, float(np.abs([first, second]).max())) + tolerance  # the bootstrap needs values in [-1, 1]
     found = stats.paired_bootstrap_mean(
         (first - tolerance) / scale,
         second / scale,
@@ -133,7 +134,7 @@ def _limits(first: _Mean, second: _Mean, z: float) -> tuple[float, float]:
 
 
 def _standard_errors(first: _Mean, second: _Mean, tolerance: float) -> float:
-    """How many standard errors the difference is above the tolerance: where the limit on its side just reaches it."""
+    """Standard errors from the tolerance to the difference: the z at which a limit is equal to the tolerance."""
     above = first.value - second.value > tolerance
     near, far = 0.0, FARTHEST
     for _ in range(STEPS):

@@ -1,4 +1,4 @@
-"""How much more data a finding of "cannot tell" takes, and what to draw before the next look."""
+"""How much more data a finding of "cannot tell" needs, and how many rollouts to draw before the next look."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ROUNDS = 30
 
 
 def needed(finding: Finding, looks: Looks, level: float, tests: int) -> int | None:
-    """Rollouts (or problems) at which a change of the estimated size is told from the tolerance with 80 % power.
+    """Rollouts (or problems) for 80 % power to distinguish a change of the estimated size from the tolerance.
 
-    The variance of an unbiased estimate of a budget k falls at least as fast as 1/n (Hoeffding 1948, theorem 5.2), so that
-    for rollouts this number is an upper bound. Where limits hold for every look, they move out slowly as n grows: the
-    number is that of a last look. None above a million.
+    The variance of an unbiased estimate of a budget k falls at least as fast as 1/n (Hoeffding 1948, theorem 5.2), so
+    for rollouts this number is an upper bound. Anytime-valid limits become slowly wider in standard errors as n grows;
+    the number includes this. None if it is above a million.
     """
     distance = abs(finding.worse_by - finding.tolerance)
     above = finding.worse_by > finding.tolerance
@@ -44,7 +44,7 @@ def needed(finding: Finding, looks: Looks, level: float, tests: int) -> int | No
 
 
 def next_look(finding: Finding, enough: int | None, runs: Sequence[RunCounts]) -> NextLook | None:
-    """The next look at a finding that rollouts would settle; None where they would not, or where there is one look only."""
+    """The next look, if more rollouts would settle the finding; None if not, or if there is only one look."""
     if finding.source != "rollouts" or finding.looks == "one" or enough is None:
         return None
     n = min(enough, GROWTH * finding.n_samples)

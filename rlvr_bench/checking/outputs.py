@@ -1,4 +1,4 @@
-"""A check for other programs to read: JUnit XML, a Markdown summary and annotations for GitHub Actions."""
+"""Output formats of a check for other programs: JUnit XML, a Markdown summary and annotations for GitHub Actions."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def summary(found: Check) -> str:
 
 
 def workflow_commands(found: Check, *, strict: bool = False) -> list[str]:
-    """Workflow commands of GitHub Actions: an error for a regression, a warning (an error where ``strict``) for doubt."""
+    """Workflow commands of GitHub Actions: error for a regression, warning (error if ``strict``) for "cannot tell"."""
     lines = []
     for finding in found.findings:
         if finding.outcome != "ok":
@@ -128,7 +128,7 @@ def _is_plain(finding: Finding) -> bool:
 
 
 def _xml(text: str) -> str:
-    """XML 1.0 has no place for most control characters, escaped or not."""
+    """The text, with U+FFFD for characters that XML 1.0 does not allow even if escaped."""
     return _NOT_XML.sub("\ufffd", text)
 
 

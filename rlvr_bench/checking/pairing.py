@@ -1,4 +1,4 @@
-"""Which baseline a run is held against, and accepting new baselines."""
+"""The baseline for each run, and accepting new baselines."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Card = tuple[Path, Scorecard]
 
 
 def pair_up(runs: Sequence[Card], baselines: Sequence[Card]) -> tuple[list[tuple[Card, Card]], list[str]]:
-    """(baseline, run) for each run, and notes on baselines that no run was held against.
+    """(baseline, run) for each run, and notes on baselines without a run.
 
     A run's baseline is the only one of its task, or that of the same model where the task has several. Raises RunError
-    where there is none or no single one.
+    where there is none or more than one.
     """
     pairs = [(_baseline_of(run, baselines), run) for run in runs]
     used = {baseline[0] for baseline, _ in pairs}
@@ -32,11 +32,12 @@ def pair_up(runs: Sequence[Card], baselines: Sequence[Card]) -> tuple[list[tuple
 
 
 def accept(runs: Sequence[str | Path], against: Sequence[Path], max_error_rate: float) -> list[Acceptance]:
-    """Copy each run's scorecard over the baseline it would be held against, byte for byte; nothing is tested.
+    """Copy each run's scorecard over its baseline, byte for byte, without any test.
 
     A task without a baseline gets a new file: ``against`` itself where it is one path that does not exist, else
-    MODEL--TASK.json in the one folder given. Each file is written whole or not at all, and none before every run has its
-    place. Raises RunError: two runs for one baseline, a run that has no place, or a verifier that failed too often.
+    MODEL--TASK.json in the one folder given. Each file is written atomically, and none is written before the paths of
+    all runs are known. Raises RunError: two runs for one baseline, a run without a path, or a verifier that failed too
+    often.
     """
     cards = read_cards(runs)
     refuse_errors(cards, max_error_rate, "raise --max-error-rate")

@@ -1,4 +1,4 @@
-"""What a check says, as plain records that go to JSON as they are."""
+"""The records of a check's result, which are written to JSON without changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Outcome = Literal["ok", "regression", "cannot_tell"]
 
 
 class NextLook(msgspec.Struct, frozen=True, kw_only=True):
-    """What to draw before the next check: up to ``n`` rollouts per problem in both runs, and what that costs.
+    """The rollouts to draw before the next check: up to ``n`` per problem in both runs, and their cost.
 
-    ``rollouts``: new ones, over both runs and all problems; ``tokens``: as many as they have at the mean length so far, None
-    where that is not known. The next look is at twice the rollouts, or at what would settle the finding where that is less.
+    ``rollouts``: number of new ones, over both runs and all problems. ``tokens``: their tokens at the present mean
+    length, None where that is not known. The next look is at twice the rollouts, or at ``Finding.needed`` if that is
+    less.
     """
 
     n: int
@@ -28,15 +29,18 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     ``first`` and ``second`` are the metric's means in the baseline and in the run. ``worse_by`` is the change in the
     direction that the rule limits (a drop, or a rise), with one-sided limits ``low`` and ``high``, each at the check's
-    level. ``p_value`` is that of a true change of at most the tolerance, ``p_holm`` the same corrected over all findings of
-    the check. ``source`` says which error the limits hold: new "rollouts" of these very problems, or new "problems" too;
-    "none" where run and baseline are one and the same draw. ``needed`` is the number of rollouts per problem in both runs
-    (or of problems, where ``source`` is that) that would settle a finding of cannot_tell with a chance of 80 % were the
-    change as estimated; None where it lies so close to the tolerance that no number will do. ``looks``: "any" where limits
-    and p-value hold at every look while rollouts are added, "one" where they hold at a single one. ``next_look``: what to
-    draw before the next look at a finding of cannot_tell; None where rollouts would not settle it, or at "one" look.
-    Where rollouts or verdicts are missing, the change is at least ``worse_by`` and at most ``at_most``, whatever they would
-    have been; ``low`` and ``high`` hold the error of both, and the p-value is that of the least change.
+    level. ``p_value`` is that of a true change of at most the tolerance, ``p_holm`` is corrected over all findings of
+    the check. ``source`` is the error that the limits include: "rollouts", new rollouts of these same problems;
+    "problems", also new problems; "none" where run and baseline are the same draw.
+
+    ``needed`` is the number of rollouts per problem in both runs (or of problems, by ``source``) that would settle a
+    finding of cannot_tell with 80 % power if the change is as estimated; None where the change is so close to the
+    tolerance that no number is enough. ``looks``: "any" if limits and p-value are valid at every look while rollouts
+    are added, "one" if they are valid at a single look. ``next_look``: what to draw before the next look at a finding
+    of cannot_tell; None where rollouts would not settle it, or if ``looks`` is "one".
+
+    Where rollouts or verdicts are missing, the change is between ``worse_by`` and ``at_most`` for any values of them;
+    ``low`` and ``high`` include the error of both bounds, and the p-value is that of the least change.
     """
 
     task: str
@@ -64,7 +68,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """All findings: ``outcome`` is regression where there is one, else cannot_tell where there is one, else ok."""
+    """All findings: ``outcome`` is regression if any finding is, else cannot_tell if any finding is, else ok."""
 
     schema: int
     outcome: Outcome
@@ -74,7 +78,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
-    """A scorecard accepted as a baseline: the file it came from, the file it went to, and the model it replaced there."""
+    """A scorecard accepted as a baseline: its file, the file of the baseline, and the model that it replaced."""
 
     task: str
     model: str

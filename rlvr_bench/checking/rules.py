@@ -1,4 +1,4 @@
-"""What a check may ask: which metric may fall or rise by how much, from the command line or from pyproject.toml."""
+"""Rules of a check, from the command line or pyproject.toml: how much a metric may fall or rise."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rlvr_bench.metrics import METRICS, Metric, find_metric
 
 __all__ = ["CheckOptions", "Rule", "Settings", "make_rules", "read_settings", "split_rule"]
 
-# The metrics that a check may gate on, as one writes them: those of a budget read pass@64.
+# The metrics that a check may gate on, as written by the user; with a budget as in pass@64.
 GATED = {metric.base: metric for metric in METRICS if metric.gate is not None}
 _BUDGET = re.compile(r"([a-z_]+)@([1-9][0-9]{0,9})")
 _KNOWN = ", ".join(f"{name}@K" if metric.has_budget else name for name, metric in GATED.items())
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """``metric`` may get worse by ``tolerance``: fall, where ``kind`` is max-drop, or rise. ``k``: its budget, if any."""
+    """``metric`` may fall (``kind`` max-drop) or rise (max-rise) by ``tolerance``. ``k``: its budget, if any."""
 
     kind: Literal["max-drop", "max-rise"]
     metric: str
@@ -32,7 +32,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """As one writes it: ``max-drop pass@64=0.03``."""
+        """The rule as the user writes it: ``max-drop pass@64=0.03``."""
         return f"{self.kind} {self.metric}={self.tolerance:g}"
 
     @property
@@ -45,10 +45,10 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a check decides.
 
     ``level``: one-sided confidence of every outcome. ``max_error_rate``: a scorecard whose verifier failed on a larger
-    share of rollouts is refused. ``new_problems``: decide about other problems of the same kind, not about these very
-    ones. ``looks``: "any", the level holds over any number of checks while rollouts are added; "one": it holds for a single
-    check at a number of rollouts fixed before, which takes about half as many. ``allow``: names of fields in which run and
-    baseline may differ, as in ``compare``.
+    share of rollouts is refused. ``new_problems``: decide about other problems of the same kind, not about these same
+    ones. ``looks``: with "any" the level is valid over any number of checks while rollouts are added; with "one" it is
+    valid for a single check at a number of rollouts fixed before, which needs about half as many rollouts. ``allow``:
+    names of fields in which run and baseline may differ, as in ``compare``.
     """
 
     level: float = 0.95
@@ -65,7 +65,7 @@ class CheckOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """The table [tool.rlvr-bench.check] of a pyproject.toml; what is not in it is None or empty."""
+    """The table [tool.rlvr-bench.check] of a pyproject.toml; missing fields are None or empty."""
 
     against: tuple[str, ...] = ()
     max_drop: dict[str, float] = {}
@@ -88,7 +88,7 @@ def make_rules(max_drop: Mapping[str, float], max_rise: Mapping[str, float]) -> 
 
 
 def split_rule(option: str, texts: Sequence[str]) -> dict[str, float]:
-    """Tolerances by metric from METRIC=TOLERANCE, as one writes them behind ``option``. Raises BadArgument."""
+    """Tolerances by metric from METRIC=TOLERANCE, the values of ``option``. Raises BadArgument."""
     found: dict[str, float] = {}
     for text in texts:
         metric, _, number = text.partition("=")
@@ -130,6 +130,6 @@ def _rule(kind: Literal["max-drop", "max-rise"], metric: str, tolerance: float) 
 
 
 def _why_not(metric: str) -> str:
-    """Why a metric of the scorecard cannot be gated on; nothing of any other name."""
+    """The reason why a metric of the scorecard cannot be gated on; empty for other names."""
     row = find_metric(metric) or find_metric(f"{metric.partition('@')[0]}@k")
     return f" ({row.no_gate})" if row is not None and row.gate is None else ""

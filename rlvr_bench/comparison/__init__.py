@@ -1,4 +1,4 @@
-"""Two or more runs on the same problems: paired differences, crossover, boundary sets. Reads scorecards only."""
+"""Comparison of runs on the same problems: paired differences, crossover, boundary sets. Reads scorecards only."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def compare(
     """Compare runs, given as run folders or scorecard files, each against the first.
 
     ``ks``: budgets (default: powers of two up to the largest that every problem has in all runs, and that one).
-    ``allow``: names of fields in which the runs may differ (``chat_template``, ``verifier_version``, ``problems``, ...).
-    ``looks``: "any" makes intervals and p-values hold at every look while rollouts are added (``stats.sequential``), which
-    widens them by about a half; by default they hold for one look at numbers of rollouts fixed before.
-    ``allow_errors``: compare runs whose verifier failed on more than 1 % of the rollouts, too; what these leave open is in
-    the bounds.
-    Raises RunError where a scorecard is missing, or its verifier failed too often; Incomparable (a RunError) where the runs
-    answer different questions; BadArgument for fewer than two runs or a budget that no problem has.
+    ``allow``: names of fields in which the runs may differ (``chat_template``, ``verifier_version``, ``problems``,
+    ...). ``looks``: "any" makes intervals and p-values valid at every look while rollouts are added
+    (``stats.sequential``), and intervals about one and a half times as wide; by default they are valid for one look at
+    numbers of rollouts fixed before. ``allow_errors``: also compare runs whose verifier failed on more than 1 % of the
+    rollouts; the bounds include all verdicts that these could have had. Raises RunError where a scorecard is missing,
+    or its verifier failed too often; Incomparable (a RunError) where the runs answer different questions; BadArgument
+    for fewer than two runs or a budget that no problem has.
     """
     return compare_cards([read_card(path) for path in paths], ks, allow, looks=looks, allow_errors=allow_errors)
 
@@ -82,7 +82,7 @@ def compare_cards(
     looks: Literal["one", "any"] = "one",
     allow_errors: bool = False,
 ) -> Comparison:
-    """As ``compare``, from scorecards at hand with the file each came from."""
+    """``compare`` for scorecards already read, each with its file."""
     if len(cards) < 2:
         raise BadArgument("runs", len(cards), "must be at least two")
     ids, runs, notes = align(cards, allow)
@@ -148,7 +148,7 @@ def _checked(ks: Sequence[int], runs: Sequence[RunCounts]) -> list[int]:
 
 
 def _corrected(pairs: Sequence[PairComparison]) -> list[PairComparison]:
-    """Holm's correction (1979) over all pairs: pass@k, policy statistics and boundary sets are one family each."""
+    """Holm's correction (1979) over all pairs; the families are pass@k, policy statistics and boundary sets."""
     curves = _holm_differences([pair.pass_at_k for pair in pairs])
     policies = _holm_differences([pair.policy for pair in pairs])
     sizes = [size for pair in pairs for size in (pair.boundary.gains, pair.boundary.losses) if size is not None]
@@ -174,13 +174,13 @@ def _holm_differences(families: Sequence[Sequence[Difference]]) -> list[tuple[Di
 
 
 def _cluster_notes(runs: Sequence[RunCounts], pairs: Sequence[PairComparison], *, every_look: bool) -> list[str]:
-    """What clusters do to the intervals at the smallest budget, where they widen one by more than a fifth."""
+    """Notes on intervals at the smallest budget that clusters widen by more than a fifth."""
     if clusters(runs[0]) is None:
         return []
     widest, k = 0.0, 1
     for run, pair in zip(runs[1:], pairs, strict=True):
         with_clusters = pair.pass_at_k[0]
-        if with_clusters.at_least is not None:  # the interval holds more than the error of a mean
+        if with_clusters.at_least is not None:  # bounds: their interval is wider than that of a mean
             continue
         k = with_clusters.k or 1
         values = [each.pass_table([k]) for each in (run, runs[0])]

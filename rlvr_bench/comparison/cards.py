@@ -1,4 +1,4 @@
-"""Scorecards as a comparison needs them: read from disk, checked to be comparable, counts in one problem order."""
+"""Scorecards for a comparison: read from disk, checked to be comparable, with counts in one order of problems."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
 GRADING = ("verifier", "version", "options")
-# What of a grading is the same where it is of the same verdicts; how long it took may differ.
+# The fields of a grading that are equal for equal verdicts; its duration may differ.
 _VERDICTS = (*GRADING, "folder", "rollouts", "statuses")
-# Two runs may well differ in these, and who reads the result should know.
+# Two runs may differ in these; the result has a note if they do.
 TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
-# What two runs must share to be the very same draws.
+# Runs that are equal in these fields have the same rollouts.
 _DRAW = ("weights", "seed", "sampling", "tools", "engine_args", "seed_scheme")
-# Runs of older versions do not say with which engine arguments they were drawn.
+# Runs of older versions do not record their engine arguments.
 UNKNOWN = "unknown"
 FEW = 0.1  # share of problems
 
@@ -76,7 +76,7 @@ class RunCounts:
     def pass_table(self, ks: Sequence[int]) -> npt.NDArray[np.float64]:
         """Unbiased pass@k, (P, K), NaN where a problem lacks rollouts; errors are not correct.
 
-        By the rule's own estimator under a stopping rule on record.
+        Under a recorded stopping rule by the estimator for that rule.
         """
         if self.stopping is None:
             return stats.pass_at_k(self.c, self.n, ks)
@@ -84,7 +84,7 @@ class RunCounts:
         return np.where(found.low == found.high, found.low, np.nan)
 
     def pass_bounds(self, ks: Sequence[int]) -> stats.PassBounds:
-        """Bounds of pass@k of each problem, (P, K), equal where it is known (``Counts.bounds``)."""
+        """Bounds of pass@k of each problem, (P, K), equal where there is an estimate (``Counts.bounds``)."""
         return self.counts.bounds(ks)
 
     def at(self, rows: npt.NDArray[np.int64]) -> RunCounts:
@@ -93,12 +93,12 @@ class RunCounts:
         return RunCounts(self.label, self.file, self.n[rows], self.c[rows], self.counts.at(rows), entries)
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
-        """A per-problem number of the scorecard, (P,), NaN where it is not there."""
+        """A per-problem number of the scorecard, (P,), NaN where it is missing."""
         found = [getattr(entry, name) for entry in self.entries]
         return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
 
     def values(self, metric: Metric) -> npt.NDArray[np.float64]:
-        """A metric of each problem that the scorecard has a column of, (P,), NaN where it is not known."""
+        """A metric with a column in the scorecard, for each problem, (P,), NaN where it is not known."""
         column = self.column(str(metric.column))
         return column / self.n if metric.counts else column
 
@@ -107,7 +107,7 @@ class RunCounts:
         return self.pass_table([k])[:, 0] if metric.column == "c" else self.by_k(str(metric.column), k)
 
     def by_k(self, column: str, k: int) -> npt.NDArray[np.float64]:
-        """A column that is kept by budget, at k, (P,), NaN where the problem has too few or the scorecard does not say."""
+        """A column stored by budget, at k, (P,), NaN for too few rollouts or no value in the scorecard."""
         return np.array([(getattr(entry, column) or {}).get(k, np.nan) for entry in self.entries])
 
     def repeats(self, k: int) -> npt.NDArray[np.float64]:
@@ -116,9 +116,10 @@ class RunCounts:
 
 
 def common_k(first: RunCounts, second: RunCounts, column: str) -> int | None:
-    """Largest k at which both scorecards have a column that is kept by budget, for at least half of the problems.
+    """Largest k at which both scorecards have a column stored by budget for at least half of the problems.
 
-    Where there is none, the smallest k above 1 at which they have it for a tenth: wrong answers may be few. None without one.
+    If there is none, the smallest k above 1 at which they have it for a tenth of the problems, because wrong answers
+    may be few; else None.
     """
     ks = {k for run in (first, second) for entry in run.entries for k in getattr(entry, column) or {} if k > 1}
     share = {
@@ -137,7 +138,7 @@ def read_card(path: str | Path) -> tuple[Path, Scorecard]:
     path = as_path(path)
     file = path / "scorecard.json" if path.is_dir() else path
     try:
-        content = _read_received(file) if file != path else file.read_bytes()  # what the user names may be a pipe
+        content = _read_received(file) if file != path else file.read_bytes()  # a path from the user may be a pipe
         card = decode_scorecard(content, str(file))
     except FileNotFoundError:
         mend = f"Run `rlvr-bench score {path}` first." if path.is_dir() else "Name a run folder or a scorecard.json."
@@ -153,13 +154,13 @@ def _read_received(file: Path) -> bytes:
 
 
 def _warn_if_stale(file: Path, card: Scorecard) -> None:
-    """Say so where the run folder of a scorecard has been graded anew since: its numbers are those of other verdicts."""
+    """Warn if the run folder of a scorecard was graded again later: the scorecard is then of the old verdicts."""
     beside, scored = file.parent / "grading.json", card.run.grading
     if file.name != "scorecard.json" or scored is None:
         return
     try:
         now = decode(_read_received(beside), dict)
-    except (OSError, msgspec.DecodeError):  # a lone scorecard, or a damaged file, of which whoever needs it complains
+    except (OSError, msgspec.DecodeError):  # no grading file, or a damaged one, reported where it is needed
         return
     if any(name in now and msgspec.to_builtins(getattr(scored, name)) != now[name] for name in _VERDICTS):
         logger.warning("%s is of other verdicts than grading.json: rlvr-bench score %s", file, file.parent)
@@ -168,7 +169,7 @@ def _warn_if_stale(file: Path, card: Scorecard) -> None:
 def align(
     cards: Sequence[tuple[Path, Scorecard]], allow: Collection[str] = ()
 ) -> tuple[tuple[str, ...], list[RunCounts], list[str]]:
-    """Problem ids, every run's counts in their order, and notes on how the runs differ in what may differ.
+    """Problem ids, the counts of every run in that order, and notes on permitted differences between the runs.
 
     Raises Incomparable where task, problems, prompt, chat template or verifier differ and are not in ``allow``; with
     ``problems`` allowed the common problems are compared. RunError where none is common.
@@ -190,19 +191,19 @@ def align(
 
 
 def clusters(run: RunCounts) -> npt.NDArray[np.str_] | None:
-    """Cluster label per problem, (P,), a problem without one being its own; None without clusters (``cluster_labels``)."""
+    """Cluster label per problem, (P,); a problem without one is a cluster of size 1; None without clusters."""
     return cluster_labels([entry.cluster for entry in run.entries], [entry.id for entry in run.entries])
 
 
 def _clusters_of_any(drawn: Sequence[dict[str, ProblemScore]], ids: Sequence[str]) -> dict[str, str]:
-    """Each problem's cluster, as the first run has it that has one: a run may be older than the clusters of its task."""
+    """Each problem's cluster, from the first run that has one; a run may be older than the clusters of its task."""
     return {name: next((run[name].cluster for run in drawn if run[name].cluster), "") for name in ids}
 
 
 def _counts(
     label: str, file: Path, card: Scorecard, clusters: Mapping[str, str], entries: dict[str, ProblemScore]
 ) -> RunCounts:
-    """The counts of the problems that ``clusters`` names, in its order, each with its cluster there."""
+    """The counts of the problems in ``clusters``, in its order and with its clusters."""
     chosen = tuple(
         entries[name] if entries[name].cluster == cluster else msgspec.structs.replace(entries[name], cluster=cluster)
         for name, cluster in clusters.items()
@@ -228,7 +229,7 @@ def _differ(values: Sequence[object]) -> bool:
 
 
 def _labels(cards: Sequence[tuple[Path, Scorecard]]) -> list[str]:
-    """The models' names; where two are alike, the scorecards' folders or files instead."""
+    """The names of the models; if two are equal, the folders or files of the scorecards."""
     names = [card.run.model for _, card in cards]
     if len(set(names)) == len(names) and all(names):
         return names
@@ -244,7 +245,7 @@ def _extra(run: Iterable[str], common: Sequence[str]) -> str:
 
 
 def _plain(value: object) -> object:
-    """As the file has it."""
+    """The value as in the JSON file."""
     return msgspec.to_builtins(value)
 
 
@@ -272,7 +273,7 @@ def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> li
 
 
 def _argument_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> Iterator[str]:
-    """Engine arguments that decide what is drawn: which differ, and of which run they are not known."""
+    """Notes on engine arguments that affect sampling: those that differ, and the runs where they are unknown."""
     known = [card.run.engine_args for _, card in cards]
     chosen = [None if arguments is None else deciding(arguments) for arguments in known]
     for name in dict.fromkeys(name for arguments in chosen for name in arguments or ()):
@@ -290,7 +291,7 @@ def _argument_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[st
 
 
 def _stream_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> Iterator[str]:
-    """Runs that are not independent draws; an import does not know how it was drawn."""
+    """Notes on runs that are not independent; for imported runs this is unknown."""
     drawn = [(label, card.run) for label, (_, card) in zip(labels, cards, strict=True) if card.run.seed is not None]
     whole = [msgspec.json.encode([getattr(run, name) for name in _DRAW]) for _, run in drawn]
     if len(set(whole)) < len(whole):

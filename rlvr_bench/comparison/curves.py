@@ -20,14 +20,14 @@ from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 __all__ = ["crossover", "crossover_of", "looks_of", "pass_differences", "policy_differences", "search_grid"]
 
 TIE = 1e-12  # means closer than this are equal
-HALF_PAIR = 0.5  # as in the paired bootstrap: few problems that differ must not pass for certainty
+HALF_PAIR = 0.5  # as in the paired bootstrap: avoids too narrow intervals where few problems differ
 EVERY_K = 128
 RATIO = 1.01
-REPLICATES_OF_LOOKS = 5000  # a limit for every look is further out
+REPLICATES_OF_LOOKS = 5000  # an anytime-valid limit is further in the tail
 
 
 def looks_of(first: RunCounts, second: RunCounts, k: int | None = None, *, every: bool = True) -> Looks:
-    """What makes limits and p-values of these two runs, at budget k, hold at ``every`` look while rollouts are added."""
+    """The looks of two runs compared at budget k: ``every`` look while rollouts are added, or one."""
     return Looks(stats.information(float(first.n.mean()), float(second.n.mean()), k or 1)) if every else ONE_LOOK
 
 
@@ -36,8 +36,8 @@ def pass_differences(
 ) -> list[Difference]:
     """Paired difference in mean pass@k, second minus first, at each k (``stats.paired_bootstrap_mean``).
 
-    Where a problem of either run lacks rollouts or verdicts the difference has bounds (``Difference``). The interval is for
-    other problems of the same kind and new rollouts. No p-value is below 1 / (1 + ``replicates``).
+    Where rollouts or verdicts are missing in either run, the difference has bounds (``Difference``). The interval is
+    for other problems of the same kind and new rollouts. No p-value is below 1 / (1 + ``replicates``).
     """
     names = [("pass@k", k) for k in ks]
     bounds = [run.pass_bounds(ks) for run in (first, second)]
@@ -60,7 +60,7 @@ def _gaps(runs: Sequence[RunCounts], ks: Sequence[int]) -> list[bool]:
 
 
 def _between(plain: Difference, least: Difference, most: Difference, *, known: bool) -> Difference:
-    """The difference between its least and its most, ``plain`` where errors are not correct."""
+    """The difference with bounds: its ``least`` and ``most`` value, and ``plain``, in which errors are not correct."""
     level = (least.value or 0.0, most.value or 0.0)
     at_zero = level[0] <= 0 <= level[1]
     return msgspec.structs.replace(
@@ -80,10 +80,10 @@ def _between(plain: Difference, least: Difference, most: Difference, *, known: b
 def policy_differences(
     first: RunCounts, second: RunCounts, replicates: int = REPLICATES, *, every_look: bool = False
 ) -> list[Difference]:
-    """Paired differences in what the scorecards say of the policy, as far as both say it.
+    """Paired differences in policy statistics that both scorecards have.
 
-    Token entropy and branching factor, each a mean over a problem's rollouts, and what depends on the number of answers or
-    texts at a common number of them (``common_k``). Problems that lack a value are left out of it.
+    Token entropy and branching factor are means over a problem's rollouts. Statistics that depend on the number of
+    answers or texts are compared at a common number (``common_k``). Problems without a value are left out.
     """
     compared = [
         (metric, common_k(first, second, str(metric.column)) if metric.has_budget else None)
@@ -105,7 +105,7 @@ def policy_differences(
 def crossover(first: RunCounts, second: RunCounts, *, every_look: bool = False) -> Crossover:
     """Where the run that leads at k = 1 is overtaken, with a bootstrap interval over problems (``crossover_of``).
 
-    Searched at every k up to 128 and in steps of 1 % beyond, up to the largest k that every problem has in both runs.
+    The search is over every k up to 128, then in steps of 1 %, up to the largest k that every problem has in both runs.
     """
     grid = search_grid(min(first.largest_k, second.largest_k))
     tables = [run.pass_table(grid) for run in (first, second)]
@@ -128,14 +128,14 @@ def crossover_of(
     groups: npt.NDArray[np.str_] | None = None,
     level: float = stats.LEVEL,
 ) -> Crossover:
-    """First budget of ``grid`` (K,) at which the mean of ``differences`` (P, K), second minus first, has the other sign.
+    """First budget of ``grid`` (K,) at which the mean of ``differences`` (P, K), second minus first, changes its sign.
 
-    The leader is the run ahead at the smallest budget at which they differ. The interval is the percentile interval of
-    that first budget over problems (or clusters, labels (P,)) resampled in pairs, 1 where the other run leads a replicate
-    from the start and beyond the largest budget where it never does. In simulation a 95 % interval covers 95-98 % for 50
-    to 200 problems where the leader is clear. Where the runs are nearly level from the start, who leads is a matter of
-    chance, and so is which crossing is looked for: 84 % for 50 such problems, 95 % for 100. The interval is then wide.
-    ``k`` is None where no crossing is shown (``_is_shown``).
+    The leader is the run with the higher mean at the smallest budget at which the means differ. The interval is the
+    percentile interval of that first budget, from a paired bootstrap over problems (or clusters, labels (P,)). In a
+    replicate it is 1 where the other run leads from the start, and above the largest budget where the other run never
+    leads. In simulation a 95 % interval covers 95-98 % for 50 to 200 problems with a clear leader. Where the runs are
+    nearly equal at the start, the leader, and so the crossing, is determined by chance: then it covers 84 % for 50
+    problems and 95 % for 100, and is wide. ``k`` is None where no crossing is shown (``_is_shown``).
     """
     largest = int(grid[-1])
     mean = differences.mean(axis=0)
@@ -161,7 +161,7 @@ def crossover_of(
 
 
 def _signs(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Sign of the difference at each budget; where it is a tie, the sign before it (0 before the first difference)."""
+    """Sign of the difference at each budget; for a tie, that at the budget before (0 before the first difference)."""
     signs = np.where(np.abs(mean) <= TIE, 0, np.sign(mean)).astype(np.int64)
     last = np.maximum.accumulate(np.where(signs != 0, np.arange(len(signs)), 0))
     return np.asarray(signs[last])
@@ -178,11 +178,11 @@ def _is_shown(
     groups: npt.NDArray[np.str_] | None,
     level: float,
 ) -> bool:
-    """Whether a band around the mean differences, for all budgets together, is on both sides of 0, the leader's first.
+    """Whether the simultaneous confidence band excludes 0 on the leader's side, and at a later budget on the other.
 
-    The band is that of the largest studentized deviation over budgets (Efron and Tibshirani 1993, sec. 12.5, applied to a
-    maximum), no narrower than Student's interval. So at most 1 - ``level`` of pairs of runs without a crossing show one; two
-    runs of one policy, of which both sides would have to be shown by chance, far fewer.
+    The band is from the bootstrap of the largest studentized deviation over budgets (Efron and Tibshirani 1993, sec.
+    12.5, for a maximum), and at least as wide as Student's interval. So for runs without a crossing the error rate is
+    at most 1 - ``level``. For two runs of one policy it is much lower, because both sides must be shown by chance.
     """
     units = len(differences) if groups is None else len(np.unique(groups))
     mean = differences.mean(axis=0)
@@ -227,10 +227,10 @@ def _paired(
     replicates: int,
     looks: Sequence[Looks],
 ) -> list[Difference]:
-    """One paired difference per column of the first and the second run's (P, K) values, named (name, k).
+    """One paired difference per column of the values (P, K) of the first and the second run, named (name, k).
 
-    Problems that lack a value in either run are left out of that column. A column that no problem has is left out. Columns
-    of the same ``looks`` (K,) share their replicates.
+    A problem without a value in either run is left out of that column. A column without any problem is left out.
+    Columns with the same ``looks`` (K,) use the same replicates.
     """
     missing = np.isnan(tables[0]) | np.isnan(tables[1])
     found: dict[int, Difference] = {}
@@ -251,7 +251,7 @@ def _differences(
     looks: Looks,
 ) -> list[Difference]:
     first, second = tables
-    scale = np.maximum(1.0, np.nanmax(np.abs([first, second]), axis=(0, 1)))  # the bootstrap takes rates
+    scale = np.maximum(1.0, np.nanmax(np.abs([first, second]), axis=(0, 1)))  # the bootstrap needs values in [0, 1]
     draws = replicates if looks.information is None else max(replicates, REPLICATES_OF_LOOKS)
     found = stats.paired_bootstrap_mean(
         second / scale,

@@ -1,4 +1,4 @@
-"""A scorecard's solve rates as they hold: what older versions took over a part of the problems is computed anew."""
+"""Solve rates of scorecards; means that older versions took over only some of the problems are recomputed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _OF_PASS = ("pass@k", "unsolved@k")
 
 
 def sound_estimates(card: Scorecard, run: RunCounts) -> list[Estimate]:
-    """The estimates of a scorecard, those of pass@k and of unsolved problems with bounds where something is missing.
+    """The estimates of a scorecard; pass@k and unsolved problems have bounds where rollouts or verdicts are missing.
 
-    ``run``: its counts, of all its problems. A scorecard of an earlier version has, at a budget for which a problem lacks
-    rollouts, the mean over the others; and no bounds where rollouts have no verdict.
+    ``run``: the counts of all its problems. In a scorecard of an earlier version, pass@k is the mean over the problems
+    with at least k rollouts, and there are no bounds for rollouts without a verdict.
     """
     return [_sound(item, run) if item.name in (*_OF_PASS, "unsolved") else item for item in card.estimates]
 
@@ -36,7 +36,7 @@ def pass_estimates(run: RunCounts, ks: Sequence[int]) -> list[Estimate]:
 
 
 def unsolved_estimate(run: RunCounts, k: int) -> Estimate:
-    """How many of the run's problems k rollouts are expected to leave unsolved."""
+    """Expected number of the run's problems that k rollouts leave unsolved."""
     (found,) = unsolved_in(run.counts, [k], "unsolved", "expected count of problems", clusters(run))
     return msgspec.structs.replace(found, n_samples=k)
 

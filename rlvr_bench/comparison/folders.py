@@ -1,4 +1,4 @@
-"""Scorecards by the file or the folder somebody names."""
+"""Scorecards from given files or folders."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["read_cards", "read_scorecard", "scorecard_files"]
 
 
 def read_scorecard(path: str | Path) -> Scorecard:
-    """The scorecard of a run folder, or of a file, here or at an address such as ``s3://bucket/runs/model/task``.
+    """The scorecard of a run folder or of a file, local or at an address such as ``s3://bucket/runs/model/task``.
 
-    Raises RunError where there is none, where it is not one of ours, or where the folder holds several; StorageError where
-    the address cannot be reached.
+    Raises RunError where there is none, where it is not one of ours, or where the folder holds several; StorageError
+    where the address cannot be reached.
     """
     folder = as_path(path)
     if folder.is_dir() and not (folder / "manifest.json").is_file():
@@ -28,10 +28,11 @@ def read_scorecard(path: str | Path) -> Scorecard:
 
 
 def scorecard_files(path: str | Path) -> list[Path]:
-    """The scorecards that ``path`` stands for: a file, a run, a folder of runs, or a folder of scorecard files.
+    """The scorecard files of ``path``: a file, a run, a folder of runs, or a folder of scorecard files.
 
-    Sorted by path; in a folder ``scorecard.json`` at any depth, or where there is none every ``*.json`` directly in it.
-    A path that does not exist stands for itself: reading it says what is wrong. Raises RunError for a folder without any.
+    Sorted by path. In a folder: every ``scorecard.json`` at any depth or, if there is none, every ``*.json`` directly
+    in it. A path that does not exist is returned as it is; reading it raises the error. Raises RunError for a folder
+    without scorecards.
     """
     path = as_path(path)
     if not path.is_dir():

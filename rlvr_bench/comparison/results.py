@@ -1,4 +1,4 @@
-"""What a comparison says, as plain records that go to JSON as they are."""
+"""The records of a comparison's result, which are written to JSON without changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a comparison: how it is called here, its scorecard file, and its rollouts per problem."""
+    """One run of a comparison: its label, its scorecard file, and its rollouts per problem."""
 
     label: str
     scorecard: str
@@ -32,12 +32,13 @@ class ComparedRun(msgspec.Struct, frozen=True, kw_only=True):
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """A paired mean difference over problems, ``value`` = ``second`` - ``first``, in [``low``, ``high``] at ``level``.
 
-    ``p_value`` is that of no difference, ``p_holm`` the same corrected for all differences of its family in the whole
-    comparison: pass@k at every budget and pair of runs is one family, the policy statistics are the other.
-    Where rollouts or verdicts are missing, the difference is at least ``at_least`` and at most ``at_most`` whatever they
-    would have been, [``low``, ``high``] holds the error of both, and the p-value is the largest that they leave possible.
-    Where rollouts are missing ``first``, ``second`` and ``value`` are None; where verdicts are, they take their rollouts as
-    not correct.
+    ``p_value`` is that of no difference. ``p_holm`` is corrected for all differences of its family in the whole
+    comparison; pass@k at all budgets and pairs of runs is one family, the policy statistics are the other.
+
+    Where rollouts or verdicts are missing, the difference is between ``at_least`` and ``at_most`` for any values of
+    them, [``low``, ``high``] includes the error of both bounds, and the p-value is the largest possible one. Where
+    rollouts are missing, ``first``, ``second`` and ``value`` are None; where only verdicts are missing, they count
+    these rollouts as not correct.
     """
 
     name: str
@@ -59,12 +60,12 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 class Crossover(msgspec.Struct, frozen=True, kw_only=True):
     """Where the run that leads at the smallest budget is overtaken.
 
-    ``k`` is the smallest budget at which the other run's mean pass@k is higher, None where no crossing is shown: where
-    the data do not show at one level, for all budgets together, that one run leads at a budget and the other at a later
-    one. ``low`` and ``high`` hold the interval; ``high`` None: beyond ``largest_k``; both None: no crossing in sight.
-    ``low`` 1: the other run may lead from the start. ``changes`` counts all changes of lead of the two mean curves, shown
-    or not, and ``last`` is the budget of the last one. ``leader`` is the label of the run that leads at small budgets,
-    None where the curves are equal.
+    ``k`` is the smallest budget at which the other run's mean pass@k is higher. It is None where no crossing is shown,
+    that is, where a test at one level for all budgets together does not show that one run leads at a budget and the
+    other at a later one. ``low`` and ``high`` are the interval. ``high`` None means above ``largest_k``; both None
+    means no crossing up to ``largest_k``. ``low`` 1 means that the other run may lead from the start. ``changes`` is
+    the number of changes of lead of the two mean curves, shown or not, and ``last`` is the budget of the last one.
+    ``leader`` is the label of the run that leads at small budgets, None where the curves are equal.
     """
 
     text: str
@@ -80,7 +81,7 @@ class Crossover(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NullSize(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a set is, against two runs of one and the same policy: ``expected`` size, interval, upper p-value."""
+    """Size of a set, and for two runs of one policy its ``expected`` size, interval and upper-tail p-value."""
 
     observed: float
     expected: float
@@ -93,13 +94,13 @@ class NullSize(msgspec.Struct, frozen=True, kw_only=True):
 class BoundaryChange(msgspec.Struct, frozen=True, kw_only=True):
     """The sets of problems that k rollouts solve: only the second run (gained), only the first (lost), both, neither.
 
-    ``n_gained`` to ``n_neither`` are expected sizes over all k-subsets of each run's rollouts; they sum to the number of
-    problems and are plain counts where n = k. ``gains`` and ``losses`` set the first two against chance, None under a
-    stopping rule. The ids are the problems that most likely make up each set: a problem is taken as solved where more than
-    half of the k-subsets hold a correct rollout. Where n > k, there may be more or fewer of them than the expected size.
-    ``p_net`` is that of gained and lost being equally large, by changing the signs of the problems' differences (of
-    clusters, where there are some), which is McNemar's exact test where n = k. ``retention`` and ``discovery`` are SRR and
-    NDR of arXiv 2507.14843, of the expected sizes.
+    ``n_gained`` to ``n_neither`` are expected sizes over all k-subsets of each run's rollouts; they sum to the number
+    of problems and are plain counts where n = k. ``gains`` and ``losses`` test the first two against chance; None under
+    a stopping rule. The ids are the most likely members of each set: a problem counts as solved where more than half of
+    the k-subsets contain a correct rollout. Where n > k, their number may differ from the expected size. ``p_net``
+    tests that gained and lost are equally large, by the sign-flip permutation test over problems (or clusters); it is
+    McNemar's exact test where n = k. ``retention`` and ``discovery`` are SRR and NDR of arXiv 2507.14843, of the
+    expected sizes.
     """
 
     k: int
@@ -119,7 +120,7 @@ class BoundaryChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProblemChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One problem: its solve rate c/n in both runs, and the p-value of no change, also corrected over all problems."""
+    """One problem: its solve rate c/n in both runs, and the p-value of no change, also corrected for all problems."""
 
     id: str
     first: float
@@ -131,8 +132,8 @@ class ProblemChange(msgspec.Struct, frozen=True, kw_only=True):
 class ChangedProblems(msgspec.Struct, frozen=True, kw_only=True):
     """Single problems that the second run solves more often (``gained``) or less often (``lost``), clearest first.
 
-    Of both lists together a share of at most ``rate`` is expected to be there by chance. ``tested``: how many problems
-    could have been listed at all; the others have too few, or too many, correct rollouts in both runs.
+    The false discovery rate of both lists together is at most ``rate``. ``tested``: the number of problems for which a
+    small enough p-value is attainable; the others have too few or too many correct rollouts in both runs.
     """
 
     gained: tuple[ProblemChange, ...]
@@ -145,8 +146,8 @@ class ChangedProblems(msgspec.Struct, frozen=True, kw_only=True):
 class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
     """The ``second`` run against the ``first``, by label. ``problems`` is None where a run stopped early.
 
-    ``gained_bounds`` and ``lost_bounds``: least and most expected size of each set of ``boundary`` over what the rollouts
-    without a verdict could be; None where they are too few to matter.
+    ``gained_bounds`` and ``lost_bounds``: smallest and largest expected size of each set of ``boundary``, over all
+    possible verdicts of the rollouts without one; None where these are too few to matter.
     """
 
     first: str
@@ -163,7 +164,7 @@ class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     """The problems that exactly these runs solve at the common budget: a column of an UpSet chart.
 
-    ``size`` is the expected number of them over k-subsets of each run's rollouts; ``ids`` most likely make them up.
+    ``size`` is their expected number over k-subsets of each run's rollouts; ``ids`` are the most likely members.
     """
 
     solved_by: tuple[str, ...]
@@ -174,8 +175,8 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Two or more runs on the same problems; every pair is a run against the first one given.
 
-    ``looks``: "any" where intervals and p-values hold at every look while rollouts are added, "one" where they hold at a
-    single look at numbers of rollouts fixed before.
+    ``looks``: "any" if intervals and p-values are valid at every look while rollouts are added, "one" if they are valid
+    at a single look at numbers of rollouts fixed before.
     """
 
     schema: int

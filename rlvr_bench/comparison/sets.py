@@ -1,4 +1,4 @@
-"""Boundary sets of two or more runs, and what two runs of one policy would show by chance."""
+"""Boundary sets of two or more runs, and their null distribution for two runs of one policy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 
 __all__ = ["boundary_change", "null_sizes", "overlaps"]
 
-SETTLED = 1e-7  # chance that k of the pooled rollouts are all wrong, below which a problem is in no set by chance
+SETTLED = 1e-7  # if k pooled rollouts are all wrong with a lower probability, a problem is in no set
 ROUNDING = 1e-9
 
 
@@ -27,9 +27,9 @@ def boundary_change(
     replicates: int = stats.REPLICATES,
     looks: Looks = ONE_LOOK,
 ) -> BoundaryChange:
-    """The problems that k rollouts of one run solve and k of the other do not, beside what chance would give.
+    """The problems that k rollouts of one run solve and k of the other do not, with their numbers expected by chance.
 
-    The p-values hold at ``looks``.
+    The p-values are valid at ``looks``.
     """
     chance = [run.pass_table([k])[:, 0] for run in (first, second)]
     solved = [share > 0.5 for share in chance]
@@ -68,18 +68,20 @@ def null_sizes(
     rng: np.random.Generator,
     replicates: int = stats.REPLICATES,
 ) -> tuple[NullSize, NullSize]:
-    """Sizes of the gained and of the lost set, each tested against two runs of one and the same policy.
+    """Sizes of the gained and of the lost set, with tests of the null hypothesis that both runs are of one policy.
 
     ``first`` and ``second`` are (n_correct, n_samples), each (P,), with k <= n everywhere. The observed sizes are
-    expected ones over k-subsets of each run's rollouts: sum of q_first (1 - q_second) with q = C(n-c, k) / C(n, k), plain
-    counts where n = k. Null: every problem has the same solve rate in both runs, whatever it is. Then, given the pooled
-    number correct, the first run's is hypergeometric: no solve rate need be known or modelled, and redrawing it makes the
-    p-value (1 + #{redrawn >= observed}) / (1 + replicates) exact: below level a in at most a share a of comparisons of a
-    policy with itself. The expected size is sum of C(N-C, k)/C(N, k) - C(N-C, 2k)/C(N, 2k) over the pooled counts.
+    expectations over k-subsets of each run's rollouts: sum of q_first (1 - q_second) with q = C(n-c, k) / C(n, k),
+    plain counts where n = k. Null hypothesis: every problem has the same solve rate in both runs, of any value. Then,
+    given the pooled number correct, the number in the first run is hypergeometric, and no model of solve rates is
+    needed. It is redrawn, and the p-value (1 + #{redrawn >= observed}) / (1 + replicates) is exact: for a policy
+    compared with itself it is at most a with probability at most a. The expected size is sum of C(N-C, k)/C(N, k) -
+    C(N-C, 2k)/C(N, 2k) over the pooled counts.
 
-    What it can see: a policy that gains reach on a few hard problems. What it does not say: a gained set larger than the
-    null follows from a higher solve rate just as from new abilities; and since the sets come from few rollouts per
-    problem on the margin, no finding is weak evidence of no change. Rollouts must be independent given the problem.
+    The test can detect a policy that solves a few more hard problems. But a gained set larger than under the null can
+    be due to a higher solve rate as well as to new abilities. And the sets depend on few rollouts per problem at the
+    margin, so a p-value that is not small is only weak evidence of no change. Rollouts must be independent given the
+    problem.
     """
     (c1, n1), (c2, n2) = first, second
     pooled, total = c1 + c2, n1 + n2
@@ -97,7 +99,7 @@ def null_sizes(
 
 
 def overlaps(ids: Sequence[str], runs: Sequence[RunCounts], k: int) -> list[Overlap]:
-    """The problems by which of the runs solve them at budget k, largest group first; groups without ids left out."""
+    """The problems grouped by the runs that solve them at budget k, largest group first; only groups with ids."""
     chance = np.stack([run.pass_table([k])[:, 0] for run in runs], axis=1)
     patterns, which = np.unique(chance > 0.5, axis=0, return_inverse=True)
     groups = [
@@ -112,7 +114,10 @@ def overlaps(ids: Sequence[str], runs: Sequence[RunCounts], k: int) -> list[Over
 
 
 def _dynamics(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Expected problems solved by both, only the second, only the first, and neither, from each one's chance (P,)."""
+    """Expected numbers of problems solved by both, only the second, only the first, and neither run.
+
+    ``first`` and ``second`` are the probabilities that each problem is solved, (P,).
+    """
     sizes = (first * second, (1 - first) * second, first * (1 - second), (1 - first) * (1 - second))
     return tuple(float(size.sum()) for size in sizes)  # type: ignore[return-value]
 
@@ -120,7 +125,7 @@ def _dynamics(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -
 def _sizes(
     c1: npt.NDArray[np.int64], n1: npt.NDArray[np.int64], c2: npt.NDArray[np.int64], n2: npt.NDArray[np.int64], k: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Expected gained and lost problems, summed over the last axis."""
+    """Expected numbers of gained and lost problems, summed over the last axis."""
     if not c1.size:
         empty = np.zeros(c1.shape[:-1])
         return empty, empty

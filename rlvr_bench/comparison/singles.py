@@ -1,4 +1,4 @@
-"""Which single problems one run solves more or less often than the other, at a stated false discovery rate."""
+"""Single problems that one run solves more or less often than the other, at a controlled false discovery rate."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ METHOD = "Fisher's exact test of each problem's solve rate; Benjamini and Hochbe
 
 
 def changed_problems(ids: Sequence[str], first: RunCounts, second: RunCounts) -> ChangedProblems | None:
-    """The problems whose solve rate differs between the runs, of which at most 5 % are expected to be there by chance.
+    """The problems whose solve rate differs between the runs, at a false discovery rate of at most 5 %.
 
-    The tests are discrete: a problem whose pooled count could give no p-value below 5 %, however the correct rollouts were
-    shared between the runs, could never be listed. It is left out beforehand, which costs no validity, since that depends
-    on the pooled counts alone, and leaves the correction fewer tests. None where a run stopped early, or seems to
-    have: its counts do not have the distribution that the test takes.
+    The tests are discrete. A problem whose smallest attainable p-value, given its pooled count, is not below 5 % could
+    never be listed, so it is not tested. The tests stay valid, because this depends only on the pooled counts, and the
+    correction is for fewer tests. None where a run stopped early or seems to have: its counts do not have the
+    distribution that the test assumes.
     """
     if any(run.stopping is not None or run.counts.chosen for run in (first, second)):
         return None

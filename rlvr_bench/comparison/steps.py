@@ -1,4 +1,4 @@
-"""The training step in a checkpoint's name, the one place that knows how trainers write it."""
+"""The training step in a checkpoint's name; only this module has the formats of trainers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _STEP = re.compile(
 
 
 class Step(NamedTuple):
-    """A checkpoint of a training series: what the series is called, and the step."""
+    """A checkpoint of a training series: the name of the series, and the step."""
 
     series: str
     step: int
 
 
 def step_of(model: str) -> Step | None:
-    """The last step that a checkpoint's name tells, None where it tells none."""
+    """The last step in a checkpoint's name, None if there is none."""
     found = list(_STEP.finditer(model))
     return Step(model[: found[-1].start()].rstrip("/-_@ "), int(found[-1][1])) if found else None

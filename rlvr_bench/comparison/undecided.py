@@ -1,4 +1,4 @@
-"""What a comparison may not say: rollouts without a verdict, and numbers of rollouts that depend on what was found."""
+"""Limits of a comparison: rollouts without a verdict, and numbers of rollouts that depend on the verdicts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["MOST_ERRORS", "error_rate", "refuse_errors", "set_bounds", "without_chosen"]
 
-MOST_ERRORS = 0.01  # share of rollouts without a verdict, above which a scorecard says too little of its model
+MOST_ERRORS = 0.01  # share of rollouts without a verdict above which a scorecard is refused
 
 
 def error_rate(card: Scorecard) -> float:
-    """Share of rollouts without a verdict, a mean over problems; 0 where the scorecard does not say.
+    """Share of rollouts without a verdict, a mean over problems; 0 where the scorecard does not have it.
 
-    The larger of the rate among its counts and that of its quality, which under a stopping rule is of the first batch.
+    The larger of two rates: from the counts, and from the quality rates, which under a stopping rule are of the first
+    batch.
     """
     rates = [(entry.error or 0) / entry.n for entry in card.problems if entry.n]
     return max(float(np.mean(rates)) if rates else 0.0, card.quality.get("error_rate") or 0.0)
@@ -40,10 +41,11 @@ def refuse_errors(cards: Sequence[tuple[Path, Scorecard]], limit: float, mend: s
 def set_bounds(
     first: RunCounts, second: RunCounts, k: int
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """Least and most expected size of the gained and of the lost set at k over what the errors could be.
+    """Smallest and largest expected size of the gained and of the lost set at k, over all possible verdicts of errors.
 
-    None each where they are too few to matter. A gain is largest where errors are right in the second run and wrong in
-    the first. The runs are independent: the expected size is the sum of products of their probabilities.
+    Both are None where errors are too few to matter. The gained set is largest if errors are correct in the second run
+    and wrong in the first. The runs are independent, so the expected size is the sum of products of their
+    probabilities.
     """
     if not (first.counts.errors.any() or second.counts.errors.any()):
         return None, None
@@ -56,7 +58,7 @@ def set_bounds(
 def without_chosen(
     first: RunCounts, second: RunCounts, change: BoundaryChange, crossing: Crossover
 ) -> tuple[BoundaryChange, Crossover]:
-    """The same, but no crossover and nothing of chance where n of a run seems to depend on what was found."""
+    """The same; without crossover and without tests against chance if n of a run seems to depend on the verdicts."""
     if not (first.counts.chosen or second.counts.chosen):
         return change, crossing
     blank = dict.fromkeys(("leader", "k", "low", "high", "last"))

@@ -1,4 +1,4 @@
-"""Leaderboards: one row per checkpoint and task, with intervals and ranks, kept up to date in a CSV file."""
+"""Leaderboards: one row per checkpoint and task, with intervals and ranks, stored in a CSV file."""
 
 from __future__ import annotations
 
@@ -66,14 +66,17 @@ def leaderboard(
 ) -> Leaderboard:
     """Rows of runs, given as run folders, scorecard files or folders of them, merged into those of an ``existing`` CSV.
 
-    A row replaces the one with the same task, setting, model, step, sampling parameters and tools; all others are kept,
-    with their ranks renewed where a row of their task and setting is new. A run folder adds what its rescorings say.
-    ``ks``: budgets of the pass@k columns. ``base``: the model that gained, lost and kl refer to, instead of each row's
-    base model. ``about``: method, base_model or step by (model or pattern, field); what is not given stays as the file
-    has it. ``jobs``: processes that read scorecards, which changes nothing in the rows; ``on_progress`` hears how many of
-    how many are read. Nothing is written. Raises RunError for a missing scorecard, two for one row or a damaged
-    rescoring, DataError for a CSV that is not a leaderboard of these budgets, UnknownName for a base that is not among the
-    runs, BadArgument.
+    A row replaces the row with the same task, setting, model, step, sampling parameters and tools. All other rows are
+    kept; their ranks are recomputed if their task and setting has a new row. For a run folder, the row includes its
+    rescorings.
+
+    ``ks``: budgets of the pass@k columns. ``base``: the model for the columns gained, lost and kl, instead of each
+    row's base model. ``about``: method, base_model or step by (model or pattern, field); fields not given keep their
+    values in the file. ``jobs``: number of processes that read scorecards; the rows do not depend on it.
+    ``on_progress`` is called with the number of scorecards read and their total. Nothing is written.
+
+    Raises RunError for a missing scorecard, two for one row or a damaged rescoring, DataError for a CSV that is not a
+    leaderboard of these budgets, UnknownName for a base that is not among the runs, BadArgument.
     """
     grid = _checked_ks(ks)
     told = _checked_about(about or {})
@@ -97,7 +100,7 @@ def leaderboard(
 
 
 def _without_what_depends_on_n(rows: dict[tuple[Cell, ...], Row], keys: Sequence[tuple[Cell, ...]]) -> list[str]:
-    """Empty the cells in which these rows, of different n, cannot be compared; a note where any had a value."""
+    """Empty the cells that depend on n, for rows of different n. Returns a note if any of them had a value."""
     names = [f"{column.name}{end}" for metric, column in BOARD if metric.equal_n for end in ("", "_low", "_high")]
     any_known = any(rows[key].get(name) is not None for key in keys for name in names)
     for key in keys:
@@ -117,7 +120,7 @@ def _read(
 
 
 def _read_one(file: Path, ks: Sequence[int]) -> _Found:
-    """The entry of a scorecard, and of the scorecard itself only what else is asked of it: it may come from afar."""
+    """The file, its scorecard without problems and estimates (small to send between processes), and its entry."""
     file, card = read_card(file)
     return file, msgspec.structs.replace(card, problems=[], estimates=[]), make_entry(file, card, ks)
 
@@ -142,13 +145,13 @@ def _entries(
 
 
 def _before(row: Row, kept: Mapping[tuple[Cell, ...], Row]) -> Row:
-    """The row that this one replaces, whose step may be known from the file only."""
+    """The only kept row with the same key apart from the step, else an empty one; the step may be only in the file."""
     same = [old for old in kept.values() if all(old[name] == row[name] for name in KEY if name != "step")]
     return same[0] if len(same) == 1 else {}
 
 
 def _compare_with_base(entries: Sequence[Entry], base: str | None) -> list[str]:
-    """Fill in what each row gained and lost against its base, where the base is among the runs."""
+    """Add gained and lost problems relative to the base to each row whose base is among the runs. Returns notes."""
     models = {str(entry.row["model"]) for entry in entries}
     if base is not None and base not in models:
         raise UnknownName("base", base, models, "--base takes the name of a model among these runs.")
@@ -168,7 +171,7 @@ def _compare_with_base(entries: Sequence[Entry], base: str | None) -> list[str]:
 
 
 def _base_of(entry: Entry, name: str, entries: Sequence[Entry]) -> Entry | None:
-    """The base's run on the same problems, with the same sampling parameters where there are several."""
+    """The base's run on the same problems; if there are several, the one with the same sampling parameters."""
     group = [other for other in entries if other.row["model"] == name and _agree(other, entry, ("task", "setting"))]
     alike = [other for other in group if _agree(other, entry, ("temperature", "top_p", "max_tokens", "tools"))]
     chosen = alike or group
@@ -182,7 +185,7 @@ def _agree(first: Entry, second: Entry, names: Sequence[str]) -> bool:
 def _sets(base: RunCounts, run: RunCounts) -> Row:
     place = {entry.id: i for i, entry in enumerate(base.entries)}
     aligned = base.at(np.array([place[entry.id] for entry in run.entries], dtype=np.int64))
-    if base.counts.chosen or run.counts.chosen:  # which problems it solves in k is not known
+    if base.counts.chosen or run.counts.chosen:  # the problems it solves in k are not known
         return {}
     k = min(base.largest_k, run.largest_k)
     found = boundary_change([entry.id for entry in run.entries], aligned, run, k, replicates=1)
@@ -192,7 +195,7 @@ def _sets(base: RunCounts, run: RunCounts) -> Row:
 
 
 def _sortable(key: tuple[Cell, ...]) -> tuple[tuple[int, float, str], ...]:
-    """Numbers by size, text by its letters, nothing first."""
+    """A sort key: None first, then numbers by value or text by letters."""
     return tuple(
         (0, 0.0, "") if cell is None else (1, 0.0, cell) if isinstance(cell, str) else (1, float(cell), "")
         for cell in key

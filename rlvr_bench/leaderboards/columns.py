@@ -1,4 +1,4 @@
-"""The columns of a leaderboard: fixed, in order, each with its type and what it means."""
+"""The columns of a leaderboard, in fixed order, with types and meanings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Cell = str | int | float | None
 Row = dict[str, Cell]
 
 DEFAULT_KS = (1, 4, 16, 64, 256, 1024)
-# What makes two runs the same row: a newer run of it replaces the older.
+# Runs that are equal in these columns have the same row: the newer one replaces the older.
 KEY = ("task", "setting", "model", "step", "temperature", "top_p", "max_tokens", "tools")
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A column's name, the type of its cells, and what it means. Any cell may be empty: not known, or not defined."""
+    """Name, cell type and meaning of a column. Any cell may be empty: not known, or not defined."""
 
     name: str
     kind: Literal["text", "whole", "number"]
@@ -113,7 +113,7 @@ def _bounds(name: str) -> list[Column]:
 
 
 def is_added(name: str) -> bool:
-    """Whether a leaderboard file of an earlier version lacks this column; its rows are read as if it were empty."""
+    """Whether leaderboard files of earlier versions may lack this column; its cells are then empty."""
     return name in ADDED or name.endswith(_BOUNDS)
 
 

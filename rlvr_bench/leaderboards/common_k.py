@@ -1,4 +1,4 @@
-"""What tables show of unsolved problems: like beside like, at one budget that every row has."""
+"""Unsolved problems in tables: comparable numbers, at one budget that every row has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def common_k(rows: Sequence[Row], ks: Sequence[int]) -> int | None:
 
 
 def unsolved_at(row: Row, k: int | None) -> str:
-    """Expected number of problems that k rollouts leave unsolved, (1 - pass@k) times the problems; nothing without k."""
+    """Expected number of problems that k rollouts leave unsolved, (1 - pass@k) times the problems; empty without k."""
     if k is None:
         return ""
     share = 1 - float(row[f"pass@{k}"] or 0)
@@ -23,6 +23,6 @@ def unsolved_at(row: Row, k: int | None) -> str:
 
 
 def bounds_text(row: Row, k: int) -> str:
-    """The bounds of a row's pass@k in percent, nothing where it has none."""
+    """The bounds of a row's pass@k in percent, empty if it has none."""
     least, most = row[f"pass@{k}_at_least"], row[f"pass@{k}_at_most"]
     return "" if least is None or most is None else f"{100 * float(least):.1f} to {100 * float(most):.1f}"

@@ -1,4 +1,4 @@
-"""A scorecard as a row: what it says of the checkpoint, and what is said of the checkpoint elsewhere."""
+"""Rows from scorecards, with facts on the checkpoint from the scorecard and from the user."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
 def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
     """The row of one scorecard, ranks and base left empty. Every number is rounded to six digits.
 
-    pass@k has bounds alone where a problem has fewer than k rollouts: a mean over the others would not be the same task.
+    pass@k has only bounds if a problem has fewer than k rollouts, because a mean over the others is for another task.
     """
     _, (counts,), _ = align([(file, card)])
     run = card.run
@@ -71,10 +71,10 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
 def told_of(
     row: Row, card: Scorecard, told: Mapping[tuple[str, str], str], before: Mapping[str, Cell]
 ) -> dict[str, Cell]:
-    """Method, base model and step of a row: as ``told``, else as the run says, else as ``before``, else from the name.
+    """Method, base model and step of a row: from ``told``, else from the run, else from ``before``, else from the name.
 
-    ``told`` maps (model or pattern with * and ?, field) to a value, the last that matches counts. A name such as
-    ckpts/global_step_200 tells the step, zoo:NAME the recipe.
+    ``told`` maps (model or pattern with * and ?, field) to a value; the last match is used. A name such as
+    ckpts/global_step_200 has the step, and zoo:NAME has the recipe.
     """
     model = str(row["model"] or "")
     step = step_of(model)
@@ -84,7 +84,7 @@ def told_of(
         "step": step.step if step else None,
     }
     found |= {name: before[name] for name in ABOUT if before.get(name) is not None}
-    # A program that trains may write these into the scorecard; we have no field for them.
+    # A training program may add these to the scorecard, which has no fields for them.
     stated = card.unknown.get("run") or {}
     found |= {name: stated[name] for name in ABOUT if stated.get(name) is not None}
     for (pattern, name), value in told.items():
@@ -94,12 +94,12 @@ def told_of(
 
 
 def rounded(value: float | None) -> float | None:
-    """To six significant digits, so that a file, read again, gives the same numbers; None where not defined."""
+    """``value`` to six significant digits, so that writing and reading a file changes nothing; None where undefined."""
     return None if value is None or not np.isfinite(value) else float(f"{value:.{DIGITS}g}")
 
 
 def cells_of(name: str, estimate: Estimate | None) -> Row:
-    """Value and interval in columns ``name``, ``name_low`` and ``name_high``; nothing without an estimate."""
+    """Value and interval in columns ``name``, ``name_low`` and ``name_high``; empty without an estimate."""
     if estimate is None:
         return {}
     values = {"": estimate.value, "_low": estimate.low, "_high": estimate.high}
@@ -107,14 +107,17 @@ def cells_of(name: str, estimate: Estimate | None) -> Row:
 
 
 def _bound_cells(name: str, estimate: Estimate | None) -> Row:
-    """The bounds in columns ``name_at_least`` and ``name_at_most``; nothing where rollouts and verdicts are complete."""
+    """The bounds in columns ``name_at_least`` and ``name_at_most``; empty where rollouts and verdicts are complete."""
     if estimate is None or estimate.at_least is None:
         return {}
     return {f"{name}_at_least": rounded(estimate.at_least), f"{name}_at_most": rounded(estimate.at_most)}
 
 
 def _setting(card: Scorecard, counts: RunCounts) -> str:
-    """Hash of what rows must share to be ranked together. A chat template belongs to the checkpoint, not to the task."""
+    """Hash of the fields in which rows that are ranked together are equal.
+
+    The chat template is not in it, because it belongs to the checkpoint and not to the task.
+    """
     asked = [getattr(card.run, name) for name in IDENTITY if name != "chat_template"]
     ids = sorted(entry.id for entry in counts.entries)
     content = msgspec.json.encode([asked, [getattr(card.run.grading, name) for name in GRADING], ids], order="sorted")

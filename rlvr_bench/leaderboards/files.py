@@ -1,4 +1,4 @@
-"""Leaderboards on disk: the CSV that is kept up to date, and Markdown, JSON, Parquet and other tables made from it."""
+"""Leaderboards on disk: the CSV file, and Markdown, JSON, Parquet and other tables made from it."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _IN_MARKDOWN = [(metric, column) for metric, column in BOARD if "markdown" in co
 
 
 def key_of(row: Row) -> tuple[Cell, ...]:
-    """What makes two runs the same row."""
+    """The cells that identify a row: runs with equal keys have the same row."""
     return tuple(row[name] for name in KEY)
 
 
 def read_csv(file: Path, ks: Sequence[int]) -> list[Row]:
-    """The rows of a leaderboard that ``csv_text`` wrote; none where the file does not exist.
+    """The rows of a leaderboard written by ``csv_text``; none if the file does not exist.
 
-    Columns that earlier versions did not have may be missing: their cells are empty. Raises DataError: columns are not
+    Columns that earlier versions did not have may be missing; their cells are empty. Raises DataError: columns are not
     those of this leaderboard, a cell is not of its column's type, or two rows have the same key. Such a file is never
     rewritten.
     """
@@ -70,7 +70,7 @@ def read_csv(file: Path, ks: Sequence[int]) -> list[Row]:
 
 
 def csv_text(rows: Sequence[Row], ks: Sequence[int]) -> str:
-    """The rows as CSV (RFC 4180 but for the line ends, which are plain newlines), all columns, an empty cell for None."""
+    """The rows as CSV (RFC 4180, except that lines end with a newline), all columns, an empty cell for None."""
     names = [column.name for column in columns(ks)]
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
@@ -98,7 +98,7 @@ def parquet_bytes(rows: Sequence[Row], ks: Sequence[int]) -> bytes:
 
 
 def markdown_text(rows: Sequence[Row], ks: Sequence[int]) -> str:
-    """A table for each task and setting, best first at the smallest budget, of what one reads; intervals in brackets."""
+    """A table of the main columns for each task and setting, best at the smallest budget first, with intervals."""
     parts = []
     for line, table in _tables(rows, ks):
         parts.append(f"### {as_markdown(line.text)}\n\n{markdown(table)}\n")
@@ -106,7 +106,7 @@ def markdown_text(rows: Sequence[Row], ks: Sequence[int]) -> str:
 
 
 def tables_of(rows: Sequence[Row], ks: Sequence[int]) -> list[Line | Table]:
-    """The same tables, each below a line that names its task."""
+    """The tables of ``markdown_text``, each after a line with its task."""
     return [block for pair in _tables(rows, ks) for block in pair]
 
 
@@ -139,7 +139,7 @@ def row_order(ks: Sequence[int]) -> Callable[[Row], tuple[float, str]]:
 
 
 def _table(rows: Sequence[Row], ks: Sequence[int], common: int | None) -> Table:
-    """Every column with its cells, the best figures marked; gained and lost where the base of any row is known."""
+    """All columns with their cells, the best figures marked; gained and lost if the base of any row is known."""
     made: list[tuple[Heading, list[Shown]]] = [(Heading("model"), [_model(row) for row in rows])]
     made += [(Heading(name), [_text(row[name]) for row in rows]) for name in ("method", "step", "n")]
     for k in ks:

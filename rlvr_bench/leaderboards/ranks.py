@@ -1,4 +1,4 @@
-"""Ranks with intervals: which rows are shown to be better than a row, over resampled problems."""
+"""Ranks with confidence intervals, from a bootstrap over problems."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ __all__ = ["rank", "rank_columns", "resampled_means"]
 
 NORMAL = 1.959964
 TIE = 1e-9
-HALF_PAIR = 0.5  # as in the paired bootstrap: few problems that differ must not pass for certainty
+HALF_PAIR = 0.5  # as in the paired bootstrap: avoids too narrow intervals where few problems differ
 
 
 def rank(
     means: npt.NDArray[np.float64], draws: npt.NDArray[np.float64], n_problems: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Ranks of M rows by their ``means`` (M,), highest first, and the limits of each rank's interval, all (M,).
+    """Ranks of M rows by their ``means`` (M,), highest first, and limits of their 95 % intervals, all (M,).
 
-    Equal means share the better rank. ``draws`` (B, M) are means over problems resampled for all rows alike. Row i's rank
-    lies between 1 + the rows shown to be better and M - the rows shown to be worse, where its M - 1 differences are
-    tested together by the bootstrap of their largest studentized deviation (Mogstad, Romano, Shaikh and Wilhelm 2024,
-    Review of Economic Studies 91): with a chance of 95 % the interval holds the rank among other problems of the kind.
+    Equal means have the same, better rank. ``draws`` (B, M) are means over resampled problems, the same for all rows.
+    The interval of row i is from 1 + the number of rows shown to be better, to M - the number of rows shown to be
+    worse. Its M - 1 differences are tested simultaneously by the bootstrap of their largest studentized deviation
+    (Mogstad, Romano, Shaikh and Wilhelm 2024, Review of Economic Studies 91). The interval covers the rank for the
+    population of problems with probability 95 %.
     """
     rows = len(means)
     place, low, high = (np.ones(rows, dtype=np.int64) for _ in range(3))
@@ -57,9 +58,9 @@ def resampled_means(runs: Sequence[RunCounts], ks: Sequence[int]) -> npt.NDArray
 
 
 def rank_columns(rows: Sequence[Row], runs: Sequence[RunCounts | None], ks: Sequence[int]) -> list[dict[str, Cell]]:
-    """The rank cells of rows of one task and setting. ``runs``: their counts, None for a row known from its file only.
+    """The rank cells of rows of one task and setting. ``runs``: their counts, None for a row that is only in the file.
 
-    Such a row is resampled from its own interval, and so unpaired: intervals are wider than with its scorecard.
+    The draws of such a row are from its interval and unpaired, so rank intervals are wider than with its scorecard.
     """
     known = [run for run in runs if run is not None]
     paired = iter(np.moveaxis(resampled_means(known, ks), 1, 0)) if known else iter(())

@@ -1,4 +1,4 @@
-"""How far a checkpoint lies from its base: from the rescorings that lie beside its scorecard."""
+"""The distance of a checkpoint from its base, from the rescorings next to its scorecard."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from rlvr_bench.scorecard import Scorecard
 
 __all__ = ["shift_cells"]
 
-THRESHOLD = 0.1  # a column has one meaning: moves by another threshold are not shown
+THRESHOLD = 0.1  # a column has one meaning: shares with another threshold are left out
 
 
 def shift_cells(file: Path, card: Scorecard, base: Cell) -> Row:
-    """The cells ``kl_to``, ``kl`` and ``moved_share`` of a scorecard; none where it lies in no run folder.
+    """The cells ``kl_to``, ``kl`` and ``moved_share`` of a scorecard; none if it is not in a run folder.
 
-    Of several rescorings the one under ``base`` counts, else the only one under another checkpoint. The divergence is the
-    exact one, else the mean log ratio of tokens drawn from the model's own law; drawn otherwise there is none. Raises
-    RunError where a rescoring's file is damaged.
+    If there are several rescorings, the one under ``base`` is used, else the only one under another checkpoint. The
+    divergence is the exact one or, if the tokens were sampled from the model's unmodified distribution (temperature 1,
+    top_p 1, no top_k), the mean log ratio; otherwise there is none. Raises RunError where a rescoring's file is
+    damaged.
     """
     found = _chosen(read_rescorings(file.parent).values(), base) if file.name == "scorecard.json" else None
     if found is None:

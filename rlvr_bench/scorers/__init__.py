@@ -1,4 +1,4 @@
-"""Scorers turn the outcomes of one run into estimates: arrays in, numbers with intervals out, never a text."""
+"""Scorers turn the outcomes of one run into estimates: from arrays to numbers with intervals; no text."""
 
 from __future__ import annotations
 

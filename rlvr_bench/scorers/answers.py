@@ -1,4 +1,4 @@
-"""Which answers a problem got, and how often: what votes, diversity and guessing count."""
+"""The distinct answers to each problem and their counts, for votes, diversity and guessing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AnswerCounts:
         first = np.searchsorted(self.problem, np.arange(size))
         column = np.arange(len(self.problem)) - first[self.problem] + 1
         column[self.answer == 0] = 0
-        # A problem without a correct answer starts at column 1, and so do the wrong answers of one that has.
+        # Wrong answers start at column 1 in every problem, with or without a correct answer.
         has_correct = np.zeros(size, dtype=np.int64)
         has_correct[self.problem[self.answer == 0]] = 1
         column[self.answer > 0] -= has_correct[self.problem[self.answer > 0]]
@@ -41,11 +41,11 @@ class AnswerCounts:
 
 
 def answer_classes(outcomes: Outcomes) -> npt.NDArray[np.int64]:
-    """The class each rollout's answer counts as, (R,): 0 correct, -1 none, else a number above 0.
+    """The class of each rollout's answer, (R,): 0 correct, -1 no answer, else a number above 0.
 
-    A task may accept several spellings: all correct rollouts are one class. Wrong answers are told apart by their
-    normalised text, and so are those that the verifier could not decide (``error``), which count as wrong here. A rollout
-    whose verdict is ``no_answer``, or that has no answer on record, gives none.
+    A task may accept several spellings: all correct rollouts are one class. Wrong answers are distinguished by their
+    normalised text. Answers that the verifier could not decide (``error``) count as wrong here. A rollout whose verdict
+    is ``no_answer``, or without a recorded answer, has the class -1.
     """
     answer = outcomes.answer.astype(np.int64)
     none = (answer < 0) | outcomes.has_status("no_answer")

@@ -31,9 +31,9 @@ HISTOGRAM_BINS = ("0", *(f"({i / 10:g}, {(i + 1) / 10:g}{')' if i == 9 else ']'}
 
 @dataclasses.dataclass(frozen=True)
 class UnsolvedSet:
-    """The problems that none of the rollouts solved: ids, rollouts each had, and the largest solve rate still possible.
+    """The problems that no rollout solved: ids, their numbers of rollouts, and upper limits of their solve rates.
 
-    ``bounds`` are exact one-sided limits at 95 % from 0 correct of n (``stats.unsolved_upper_bound``).
+    ``bounds`` are exact one-sided 95 % limits for 0 correct of n (``stats.unsolved_upper_bound``).
     """
 
     ids: tuple[str, ...]
@@ -52,11 +52,11 @@ def unsolved_set(outcomes: Outcomes) -> UnsolvedSet:
 
 
 def boundary(outcomes: Outcomes) -> list[Estimate]:
-    """How many problems k rollouts leave unsolved (arXiv 2508.07534 section 2), at the largest k that every problem has.
+    """Number of problems unsolved by k rollouts (arXiv 2508.07534 section 2), at the largest k that every problem has.
 
     Where problems have more than k rollouts it is the expected number among k of them, sum of C(n-c, k) / C(n, k). The
-    interval is for another problem set of the same size and kind. The note states what 0 correct of k rollouts leaves
-    possible for a problem's solve rate: unsolved is not unsolvable.
+    interval is for another problem set of the same size and kind. The note states the upper limit of a problem's solve
+    rate after 0 correct of k rollouts: unsolved is not unsolvable.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
@@ -74,8 +74,8 @@ def boundary(outcomes: Outcomes) -> list[Estimate]:
 def unsolved_sizes(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """Expected number of problems that k fresh rollouts leave unsolved, at every k: sum of C(n-c, k) / C(n, k).
 
-    Free of the noise of one particular set of k rollouts (``stats.expected_unsolved``). Budgets, bounds and errors as in
-    ``pass_at_k``.
+    An expectation over sets of k rollouts, so without the noise of a single set (``stats.expected_unsolved``). Budgets,
+    bounds and errors as in ``pass_at_k``.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
@@ -108,14 +108,15 @@ def accuracy_histogram(outcomes: Outcomes) -> list[Estimate]:
     """Number of problems by observed solve rate c/n in the 12 bins of arXiv 2504.13837 section 4.1.
 
     ``group`` names the bin: 0, ten tenths open on the left, and 1. The counts depend on n: with more rollouts fewer
-    problems are at 0 and at 1. Under a stopping rule c/n is biased: give the first batch (``Outcomes.fair``).
+    problems are at 0 and at 1. Under a stopping rule c/n is biased: pass the outcomes of the first batch only
+    (``Outcomes.fair``).
     """
     n, c = outcomes.n_samples, outcomes.n_correct
     drawn = n > 0
     if not drawn.any():
         return []
     c, n = c[drawn], n[drawn]
-    tenth = -(-10 * c // n)  # whole numbers: 3 of 10 is in (0.2, 0.3] and not above it
+    tenth = -(-10 * c // n)  # in whole numbers, so that 3 of 10 is in (0.2, 0.3] in spite of rounding
     place = np.where(c == n, 11, tenth)
     member = (place[:, None] == np.arange(12)).astype(np.float64)
     label = Estimate(name="accuracy_histogram", value=None, method="count of problems", n_samples=int(n.min()))

@@ -1,4 +1,4 @@
-"""What clusters of problems do to the interval of pass@k, as a note on it."""
+"""Notes on how clusters of problems change the interval of pass@k."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MUCH_WIDER = 1.2
 
 
 def with_cluster_notes(estimates: Sequence[Estimate], outcomes: Outcomes) -> list[Estimate]:
-    """``estimates``, those of pass@k at the smallest and the largest k with a note on the clusters of a run that has some.
+    """``estimates``, with a note on clusters at the smallest and the largest k of pass@k, if the run has clusters.
 
-    The note says by how much clusters widen the interval, where it is more than a fifth, or that they are too few.
+    The note says by how much clusters widen the interval, if by more than a fifth, or that there are too few clusters.
     """
     drawn = outcomes.n_samples > 0
     mine = [
@@ -41,7 +41,7 @@ def _note(estimate: Estimate, outcomes: Outcomes, drawn: np.ndarray[tuple[int], 
     if clusters_of(outcomes, drawn) is None:
         fewest = f"fewer than {FEWEST_CLUSTERS}"
         return f"{number} clusters of problems, {fewest}: the interval takes problems as independent, and may be too narrow"
-    if estimate.at_least is not None:  # the interval holds more than the error of a mean
+    if estimate.at_least is not None:  # bounds: their interval is wider than that of a mean
         return None
     values = Counts.of_outcomes(outcomes).bounds([estimate.k or 1]).low
     alone = stats.bootstrap_mean(values, rng=stats.fresh_rng())

@@ -40,7 +40,7 @@ PERHAPS_LESS = (
 )
 FEW_FOR_T = 10
 FEWEST_CLUSTERS = 4
-BLOCK = 2**18  # rollouts in hand at a time: a small part of a large run's memory
+BLOCK = 2**18  # rollouts per block: a small part of a large run's memory
 
 
 def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.str_] | None:
@@ -51,9 +51,10 @@ def clusters_of(outcomes: Outcomes, drawn: npt.NDArray[np.bool_] | None = None) 
 def cluster_labels(
     clusters: Sequence[str], ids: Sequence[str], drawn: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.str_] | None:
-    """Cluster label per (drawn) problem, where a problem without one is a cluster alone.
+    """Cluster label per (drawn) problem; a problem without a label is a cluster of size 1.
 
-    None where no problem has one, or there are fewer than ``FEWEST_CLUSTERS``: so few cannot show how much they differ.
+    None where no problem has a label, or where there are fewer than ``FEWEST_CLUSTERS``, too few to estimate the
+    variance between clusters.
     """
     if not any(clusters):
         return None
@@ -91,7 +92,7 @@ def too_few(few: int, problems: int, k: int) -> str | None:
 def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
     """Mean of a per-rollout value (R,) for each problem (P,), NaN values left out; NaN for a problem without any.
 
-    Problems count equally, however many rollouts they have: pooling would give more weight to those with more rollouts.
+    All problems have the same weight. Pooling rollouts would give more weight to problems with more rollouts.
     """
     problem, size = outcomes.problem, len(outcomes.problem_ids)
     if np.issubdtype(values.dtype, np.floating) and (missing := np.isnan(values)).any():
@@ -104,7 +105,10 @@ def problem_means(outcomes: Outcomes, values: npt.NDArray[np.generic]) -> npt.ND
 
 
 def problem_blocks(n: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
-    """Slices of problems and of their rollouts, from rollouts per problem (P,): at most ``BLOCK`` rollouts, or one problem."""
+    """Slices of problems and of their rollouts, for ``n`` rollouts per problem (P,).
+
+    A block has at most ``BLOCK`` rollouts, or one problem.
+    """
     end = np.cumsum(n)
     start = 0
     while start < len(n):
@@ -115,7 +119,7 @@ def problem_blocks(n: npt.NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
 
 
 def stated(outcomes: Outcomes, name: str, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """``values`` (R,), made from column ``name``; all NaN if the run's source does not state that column for every rollout."""
+    """``values`` (R,) computed from column ``name``; all NaN if the run's source lacks that column for some rollout."""
     return np.broadcast_to(np.nan, values.shape) if name in outcomes.unknown else values
 
 
@@ -126,10 +130,10 @@ def mean_estimate(
     floor: float = -math.inf,
     clusters: npt.NDArray[np.str_] | None = None,
 ) -> Estimate:
-    """``label`` with the mean over problems (P,), NaN left out, and Student's t interval, cut at ``floor``.
+    """``label`` with the mean over problems (P,), NaN left out, and Student's t interval.
 
-    For values without an upper limit, such as entropies. ``clusters`` (P,): with G clusters the standard error is that of a
-    ratio of cluster sums, with G - 1 degrees of freedom.
+    The lower limit is at least ``floor``. For values without an upper limit, such as entropies. ``clusters`` (P,): with
+    G clusters the standard error is that of the ratio estimator over cluster sums, with G - 1 degrees of freedom.
     """
     known = ~np.isnan(means)
     values, labels = means[known], None if clusters is None else clusters[known]
@@ -191,10 +195,10 @@ def with_bounds(
     *,
     as_count: bool = False,
 ) -> list[Estimate]:
-    """``labels`` completed with the means of bounds of each problem, (P, K), and an interval that holds the error of both.
+    """``labels`` with the means of bounds of each problem, (P, K); the interval contains the error of both.
 
-    A label without a note lacks verdicts only: its value is the lower bound, in which these rollouts are not correct.
-    ``as_count``: for the problems left unsolved, sum of 1 - pass@k; its value is then the upper bound.
+    If a label has no note, only verdicts are missing: its value is the lower bound, in which these rollouts are not
+    correct. ``as_count``: the number of unsolved problems, sum of 1 - pass@k; the value is then the upper bound.
     """
     low, high = (1 - found.high, 1 - found.low) if as_count else (found.low, found.high)
     lower, upper = (
@@ -215,7 +219,7 @@ def with_bounds(
 def rates_or_bounds(
     labels: Sequence[Estimate], values: npt.NDArray[np.float64], clusters: npt.NDArray[np.str_] | None
 ) -> list[Estimate]:
-    """``rate_estimates``; of a label with a note, whose values (P,) lack some, bounds with 0 and 1 in their stead."""
+    """``rate_estimates``; for a label with a note, bounds: its NaN values (P,) are replaced by 0 and by 1."""
     plain = rate_estimates(labels, values, clusters)
     if not any(label.note for label in labels):
         return plain

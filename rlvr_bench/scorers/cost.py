@@ -1,4 +1,4 @@
-"""What a correct rollout costs: the tokens that are generated until the first one."""
+"""The cost of a correct rollout: the tokens generated until the first one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _METHOD = "expectation over orders of the rollouts, mean over problems"
 def tokens_to_first_success(outcomes: Outcomes) -> list[Estimate]:
     """Mean over problems of ``expected_cost``, in tokens, with Student's t interval over problems.
 
-    The cost of an unsolved problem has no finite estimate. The estimate over all problems counts the tokens of all its
-    rollouts, which is a lower bound, and the note says of how many problems. The group "solved" leaves these problems
-    out: it is without bounds, but two policies that solve different problems have it of different problems.
+    The cost of an unsolved problem has no finite estimate. The estimate over all problems uses the tokens of all
+    rollouts of such a problem, a lower bound, and the note gives the number of such problems. The group "solved" leaves
+    them out: it is not a bound, but two policies that solve different problems have it for different problems.
     """
     drawn = outcomes.n_samples > 0
     unsolved = drawn & (outcomes.n_correct == 0)
@@ -52,13 +52,14 @@ def tokens_to_first_success(outcomes: Outcomes) -> list[Estimate]:
 def expected_cost(outcomes: Outcomes) -> npt.NDArray[np.float64]:
     """Expected tokens of each problem until its first correct rollout, or until all n are drawn, (P,).
 
-    The n rollouts are drawn in random order without replacement. A rollout that is not correct precedes all c correct
-    ones with probability 1 / (c + 1), and each correct one is the first with probability 1 / c:
+    The n rollouts are in random order. A rollout that is not correct comes before all c correct ones with probability 1
+    / (c + 1), and each correct one is the first of them with probability 1 / c:
 
         E = (tokens of the rollouts that are not correct) / (c + 1) + (mean tokens of the correct ones).
 
     At c = 0 this is the tokens of all n rollouts. Over fresh rollouts E is unbiased for the expected tokens of a policy
-    that stops at its first success or after n rollouts. NaN for a problem without rollouts, and where lengths are unknown.
+    that stops at its first success or after n rollouts. NaN for a problem without rollouts, and where lengths are
+    unknown.
     """
     size = len(outcomes.problem_ids)
     correct = outcomes.status == STATUSES.index("correct")

@@ -26,10 +26,11 @@ def cot_pass_at_k(
 ) -> list[Estimate]:
     """``cot_pass@k`` (arXiv 2506.14245) and ``valid_reasoning``, the share of correct rollouts judged valid.
 
-    ``valid`` (R,): correct and judged valid. ``undecided`` (R,): correct, but the judge gave no verdict. Undecided rollouts
-    do not count as valid; the note gives their number, and they enter as bounds, as rollouts without a verdict do. A problem
-    with d valid ones among n rollouts has the unbiased pass@k of (n, d); the estimate is the mean over problems. A stopping
-    rule looks at answers and not at reasoning, so of a run under one only each problem's first draw batch is used.
+    ``valid`` (R,): correct and judged valid. ``undecided`` (R,): correct, but the judge gave no verdict. Undecided
+    rollouts do not count as valid; the note gives their number, and they lead to bounds like rollouts without a
+    verdict. A problem with d valid ones among n rollouts has the unbiased pass@k of (n, d); the estimate is the mean
+    over problems. A stopping rule depends on answers and not on reasoning, so of a run under such a rule only each
+    problem's first batch is used.
     """
     if outcomes.stopping is not None:
         valid, undecided, outcomes = valid[outcomes.is_fair], undecided[outcomes.is_fair], outcomes.fair()
@@ -69,7 +70,7 @@ def _per_problem(outcomes: Outcomes, mask: npt.NDArray[np.bool_]) -> npt.NDArray
 
 
 def _valid_share(outcomes: Outcomes, valid: npt.NDArray[np.bool_], undecided: npt.NDArray[np.bool_]) -> list[Estimate]:
-    """Mean over problems with a judged correct rollout of the share of those that are valid."""
+    """Mean over problems of the share of judged correct rollouts that are valid; problems without any are left out."""
     judged = outcomes.is_correct & ~undecided
     means = problem_means(outcomes, np.where(judged, valid, np.nan))
     if np.isnan(means).all():

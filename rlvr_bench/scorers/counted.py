@@ -1,4 +1,4 @@
-"""A scorecard from per-problem counts alone: what needs responses is absent."""
+"""A scorecard from per-problem counts only, without the estimates that need responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_counted_scorecard(
 ) -> Scorecard:
     """Score (problem id, n, c) triples: pass@k, the boundary, Cover@tau, G-Pass@k and the accuracy histogram.
 
-    ``clusters``: that of each problem that has one, by id.
+    ``clusters``: cluster by problem id, for the problems that have one.
 
     Rates of quality, tokens, entropy, votes and answers have no value. Raises the errors of ``pass_at_k``.
     """
@@ -55,12 +55,12 @@ def make_counted_scorecard(
 
 
 def _bound(n: int, c: int) -> float | None:
-    """The largest solve rate that 0 of n leaves possible (95 %), for an unsolved problem."""
+    """Upper 95 % limit of an unsolved problem's solve rate, from 0 of n; None for a solved one."""
     return None if c or not n else float(stats.unsolved_upper_bound(np.array([n]))[0])
 
 
 def _outcomes(names: tuple[str, ...], n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]) -> Outcomes:
-    """Outcomes in which only counts mean anything: c correct rollouts first, then the others of each problem."""
+    """Outcomes of which only the counts are meaningful: for each problem c correct rollouts, then the others."""
     problem = np.repeat(np.arange(len(n), dtype=np.int32), n)
     size = len(problem)
     place = np.arange(size) - np.repeat(np.cumsum(n) - n, n)

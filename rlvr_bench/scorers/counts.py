@@ -1,4 +1,4 @@
-"""What pass@k needs of a run's problems: counts, and what decided how many rollouts each has."""
+"""The data for pass@k: counts per problem, and how the numbers of rollouts were decided."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from rlvr_bench.scorers.stopping import settled
 
 __all__ = ["ALARM", "MOST_UNBOUNDED", "Counts", "depends_on_results", "n_chosen", "stop_counts"]
 
-ALARM = 1e-3  # p-value, at most which n is taken to depend on what was found
-MOST_UNBOUNDED = 1e-3  # share of rollouts without a verdict, above which they enter as bounds
+ALARM = 1e-3  # p-value at or below which n is considered to depend on the verdicts
+MOST_UNBOUNDED = 1e-3  # share of rollouts without a verdict above which estimates have bounds
 
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Counts of P problems, (P,) each, and how they came to have so many rollouts.
+    """Counts of P problems, (P,) each, and how the numbers of rollouts were decided.
 
-    ``errors``: rollouts without a verdict, 0 where they are too few to matter (``MOST_UNBOUNDED``). ``stopped_on`` (P, 3):
-    rollouts that were correct by the verdicts a rule looked at; of those, the ones correct now; of those, the ones without
-    a verdict now. None where these verdicts are those that count. ``chosen``: n seems to depend on what was found.
+    ``errors``: rollouts without a verdict, 0 where they are too few to matter (``MOST_UNBOUNDED``). ``stopped_on``
+    (P, 3) counts rollouts that were correct by the verdicts that a stopping rule used: all of them, those that are
+    correct now, and those without a verdict now. None where the rule used the present verdicts. ``chosen``: n seems to
+    depend on the verdicts (``depends_on_results``).
     """
 
     n: npt.NDArray[np.int64]
@@ -66,7 +67,7 @@ class Counts:
     def of_problems(
         cls, run: ScoredRun, problems: Sequence[ProblemScore], stopped_on: Mapping[str, StopCounts]
     ) -> Counts:
-        """The counts in a scorecard: its run, its problems that have rollouts, and its ``stopped_on``."""
+        """The counts of a scorecard, from its run, its problems with rollouts, and its ``stopped_on``."""
         n, c, errors = (
             np.array([getattr(entry, name) or 0 for entry in problems], dtype=np.int64) for name in ("n", "c", "error")
         )
@@ -77,7 +78,7 @@ class Counts:
         return cls(
             n=n,
             c=c,
-            errors=_telling(np.clip(errors, 0, np.maximum(n - c, 0)), n),  # a scorecard may come from anybody
+            errors=_telling(np.clip(errors, 0, np.maximum(n - c, 0)), n),  # a scorecard from elsewhere may be wrong
             stopping=rule,
             asked=run.n,
             stopped_on=np.array(known, dtype=np.int64) if known and len(known) == len(problems) else None,
@@ -101,7 +102,7 @@ class Counts:
 
     @property
     def most(self) -> int:
-        """The most rollouts of a problem, or what a rule would have drawn."""
+        """The largest number of rollouts of a problem; under a stopping rule its maximum."""
         return self.asked if self.stopping else int(self.n.max(initial=0))
 
     @property
@@ -114,10 +115,10 @@ class Counts:
         return method if self.stopped_on is None else f"{method}, on other verdicts"
 
     def bounds(self, ks: Sequence[int]) -> stats.PassBounds:
-        """pass@k of each problem, (P, K): equal bounds where it is an estimate.
+        """Bounds of pass@k of each problem, (P, K); equal where there is an unbiased estimate.
 
-        Rollouts without a verdict are wrong in the lower bound and right in the upper. Raises RunError where a run under a
-        stopping rule has not been drawn to its end.
+        Rollouts without a verdict are wrong in the lower bound and correct in the upper. Raises RunError where a run
+        under a stopping rule is not finished.
         """
         if self.stopping is None:
             bounds = stats.pass_bounds_any_rule if self.chosen else stats.pass_bounds
@@ -158,10 +159,10 @@ class Counts:
 
 
 def depends_on_results(c: npt.NDArray[np.int64], n: npt.NDArray[np.int64], names: Sequence[str] = ()) -> float | None:
-    """The p-value at which n seems to depend on what was found (``stats.n_rises_as_rate_falls``), else None.
+    """The p-value of ``stats.n_rises_as_rate_falls`` if n seems to depend on the verdicts, else None.
 
-    ``names``: ids of the problems. A top-up that was interrupted may have gone by their numbers (p2 before p10), while here
-    they are sorted by their letters.
+    ``names``: ids of the problems. An interrupted top-up may have drawn the problems in numeric order (p2 before p10),
+    while here they are in alphabetic order; both orders are tried.
     """
     if not n.any():
         return None
@@ -178,12 +179,12 @@ def _by_number(name: str) -> list[tuple[int, int, str]]:
 
 @functools.lru_cache(maxsize=8)
 def _p_value(c: bytes, n: bytes) -> float:
-    """Every scorer of a run asks."""
+    """The p-value for counts given as int64 bytes; cached, because every scorer of a run needs it."""
     return stats.n_rises_as_rate_falls(np.frombuffer(c, dtype=np.int64), np.frombuffer(n, dtype=np.int64))
 
 
 def n_chosen(outcomes: Outcomes) -> float | None:
-    """``depends_on_results`` of a run; None under a stopping rule on record, which is corrected for."""
+    """``depends_on_results`` of a run; None under a recorded stopping rule, which is corrected for."""
     known_rule = outcomes.stopping is not None or outcomes.restopped is not None
     return None if known_rule else depends_on_results(outcomes.n_correct, outcomes.n_samples, outcomes.problem_ids)
 
@@ -197,7 +198,7 @@ def _stop_columns(outcomes: Outcomes) -> list[npt.NDArray[np.int64]]:
 
 
 def stop_counts(outcomes: Outcomes) -> dict[str, StopCounts]:
-    """The same by problem, for a scorecard; empty where the rule looked at the verdicts that count."""
+    """``Counts.stopped_on`` by problem, for a scorecard; empty where the rule used the present verdicts."""
     if outcomes.stopped_on is None:
         return {}
     rows = zip(outcomes.problem_ids, *(column.tolist() for column in _stop_columns(outcomes)), strict=True)

@@ -1,4 +1,4 @@
-"""How many different answers and texts the policy gives, and how evenly, at common numbers and over all rollouts."""
+"""Numbers of distinct answers and texts, and answer entropy, for k rollouts and for all of them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from rlvr_bench.scorers.votes import vote_ks
 __all__ = ["distinct_answers", "distinct_texts", "diversity", "entropy_ks", "rarefied_entropies", "text_diversity"]
 
 CHUNK_ELEMENTS = 2**21
-MOST_FOR_ENTROPY = 256  # answers; beyond, the entropy of a subset is that of all
+MOST_FOR_ENTROPY = 256  # answers; for larger subsets the entropy is about that of all answers
 
 
 def diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """Distinct answers among k (``distinct_answers@k``) and answer entropy in nats, over all and over wrong answers.
 
-    ``answer_entropy@k`` and ``wrong_answer_entropy@k`` are those of k answers, of k wrong ones, averaged over the ways to
-    choose them: two runs compare at a common k. ``answer_entropy`` is that of all a problem's answers.
+    ``answer_entropy@k`` and ``wrong_answer_entropy@k`` are the entropies of k answers and of k wrong answers, averaged
+    over all subsets of that size; compare two runs at a common k. ``answer_entropy`` is that of all answers to a
+    problem.
 
     All correct spellings are one answer; rollouts without an answer are left out, so k counts answers. Distinct answers
-    are rarefied (Hurlbert 1971): runs of different size compare at a common k. Entropy is that of arXiv 2507.14843, sec.
-    5.1, with Miller and Madow's correction, which does not make runs of different n, or with different numbers of wrong
-    answers, comparable. A policy that finds the answer more often gives fewer distinct answers for that reason alone: the
-    entropy over a common number of wrong answers does not depend on it. k = powers of four up to the most answers, of two
-    up to 256 for entropies.
+    are rarefied (Hurlbert 1971), so runs of different size can be compared at a common k. Entropy is that of arXiv
+    2507.14843, sec. 5.1, with Miller and Madow's correction; this does not make runs comparable that differ in n or in
+    their number of wrong answers. A policy with a higher solve rate has fewer distinct answers for that reason alone;
+    the entropy of a common number of wrong answers does not depend on the solve rate. k: powers of four up to the
+    largest number of answers; for entropies powers of two up to 256.
     """
     classes, clusters = answer_classes(outcomes), clusters_of(outcomes)
     n = np.bincount(outcomes.problem[classes >= 0], minlength=len(outcomes.problem_ids))
@@ -86,7 +87,7 @@ def diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estim
 def text_diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """``distinct_texts@k``: expected number of different responses among k of a problem's rollouts, word for word.
 
-    k less this is how many of k repeat another. k = powers of four up to the most rollouts, and that.
+    k minus this is the number of the k that repeat another one. k: powers of four up to the largest n, and that n.
     """
     n = outcomes.n_samples
     grid = list(ks) if ks is not None else vote_ks(int(n.max(initial=0)))
@@ -118,7 +119,7 @@ def distinct_texts(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.floa
     for _, rows in problem_blocks(n):
         key = outcomes.problem[rows].astype(np.int64) * base + outcomes.text[rows]
         texts, often = np.unique(key, return_counts=True)
-        # Texts of one problem that occur equally often add the same.
+        # Texts of one problem with the same count have the same expectation.
         kinds, number = np.unique(np.stack([texts // base, often]), axis=1, return_counts=True)
         seen = stats.pass_at_k(kinds[1], n[kinds[0]], ks) * number[:, None]
         np.add.at(found, kinds[0], np.nan_to_num(seen))

@@ -1,4 +1,4 @@
-"""How the policy spreads its probability: token entropy, branching, perplexity, and where along a response."""
+"""Token entropy, branching factor and perplexity of the policy, and the profile of entropy along responses."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def entropy(outcomes: Outcomes) -> list[Estimate]:
     """Token entropy (nats), branching factor (tokens in the 0.95 nucleus), perplexity, high-entropy share, profile.
 
     Means over a rollout's tokens, then over rollouts, then over problems (arXiv 2507.14843 sec. 5.1 for entropy; arXiv
-    2508.07534 sec. 2 for branching; perplexity is exp of minus the mean log-probability of the sampled tokens). Over all
-    rollouts, over the correct and the wrong ones apart, and over correct and wrong ones of equal length
-    (``length_matched``). ``entropy_profile`` is the mean entropy by relative position, over all, correct and wrong
-    rollouts, its bin named in ``group``. Exact statistics of the model's own distribution at temperature 1; an engine
-    without them gives None, and one that gives truncated log-probabilities the means of its bounds,
+    2508.07534 sec. 2 for branching; perplexity is exp of minus the mean log-probability of the sampled tokens). There
+    are estimates for all rollouts, for correct ones, for wrong ones, and for correct and wrong ones of equal length
+    (``length_matched``). ``entropy_profile`` is the mean entropy by relative position for all, correct and wrong
+    rollouts; ``group`` names the bin. All are exact statistics of the model's distribution at temperature 1. Without
+    them the value is None. If the engine reports truncated log-probabilities, the estimates are the means of bounds,
     ``token_entropy_low`` to ``branching_factor_high``.
     """
     exact = [
@@ -62,10 +62,10 @@ def length_matched(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean value (R,) of each problem's correct and of its wrong rollouts at equal lengths, both (P,).
 
-    Wrong responses are longer, and entropy changes along a response: the plain means compare different positions. Here a
-    problem's rollouts are sorted into bins of length (a quarter of an octave wide), the correct and the wrong ones are
-    averaged within each bin that has both, and the bins are weighted alike for both, by the smaller of the two counts.
-    NaN for a problem without such a bin.
+    Wrong responses are longer, and entropy changes along a response, so plain means compare different positions. Here a
+    problem's rollouts are sorted into bins of length, a quarter of an octave wide. Correct and wrong rollouts are
+    averaged within each bin that has both, and both have the same weights of bins, the smaller of the two counts. NaN
+    for a problem without such a bin.
     """
     known = ~np.isnan(values) & (outcomes.n_tokens > 0)
     bins = np.floor(np.log2(np.maximum(outcomes.n_tokens, 1)) * BINS_PER_OCTAVE).astype(np.int64)
@@ -86,7 +86,7 @@ def length_matched(
 
 
 def _bounds(outcomes: Outcomes) -> list[_Statistic]:
-    """The means of rigorous bounds, where a server gave those instead of the exact statistics."""
+    """The means of bounds, where a server reported those instead of the exact statistics."""
     bounds = (
         (TOKEN_ENTROPY, "low", outcomes.entropy_low),
         (TOKEN_ENTROPY, "high", outcomes.entropy_high),
@@ -101,7 +101,7 @@ def _bounds(outcomes: Outcomes) -> list[_Statistic]:
 
 
 def _by_group(outcomes: Outcomes, statistic: _Statistic) -> list[Estimate]:
-    """Over all rollouts, then over the correct and the wrong ones, where any was measured."""
+    """Estimates for all rollouts, then for the correct and for the wrong ones, if any was measured."""
     label = Estimate(name=statistic.name, value=None)
     return _groups(outcomes, label, *_cell_sums(outcomes, statistic.values), floor=statistic.floor)
 
@@ -126,7 +126,7 @@ def _groups(
     *,
     floor: float,
 ) -> list[Estimate]:
-    """``label`` completed with the mean over all rollouts, over the correct and over the wrong ones, from (P, 4) cells."""
+    """``label`` with the means over all, over correct and over wrong rollouts, from (P, 4) sums and counts."""
     groups: dict[str | None, tuple[Status, ...]] = {None: STATUSES, "correct": ("correct",), "wrong": ("wrong",)}
     estimates = []
     for group, statuses in groups.items():

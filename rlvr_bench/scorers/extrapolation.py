@@ -1,4 +1,4 @@
-"""pass@k beyond the rollouts drawn: a section of its own in a scorecard, never a row of the curve."""
+"""pass@k beyond the rollouts drawn: a separate section of a scorecard, never a row of the curve."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ CAVEAT = (
 
 
 def extrapolated(card: Scorecard, k: int) -> Estimate:
-    """``extrapolated_pass@k`` by a fitted curve (``stats.pass_beyond``), with what it rests on in the note.
+    """``extrapolated_pass@k`` from a fitted curve (``stats.pass_beyond``); the note gives n and the never solved share.
 
-    Rollouts without a verdict count as wrong in the value; the interval holds that they may all be correct. Raises
-    BadArgument, which names ``--extrapolate``, where the run stopped early, has unequal n, or its counts cannot carry it.
+    Rollouts without a verdict count as wrong in the value; the interval includes the case that all are correct. Raises
+    BadArgument, which names ``--extrapolate``, where the run stopped early, has unequal n, or where its counts do not
+    support an extrapolation.
     """
     drawn = [each for each in card.problems if each.n]
     n, c = (np.array([getattr(each, name) for each in drawn], dtype=np.int64) for name in "nc")

@@ -1,4 +1,4 @@
-"""What lucky guesses would reach: at k in the hundreds, a small answer space is searched rather than solved."""
+"""pass@k of guessing: for k in the hundreds, guesses alone reach many answers of a small answer space."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rlvr_bench.scorers.solve_rate import default_ks, largest_k
 
 __all__ = ["guess_chances", "guessing"]
 
-LEGIBLE = 0.9  # share of solved problems whose gold answer, as written, is an accepted answer: others match too then
+LEGIBLE = 0.9  # share of solved problems whose gold answer, as written, must be an accepted answer
 
 
 def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: int | None = None) -> list[Estimate]:
-    """``guess@k``: the pass@k that guesses without knowledge of the problem would reach, beside pass@k.
+    """``guess@k``: the pass@k of guesses made without knowledge of the problem.
 
-    Group ``uniform``: every guess is one of the task's ``answer_space`` answers with equal chance, 1 - (1 - 1/A)^k; a
-    number without error, so without interval. Group ``own answers``: guesses have the distribution of the run's wrong
-    answers to other problems (``guess_chances``), averaged over problems, for answer spaces that are small in effect:
-    models guess 0, 1 and 2 far more often than 617. A problem whose chance is not known is left out, that is, at every k it
-    counts as the mean of the others. Raises BadArgument where ``answer_space`` is below 1.
+    Group ``uniform``: all A = ``answer_space`` answers of the task are equally likely, 1 - (1 - 1/A)^k; this is exact,
+    so there is no interval. Group ``own answers``: guesses have the distribution of the run's wrong answers to other
+    problems (``guess_chances``), averaged over problems. It is for answer spaces with a few likely answers: models
+    guess 0, 1 and 2 far more often than 617. A problem without a known probability is left out, so at every k it counts
+    as the mean of the others. Raises BadArgument where ``answer_space`` is below 1.
     """
     if answer_space is not None and answer_space < 1:
         raise BadArgument("answer_space", answer_space, "must be at least 1")
@@ -59,14 +59,14 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
 
 
 def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
-    """Chance that one guess is right, (P,); NaN where the right answer is not known or no other problem has a wrong one.
+    """Probability that one guess is right, (P,); NaN if the right answer is unknown or there are no wrong answers.
 
-    A guess is a wrong answer to another problem: first a problem at random among those with wrong answers, then one of its
-    wrong answers. It knows what answers look like and nothing of the problem, as if the run's wrong answers were shuffled
-    between problems. It is right where it equals one of the spellings the verifier accepted for this problem, for an
-    unsolved problem its gold answer as written (``_gold_answers``). Needs ``Outcomes.answer`` numbers that mean the same text
-    in every problem. Rollouts that stopped early do not matter: what a wrong answer says does not depend on how many were
-    drawn.
+    A guess is a wrong answer to another problem (NaN if no other problem has one): a random problem among those with
+    wrong answers, then a random wrong answer to it. So guesses have the format of answers, but no information on the
+    problem. A guess is right if it equals a spelling that the verifier accepted for this problem or, for an unsolved
+    problem, its gold answer as written (``_gold_answers``). A number in ``Outcomes.answer`` must mean the same text in
+    all problems. Early stopping does not matter, because the distribution of wrong answers does not depend on the
+    number of rollouts.
     """
     size = len(outcomes.problem_ids)
     correct = outcomes.is_correct & (outcomes.answer >= 0)
@@ -81,7 +81,7 @@ def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
     pooled = np.bincount(code, weights=share, minlength=base)
     owner, answer = gold // base, gold % base
     others = np.count_nonzero(totals) - (totals[owner] > 0)
-    # What a problem itself contributes to the pool is taken out; it is 0 unless the verifier contradicts itself.
+    # A problem's contribution to the pool is subtracted; it is 0 unless the verifier contradicts itself.
     own = np.zeros(len(gold))
     position = np.searchsorted(gold, wrong.problem * base + code)
     inside = position < len(gold)
@@ -99,10 +99,11 @@ def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
 def _gold_answers(
     outcomes: Outcomes, accepted: npt.NDArray[np.int64], base: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Of the unsolved problems: their golds that the run gave (problem * base + answer), and problems whose gold it never gave.
+    """Unsolved problems: gold answers that the run gave (problem * base + answer), and problems without such.
 
-    The second are empty unless the golds are written as answers are: at least ``LEGIBLE`` of the solved problems have theirs
-    among the accepted answers. Else a gold may be a worked solution, or be spelled otherwise, and says nothing.
+    The second array is empty unless gold answers are written like answers: for a share of at least ``LEGIBLE`` of the
+    solved problems the gold answer is an accepted answer. Otherwise a gold answer may be a worked solution or have
+    another spelling, and it gives no information.
     """
     none = np.array([], dtype=np.int64)
     if not outcomes.golds:

@@ -1,4 +1,4 @@
-"""Quality rates, shown with every pass@k: responses that were cut, had no answer, or could not be decided."""
+"""Quality rates, reported with every pass@k: responses that were truncated, had no answer, or were not decided."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ __all__ = ["duplicates", "quality", "quality_rates"]
 def quality(outcomes: Outcomes, flags: Mapping[str, npt.NDArray[np.bool_]] | None = None) -> list[Estimate]:
     """The rates of ``quality_rates`` with intervals, and response length in tokens of all, correct and wrong rollouts.
 
-    A rate is a mean over problems of the share of rollouts, with a bootstrap interval over problems. ``flags``: further
-    marks per rollout (R,) by name, such as those of ``text_rules``. A flag NAME gives the estimate ``NAME_rate``.
+    A rate is a mean over problems of the share of rollouts, with a bootstrap interval over problems. ``flags``:
+    additional booleans per rollout (R,) by name, such as those of ``text_rules``. A flag NAME gives the estimate
+    ``NAME_rate``.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
@@ -54,7 +55,7 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
 
     - ``duplicate_rate``: rollouts whose text equals an earlier rollout of their problem.
     - ``distinct_texts``: mean number of distinct responses per problem.
-    - ``several_answers_rate``: rollouts that stated more than one answer, of which the policy took one.
+    - ``several_answers_rate``: rollouts with more than one final answer, of which the answer policy used one.
     - With tools: tool calls, and failed tool calls, per response.
     """
     lengths = stated(outcomes, "n_tokens", outcomes.n_tokens)

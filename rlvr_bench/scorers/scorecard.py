@@ -1,4 +1,4 @@
-"""All scorers' estimates, per-problem counts and the run's own description in one file."""
+"""One file with the estimates of all scorers, the counts per problem, and the description of the run."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def make_scorecard(
     flags: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     judged: Judged | None = None,
 ) -> Scorecard:
-    """Score one graded run. Per-problem n and c are kept, so that k stays free for whoever reads the scorecard.
+    """Score one graded run. The scorecard has n and c of each problem, so that its reader can choose any k.
 
     ``ks``: budgets of pass@k, the unsolved counts and the guesses (default: powers of two up to n, and n).
-    ``answer_space``: how many answers the task has, where that is declared. ``flags``: marks of each rollout (R,) by name
-    (``quality``). ``judged``: what a judge says of them. Of a run whose rule stopped on other verdicts, give what
-    ``stopping.settled`` makes of it. Raises the errors of ``pass_at_k``.
+    ``answer_space``: the number of possible answers, if the task declares it. ``flags``: booleans per rollout (R,) by
+    name (``quality``). ``judged``: a judge's verdicts. For a run whose rule stopped on other verdicts, pass the
+    outcomes from ``stopping.settled``. Raises the errors of ``pass_at_k``.
     """
     given = Given(outcomes=outcomes, ks=ks, answer_space=answer_space, flags=flags or {}, judged=judged).settled()
     outcomes = given.outcomes
@@ -60,7 +60,7 @@ def make_scorecard(
 
 
 def how_scored(ks: Sequence[int] | None) -> ScoredWith:
-    """What decides a scorecard besides the run: our version, and the budgets asked for."""
+    """What a scorecard depends on in addition to the run: our version, and the budgets asked for."""
     return ScoredWith(version=__version__, ks=None if ks is None else list(ks))
 
 
@@ -102,7 +102,7 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[ProblemScore]:
 
 
 def _answers_by_k(fair: Outcomes) -> tuple[Sequence[dict[int, float] | None], ...]:
-    """Distinct answers, their entropy and that of the wrong ones, each for k of a problem's answers, by k."""
+    """Distinct answers, answer entropy and wrong-answer entropy of each problem, each by k."""
     size = len(fair.problem_ids)
     if not has_answers(fair):
         return [None] * size, [None] * size, [None] * size
@@ -119,7 +119,7 @@ def _answers_by_k(fair: Outcomes) -> tuple[Sequence[dict[int, float] | None], ..
 
 
 def _by_k(grid: Sequence[int], values: Callable[[Sequence[int]], npt.NDArray[np.float64]]) -> list[dict[int, float]]:
-    """``values`` (P, K) of the budgets ``grid``, by k, where they are defined."""
+    """``values`` (P, K) at the budgets ``grid`` as a dictionary by k for each problem, without undefined ones."""
     return [
         {k: value for k, value in zip(grid, row, strict=True) if not np.isnan(value)} for row in values(grid).tolist()
     ]

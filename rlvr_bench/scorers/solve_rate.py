@@ -21,24 +21,23 @@ def default_ks(n: int) -> list[int]:
 
 
 def largest_k(outcomes: Outcomes) -> int:
-    """The most rollouts of a problem, or what a stopping rule would have drawn."""
+    """The largest number of rollouts of a problem; under a stopping rule its maximum."""
     return outcomes.asked if outcomes.stopping else int(outcomes.n_samples.max(initial=0))
 
 
 def budgets(counts: Counts) -> list[int]:
-    """Powers of two up to the most rollouts of a problem, that number, and the largest budget that every problem has."""
+    """Powers of two up to the largest n, that n, and the largest budget that every problem has."""
     return sorted({*default_ks(counts.most), *([counts.largest_k] if counts.largest_k else [])})
 
 
 def pass_at_k(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """Unbiased pass@k (Chen et al. 2021, arXiv 2107.03374), averaged over problems, with a bootstrap interval.
 
-    Where a problem has fewer than k rollouts the mean over problems has bounds and no value (``stats.pass_bounds``); so it
-    has at every k where n seems to depend on what was found (``stats.pass_bounds_any_rule``). Rollouts without a verdict are
-    not correct in the value, and enter as bounds. A run under a stopping rule gets the unbiased estimator for that rule
-    (``stats.pass_at_k_stopped``), and where it stopped on other verdicts than those in force that of
-    ``stats.pass_at_k_relabelled``. Raises RunError where it has not been drawn to its end, since what is missing are the
-    hardest problems.
+    Where a problem has fewer than k rollouts, the mean over problems has bounds and no value (``stats.pass_bounds``).
+    If n seems to depend on the verdicts, this is so at every k (``stats.pass_bounds_any_rule``). Rollouts without a
+    verdict are not correct in the value, and lead to bounds. For a run under a stopping rule the estimator is unbiased
+    under that rule (``stats.pass_at_k_stopped``, or ``stats.pass_at_k_relabelled`` if it stopped on verdicts other than
+    the present ones). Raises RunError where such a run is not finished, because the hardest problems are then missing.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
@@ -53,7 +52,7 @@ def pass_at_k(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estim
 
 
 def gaps(counts: Counts, ks: Sequence[int]) -> list[str | None]:
-    """Why pass@k has bounds at each budget, in words; None where it has a value."""
+    """The reason why pass@k has bounds, for each budget; None where it has a value."""
     if counts.chosen:
         return ["n seems to depend on what was found: bounds that hold under any stopping rule"] * len(ks)
     short = counts.n[:, None] < np.array(ks)
@@ -76,7 +75,7 @@ def gaps(counts: Counts, ks: Sequence[int]) -> list[str | None]:
 def values_or_bounds(
     labels: Sequence[Estimate], counts: Counts, clusters: npt.NDArray[np.str_] | None
 ) -> list[Estimate]:
-    """The labels completed with the mean pass@k of their budgets: a value where it is known, bounds where it is not."""
+    """The labels with the mean pass@k at their budgets: a value where it is known, else bounds."""
     grid = [label.k or 1 for label in labels]
     found = counts.bounds(grid)
     exact = (found.low == found.high).all(axis=0) & np.array([label.note is None for label in labels])

@@ -1,4 +1,4 @@
-"""Which rollouts of a run under a stopping rule count, where it stopped on other verdicts than those in force."""
+"""Which rollouts count in a run whose stopping rule used verdicts other than the present ones."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ _Found = tuple[str, npt.NDArray[np.bool_] | None, npt.NDArray[np.int64]]
 
 
 def always_drawn(rule: StoppingRule, asked: int) -> int:
-    """Rollouts of each problem that the rule draws whatever they bring: as many batches as ``stop_after`` needs."""
+    """Rollouts per problem that the rule draws in any case: the batches for ``stop_after``, at most ``asked``."""
     return min(rule.batch * -(-rule.stop_after // rule.batch), asked)
 
 
 def settled(outcomes: Outcomes, others: Iterable[Verdicts] = (), *, on_record: bool = False) -> Outcomes:
-    """The outcomes with ``restopped`` where the verdicts in force do not explain where the rule stopped; else as given.
+    """The outcomes; with ``restopped`` set if the present verdicts do not explain where the rule stopped.
 
-    ``others``: the run's other verdicts, by the name of their folder, as correct (R,) each. The rule looked at the first
-    verdicts, those in force before the others, by which every problem ends just where the rule stops. Where there are none,
-    at the first by which the rule has stopped every problem by now: a run that was topped up after a regrade. What it drew
-    after that stop is left out. If no verdicts explain the run, each problem keeps what the rule always draws. ``on_record``:
-    it is known that the rule looked at the first of ``others``. To take the verdicts in force where they happen to explain
-    the run would be a choice by what was found, and so biased.
+    ``others``: the other verdicts of the run, as the name of their folder and correct (R,). The present verdicts are
+    tried first, then the others. The rule used the first verdicts by which every problem ends exactly where the rule
+    stops. If there are none, it used the first by which the rule has stopped every problem: the run was topped up after
+    a regrade, and rollouts after that stop are left out. If no verdicts explain the run, the rollouts that the rule
+    always draws are used (``always_drawn``).
 
-    Raises RunError: a rollout is missing between others of its problem; or the run is not drawn to the end of its rule,
-    and no other verdicts could be the reason.
+    ``on_record``: it is recorded that the rule used the first of ``others``, so the present verdicts are not tried. To
+    use them because they happen to explain the run would be a selection by results, and biased.
+
+    Raises RunError: a rollout is missing between others of its problem; or some problem has fewer rollouts than the
+    rule always draws, so that the run is not finished.
     """
     rule = outcomes.stopping
     if rule is None or outcomes.restopped is not None or not len(outcomes.problem):
@@ -48,7 +50,7 @@ def settled(outcomes: Outcomes, others: Iterable[Verdicts] = (), *, on_record: b
         return _explained(outcomes, rule, now, found)
     if (now > 0).all():
         return _cut(outcomes, now, "", None, now)
-    return outcomes  # not drawn to its end: whoever needs that says so
+    return outcomes  # not finished: functions that need a finished run raise
 
 
 def _explained(
@@ -89,14 +91,14 @@ def _cut(
 
 
 def _restopped(outcomes: Outcomes, now: npt.NDArray[np.int64], name: str, used: str) -> Restopped:
-    """``now`` (P,): where the rule stops by the verdicts in force, 0 where it has not."""
+    """The record of the change. ``now`` (P,): where the rule stops by the present verdicts, 0 where it does not."""
     n = outcomes.n_samples
     longer, sooner = int(((now == 0) & (n > 0)).sum()), int(((now > 0) & (now < n)).sum())
     return Restopped(stopped_on=name, longer=longer, sooner=sooner, used=used)  # type: ignore[arg-type]
 
 
 def _stops(outcomes: Outcomes, right: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Rollouts of each problem up to the rule's stop by the verdicts ``right`` (R,), (P,); 0 where it has not stopped."""
+    """Rollouts of each problem until the rule stops by the verdicts ``right`` (R,), (P,); 0 where it does not stop."""
     rule = outcomes.stopping
     assert rule is not None
     n = outcomes.n_samples

@@ -1,4 +1,4 @@
-"""The scorers, in the order of a scorecard's estimates, each with what it needs; where that is missing, the reason."""
+"""The scorers, in the order of a scorecard's estimates, with the data that each needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOT_MEASURED = "no token statistics were measured"
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """What a judge says of the rollouts, both (R,): correct and ``valid``; correct and ``undecided``."""
+    """A judge's verdicts on the rollouts, both (R,): correct and ``valid``; correct and ``undecided``."""
 
     valid: npt.NDArray[np.bool_]
     undecided: npt.NDArray[np.bool_]
@@ -35,9 +35,9 @@ class Judged:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Given:
-    """All that scorers may use. ``counts_only``: of ``outcomes`` only n and c mean anything.
+    """The input of scorers. ``counts_only``: of ``outcomes`` only n and c are meaningful.
 
-    ``ks``: budgets asked for, None for each scorer's own. ``flags``: marks of each rollout (R,) by name.
+    ``ks``: budgets asked for; None for the default of each scorer. ``flags``: booleans per rollout (R,) by name.
     """
 
     outcomes: Outcomes
@@ -48,7 +48,10 @@ class Given:
     counts_only: bool = False
 
     def fair(self) -> Given:
-        """The same of the rollouts that no stopping rule chose; where one seems to, as many of each as every problem has."""
+        """Only the rollouts that no stopping rule selected.
+
+        If n seems to depend on the verdicts, the first rollouts of each problem, as many as the smallest n.
+        """
         if n_chosen(self.outcomes) is not None:
             n = self.outcomes.n_samples
             keep = self.outcomes.index < n[n > 0].min()
@@ -56,7 +59,7 @@ class Given:
         return self._only(self.outcomes.fair(), self.outcomes.is_fair)
 
     def settled(self) -> Given:
-        """The same of the rollouts that count where a rule stopped on other verdicts (``stopping.settled``)."""
+        """Only the rollouts that count where a rule stopped on other verdicts (``stopping.settled``)."""
         found = settled(self.outcomes)
         if found is self.outcomes:
             return self
@@ -70,14 +73,14 @@ class Given:
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """``score`` gives the estimates called ``names``, from all rollouts or, where that is a need, the fair sample."""
+    """``score`` returns the estimates ``names``, from all rollouts or, if in ``needs``, from the fair sample."""
 
     names: tuple[str, ...]
     score: Callable[[Given], list[Estimate]]
     needs: frozenset[Need]
 
     def unmet(self, given: Given) -> str | None:
-        """Why it cannot be computed; None where it can."""
+        """The reason why it cannot be computed; None where it can."""
         return next((reason for need, reason in _lacking(given).items() if need in self.needs), None)
 
 
@@ -123,7 +126,7 @@ SCORERS = (
 
 
 def estimates_of(given: Given) -> tuple[list[Estimate], dict[str, str]]:
-    """The estimates of every scorer whose needs are met, and by name of an estimate why it has no value.
+    """The estimates of all scorers whose needs are met, and by name of the other estimates the reason.
 
     Raises the errors of ``pass_at_k``.
     """
@@ -134,18 +137,18 @@ def estimates_of(given: Given) -> tuple[list[Estimate], dict[str, str]]:
         reason = scorer.unmet(given)
         if reason is not None:
             left_out |= dict.fromkeys(scorer.names, reason)
-        if reason is None or reason == _NOT_MEASURED:  # those have always been in a scorecard, without a value
+        if reason is None or reason == _NOT_MEASURED:  # a scorecard has these estimates without a value
             estimates += scorer.score(fair if "fair sample" in scorer.needs else given)
     return estimates, left_out
 
 
 def has_answers(outcomes: Outcomes) -> bool:
-    """Whether it is known which wrong answers agree: votes, diversity and guesses count those."""
+    """Whether it is known which wrong answers are equal; votes, diversity and guesses need this."""
     return "answer" not in outcomes.unknown
 
 
 def _lacking(given: Given) -> dict[Need, str]:
-    """The needs that are not met, each with the reason, the one that explains most first."""
+    """The needs that are not met, with the reasons; the most general reason is first."""
     lacking: dict[Need, str] = {}
     if given.counts_only:
         lacking["responses"] = "the run has counts alone, no responses"

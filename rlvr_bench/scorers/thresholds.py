@@ -1,4 +1,4 @@
-"""How reliably problems are solved: G-Pass@k, which asks for a share of k rollouts, Cover@tau, and the never solved."""
+"""Reliability: G-Pass@k (a share of k rollouts is correct), Cover@tau, and the share of never solved problems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlvr_bench.scorers.counts import n_chosen
 
 __all__ = ["COVER_TAUS", "G_PASS_KS", "G_PASS_TAUS", "cover", "g_pass", "never_solved"]
 
-FEW_PROBLEMS = 10  # three parameters are not fitted to fewer
+FEW_PROBLEMS = 10  # fewer are not enough for a fit of three parameters
 
 G_PASS_KS = (4, 8, 16)  # the budgets of arXiv 2412.13147
 G_PASS_TAUS = (0.25, 0.5, 0.75, 1.0)
@@ -26,8 +26,9 @@ COVER_TAUS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 def g_pass(outcomes: Outcomes, ks: Sequence[int] = G_PASS_KS, taus: Sequence[float] = G_PASS_TAUS) -> list[Estimate]:
     """G-Pass@k_tau (at least the share tau of k rollouts is correct; ``group`` names tau) and mG-Pass@k.
 
-    Liu et al. 2024 (arXiv 2412.13147), eq. 5 and 7, unbiased, averaged over problems. tau = 1 is pass^k. Budgets that no
-    problem has rollouts for are left out; where some have fewer than k the mean has bounds, with 0 and 1 for these.
+    Liu et al. 2024 (arXiv 2412.13147), eq. 5 and 7, unbiased, averaged over problems. tau = 1 is pass^k. Budgets above
+    every problem's n are left out. Where some problems have fewer than k rollouts, the mean has bounds, with 0 and 1
+    for these problems.
     """
     drawn = outcomes.n_samples > 0
     n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
@@ -56,11 +57,11 @@ def g_pass(outcomes: Outcomes, ks: Sequence[int] = G_PASS_KS, taus: Sequence[flo
 def cover(outcomes: Outcomes, taus: Sequence[float] = COVER_TAUS) -> list[Estimate]:
     """Cover@tau, the share of problems whose solve rate is at least tau (Dragoi et al. 2025, arXiv 2510.08325).
 
-    ``cover`` applies tau to the observed rate c/n, as the paper does, which is noisy near tau; ``cover_posterior`` is
-    the mean posterior probability of a solve rate of at least tau under a prior fitted to the run, a Beta distribution and
-    a share of problems at 0 (``stats.cover_under``); under Jeffreys' prior where that cannot be fitted: fewer than 10
-    problems, or all rollouts alike. A posterior does not depend on when sampling stopped, so it also serves runs under a
-    stopping rule, on record or by all signs, for which c/n is biased: they get no ``cover``.
+    ``cover`` applies tau to the observed rate c/n, as the paper does, which is noisy near tau. ``cover_posterior`` is
+    the mean posterior probability of a solve rate of at least tau. Its prior is fitted to the run, a Beta distribution
+    and a share of problems at 0 (``stats.cover_under``); it is Jeffreys' prior where the fit is not possible (fewer
+    than 10 problems, or all rollouts correct or all wrong). A posterior does not depend on when sampling stopped, so
+    runs under a stopping rule (recorded or probable) have ``cover_posterior`` only: their c/n is biased.
     """
     drawn = outcomes.n_samples > 0
     if not drawn.any():
@@ -85,8 +86,8 @@ def cover(outcomes: Outcomes, taus: Sequence[float] = COVER_TAUS) -> list[Estima
 def never_solved(outcomes: Outcomes) -> list[Estimate]:
     """``never_solved``: the share of problems that no number of rollouts would solve (``stats.never_solved``).
 
-    The note says it as a number of problems. No value for fewer than 10 problems, or where all rollouts are alike. Verifier
-    errors count as wrong in the value; the interval holds that they may all be correct.
+    The note gives it as a number of problems. No value for fewer than 10 problems, or where all rollouts are correct or
+    all wrong. Verifier errors count as wrong in the value; the interval includes the case that all are correct.
     """
     drawn = outcomes.n_samples > 0
     n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]

@@ -14,7 +14,7 @@ from rlvr_bench.scorers.common import clusters_of, fewest, problem_blocks, rates
 
 __all__ = ["maj", "vote_ks", "vote_table"]
 
-VOTES = 2**21  # rollouts counted per k: the error from random subsets is then far below the interval
+VOTES = 2**21  # rollouts counted per k, so that the error from random subsets is far below the interval's width
 MOST_ORDERS = 64
 
 
@@ -26,10 +26,10 @@ def vote_ks(n: int) -> list[int]:
 def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
     """maj@k: the chance that the most frequent answer of k rollouts is correct, averaged over problems.
 
-    A rollout without an answer has no vote; k rollouts without any answer are wrong. Answers with equally many votes share
-    the win. All spellings of the correct answer are one answer. The value is averaged over subsets of the run's rollouts
-    (``vote_table``); with k = n it is what papers call cons@n. Where problems have fewer than k rollouts it has bounds,
-    with 0 and 1 for these.
+    A rollout without an answer has no vote; k rollouts without any answer are wrong. Answers with equal numbers of
+    votes share the win. All spellings of the correct answer are one answer. The value is averaged over subsets of the
+    run's rollouts (``vote_table``); at k = n it is the cons@n of papers. Where problems have fewer than k rollouts it
+    has bounds, with 0 and 1 for these problems.
     """
     n = outcomes.n_samples
     drawn = n > 0
@@ -54,9 +54,9 @@ def maj(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
 def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]:
     """Share of k-subsets of each problem's rollouts whose majority vote is correct, (P, K); NaN where k > n.
 
-    An unbiased estimate from disjoint subsets of the rollouts in random order. It is exact for k = 1 and k = n. For other
-    k, with M subsets, its standard error is at most 0.5 / sqrt(M) per problem, and at most 0.5 / sqrt(P M) for the mean of
-    P problems: 0.003 for 500 problems of 1,024 rollouts and k = 64.
+    An unbiased estimate from disjoint subsets of the rollouts in random order. It is exact for k = 1 and k = n. For
+    other k, with M subsets, its standard error is at most 0.5 / sqrt(M) per problem, and at most 0.5 / sqrt(P M) for
+    the mean of P problems: 0.003 for 500 problems of 1,024 rollouts and k = 64.
     """
     rng, n, classes = stats.fresh_rng(), outcomes.n_samples, answer_classes(outcomes)
     orders = int(np.clip(VOTES // max(len(classes), 1), 4, MOST_ORDERS))
@@ -76,7 +76,7 @@ def vote_table(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]
 def _won(
     problem: npt.NDArray[np.int32], classes: npt.NDArray[np.int64], n: npt.NDArray[np.int64], k: int
 ) -> npt.NDArray[np.float64]:
-    """Share of won votes among each problem's consecutive blocks of k rollouts, (P,); a short last block is left out."""
+    """Share of votes won over each problem's blocks of k rollouts, (P,); a short last block is left out."""
     blocks = n // k
     first_rollout, first_block = np.cumsum(n) - n, np.cumsum(blocks) - blocks
     block = (np.arange(len(problem)) - first_rollout[problem]) // k

@@ -1,4 +1,4 @@
-"""Warnings about a run: everything that changes the meaning of its numbers."""
+"""Warnings about facts of a run that change the meaning of its numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlvr_bench.store.verdicts import MOST_ERRORS
 
 __all__ = ["MOST_TRUNCATED", "warnings_of"]
 
-MOST_TRUNCATED = 0.05  # share of responses cut at max_tokens, above which the limit lowers pass@k
+MOST_TRUNCATED = 0.05  # share of responses truncated at max_tokens; more than this lowers pass@k
 
 
 def warnings_of(run: ScoredRun, quality: Mapping[str, float | None]) -> list[str]:

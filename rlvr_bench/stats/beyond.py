@@ -1,4 +1,4 @@
-"""pass@k beyond the rollouts drawn: a fitted curve, refused where the counts cannot carry it. P problems."""
+"""pass@k beyond the rollouts drawn: a fitted curve; an error where the counts cannot support one. P problems."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["pass_beyond"]
 
 FARTHEST = 64  # budgets above so many times n are refused
 FEWEST_ROLLOUTS, FEWEST_PROBLEMS, FEWEST_SOLVED = 16, 30, 10
-ABOVE, BELOW = 0.01, 0.05  # how far the curve may be from the unbiased pass@n: above it, the problems level off
+ABOVE, BELOW = 0.01, 0.05  # how far the curve may be above and below the unbiased pass@n; if above, pass@k levels off
 WIDEST = 0.25  # an interval wider than this says too little to print
 REPLICATES = 200
 BETA = "zero-inflated Beta model of solve rates"
@@ -34,19 +34,21 @@ def pass_beyond(
 ) -> Interval:
     """Mean pass@k at a ``k`` above n, with an interval, (1,); ``method`` names the curve.
 
-    Two curves are fitted: the power law -log pass@k = A k^-b (Brown et al. 2024, arXiv 2407.21787), at powers of two up to
-    n, and a Beta model of solve rates (``extrapolate_pass_at_k``).
+    Two curves are fitted: the power law -log pass@k = A k^-b (Brown et al. 2024, arXiv 2407.21787), at powers of two up
+    to n, and a Beta model of solve rates (``extrapolate_pass_at_k``).
 
-    - The value is their mean. The interval reaches from the lower to the higher one, and beyond each by the noise of the
-      rollouts (counts redrawn from their posterior, the power law fitted anew).
-    - Where the counts show a share of never solved problems (``never_solved`` above 0 at ``level``), or the power law is more
-      than 1 point above the unbiased pass@n or 5 below, it is the zero-inflated Beta model, with its sandwich interval.
+    - The value is their mean. The interval contains both curves, and is wider on each side by the noise of the
+      rollouts: counts are redrawn from their posterior, and the power law is fitted to them again.
+    - The zero-inflated Beta model, with its sandwich interval, is used instead where the counts show a share of never
+      solved problems (``never_solved`` above 0 at ``level``), or where the power law is more than 1 point above the
+      unbiased pass@n or more than 5 points below it.
 
-    Both are cut at the unbiased pass@n, since pass@k rises. How well it does: docs/statistics.md.
+    Value and interval are never below the unbiased pass@n, since pass@k rises with k. Errors and coverage in
+    simulation: docs/statistics.md.
 
-    Raises ``BadArgument`` where the counts cannot carry it: k is not above n, or above 64 n; fewer than 16 rollouts or 30
-    problems; fewer than 10 problems solved, or none unsolved; no curve meets the unbiased pass@n within a point; the
-    interval is wider than 25 points.
+    Raises ``BadArgument`` where the counts do not support an extrapolation: k is not above n, or above 64 n; fewer than
+    16 rollouts or 30 problems; fewer than 10 problems solved, or none unsolved; no curve is within 1 point of the
+    unbiased pass@n; the interval is wider than 25 points.
     """
     n = check_count("n_samples", n_samples)
     c, _ = check_counts(n_correct, n)
@@ -99,7 +101,7 @@ def _power_law(c: Int64[np.ndarray, " P"], n: int, ks: list[int]) -> list[float]
 
 
 def _redrawn(c: Int64[np.ndarray, " P"], n: int, k: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """The curve at k from counts redrawn under each problem's posterior, with the prior fitted to the run."""
+    """The power law at k for counts redrawn from the posterior of each problem, with a prior fitted to the run."""
     alpha, beta = fit_beta_prior(c, np.full(c.size, n))
     rates = rng.beta(alpha + c, beta + n - c, size=(REPLICATES, c.size))
     drawn = rng.binomial(n, rates)

@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Unsolved:
-    """Expected number of k-rollout unsolvable problems: ``expected`` (K,) among the ``n_problems`` (K,) with n >= k."""
+    """Expected number of problems unsolved by k rollouts, ``expected`` (K,), of ``n_problems`` (K,) with n >= k."""
 
     expected: Float64[np.ndarray, " K"]
     n_problems: npt.NDArray[np.int64]
@@ -60,12 +60,12 @@ class SupportDynamics:
 
     @property
     def retention(self) -> Float64[np.ndarray, " K"]:
-        """Support retention rate SRR = P / (P + S): the share of what was solved that still is."""
+        """Support retention rate SRR = P / (P + S): the share of the problems solved before that are solved now."""
         return _ratio(self.preserved, self.preserved + self.shrunk)
 
     @property
     def discovery(self) -> Float64[np.ndarray, " K"]:
-        """Net discovery rate NDR = E / (P + E): the share of what is solved now that was not before."""
+        """Net discovery rate NDR = E / (P + E): the share of the problems solved now that were not solved before."""
         return _ratio(self.expanded, self.preserved + self.expanded)
 
     @property
@@ -96,8 +96,8 @@ def unsolved_upper_bound(n_samples: npt.ArrayLike, confidence: float = 0.95) -> 
 def expected_unsolved(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> Unsolved:
     """Expected size of the set of problems that k fresh rollouts leave unsolved, without redrawing noise.
 
-    E|U_k| = sum_i C(n_i - c_i, k) / C(n_i, k), each problem with its fractional membership (``failure_at_k``).
-    Problems with n < k are left out and show in ``n_problems``; ``expected`` is NaN where none is left.
+    E|U_k| = sum_i C(n_i - c_i, k) / C(n_i, k), each problem with its fractional membership (``failure_at_k``). Problems
+    with n < k are left out, and ``n_problems`` does not count them; ``expected`` is NaN where none is left.
 
     Raises ``BadArgument``: as ``pass_at_k``.
     """
@@ -109,7 +109,7 @@ def expected_unsolved(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: np
 def support_dynamics(solved_before: npt.ArrayLike, solved_after: npt.ArrayLike) -> SupportDynamics:
     """Support dynamics of two runs from one solved / unsolved flag per problem, both (P,), K = 1.
 
-    The flags of both runs must stand for equal budgets. Two runs of the *same* model give E, S > 0 too: compare with
+    The flags of both runs must be for equal budgets. Two runs of the *same* model give E, S > 0 too: compare with
     ``null_support_dynamics``.
 
     Raises ``BadArgument``: the flags are not both (P,) truth values.

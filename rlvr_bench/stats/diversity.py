@@ -21,7 +21,7 @@ CHUNK_ELEMENTS = 2**17
 def rarefied_distinct(answer_counts: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
     """Expected number of distinct answers among k of the n rollouts of each problem, (P, K); NaN where k > n.
 
-    sum_a 1 - C(n - n_a, k) / C(n, k): rarefaction (Hurlbert 1971), unbiased, and free of the run's size where the plain
+    sum_a 1 - C(n - n_a, k) / C(n, k): rarefaction (Hurlbert 1971), unbiased. It does not depend on n, while the plain
     number of distinct answers grows with n. ``answer_counts`` (P, A) as in ``maj_at_k``. Raises ``BadArgument``: a
     count is negative or a budget below 1.
     """
@@ -34,11 +34,11 @@ def rarefied_distinct(answer_counts: npt.ArrayLike, ks: npt.ArrayLike) -> Float6
 def rarefied_entropy(answer_counts: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
     """Expected plug-in entropy, in nats, of k of the n answers to each problem, (P, K); NaN where k > n.
 
-    sum_a sum_j P(J_a = j) (-j/k log(j/k)) with J_a hypergeometric, the number of answers a among k of n: unbiased for what k
-    fresh answers would show, and so free of the run's size, where the entropy of all n answers is not (``answer_entropy``).
-    It is below the entropy of the policy by about (D - 1) / (2k), for every run alike. ``answer_counts`` (P, A) as in
-    ``maj_at_k``; leave the correct column out for the entropy of wrong answers. Raises ``BadArgument``: a count is negative
-    or a budget below 1.
+    sum_a sum_j P(J_a = j) (-j/k log(j/k)) with J_a hypergeometric, the number of answers a among k of n. It is an
+    unbiased estimate of the plug-in entropy of k fresh answers, so it does not depend on n; the entropy of all n
+    answers does (``answer_entropy``). It is below the entropy of the policy by about (D - 1) / (2k), D distinct
+    answers, in every run. ``answer_counts`` (P, A) as in ``maj_at_k``; leave the correct column out for the entropy of
+    wrong answers. Raises ``BadArgument``: a count is negative or a budget below 1.
     """
     counts = check_answer_counts(answer_counts)
     budgets = check_budgets(ks)

@@ -1,7 +1,7 @@
 """Extrapolation of pass@k beyond the rollouts drawn, by a model of how solve rates are distributed over problems.
 
-Everything here rests on a fitted model, never on counting alone, and says so: intervals carry ``source`` "model".
-P problems, K budgets, U distinct (n, c) pairs, G grid nodes, D parameters.
+Every result depends on a fitted model, so its interval has ``source`` "model". P problems, K budgets, U distinct (n, c)
+pairs, G grid nodes, D parameters.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ __all__ = [
 ]
 
 SolveRateModel = Literal["beta", "scaled-beta", "zero-inflated-beta"]
-STEP, REACH = 0.02, 40.0  # of the logit grid for scaled Beta: finer than the likelihood of 10,000 rollouts
+STEP, REACH = 0.02, 40.0  # of the logit grid for scaled Beta; finer than the likelihood of 10,000 rollouts
 EDGE = 1e-3
-WIDEST = 8.0  # log of its largest parameter: a Beta distribution with more is narrower than the grid
+WIDEST = 8.0  # largest log parameter on the grid: a Beta distribution with a larger one is narrower than a step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,16 +90,16 @@ def extrapolate_pass_at_k(
     model: SolveRateModel = "beta",
     level: float = 0.95,
 ) -> Extrapolation:
-    """Mean pass@k at any budget, k > n too, from a maximum-likelihood fit to the counts of all problems.
+    """Mean pass@k at any budget, also k > n, from a maximum-likelihood fit to the counts of all problems.
 
     - ``beta``: p ~ Beta(a, b), pass@k = 1 - B(a, b+k) / B(a, b) (Kazdan et al. 2025, arXiv 2510.05197);
     - ``scaled-beta``: p / s ~ Beta(a, b), s = min(1, (P+1)/P max c/n) fixed (Schaeffer et al. 2025, arXiv 2502.17578);
     - ``zero-inflated-beta``: a share of problems has p = 0.
 
-    The interval is a sandwich (robust) delta-method interval on the logit scale: sampling of problems and rollouts, *if
-    the model holds*. With the model right a 95 % interval covers 95-97 % for 100 problems, n = 64 and k up to 65,536;
-    88-95 % for ``scaled-beta``, whose scale is taken as known. It holds no error for a
-    wrong model, which grows with k / n. Compare the fit with the unbiased curve for k <= n before believing it.
+    The interval is a sandwich (robust) delta-method interval on the logit scale: it has the error from sampling
+    problems and rollouts, *if the model holds*. Then a 95 % interval covers 95-97 % for 100 problems, n = 64 and k up
+    to 65,536 (88-95 % for ``scaled-beta``, whose scale is taken as known). It does not have the error of a wrong model,
+    which grows with k / n: compare the fit with the unbiased curve at k <= n before you use it.
 
     Raises ``BadArgument``: as ``pass_at_k``, the model is unknown, or all rollouts are correct or all wrong.
     """
@@ -122,9 +122,10 @@ def extrapolate_pass_at_k(
 def fit_power_law(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> PowerLaw:
     """Least-squares line of log(-log mean pass@k) on log k, over the budgets with 0 < pass@k < 1.
 
-    Brown et al. 2024 (Large Language Monkeys, arXiv 2407.21787). The points share their rollouts, so the residuals say
-    nothing about error; the tail exponent of ``extrapolate_pass_at_k`` is the better estimate (arXiv 2510.05197).
-    Problems with n < k are left out of that k. Raises ``BadArgument``: as ``pass_at_k``, or fewer than two usable k.
+    Brown et al. 2024 (Large Language Monkeys, arXiv 2407.21787). All points come from the same rollouts, so the
+    residuals do not estimate the error; the tail exponent of ``extrapolate_pass_at_k`` is the better estimate (arXiv
+    2510.05197). Problems with n < k are left out at that k. Raises ``BadArgument``: as ``pass_at_k``, or fewer than two
+    usable k.
     """
     budgets = check_budgets(ks)
     mean = mean_pass_at_k(n_correct, n_samples, budgets)
@@ -201,7 +202,8 @@ def _log_choose(pairs: DistinctCounts) -> npt.NDArray[np.float64]:
 def _logit_grid_density() -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
     """Log weights of a Beta distribution on a logit grid: the trapezoid rule, exponentially accurate for smooth tails.
 
-    The end nodes stand for the geometric series of all nodes beyond them, where x^a and (1-x)^b are pure exponentials.
+    The weight of each end node includes all nodes beyond it: x^a and (1-x)^b are exponentials there, so their sum is a
+    geometric series.
     """
     u = np.arange(-REACH, REACH + STEP / 2, STEP)
     log_x, log_rest = log_expit(u), log_expit(-u)
@@ -255,5 +257,5 @@ def log_odds_with_error(
     bread[np.ix_(free, free)] = np.linalg.pinv((curvature + curvature.T)[np.ix_(free, free)] / 2, rcond=1e-8)
     gradient = slopes(log_odds, at)
     robust, by_model = (np.einsum("kd,de,ke->k", gradient, cov, gradient) for cov in (bread @ meat @ bread, -bread))
-    variance = np.maximum(robust, by_model)  # few or equal counts leave scores of 0: the curvature still knows n
+    variance = np.maximum(robust, by_model)  # few or equal counts give scores of 0; the curvature still depends on n
     return log_odds(at), np.sqrt(np.maximum(variance, 0.0))

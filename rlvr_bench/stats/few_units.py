@@ -1,4 +1,4 @@
-"""Limits for what a sample cannot show: problems unlike all seen ones, very few problems, curves that only rise.
+"""Limits of a mean that allow for kinds of problems not in the sample and for very few problems, and monotone limits.
 
 U resampled units (problems, distinct (n, c) pairs or clusters), K budgets, B draws.
 """
@@ -19,7 +19,7 @@ DRAWS = 10_000
 
 
 def unseen_share(count: Float64[np.ndarray, " K"], level: float) -> Float64[np.ndarray, " K"]:
-    """Largest share of units unlike all seen ones: the Clopper-Pearson bound for 0 of ``count``, two-sided."""
+    """Upper limit of the share of units of kinds not in the sample: two-sided Clopper-Pearson, 0 of ``count``."""
     return np.asarray(0.0 - np.expm1(np.log(0.5 - level / 2) / np.maximum(count, 1)))
 
 
@@ -29,11 +29,11 @@ def allow_for_unseen(
     count: Float64[np.ndarray, " K"],
     level: float,
 ) -> tuple[Float64[np.ndarray, " K"], Float64[np.ndarray, " K"]]:
-    """Limits of a mean in [0, 1], moved out where needed so that ``unseen_share`` of the units may be 0, or may be 1.
+    """Limits of a mean in [0, 1], widened where needed for a share ``unseen_share`` of units at 0, or at 1.
 
-    A sample whose values are all near 1 has almost no spread, so its own spread cannot say how many problems at 0 it
-    missed: of an easy set with 3 % of problems at 0, 30 problems hold none with chance 0.4. The mean of the population is
-    then at least (1 - share) times the mean of the problems like those seen. The same holds near 0.
+    Where all values of a sample are near 1 its variance is almost 0, so it does not show how many problems at 0 the
+    sample missed: if 3 % of the problems of an easy set are at 0, a sample of 30 has none of them with probability 0.4.
+    The mean of the population is then at least (1 - share) times the mean of the sampled kinds. The same holds near 0.
     """
     unseen = unseen_share(count, level)
     return np.minimum(limits[0], mean * (1 - unseen)), np.maximum(limits[1], mean + (1 - mean) * unseen)
@@ -48,11 +48,12 @@ def dirichlet_limits(
 ) -> tuple[Float64[np.ndarray, " K"], Float64[np.ndarray, " K"]]:
     """Limits of a mean in [0, 1] from few units, for any distribution of their values, two-sided at ``level``.
 
-    Gaffke's bound: quantiles of the mean under Dirichlet(1, ..., 1) weights on the units seen and one more unit, at 0 for
-    the lower and at 1 for the upper limit. For 0/1 values it is Clopper and Pearson's interval, for equal values their bound
-    on an unseen kind. Gaffke 2005; Learned-Miller and Thomas 2019 (arXiv 1905.06208), who find no distribution for which
-    it covers less than its level; nor do the simulations here. With clusters of unequal size the mean is a ratio, and the
-    guarantee is approximate; the unit more has the mean size.
+    Gaffke's bound: quantiles of the mean under Dirichlet(1, ..., 1) weights on the sampled units and one additional
+    unit, which is at 0 for the lower limit and at 1 for the upper. For 0/1 values it is the Clopper-Pearson interval;
+    for equal values it is the Clopper-Pearson bound of ``unseen_share``. Gaffke 2005; Learned-Miller and Thomas 2019
+    (arXiv 1905.06208) find no distribution for which its coverage is below its level, and neither do our simulations.
+    With clusters of unequal size the mean is a ratio, the guarantee is approximate, and the additional unit has the
+    mean size.
     """
     weights = rng.standard_gamma(multiplicity.astype(np.float64), size=(DRAWS, multiplicity.size))
     seen = (sizes > 0).T @ multiplicity
@@ -65,10 +66,10 @@ def dirichlet_limits(
 
 
 def rising(values: Float64[np.ndarray, " K"], ks: Int64[np.ndarray, " K"]) -> Float64[np.ndarray, " K"]:
-    """``values`` (K,) made to rise with ``ks`` by isotonic least squares (pool adjacent violators); NaN stays.
+    """Isotonic regression of ``values`` (K,) on ``ks`` by least squares (pool adjacent violators); NaN stays NaN.
 
-    For the limits of a curve that is known to rise. It keeps order, so a value between its limits stays there, and a
-    band is no worse for it in coverage and never wider on average (Chernozhukov, Fernandez-Val and Galichon 2009).
+    For the limits of a curve that is known to be monotone. An estimate between the limits stays between them; coverage
+    is not lower, and the band is not wider on average (Chernozhukov, Fernandez-Val and Galichon 2009).
     """
     result = values.copy()
     order = np.argsort(ks, kind="stable")

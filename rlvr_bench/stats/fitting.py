@@ -1,7 +1,7 @@
 """Maximum likelihood for models of two or three parameters: damped Newton steps with numerical derivatives.
 
-A general optimiser spends far more time on its own bookkeeping than on such likelihoods, and takes long to import.
-D parameters.
+For such small likelihoods a general optimiser spends most of its time on overhead, and it is slow to import. D
+parameters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["minimise", "slopes"]
 
 STEP = 1e-4  # of central differences; parameters are logarithms or logits, so their scale is 1
-LONGEST = 2.0  # a move of more than e^2 in a parameter is not trusted
+LONGEST = 2.0  # the longest step: a factor of e^2 in a parameter
 FLAT = 1e-10
 
 
@@ -27,12 +27,12 @@ def minimise(
     start: Float64[np.ndarray, " D"],
     bounds: list[tuple[float, float]],
 ) -> Float64[np.ndarray, " D"]:
-    """Parameters (D,) of the least loss between the bounds, from a start between them."""
+    """Parameters (D,) that minimise the loss within the bounds, from a start within them."""
     low, high = np.array(bounds, dtype=np.float64).T
     at, value = np.clip(start, low, high), loss(start)
     for _ in range(200):
         gradient, curvature = _derivatives(loss, at)
-        free = ~(((at <= low) & (gradient > 0)) | ((at >= high) & (gradient < 0)))  # others rest on their bound
+        free = ~(((at <= low) & (gradient > 0)) | ((at >= high) & (gradient < 0)))  # the others stay on their bound
         move = np.zeros_like(at)
         move[free] = _newton_step(gradient[free], curvature[np.ix_(free, free)])
         at, previous = _line_search(loss, at, move, (low, high)), at
@@ -62,7 +62,7 @@ def _derivatives(
 def _newton_step(
     gradient: Float64[np.ndarray, " F"], curvature: Float64[np.ndarray, "F F"]
 ) -> Float64[np.ndarray, " F"]:
-    """Newton's step with the curvature made positive, no longer than LONGEST."""
+    """Newton's step with the Hessian made positive definite, of length LONGEST at most."""
     value, vector = np.linalg.eigh((curvature + curvature.T) / 2)
     step = -vector @ ((vector.T @ gradient) / np.maximum(np.abs(value), 1e-6))
     return np.asarray(step * min(1.0, LONGEST / max(float(np.linalg.norm(step)), 1e-300)))
@@ -74,7 +74,7 @@ def _line_search(
     move: Float64[np.ndarray, " D"],
     limits: tuple[Float64[np.ndarray, " D"], Float64[np.ndarray, " D"]],
 ) -> Float64[np.ndarray, " D"]:
-    """Halve the step until the loss falls; stay where it never does."""
+    """The parameters after the longest of the steps 1, 1/2, 1/4, ... that lowers the loss; unchanged if none does."""
     value = loss(at)
     for halvings in range(30):
         candidate = np.clip(at + move / 2**halvings, *limits)

@@ -18,11 +18,12 @@ Source = Literal["problems", "rollouts", "model"]
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """Estimates with intervals, one per budget (K,): ``value`` lies in [``low``, ``high``] at confidence ``level``.
+    """Estimates ``value`` and the intervals [``low``, ``high``] at ``level`` that contain them, one per budget (K,).
 
-    ``source`` says which error the interval holds. ``problems``: new problems and new rollouts, for claims about the
-    population the problems came from. ``rollouts``: new rollouts of these very problems. ``model``: a fitted model's
-    parameters, i.e. an extrapolation. ``n_problems`` (K,) entered each estimate; the others were undefined.
+    ``source`` says which error the interval includes. ``problems``: sampling of problems and of rollouts, for claims
+    about the population that the problems came from. ``rollouts``: sampling of rollouts of these same problems.
+    ``model``: the parameters of a fitted model, i.e. an extrapolation. ``n_problems`` (K,) is the number of problems in
+    each estimate; the other problems are undefined there.
     """
 
     value: Float64[np.ndarray, " K"]
@@ -47,7 +48,7 @@ def score_interval(
     """Limits for a mean in [0, 1]: all mu with pivot_low <= (value - mu) / sqrt(shrinkage mu (1 - mu)) <= pivot_high.
 
     Wilson's (1927) interval with ``shrinkage`` = 1 / effective sample size, Var(mean) / (mean (1 - mean)), so that the
-    variance follows mu as in a survey with a design effect (Korn and Graubard 1998); limits never leave [0, 1].
+    variance depends on mu, as for a survey with a design effect (Korn and Graubard 1998). The limits are in [0, 1].
     """
     lower, upper = np.minimum(pivots[0], 0.0), np.maximum(pivots[1], 0.0)
     return _wilson_limit(value, shrinkage, -upper), _wilson_limit(value, shrinkage, -lower)

@@ -20,14 +20,15 @@ __all__ = ["maj_at_k"]
 def maj_at_k(answer_counts: npt.ArrayLike, correct: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
     """Probability that the most frequent answer of k of the n rollouts is the correct one, (P, K); NaN where k > n.
 
-    Exact over uniformly random k-subsets; an answer tied for first place wins with equal share. ``answer_counts``
-    (P, A) counts each distinct answer of a problem, 0 where it has fewer; ``correct`` (P,) is the column of the correct
-    answer, -1 where nobody gave it. Whether rollouts without an answer form a class of their own or are dropped is the
-    caller's choice: count them or not.
+    Exact over uniformly random k-subsets; tied most frequent answers share the win equally. ``answer_counts`` (P, A)
+    counts each distinct answer of a problem, 0 where it has fewer; ``correct`` (P,) is the column of the correct
+    answer, -1 where nobody gave it. The caller decides whether rollouts without an answer are a class in the table or
+    are left out.
 
-    The sum over the winning count t, number j of tied rivals and their 1 / (j + 1) share is derived in the project's
-    formula notes and checked by enumeration. Subset counts are taken as independent binomials given their sum, so that
-    every term is a probability. Raises ``BadArgument``: shapes disagree, a count is negative, a column does not exist.
+    The sum over the winning count t and the number j of tied rivals, with the share 1 / (j + 1) of the win, is derived
+    in the project's formula notes and checked by enumeration. Subset counts are treated as independent binomials
+    conditional on their sum, so that every term is a probability. Raises ``BadArgument``: shapes disagree, a count is
+    negative, a column does not exist.
     """
     counts = check_answer_counts(answer_counts)
     chosen = np.atleast_1d(np.asarray(correct))
@@ -62,7 +63,7 @@ def _win_probability(own: int, rivals: Int64[np.ndarray, " A"], k: int) -> float
 
 
 def _rivals_share(rivals: Int64[np.ndarray, " A"], t: int, left: int, rate: float) -> float:
-    """Expected 1 / (1 + rivals at exactly t), on the event that the rivals take ``left`` in all and none exceeds t."""
+    """Expected 1 / (1 + rivals at exactly t), if the rivals' counts sum to ``left`` and none exceeds t; else 0."""
     free = int(rivals[rivals < t].sum())  # these cannot reach t: together they are one binomial
     ways = np.zeros((left // t + 1, left + 1))  # ways[j, d]: j rivals at t, d taken so far
     start = _binomial(free, rate)[: left + 1]

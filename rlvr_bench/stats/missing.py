@@ -1,4 +1,4 @@
-"""pass@k where rollouts or verdicts are missing: rigorous bounds instead of a mean over the other problems."""
+"""pass@k where rollouts or verdicts are missing: bounds instead of a mean over the other problems."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["n_rises_as_rate_falls", "pass_bounds", "pass_bounds_any_rule"]
 _SEED = 20250807
 SHUFFLES = 9999
 CHUNK = 1000
-FEWEST = 8  # problems, below which no order of n can be told from chance
-DISORDER = 0.1  # share of the problems that a half-finished top-up may have in flight
+FEWEST = 8  # problems; with fewer, the test has too little power
+DISORDER = 0.1  # largest share of the problems that an interrupted top-up may have been drawing
 
 
 def pass_bounds(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> PassBounds:
     """pass@k of each problem, (P, K): the unbiased estimate in both bounds where k <= n, else pass@n and 1.
 
-    pass@k rises with k and is at most 1, so that pass@n <= pass@k <= 1 whatever the rollouts that were not drawn would have
-    been. The number of rollouts must not depend on their verdicts: else ``pass_bounds_any_rule``. A problem without
-    rollouts has the bounds 0 and 1. Raises ``BadArgument``: as ``pass_at_k``.
+    pass@k rises with k and is at most 1, so pass@n <= pass@k <= 1 for any results of the rollouts that were not drawn.
+    The number of rollouts must not depend on their verdicts; if it does, use ``pass_bounds_any_rule``. A problem
+    without rollouts has the bounds 0 and 1. Raises ``BadArgument``: as ``pass_at_k``.
     """
     c, n = check_counts(n_correct, n_samples)
     value = pass_at_k(c, n, ks)
@@ -37,13 +37,13 @@ def pass_bounds(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.Arra
 
 
 def pass_bounds_any_rule(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> PassBounds:
-    """Bounds of pass@k of each problem, (P, K), that hold whatever rule decided from the verdicts when to stop.
+    """Bounds of pass@k of each problem, (P, K), valid for any rule that decided from the verdicts when to stop.
 
-    The rule may be any, and differ between problems, as long as each problem got at least the smallest n of all. Nothing
-    is known of the order of the rollouts. Of the n rollouts with c correct the first m hold between max(0, c - (n - m))
-    and min(c, m) correct ones; for k up to the smallest n the bounds are pass@k of these two counts, with m the smallest n
-    (a sample that no rule chose). Above it they are those of "one of the first k is correct", which is 1 for a problem that
-    was solved before k. Raises ``BadArgument``: as ``pass_at_k``.
+    The rule may differ between problems, but each problem must have at least the smallest n of all. The order of the
+    rollouts is not known. If c of n rollouts are correct, then between max(0, c - (n - m)) and min(c, m) of the first m
+    are. For k up to the smallest n, the bounds are pass@k of these two counts with m the smallest n, a sample that no
+    rule selected. For larger k they are bounds of "one of the first k is correct", which is 1 for a problem that was
+    solved before k. Raises ``BadArgument``: as ``pass_at_k``.
     """
     c, n = check_counts(n_correct, n_samples)
     budgets = check_budgets(ks)
@@ -60,13 +60,14 @@ def pass_bounds_any_rule(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks:
 
 
 def n_rises_as_rate_falls(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike) -> float:
-    """p-value of "the numbers of rollouts have nothing to do with the solve rates" against a rule that stops on success.
+    """p-value of the hypothesis that n does not depend on the verdicts, against a rule that stops on success.
 
-    Each problem's c of n is thinned at random to the smallest n. If n does not depend on what was found, the thinned
-    counts are exchangeable over problems, however much the n differ: the p-value of a negative rank correlation with n,
-    by permutation, is then at most a in a share a of cases, exactly. It is 1 where all n are equal, for fewer than 8
-    problems, and where the order of the problems explains n: a top-up that was interrupted has drawn more for the first
-    problems than for the rest, up to a tenth of the problems that were under way. Raises ``BadArgument``: as ``pass_at_k``.
+    From each problem's n rollouts with c correct, a random subset of the smallest n is counted. If n does not depend on
+    the verdicts, these counts are exchangeable over problems, even where the n differ a lot. The statistic is the rank
+    correlation with n, one-sided (negative); the permutation test is exact. The result is 1 where all n are equal,
+    where there are fewer than 8 problems, and where the order of the problems explains n: an interrupted top-up has
+    drawn more for the first problems than for the others, except for up to a tenth of the problems, which it was
+    drawing then. Raises ``BadArgument``: as ``pass_at_k``.
     """
     c, n = check_counts(n_correct, n_samples)
     c, n = c[n > 0], n[n > 0]
@@ -84,7 +85,7 @@ def n_rises_as_rate_falls(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike) ->
 
 
 def _is_interrupted(n: npt.NDArray[np.int64]) -> bool:
-    """Whether n falls along the problems, but for a stretch of neighbours at the border."""
+    """Whether n decreases with the index of the problem, except within a short range of neighbouring problems."""
     more_follows = np.maximum.accumulate(n[::-1])[::-1] > n
     fewer_before = np.minimum.accumulate(n) < n
     out_of_order = np.flatnonzero(more_follows | fewer_before)

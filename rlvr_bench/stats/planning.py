@@ -1,7 +1,7 @@
-"""How large a comparison must be: the power of a paired test of pass@k for assumed solve rates. M model problems.
+"""Sample size and power of a paired test of pass@k, for assumed solve rates. M model problems.
 
-The two runs answer the same problems, so what is tested is the mean of the differences over problems. Its variance has the
-spread of the true differences between problems and the noise of the rollouts of both runs.
+Both runs answer the same problems, so the test is of the mean difference over problems. Its variance has two parts: the
+variance of the true differences over problems, and the rollout noise of both runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Change", "assumed_rates", "change_of", "comparison_power", "problems
 MODEL_PROBLEMS = 4000
 GRID = 1600
 MOST_PROBLEMS = 10_000_000
-HALF_PAIR = 0.5  # what the paired bootstrap adds to the variance, in units of the largest squared difference
+HALF_PAIR = 0.5  # added to the variance by the paired bootstrap, in units of the largest squared difference
 Part = tuple[float, float, float]
 
 
@@ -41,10 +41,10 @@ class Change:
 
 
 def assumed_rates(parts: Sequence[Part]) -> Float64[np.ndarray, " M"]:
-    """Solve rates of evenly spaced quantiles of a mixture of Beta distributions, (M,).
+    """Solve rates at evenly spaced quantiles of a mixture of Beta distributions, (M,).
 
-    A part is (weight, alpha, beta); alpha = 0 is a mass at 0, beta = 0 a mass at 1. Raises ``BadArgument``: a weight or a
-    parameter is negative or not finite, or both parameters are 0.
+    A part is (weight, alpha, beta); alpha = 0 is a point mass at 0, beta = 0 a point mass at 1. Raises ``BadArgument``:
+    a weight or a parameter is negative or not finite, or both parameters are 0.
     """
     total = sum(weight for weight, _, _ in parts)
     rates = []
@@ -59,10 +59,10 @@ def assumed_rates(parts: Sequence[Part]) -> Float64[np.ndarray, " M"]:
 
 
 def change_of(first: Float64[np.ndarray, " M"], k: int, difference: float, spread: float) -> Change:
-    """A second run whose mean pass@k is higher by ``difference``: every problem's log odds move by one shift.
+    """A second run whose mean pass@k is higher by ``difference``: the log odds of all problems are shifted equally.
 
-    ``spread``: standard deviation of a further, random move of each problem. Rates of 0 and 1 stay. Raises ``BadArgument``
-    where no shift makes such a difference.
+    ``spread``: standard deviation of an additional random shift of each problem. Rates of 0 and 1 do not change. Raises
+    ``BadArgument`` where no shift gives this difference.
     """
     budget = check_count("k", k)
     noise = ndtri((np.arange(first.size) + 0.5) / first.size)
@@ -104,10 +104,11 @@ def rollout_variance(rates: Float64[np.ndarray, " M"], n: int, k: int) -> Float6
 def comparison_power(
     change: Change, n_problems: int, n_rollouts: int, *, level: float = 0.95, cluster: tuple[float, float] = (1.0, 0.0)
 ) -> float:
-    """Chance that the paired comparison of such runs shows a difference at ``level``, with this many problems and rollouts.
+    """Power of the paired comparison at ``level``, for this many problems and rollouts per problem.
 
-    ``cluster``: problems per cluster, and the correlation of the true differences within one. Normal approximation with
-    Student's quantile, and the half pair that ``paired_bootstrap`` adds. Raises ``BadArgument``: as ``rollout_variance``.
+    ``cluster``: problems per cluster, and the intraclass correlation of the true differences. Normal approximation with
+    Student's quantile, and with the half pair that ``paired_bootstrap`` adds to the variance. Raises ``BadArgument``:
+    as ``rollout_variance``.
     """
     return _power(change, _spread(change, n_rollouts, cluster), check_count("n_problems", n_problems, lowest=2), level)
 
@@ -120,7 +121,7 @@ def problems_for(
     level: float = 0.95,
     cluster: tuple[float, float] = (1.0, 0.0),
 ) -> int | None:
-    """Fewest problems at which ``comparison_power`` reaches ``power``; None where ten million are too few. Errors as there."""
+    """Fewest problems at which ``comparison_power`` reaches ``power``; None above ten million. Same errors."""
     target = check_probability("power", power)
     spread = _spread(change, n_rollouts, cluster)
     low, high = 1, MOST_PROBLEMS
@@ -133,7 +134,7 @@ def problems_for(
 
 
 def _spread(change: Change, n: int, cluster: tuple[float, float]) -> tuple[float, float]:
-    """Variance of one problem's observed difference, clusters counted in, and the largest difference to expect."""
+    """Variance of one problem's observed difference, with the design effect, and the largest difference to expect."""
     size, correlation = cluster
     true = _pass(change.second, change.k) - _pass(change.first, change.k)
     noise = sum(rollout_variance(rates, n, change.k) for rates in (change.first, change.second))

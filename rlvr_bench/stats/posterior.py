@@ -29,7 +29,7 @@ LOG_BOUNDS = (-7.0, 14.0)  # of both parameters: 0.001 to 1.2 million
 class PosteriorPass:
     """Posterior of each problem's true pass@k: mean, standard deviation and equal-tailed limits, each (P, K).
 
-    ``prior`` (alpha, beta) shrinks unsolved problems upwards and belongs beside every number made from this.
+    ``prior`` (alpha, beta) raises the values of unsolved problems; report it with every number computed from these.
     """
 
     mean: Float64[np.ndarray, "P K"]
@@ -40,7 +40,7 @@ class PosteriorPass:
     prior: tuple[float, float]
 
     def average(self) -> Interval:
-        """Posterior of the mean over these very problems, (K,): independent problems, sd = sqrt(sum sd^2) / P."""
+        """Posterior of the mean over these same problems, (K,): independent problems, sd = sqrt(sum sd^2) / P."""
         mean = self.mean.mean(axis=0)
         variance = np.sum(self.sd**2, axis=0) / len(self.sd) ** 2
         scale = mean * (1 - mean)
@@ -58,12 +58,12 @@ def pass_at_k_posterior(
     prior: tuple[float, float] = JEFFREYS,
     level: float = 0.95,
 ) -> PosteriorPass:
-    """Posterior of 1 - (1-p)^k per problem, p ~ Beta(alpha + c, beta + n - c); defined for k > n too.
+    """Posterior of 1 - (1-p)^k per problem, p ~ Beta(alpha + c, beta + n - c); also for k > n.
 
     E[(1-p)^k] = B(a, b + k) / B(a, b): Hariri et al. 2025 (arXiv 2510.04265), pass@k posterior. With a flat prior an
-    unsolved problem at n = 48 adds 0.25 to pass@16: take Jeffreys' or the empirical-Bayes prior of ``fit_beta_prior``,
-    and say which. Arguments otherwise as in ``pass_at_k``. Raises ``BadArgument``: as ``pass_at_k``, the prior is not
-    positive, or level is outside (0, 1).
+    unsolved problem at n = 48 adds 0.25 to pass@16: use Jeffreys' prior or the empirical-Bayes prior of
+    ``fit_beta_prior``, and report which. Other arguments as in ``pass_at_k``. Raises ``BadArgument``: as ``pass_at_k``,
+    the prior is not positive, or level is outside (0, 1).
     """
     c, n = check_counts(n_correct, n_samples)
     budgets, (alpha, beta) = check_budgets(ks), check_prior(prior)
@@ -81,7 +81,7 @@ def fit_beta_prior(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike) -> tuple[
     """Empirical-Bayes prior (alpha, beta): the beta-binomial fit of the run's counts by maximum likelihood.
 
     Arguments and errors as in ``pass_at_k``; also raises ``BadArgument`` where all rollouts are correct or all wrong,
-    since no finite prior is best then.
+    because the likelihood then has no maximum at finite parameters.
     """
     pairs = check_fittable(n_correct, n_samples)
     a_priori = np.log([0.5, 1.0])
@@ -103,7 +103,7 @@ def log_failure_moment(a: npt.ArrayLike, b: npt.ArrayLike, ks: npt.ArrayLike) ->
 
 
 def _mean_loss(log_parameters: npt.NDArray[np.float64], pairs: DistinctCounts) -> float:
-    """Mean negative log likelihood of the beta-binomial, less its constant, at (log a, log b)."""
+    """Mean negative log likelihood of the beta-binomial at (log a, log b), without its constant."""
     a, b = np.exp(log_parameters)
     c, n = pairs.n_correct, pairs.n_samples
     terms = betaln(a + c, b + n - c) - betaln(a, b)

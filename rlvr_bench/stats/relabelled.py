@@ -1,7 +1,7 @@
-"""pass@k of runs that stopped on other verdicts than those that count now: a regraded run, or errors taken as right.
+"""pass@k of runs that stopped on verdicts which have changed since: after a regrade, or if errors count as correct.
 
-The rule stopped a problem after enough rollouts that were right by the verdicts of that time. Which rollouts exist is
-then a matter of those verdicts, and the number right by the present ones says nothing of when the rule stopped.
+The rule stopped a problem after enough rollouts that were correct by the old verdicts. The number of rollouts depends
+on the old verdicts, and the number correct by the present ones does not show when the rule stopped.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ __all__ = ["PassBounds", "pass_at_k_relabelled"]
 
 @dataclasses.dataclass(frozen=True)
 class PassBounds:
-    """Estimates of a lower and of an upper bound of pass@k, (P, K) each; where they are equal, an estimate of pass@k.
+    """Estimates of a lower and an upper bound of pass@k, both (P, K); where they are equal, an estimate of pass@k.
 
-    The bounds hold on average over repetitions: E[low] <= pass@k <= E[high], whatever the missing rollouts or verdicts
-    would have been.
+    The bounds hold in expectation, E[low] <= pass@k <= E[high], for any values of the missing rollouts or verdicts.
     """
 
     low: Float64[np.ndarray, "P K"]
@@ -45,15 +44,16 @@ def pass_at_k_relabelled(
     stopped_on: npt.ArrayLike,
     both: npt.ArrayLike,
 ) -> PassBounds:
-    """pass@k by the present verdicts of problems that the rule of ``pass_at_k_stopped`` stopped on other ones, (P, K).
+    """pass@k by the present verdicts, (P, K), where the rule of ``pass_at_k_stopped`` stopped on other verdicts.
 
-    ``n_correct`` (P,) rollouts are right now, ``stopped_on`` (P,) were when the rule looked, ``both`` (P,) are in either
-    count. Given these counts every order of the rollouts that the rule admits is equally likely, whatever the chances of
-    the four kinds of rollout. The share of those orders that begin with k rollouts that are wrong now is therefore an
-    unbiased estimate of (1-p)^k, the best that these counts allow (Rao and Blackwell; with equal verdicts it is
-    ``pass_at_k_stopped``). A problem that stopped before k rollouts with one that is right now is solved in k. Of one that
-    stopped before k with none right now nothing is known: its bounds are 0 and 1. Budgets of at most
-    ceil(stop_after / batch) batches, which are always drawn, have no such problem: the estimate is exactly unbiased.
+    ``n_correct`` (P,) rollouts are correct now, ``stopped_on`` (P,) were correct by the verdicts that the rule used,
+    and ``both`` (P,) are in both counts. Given these counts, all orders of the rollouts that the rule admits are
+    equally likely, for any probabilities of the four kinds of rollout. So the share of these orders that begin with k
+    rollouts that are wrong now is an unbiased estimate of (1-p)^k. It has the smallest variance that these counts allow
+    (Rao-Blackwell); if the verdicts are equal, it is ``pass_at_k_stopped``. A problem that stopped before k rollouts
+    counts as solved in k if one of its rollouts is correct now; if none is, its bounds are 0 and 1. Budgets of at most
+    ceil(stop_after / batch) batches are always drawn, so there the bounds are equal and the estimate is exactly
+    unbiased.
 
     Raises ``BadArgument``: as ``pass_at_k_stopped``, for ``stopped_on``; or ``both`` is impossible.
     """
@@ -84,11 +84,12 @@ def _begun_with_failures(
 def _log_orders(
     states: Int64[np.ndarray, "U 4"], first: Int64[np.ndarray, " U"], stop_after: int, batch: int
 ) -> Float64[np.ndarray, " U"]:
-    """Log of the number of admissible orders of which the ``first`` (U,) rollouts are wrong now.
+    """Log of the number of admissible orders in which the ``first`` (U,) rollouts are wrong now.
 
-    A state is (n, right then, right then and now, right now only). Of the first ones s were right then:
-    W(s) C(n - first, o - s) ways to place those right then, and C(o - s, a) C(n - first - o + s, d) to choose among the
-    rest which are right now. W holds the rule: fewer than stop_after were right then before the last batch.
+    A state is (n, o, a, d): rollouts, correct by the old verdicts, correct by old and present ones, correct by the
+    present ones only. The number is a sum over s, the number of the ``first`` that were correct by the old verdicts.
+    The term is the number of ways to place the o by the rule (``_log_placed``), times C(o - s, a) C(n - first - o + s,
+    d), the choices of which later rollouts are correct now.
     """
     n, o, a, d = states.T
     result = np.full(len(states), -np.inf)
@@ -108,10 +109,12 @@ def _log_placed(
     stop_after: int,
     last: Int64[np.ndarray, " U"],
 ) -> Float64[np.ndarray, " U"]:
-    """Log of the ways to place o rollouts, s of them among the ``first``, fewer than stop_after before the last batch.
+    """Log of the number of ways to place o rollouts, with s of them among the ``first``.
 
-    A sum over how many are before the last batch, t of those after ``first``, or of all where ``first`` reaches into it; or
-    over how many are in it, whichever has fewer terms.
+    Fewer than stop_after of them are before the last batch.
+
+    A sum over the number before the last batch, or over the number in it, whichever has fewer terms. t counts those
+    that are before the last batch and after ``first``, or all before the last batch where ``first`` extends into it.
     """
     before, fixed = n - last, np.full_like(n, s)
     result = np.full(len(n), -np.inf)

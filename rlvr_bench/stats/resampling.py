@@ -1,8 +1,8 @@
 """Bootstrap intervals over problems, or clusters of problems, for means of per-problem estimates.
 
-Resampling problems already holds both errors of a claim about new problems: the spread of per-problem estimates is the
-spread of the problems plus the noise of their rollouts (law of total variance), so a second, nested resampling of
-rollouts would count that noise twice. The claim about *these* problems holds rollout noise only: see
+For a claim about new problems it is enough to resample problems: by the law of total variance, the variance of the
+per-problem estimates is the variance of the problems plus the noise of their rollouts. A nested resampling of rollouts
+would count that noise twice. For a claim about *these* problems the only error is rollout noise: see
 ``rollout_interval``.
 
 P problems, K budgets, U resampled units (problems, distinct (n, c) pairs or clusters), B replicates.
@@ -46,12 +46,12 @@ __all__ = [
 ]
 
 _SEED = 20250807
-LEVEL = 0.95  # of every interval, where nobody asks for another
+LEVEL = 0.95  # default level of every interval
 REPLICATES = 2000
 COLUMNS = 128  # budgets per block: a block of 2,000 replicates is 2 MB
 TINY = 1e-13  # a variance below this share of the mean square is the rounding noise of equal values
 FEW_UNITS = 30
-HALF_PAIR = 0.5  # Agresti and Min's half discordant pair, in units of the largest difference seen
+HALF_PAIR = 0.5  # Agresti and Min's half discordant pair, in units of the largest observed difference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +106,9 @@ _Rule = Callable[[_Units, "npt.NDArray[np.float64]", float], tuple["npt.NDArray[
 
 
 def fresh_rng(stream: int = 0) -> np.random.Generator:
-    """The random stream of every resampling, the same in every process: what is computed again comes out the same.
+    """The random generator of every resampling, with a fixed seed, so that results are reproducible.
 
-    ``stream``: another one, for draws that must not repeat those of a resampling beside them.
+    ``stream``: number of another generator, for draws that must differ from those of the resampling.
     """
     return np.random.default_rng(_SEED + stream)
 
@@ -122,7 +122,7 @@ def resampled_means(
 ) -> npt.NDArray[np.float64]:
     """Means (B, ...) of values (P, ...) over resampled problems, or whole clusters of them (labels (P,)).
 
-    For statistics that ``bootstrap_mean`` has no interval for: ranks, crossings. NaN where any problem has NaN.
+    For statistics without an interval in ``bootstrap_mean``: ranks, crossings. NaN where any problem has NaN.
     """
     unit, weights = _drawn_units(len(values), clusters, rng, replicates)
     sums = np.zeros((weights.shape[1], *values.shape[1:]))
@@ -134,7 +134,7 @@ def resampled_means(
 def resampled_weights(
     problems: int, *, rng: np.random.Generator, clusters: npt.ArrayLike | None = None, replicates: int = REPLICATES
 ) -> Float64[np.ndarray, "P B"]:
-    """Weights of the problems in each replicate, adding up to 1; whole clusters (labels (P,)) are drawn where given."""
+    """Weights of the problems in each replicate, with sum 1. With ``clusters`` (P,) whole clusters are drawn."""
     unit, weights = _drawn_units(problems, clusters, rng, replicates)
     drawn = weights.T[unit]
     return np.asarray(drawn / drawn.sum(axis=0))
@@ -151,7 +151,7 @@ def _drawn_units(
 def _drawn(
     multiplicity: Int64[np.ndarray, " U"], rng: np.random.Generator, replicates: int
 ) -> Float64[np.ndarray, "B U"]:
-    """How often each replicate draws each unit, of which there are ``multiplicity`` alike."""
+    """How often each replicate draws each unit; ``multiplicity`` is the number of equal units."""
     total = int(multiplicity.sum())
     return rng.multinomial(total, multiplicity / total, size=replicates).astype(np.float64)
 
@@ -167,10 +167,10 @@ def bootstrap(
 ) -> Interval:
     """Mean pass@k over problems with a bootstrap interval for claims about new problems (and new rollouts), (K,).
 
-    Problems are resampled; with ``clusters`` (P,), a label per problem, whole clusters are. Arguments otherwise as
-    ``pass_at_k``, method and coverage as ``bootstrap_mean``. All k share their replicates. Problems with n < k are left
-    out of that k and show in ``n_problems``. Limits rise with k over the budgets that all problems have (``rising``).
-    Raises ``BadArgument``: as ``pass_at_k``, or clusters disagree in shape.
+    Problems are resampled, or whole clusters where ``clusters`` (P,) has a label per problem. Other arguments as in
+    ``pass_at_k``, method and coverage as in ``bootstrap_mean``. All k use the same replicates. Problems with n < k are
+    left out at that k, and ``n_problems`` does not count them. Limits rise with k over the budgets that all problems
+    have (``rising``). Raises ``BadArgument``: as ``pass_at_k``, or clusters disagree in shape.
     """
     c, n = check_counts(n_correct, n_samples)
     pairs, budgets = distinct_counts(c, n), check_budgets(ks)
@@ -191,13 +191,14 @@ def bootstrap_mean(
 ) -> Interval:
     """Mean over problems of any per-problem rate in [0, 1], (P, K), with a bootstrap interval for new problems, (K,).
 
-    From 30 units (problems, or clusters of them) on, the score bootstrap: the studentized bootstrap (Efron and Tibshirani
-    1993, sec. 12.5) with Wilson's pivot (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))), whose quantiles are not
-    let below Student's. It never leaves [0, 1], is never wider than the empirical Bernstein bound (Maurer and Pontil 2009),
-    which holds for any values, and always allows for a share of problems unlike all seen ones (``allow_for_unseen``). Below
-    30 units, where it would cover 70-99 %, ``dirichlet_limits``, which hold for any values.
-    Coverage of a 95 % interval in many regimes: docs/statistics.md, made by benchmarks/coverage.py.
-    NaN values are left out of their k. Raises ``BadArgument``: shapes disagree or a value is outside [0, 1].
+    With at least 30 units (problems, or clusters of them), the score bootstrap: the studentized bootstrap (Efron and
+    Tibshirani 1993, sec. 12.5) with Wilson's pivot (mean - mu) / sqrt(s^2 mu (1 - mu) / (mean (1 - mean))), whose
+    quantiles are at least Student's. Its limits are in [0, 1], it is never wider than the empirical Bernstein bound
+    (Maurer and Pontil 2009), which is valid for any values, and it always allows for a share of problems of kinds not
+    in the sample (``allow_for_unseen``). With fewer than 30 units its coverage would be 70-99 %, so
+    ``dirichlet_limits`` are used, which are valid for any values. Coverage of a 95 % interval in many regimes:
+    docs/statistics.md, made by benchmarks/coverage.py. NaN values are left out of their k. Raises ``BadArgument``:
+    shapes disagree or a value is outside [0, 1].
     """
     table = check_table("values", values)
     if not (np.nanmin(table, initial=0.0) >= 0 and np.nanmax(table, initial=1.0) <= 1):
@@ -217,7 +218,7 @@ def paired_bootstrap(
     """Mean difference in pass@k of two runs on the same problems, first minus second, for new problems, (K,).
 
     ``first`` and ``second`` are (n_correct, n_samples) with problems in the same order. A problem with n < k in either
-    run is left out of that k. Method and coverage as ``paired_bootstrap_mean``. Raises ``BadArgument``: as
+    run is left out at that k. Method and coverage as in ``paired_bootstrap_mean``. Raises ``BadArgument``: as
     ``pass_at_k``, or the runs differ in their number of problems.
     """
     budgets = check_budgets(ks)
@@ -238,13 +239,13 @@ def paired_bootstrap_mean(
 ) -> PairedInterval:
     """Mean difference of two per-problem estimates (P, K) on the same problems, first minus second, (K,).
 
-    Symmetric studentized bootstrap (Hall 1988), never narrower than the normal interval, with half a pair at plus and
-    minus the largest difference added to the variance (Agresti and Min 2005), so that few discordant problems do not
-    pass for certainty; where all differences are equal, the Clopper-Pearson bound on an unseen kind of problem. The
-    p-value inverts that interval: it is below 1 - level exactly where the interval does not hold 0. A 95 % interval covers
-    93-97 % in simulation where many problems differ (30 to 300 problems, Beta solve rates), and more, up to 100 %, where
-    few do; less where all differences are in the few problems that an easy set leaves unsolved.
-    Raises ``BadArgument``: shapes disagree.
+    Symmetric studentized bootstrap (Hall 1988), never narrower than the normal interval. Half a pair at plus and at
+    minus the largest difference is added to the variance (Agresti and Min 2005), so that the interval is not too narrow
+    where few problems are discordant. Where all differences are equal, it is the Clopper-Pearson bound of
+    ``unseen_share``. The p-value inverts the interval: it is below 1 - level exactly where 0 is outside the interval.
+    In simulation a 95 % interval covers 93-97 % where many problems differ (30 to 300 problems, Beta solve rates), and
+    more, up to 100 %, where few do. It covers less where all differences are in the few problems that are unsolved in
+    an easy set. Raises ``BadArgument``: shapes disagree.
     """
     tables = check_table("first", first), check_table("second", second)
     if not max(np.nanmax(np.abs(table), initial=0.0) for table in tables) <= 1:
@@ -321,7 +322,7 @@ def _moments(units: _Units, weights: Float64[np.ndarray, "B U"]) -> _Moments:
     total, square, size = weights @ units.sums, weights @ units.sums**2, weights @ units.sizes
     size[size == 0] = np.nan
     mean = total / size
-    if units.sizes.max() <= 1:  # a unit is a problem, not a cluster: the three products below are known already
+    if units.sizes.max() <= 1:  # a unit is a problem, not a cluster: the three products below are already known
         spread, count = square - 2 * mean * total + mean**2 * size, size
     else:
         spread = square - 2 * mean * (weights @ (units.sums * units.sizes)) + mean**2 * (weights @ units.sizes**2)
@@ -334,7 +335,7 @@ def _moments(units: _Units, weights: Float64[np.ndarray, "B U"]) -> _Moments:
 def _score_rule(
     units: _Units, weights: Float64[np.ndarray, "B U"], level: float
 ) -> tuple[Float64[np.ndarray, " K"], ...]:
-    """Mean and limits (K,), and 1 where the units are few: the limits there allow for unseen units and no more."""
+    """Mean and limits (K,), and 1 where the units are few: there the limits are only those of ``allow_for_unseen``."""
     own, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
     mean, spread, count = own.mean[0], own.mean[0] * (1 - own.mean[0]), own.count[0]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -369,18 +370,18 @@ def _difference_rule(
     reach = np.maximum(_largest_kept(pivots, level), floor_pivot) * error
     low = np.where(flat, mean - (1 + mean) * unseen, np.maximum(mean - reach, -1.0))
     high = np.where(flat, mean + (1 - mean) * unseen, np.minimum(mean + reach, 1.0))
-    # Of equal differences: the level at which the bound on unseen problems reaches 0.
+    # For equal differences: the level at which the bound of ``unseen_share`` is 0.
     p_value = np.where(flat, np.minimum(2 * (1 + np.abs(mean)) ** -count, 1.0), p_value)
     return mean, low, high, p_value
 
 
 def _two_sided(pivot: Float64[np.ndarray, " K"], count: Float64[np.ndarray, " K"]) -> Float64[np.ndarray, " K"]:
-    """The p-value of a normal pivot, or for few units of Student's: what ``_small_sample_floor`` inverts."""
+    """Two-sided p-value of a normal pivot, or of Student's for few units; ``_small_sample_floor`` inverts it."""
     return np.asarray(2 * np.where(count < FEW_UNITS, stdtr(np.maximum(count - 1, 1), -pivot), ndtr(-pivot)))
 
 
 def _largest_kept(pivots: Float64[np.ndarray, "B K"], level: float) -> Float64[np.ndarray, " K"]:
-    """The pivot (K,) beyond which (1 + #{replicates at least as large}) / (1 + B) falls below 1 - level."""
+    """The pivot (K,) above which (1 + #{replicates at least as large}) / (1 + B) is below 1 - level."""
     beyond = math.ceil((1 - level) * (1 + len(pivots)) - 1e-9) - 2
     if beyond < 0:
         return np.full(pivots.shape[1], np.inf)
@@ -391,10 +392,11 @@ def _largest_kept(pivots: Float64[np.ndarray, "B K"], level: float) -> Float64[n
 def _bernstein_radius(
     variance: Float64[np.ndarray, " K"], count: Float64[np.ndarray, " K"], level: float
 ) -> Float64[np.ndarray, " K"]:
-    """Half-width that no mean of values in [0, 1] needs to exceed, whatever their distribution (``variance``: of the mean).
+    """Half-width that is enough for a mean of values in [0, 1] of any distribution; ``variance`` is that of the mean.
 
-    Maurer and Pontil 2009 (arXiv 0907.3740), theorem 4, each side at half the error. It holds the score bootstrap back where
-    one value carries the whole mean, of which a resample without it says nothing: all but one of 300 at 1e-40.
+    Maurer and Pontil 2009 (arXiv 0907.3740), theorem 4, each side at half the error. It limits the score bootstrap
+    where the mean depends on a single value, for example where all but one of 300 values are 1e-40: resamples without
+    that value have almost no information.
     """
     log = math.log(4 / (1 - level))
     with np.errstate(divide="ignore"):
@@ -402,7 +404,7 @@ def _bernstein_radius(
 
 
 def _small_sample_floor(count: Float64[np.ndarray, " K"], level: float) -> Float64[np.ndarray, " K"]:
-    """Student's quantile for few units, whose replicates too often draw nearly equal values; else 0."""
+    """Student's quantile for few units, where too many replicates have nearly equal values; else 0."""
     quantile = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
     return np.where(count < FEW_UNITS, quantile, 0.0)
 

@@ -1,4 +1,4 @@
-"""Intervals for claims about these very problems: the only error is that of drawing rollouts. P problems, K budgets."""
+"""Intervals for claims about these same problems: the only error is rollout noise. P problems, K budgets."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ CHUNK_ELEMENTS = 2**20
 def rollout_interval(
     n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike, level: float = 0.95
 ) -> Interval:
-    """Mean pass@k over these very problems, with an interval for redrawing their rollouts only, (K,).
+    """Mean pass@k over these same problems, with an interval for the sampling of rollouts only, (K,).
 
-    Redrawing c from Binomial(n, c/n) fails for k near n: it biases pass@k and gives problems with c = 0 no error at
-    all. Instead c is redrawn from its posterior predictive under the run's own Beta prior (``fit_beta_prior``), in
-    closed form: the expected variance is E[F(c')^2 | c] - E[(1-p)^(2k) | c] with F = C(n-c', k) / C(n, k). Where
-    2k <= n it is not let below the unbiased ``pass_at_k_variance``. Limits by the score interval.
+    The parametric bootstrap, c from Binomial(n, c/n), fails for k near n: it biases pass@k and gives problems with c =
+    0 no error. Instead c is from its posterior predictive distribution under a Beta prior fitted to the run
+    (``fit_beta_prior``), in closed form: the expected variance is E[F(c')^2 | c] - E[(1-p)^(2k) | c] with F = C(n-c',
+    k) / C(n, k). Where 2k <= n it is at least the unbiased ``pass_at_k_variance``. The limits are those of the score
+    interval.
 
     A 95 % interval covers 93-97 % for 30 or 100 problems with Beta-distributed solve rates and k <= n = 64; it covers
-    more (99 %) when half of the problems cannot be solved, and less (75-80 %) for 2k > n when solve rates fall into two
+    more (99 %) when half of the problems cannot be solved, and less (75-80 %) for 2k > n when solve rates form two
     narrow groups, one of them near 1/n. Problems with n < k are left out. Raises ``BadArgument``: as ``pass_at_k``.
     """
     c, n = check_counts(n_correct, n_samples)
@@ -106,10 +107,11 @@ def _average(
 def _all_alike(
     none_correct: bool, n: Int64[np.ndarray, " P"], ks: Int64[np.ndarray, " K"], level: float
 ) -> tuple[Float64[np.ndarray, " K"], Float64[np.ndarray, " K"]]:
-    """Exact limits when no rollout (or every one) is correct, whatever the solve rates of the single problems.
+    """Exact limits when no rollout (or every one) is correct, for any solve rates of the problems.
 
-    The chance of what was seen is at most (mean of 1-p, or of p)^N by the inequality of the means, N = P min n; the
-    mean of 1 - (1-p)^k is then at most 1 - (1 - mean p)^k by Jensen, and at least the mean of p.
+    The probability of the observed counts is at most (mean of 1-p, or of p)^N by the inequality of arithmetic and
+    geometric means, N = P min n; the mean of 1 - (1-p)^k is then at most 1 - (1 - mean p)^k by Jensen, and at least the
+    mean of p.
     """
     log_bound = np.log(0.5 - level / 2) / max(n.size * int(n.min()), 1)
     if none_correct:

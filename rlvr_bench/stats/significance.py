@@ -22,10 +22,10 @@ ROUNDING = 1e-9
 def mcnemar(solved_first: npt.ArrayLike, solved_second: npt.ArrayLike) -> float:
     """Exact two-sided p-value that two runs solve the same problems equally often, from one flag per problem, (P,).
 
-    McNemar (1947) in its exact binomial form: of the problems that only one run solved, half should be the first's.
-    1 where no problem was solved by exactly one run. The flags of both runs must stand for equal budgets; it is a test
-    of these two sets of flags, while ``paired_bootstrap`` uses all rollouts. Raises ``BadArgument``: the flags are not
-    both (P,) truth values.
+    McNemar (1947) in its exact binomial form: of the problems that only one run solved, half should be the first's. 1
+    where no problem was solved by exactly one run. The flags of both runs must be for equal budgets. The test uses only
+    these flags; ``paired_bootstrap`` uses all rollouts. Raises ``BadArgument``: the flags are not both (P,) truth
+    values.
     """
     shape = (np.size(solved_first),)
     first = check_mask("solved_first", np.atleast_1d(solved_first), shape)
@@ -37,11 +37,12 @@ def mcnemar(solved_first: npt.ArrayLike, solved_second: npt.ArrayLike) -> float:
 def sign_flip(
     differences: npt.ArrayLike, rng: np.random.Generator, clusters: npt.ArrayLike | None = None, replicates: int = 2000
 ) -> float:
-    """Two-sided p-value that paired ``differences`` (P,) are as likely below 0 as above, by changing their signs (Fisher 1935).
+    """Sign-flip permutation test (Fisher 1935): two-sided p-value that ``differences`` (P,) are symmetric around 0.
 
-    Of ``clusters`` (P,), a label for each problem, all signs change together. Exact in the binomial form of McNemar's test
-    where the sums that change are all of one size; else (1 + #{sum at least as large}) / (1 + replicates), which is below a
-    level at most that often too. 1 where all are 0. Raises ``BadArgument``: shapes disagree.
+    With ``clusters`` (P,), a label for each problem, the signs of a cluster change together. Where all nonzero
+    (cluster) sums have one absolute value, it is the exact binomial form of McNemar's test; else (1 + #{sum at least as
+    large}) / (1 + replicates), which is also a valid p-value. 1 where all are 0. Raises ``BadArgument``: shapes
+    disagree.
     """
     values = check_values("differences", differences)
     if clusters is not None:
@@ -63,8 +64,8 @@ def sign_flip(
 def holm(p_values: npt.ArrayLike) -> Float64[np.ndarray, " K"]:
     """Holm's (1979) step-down adjusted p-values, (K,), for tests at several budgets; NaN stays NaN and is not counted.
 
-    Reject where the result is below the level: the chance of any false rejection is then below it too, however the
-    tests depend on each other. Raises ``BadArgument``: a p-value is outside [0, 1].
+    Reject where the result is below the level: the family-wise error rate is then at most the level, for any dependence
+    between the tests. Raises ``BadArgument``: a p-value is outside [0, 1].
     """
     p = check_values("p_values", p_values)
     if ((p < 0) | (p > 1)).any():

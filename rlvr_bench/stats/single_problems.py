@@ -1,4 +1,4 @@
-"""Which single problems changed between two runs: exact tests, and a list with a bounded false discovery rate. P problems."""
+"""Which single problems changed between two runs: exact tests with a controlled false discovery rate. P problems."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["benjamini_hochberg", "fisher_exact"]
 
-ROUNDING = 1e-7  # tables whose chances differ by less are equally likely
+ROUNDING = 1e-7  # relative; tables whose probabilities differ by less count as equally likely
 
 
 def fisher_exact(
     first: tuple[npt.ArrayLike, npt.ArrayLike], second: tuple[npt.ArrayLike, npt.ArrayLike]
 ) -> tuple[Float64[np.ndarray, " P"], Float64[np.ndarray, " P"]]:
-    """Two-sided p-value of an equal solve rate for each problem, and the smallest it could have been, both (P,).
+    """Two-sided p-value of equal solve rates for each problem, and the smallest attainable p-value, both (P,).
 
-    Fisher's exact test: given the pooled number correct, the first run's is hypergeometric whatever the solve rate; the
-    p-value sums the chances of all numbers that are no more likely than the one seen. ``first`` and ``second`` are
-    (n_correct, n_samples) in the same order. The smallest depends on the pooled counts alone. Rollouts must be independent
-    and their number fixed beforehand. Raises ``BadArgument``: as ``pass_at_k``, or the runs differ in their problems.
+    Fisher's exact test: given the pooled number correct, that of the first run is hypergeometric for any solve rate.
+    The p-value is the sum of the probabilities of all numbers that are no more likely than the observed one. ``first``
+    and ``second`` are (n_correct, n_samples) in the same order. The smallest attainable p-value depends on the pooled
+    counts only. Rollouts must be independent and their number fixed beforehand. Raises ``BadArgument``: as
+    ``pass_at_k``, or the runs differ in their problems.
     """
     (c1, n1), (c2, n2) = check_counts(*first), check_counts(*second)
     if c1.shape != c2.shape:
@@ -40,8 +41,8 @@ def fisher_exact(
 def benjamini_hochberg(p_values: npt.ArrayLike) -> Float64[np.ndarray, " P"]:
     """Adjusted p-values (P,) of Benjamini and Hochberg (1995); NaN stays NaN and is not counted.
 
-    Listing all below q keeps the expected share of false entries in the list at most q, for independent tests whose
-    p-values are uniform or larger where there is no effect. Raises ``BadArgument``: a p-value is outside [0, 1].
+    Rejecting all below q controls the false discovery rate at q, for independent tests whose p-values are uniform or
+    larger under the null hypothesis. Raises ``BadArgument``: a p-value is outside [0, 1].
     """
     p = check_values("p_values", p_values)
     if ((p < 0) | (p > 1)).any():
@@ -54,7 +55,7 @@ def benjamini_hochberg(p_values: npt.ArrayLike) -> Float64[np.ndarray, " P"]:
 
 
 def _fisher(c1: int, n1: int, c2: int, n2: int) -> tuple[float, float]:
-    """The p-value of one table, and the smallest of any table with its margins."""
+    """The p-value of one table, and the smallest p-value of a table with the same margins."""
     pooled = c1 + c2
     possible = np.arange(max(0, pooled - n2), min(pooled, n1) + 1)
     log_chance = _log_choose(n1, possible) + _log_choose(n2, pooled - possible)

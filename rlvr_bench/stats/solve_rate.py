@@ -1,7 +1,7 @@
 """Solve-rate metrics from counts: c correct of n rollouts per problem. P problems, K budgets.
 
-A count metric depends on a problem only through its pair (n, c), and a run has few distinct pairs: each is computed
-once per pair and gathered. A budget above n has no unbiased estimate: such entries are NaN, never 1.
+A count metric depends only on a problem's pair (n, c), and a run has few distinct pairs: it is computed once for each
+pair. For a budget above n there is no unbiased estimate: the entry is NaN, never 1.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ __all__ = [
     "pass_of_pairs",
 ]
 
-CHUNK_ELEMENTS = 2**19  # temporaries of 4 MB
-NEGLIGIBLE = -42.0  # a failure probability of 1e-18 does not show in 1 - failure
+CHUNK_ELEMENTS = 2**19  # temporary arrays of 4 MB
+NEGLIGIBLE = -42.0  # a failure probability of 1e-18 does not change 1 - failure
 
 
 @dataclasses.dataclass(frozen=True)
 class DistinctCounts:
     """The distinct (n, c) pairs of a run, sorted by n, then c: U pairs of P problems.
 
-    ``row`` (P,) says which pair a problem has; ``multiplicity`` (U,) how many problems have a pair.
+    ``row`` (P,) is the index of each problem's pair; ``multiplicity`` (U,) is the number of problems with each pair.
     """
 
     n_samples: Int64[np.ndarray, " U"]
@@ -55,9 +55,9 @@ def pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayL
     rho(n, c, k) = 1 - C(n-c, k) / C(n, k), Chen et al. 2021 (arXiv 2107.03374), eq. 1: the minimum-variance unbiased
     estimate of 1 - (1-p)^k, as a product of at most min(c, k) factors per entry. Accurate to 1e-12 at n = 10,000.
 
-    ``n_correct`` (P,) correct and ``n_samples`` (P,) drawn rollouts (one number serves all problems), ``ks`` (K,)
-    budgets. Returns (P, K) probabilities, NaN where k > n. Average over problems, never pool counts.
-    Raises ``BadArgument``: a count is negative, not whole or above n; a budget is below 1; shapes disagree.
+    ``n_correct`` (P,) correct and ``n_samples`` (P,) drawn rollouts (or one number for all problems), ``ks`` (K,)
+    budgets. Returns (P, K) probabilities, NaN where k > n. Average them over problems; do not pool counts. Raises
+    ``BadArgument``: a count is negative, not whole or above n; a budget is below 1; shapes disagree.
     """
     c, n = check_counts(n_correct, n_samples)
     pairs = distinct_counts(c, n)
@@ -67,7 +67,7 @@ def pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayL
 def mean_pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, " K"]:
     """Mean over problems of ``pass_at_k``, (K,), without the (P, K) table: a million problems take little memory.
 
-    Problems with n < k are left out of that k; NaN where none is left. Arguments and errors as in ``pass_at_k``.
+    Problems with n < k are left out at that k; NaN where none is left. Arguments and errors as in ``pass_at_k``.
     """
     c, n = check_counts(n_correct, n_samples)
     pairs, budgets = distinct_counts(c, n), check_budgets(ks)
@@ -91,7 +91,7 @@ def failure_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.Arr
 
 
 def pass_hat_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "P K"]:
-    """Unbiased pass^k of each problem, C(c, k) / C(n, k): all k of k rollouts are correct; estimates p^k.
+    """Unbiased pass^k of each problem, C(c, k) / C(n, k): the probability p^k that all of k rollouts are correct.
 
     Yao et al. 2024 (tau-bench, arXiv 2406.12045), sec. 3. Equals G-Pass@k at tau = 1. Arguments, NaN and errors as in
     ``pass_at_k``.
@@ -105,10 +105,10 @@ def pass_at_k_variance(
 ) -> Float64[np.ndarray, "P K"]:
     """Unbiased estimate of the rollout-sampling variance of ``pass_at_k``, (P, K).
 
-    (C(n-c, k)/C(n, k))^2 - C(n-c, 2k)/C(n, 2k): the squared estimate of q^k less the unbiased estimate of q^(2k), for
+    (C(n-c, k)/C(n, k))^2 - C(n-c, 2k)/C(n, 2k): the squared estimate of q^k minus the unbiased estimate of q^(2k), for
     q = 1-p. Never negative. NaN where 2k > n: the variance is then a polynomial in p of degree above n, which no
-    function of c estimates without bias. The squared standard error of the mean over a *fixed* set of P problems is
-    the sum over problems, divided by P^2. Arguments and errors as in ``pass_at_k``.
+    function of c estimates without bias. The squared standard error of the mean over a *fixed* set of P problems is the
+    sum over problems, divided by P^2. Arguments and errors as in ``pass_at_k``.
     """
     c, n = check_counts(n_correct, n_samples)
     budgets = check_budgets(ks)
@@ -169,7 +169,7 @@ def pass_of_pairs(pairs: DistinctCounts, ks: Int64[np.ndarray, " K"]) -> Float64
 def log_failure(pairs: DistinctCounts, ks: Int64[np.ndarray, " K"]) -> Float64[np.ndarray, "U K"]:
     """Logarithm of C(n-c, k) / C(n, k) per distinct pair and budget: -inf where n - c < k <= n, NaN where k > n.
 
-    Running sums of log1p: precise to the last digits of a failure rate, however small.
+    Running sums of log1p: precise for failure rates of any size.
     """
     result = np.empty((pairs.n_samples.size, ks.size))
     for n, rows in _sizes(pairs):
@@ -190,10 +190,10 @@ def _sizes(pairs: DistinctCounts) -> Iterator[tuple[int, slice]]:
 
 
 def _shorter_by_correct(n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray, " K"]) -> bool:
-    """Which of two exact products takes fewer factors for pairs that share an n.
+    """Whether the product over c has fewer factors than the product over k, for pairs with the same n.
 
-    C(n-c, k) / C(n, k) = prod_{j<k} (n-c-j)/(n-j) = prod_{j<c} (n-k-j)/(n-j): running products over j give the first for
-    every k, the second for every c.
+    C(n-c, k) / C(n, k) = prod_{j<k} (n-c-j)/(n-j) = prod_{j<c} (n-k-j)/(n-j): running products over j give the first
+    for every k, and the second for every c.
     """
     return bool(int(c.max()) * ks.size <= c.size * min(n, int(ks.max(initial=0))))
 
@@ -201,7 +201,7 @@ def _shorter_by_correct(n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray
 def _weighted_failure(
     n: int, c: Int64[np.ndarray, " U"], ks: Int64[np.ndarray, " K"], weight: Float64[np.ndarray, " U"]
 ) -> Float64[np.ndarray, " K"]:
-    """Sum over pairs that share an n of ``weight`` times C(n-c, k) / C(n, k), for budgets up to n."""
+    """Sum over pairs with the same n of ``weight`` times C(n-c, k) / C(n, k), (K,), for budgets up to n."""
     total = np.zeros(ks.size)
     if _shorter_by_correct(n, c, ks):
         for columns, failure in _failure_by_correct(n, int(c.max()), ks):
@@ -216,9 +216,9 @@ def _weighted_failure(
 def _failure_by_budget(
     n: int, c: Int64[np.ndarray, " U"], largest: int
 ) -> Iterator[tuple[slice, Float64[np.ndarray, "K B"]]]:
-    """C(n-c, k) / C(n, k) for k = 1, 2, ..., in blocks of similar c, as far as it can be above e^NEGLIGIBLE.
+    """C(n-c, k) / C(n, k) for k = 1, 2, ..., in blocks of similar c, up to the k where it must be below e^NEGLIGIBLE.
 
-    A factor is exactly 0 at j = n - c, so products stay 0 from there. At n = 10,000 rounding adds up to 6e-13 at most.
+    A factor is exactly 0 at j = n - c, so all later products are 0. At n = 10,000 the rounding error is at most 6e-13.
     """
     remaining = n - np.arange(largest, dtype=np.float64)[:, None]
     first = 0

@@ -1,6 +1,6 @@
-"""pass@k from runs that stopped early: sample until r correct rollouts or a maximum, looking after each batch.
+"""pass@k from runs under a stopping rule: sample until r rollouts are correct, or up to a maximum; checked per batch.
 
-Early stopping changes the estimator: the ordinary formula with n = rollouts drawn is biased upwards (p = 0.2, k = 5,
+The stopping rule changes the estimator: the ordinary formula with n = rollouts drawn is biased upwards (p = 0.2, k = 5,
 at most 12 rollouts, stop at the first success: 0.84 instead of 0.67).
 """
 
@@ -35,9 +35,9 @@ def pass_at_k_stopped(
     The rule: draw ``batch`` rollouts at a time and stop at the first batch end with at least ``stop_after`` correct
     ones, or at ``max_samples`` (a last batch may be short). The estimate of (1-p)^k is the share of the admissible
     paths to the final state (c, n) that begin with k failures: Girshick, Mosteller and Savage 1946, theorem 3, extended
-    to batches; batch = 1 is Haldane's (1945) inverse sampling. A problem that stopped before k rollouts has estimate 1:
-    the mean over repetitions, not each value, is right. ``n_correct`` and ``n_samples`` (P,) must be counted in
-    submission order: in completion order short responses come first.
+    to batches; batch = 1 is Haldane's (1945) inverse sampling. A problem that stopped before k rollouts has the
+    estimate 1: only the expectation is right, not each value. ``n_correct`` and ``n_samples`` (P,) must be counted in
+    the order of submission, because in the order of completion short responses come first.
 
     Raises ``BadArgument``: as ``pass_at_k``, or the rule cannot end in a given (c, n).
     """
@@ -60,8 +60,8 @@ def pass_at_k_stopped_variance(
 ) -> Float64[np.ndarray, "P K"]:
     """Unbiased estimate of the variance of ``pass_at_k_stopped``, (P, K); NaN where 2k > max_samples.
 
-    The squared estimate of (1-p)^k less the unbiased estimate of (1-p)^(2k). Single values may be negative; their sum
-    over problems estimates the variance of the sum. Arguments and errors as in ``pass_at_k_stopped``.
+    The squared estimate of (1-p)^k minus the unbiased estimate of (1-p)^(2k). Single values may be negative; their sum
+    over problems is an estimate of the variance of the sum. Arguments and errors as in ``pass_at_k_stopped``.
     """
     c, n = check_counts(n_correct, n_samples)
     budgets = check_budgets(ks)
@@ -74,7 +74,7 @@ def pass_at_k_stopped_variance(
 
 
 def last_batch(n: Int64[np.ndarray, " P"], batch: int) -> Int64[np.ndarray, " P"]:
-    """Size of the batch in which a problem ended, (P,)."""
+    """Size of each problem's last batch, (P,)."""
     return np.asarray(np.where(n % batch == 0, batch, n % batch))
 
 
@@ -87,7 +87,10 @@ def check_rule(stop_after: int, max_samples: int, batch: int) -> tuple[int, int,
 def check_ends(
     c: Int64[np.ndarray, " P"], n: Int64[np.ndarray, " P"], stop_after: int, max_samples: int, batch: int
 ) -> None:
-    """Raises ``BadArgument`` where a (c, n) is no end: at a batch end with enough correct, or the maximum; not earlier."""
+    """Raises ``BadArgument`` for a (c, n) at which the rule cannot stop.
+
+    It stops at the first batch end with ``stop_after`` correct, or at ``max_samples``.
+    """
     at_end = (n == max_samples) | ((n % batch == 0) & (n > 0) & (c >= stop_after))
     last = last_batch(n, batch)
     possible = at_end & (n <= max_samples) & (c - last < stop_after)
@@ -118,8 +121,8 @@ def _log_paths(
 ) -> Float64[np.ndarray, " U"]:
     """Log of the number of admissible paths from k failures to (c, n).
 
-    Before the last batch fewer than stop_after must be correct, j of them: sum_j C(n - last - k, j) C(last, c - j).
-    If k reaches into the last batch any order will do: C(n - k, c).
+    Before the last batch j < stop_after are correct: sum_j C(n - last - k, j) C(last, c - j). If k extends into the
+    last batch, every order is admissible: C(n - k, c).
     """
     before = n - last - k
     result = np.where(before < 0, log_choose(n - k, c), -np.inf)

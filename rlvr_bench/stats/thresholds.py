@@ -59,8 +59,8 @@ def mg_pass_at_k(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, ks: npt.Arr
 def cover_at_tau(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, taus: npt.ArrayLike) -> Float64[np.ndarray, "P T"]:
     """Cover@tau of each problem: 1 where c/n >= tau, else 0, (P, T); NaN where n = 0.
 
-    Dragoi et al. 2025 (arXiv 2510.08325). The threshold acts on the observed rate, so near tau it is noisy: see
-    ``cover_at_tau_posterior``. Raises ``BadArgument``: as ``pass_at_k``, or a tau is outside (0, 1].
+    Dragoi et al. 2025 (arXiv 2510.08325). The threshold applies to the observed rate, so the result is noisy for rates
+    near tau: see ``cover_at_tau_posterior``. Raises ``BadArgument``: as ``pass_at_k``, or a tau is outside (0, 1].
     """
     c, n = check_counts(n_correct, n_samples)
     threshold = n[:, None] * check_fractions("taus", taus)
@@ -107,7 +107,7 @@ def max_at_k(rewards: npt.ArrayLike, ks: npt.ArrayLike) -> Float64[np.ndarray, "
 
 
 def _top_weights(n: int, ks: Int64[np.ndarray, " K"]) -> Float64[np.ndarray, "N K"]:
-    """Chance C(n-1-i, k-1) / C(n, k) that the i-th largest of n (i from 0) is the largest of k drawn ones."""
+    """Probability C(n-1-i, k-1) / C(n, k) that the i-th largest of n (i from 0) is the largest of k drawn ones."""
     above = np.arange(n)
     pairs = DistinctCounts(np.full(n, n), above, above, np.ones(n, np.int64))
     return np.asarray(np.exp(log_failure(pairs, ks)) * (ks / (n - above)[:, None]))
@@ -119,7 +119,7 @@ def _per_size(
     ks: npt.ArrayLike,
     by_correct: Callable[[int, int], Float64[np.ndarray, " N1"]],
 ) -> Float64[np.ndarray, "P K"]:
-    """Gather a metric that ``by_correct(n, k)`` tabulates for c = 0..n."""
+    """Values (P, K) of a metric that ``by_correct(n, k)`` computes for c = 0..n."""
     c, n = check_counts(n_correct, n_samples)
     pairs, budgets = distinct_counts(c, n), check_budgets(ks)
     result = np.full((pairs.n_samples.size, budgets.size), np.nan)
@@ -133,8 +133,8 @@ def _per_size(
 def _at_least(n: int, k: int, m: int) -> Float64[np.ndarray, " N1"]:
     """P(X >= m) for X hypergeometric(n, c, k), for every c = 0..n at once.
 
-    With the correct rollouts placed first, X >= m exactly when the m-th smallest of k drawn positions is below c; that
-    position is i with probability C(i, m-1) C(n-1-i, k-m) / C(n, k). All terms are positive: nothing cancels.
+    If the correct rollouts come first, X >= m exactly where the m-th smallest of k drawn indices is below c. That index
+    is i with probability C(i, m-1) C(n-1-i, k-m) / C(n, k). All terms are positive, so there is no cancellation.
     """
     i = np.arange(m - 1, n - k + m)
     log_weight = gammaln(i + 1) - gammaln(i - m + 2) + gammaln(n - i) - gammaln(n - i - k + m)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from jaxtyping import Float64, Int64
 
-MASS_TOLERANCE = 1e-9  # cumulative mass this close below top_p counts as reaching it: sums of float probabilities
+MASS_TOLERANCE = 1e-9  # rounding of sums of probabilities: cumulative mass within this of top_p has reached it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class EntropyFit:
 
     @property
     def ceiling(self) -> float:
-        """Predicted performance when the policy has no entropy left."""
+        """Predicted performance of a policy with entropy 0."""
         return self.b - self.a
 
 
@@ -98,7 +98,7 @@ def positional_profile(values: npt.ArrayLike, n_tokens: npt.ArrayLike, bins: int
 
 
 def high_entropy_threshold(entropy: npt.ArrayLike, share: float = 0.2) -> float:
-    """The entropy tau that the ``share`` most uncertain tokens reach: the (1 - share) quantile over all tokens.
+    """The (1 - ``share``) quantile of entropy over all tokens, tau.
 
     Wang et al. 2025 (80/20, arXiv 2506.01939): forking tokens are those with H >= tau, share = 0.2. ``entropy`` (T,)
     over all response tokens; NaN tokens are left out; NaN if none is left.
@@ -114,8 +114,8 @@ def high_entropy_threshold(entropy: npt.ArrayLike, share: float = 0.2) -> float:
 def entropy_performance_fit(entropy: npt.ArrayLike, performance: npt.ArrayLike) -> EntropyFit:
     """Least-squares fit of R = -a exp(H) + b over training steps, Cui et al. 2025 (arXiv 2505.22617), eq. 1.
 
-    ``entropy`` (S,) in nats and ``performance`` (S,) as fractions; linear in (a, b) once exp(H) is formed. Steps where
-    either is NaN are left out.
+    ``entropy`` (S,) in nats and ``performance`` (S,) as fractions; the model is linear in (a, b) given exp(H). Steps
+    where either is NaN are left out.
 
     Raises ``BadArgument``: shapes disagree, or fewer than two distinct entropies remain.
     """

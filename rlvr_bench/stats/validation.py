@@ -34,7 +34,7 @@ LARGEST_COUNT = 2**31 - 1  # n * (n + 1) of a distinct (n, c) pair must fit in 6
 def check_counts(
     n_correct: npt.ArrayLike, n_samples: npt.ArrayLike
 ) -> tuple[Int64[np.ndarray, " P"], Int64[np.ndarray, " P"]]:
-    """Correct and drawn rollouts per problem as two (P,) integer arrays; one number of rollouts serves all problems."""
+    """Correct and drawn rollouts per problem as two (P,) integer arrays; ``n_samples`` may be one number."""
     c = _integers("n_correct", n_correct, lowest=0)
     n = _integers("n_samples", n_samples, lowest=0)
     if np.ndim(n_samples) == 0:
@@ -78,7 +78,7 @@ def check_count(name: str, value: int, lowest: int = 1) -> int:
 
 
 def check_values(name: str, values: npt.ArrayLike, shape: tuple[int, ...] | None = None) -> Float64[np.ndarray, " P"]:
-    """Real numbers as a one-axis array, NaN allowed, infinity not; ``shape`` where another argument fixes it."""
+    """Real numbers as a one-axis array, NaN allowed, infinity not; of the given ``shape``, if any."""
     array = _one_axis(name, values, np.float64)
     if np.isinf(array).any():
         raise BadArgument(name, float(array[np.isinf(array)][0]), "must be finite or NaN")

@@ -1,7 +1,7 @@
 """Problems that no number of rollouts would solve: a zero-inflated Beta model of solve rates. P problems, T thresholds.
 
-A share of the problems has solve rate 0, the rates of the others have a Beta distribution; all three parameters are fitted
-by maximum likelihood. Whether c of n correct came from a fixed n or from a stopping rule does not matter to a likelihood.
+A share of the problems has solve rate 0, the rates of the others have a Beta distribution; all three parameters are
+fitted by maximum likelihood. The likelihood is the same for a fixed n and for a stopping rule.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ZeroInflated", "cover_under", "fit_zero_inflated", "never_solved"]
 
-FLOOR = -12.0  # logit of a share of 6e-6: none
-EDGE = 0.1  # a fit so near the floor is at it
-FINE = 1e-3  # of a limit's logit
+FLOOR = -12.0  # logit of a share of 6e-6, which counts as 0
+EDGE = 0.1  # a fit this close to the floor counts as at the floor
+FINE = 1e-3  # precision of a limit, on the logit scale
 STARTS = (-1.0, -6.0)
 
 
@@ -42,7 +42,7 @@ class ZeroInflated:
 
 
 def fit_zero_inflated(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike) -> ZeroInflated:
-    """The maximum-likelihood fit. Raises ``BadArgument``: as ``pass_at_k``, or all rollouts are correct, or all wrong."""
+    """The maximum-likelihood fit. Raises ``BadArgument``: as ``pass_at_k``, or all rollouts are correct or wrong."""
     at = _best(check_fittable(n_correct, n_samples))
     return ZeroInflated(
         float(np.exp(at[0])), float(np.exp(at[1])), 0.0 if at[2] <= FLOOR + 0.1 else float(expit(at[2]))
@@ -52,10 +52,10 @@ def fit_zero_inflated(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike) -> Zer
 def never_solved(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, level: float = 0.95) -> Interval:
     """Share of problems that no number of rollouts would solve, with a profile-likelihood interval, (1,).
 
-    For other problems of the same kind, if the model holds: solve rates that come arbitrarily near 0, as under Beta(0.2, 2),
-    look much like a share at 0, and then the interval is wide and holds 0. In simulation with the model right (100 and
-    300 problems, n = 64 and 256, shares 0 to 0.5) a 95 % interval covers 93-99 %, the most where the share is 0. Raises
-    ``BadArgument``: as ``fit_zero_inflated``, or level is outside (0, 1).
+    The interval is for other problems of the same kind, if the model holds. Solve rates arbitrarily near 0, as under
+    Beta(0.2, 2), are hard to distinguish from a share at 0: then the interval is wide and contains 0. In simulation
+    under the model (100 and 300 problems, n = 64 and 256, shares 0 to 0.5) a 95 % interval covers 93-99 %, and most
+    where the share is 0. Raises ``BadArgument``: as ``fit_zero_inflated``, or level is outside (0, 1).
     """
     pairs = check_fittable(n_correct, n_samples)
     at = _best(pairs)
@@ -74,7 +74,7 @@ def never_solved(n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, level: floa
 
 
 def _profile_limit(pairs: DistinctCounts, at: npt.NDArray[np.float64], edge: float, least: float) -> float:
-    """The share furthest towards ``edge`` (a logit) whose likelihood is still ``least``; 0 or 1 at the edge itself."""
+    """The share closest to the logit ``edge`` with profile log likelihood of at least ``least``; 0 or 1 at ``edge``."""
     inner, outer, start = float(at[2]), edge, at[:2]
     if _log_likelihood(pairs, np.append(_fit_others(pairs, edge, start), edge)) >= least:
         return float(edge > 0)
@@ -95,11 +95,12 @@ def _share(at: npt.NDArray[np.float64]) -> float:
 def cover_under(
     n_correct: npt.ArrayLike, n_samples: npt.ArrayLike, taus: npt.ArrayLike, level: float = 0.95
 ) -> tuple[Float64[np.ndarray, "P T"], Interval]:
-    """Posterior chance of a solve rate of at least tau per problem (P, T) under the fitted model, and their mean (T,).
+    """Posterior probability of a solve rate of at least tau: per problem (P, T), and the mean with an interval (T,).
 
-    A problem with a correct rollout has a Beta posterior; an unsolved one has solve rate 0 with the posterior chance of
-    that, else a Beta posterior. The interval of the mean is the sandwich interval of the model's own share, on the logit
-    scale around the mean: it holds the error of the fitted prior. Raises ``BadArgument``: as ``fit_zero_inflated``.
+    By the fitted model, a problem with a correct rollout has a Beta posterior; the posterior of an unsolved one is a
+    mixture of a mass at 0 and a Beta distribution. The interval of the mean has the width of the sandwich interval of
+    the share under the model, on the logit scale: it includes the error of the fitted prior. Raises ``BadArgument``: as
+    ``fit_zero_inflated``.
     """
     pairs, thresholds = check_fittable(n_correct, n_samples), check_fractions("taus", taus)
     at = _best(pairs)
@@ -125,13 +126,13 @@ def cover_under(
 
 
 def _log_below(t: npt.NDArray[np.float64], taus: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Logarithm of the chance of a solve rate below tau, (T,)."""
+    """Logarithm of the probability of a solve rate below tau, (T,)."""
     share = expit(t[2])
     return np.asarray(np.log(np.maximum(share + (1 - share) * betainc(np.exp(t[0]), np.exp(t[1]), taus), 1e-300)))
 
 
 def _best(pairs: DistinctCounts) -> npt.NDArray[np.float64]:
-    """Log alpha, log beta and the logit of the share, from two starts: the likelihood can have two tops."""
+    """Log alpha, log beta and the logit of the share, from two starts, because the likelihood can have two maxima."""
     family = zero_inflated(pairs, np.array([1]))
     weight = pairs.multiplicity / pairs.multiplicity.sum()
     found = [
@@ -144,7 +145,7 @@ def _best(pairs: DistinctCounts) -> npt.NDArray[np.float64]:
 
 
 def _fit_others(pairs: DistinctCounts, share: float, start: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Log alpha and log beta of most likelihood at a given logit of the share."""
+    """Maximum-likelihood log alpha and log beta for a given logit of the share."""
     family = zero_inflated(pairs, np.array([1]))
     weight = pairs.multiplicity / pairs.multiplicity.sum()
     return minimise(lambda t: -float(weight @ family.log_likelihood(np.append(t, share))), start, family.bounds[:2])
