@@ -72,7 +72,7 @@ def kill_at_random(out: Path, rng: random.Random, extra: tuple[str, ...], enviro
     return alive
 
 
-def test_ten_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+def test_six_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the torch extra")
     rng, extra = random.Random(5), ("--engine", "transformers", "--engine-arg", "rows=32")
     # Shards every few hundred rollouts, so that kills fall before, between and after writes.
@@ -81,9 +81,9 @@ def test_ten_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     for _ in range(25):
         kills += kill_at_random(tmp_path / "killed", rng, extra, environment)
         sizes.append(stored(tmp_path / "killed"))
-        if kills == 10:
+        if kills == 6:
             break
-    assert kills == 10
+    assert kills == 6
     assert sizes == sorted(sizes)
     assert len(set(sizes)) > 3, "the kills should fall while the run is growing"
     subprocess.run(command(tmp_path / "killed", *extra), check=True, capture_output=True)
