@@ -114,6 +114,16 @@ def test_lines_come_by_themselves_and_stop_with_the_stage(lines: list[str]) -> N
     assert lines[-1].startswith("sample: 0/10 rollouts, ended after")
 
 
+def test_a_stage_that_has_begun_waits_a_whole_interval(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlvr_bench.pipeline.progress._SILENT_S", 0.02)
+    progress = Lines(lines.append)
+    progress.start("sample", 10, 0)
+    progress.advance(1)
+    time.sleep(0.2)
+    assert lines == ["sample: 0/10 rollouts, begins"]
+    progress.end()
+
+
 def test_a_new_stage_ends_the_one_before_and_a_complete_one_needs_one_line(lines: list[str]) -> None:
     told = Lines(lines.append)
     told.start("sample", 10, 0)

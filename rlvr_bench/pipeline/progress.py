@@ -161,13 +161,14 @@ class Lines:
 def _beat(lines: weakref.ref[Lines], ended: threading.Event, seconds: float) -> None:
     """Write a line after ``seconds`` and at every interval, until the stage ends or the ``Lines`` object is gone."""
     while not ended.wait(seconds):
-        found = lines()
-        if found is None:
+        alive = lines()
+        if alive is None:
             return
-        if not found.announce():
-            found.tell()
-        seconds = found.interval_s
-        del found
+        # After the silent start, a stage that has said that it began waits for a whole interval.
+        if not alive.announce() and seconds >= alive.interval_s:
+            alive.tell()
+        seconds = alive.interval_s
+        del alive
 
 
 def duration(seconds: float) -> str:
