@@ -94,7 +94,7 @@ function summaryRow(run, i) {
       return cell(valueOrBounds(found, percent), limits(found.low, found.high, percent) + errorBounds(found, percent), change(differenceAt(i, "pass@k", k)));
     }),
     ...(pairs ? [
-      cell(pair ? (known(pair.crossover.k) ? `k = ${count(pair.crossover.k)}` : "none") : "–", pair && pair.crossover.low !== null ? `[${count(pair.crossover.low)}, ${pair.crossover.high === null ? `>${count(pair.crossover.largest_k)}` : count(pair.crossover.high)}]` : ""),
+      cell(pair ? (known(pair.crossover.k) ? `k = ${count(pair.crossover.k)}` : "none shown") : "–", pair && known(pair.crossover.k) && pair.crossover.low !== null ? `[${count(pair.crossover.low)}, ${pair.crossover.high === null ? `>${count(pair.crossover.largest_k)}` : count(pair.crossover.high)}]` : ""),
       cell(pair ? `${size("gains")} / ${size("losses")}` : "–", [pair?.gains ? `chance ${chanceOf("gains")} / ${chanceOf("losses")}` : "", pair?.gained_bounds ? `over errors ${range(pair.gained_bounds)} / ${range(pair.lost_bounds)}` : ""].filter(Boolean).join("; ")),
     ] : []),
     cell(valueOrBounds(unsolved, few), known(unsolved.low) ? `${limits(unsolved.low, unsolved.high, (value) => value.toFixed(0))} of ${count(unsolved.n_problems)}${errorBounds(unsolved, few)}` : ""),
