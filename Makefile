@@ -13,8 +13,6 @@ demo: install
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
 
-# Tests start hundreds of processes: these read the package's compiled modules, where the environment would not keep any.
-test: export PYTHONDONTWRITEBYTECODE =
 test: install-test system
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
