@@ -6,6 +6,7 @@ A file may also define ``make_task(parameters: str) -> Task``; ``NAME:PARAMETERS
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import json
 import re
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from rlvr_bench.datasets import Source, check_problems
@@ -344,10 +345,17 @@ def _written(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
+class _Uncached(importlib.machinery.SourceFileLoader):
+    """Compiles the source each time: a stored copy does not notice an edit within the same second, and litters folders."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _import_file(file: Path) -> ModuleType:
     name = f"rlvr_bench_task_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Uncached(name, str(file)))
+    if spec is None or spec.loader is None or file.suffix != ".py":
         raise TaskError(f"{file}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
