@@ -1,4 +1,4 @@
-"""How often `check` and `compare --looks` are right when somebody looks ten times while rollouts are added.
+"""False alarms and power of `check` and `compare --looks` over ten looks while rollouts are added.
 
     python -m benchmarks.looks [--replicates 1000] [--problems 30 200]
 

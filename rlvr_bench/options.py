@@ -89,7 +89,7 @@ class SampleOptions:
         check(1 <= self.n <= LARGEST_INDEX, "-n", self.n, f"must be at least 1 and at most {LARGEST_INDEX:,}")
         check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
         check(self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more")
-        check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must lie in (0, 1]")
+        check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must be in (0, 1]")
         check(self.top_k is None or self.top_k >= 0, "--top-k", self.top_k, "must be 0 (no limit) or more")
         check(self.max_tokens is None or self.max_tokens >= 1, "--max-tokens", self.max_tokens, "must be at least 1")
         check(self.draw_batch >= 1, "--draw-batch", self.draw_batch, "must be at least 1")
@@ -160,7 +160,7 @@ class RescoreOptions:
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
         check(self.n is None or self.n >= 1, "-n", self.n, "must be at least 1")
-        check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must lie in (0, 1)")
+        check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must be in (0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)

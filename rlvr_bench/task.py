@@ -6,22 +6,20 @@ A file may also define ``make_task(parameters: str) -> Task``; ``NAME:PARAMETERS
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from rlvr_bench.datasets import Source, check_problems
 from rlvr_bench.errors import GoldError, RlvrBenchError, TaskError, UnknownName, VerifierError
 from rlvr_bench.prompts import PromptTemplate, open_prompt
 from rlvr_bench.records import Problem, SamplingParameters, Status, Verdict
+from rlvr_bench.source_files import run_source
 from rlvr_bench.verifiers import VERIFIERS, Decider, FunctionVerifier, Verifier, open_verifier
 from rlvr_bench.verifiers.deciding import read_golds, require_golds
 
@@ -345,22 +343,10 @@ def _written(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-class _Uncached(importlib.machinery.SourceFileLoader):
-    """Compiles the source each time: a stored copy does not notice an edit within the same second, and litters folders."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
 def _import_file(file: Path) -> ModuleType:
-    name = f"rlvr_bench_task_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file, loader=_Uncached(name, str(file)))
-    if spec is None or spec.loader is None or file.suffix != ".py":
+    if file.suffix != ".py":
         raise TaskError(f"{file}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        return run_source(file, f"rlvr_bench_task_{file.stem}")
     except Exception as error:
         raise TaskError(f"{file}: {type(error).__name__}: {error}") from error
-    return module

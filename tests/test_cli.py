@@ -78,7 +78,7 @@ BAD_INPUT = [
     ),
     (("evaluate", "--model", "fake:x", "--task", "double_countdown"), "unknown fake model"),
     ((*EVALUATE, "-n", "0"), "-n is 0: must be at least 1"),
-    ((*EVALUATE, "--top-p", "1.5"), "--top-p is 1.5: must lie in (0, 1]"),
+    ((*EVALUATE, "--top-p", "1.5"), "--top-p is 1.5: must be in (0, 1]"),
     ((*EVALUATE, "--temperature", "-1"), "--temperature is -1.0"),
     ((*EVALUATE, "--limit", "0"), "--limit is 0"),
     ((*EVALUATE, "--max-tokens", "0"), "--max-tokens is 0"),

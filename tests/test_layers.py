@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "rlvr_bench"
 # Lowest first; names in one row may import each other.
 LAYERS = (
     ("errors",),
-    ("json_format", "received", "records", "options", "metrics", "storage", "tables", "parallel"),
+    ("json_format", "received", "records", "options", "metrics", "source_files", "storage", "tables", "parallel"),
     ("stats", "datasets", "prompts", "countdown", "text_rules"),
     ("verifiers",),
     ("training",),

@@ -37,6 +37,7 @@ PACKAGE = (
         "errors.py",
         "json_format.py",
         "received.py",
+        "source_files.py",
         "storage.py",
         "records.py",
         "options.py",

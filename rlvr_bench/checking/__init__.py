@@ -73,8 +73,8 @@ def check_cards(
     refuse_errors([card for pair in pairs for card in pair], options.max_error_rate, "raise --max-error-rate")
     found: list[tuple[Finding, Looks, _Asked]] = []
     for baseline, run in pairs:
-        _, counts, told = align([baseline, run], options.allow)
-        notes += told
+        _, counts, differences = align([baseline, run], options.allow)
+        notes += differences
         asked = _Asked(counts[0], counts[1], options, len(pairs) * len(rules), _same_draw(baseline[1], run[1]))
         found += [(*_finding(rule, asked, run[1].run.task), asked) for rule in rules]
     if not options.new_problems and any(finding.source == "problems" for finding, *_ in found):

@@ -12,13 +12,12 @@ from scipy.special import ndtri
 
 from rlvr_bench import stats
 from rlvr_bench.stats.intervals import score_interval
-from rlvr_bench.stats.sequential import ONE_LOOK, Looks
+from rlvr_bench.stats.sequential import ONE_LOOK, REPLICATES_OF_LOOKS, Looks
 
 __all__ = ["Evidence", "about_new_problems", "about_these_problems"]
 
 REPLICATES_PER_RULE = 200
 FEWEST_REPLICATES = 2000
-REPLICATES_OF_LOOKS = 5000  # an anytime-valid limit is further in the tail
 FARTHEST = 40.0  # standard errors
 STEPS = 45
 Counts = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]

@@ -104,10 +104,10 @@ def summary(found: Check) -> str:
         for finding in found.findings
     ]
     columns = (*map(Column, names), *(Column(name, "right") for name in numbers))
-    told = [why(finding) for finding in found.findings if finding.outcome != "ok"] + list(found.notes)
+    remarks = [why(finding) for finding in found.findings if finding.outcome != "ok"] + list(found.notes)
     title = f"### rlvr-bench check: {VERDICTS[found.outcome]}"
     return "\n".join(
-        [title, "", markdown(Table(columns, tuple(rows))), "", *(f"- {as_markdown(text)}" for text in told), ""]
+        [title, "", markdown(Table(columns, tuple(rows))), "", *(f"- {as_markdown(text)}" for text in remarks), ""]
     )
 
 

@@ -31,7 +31,7 @@ GRADING = ("verifier", "version", "options")
 # The fields of a grading that are equal for equal verdicts; its duration may differ.
 _VERDICTS = (*GRADING, "folder", "rollouts", "statuses")
 # Two runs may differ in these; the result has a note if they do.
-TELLING = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
+SHOWN_DIFFERENCES = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
 # Runs that are equal in these fields have the same rollouts.
 _DRAW = ("weights", "seed", "sampling", "tools", "engine_args", "seed_scheme")
 # Runs of older versions do not record their engine arguments.
@@ -264,7 +264,7 @@ def _allowed(differing: dict[str, tuple[object, ...]], labels: Sequence[str]) ->
 
 def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> list[str]:
     notes = []
-    for name in TELLING:
+    for name in SHOWN_DIFFERENCES:
         values = [_plain(getattr(card.run, name)) for _, card in cards]
         if _differ(values):
             shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))

@@ -15,15 +15,14 @@ from rlvr_bench.comparison.results import Crossover, Difference
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.scorers.solve_rate import gaps
 from rlvr_bench.stats import REPLICATES
-from rlvr_bench.stats.sequential import ONE_LOOK, Looks
+from rlvr_bench.stats.resampling import HALF_PAIR
+from rlvr_bench.stats.sequential import ONE_LOOK, REPLICATES_OF_LOOKS, Looks
 
 __all__ = ["crossover", "crossover_of", "looks_of", "pass_differences", "policy_differences", "search_grid"]
 
 TIE = 1e-12  # means closer than this are equal
-HALF_PAIR = 0.5  # as in the paired bootstrap: avoids too narrow intervals where few problems differ
 EVERY_K = 128
 RATIO = 1.01
-REPLICATES_OF_LOOKS = 5000  # an anytime-valid limit is further in the tail
 
 
 def looks_of(first: RunCounts, second: RunCounts, k: int | None = None, *, every: bool = True) -> Looks:

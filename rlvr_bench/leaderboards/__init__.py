@@ -14,7 +14,7 @@ from rlvr_bench.comparison.folders import scorecard_files
 from rlvr_bench.comparison.sets import boundary_change
 from rlvr_bench.errors import BadArgument, RunError, UnknownName
 from rlvr_bench.leaderboards.columns import BOARD, DEFAULT_KS, KEY, Cell, Column, Row, columns
-from rlvr_bench.leaderboards.entries import ABOUT, Entry, make_entry, rounded, told_of
+from rlvr_bench.leaderboards.entries import ABOUT, Entry, described, make_entry, rounded
 from rlvr_bench.leaderboards.files import (
     csv_text,
     json_text,
@@ -79,9 +79,9 @@ def leaderboard(
     leaderboard of these budgets, UnknownName for a base that is not among the runs, BadArgument.
     """
     grid = _checked_ks(ks)
-    told = _checked_about(about or {})
+    given = _checked_about(about or {})
     kept = {key_of(row): row for row in (read_csv(existing, grid) if existing else [])}
-    entries = _entries(_read(runs, grid, jobs, on_progress), told, kept, base)
+    entries = _entries(_read(runs, grid, jobs, on_progress), given, kept, base)
     notes = _compare_with_base(list(entries.values()), base)
     rows = {**kept, **{key: entry.row for key, entry in entries.items()}}
     ordered = sorted(rows, key=_sortable)
@@ -127,7 +127,7 @@ def _read_one(file: Path, ks: Sequence[int]) -> _Found:
 
 def _entries(
     found: Sequence[_Found],
-    told: Mapping[tuple[str, str], str],
+    given: Mapping[tuple[str, str], str],
     kept: Mapping[tuple[Cell, ...], Row],
     base: str | None,
 ) -> dict[tuple[Cell, ...], Entry]:
@@ -135,7 +135,7 @@ def _entries(
     files: dict[tuple[Cell, ...], Path] = {}
     for file, card, entry in found:
         before = _before(entry.row, kept)
-        entry.row.update(told_of(entry.row, card, told, before))
+        entry.row.update(described(entry.row, card, given, before))
         entry.row.update(shift_cells(file, card, base or entry.row["base_model"]))
         key = key_of(entry.row)
         if key in entries:

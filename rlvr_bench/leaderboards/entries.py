@@ -18,7 +18,7 @@ from rlvr_bench.leaderboards.columns import BOARD, Cell, Row, columns
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import Scorecard, ScoredRun
 
-__all__ = ["ABOUT", "Entry", "cells_of", "make_entry", "rounded", "told_of"]
+__all__ = ["ABOUT", "Entry", "cells_of", "described", "make_entry", "rounded"]
 
 ABOUT = ("method", "base_model", "step")
 DIGITS = 6
@@ -68,12 +68,12 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
     return Entry(row, counts)
 
 
-def told_of(
-    row: Row, card: Scorecard, told: Mapping[tuple[str, str], str], before: Mapping[str, Cell]
+def described(
+    row: Row, card: Scorecard, given: Mapping[tuple[str, str], str], before: Mapping[str, Cell]
 ) -> dict[str, Cell]:
-    """Method, base model and step of a row: from ``told``, else from the run, else from ``before``, else from the name.
+    """Method, base model and step of a row: from ``given``, else from the run, else from ``before``, else from the name.
 
-    ``told`` maps (model or pattern with * and ?, field) to a value; the last match is used. A name such as
+    ``given`` maps (model or pattern with * and ?, field) to a value; the last match is used. A name such as
     ckpts/global_step_200 has the step, and zoo:NAME has the recipe.
     """
     model = str(row["model"] or "")
@@ -87,7 +87,7 @@ def told_of(
     # A training program may add these to the scorecard, which has no fields for them.
     stated = card.unknown.get("run") or {}
     found |= {name: stated[name] for name in ABOUT if stated.get(name) is not None}
-    for (pattern, name), value in told.items():
+    for (pattern, name), value in given.items():
         if fnmatch.fnmatchcase(model, pattern):
             found[name] = _whole(value) if name == "step" else value
     return found

@@ -73,8 +73,8 @@ def import_run(
         _write(collector, collected, options)
     if options.regrade:
         pipeline.grade(target, grading, progress, options.task)
-    told = (*notes, *origin.notes, *_notes(collected, counts=collector.counts_only))
-    return Imported(run=target, scorecard=pipeline.score(target, progress=progress), notes=told)
+    every_note = (*notes, *origin.notes, *_notes(collected, counts=collector.counts_only))
+    return Imported(run=target, scorecard=pipeline.score(target, progress=progress), notes=every_note)
 
 
 def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: ImportOptions) -> Manifest:

@@ -129,5 +129,5 @@ def open_fake(model: str, loaded: LoadedTask) -> Sampler:
         value = float(rate)
     except ValueError:
         raise UnknownName("fake model", model, ["fake", "fake:0.25"]) from None
-    check(0 <= value <= 1, "--model fake:RATE", rate, "the solve rate must lie in [0, 1]")
+    check(0 <= value <= 1, "--model fake:RATE", rate, "the solve rate must be in [0, 1]")
     return FakeSampler(dict.fromkeys(right, value), right)

@@ -55,7 +55,7 @@ def token_statistics(logits: Tensor, token_ids: Tensor, top_p: float = 0.95) -> 
     Raises ValueError where shapes disagree or ``top_p`` is not in (0, 1).
     """
     if not 0 < top_p < 1:
-        raise ValueError(f"top_p is {top_p!r}: must lie in (0, 1)")
+        raise ValueError(f"top_p is {top_p!r}: must be in (0, 1)")
     if logits.ndim != 2 or token_ids.shape != logits.shape[:1]:
         raise ValueError(f"expected logits (R, V) and ids (R,), got {tuple(logits.shape)} and {tuple(token_ids.shape)}")
     ids = token_ids.to(device=logits.device, dtype=torch.int64)

@@ -67,8 +67,9 @@ def boundary(outcomes: Outcomes) -> list[Estimate]:
     even = k == counts.asked if counts.stopping else bool((counts.n == k).all())
     method = "count of problems" if even else "expected count of problems"
     (found,) = unsolved_in(counts, [k], "unsolved", method, clusters_of(outcomes, drawn))
-    told = f"an unsolved problem may still have a solve rate of up to {bound:.2g} (95 % bound from 0 of {k})"
-    return [msgspec.structs.replace(found, n_samples=k, note=told if found.note is None else f"{told}; {found.note}")]
+    notes = [f"an unsolved problem may still have a solve rate of up to {bound:.2g} (95 % bound from 0 of {k})"]
+    notes += [found.note] if found.note else []
+    return [msgspec.structs.replace(found, n_samples=k, note="; ".join(notes))]
 
 
 def unsolved_sizes(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:

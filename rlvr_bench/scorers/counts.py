@@ -43,7 +43,7 @@ class Counts:
     @classmethod
     def fixed(cls, n: npt.NDArray[np.int64], c: npt.NDArray[np.int64], errors: npt.NDArray[np.int64]) -> Counts:
         """Counts of rollouts whose number was decided before they were drawn."""
-        return cls(n=n, c=c, errors=_telling(errors, n), stopping=None, asked=int(n.max(initial=0)))
+        return cls(n=n, c=c, errors=_unless_few(errors, n), stopping=None, asked=int(n.max(initial=0)))
 
     @classmethod
     def of_outcomes(cls, outcomes: Outcomes) -> Counts:
@@ -56,7 +56,7 @@ class Counts:
         return cls(
             n=n,
             c=c,
-            errors=_telling(errors[drawn], n),
+            errors=_unless_few(errors[drawn], n),
             stopping=outcomes.stopping,
             asked=outcomes.asked,
             stopped_on=stopped,
@@ -73,12 +73,12 @@ class Counts:
         )
         stops = [stopped_on[entry.id] for entry in problems if entry.id in stopped_on]
         known = [(each.correct, each.both, each.undecided) for each in stops]
-        told = run.restopped
-        rule = None if told is not None and told.used == "first rollouts" else run.stopping
+        restopped = run.restopped
+        rule = None if restopped is not None and restopped.used == "first rollouts" else run.stopping
         return cls(
             n=n,
             c=c,
-            errors=_telling(np.clip(errors, 0, np.maximum(n - c, 0)), n),  # a scorecard from elsewhere may be wrong
+            errors=_unless_few(np.clip(errors, 0, np.maximum(n - c, 0)), n),  # a scorecard from elsewhere may be wrong
             stopping=rule,
             asked=run.n,
             stopped_on=np.array(known, dtype=np.int64) if known and len(known) == len(problems) else None,
@@ -209,7 +209,7 @@ def _count(outcomes: Outcomes, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.in
     return np.bincount(outcomes.problem[mask], minlength=len(outcomes.problem_ids))
 
 
-def _telling(errors: npt.NDArray[np.int64], n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _unless_few(errors: npt.NDArray[np.int64], n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The errors, or 0 where they are too few to matter."""
     rate = float(np.mean(errors / np.maximum(n, 1))) if len(n) else 0.0
     return errors if rate > MOST_UNBOUNDED else np.zeros_like(errors)

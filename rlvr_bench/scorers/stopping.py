@@ -62,8 +62,8 @@ def _explained(
     n = outcomes.n_samples
     for name, right, ends in found:
         if (ends == n).all():
-            told = _restopped(outcomes, now, name, "all rollouts")
-            return msgspec.structs.replace(outcomes, stopped_on=right, restopped=told)
+            restopped = _restopped(outcomes, now, name, "all rollouts")
+            return msgspec.structs.replace(outcomes, stopped_on=right, restopped=restopped)
     for name, right, ends in found:
         if (ends[n > 0] > 0).all():
             return _cut(outcomes, ends, name, right, now)
@@ -73,9 +73,9 @@ def _explained(
             f"{short} problems have fewer than the {first} rollouts that the stopping rule always draws. "
             "Run the same evaluate again to finish."
         )
-    told = _restopped(outcomes, now, "", "first rollouts")
+    restopped = _restopped(outcomes, now, "", "first rollouts")
     kept = outcomes.only(outcomes.index < first)
-    return msgspec.structs.replace(kept, stopping=None, asked=first, restopped=told)
+    return msgspec.structs.replace(kept, stopping=None, asked=first, restopped=restopped)
 
 
 def _cut(
@@ -85,8 +85,8 @@ def _cut(
     right: npt.NDArray[np.bool_] | None,
     now: npt.NDArray[np.int64],
 ) -> Outcomes:
-    told = _restopped(outcomes, now, name, "up to the stop")
-    marked = msgspec.structs.replace(outcomes, stopped_on=right, restopped=told)
+    restopped = _restopped(outcomes, now, name, "up to the stop")
+    marked = msgspec.structs.replace(outcomes, stopped_on=right, restopped=restopped)
     return marked.only(outcomes.index < ends[outcomes.problem])
 
 

@@ -27,17 +27,17 @@ def warnings_of(run: ScoredRun, quality: Mapping[str, float | None]) -> list[str
 
 
 def _restopped(run: ScoredRun) -> str:
-    told = run.restopped
-    if told is None or not told.longer + told.sooner:
+    restopped = run.restopped
+    if restopped is None or not restopped.longer + restopped.sooner:
         return ""
-    where = f" ({told.stopped_on})" if told.stopped_on else ""
+    where = f" ({restopped.stopped_on})" if restopped.stopped_on else ""
     moved = (
         f"the stopping rule looked at other verdicts{where} than those in force, by which it would have stopped "
-        f"{told.sooner:,} problems sooner and drawn on at {told.longer:,}"
+        f"{restopped.sooner:,} problems sooner and drawn on at {restopped.longer:,}"
     )
-    if told.used == "first rollouts":
+    if restopped.used == "first rollouts":
         return f"{moved}: only the {run.n_min} rollouts that it always draws of each problem are used"
-    if told.used == "up to the stop":
+    if restopped.used == "up to the stop":
         return f"{moved}: each problem is cut at the rule's stop"
     return f"{moved}: pass@k is corrected for this, and has bounds where a problem stopped too soon to tell"
 

@@ -35,7 +35,7 @@ def maj_at_k(answer_counts: npt.ArrayLike, correct: npt.ArrayLike, ks: npt.Array
     if chosen.shape != (len(counts),) or chosen.dtype.kind not in "iu":
         raise BadArgument("correct", chosen.shape, f"must be whole numbers of shape {(len(counts),)}")
     if not ((chosen >= -1) & (chosen < counts.shape[1])).all():
-        raise BadArgument("correct", chosen.tolist(), f"must lie in [-1, {counts.shape[1] - 1}]")
+        raise BadArgument("correct", chosen.tolist(), f"must be in [-1, {counts.shape[1] - 1}]")
     budgets = check_budgets(ks)
     known: dict[tuple[int, ...], Float64[np.ndarray, " K"]] = {}
     result = np.empty((len(counts), budgets.size))

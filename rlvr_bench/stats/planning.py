@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import betaincinv, expit, gammaln, logit, ndtr, ndtri, stdtrit, xlog1py, xlogy
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.stats.resampling import HALF_PAIR
 from rlvr_bench.stats.solve_rate import failure_at_k
 from rlvr_bench.stats.validation import check_count, check_probability
 
@@ -26,7 +27,6 @@ __all__ = ["Change", "assumed_rates", "change_of", "comparison_power", "problems
 MODEL_PROBLEMS = 4000
 GRID = 1600
 MOST_PROBLEMS = 10_000_000
-HALF_PAIR = 0.5  # added to the variance by the paired bootstrap, in units of the largest squared difference
 Part = tuple[float, float, float]
 
 

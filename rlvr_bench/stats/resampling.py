@@ -202,7 +202,7 @@ def bootstrap_mean(
     """
     table = check_table("values", values)
     if not (np.nanmin(table, initial=0.0) >= 0 and np.nanmax(table, initial=1.0) <= 1):
-        raise BadArgument("values", [float(np.nanmin(table)), float(np.nanmax(table))], "must lie in [0, 1]")
+        raise BadArgument("values", [float(np.nanmin(table)), float(np.nanmax(table))], "must be in [0, 1]")
     return _mean_interval(_units(table, clusters, None), rng, options or Resampling())
 
 

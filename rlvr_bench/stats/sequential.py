@@ -19,7 +19,9 @@ from scipy.special import log_ndtr, ndtr, ndtri
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.stats.validation import check_probability
 
-__all__ = ["ONE_LOOK", "Looks", "anytime_p_value", "anytime_quantile", "information"]
+__all__ = ["ONE_LOOK", "REPLICATES_OF_LOOKS", "Looks", "anytime_p_value", "anytime_quantile", "information"]
+
+REPLICATES_OF_LOOKS = 5000  # an anytime-valid limit is further in the tail than one of a single look
 
 FIRST = 4  # rollouts per problem in the unit of information: the bound is tightest from twice to thirty times it
 PER_K = 4

@@ -69,7 +69,7 @@ def holm(p_values: npt.ArrayLike) -> Float64[np.ndarray, " K"]:
     """
     p = check_values("p_values", p_values)
     if ((p < 0) | (p > 1)).any():
-        raise BadArgument("p_values", p.tolist(), "must lie in [0, 1]")
+        raise BadArgument("p_values", p.tolist(), "must be in [0, 1]")
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
     factor = np.arange(order.size, 0, -1)
     adjusted = np.full(p.shape, np.nan)

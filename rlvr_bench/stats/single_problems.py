@@ -46,7 +46,7 @@ def benjamini_hochberg(p_values: npt.ArrayLike) -> Float64[np.ndarray, " P"]:
     """
     p = check_values("p_values", p_values)
     if ((p < 0) | (p > 1)).any():
-        raise BadArgument("p_values", p.tolist(), "must lie in [0, 1]")
+        raise BadArgument("p_values", p.tolist(), "must be in [0, 1]")
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
     scaled = p[order] * order.size / np.arange(1, order.size + 1)
     adjusted = np.full(p.shape, np.nan)

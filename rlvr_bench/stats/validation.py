@@ -59,7 +59,7 @@ def check_fractions(name: str, values: npt.ArrayLike) -> Float64[np.ndarray, " T
     array = _one_axis(name, values, np.float64)
     bad = array[~((array > 0) & (array <= 1))]
     if bad.size:
-        raise BadArgument(name, float(bad[0]), "must lie in (0, 1]")
+        raise BadArgument(name, float(bad[0]), "must be in (0, 1]")
     return array
 
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import importlib
 import importlib.machinery
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import ClassVar, Self
 
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.records import Problem, Verdict
+from rlvr_bench.source_files import run_source
 from rlvr_bench.verifiers.base import PolicyVerifier
 from rlvr_bench.verifiers.protocol import Extraction
 
@@ -40,17 +40,7 @@ def _load_file(path: Path) -> object:
     name = f"rlvr_bench_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ImportError(f"no Python file at {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return run_source(path, name)
 
 
 def _importable(module: str) -> bool:

@@ -288,7 +288,7 @@ def test_statistics_are_those_of_a_float64_forward_pass(
 
 
 def check_support(rollout: Rollout, logprobs: Any, sampling: SamplingParameters) -> None:
-    """Every token must lie in what temperature, top-k and top-p leave of the law."""
+    """Every token must be in what temperature, top-k and top-p leave of the law."""
     assert rollout.tokens is not None
     scaled = np.exp(logprobs / sampling.temperature)
     order = np.argsort(-scaled, -1)

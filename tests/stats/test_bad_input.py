@@ -68,14 +68,14 @@ def test_thresholds(tau: float) -> None:
         lambda: stats.cover_at_tau_posterior([1], 8, tau),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match=r"taus? is .*: must lie in \(0, 1\]"):
+        with pytest.raises(ValueError, match=r"taus? is .*: must be in \(0, 1\]"):
             call()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: stats.maj_at_k([[1, 2]], [2], 1), r"correct is \[2\]: must lie in \[-1, 1\]"),
+        (lambda: stats.maj_at_k([[1, 2]], [2], 1), r"correct is \[2\]: must be in \[-1, 1\]"),
         (lambda: stats.maj_at_k([[1, 2]], [0, 1], 1), r"correct is \(2,\)"),
         (lambda: stats.maj_at_k([[1, -2]], [0], 1), r"answer_counts is -2"),
         (lambda: stats.maj_at_k([[1, 2]], [0], 0), "ks is 0"),

@@ -115,7 +115,7 @@ const WORDS = [
   ["rollout", "One response of the model to one problem, drawn at random."],
   ["n and k", "n is the number of rollouts drawn of each problem; k is a number of attempts, at most n."],
   ["pass@k", "The chance that at least one of k attempts is right, estimated without bias from n rollouts and averaged over problems."],
-  ["bounds", "What a value is at least and at most where rollouts or verdicts are missing: pass@k of a problem with n < k rollouts lies between its pass@n and 1."],
+  ["bounds", "What a value is at least and at most where rollouts or verdicts are missing: pass@k of a problem with n < k rollouts is between its pass@n and 1."],
   ["interval [low, high]", "The range of the value for other problems of the same kind and new rollouts, at 95 % confidence."],
   ["crossover", "A trained checkpoint often wins at k = 1 and loses at large k; the crossover is the k where the curves meet."],
   ["boundary", "The problems that a checkpoint can solve at all within k attempts. Unsolved is not unsolvable: few rollouts miss rare successes."],
