@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,54 +34,70 @@ def diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estim
     the entropy of a common number of wrong answers does not depend on the solve rate. k: powers of four up to the
     largest number of answers; for entropies powers of two up to 256.
     """
-    classes, clusters = answer_classes(outcomes), clusters_of(outcomes)
-    n = np.bincount(outcomes.problem[classes >= 0], minlength=len(outcomes.problem_ids))
+    classes, counts = answer_classes(outcomes), answer_counts(outcomes)
+    parts = [
+        _Part(None, "answers", counts, classes >= 0),
+        _Part("wrong", "wrong answers", wrong_answers(counts), classes > 0),
+    ]
+    estimates = _distinct(outcomes, ks, classes >= 0)
+    estimates += [_entropy(outcomes, part) for part in parts]
+    return estimates + [estimate for part in parts for estimate in _entropies(outcomes, ks, part)]
+
+
+class _Part(NamedTuple):
+    """Answers of one kind: their group, what notes call them, their counts, and which rollouts gave them (R,)."""
+
+    group: str | None
+    what: str
+    counts: AnswerCounts
+    rollouts: npt.NDArray[np.bool_]
+
+
+def _distinct(outcomes: Outcomes, ks: Sequence[int] | None, rollouts: npt.NDArray[np.bool_]) -> list[Estimate]:
+    n = np.bincount(outcomes.problem[rollouts], minlength=len(outcomes.problem_ids))
     grid = list(ks) if ks is not None else vote_ks(int(n.max(initial=0)))
-    used = fewest(outcomes, classes >= 0)
-    labels = [
-        Estimate(
+    estimates = []
+    for k, column in zip(grid, distinct_answers(outcomes, grid).T, strict=True):
+        label = Estimate(
             name="distinct_answers@k",
             k=k,
             value=None,
             method="rarefied, mean over problems",
-            n_samples=used,
+            n_samples=fewest(outcomes, rollouts),
             note=left_out(int((n < k).sum()), len(n), k, "answers"),
         )
-        for k in grid
-    ]
-    table = distinct_answers(outcomes, grid)
-    estimates = [
-        mean_estimate(label, column, floor=1.0, clusters=clusters)
-        for label, column in zip(labels, table.T, strict=True)
-    ]
-    counts, size = answer_counts(outcomes), len(outcomes.problem_ids)
-    for group, part, mask in ((None, counts, classes >= 0), ("wrong", wrong_answers(counts), classes > 0)):
+        estimates.append(mean_estimate(label, column, floor=1.0, clusters=clusters_of(outcomes)))
+    return estimates
+
+
+def _entropy(outcomes: Outcomes, part: _Part) -> Estimate:
+    label = Estimate(
+        name="answer_entropy",
+        group=part.group,
+        value=None,
+        method="Miller-Madow, mean over problems",
+        n_samples=fewest(outcomes, part.rollouts),
+    )
+    size = len(outcomes.problem_ids)
+    entropy = stats.answer_entropy(part.counts.table(size)) if size else np.empty(0)
+    return mean_estimate(label, entropy, floor=0.0, clusters=clusters_of(outcomes))
+
+
+def _entropies(outcomes: Outcomes, ks: Sequence[int] | None, part: _Part) -> list[Estimate]:
+    size = len(outcomes.problem_ids)
+    n = np.bincount(outcomes.problem[part.rollouts], minlength=size)
+    grid = list(ks) if ks is not None else entropy_ks(n)
+    estimates = []
+    for k, column in zip(grid, rarefied_entropies(part.counts, size, grid).T, strict=True):
         label = Estimate(
-            name="answer_entropy",
-            group=group,
+            name="answer_entropy@k" if part.group is None else "wrong_answer_entropy@k",
+            k=k,
             value=None,
-            method="Miller-Madow, mean over problems",
-            n_samples=fewest(outcomes, mask),
+            method="rarefied, mean over problems",
+            n_samples=fewest(outcomes, part.rollouts),
+            note=left_out(int((n < k).sum()), size, k, part.what),
         )
-        entropy = stats.answer_entropy(part.table(size)) if size else np.empty(0)
-        estimates.append(mean_estimate(label, entropy, floor=0.0, clusters=clusters))
-    for name, part, mask in (
-        ("answer_entropy@k", counts, classes >= 0),
-        ("wrong_answer_entropy@k", wrong_answers(counts), classes > 0),
-    ):
-        size_of = np.bincount(outcomes.problem[mask], minlength=size)
-        entropies = rarefied_entropies(part, size, own := list(ks) if ks is not None else entropy_ks(size_of))
-        for k, column in zip(own, entropies.T, strict=True):
-            what = "answers" if name == "answer_entropy@k" else "wrong answers"
-            label = Estimate(
-                name=name,
-                k=k,
-                value=None,
-                method="rarefied, mean over problems",
-                n_samples=fewest(outcomes, mask),
-                note=left_out(int((size_of < k).sum()), size, k, what),
-            )
-            estimates.append(mean_estimate(label, column, floor=0.0, clusters=clusters))
+        estimates.append(mean_estimate(label, column, floor=0.0, clusters=clusters_of(outcomes)))
     return estimates
 
 
