@@ -103,13 +103,14 @@ def about_new_problems(
         clusters=groups,
         options=stats.Resampling(max(fewest, REPLICATES_PER_RULE * rules), looks.single_level(2 * level - 1)),
     )
-    interval, half = found.difference, float(found.p_value[0]) / 2
+    interval = found.difference
+    z = -float(ndtri(found.p_value[0] / 2)) if looks.information is None else float(found.z[0])
     value, low, high = (float(limit[0]) * scale + tolerance for limit in (interval.value, interval.low, interval.high))
     return Evidence(
         value=value,
         low=low,
         high=high,
-        p_value=looks.p_value(-float(ndtri(half if value > tolerance else 1 - half))),
+        p_value=looks.p_value(z if value > tolerance else -z),
         n_problems=int(interval.n_problems[0]),
         source="problems",
         method=f"{interval.method} over problems, paired",

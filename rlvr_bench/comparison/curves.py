@@ -270,7 +270,7 @@ def _differences(
             low=float(interval.low[i] * scale[i]),
             high=float(interval.high[i] * scale[i]),
             level=stats.LEVEL,
-            p_value=looks.renewed(float(found.p_value[i]), two_sided=True),
+            p_value=looks.renewed(float(found.p_value[i]), float(found.z[i]), two_sided=True),
             n_problems=int(interval.n_problems[i]),
             method=f"{interval.method} over {interval.source}, paired",
         )

@@ -12,17 +12,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import ndtri, stdtrit
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.parallel import each
 from rlvr_bench.stats.few_units import DIRICHLET, allow_for_unseen, dirichlet_limits, rising, unseen_share
 from rlvr_bench.stats.intervals import Interval, normal_quantile, score_interval
+from rlvr_bench.stats.pivots import (
+    FEW_UNITS,
+    bernstein_radius,
+    deviate_beyond,
+    largest_kept,
+    quantiles,
+    small_sample_floor,
+    two_sided,
+)
 from rlvr_bench.stats.solve_rate import distinct_counts, pass_of_pairs
 from rlvr_bench.stats.validation import check_budgets, check_count, check_counts, check_probability, check_table
 
@@ -50,7 +58,6 @@ LEVEL = 0.95  # default level of every interval
 REPLICATES = 2000
 COLUMNS = 128  # budgets per block: a block of 2,000 replicates is 2 MB
 TINY = 1e-13  # a variance below this share of the mean square is the rounding noise of equal values
-FEW_UNITS = 30
 HALF_PAIR = 0.5  # Agresti and Min's half discordant pair, in units of the largest observed difference
 
 
@@ -72,10 +79,15 @@ class Resampling:
 
 @dataclasses.dataclass(frozen=True)
 class PairedInterval:
-    """A mean difference, first minus second, and the two-sided bootstrap p-value of no difference, (K,)."""
+    """A mean difference, first minus second, and the two-sided bootstrap p-value of no difference, (K,).
+
+    ``z``: the normal deviate (absolute) that ``p_value`` belongs to. Beyond the largest replicate, where the p-value is
+    1 / (1 + B) whatever the difference, it grows with the pivot: the normal tail is scaled to pass that replicate.
+    """
 
     difference: Interval
     p_value: Float64[np.ndarray, " K"]
+    z: Float64[np.ndarray, " K"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,9 +266,9 @@ def paired_bootstrap_mean(
         raise BadArgument("second", tables[1].shape, f"must have the shape of first, {tables[0].shape}")
     options = options or Resampling()
     units = _units(tables[0] - tables[1], clusters, None)
-    mean, low, high, p_value = _run(units, rng, options, _difference_rule)
+    mean, low, high, p_value, z = _run(units, rng, options, _difference_rule)
     method = "symmetric studentized bootstrap"
-    return PairedInterval(Interval(mean, low, high, options.level, method, "problems", _n_problems(units)), p_value)
+    return PairedInterval(Interval(mean, low, high, options.level, method, "problems", _n_problems(units)), p_value, z)
 
 
 def rising_limits(found: Interval, ks: Int64[np.ndarray, " K"]) -> Interval:
@@ -343,11 +355,11 @@ def _score_rule(
     few = count < FEW_UNITS
     flat = (own.variance[0] == 0) | np.isnan(mean) | few
     pivots[:, flat] = 0.0
-    tails = _quantiles(pivots, [0.5 - level / 2, 0.5 + level / 2])
+    tails = quantiles(pivots, [0.5 - level / 2, 0.5 + level / 2])
     student = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
     pivot_limits = np.minimum(tails[0], -student), np.maximum(tails[1], student)
     low, high = score_interval(mean, own.shrinkage()[0], pivot_limits)
-    widest = _bernstein_radius(own.variance[0], count, level)
+    widest = bernstein_radius(own.variance[0], count, level)
     low, high = np.maximum(low, mean - widest), np.minimum(high, mean + widest)
     low, high = allow_for_unseen((np.where(flat, mean, low), np.where(flat, mean, high)), mean, count, level)
     return mean, low, high, few.astype(np.float64)
@@ -363,54 +375,14 @@ def _difference_rule(
         pivots = np.nan_to_num(np.abs(draws.mean - mean) / np.sqrt(draws.variance + floor))
         error = np.sqrt(own.variance[0] + floor)
         pivot = np.abs(mean) / error
-        p_value = np.maximum((1 + np.sum(pivots >= pivot, axis=0)) / (1 + len(pivots)), _two_sided(pivot, count))
+        p_value = np.maximum((1 + np.sum(pivots >= pivot, axis=0)) / (1 + len(pivots)), two_sided(pivot, count))
     flat = (own.variance[0] == 0) | np.isnan(mean)
     unseen = unseen_share(count, level)
-    floor_pivot = np.maximum(normal_quantile(level), _small_sample_floor(count, level))
-    reach = np.maximum(_largest_kept(pivots, level), floor_pivot) * error
+    floor_pivot = np.maximum(normal_quantile(level), small_sample_floor(count, level))
+    reach = np.maximum(largest_kept(pivots, level), floor_pivot) * error
     low = np.where(flat, mean - (1 + mean) * unseen, np.maximum(mean - reach, -1.0))
     high = np.where(flat, mean + (1 - mean) * unseen, np.minimum(mean + reach, 1.0))
     # For equal differences: the level at which the bound of ``unseen_share`` is 0.
     p_value = np.where(flat, np.minimum(2 * (1 + np.abs(mean)) ** -count, 1.0), p_value)
-    return mean, low, high, p_value
-
-
-def _two_sided(pivot: Float64[np.ndarray, " K"], count: Float64[np.ndarray, " K"]) -> Float64[np.ndarray, " K"]:
-    """Two-sided p-value of a normal pivot, or of Student's for few units; ``_small_sample_floor`` inverts it."""
-    return np.asarray(2 * np.where(count < FEW_UNITS, stdtr(np.maximum(count - 1, 1), -pivot), ndtr(-pivot)))
-
-
-def _largest_kept(pivots: Float64[np.ndarray, "B K"], level: float) -> Float64[np.ndarray, " K"]:
-    """The pivot (K,) above which (1 + #{replicates at least as large}) / (1 + B) is below 1 - level."""
-    beyond = math.ceil((1 - level) * (1 + len(pivots)) - 1e-9) - 2
-    if beyond < 0:
-        return np.full(pivots.shape[1], np.inf)
-    place = len(pivots) - 1 - beyond
-    return np.asarray(np.partition(pivots, place, axis=0)[place])
-
-
-def _bernstein_radius(
-    variance: Float64[np.ndarray, " K"], count: Float64[np.ndarray, " K"], level: float
-) -> Float64[np.ndarray, " K"]:
-    """Half-width that is enough for a mean of values in [0, 1] of any distribution; ``variance`` is that of the mean.
-
-    Maurer and Pontil 2009 (arXiv 0907.3740), theorem 4, each side at half the error. It limits the score bootstrap
-    where the mean depends on a single value, for example where all but one of 300 values are 1e-40: resamples without
-    that value have almost no information.
-    """
-    log = math.log(4 / (1 - level))
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.sqrt(2 * variance * log) + 7 * log / (3 * (count - 1)))
-
-
-def _small_sample_floor(count: Float64[np.ndarray, " K"], level: float) -> Float64[np.ndarray, " K"]:
-    """Student's quantile for few units, where too many replicates have nearly equal values; else 0."""
-    quantile = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
-    return np.where(count < FEW_UNITS, quantile, 0.0)
-
-
-def _quantiles(draws: Float64[np.ndarray, "B K"], shares: list[float]) -> Float64[np.ndarray, "Q K"]:
-    """Quantiles down each column; replicates that drew only undefined values are left out."""
-    draws[:, np.isnan(draws).all(axis=0)] = 0.0
-    pick = np.nanquantile if np.isnan(draws).any() else np.quantile
-    return np.asarray(pick(draws, shares, axis=0))
+    z = np.where(flat, -ndtri(p_value / 2), np.maximum(-ndtri(p_value / 2), deviate_beyond(pivot, pivots, count)))
+    return mean, low, high, p_value, z

@@ -84,11 +84,15 @@ class Looks:
             return min(1.0, float(ndtr(-z)) * (2 if two_sided else 1))
         return anytime_p_value(z, self.information, two_sided=two_sided)
 
-    def renewed(self, p_value: float, *, two_sided: bool = False) -> float:
-        """The p-value at these looks that corresponds to a p-value of one look, such as that of a bootstrap."""
+    def renewed(self, p_value: float, z: float | None = None, *, two_sided: bool = False) -> float:
+        """The p-value at these looks that corresponds to a p-value of one look, such as that of a bootstrap.
+
+        ``z``: its normal deviate, where a bootstrap's smallest p-value says less than that.
+        """
         if self.information is None or math.isnan(p_value):
             return p_value
-        return self.p_value(-float(ndtri(p_value / 2 if two_sided else p_value)), two_sided=two_sided)
+        deviate = -float(ndtri(p_value / 2 if two_sided else p_value)) if z is None else z
+        return self.p_value(deviate, two_sided=two_sided)
 
     def single_level(self, level: float) -> float:
         """The two-sided level at which an interval for one look is as wide as one at ``level`` for these looks.

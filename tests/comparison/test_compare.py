@@ -328,6 +328,7 @@ def test_looks_widen_intervals_and_raise_every_p_value() -> None:
     rng = np.random.default_rng(1)
     runs = [card(name, rng.binomial(64, rate, 60).tolist(), 64) for name, rate in (("a", 0.05), ("b", 0.09))]
     (one,), (every,) = (compare_cards(runs, looks=looks).pairs for looks in ("one", "any"))
+    smallest = 1 / (1 + stats.REPLICATES)
     for first, second in zip((*one.pass_at_k, *one.policy), (*every.pass_at_k, *every.policy), strict=True):
         assert second.value == pytest.approx(first.value)
         assert (second.high or 0) - (second.low or 0) > 1.3 * ((first.high or 0) - (first.low or 0))
@@ -386,3 +387,13 @@ def test_three_clusters_are_too_few_to_measure() -> None:
         [card("a", first, 16, columns=columns), card("b", second, 16, columns=columns)], ks=[1]
     ).pairs
     assert few.pass_at_k == alone.pass_at_k
+
+
+def test_a_large_difference_is_shown_at_every_look_whatever_the_number_of_comparisons() -> None:
+    rng = np.random.default_rng(4)
+    rates = rng.beta(1, 1, 200)
+    runs = [card(name, rng.binomial(512, rates * share).tolist(), 512) for name, share in (("a", 0.3), ("b", 1.0))]
+    (pair,) = compare_cards(runs, looks="any").pairs
+    low_k = [item for item in pair.pass_at_k if (item.k or 0) <= 32]
+    assert len(low_k) >= 4
+    assert all((item.p_holm or 1) < 0.001 for item in low_k)

@@ -224,3 +224,23 @@ def test_resampled_weights_give_the_resampled_means() -> None:
 
 def test_a_fresh_stream_repeats_itself_and_no_other() -> None:
     assert fresh_rng().random() == fresh_rng().random() != fresh_rng(1).random()
+
+
+def test_the_deviate_beyond_all_replicates_keeps_the_level_and_grows_with_the_difference() -> None:
+    """200 replicates end at p = 1/201; of pairs without a difference no more than 0.2 % have a deviate that says 0.2 %."""
+    rng, n = np.random.default_rng(3), 64
+    false = []
+    for _ in range(20):
+        rate = rng.beta(0.5, 1.5, (100, 400))
+        first, second = (rng.binomial(n, rate) / n for _ in range(2))
+        z = paired_bootstrap_mean(first, second, rng=rng, options=Resampling(200)).z
+        false += (2 * scipy_stats.norm.sf(z) <= 0.002).tolist()
+    assert len(false) == 8000
+    assert scipy_stats.binom.sf(sum(false) - 1, 8000, 0.002) > 0.01
+    rates = np.linspace(0.2, 0.6, 100)[:, None]
+    near, far = (
+        paired_bootstrap_mean(rng.binomial(n, rates + gap) / n, rng.binomial(n, rates) / n, rng=rng)
+        for gap in (0.1, 0.3)
+    )
+    assert near.p_value[0] == far.p_value[0] == pytest.approx(1 / 2001)
+    assert 3.29 < near.z[0] < far.z[0] < 60
