@@ -20,7 +20,7 @@ import pytest
 from rlvr_bench import GradeOptions, RlvrBenchError, SampleOptions, errors, evaluate, leaderboard, report, stats
 from rlvr_bench import pipeline as stages
 from rlvr_bench.errors import BadArgument, RunLocked, UnknownName
-from rlvr_bench.parallel import each
+from rlvr_bench.parallel import map_in_order
 from rlvr_bench.pipeline import several
 from rlvr_bench.pipeline.several import grade_all, score_all
 from tests.comparison.made import card
@@ -41,14 +41,14 @@ def work(item: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_come_in_order_with_what_was_logged(jobs: int, caplog: pytest.LogCaptureFixture) -> None:
-    assert list(each(work, [3, 1, 2], jobs=jobs)) == [9, 1, 4]
+    assert list(map_in_order(work, [3, 1, 2], jobs=jobs)) == [9, 1, 4]
     assert caplog.messages == ["item 3", "item 1", "item 2"]
-    assert list(each(work, [], jobs=jobs)) == []
+    assert list(map_in_order(work, [], jobs=jobs)) == []
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_is_raised_where_its_result_is_due(jobs: int) -> None:
-    found = each(work, [1, 13, 2], jobs=jobs)
+    found = map_in_order(work, [1, 13, 2], jobs=jobs)
     assert next(found) == 1
     with pytest.raises(BadArgument, match="item is 13: must be lucky") as raised:
         next(found)
@@ -57,12 +57,12 @@ def test_an_error_is_raised_where_its_result_is_due(jobs: int) -> None:
 
 def test_a_killed_worker_is_one_clear_line() -> None:
     with pytest.raises(RlvrBenchError, match="worker process was killed, perhaps for memory: use a smaller -j"):
-        list(each(work, [1, 14], jobs=2))
+        list(map_in_order(work, [1, 14], jobs=2))
 
 
 def test_there_must_be_a_process() -> None:
     with pytest.raises(BadArgument, match="-j is 0"):
-        list(each(work, [1], jobs=0))
+        list(map_in_order(work, [1], jobs=0))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_runs_that_are_graded_side_by_side_share_the_verifier_processes(
         raise errors.RunError("enough")
 
     monkeypatch.setattr(stages, "grade", grade)
-    monkeypatch.setattr(several, "each", lambda function, items, jobs: map(function, items))
+    monkeypatch.setattr(several, "map_in_order", lambda function, items, jobs: map(function, items))
     grade_all([Path(f"run{i}") for i in range(3)], GradeOptions(workers=8), jobs=jobs)
     assert seen == [workers] * 3
 

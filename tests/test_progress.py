@@ -63,7 +63,7 @@ def test_a_stage_has_a_line_at_its_start_in_between_and_at_its_end(lines: list[s
     clock.now += 30
     told.advance(600, 90_000)
     told.verified(500, 34)
-    told.tell()
+    told.report()
     clock.now += 150
     told.advance(3000, 450_000)
     told.verified(3600, 90)
@@ -80,7 +80,7 @@ def test_before_anything_is_done_no_time_is_promised(lines: list[str]) -> None:
     told = Lines(lines.append, clock=clock)
     told.start("load", 1, 0, "models")
     clock.now += 600
-    told.tell()
+    told.report()
     told.end()
     assert lines == ["load: 0/1 models (0%), 10 min so far", "load: 0/1 models, ended after 10 min"]
 
@@ -242,9 +242,9 @@ def test_a_strip_is_not_redrawn_for_every_rollout_and_leaves_nothing_behind() ->
         clock.now += 0.001
     assert 2 < len(put) < 8
     strip.note("a long note " * 5)
-    strip.tell()
+    strip.report()
     strip.note("")
-    strip.tell()
+    strip.report()
     assert len(put[-1]) == len(put[-2])  # blanks over what was longer
     strip.end()
 

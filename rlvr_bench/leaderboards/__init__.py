@@ -27,7 +27,7 @@ from rlvr_bench.leaderboards.files import (
 )
 from rlvr_bench.leaderboards.ranks import rank_columns
 from rlvr_bench.leaderboards.shifts import shift_cells
-from rlvr_bench.parallel import counted, each
+from rlvr_bench.parallel import counted, map_in_order
 from rlvr_bench.scorecard import Scorecard
 
 __all__ = [
@@ -116,7 +116,7 @@ def _read(
     runs: Sequence[str | Path], ks: Sequence[int], jobs: int, on_progress: Callable[[int, int], object]
 ) -> list[_Found]:
     files = list(dict.fromkeys(file for path in runs for file in scorecard_files(path)))
-    return list(counted(each(functools.partial(_read_one, ks=ks), files, jobs=jobs), len(files), on_progress))
+    return list(counted(map_in_order(functools.partial(_read_one, ks=ks), files, jobs=jobs), len(files), on_progress))
 
 
 def _read_one(file: Path, ks: Sequence[int]) -> _Found:

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.parallel import each
+from rlvr_bench.parallel import map_in_order
 from rlvr_bench.stats.few_units import DIRICHLET, allow_for_unseen, dirichlet_limits, rising, unseen_share
 from rlvr_bench.stats.intervals import Interval, normal_quantile, score_interval
 from rlvr_bench.stats.pivots import (
@@ -316,7 +316,7 @@ def _run(units: _Units, rng: np.random.Generator, options: Resampling, rule: _Ru
     weights = _drawn(units.multiplicity, rng, options.replicates)
     parts = [slice(start, start + COLUMNS) for start in range(0, units.sums.shape[1], COLUMNS)]
     blocks = [_Units(units.sums[:, part], units.sizes[:, part], units.multiplicity) for part in parts]
-    columns = each(functools.partial(_of_block, rule, weights, options.level), blocks, jobs=options.jobs)
+    columns = map_in_order(functools.partial(_of_block, rule, weights, options.level), blocks, jobs=options.jobs)
     return [np.concatenate(column) for column in zip(*columns, strict=True)]
 
 
