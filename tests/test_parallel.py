@@ -48,10 +48,10 @@ def test_results_come_in_order_with_what_was_logged(jobs: int, caplog: pytest.Lo
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_is_raised_where_its_result_is_due(jobs: int) -> None:
-    found = map_in_order(work, [1, 13, 2], jobs=jobs)
-    assert next(found) == 1
+    results = map_in_order(work, [1, 13, 2], jobs=jobs)
+    assert next(results) == 1
     with pytest.raises(BadArgument, match="item is 13: must be lucky") as raised:
-        next(found)
+        next(results)
     assert raised.value.value == 13
 
 
@@ -91,7 +91,7 @@ def test_scores_are_the_same_to_the_byte(runs: list[Path], tmp_path: Path) -> No
     for jobs in (1, 2):
         mine = copies(runs, tmp_path / str(jobs))
         done = score_all([*mine, mine[0]], [1, 8], jobs=jobs)
-        assert [each.run for each in done] == mine, "one named twice is scored once"
+        assert [item.run for item in done] == mine, "one named twice is scored once"
         written.append([(run / "scorecard.json").read_bytes() for run in mine])
     assert written[0] == written[1]
 
@@ -110,8 +110,8 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_a_leaderboard_and_a_page_are_the_same_to_the_byte(cards: list[Path], tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
-    found = leaderboard(cards, ks=(1, 4), jobs=2, on_progress=lambda *counts: heard.append(counts))
-    assert found == leaderboard(cards, ks=(1, 4))
+    board = leaderboard(cards, ks=(1, 4), jobs=2, on_progress=lambda *counts: heard.append(counts))
+    assert board == leaderboard(cards, ks=(1, 4))
     assert heard == [(i, 4) for i in range(5)]
     heard.clear()
     for jobs in (1, 2):
@@ -122,12 +122,12 @@ def test_a_leaderboard_and_a_page_are_the_same_to_the_byte(cards: list[Path], tm
 
 def test_bootstrap_replicates_are_the_same_to_the_bit() -> None:
     values = np.random.default_rng(0).random((700, 300))
-    found = [
+    intervals = [
         stats.bootstrap_mean(values, rng=np.random.default_rng(1), options=stats.Resampling(300, 0.95, jobs))
         for jobs in (1, 2)
     ]
-    assert np.array_equal(found[0].low, found[1].low)
-    assert np.array_equal(found[0].high, found[1].high)
+    assert np.array_equal(intervals[0].low, intervals[1].low)
+    assert np.array_equal(intervals[0].high, intervals[1].high)
 
 
 # ------------------------------------------------------------------------------------------------ several runs
@@ -179,10 +179,10 @@ def test_grading_side_by_side_gives_the_same_verdicts(runs: list[Path], tmp_path
         shutil.rmtree(run / "verdicts")
         (run / "grading.json").unlink()
     done = grade_all(mine, GradeOptions(workers=2), jobs=2)
-    assert [each.error for each in done] == [None, None]
+    assert [item.error for item in done] == [None, None]
     for run, before in zip(mine, runs, strict=True):
-        found, wanted = (msgspec.json.decode((folder / "grading.json").read_bytes()) for folder in (run, before))
-        assert found["statuses"] == wanted["statuses"]
+        grading, wanted = (msgspec.json.decode((folder / "grading.json").read_bytes()) for folder in (run, before))
+        assert grading["statuses"] == wanted["statuses"]
 
 
 def test_ctrl_c_ends_all_processes_at_once(runs: list[Path], tmp_path: Path) -> None:
