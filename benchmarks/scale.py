@@ -99,7 +99,7 @@ def named(rollouts: Sequence[Rollout], key: Key) -> tuple[Rollout, ...]:
 
 @dataclass
 class Replica:
-    """A simulated one: a queue, the batches being drawn, and what is finished and not told."""
+    """A simulated one: a queue, the batches being drawn, and what is finished and not reported."""
 
     queue: deque[DrawRequest] = field(default_factory=deque)
     running: int = 0
@@ -139,18 +139,18 @@ class SimulatedPool:
         self._at(self.now, number, Opened(info=INFO, node="n", pid=number, seconds=0.0))
         return number
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
+    def begin(self, replica: int, session: int, sampling: SamplingParameters, target: Target | None) -> None:
         self._tell(replica)
 
-    def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:
+    def add(self, replica: int, session: int, requests: Sequence[DrawRequest]) -> None:
         self._at(self._time() + self.setting.latency_s, replica, list(requests))
 
-    def take_back(self, replica: int, sitting: int, count: int) -> None:
+    def take_back(self, replica: int, session: int, count: int) -> None:
         queue = self._replicas[replica].queue
         back = TakenBack([key_of(queue.pop()) for _ in range(min(count, len(queue)))])
         self._at(self._time() + 2 * self.setting.latency_s, replica, back)
 
-    def end(self, replica: int, sitting: int) -> None: ...
+    def end(self, replica: int, session: int) -> None: ...
 
     def prompt_tokens(self, replica: int, prompt: Prompt) -> int:
         return 1

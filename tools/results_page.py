@@ -393,12 +393,12 @@ def _stages(folder: Path) -> str:
         return [f"{fit.metric} ({fit.scale})", "yes" if fit.second_stage else "no", knot, f"{fit.p_value:.2g}"]
 
     law = found.law
-    told = "" if law is None else _law(law)
+    law_text = "" if law is None else _law(law)
     return (
         "## Stages of GRPO\n\nOne line or two segments through the ten points above and base; two need to win by BIC and "
         "by a simulated test at 5 %.\n\n"
         + _rows(["metric", "second stage", "knot, step", "p"], map(row, found.stages))
-        + told
+        + law_text
     )
 
 
