@@ -109,7 +109,7 @@ class Replica:
     received_then: int = 0
     ahead: int = 2
     dry: bool = False
-    telling: bool = False
+    reporting: bool = False
     busy: float = 0.0  # batch-seconds, up to ``since``
     since: float = 0.0
 
@@ -140,7 +140,7 @@ class SimulatedPool:
         return number
 
     def begin(self, replica: int, session: int, sampling: SamplingParameters, target: Target | None) -> None:
-        self._tell(replica)
+        self._report(replica)
 
     def add(self, replica: int, session: int, requests: Sequence[DrawRequest]) -> None:
         self._at(self._time() + self.setting.latency_s, replica, list(requests))
@@ -193,10 +193,10 @@ class SimulatedPool:
     def _at(self, when: float, number: int, what: object) -> None:
         heapq.heappush(self._agenda, (when, next(self._order), number, what))
 
-    def _tell(self, number: int) -> None:
+    def _report(self, number: int) -> None:
         replica = self._replicas[number]
-        if not replica.telling:
-            replica.telling = True
+        if not replica.reporting:
+            replica.reporting = True
             self._at(self.now + self.setting.latency_s, number, None)
 
     def _deliver(self, number: int, at: float, requests: list[DrawRequest]) -> None:
@@ -213,7 +213,7 @@ class SimulatedPool:
                 if not replica.dry:
                     if replica.received - replica.received_then >= replica.ahead:
                         replica.ahead, replica.received_then = min(2 * replica.ahead, 512), replica.received
-                    self._tell(number)
+                    self._report(number)
                 return
             request = replica.queue.popleft()
             replica.pass_time(at)
@@ -239,7 +239,7 @@ class SimulatedPool:
             replica.due = False
             finished, replica.finished = replica.finished, finished
         else:
-            replica.telling = False
+            replica.reporting = False
         queued = len(replica.queue)
         return Report(
             finished=[(key, self._unpacked(key)) for key in finished],
