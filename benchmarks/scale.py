@@ -140,7 +140,7 @@ class SimulatedPool:
         return number
 
     def begin(self, replica: int, session: int, sampling: SamplingParameters, target: Target | None) -> None:
-        self._report(replica)
+        self._send_report(replica)
 
     def add(self, replica: int, session: int, requests: Sequence[DrawRequest]) -> None:
         self._at(self._time() + self.setting.latency_s, replica, list(requests))
@@ -193,7 +193,7 @@ class SimulatedPool:
     def _at(self, when: float, number: int, what: object) -> None:
         heapq.heappush(self._agenda, (when, next(self._order), number, what))
 
-    def _report(self, number: int) -> None:
+    def _send_report(self, number: int) -> None:
         replica = self._replicas[number]
         if not replica.reporting:
             replica.reporting = True
@@ -213,7 +213,7 @@ class SimulatedPool:
                 if not replica.dry:
                     if replica.received - replica.received_then >= replica.ahead:
                         replica.ahead, replica.received_then = min(2 * replica.ahead, 512), replica.received
-                    self._report(number)
+                    self._send_report(number)
                 return
             request = replica.queue.popleft()
             replica.pass_time(at)

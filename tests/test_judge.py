@@ -147,7 +147,7 @@ def test_a_function_judges_from_the_command_line(run: Run, tmp_path: Path, capsy
         (["--judge", "http://127.0.0.1:9/v1", "--votes", "0"], "--votes is 0"),
     ):
         assert run_verb(*arguments, *bad) == 2
-        *_, last = capsys.readouterr().err.strip().splitlines()  # a bar may stand above it
+        *_, last = capsys.readouterr().err.strip().splitlines()  # a bar may be above it
         assert last.startswith("rlvr-bench: ")
         assert message in last
 

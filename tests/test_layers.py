@@ -32,7 +32,7 @@ LAYERS = (
     ("pipeline",),
     ("cli", "__main__"),
 )
-# `zoo` trains on puzzles: it needs no store and nothing that stands above tasks.
+# `zoo` trains on puzzles: it needs no store and nothing that is above tasks.
 FORBIDDEN = {"zoo": {"samplers", "store", "grading", "scorers"}}
 # Which files may import a heavy library, at whatever depth.
 OWNERS = {

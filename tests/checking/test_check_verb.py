@@ -35,7 +35,7 @@ def write(file: Path, model: str, factor: float, n: int = 64, seed: int = 0, **c
 
 @pytest.fixture
 def cards(tmp_path: Path) -> dict[str, str]:
-    """A baseline, and runs that are as good, much worse, and too short to tell."""
+    """A baseline, and runs that are as good, much worse, and too short to decide."""
     made = {"base": (1.0, 64), "same": (1.0, 1024), "worse": (0.5, 64), "short": (0.9, 2)}
     return {
         name: str(write(tmp_path / "runs" / name / "scorecard.json", name, factor, n, seed).parent)

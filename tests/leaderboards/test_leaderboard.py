@@ -87,7 +87,7 @@ def test_a_new_run_changes_its_own_line_only(runs: Path, tmp_path: Path) -> None
     given = {("ckpts/*", "method"): "GRPO", ("ckpts/*", "base_model"): "base"}
     file.write_text(csv_text(leaderboard([runs], ks=KS, about=given).rows, KS))
     before = file.read_text().splitlines()
-    assert csv_text(leaderboard([runs], existing=file, ks=KS).rows, KS).splitlines() == before  # told once, kept
+    assert csv_text(leaderboard([runs], existing=file, ks=KS).rows, KS).splitlines() == before  # given once, kept
     other = write(tmp_path / "other", "base", [0, 1, 2, 8, 0, 3], 8, task="another")
     more = csv_text(leaderboard([other], existing=file, ks=KS).rows, KS).splitlines()
     assert [line for line in more if line in before] == before

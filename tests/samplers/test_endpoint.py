@@ -184,9 +184,9 @@ def refuses(test: Callable[[dict[str, Any]], Any]) -> Callable[[str, dict[str, A
     [
         ScriptedServer(many=False),
         ScriptedServer(script=refuses(lambda body: body.get("n", 1) > 1)),
-        ScriptedServer(logprobs=False),  # and so does not tell the lengths of several
+        ScriptedServer(logprobs=False),  # and so does not report the lengths of several
     ],
-    ids=["n ignored", "n refused", "lengths not told"],
+    ids=["n ignored", "n refused", "lengths not reported"],
 )
 def test_one_response_a_request_where_it_must_be(opened: Opener, server: ScriptedServer) -> None:
     _, sampler = opened(server)

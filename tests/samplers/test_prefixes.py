@@ -1,4 +1,4 @@
-"""Going on behind what a response has begun, stop strings and limits of single requests, next tokens: the embedded engine."""
+"""Continuing what a response has begun, stop strings and limits of single requests, next tokens: the embedded engine."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def test_sums_means_and_share() -> None:
 
 
 def test_a_bin_without_tokens_is_none() -> None:
-    """Three tokens stand at 0, 1/3 and 2/3: bins 0, 6 and 13 of 20."""
+    """Three tokens are at 0, 1/3 and 2/3: bins 0, 6 and 13 of 20."""
     profile = summarise(np.zeros(3), np.array([1.0, 2.0, 3.0]), np.ones(3)).entropy_profile
     assert len(profile) == PROFILE_BINS
     assert {b: v for b, v in enumerate(profile) if v is not None} == {0: 1.0, 6: 2.0, 13: 3.0}

@@ -26,7 +26,7 @@ from tests.samplers.scripted_server import Reply, ScriptedServer, serving, settl
 pytestmark = pytest.mark.skipif(sandbox_problem() is not None, reason="no sandbox here")
 
 SAMPLING = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=400)
-Speech = Callable[[str, int], str]  # what the model says behind what was begun, for a rollout
+Speech = Callable[[str, int], str]  # what the model says after what was begun, for a rollout
 
 
 def words(text: str) -> int:

@@ -496,7 +496,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def scratch() -> Iterator[str]:
-    """A folder for what a killed driver leaves behind; ``tmp_path`` is too long a name for sockets."""
+    """A folder for the files that a killed driver leaves; ``tmp_path`` is too long a name for sockets."""
     with tempfile.TemporaryDirectory() as folder:
         yield folder
 

@@ -76,7 +76,7 @@ def test_what_the_regrade_changes_is_counted_and_said() -> None:
 
 
 def test_a_run_topped_up_after_the_regrade_is_cut_at_the_rule_s_stop() -> None:
-    """The old verdicts stopped late, the new ones, by which it was topped up, soon: what lies between is no fair sample."""
+    """The old verdicts stopped late, the new ones, by which it was topped up, soon: what is between is no fair sample."""
     run = under_rule(["wwwwwwcw", "wwwwwwww"], asked=8, stop_after=1, batch=2)
     status = run.status.copy()
     status[1] = 0  # now right, which the rule did not know
