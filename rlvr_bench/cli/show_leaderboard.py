@@ -59,8 +59,8 @@ def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int
     return [known[0], known[len(known) // 2], known[-1]]
 
 
-def _table(rows: Sequence[Row], ks: Sequence[int], found_ks: Sequence[int], *, wide: bool) -> Table:
-    common = common_k(rows, found_ks)
+def _table(rows: Sequence[Row], ks: Sequence[int], all_ks: Sequence[int], *, wide: bool) -> Table:
+    common = common_k(rows, all_ks)
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("model", overflow="fold", min_width=12)
     has_base = any(row["gained"] is not None for row in rows)
