@@ -44,8 +44,8 @@ class Source:
         batches = N_MAX // BATCH
         if self.n is None:
             return rng.binomial(BATCH, self.p[:, None], size=(len(self.p), batches))
-        found = rng.hypergeometric(self.c, self.n - self.c, N_MAX)
-        return np.stack([rng.multivariate_hypergeometric([BATCH] * batches, int(count)) for count in found])
+        n_correct = rng.hypergeometric(self.c, self.n - self.c, N_MAX)
+        return np.stack([rng.multivariate_hypergeometric([BATCH] * batches, int(count)) for count in n_correct])
 
 
 def pythia(file: Path) -> list[Source]:
@@ -90,8 +90,8 @@ def measure(source: Source, replicates: int, rng: np.random.Generator) -> list[l
             errors[rule].append(estimate - source.truth)
             drawn[rule].append(float(n.mean()) / N_MAX)
     rows = []
-    for rule, found in errors.items():
-        rmse, bias = np.sqrt(np.mean(np.square(found), axis=0)), np.mean(found, axis=0)
+    for rule, of_rule in errors.items():
+        rmse, bias = np.sqrt(np.mean(np.square(of_rule), axis=0)), np.mean(of_rule, axis=0)
         share = 1.0 if rule == 0 else float(np.mean(drawn[rule]))
         cells = [f"{100 * e:.2f} ({100 * b:+.2f})" for e, b in zip(rmse, bias, strict=True)]
         rows.append([source.name, "all" if rule == 0 else f"R = {rule}", f"{share:.1%}", *cells])

@@ -92,8 +92,8 @@ def rates_of_outcomes(
         rates = population(rng, problems, n)
         lower = shape(rates, k, drop, rng) if drop else rates
         pair = card("run", lower, n, rng), card("baseline", rates, n, rng)
-        found = check_cards([pair[0]], [pair[1]], rules, CheckOptions(looks="one"))
-        outcomes[found.outcome] += 1
+        result = check_cards([pair[0]], [pair[1]], rules, CheckOptions(looks="one"))
+        outcomes[result.outcome] += 1
     return {name: count / replicates for name, count in outcomes.items()}
 
 

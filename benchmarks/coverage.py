@@ -47,11 +47,11 @@ def main(argv: list[str]) -> None:
     if given.clusters:
         _clusters(given.repeats)
         return
-    sizes = [int(each) for each in given.problems.split(",")]
+    sizes = [int(size) for size in given.problems.split(",")]
     _say("| solve rates | n | " + " | ".join(f"{m} problems: k = 1, n/4, n" for m in sizes) + " |")
     _say("|---|---|" + "---|" * len(sizes))
     for name, draw in REGIMES.items():
-        for n in (int(each) for each in given.rollouts.split(",")):
+        for n in (int(size) for size in given.rollouts.split(",")):
             ks = np.array([1, n // 4, n])
             rng = np.random.default_rng([zlib.crc32(name.encode()), n])
             truth = _pass_of(draw(rng, TRUTH), ks)
@@ -97,8 +97,8 @@ def _pass_of(p: Rates, ks: npt.NDArray[np.int64]) -> Rates:
     return np.array([np.mean(-np.expm1(k * np.log1p(-np.minimum(p, 1 - 1e-16)))) for k in ks.tolist()])
 
 
-def _holds(found: Interval, truth: Rates) -> npt.NDArray[np.bool_]:
-    return np.asarray((found.low <= truth) & (truth <= found.high))
+def _holds(interval: Interval, truth: Rates) -> npt.NDArray[np.bool_]:
+    return np.asarray((interval.low <= truth) & (truth <= interval.high))
 
 
 def _cell(shares: Rates) -> str:

@@ -85,18 +85,18 @@ def main() -> None:
         folder = Path(name) / "made"
         folder.mkdir()
         size = write(folder, options.mb) / 2**30
-        found: dict[str, Any] = {
+        measured: dict[str, Any] = {
             "size_gb": size,
             "json_loads": timed(PLAIN, size, *map(str, folder.iterdir())),
             "import": timed(IMPORT, size, f"{name}/runs", str(folder)),
         }
         stored = sum(file.stat().st_size for file in Path(name, "runs").rglob("*") if file.is_file()) / 2**30
     if options.json:
-        print(json.dumps({**found, "stored_gb": stored}, indent=1))
+        print(json.dumps({**measured, "stored_gb": stored}, indent=1))
         return
     print(f"{size:.2f} GB of jsonl in {SEEDS} files; the run takes {stored:.2f} GB")
     for what in ("json_loads", "import"):
-        row = found[what]
+        row = measured[what]
         print(
             f"{what:12} {row['wall_s']:6.1f} s wall, {row['cpu_s']:6.1f} s CPU, {row['gb_per_minute']:5.2f} GB/min, "
             f"peak {row['peak_mb']:5.0f} MB"

@@ -38,10 +38,10 @@ def first_outcome(runs: list[list[Counts]], k: int, tolerance: float, *, every: 
     for n, *counts in zip(LOOKS, *runs, strict=True):
         looks = Looks(stats.information(n, n, k)) if every else ONE_LOOK
         sizes = np.full(counts[0].size, n)
-        found = about_these_problems((counts[0], sizes), (counts[1], sizes), k, tolerance, 0.95, looks)
-        if found.p_value <= 0.05:
+        evidence = about_these_problems((counts[0], sizes), (counts[1], sizes), k, tolerance, 0.95, looks)
+        if evidence.p_value <= 0.05:
             return "regression", n
-        if found.high <= tolerance:
+        if evidence.high <= tolerance:
             return "ok", n
     return "cannot tell", LOOKS[-1]
 
@@ -51,7 +51,7 @@ def check_row(rng: np.random.Generator, problems: int, k: int, tolerance: float,
     for _ in range(replicates):
         rates = mixed(rng, problems, LOOKS[0])
         for times in (1.0, 2.0):
-            runs = [growing(rng, each) for each in (rates, spread(rates, k, times * tolerance, rng))]
+            runs = [growing(rng, run_rates) for run_rates in (rates, spread(rates, k, times * tolerance, rng))]
             for every in (True, False):
                 ended.setdefault((times, every), []).append(first_outcome(runs, k, tolerance, every=every))
 
@@ -80,7 +80,7 @@ def compare_row(rng: np.random.Generator, problems: int, replicates: int) -> lis
                 sizes = np.full(problems, n)
                 sets = null_sizes((counts[0], sizes), (counts[1], sizes), n, rng, 999)
                 wide = Looks(stats.information(n, n, 16)) if every else ONE_LOOK
-                tables = [stats.pass_at_k(each, n, [1, 16]) for each in counts]
+                tables = [stats.pass_at_k(correct, n, [1, 16]) for correct in counts]
                 paired = _paired([("pass@k", 1), ("pass@k", 16)], tables, None, 2000, [looks, wide])
                 p_values = [looks.renewed(size.p_value) for size in sets] + [one.p_value for one in paired]
                 alarms[i, j] |= np.array(p_values) <= 0.05

@@ -47,8 +47,8 @@ def main() -> None:
 def written(folder: Path, card: Scorecard, number: int) -> Path:
     """A scorecard of another model: the run's, with counts drawn anew."""
     rng = np.random.default_rng(number)
-    counts = rng.binomial([each.n for each in card.problems], rng.beta(0.4, 0.8, len(card.problems)))
-    problems = [msgspec.structs.replace(each, c=int(c)) for each, c in zip(card.problems, counts, strict=True)]
+    counts = rng.binomial([problem.n for problem in card.problems], rng.beta(0.4, 0.8, len(card.problems)))
+    problems = [msgspec.structs.replace(problem, c=int(c)) for problem, c in zip(card.problems, counts, strict=True)]
     run = msgspec.structs.replace(card.run, model=f"m{number:03}", weights=f"w{number}", seed=number)
     folder.mkdir(exist_ok=True)
     file = folder / f"{number:03}.json"
@@ -58,7 +58,7 @@ def written(folder: Path, card: Scorecard, number: int) -> Path:
 
 def scored(runs: list[Path], jobs: int) -> bytes:
     done = score_all(runs, jobs=jobs)
-    assert not [each for each in done if each.error]
+    assert not [item for item in done if item.error]
     return b"".join((run / "scorecard.json").read_bytes() for run in runs)
 
 

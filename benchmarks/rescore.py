@@ -44,7 +44,7 @@ def read_passages(folder: Path, scorer: TransformersScorer, count: int) -> list[
 
 @torch.inference_mode()
 def plain(scorer: TransformersScorer, passages: list[Passage], batch: int) -> list[torch.Tensor]:
-    model, found = scorer._model, []
+    model, scored = scorer._model, []
     ordered = sorted(passages, key=lambda passage: len(passage.prompt) + len(passage.response))
     for start in range(0, len(ordered), batch):
         part = ordered[start : start + batch]
@@ -53,11 +53,11 @@ def plain(scorer: TransformersScorer, passages: list[Passage], batch: int) -> li
         mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         logits = model(input_ids=ids, attention_mask=mask.to(model.device), use_cache=False).logits[:, :-1]
         logprobs = logits.float().log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0].cpu()
-        found += [
+        scored += [
             row[len(passage.prompt) - 1 : len(passage.prompt) + len(passage.response) - 1]
             for row, passage in zip(logprobs, part, strict=True)
         ]
-    return found
+    return scored
 
 
 def speed(work: Callable[[], object], tokens: int) -> float:

@@ -99,7 +99,7 @@ def named(rollouts: Sequence[Rollout], key: Key) -> tuple[Rollout, ...]:
 
 @dataclass
 class Replica:
-    """A simulated one: a queue, the batches being drawn, and what is finished and not told."""
+    """A simulated one: a queue, the batches being drawn, and what is finished and not reported."""
 
     queue: deque[DrawRequest] = field(default_factory=deque)
     running: int = 0
@@ -109,7 +109,7 @@ class Replica:
     received_then: int = 0
     ahead: int = 2
     dry: bool = False
-    telling: bool = False
+    reporting: bool = False
     busy: float = 0.0  # batch-seconds, up to ``since``
     since: float = 0.0
 
@@ -139,18 +139,18 @@ class SimulatedPool:
         self._at(self.now, number, Opened(info=INFO, node="n", pid=number, seconds=0.0))
         return number
 
-    def begin(self, replica: int, sitting: int, sampling: SamplingParameters, target: Target | None) -> None:
-        self._tell(replica)
+    def begin(self, replica: int, session: int, sampling: SamplingParameters, target: Target | None) -> None:
+        self._send_report(replica)
 
-    def add(self, replica: int, sitting: int, requests: Sequence[DrawRequest]) -> None:
+    def add(self, replica: int, session: int, requests: Sequence[DrawRequest]) -> None:
         self._at(self._time() + self.setting.latency_s, replica, list(requests))
 
-    def take_back(self, replica: int, sitting: int, count: int) -> None:
+    def take_back(self, replica: int, session: int, count: int) -> None:
         queue = self._replicas[replica].queue
         back = TakenBack([key_of(queue.pop()) for _ in range(min(count, len(queue)))])
         self._at(self._time() + 2 * self.setting.latency_s, replica, back)
 
-    def end(self, replica: int, sitting: int) -> None: ...
+    def end(self, replica: int, session: int) -> None: ...
 
     def prompt_tokens(self, replica: int, prompt: Prompt) -> int:
         return 1
@@ -193,10 +193,10 @@ class SimulatedPool:
     def _at(self, when: float, number: int, what: object) -> None:
         heapq.heappush(self._agenda, (when, next(self._order), number, what))
 
-    def _tell(self, number: int) -> None:
+    def _send_report(self, number: int) -> None:
         replica = self._replicas[number]
-        if not replica.telling:
-            replica.telling = True
+        if not replica.reporting:
+            replica.reporting = True
             self._at(self.now + self.setting.latency_s, number, None)
 
     def _deliver(self, number: int, at: float, requests: list[DrawRequest]) -> None:
@@ -213,7 +213,7 @@ class SimulatedPool:
                 if not replica.dry:
                     if replica.received - replica.received_then >= replica.ahead:
                         replica.ahead, replica.received_then = min(2 * replica.ahead, 512), replica.received
-                    self._tell(number)
+                    self._send_report(number)
                 return
             request = replica.queue.popleft()
             replica.pass_time(at)
@@ -239,7 +239,7 @@ class SimulatedPool:
             replica.due = False
             finished, replica.finished = replica.finished, finished
         else:
-            replica.telling = False
+            replica.reporting = False
         queued = len(replica.queue)
         return Report(
             finished=[(key, self._unpacked(key)) for key in finished],

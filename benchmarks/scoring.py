@@ -97,9 +97,9 @@ def report_curve(c: npt.NDArray[np.int64], table: npt.NDArray[np.int8], peers_ks
         return mean_pass_at_k(c, ROLLOUTS, ks)
 
     ours = best_seconds(curve, repeats=20)
-    each = best_seconds(lambda: pass_at_k(c, ROLLOUTS, ks), repeats=20)
+    single = best_seconds(lambda: pass_at_k(c, ROLLOUTS, ks), repeats=20)
     print(
-        f"pass@k curve, {PROBLEMS} x {ROLLOUTS}, every k: {ours * 1e3:.2f} ms (goal 50 ms); per problem {each * 1e3:.2f} ms"
+        f"pass@k curve, {PROBLEMS} x {ROLLOUTS}, every k: {ours * 1e3:.2f} ms (goal 50 ms); per problem {single * 1e3:.2f} ms"
     )
     sample = np.unique(np.linspace(1, ROLLOUTS, peers_ks).astype(np.int64))
     peers: dict[str, Peer] = {
@@ -137,9 +137,9 @@ def aggregation_seconds(table: npt.NDArray[np.int8]) -> float:
         for j, value in enumerate(row)
     ]
     start = time.process_time()
-    found = MeanPassAtK()(records)
+    scores = MeanPassAtK()(records)
     seconds = time.process_time() - start
-    curve = {score.dimensions["k"]: score.score for score in found if score.aggregation == "pass_at_k"}
+    curve = {score.dimensions["k"]: score.score for score in scores if score.aggregation == "pass_at_k"}
     expected = mean_pass_at_k(table.sum(axis=1, dtype=np.int64), ROLLOUTS, np.arange(1, ROLLOUTS + 1))
     worst = np.abs(np.array([curve[k + 1] for k in range(ROLLOUTS)]) - expected).max()
     assert worst < 1e-9, f"peer disagrees by {worst}"

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from rlvr_bench.errors import BadArgument, RlvrBenchError
 
-__all__ = ["check_jobs", "counted", "each"]
+__all__ = ["check_jobs", "counted", "map_in_order"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,7 +30,7 @@ def check_jobs(jobs: int) -> None:
         raise BadArgument("-j", jobs, "must be at least 1")
 
 
-def each(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> Iterator[R]:
+def map_in_order(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> Iterator[R]:
     """Yields ``function(item)`` for every item, in order, as soon as it is ready; uses ``jobs`` processes.
 
     Function, items and results are pickled. An error of ``function`` is raised here, in the order of the items, and its
@@ -47,9 +47,9 @@ def each(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> It
     level = _OURS.getEffectiveLevel()
     with parallel_config(backend="loky", inner_max_num_threads=_blas_threads()), _interrupts_waiting():
         workers = Parallel(n_jobs=min(jobs, len(items)), return_as="generator")
-        found = workers(delayed(_in_worker)(function, item, level) for item in items)
+        outcomes = workers(delayed(_in_worker)(function, item, level) for item in items)
     try:
-        for records, result, error in found:
+        for records, result, error in outcomes:
             for record in records:
                 logging.getLogger(record.name).handle(record)
             if error is not None:
@@ -58,7 +58,7 @@ def each(function: Callable[[T], R], items: Sequence[T], *, jobs: int = 1) -> It
     except TerminatedWorkerError as error:
         raise RlvrBenchError("a worker process was killed, perhaps for memory: use a smaller -j") from error
     finally:
-        found.close()
+        outcomes.close()
 
 
 def counted(items: Iterable[T], total: int, on_progress: Callable[[int, int], object]) -> Iterator[T]:

@@ -146,7 +146,10 @@ def _check(run: object, options: PlanOptions) -> None:
 
 def _assumed(card: Scorecard | None, rates: str | None) -> tuple[tuple[Part, ...], str]:
     if card is not None:
-        n, c = (np.array([getattr(each, name) for each in card.problems if each.n], dtype=np.int64) for name in "nc")
+        n, c = (
+            np.array([getattr(problem, name) for problem in card.problems if problem.n], dtype=np.int64)
+            for name in "nc"
+        )
         if len(n) < 10 or not 0 < int(c.sum()) < int(n.sum()):
             raise BadArgument("RUN", card.run.model, "must have 10 problems, and both correct and wrong rollouts")
         fit = stats.fit_zero_inflated(c, n)
@@ -156,7 +159,7 @@ def _assumed(card: Scorecard | None, rates: str | None) -> tuple[tuple[Part, ...
     if text in REGIMES:
         return REGIMES[text], f"{text}: " + ", ".join(_part(*part) for part in REGIMES[text])
     try:
-        alpha, beta = (float(each) for each in text.split(","))
+        alpha, beta = (float(number) for number in text.split(","))
         valid = 0 < alpha < 1e6 and 0 < beta < 1e6
     except ValueError:
         valid = False
@@ -171,7 +174,9 @@ def _part(weight: float, alpha: float, beta: float) -> str:
 
 
 def _tokens(card: Scorecard | None) -> float | None:
-    means = [] if card is None else [each.tokens_mean for each in card.problems if each.tokens_mean is not None]
+    means = (
+        [] if card is None else [problem.tokens_mean for problem in card.problems if problem.tokens_mean is not None]
+    )
     return float(np.mean(means)) if means else None
 
 
@@ -202,5 +207,5 @@ def _cell(
 
 
 def _need(change: Change, n: int, options: PlanOptions, cluster: tuple[float, float], tokens: float | None) -> PlanNeed:
-    found = problems_for(change, n, power=options.power, level=options.level, cluster=cluster)
-    return PlanNeed(rollouts=n, problems=found, tokens=None if found is None else _cost(found, n, tokens))
+    problems = problems_for(change, n, power=options.power, level=options.level, cluster=cluster)
+    return PlanNeed(rollouts=n, problems=problems, tokens=None if problems is None else _cost(problems, n, tokens))

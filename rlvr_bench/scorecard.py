@@ -268,7 +268,7 @@ def decode_scorecard(content: bytes, source: str) -> Scorecard:
     Raises RunError, which names ``source``, if it is not a valid scorecard.
     """
     try:
-        found = scorecard_from(decode(content, object))
+        card = scorecard_from(decode(content, object))
     except msgspec.ValidationError as error:
         what, where = path.groups() if (path := _PATH.fullmatch(str(error))) else (str(error), "")
         if where.startswith("run."):
@@ -278,11 +278,9 @@ def decode_scorecard(content: bytes, source: str) -> Scorecard:
         raise RunError(f"{source}: not a scorecard ({error})") from error
     except msgspec.DecodeError as error:
         raise RunError(f"{source}: not a scorecard ({error})") from error
-    if found.schema != SCORECARD_SCHEMA:
-        raise RunError(
-            f"{source}: scorecard schema {found.schema}, this version of rlvr-bench reads {SCORECARD_SCHEMA}"
-        )
-    return found
+    if card.schema != SCORECARD_SCHEMA:
+        raise RunError(f"{source}: scorecard schema {card.schema}, this version of rlvr-bench reads {SCORECARD_SCHEMA}")
+    return card
 
 
 def scorecard_from(fields: Any) -> Scorecard:
@@ -308,7 +306,9 @@ def _completed_run(run: dict[str, Any]) -> dict[str, Any]:
     if isinstance(grading, dict):
         run["grading"] = {**_blank(Grading), **grading}
     if isinstance(sessions, list | tuple):
-        run["sessions"] = [{**_blank(Session), **each} if isinstance(each, dict) else each for each in sessions]
+        run["sessions"] = [
+            {**_blank(Session), **session} if isinstance(session, dict) else session for session in sessions
+        ]
     return run
 
 
@@ -316,9 +316,9 @@ def _completed_run(run: dict[str, Any]) -> dict[str, Any]:
 def _blank(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """An empty value for every required field: None where its type allows it, else "", 0, an empty list or dict."""
     return {
-        each.encode_name: next((value for value in _BLANKS if _fits(value, each.type)), None)
-        for each in msgspec.structs.fields(kind)
-        if each.required
+        field.encode_name: next((value for value in _BLANKS if _fits(value, field.type)), None)
+        for field in msgspec.structs.fields(kind)
+        if field.required
     }
 
 
@@ -334,11 +334,11 @@ def _unknown(raw: Any, value: object) -> Any:
     """The parts of decoded JSON for which the structs have no field, nested as in the JSON; None if there are none."""
     if isinstance(value, msgspec.Struct):
         fields = set(value.__struct_fields__)
-        found = {name: item for name, item in raw.items() if name not in fields}
+        unknown = {name: item for name, item in raw.items() if name not in fields}
         for name in fields & raw.keys():
             if isinstance(raw[name], dict | list) and (more := _unknown(raw[name], getattr(value, name))):
-                found[name] = more
-        return found or None
+                unknown[name] = more
+        return unknown or None
     if isinstance(value, list | tuple) and any(isinstance(item, msgspec.Struct) for item in value[:1]):
         parts = [_unknown(item, made) for item, made in zip(raw, value, strict=True)]
         return parts if any(parts) else None

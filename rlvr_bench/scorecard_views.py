@@ -78,12 +78,14 @@ def _shown(card: Scorecard) -> Iterator[Line | Table]:
 def main_table(card: Scorecard) -> Table:
     """pass@k at the budgets of ``shown_curve``, and the metrics that have a summary in ``METRICS``."""
     guesses = _guesses(card.estimates)
-    rows: list[tuple[Cell, ...]] = [_pass_row(each, guesses.get(each.k)) for each in shown_curve(card.estimates)]
+    rows: list[tuple[Cell, ...]] = [
+        _pass_row(estimate, guesses.get(estimate.k)) for estimate in shown_curve(card.estimates)
+    ]
     for name, metric in _SINGLE.items():
-        found = next((e for e in card.estimates if e.name == name and e.group is None and _is_known(e)), None)
-        if found is not None:
-            label = f"{name} in {found.k}" if metric.unit == "problems" else name.replace("_", " ")
-            rows.append((label, figure_of(found), f"{metric.summary}{_over_errors(found)}"))
+        single = next((e for e in card.estimates if e.name == name and e.group is None and _is_known(e)), None)
+        if single is not None:
+            label = f"{name} in {single.k}" if metric.unit == "problems" else name.replace("_", " ")
+            rows.append((label, figure_of(single), f"{metric.summary}{_over_errors(single)}"))
     columns = (Column(""), Column("value", "left", "95% interval"), Column(""))
     return Table(columns, tuple(rows))
 
@@ -106,7 +108,7 @@ def figure_of(estimate: Estimate) -> Figure | None:
 
 def _digits_of_count(*counts: float | None) -> int:
     """Digits after the point: 0 for whole numbers of problems, 1 for expected numbers."""
-    return 0 if all(each is None or float(each).is_integer() for each in counts) else 1
+    return 0 if all(count is None or float(count).is_integer() for count in counts) else 1
 
 
 def _is_known(estimate: Estimate) -> bool:
@@ -136,7 +138,7 @@ def shown_curve(estimates: Sequence[Estimate]) -> list[Estimate]:
     """pass@k at powers of four, at the largest k, and at the largest k with a value: few enough to read quickly."""
     curve = [e for e in estimates if e.name == "pass@k" and e.k is not None and e.k > 0 and _is_known(e)]
     valued = [e for e in curve if e.value is not None]
-    last = {max((e.k or 0 for e in each), default=0) for each in (curve, valued)}
+    last = {max((e.k or 0 for e in subset), default=0) for subset in (curve, valued)}
     return [e for e in curve if e.k in last or math.log2(e.k or 1) % 2 == 0]
 
 
@@ -152,11 +154,11 @@ def curve_notes(estimates: Sequence[Estimate]) -> dict[str, list[int | None]]:
 
 def _guesses(estimates: Sequence[Estimate]) -> dict[int | None, float]:
     """By k, what the better of the two guessers would reach, where that is not negligible."""
-    found: dict[int | None, float] = {}
+    chances: dict[int | None, float] = {}
     for e in estimates:
         if e.name == "guess@k" and e.value is not None and e.value >= _NEGLIGIBLE:
-            found[e.k] = max(e.value, found.get(e.k, 0.0))
-    return found
+            chances[e.k] = max(e.value, chances.get(e.k, 0.0))
+    return chances
 
 
 def _pass_row(estimate: Estimate, guess: float | None) -> tuple[Cell, ...]:
@@ -172,23 +174,23 @@ def _span(low: int, high: int) -> str:
 
 def split_budget(name: object) -> tuple[str, int | None]:
     """``pass@64`` becomes ``("pass@k", 64)``; any other name is returned unchanged, with None."""
-    found = _BUDGET.fullmatch(name) if isinstance(name, str) else None
-    return (f"{found[1]}@k", int(found[2])) if found else (str(name), None)
+    match = _BUDGET.fullmatch(name) if isinstance(name, str) else None
+    return (f"{match[1]}@k", int(match[2])) if match else (str(name), None)
 
 
 def find_estimate(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Estimate:
     """The estimate with this name, budget (None if it has none) and group. Raises NotInScorecard, with the reason."""
-    named = [each for each in card.estimates if each.name == name]
-    of_group = [each for each in named if each.group == group]
-    found = [each for each in of_group if each.k == k or (k is None and not name.endswith("@k"))]
-    if len(found) != 1:
+    named = [estimate for estimate in card.estimates if estimate.name == name]
+    of_group = [estimate for estimate in named if estimate.group == group]
+    matches = [estimate for estimate in of_group if estimate.k == k or (k is None and not name.endswith("@k"))]
+    if len(matches) != 1:
         raise NotInScorecard(_why_missing(card, name, k, named, of_group))
-    if found[0].value is None:
-        reason = card.left_out.get(name) or found[0].note or "the scorecard does not say why"
-        if found[0].at_least is not None and found[0].at_most is not None:
-            reason += f" ({found[0].at_least:.4g} to {found[0].at_most:.4g})"
+    if matches[0].value is None:
+        reason = card.left_out.get(name) or matches[0].note or "the scorecard does not say why"
+        if matches[0].at_least is not None and matches[0].at_most is not None:
+            reason += f" ({matches[0].at_least:.4g} to {matches[0].at_most:.4g})"
         raise NotInScorecard(f"{_called(name, k)} has no value in this scorecard: {reason}")
-    return found[0]
+    return matches[0]
 
 
 def _why_missing(
@@ -196,18 +198,18 @@ def _why_missing(
 ) -> str:
     missing = f"{in_one_line(_called(name, k))!r} is not in this scorecard"
     if named and not of_group:
-        groups = list(dict.fromkeys(each.group for each in named))
-        keys = [f"[{name!r}]" if each is None else f"[{name!r}, {each!r}]" for each in groups[:_NAMES]]
+        groups = list(dict.fromkeys(estimate.group for estimate in named))
+        keys = [f"[{name!r}]" if group is None else f"[{name!r}, {group!r}]" for group in groups[:_NAMES]]
         return f"{missing}. Its groups: {', '.join(keys)}{', ...' if len(groups) > _NAMES else ''}"
     if named:
-        return f"{missing}, which has k = {', '.join(str(each.k) for each in of_group)}.{_how_to_get(card, name, k)}"
+        return f"{missing}, which has k = {', '.join(str(estimate.k) for estimate in of_group)}.{_how_to_get(card, name, k)}"
     if name in card.left_out:
         return f"{missing}: {card.left_out[name]}"
     if card.quality.get(name) is not None:
         return f"{missing} as an estimate with an interval; card.quality[{name!r}] is {card.quality[name]:.6g}"
     if find_metric(name) is not None:
         return f"{missing}: a run of this kind does not have it, or an older version scored it (`rlvr-bench score RUN`)"
-    known = sorted({each.name for each in card.estimates})
+    known = sorted({estimate.name for estimate in card.estimates})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     guess = f" Near names: {', '.join(near)}." if near else ""
     return f"{missing}.{guess} It has: {', '.join(known) or 'no estimates'}"
@@ -235,7 +237,7 @@ def estimates_table(estimates: Sequence[Estimate]) -> pa.Table:
 
     Raises RunError for values Arrow cannot store.
     """
-    rows = [msgspec.structs.asdict(each) | {"unit": _unit(each)} for each in estimates]
+    rows = [msgspec.structs.asdict(estimate) | {"unit": _unit(estimate)} for estimate in estimates]
     return _arrow({**_types(Estimate), "unit": str}, rows)
 
 
@@ -248,7 +250,7 @@ def problems_table(kind: type[ProblemScore], problems: Sequence[ProblemScore]) -
     for problem in problems:
         row: dict[str, Any] = {}
         for name, value in msgspec.structs.asdict(problem).items():
-            row |= {f"{name}@{k}": each for k, each in value.items()} if isinstance(value, dict) else {name: value}
+            row |= {f"{name}@{k}": number for k, number in value.items()} if isinstance(value, dict) else {name: value}
         rows.append(row)
         wide |= dict.fromkeys((name for name in row if "@" in name), float)
     return _arrow({**_types(kind), **dict(sorted(wide.items(), key=_by_budget))}, rows)
@@ -261,12 +263,12 @@ def _by_budget(column: tuple[str, object]) -> tuple[str, int]:
 
 def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The types (str, int or float, without None) of the fields that are numbers or texts."""
-    found = {}
-    for each in msgspec.structs.fields(kind):
-        plain = [part for part in (get_args(each.type) or (each.type,)) if part in (str, int, float)]
+    types = {}
+    for field in msgspec.structs.fields(kind):
+        plain = [part for part in (get_args(field.type) or (field.type,)) if part in (str, int, float)]
         if plain:
-            found[each.name] = plain[0]
-    return found
+            types[field.name] = plain[0]
+    return types
 
 
 def _arrow(types: dict[str, Any], rows: Sequence[dict[str, Any]]) -> pa.Table:

@@ -202,13 +202,13 @@ def as_markdown(text: str) -> str:
     Backslashes are not used: renderers differ in which of them they accept. A name must not become a link, a mention or
     formatting.
     """
-    return _IN_MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", in_one_cell(text))
+    return _IN_MARKDOWN.sub(lambda match: f"&#{ord(match[0])};", in_one_cell(text))
 
 
 def as_latex(text: str) -> str:
     """``text`` on one line, escaped so that TeX prints every character as it is."""
     text = in_one_cell(text)
-    kept = {found.start() for found in _KEPT_IN_LATEX.finditer(text)}
+    kept = {match.start() for match in _KEPT_IN_LATEX.finditer(text)}
     return "".join(c if i in kept else _IN_LATEX.get(c, c) for i, c in enumerate(text))
 
 

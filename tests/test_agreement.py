@@ -49,8 +49,10 @@ def test_where_and_how_fast_may_change_and_unknown_stays_unknown() -> None:
     assert not mine.differing(manifest_with(engine_args={"tensor_parallel_size": 4, "enforce_eager": True}))
     assert not manifest_with(engine_args=None).differing(manifest_with(engine_args={"quantization": "fp8"}))
     assert not manifest_with(model_files=None).differing(manifest_with(model_files={"config.json": "a"}))
-    found = manifest_with(model_files={"config.json": "a"}).differing(manifest_with(model_files={"config.json": "b"}))
-    assert list(found) == ["model_files.config.json"]
+    differing = manifest_with(model_files={"config.json": "a"}).differing(
+        manifest_with(model_files={"config.json": "b"})
+    )
+    assert list(differing) == ["model_files.config.json"]
 
 
 def test_what_is_recorded_is_data_without_secrets() -> None:
@@ -71,8 +73,8 @@ def test_two_checkpoints_at_one_seed_share_no_stream() -> None:
         manifest: Manifest = manifest_with(seed_scheme=2, engine_args={}, **changed)
         return {draw_seed(0, "t", f"p{i}", start, manifest.drawn_by) for i in range(50) for start in (0, 16)}
 
-    own = streams(weights="sha256:a")
-    assert len(own) == 100
+    first_streams = streams(weights="sha256:a")
+    assert len(first_streams) == 100
     others = (
         {"weights": "sha256:b"},
         {"weights": "sha256:a", "engine_args": {"hf_overrides": {"x": 1}}},
@@ -82,10 +84,10 @@ def test_two_checkpoints_at_one_seed_share_no_stream() -> None:
     for changed in others:
         manifest = manifest_with(**{"seed_scheme": 2, "engine_args": {}, **changed})
         more = {draw_seed(0, "t", f"p{i}", start, manifest.drawn_by) for i in range(50) for start in (0, 16)}
-        assert not own & more
-        own |= more
-    assert streams(weights="sha256:a", model="moved/elsewhere") <= own
-    assert streams(weights="sha256:a", n=99) <= own
+        assert not first_streams & more
+        first_streams |= more
+    assert streams(weights="sha256:a", model="moved/elsewhere") <= first_streams
+    assert streams(weights="sha256:a", n=99) <= first_streams
 
 
 def test_seeds_of_the_first_scheme_are_what_they_were() -> None:

@@ -40,12 +40,12 @@ def test_reads_the_same_problems_from_jsonl_csv_and_parquet(tmp_path: Path) -> N
     )
     (tmp_path / "x.csv").write_text('id,question,answer\na,1 + 1?,2\nb,"é, \n?",3\n')
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
-    found = [
+    problems = [
         LocalFile(file=tmp_path / f"x.{e}", to_problem=to_problem).load("x", None) for e in ("jsonl", "csv", "parquet")
     ]
-    assert found[0] == [problem("a", "1 + 1?", "2"), problem("b", "é, \n?", "3")]
-    assert found[1] == found[2]
-    assert found[1][0] == found[0][0]
+    assert problems[0] == [problem("a", "1 + 1?", "2"), problem("b", "é, \n?", "3")]
+    assert problems[1] == problems[2]
+    assert problems[1][0] == problems[0][0]
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def options(out: Path, **changed: object) -> SampleOptions:
     return SampleOptions(**{"n": 64, "limit": 60, "out": out, "draw_batch": 8, **changed})  # type: ignore[arg-type]
 
 
-def spans(*places: tuple[str, int]) -> list[Span]:
-    return [Span(name, start, 4) for name, start in places]
+def spans(*ends: tuple[str, int]) -> list[Span]:
+    return [Span(name, start, 4) for name, start in ends]
 
 
 def test_without_a_rule_everything_is_asked_for_in_order() -> None:

@@ -86,10 +86,10 @@ def test_the_verbs_that_print_tables_take_a_format() -> None:
     import typer.main
 
     def commands(group: object) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
+        by_verb: dict[str, set[str]] = {}
         for name, command in getattr(group, "commands", {}).items():
-            found |= commands(command) or {name: {part for each in command.params for part in each.opts}}
-        return found
+            by_verb |= commands(command) or {name: {part for parameter in command.params for part in parameter.opts}}
+        return by_verb
 
     taking = {name for name, options in commands(typer.main.get_command(app)).items() if "--format" in options}
     assert taking - {"import"} == WITH_FORMAT  # import's is the format of what is read

@@ -115,7 +115,8 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "change"), [*(("rollouts", each) for each in ROLLOUTS), *(("verdicts/*", each) for each in VERDICTS)]
+    ("kind", "change"),
+    [*(("rollouts", damage) for damage in ROLLOUTS), *(("verdicts/*", damage) for damage in VERDICTS)],
 )
 def test_impossible_content_is_one_line_naming_the_shard(
     run: Path, capsys: pytest.CaptureFixture[str], kind: str, change: Callable[[pa.Table], pa.Table | bytes]
@@ -250,7 +251,7 @@ VERBS = (
 
 def refusals(run: Path, capsys: pytest.CaptureFixture[str], verbs: tuple[tuple[str, ...], ...] = VERBS) -> list[str]:
     """What each verb says of a run, one line each, when it refuses it."""
-    found = []
+    messages = []
     for verb, *more in verbs:
         capsys.readouterr()
         status = run_verb(verb, str(run), *(word.format(out=run.parent / "written") for word in more))
@@ -258,8 +259,8 @@ def refusals(run: Path, capsys: pytest.CaptureFixture[str], verbs: tuple[tuple[s
         assert status in (None, 0, 2), verb
         assert "Traceback" not in err
         if status == 2:
-            found.append(err.splitlines()[-1])
-    return found
+            messages.append(err.splitlines()[-1])
+    return messages
 
 
 def test_a_lock_that_is_a_link_leaves_the_file_it_leads_to(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -377,7 +378,7 @@ def test_no_address_of_a_manifest_is_opened(run: Path, monkeypatch: pytest.Monke
         address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         changed = {"engine": "endpoint", "weights": "endpoint:x", "model": address}
         (run / "manifest.json").write_text(json.dumps({**manifest, **changed}))
-        with pytest.raises(ModelError, match="which server is asked. Say where .* with --model"):
+        with pytest.raises(ModelError, match="which server is asked. Name .* with --model"):
             intervening.intervene(run)
         with pytest.raises(TimeoutError):
             server.accept()

@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def estimates_of(run: Run, name: str) -> dict[int | None, Estimate]:
-    return {each.k: each for each in pipeline.score(run.path).estimates if each.name == name}
+    return {estimate.k: estimate for estimate in pipeline.score(run.path).estimates if estimate.name == name}
 
 
 def exact(n: int, d: int, k: int) -> float:
@@ -87,8 +87,8 @@ def test_a_server_votes_and_the_rule_decides(run: Run, monkeypatch: pytest.Monke
     with serving(ScriptedServer(script=jury)) as server:
         # One at a time, so that the split response gets one valid vote of each three.
         options: dict[str, Any] = {"judge": server.url, "engine_args": {"concurrency": 1}}
-        found = judge(run.path, JudgeOptions(**options))
-        assert (found.rollouts, found.valid, found.invalid, found.error) == (20, 8, 12, 0)
+        judging = judge(run.path, JudgeOptions(**options))
+        assert (judging.rollouts, judging.valid, judging.invalid, judging.error) == (20, 8, 12, 0)
         assert jury.asked["wrong"] == 0, "only correct rollouts are judged"
         assert sum(jury.asked.values()) == 3 * 20
         cot = estimates_of(run, "cot_pass@k")
@@ -136,7 +136,7 @@ def test_a_function_judges_from_the_command_line(run: Run, tmp_path: Path, capsy
     assert "20 correct rollouts judged" in shown
     assert "valid 8, invalid 8, no judgement 4" in shown
     assert "cot_pass@1 33.3%" in shown
-    (note,) = {each.note for each in estimates_of(run, "cot_pass@k").values()}
+    (note,) = {estimate.note for estimate in estimates_of(run, "cot_pass@k").values()}
     assert note == "4 correct rollouts without a judgement count as not valid"
     (share,) = estimates_of(run, "valid_reasoning").values()
     assert share.value == pytest.approx(1 / 2)
@@ -147,7 +147,7 @@ def test_a_function_judges_from_the_command_line(run: Run, tmp_path: Path, capsy
         (["--judge", "http://127.0.0.1:9/v1", "--votes", "0"], "--votes is 0"),
     ):
         assert run_verb(*arguments, *bad) == 2
-        *_, last = capsys.readouterr().err.strip().splitlines()  # a bar may stand above it
+        *_, last = capsys.readouterr().err.strip().splitlines()  # a bar may be above it
         assert last.startswith("rlvr-bench: ")
         assert message in last
 
@@ -193,8 +193,8 @@ def test_under_a_stopping_rule_only_the_first_batch_counts(run: Run) -> None:
 
     outcomes = msgspec.structs.replace(read_outcomes(run), stopping=StoppingRule(stop_after=1, batch=2))
     valid = (outcomes.index == 1) | (outcomes.index == 3)
-    found = cot_pass_at_k(outcomes, valid, np.zeros(len(valid), dtype=bool))
-    values = {each.k: each.value for each in found if each.name == "cot_pass@k"}
+    estimates = cot_pass_at_k(outcomes, valid, np.zeros(len(valid), dtype=bool))
+    values = {estimate.k: estimate.value for estimate in estimates if estimate.name == "cot_pass@k"}
     assert values == {1: pytest.approx(0.5), 2: pytest.approx(1.0)}
 
 
@@ -205,7 +205,7 @@ def test_failed_votes_turn_nothing_that_they_could_have_turned(rule: Any) -> Non
     for n in (1, 2, 3, 5):
         for votes in itertools.product(get_args(Vote), repeat=n):
             options = [(True, False) if vote == "error" else (vote == "valid",) for vote in votes]
-            possible = {bool(decide[rule](each)) for each in itertools.product(*options)}
+            possible = {bool(decide[rule](possible_votes)) for possible_votes in itertools.product(*options)}
             expected = "error" if len(possible) == 2 else "valid" if possible == {True} else "invalid"
             assert combine(votes, rule) == expected, votes
 

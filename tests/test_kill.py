@@ -32,13 +32,13 @@ def command(out: Path, *extra: str) -> list[str]:
 
 
 def rollouts(out: Path) -> dict[tuple[str, int], str]:
-    found: dict[tuple[str, int], str] = {}
+    texts: dict[tuple[str, int], str] = {}
     for table in open_run(out / "zoo-base" / "double_countdown").rollouts.read(["problem_id", "index", "text"]):
         for row in table.to_pylist():
             key = row["problem_id"], row["index"]
-            assert key not in found, f"{key} is stored twice"
-            found[key] = row["text"]
-    return found
+            assert key not in texts, f"{key} is stored twice"
+            texts[key] = row["text"]
+    return texts
 
 
 def stored(out: Path) -> int:
@@ -97,9 +97,9 @@ def test_five_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     assert len(set(sizes)) > 3, "the kills should fall while the run is growing"
     subprocess.run(command(tmp_path / "killed", *extra), check=True, capture_output=True)
     subprocess.run(command(tmp_path / "straight", *extra), check=True, capture_output=True)
-    found = rollouts(tmp_path / "killed")
-    assert set(found) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
-    assert found == rollouts(tmp_path / "straight")
+    texts = rollouts(tmp_path / "killed")
+    assert set(texts) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
+    assert texts == rollouts(tmp_path / "straight")
     card = Path("zoo-base") / "double_countdown" / "scorecard.json"
     cards = [json.loads((tmp_path / name / card).read_text()) for name in ("killed", "straight")]
     # Entropies may differ in the tenth digit, with what else was in the batch.
@@ -126,8 +126,8 @@ def kill_after(command: list[str], seconds: float) -> bool:
 
 def files(folder: Path) -> dict[str, bytes]:
     """What a folder holds in the end; what a kill leaves beside it has a name that begins with a dot."""
-    found = (file for file in folder.rglob("*") if file.is_file())
-    plain = (file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    paths = (file for file in folder.rglob("*") if file.is_file())
+    plain = (file for file in paths if not any(part.startswith(".") for part in file.relative_to(folder).parts))
     return {str(file.relative_to(folder)): file.read_bytes() for file in plain if file.name != "lock"}
 
 

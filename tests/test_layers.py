@@ -32,7 +32,7 @@ LAYERS = (
     ("pipeline",),
     ("cli", "__main__"),
 )
-# `zoo` trains on puzzles: it needs no store and nothing that stands above tasks.
+# `zoo` trains on puzzles: it needs no store and nothing that is above tasks.
 FORBIDDEN = {"zoo": {"samplers", "store", "grading", "scorers"}}
 # Which files may import a heavy library, at whatever depth.
 OWNERS = {
@@ -99,7 +99,7 @@ def own_layer(file: Path) -> str:
 def test_a_module_imports_its_own_layer_or_lower_ones(file: Path) -> None:
     if file == PACKAGE / "__init__.py":
         return
-    own = own_layer(file)
+    layer = own_layer(file)
     for name in imported(file):
         parts = name.split(".")
         if parts[0] != "rlvr_bench" or len(parts) == 1:
@@ -107,8 +107,8 @@ def test_a_module_imports_its_own_layer_or_lower_ones(file: Path) -> None:
         target = parts[1]
         if not (PACKAGE / target).is_dir() and not (PACKAGE / f"{target}.py").is_file():
             continue
-        assert target not in FORBIDDEN.get(own, set()), f"{file.name} imports {name}"
-        assert layer_of(target) <= layer_of(own), f"{file.name} ({own}) imports {name} from above"
+        assert target not in FORBIDDEN.get(layer, set()), f"{file.name} imports {name}"
+        assert layer_of(target) <= layer_of(layer), f"{file.name} ({layer}) imports {name} from above"
 
 
 @pytest.mark.parametrize("library", sorted(OWNERS))
@@ -178,8 +178,8 @@ LATE_FILES = {"samplers/vllm_worker.py"}
 def late_imports(file: Path) -> list[str]:
     """What a file imports of ours within a function."""
     functions = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)]
-    found = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.ImportFrom)]
-    return [node.module for node in found if node.module and node.module.startswith("rlvr_bench")]
+    imports = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.ImportFrom)]
+    return [node.module for node in imports if node.module and node.module.startswith("rlvr_bench")]
 
 
 @pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(PACKAGE)))

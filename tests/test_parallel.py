@@ -20,7 +20,7 @@ import pytest
 from rlvr_bench import GradeOptions, RlvrBenchError, SampleOptions, errors, evaluate, leaderboard, report, stats
 from rlvr_bench import pipeline as stages
 from rlvr_bench.errors import BadArgument, RunLocked, UnknownName
-from rlvr_bench.parallel import each
+from rlvr_bench.parallel import map_in_order
 from rlvr_bench.pipeline import several
 from rlvr_bench.pipeline.several import grade_all, score_all
 from tests.comparison.made import card
@@ -41,28 +41,28 @@ def work(item: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_results_come_in_order_with_what_was_logged(jobs: int, caplog: pytest.LogCaptureFixture) -> None:
-    assert list(each(work, [3, 1, 2], jobs=jobs)) == [9, 1, 4]
+    assert list(map_in_order(work, [3, 1, 2], jobs=jobs)) == [9, 1, 4]
     assert caplog.messages == ["item 3", "item 1", "item 2"]
-    assert list(each(work, [], jobs=jobs)) == []
+    assert list(map_in_order(work, [], jobs=jobs)) == []
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_is_raised_where_its_result_is_due(jobs: int) -> None:
-    found = each(work, [1, 13, 2], jobs=jobs)
-    assert next(found) == 1
+    results = map_in_order(work, [1, 13, 2], jobs=jobs)
+    assert next(results) == 1
     with pytest.raises(BadArgument, match="item is 13: must be lucky") as raised:
-        next(found)
+        next(results)
     assert raised.value.value == 13
 
 
 def test_a_killed_worker_is_one_clear_line() -> None:
     with pytest.raises(RlvrBenchError, match="worker process was killed, perhaps for memory: use a smaller -j"):
-        list(each(work, [1, 14], jobs=2))
+        list(map_in_order(work, [1, 14], jobs=2))
 
 
 def test_there_must_be_a_process() -> None:
     with pytest.raises(BadArgument, match="-j is 0"):
-        list(each(work, [1], jobs=0))
+        list(map_in_order(work, [1], jobs=0))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_scores_are_the_same_to_the_byte(runs: list[Path], tmp_path: Path) -> No
     for jobs in (1, 2):
         mine = copies(runs, tmp_path / str(jobs))
         done = score_all([*mine, mine[0]], [1, 8], jobs=jobs)
-        assert [each.run for each in done] == mine, "one named twice is scored once"
+        assert [item.run for item in done] == mine, "one named twice is scored once"
         written.append([(run / "scorecard.json").read_bytes() for run in mine])
     assert written[0] == written[1]
 
@@ -110,8 +110,8 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_a_leaderboard_and_a_page_are_the_same_to_the_byte(cards: list[Path], tmp_path: Path) -> None:
     heard: list[tuple[int, int]] = []
-    found = leaderboard(cards, ks=(1, 4), jobs=2, on_progress=lambda *counts: heard.append(counts))
-    assert found == leaderboard(cards, ks=(1, 4))
+    board = leaderboard(cards, ks=(1, 4), jobs=2, on_progress=lambda *counts: heard.append(counts))
+    assert board == leaderboard(cards, ks=(1, 4))
     assert heard == [(i, 4) for i in range(5)]
     heard.clear()
     for jobs in (1, 2):
@@ -122,12 +122,12 @@ def test_a_leaderboard_and_a_page_are_the_same_to_the_byte(cards: list[Path], tm
 
 def test_bootstrap_replicates_are_the_same_to_the_bit() -> None:
     values = np.random.default_rng(0).random((700, 300))
-    found = [
+    intervals = [
         stats.bootstrap_mean(values, rng=np.random.default_rng(1), options=stats.Resampling(300, 0.95, jobs))
         for jobs in (1, 2)
     ]
-    assert np.array_equal(found[0].low, found[1].low)
-    assert np.array_equal(found[0].high, found[1].high)
+    assert np.array_equal(intervals[0].low, intervals[1].low)
+    assert np.array_equal(intervals[0].high, intervals[1].high)
 
 
 # ------------------------------------------------------------------------------------------------ several runs
@@ -168,7 +168,7 @@ def test_runs_that_are_graded_side_by_side_share_the_verifier_processes(
         raise errors.RunError("enough")
 
     monkeypatch.setattr(stages, "grade", grade)
-    monkeypatch.setattr(several, "each", lambda function, items, jobs: map(function, items))
+    monkeypatch.setattr(several, "map_in_order", lambda function, items, jobs: map(function, items))
     grade_all([Path(f"run{i}") for i in range(3)], GradeOptions(workers=8), jobs=jobs)
     assert seen == [workers] * 3
 
@@ -179,10 +179,10 @@ def test_grading_side_by_side_gives_the_same_verdicts(runs: list[Path], tmp_path
         shutil.rmtree(run / "verdicts")
         (run / "grading.json").unlink()
     done = grade_all(mine, GradeOptions(workers=2), jobs=2)
-    assert [each.error for each in done] == [None, None]
+    assert [item.error for item in done] == [None, None]
     for run, before in zip(mine, runs, strict=True):
-        found, wanted = (msgspec.json.decode((folder / "grading.json").read_bytes()) for folder in (run, before))
-        assert found["statuses"] == wanted["statuses"]
+        grading, wanted = (msgspec.json.decode((folder / "grading.json").read_bytes()) for folder in (run, before))
+        assert grading["statuses"] == wanted["statuses"]
 
 
 def test_ctrl_c_ends_all_processes_at_once(runs: list[Path], tmp_path: Path) -> None:

@@ -47,11 +47,11 @@ def test_a_known_solve_rate_is_found(tmp_path: Path) -> None:
         assert value is not None
         truth = 1 - 0.9**k
         assert abs(value - truth) < 5 * max(np.sqrt(truth * (1 - truth) / 300), 1e-3)
-    found = next(e for e in scorecard.estimates if e.name == "pass@k" and e.k == 1)
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < 0.1 < found.high
-    assert found.n_problems == 300
+    estimate = next(e for e in scorecard.estimates if e.name == "pass@k" and e.k == 1)
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.low < 0.1 < estimate.high
+    assert estimate.n_problems == 300
 
 
 def test_topped_up_resumed_and_straight_runs_hold_the_same_rollouts(tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_topped_up_resumed_and_straight_runs_hold_the_same_rollouts(tmp_path: Pa
 
 
 def rows(run: Path) -> set[tuple[str, int, str, int]]:
-    found = [row for table in open_run(run).rollouts.read() for row in table.to_pylist()]
-    keyed = {(row["problem_id"], row["index"], row["text"], row["draw_seed"]) for row in found}
-    assert len(keyed) == len(found)
+    stored = [row for table in open_run(run).rollouts.read() for row in table.to_pylist()]
+    keyed = {(row["problem_id"], row["index"], row["text"], row["draw_seed"]) for row in stored}
+    assert len(keyed) == len(stored)
     return keyed
 
 
@@ -255,8 +255,8 @@ def test_checkpoints_of_a_series_come_in_natural_order(tmp_path: Path) -> None:
     for step in (5, 20, 100):
         (tmp_path / f"global_step_{step}").mkdir()
     (tmp_path / "global_step_7.json").write_text("")
-    found = expand_models([f"{tmp_path}/global_step_*", "zoo:base", f"{tmp_path}/global_step_5"])
-    assert [Path(name).name for name in found] == ["global_step_5", "global_step_20", "global_step_100", "zoo:base"]
+    names = expand_models([f"{tmp_path}/global_step_*", "zoo:base", f"{tmp_path}/global_step_5"])
+    assert [Path(name).name for name in names] == ["global_step_5", "global_step_20", "global_step_100", "zoo:base"]
     with pytest.raises(ModelError, match="no checkpoint folder matches"):
         expand_models([f"{tmp_path}/nothing_*"])
 

@@ -42,21 +42,21 @@ def test_the_table_has_power_needs_and_tokens(capsys: pytest.CaptureFixture[str]
 
 def test_json_is_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--rates", "0.3,1", "--difference", "5", "--problems", "50,500", "--rollouts", "16,256")
-    found = json.loads(shown(capsys, *words, "--json"))
-    power = {(cell["problems"], cell["rollouts"]): cell["power"] for cell in found["cells"]}
+    decoded = json.loads(shown(capsys, *words, "--json"))
+    power = {(cell["problems"], cell["rollouts"]): cell["power"] for cell in decoded["cells"]}
     assert power[50, 16] < power[500, 16]
     assert power[50, 16] < power[50, 256]
-    assert found["second"] - found["first"] == pytest.approx(0.05)
-    assert found["tokens_per_response"] is None
-    assert found["needs"][0]["problems"] > found["needs"][1]["problems"]
+    assert decoded["second"] - decoded["first"] == pytest.approx(0.05)
+    assert decoded["tokens_per_response"] is None
+    assert decoded["needs"][0]["problems"] > decoded["needs"][1]["problems"]
 
 
 def test_a_run_gives_its_solve_rates_and_its_tokens(scorecard: Path) -> None:
-    found = rlvr_bench.plan(scorecard, PlanOptions(k=4, difference=4))
-    assert found.tokens_per_response == pytest.approx(100)
-    assert found.first == pytest.approx(np.mean(1 - (1 - np.random.default_rng(1).beta(0.4, 1, 120)) ** 4), abs=0.06)
-    assert "fitted to m" in found.assumed
-    assert found.cells[0].tokens == 2 * found.cells[0].problems * found.cells[0].rollouts * 100
+    result = rlvr_bench.plan(scorecard, PlanOptions(k=4, difference=4))
+    assert result.tokens_per_response == pytest.approx(100)
+    assert result.first == pytest.approx(np.mean(1 - (1 - np.random.default_rng(1).beta(0.4, 1, 120)) ** 4), abs=0.06)
+    assert "fitted to m" in result.assumed
+    assert result.cells[0].tokens == 2 * result.cells[0].problems * result.cells[0].rollouts * 100
 
 
 @pytest.mark.parametrize(

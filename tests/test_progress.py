@@ -58,16 +58,16 @@ def until(holds: Callable[[], object]) -> None:
 # ------------------------------------------------------------------------------------------------ lines
 def test_a_stage_has_a_line_at_its_start_in_between_and_at_its_end(lines: list[str]) -> None:
     clock = Clock()
-    told = Lines(lines.append, clock=clock)
-    told.start("sample", 4800, 1200)
+    progress = Lines(lines.append, clock=clock)
+    progress.start("sample", 4800, 1200)
     clock.now += 30
-    told.advance(600, 90_000)
-    told.verified(500, 34)
-    told.tell()
+    progress.advance(600, 90_000)
+    progress.verified(500, 34)
+    progress.report()
     clock.now += 150
-    told.advance(3000, 450_000)
-    told.verified(3600, 90)
-    told.end()
+    progress.advance(3000, 450_000)
+    progress.verified(3600, 90)
+    progress.end()
     assert lines == [
         "sample: 1,200/4,800 rollouts, begins",
         "sample: 1,800/4,800 rollouts (38%), 3,000 tokens/s, verified 500, solved 34 problems, about 2 min left",
@@ -77,36 +77,36 @@ def test_a_stage_has_a_line_at_its_start_in_between_and_at_its_end(lines: list[s
 
 def test_before_anything_is_done_no_time_is_promised(lines: list[str]) -> None:
     clock = Clock()
-    told = Lines(lines.append, clock=clock)
-    told.start("load", 1, 0, "models")
+    progress = Lines(lines.append, clock=clock)
+    progress.start("load", 1, 0, "models")
     clock.now += 600
-    told.tell()
-    told.end()
+    progress.report()
+    progress.end()
     assert lines == ["load: 0/1 models (0%), 10 min so far", "load: 0/1 models, ended after 10 min"]
 
 
 def test_a_stage_that_fails_at_once_says_nothing(lines: list[str]) -> None:
     """A user's error is one line, and nothing was done."""
-    told = Lines(lines.append)
+    progress = Lines(lines.append)
     for total in (1, 10):
-        told.start("import", total, 0, "files")
-        told.end()
+        progress.start("import", total, 0, "files")
+        progress.end()
     assert not lines
 
 
 def test_one_piece_is_one_line(lines: list[str]) -> None:
-    told = Lines(lines.append, clock=Clock())
-    told.start("load", 1, 0, "models")
-    told.advance(1)
-    told.end()
+    progress = Lines(lines.append, clock=Clock())
+    progress.start("load", 1, 0, "models")
+    progress.advance(1)
+    progress.end()
     assert lines == ["load: 1/1 models, done after 0 s"]
 
 
 def test_lines_come_by_themselves_and_stop_with_the_stage(lines: list[str]) -> None:
-    told = Lines(lines.append, interval_s=0.02)
-    told.start("sample", 10, 0)
+    progress = Lines(lines.append, interval_s=0.02)
+    progress.start("sample", 10, 0)
     until(lambda: len(lines) > 3)
-    told.end()
+    progress.end()
     until(lambda: not beats())
     n = len(lines)
     time.sleep(0.1)
@@ -125,12 +125,12 @@ def test_a_stage_that_has_begun_waits_a_whole_interval(lines: list[str], monkeyp
 
 
 def test_a_new_stage_ends_the_one_before_and_a_complete_one_needs_one_line(lines: list[str]) -> None:
-    told = Lines(lines.append)
-    told.start("sample", 10, 0)
-    told.advance(10)
-    told.start("verify", 10, 10)
-    told.end()
-    told.end()
+    progress = Lines(lines.append)
+    progress.start("sample", 10, 0)
+    progress.advance(10)
+    progress.start("verify", 10, 10)
+    progress.end()
+    progress.end()
     assert [line.partition(" after")[0] for line in lines] == [
         "sample: 0/10 rollouts, begins",
         "sample: 10/10 rollouts, done",
@@ -140,17 +140,17 @@ def test_a_new_stage_ends_the_one_before_and_a_complete_one_needs_one_line(lines
 
 
 def test_lines_that_nobody_holds_any_more_end(lines: list[str]) -> None:
-    told = Lines(lines.append, interval_s=0.02)
-    told.start("sample", 10, 0)
-    del told
+    progress = Lines(lines.append, interval_s=0.02)
+    progress.start("sample", 10, 0)
+    del progress
     gc.collect()
     until(lambda: not beats())
 
 
 def test_lanes_have_lines_of_their_own(lines: list[str]) -> None:
-    told = Lines(lines.append)
+    progress = Lines(lines.append)
     for name in ("step-20", "step\x1b[31m"):
-        lane = told.lane(name)
+        lane = progress.lane(name)
         lane.start("sample", 10, 0)
         lane.note("2 replicas")
         lane.advance(4)
@@ -188,8 +188,8 @@ def test_in_python_the_stages_go_to_the_logger(tmp_path: Path, caplog: pytest.Lo
 
 
 def solved(texts: list[str]) -> str:
-    (found,) = {m.group(1) for text in texts if (m := re.search(r"solved (\d+) problems", text))}
-    return found
+    (number,) = {m.group(1) for text in texts if (m := re.search(r"solved (\d+) problems", text))}
+    return number
 
 
 def test_a_stage_ends_with_a_failure_too(tmp_path: Path) -> None:
@@ -242,9 +242,9 @@ def test_a_strip_is_not_redrawn_for_every_rollout_and_leaves_nothing_behind() ->
         clock.now += 0.001
     assert 2 < len(put) < 8
     strip.note("a long note " * 5)
-    strip.tell()
+    strip.report()
     strip.note("")
-    strip.tell()
+    strip.report()
     assert len(put[-1]) == len(put[-2])  # blanks over what was longer
     strip.end()
 

@@ -45,9 +45,9 @@ def test_every_exported_name_has_a_docstring(name: str) -> None:
     ],
 )
 def test_every_module_says_what_it_is_and_what_it_offers(module: str) -> None:
-    found = importlib.import_module(module)
-    assert found.__doc__
-    names = getattr(found, "__all__", [])
+    imported = importlib.import_module(module)
+    assert imported.__doc__
+    names = getattr(imported, "__all__", [])
     assert len(names) == len(set(names))
     for name in names:
-        assert hasattr(found, name), f"{module}.__all__ names {name}"
+        assert hasattr(imported, name), f"{module}.__all__ names {name}"

@@ -43,8 +43,8 @@ def turned(path: Path, name: str, change: dict[str, tuple[str, float]], seed: in
 
 
 def pass_at(card: Scorecard, k: int) -> tuple[float | None, float | None, float | None]:
-    found = next(item for item in card.estimates if (item.name, item.k) == ("pass@k", k))
-    return found.value, found.at_least, found.at_most
+    estimate = next(item for item in card.estimates if (item.name, item.k) == ("pass@k", k))
+    return estimate.value, estimate.at_least, estimate.at_most
 
 
 @pytest.fixture(scope="module")

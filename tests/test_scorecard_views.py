@@ -36,9 +36,9 @@ def small() -> Scorecard:
 
 
 def hostile(**changed: Any) -> Scorecard:
-    found = scorecard_from(msgspec.to_builtins(card(HOSTILE, [1, 2], 8, task=HOSTILE, warnings=[HOSTILE])[1]))
+    scorecard = scorecard_from(msgspec.to_builtins(card(HOSTILE, [1, 2], 8, task=HOSTILE, warnings=[HOSTILE])[1]))
     estimates = [Estimate(name="pass@k", k=1, value=0.5), Estimate(name=HOSTILE, value=0.5, note=HOSTILE)]
-    return msgspec.structs.replace(found, **{"estimates": estimates, "quality": {HOSTILE: 0.5}, **changed})
+    return msgspec.structs.replace(scorecard, **{"estimates": estimates, "quality": {HOSTILE: 0.5}, **changed})
 
 
 # ------------------------------------------------------------------------------------------------ what one sees
@@ -154,8 +154,8 @@ def test_all_problems_are_a_table(real: Scorecard) -> None:
     wide = [name for name in table.column_names if "@" in name]
     assert wide == [f"distinct_answers@{k}" for k in (1, 4, 16, 64, 256, 1024)]
     for row, problem in zip(table.to_pylist(), real.problems, strict=True):
-        found = {int(name.partition("@")[2]): row.pop(name) for name in wide}
-        assert ProblemScore(**row, distinct_answers=found) == problem
+        by_budget = {int(name.partition("@")[2]): row.pop(name) for name in wide}
+        assert ProblemScore(**row, distinct_answers=by_budget) == problem
     assert card("m", [1], 4)[1].problems_table().num_rows == 1
 
 

@@ -69,10 +69,10 @@ def test_markdown_cells_hold() -> None:
 
 
 def test_tsv_has_as_many_cells_in_every_row_and_figures_as_numbers() -> None:
-    found = [row.split("\t") for row in lines(tsv(TABLE))]
-    assert {len(row) for row in found} == {5}
-    assert [row[1:4] for row in found[1:]] == [["0.2244", "0.201", "0.249"]] * len(HOSTILE)
-    assert not [cell for row in found for cell in row if cell[:1] in ("=", "+", "-", "@")]
+    cells = [row.split("\t") for row in lines(tsv(TABLE))]
+    assert {len(row) for row in cells} == {5}
+    assert [row[1:4] for row in cells[1:]] == [["0.2244", "0.201", "0.249"]] * len(HOSTILE)
+    assert not [cell for row in cells for cell in row if cell[:1] in ("=", "+", "-", "@")]
     numbers = Table((Column("x"),), (("-2.5",), (Figure(value=-0.5),), ("-1.95e-03",), ("-2+3",), (None,)))
     assert tsv(numbers).split("\n")[1:] == ["-2.5", "-0.5", "-1.95e-03", "'-2+3", ""]
     assert list(csv.reader(io.StringIO(tsv(numbers)), delimiter="\t"))[1] == ["-2.5"]

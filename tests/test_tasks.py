@@ -96,12 +96,12 @@ TASK = Task(name="mine", version="1", summary="s", prompt="raw", verifier="math"
     cases=(Case("\\\\boxed{{2}}", "wrong"), Case("\\\\boxed{{2}}", "correct", "nine"), Case("2", "no_answer", "1")))
 """
     )
-    found = {item.where: item.message for item in validate(load_task(str(tmp_path / "mine.py")))}
-    assert found["case 1"] == "expected wrong, got correct"
-    assert found["case 2"] == "no problem with id 'nine'"
-    assert "case 3" not in found
-    assert "gold answer of 1" not in found
-    assert found["gold answer of 2"].startswith("expected correct, got")
+    findings = {item.where: item.message for item in validate(load_task(str(tmp_path / "mine.py")))}
+    assert findings["case 1"] == "expected wrong, got correct"
+    assert findings["case 2"] == "no problem with id 'nine'"
+    assert "case 3" not in findings
+    assert "gold answer of 1" not in findings
+    assert findings["gold answer of 2"].startswith("expected correct, got")
 
 
 @pytest.mark.parametrize(

@@ -57,9 +57,9 @@ def test_validate_says_what_the_verifier_raised_and_how_often(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = make_task(tmp_path, "raise ValueError(f'no table\\nfor {problem.id}')")
-    found = validate(load_task(str(file)))
-    assert {item.message for item in found} == {"expected correct, got error (exception): ValueError: no table"}
-    assert [item.where for item in found] == [f"gold answer of p{i}" for i in range(50)]
+    findings = validate(load_task(str(file)))
+    assert {item.message for item in findings} == {"expected correct, got error (exception): ValueError: no table"}
+    assert [item.where for item in findings] == [f"gold answer of p{i}" for i in range(50)]
     assert run_verb("tasks", "validate", str(file)) == 2
     assert lines(capsys.readouterr().out, "50 x") == [
         "50 x expected correct, got error (exception): ValueError: no table"
@@ -173,9 +173,9 @@ def test_verdicts_stored_without_messages_are_read(tmp_path: Path) -> None:
     content = json.loads((run.path / "grading.json").read_text())
     del content["errors"], content["warnings"]
     (run.path / "grading.json").write_text(json.dumps(content))
-    found = current_grading(run)
-    assert found is not None
-    assert (found.errors, found.warnings) == ((), ())
+    grading = current_grading(run)
+    assert grading is not None
+    assert (grading.errors, grading.warnings) == ((), ())
 
 
 GOLDS = """
@@ -193,9 +193,9 @@ def test_golds_that_cannot_be_answers_are_refused_before_anything_is_drawn(
 ) -> None:
     file = tmp_path / "mine.py"
     file.write_text(GOLDS.format(golds=["73", "Paris", "x^2", "5"]))
-    found = {item.where: item.message for item in validate(load_task(str(file)))}
-    assert list(found) == ["gold answer of p1", "gold answer of p2"]
-    assert "Paris" in found["gold answer of p1"]
+    findings = {item.where: item.message for item in validate(load_task(str(file)))}
+    assert list(findings) == ["gold answer of p1", "gold answer of p2"]
+    assert "Paris" in findings["gold answer of p1"]
     arguments = ["--model", "fake", "--task", str(file), "-n", "2", "--out", str(tmp_path / "runs")]
     for verb in ("evaluate", "sample"):
         assert run_verb(verb, *arguments) == 2

@@ -156,14 +156,14 @@ def reasons(run: Path) -> dict[str, float]:
 def measured(run: Path) -> Measured:
     """A run as the numbers of a checkpoint's card."""
     card = decode_scorecard((run / "scorecard.json").read_bytes(), str(run))
-    found = {(e.name, e.k, e.group): e for e in card.estimates}
+    estimates = {(e.name, e.k, e.group): e for e in card.estimates}
     n = card.run.n
 
     def interval(name: str, k: int | None) -> Interval:
-        e = found[name, k, None]
+        e = estimates[name, k, None]
         return Interval(value=round(e.value, 4), low=round(e.low, 4), high=round(e.high, 4))
 
-    entropy, branching = (found.get((name, None, None)) for name in ("token_entropy", "branching_factor"))
+    entropy, branching = (estimates.get((name, None, None)) for name in ("token_entropy", "branching_factor"))
     rollouts = sum(entry.n for entry in card.problems)
     tiers = list(dict.fromkeys(entry.tier for entry in card.problems))
     return Measured(
@@ -174,7 +174,7 @@ def measured(run: Path) -> Measured:
         unsolved=sum(entry.c == 0 for entry in card.problems),
         reasons=reasons(run),
         distinct=round(1 - sum(entry.duplicates for entry in card.problems) / rollouts, 4),
-        tokens_mean=round(found["tokens_per_response", None, None].value, 2),
+        tokens_mean=round(estimates["tokens_per_response", None, None].value, 2),
         entropy_mean=None if entropy is None or entropy.value is None else round(entropy.value, 4),
         branching_mean=None if branching is None or branching.value is None else round(branching.value, 4),
     )
@@ -184,8 +184,8 @@ def _tier(card: Scorecard, tier: str, k: int) -> Interval:
     """Mean pass@k of one tier with its interval over problems."""
     entries = [entry for entry in card.problems if entry.tier == tier]
     counts = [entry.c for entry in entries], [entry.n for entry in entries]
-    found = stats.bootstrap(*counts, [k], rng=np.random.default_rng(0))
-    value, low, high = (round(float(each[0]), 4) for each in (found.value, found.low, found.high))
+    interval = stats.bootstrap(*counts, [k], rng=np.random.default_rng(0))
+    value, low, high = (round(float(limit[0]), 4) for limit in (interval.value, interval.low, interval.high))
     return Interval(value=value, low=low, high=high)
 
 

@@ -97,8 +97,8 @@ def _page(results: Path, cards: Cards, pairs: dict[str, PairComparison]) -> str:
 
 def _against(first: str, others: Sequence[str], folder: Path) -> dict[str, PairComparison]:
     files = [folder / f"{name}.json" for name in (first, *others)]
-    found: Comparison = compare(files, KS)
-    return dict(zip(others, found.pairs, strict=True))
+    comparison: Comparison = compare(files, KS)
+    return dict(zip(others, comparison.pairs, strict=True))
 
 
 def _estimate(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Estimate | None:
@@ -106,14 +106,18 @@ def _estimate(card: Scorecard, name: str, k: int | None = None, group: str | Non
 
 
 def measure(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Measure:
-    found = _estimate(card, name, k, group)
-    return Measure(math.nan, math.nan, math.nan) if found is None else Measure(found.value, found.low, found.high)
+    estimate = _estimate(card, name, k, group)
+    return (
+        Measure(math.nan, math.nan, math.nan)
+        if estimate is None
+        else Measure(estimate.value, estimate.low, estimate.high)
+    )
 
 
 def _difference(pair: PairComparison, name: str, k: int | None = None) -> Measure:
     rows = pair.pass_at_k if name == "pass@k" else pair.policy
-    found = next(d for d in rows if d.name == name and (k is None or d.k == k))
-    return Measure(found.value, found.low, found.high)
+    difference = next(d for d in rows if d.name == name and (k is None or d.k == k))
+    return Measure(difference.value, difference.low, difference.high)
 
 
 def _percent(m: Measure) -> str:
@@ -167,10 +171,10 @@ def _verdict(sign: int, claimed: int) -> str:
 
 
 def _count(signs: Iterable[int], claimed: int) -> str:
-    found = list(signs)
-    agree, against = found.count(claimed), found.count(-claimed)
-    word = "yes" if agree == len(found) else "no" if not agree else "in part"
-    return f"{word}: {agree} of {len(found)} shown" + (f", {against} the reverse" if against else "")
+    all_signs = list(signs)
+    agree, against = all_signs.count(claimed), all_signs.count(-claimed)
+    word = "yes" if agree == len(all_signs) else "no" if not agree else "in part"
+    return f"{word}: {agree} of {len(all_signs)} shown" + (f", {against} the reverse" if against else "")
 
 
 def _claims(cards: Cards, pairs: dict[str, PairComparison], folder: Path) -> str:
@@ -277,8 +281,8 @@ def _by_seed(cards: Cards, name: str, k: int) -> list[float]:
 def _between(cards: Cards, name: str, k: int) -> Measure:
     """Method less GRPO over training seeds: Welch's t interval."""
     first, second = _by_seed(cards, name, k), _by_seed(cards, "grpo", k)
-    found = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
-    return Measure(float(np.mean(first) - np.mean(second)), float(found.low), float(found.high))
+    interval = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    return Measure(float(np.mean(first) - np.mean(second)), float(interval.low), float(interval.high))
 
 
 def _seed_claims(cards: Cards) -> list[list[str]]:
@@ -293,9 +297,9 @@ def _seed_claims(cards: Cards) -> list[list[str]]:
     )
     rows = []
     for name, claim, k in claims:
-        found = _between(cards, name, k)
-        shown = f"against GRPO, three training seeds each: {_points(found)} points at k = {k}"
-        rows.append([claim, shown, _verdict(found.sign, 1)])
+        difference = _between(cards, name, k)
+        shown = f"against GRPO, three training seeds each: {_points(difference)} points at k = {k}"
+        rows.append([claim, shown, _verdict(difference.sign, 1)])
     return rows
 
 
@@ -349,7 +353,7 @@ def _reasons(names: Sequence[str]) -> str:
     reasons = {name: card.measured.reasons for name, card in measured.items() if card.measured}
     if (guess := measured["base"].guess) is not None:
         reasons["guess"] = guess.reasons
-    rows = [[f"`{name}`", *(f"{found.get(reason, 0):.1%}" for reason in REASONS)] for name, found in reasons.items()]
+    rows = [[f"`{name}`", *(f"{shares.get(reason, 0):.1%}" for reason in REASONS)] for name, shares in reasons.items()]
     return (
         "## Why rollouts fail\n\nShares of all rollouts. A fall of pass@k with more `illegal`, `arithmetic` or `format` is "
         "damage to the skill itself; one with fewer of them is lost exploration. `half`: one target made; `wrong`: neither; "
@@ -384,7 +388,7 @@ def _training(folder: Path) -> TrainingSeries:
 
 
 def _stages(folder: Path) -> str:
-    found = _training(folder)
+    training = _training(folder)
 
     def row(fit: StageFit) -> list[str]:
         if fit.second_stage is None:
@@ -392,13 +396,13 @@ def _stages(folder: Path) -> str:
         knot = "-" if fit.knot is None else f"{fit.knot:.0f} [{fit.low:.0f}, {fit.high:.0f}]"
         return [f"{fit.metric} ({fit.scale})", "yes" if fit.second_stage else "no", knot, f"{fit.p_value:.2g}"]
 
-    law = found.law
-    told = "" if law is None else _law(law)
+    law = training.law
+    law_text = "" if law is None else _law(law)
     return (
         "## Stages of GRPO\n\nOne line or two segments through the ten points above and base; two need to win by BIC and "
         "by a simulated test at 5 %.\n\n"
-        + _rows(["metric", "second stage", "knot, step", "p"], map(row, found.stages))
-        + told
+        + _rows(["metric", "second stage", "knot, step", "p"], map(row, training.stages))
+        + law_text
     )
 
 
@@ -419,8 +423,8 @@ def _rescored(results: Path) -> Rescoring:
 
 
 def _moved(results: Path) -> str:
-    found = _rescored(results)
-    named = {e.name: Measure(e.value, e.low, e.high) for e in found.estimates if e.group is None}
+    rescoring = _rescored(results)
+    named = {e.name: Measure(e.value, e.low, e.high) for e in rescoring.estimates if e.group is None}
     rows = [
         [
             stratum.by,
@@ -429,13 +433,13 @@ def _moved(results: Path) -> str:
             _percent(_of(stratum.moved)),
             _percent(_of(stratum.share_of_moves)),
         ]
-        for stratum in found.strata
+        for stratum in rescoring.strata
         if stratum.group == "all"
     ]
     return (
-        f"## Where probability moved\n\nRollouts of `grpo` ({found.n_rollouts:,}), read by `base`: exact KL from base "
+        f"## Where probability moved\n\nRollouts of `grpo` ({rescoring.n_rollouts:,}), read by `base`: exact KL from base "
         f"{_plain(named['kl'])} nats a token; {_percent(named['moved_share'])} of the tokens changed their probability by "
-        f"more than {found.threshold:g}. Deciles of entropy and perplexity are those under `grpo`.\n\n"
+        f"more than {rescoring.threshold:g}. Deciles of entropy and perplexity are those under `grpo`.\n\n"
         + _rows(["by", "class", "tokens", "of them moved", "share of all moves"], rows)
     )
 
@@ -451,7 +455,7 @@ def _interventions(results: Path) -> Interventions:
 
 
 def _swapped(results: Path) -> str:
-    found = _interventions(results)
+    interventions = _interventions(results)
 
     def row(effect: Effect) -> list[str]:
         where = ", ".join(f"{name} {level}" for name, level in effect.levels.items()) or "all tokens"
@@ -462,8 +466,8 @@ def _swapped(results: Path) -> str:
     header = ["tokens", "swapped", "accuracy kept", "accuracy swapped", "effect, points", "p (Holm)"]
     return (
         "## Which tokens decide\n\nIn rollouts of `grpo` a token is replaced by the second most likely one, or kept, and the "
-        f"model goes on, {found.design.repeats} times each. Perplexity: of the rollout.\n\n"
-        + _rows(header, map(row, found.effects))
+        f"model goes on, {interventions.design.repeats} times each. Perplexity: of the rollout.\n\n"
+        + _rows(header, map(row, interventions.effects))
     )
 
 

@@ -45,10 +45,10 @@ def _tidy(axes: Axes) -> None:
 
 
 def _curve(axes: Axes, card: Scorecard, label: str, colour: str, style: str = "-") -> None:
-    found = [e for e in card.estimates if e.name == "pass@k" and e.value is not None]
-    ks = [e.k for e in found]
-    axes.plot(ks, [e.value for e in found], color=colour, linestyle=style, linewidth=1.8, label=label)
-    axes.fill_between(ks, [e.low for e in found], [e.high for e in found], color=colour, alpha=0.1, linewidth=0)
+    estimates = [e for e in card.estimates if e.name == "pass@k" and e.value is not None]
+    ks = [e.k for e in estimates]
+    axes.plot(ks, [e.value for e in estimates], color=colour, linestyle=style, linewidth=1.8, label=label)
+    axes.fill_between(ks, [e.low for e in estimates], [e.high for e in estimates], color=colour, alpha=0.1, linewidth=0)
 
 
 def _plot_curves(path: Path, cards: Cards) -> None:
@@ -75,8 +75,8 @@ def _plot_entropy(path: Path, cards: Cards) -> None:
     steps = [step for step, _ in grpo_steps()]
     groups = ((None, "all rollouts", "black"), ("correct, length-matched", "correct", COLOURS[2]))
     for group, label, colour in (*groups, ("wrong, length-matched", "wrong", COLOURS[1])):
-        found = [measure(cards[name], "token_entropy", group=group) for _, name in grpo_steps()]
-        _band(left, steps, found, label, colour)
+        measures = [measure(cards[name], "token_entropy", group=group) for _, name in grpo_steps()]
+        _band(left, steps, measures, label, colour)
     for k, colour in ((1, COLOURS[0]), (16, COLOURS[4]), (256, COLOURS[3])):
         _band(right, steps, [measure(cards[name], "pass@k", k) for _, name in grpo_steps()], f"pass@{k}", colour)
     left.set_ylabel("token entropy, nats")
@@ -90,23 +90,23 @@ def _plot_entropy(path: Path, cards: Cards) -> None:
     _finish(figure, path)
 
 
-def _band(axes: Axes, x: Sequence[int], found: Sequence[Measure], label: str, colour: str) -> None:
-    axes.plot(x, [m.value for m in found], color=colour, marker="o", markersize=3.5, linewidth=1.8, label=label)
-    axes.fill_between(x, [m.low for m in found], [m.high for m in found], color=colour, alpha=0.15, linewidth=0)
+def _band(axes: Axes, x: Sequence[int], measures: Sequence[Measure], label: str, colour: str) -> None:
+    axes.plot(x, [m.value for m in measures], color=colour, marker="o", markersize=3.5, linewidth=1.8, label=label)
+    axes.fill_between(x, [m.low for m in measures], [m.high for m in measures], color=colour, alpha=0.15, linewidth=0)
 
 
 def _plot_boundary(path: Path, pairs: dict[str, PairComparison]) -> None:
     figure, axes = subplots(figsize=(11, 4), facecolor="white")
-    places = np.arange(len(pairs))
+    positions = np.arange(len(pairs))
     sides = ((-0.2, COLOURS[2], "gained", "gains", 1), (0.2, COLOURS[1], "lost", "losses", -1))
     for offset, colour, label, field, sign in sides:
         sizes = [getattr(pair.boundary, field) for pair in pairs.values()]
-        axes.bar(places + offset, [sign * size.observed for size in sizes], 0.36, color=colour, label=label)
+        axes.bar(positions + offset, [sign * size.observed for size in sizes], 0.36, color=colour, label=label)
         bounds = np.array([(sign * size.low, sign * size.high) for size in sizes])
         label = "what two runs of one model show, 95 %" if sign > 0 else None
-        axes.vlines(places + offset, bounds.min(1), bounds.max(1), color="black", linewidth=1.4, label=label)
+        axes.vlines(positions + offset, bounds.min(1), bounds.max(1), color="black", linewidth=1.4, label=label)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xticks(places, list(pairs), rotation=30, ha="right")
+    axes.set_xticks(positions, list(pairs), rotation=30, ha="right")
     axes.set_ylabel("problems, k = 1,024")
     _tidy(axes)
     axes.legend(frameon=False, fontsize=8.5)

@@ -215,15 +215,15 @@ def _lists(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _row(rollout: StoredRollout, scored: Scored) -> Mapping[str, object]:
-    own, other = (summarise(side.logprob, side.entropy, side.nucleus) for side in (rollout, scored))
+    drawn, other = (summarise(side.logprob, side.entropy, side.nucleus) for side in (rollout, scored))
     n = len(rollout.ids)
     return {
         "problem_id": rollout.problem_id,
         "index": rollout.index,
         "text_hash": rollout.text_hash,
         "n_tokens": n,
-        "own_logprob_sum": own.logprob_sum,
-        "own_perplexity": np.exp(-own.logprob_sum / n) if n else None,
+        "own_logprob_sum": drawn.logprob_sum,
+        "own_perplexity": np.exp(-drawn.logprob_sum / n) if n else None,
         "other_logprob_sum": other.logprob_sum,
         "other_perplexity": np.exp(-other.logprob_sum / n) if n else None,
         "other_entropy_mean": other.entropy_mean,

@@ -205,10 +205,10 @@ def _cells(shard: ScoredTokens, setting: Setting) -> npt.NDArray[np.int64]:
 
 def _columns(shard: ScoredTokens, threshold: float) -> list[npt.NDArray[Any]]:
     """The values of ``_METRICS``, each (T,)."""
-    own, other = shard.own_logprob.astype(np.float64), shard.other_logprob.astype(np.float64)
-    moved = np.abs(np.exp(other) - np.exp(own)) > threshold
+    drawn, other = shard.own_logprob.astype(np.float64), shard.other_logprob.astype(np.float64)
+    moved = np.abs(np.exp(other) - np.exp(drawn)) > threshold
     entropies = shard.own_entropy.astype(np.float64), shard.other_entropy.astype(np.float64)
-    return [np.ones(len(own)), moved, other - own, *entropies, shard.own_nucleus, shard.other_nucleus]
+    return [np.ones(len(drawn)), moved, other - drawn, *entropies, shard.own_nucleus, shard.other_nucleus]
 
 
 def _estimators(shard: ScoredTokens) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -219,10 +219,10 @@ def _estimators(shard: ScoredTokens) -> tuple[npt.NDArray[np.float64], npt.NDArr
 
 def _rollout_columns(shard: ScoredTokens, divergence: npt.NDArray[np.generic]) -> list[npt.NDArray[np.float64]]:
     """The values of ``_ROLLOUT``, each (R,); 0 for rollouts without tokens."""
-    own, other = (_means(shard, -column.astype(np.float64)) for column in (shard.own_logprob, shard.other_logprob))
+    drawn, other = (_means(shard, -column.astype(np.float64)) for column in (shard.own_logprob, shard.other_logprob))
     present = (shard.n_tokens > 0).astype(np.float64)
     total = np.bincount(_rollout_numbers(shard), divergence, minlength=len(present))
-    logs = np.nan_to_num(own), np.nan_to_num(other)
+    logs = np.nan_to_num(drawn), np.nan_to_num(other)
     return [present, present * np.exp(logs[0]), present * np.exp(logs[1]), *logs, total]
 
 

@@ -112,18 +112,18 @@ def fit_stages(
 def corrected(fits: Sequence[StageFit]) -> list[StageFit]:
     """The fits of the metrics of one series with ``p_holm`` (Holm 1979), which now decides on the second stage."""
     adjusted = holm([np.nan if fit.p_value is None else fit.p_value for fit in fits]).tolist() if fits else []
-    found = []
+    corrected_fits = []
     for fit, p_holm in zip(fits, adjusted, strict=True):
         if fit.p_value is None:
-            found.append(fit)
+            corrected_fits.append(fit)
         elif fit.second_stage and p_holm > _LEVEL:
             nothing = dict.fromkeys(("knot", "low", "high", "slope_before", "slope_after"))
-            found.append(
+            corrected_fits.append(
                 msgspec.structs.replace(fit, p_holm=p_holm, second_stage=False, note="no second stage", **nothing)
             )
         else:
-            found.append(msgspec.structs.replace(fit, p_holm=p_holm))
-    return found
+            corrected_fits.append(msgspec.structs.replace(fit, p_holm=p_holm))
+    return corrected_fits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -178,7 +178,7 @@ def _bytes_of_name(token: str) -> bytes | None:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """The alphabet of byte-level tokenizers (GPT-2): printable Latin-1 stands for itself, the rest follows from U+0100."""
+    """The alphabet of byte-level tokenizers (GPT-2): printable Latin-1 keeps its code, the rest follows from U+0100."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in plain]
     return {**{chr(byte): byte for byte in plain}, **{chr(256 + n): byte for n, byte in enumerate(rest)}}

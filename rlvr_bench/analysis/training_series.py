@@ -266,7 +266,7 @@ def _milestone(steps: Sequence[int], metric: Metric, table: npt.NDArray[np.float
     if _side(sign * (unit[-1] - unit[0]), values, errors, table) <= 0:
         return None
     goal = (1 - _THREE_QUARTERS) * unit[0] + _THREE_QUARTERS * unit[-1]
-    there = np.array([_side(sign * (each - goal), values, errors, table) for each in unit])
+    there = np.array([_side(sign * (checkpoint - goal), values, errors, table) for checkpoint in unit])
     there[-1] = 1  # the last checkpoint has the whole change
     reached = np.flatnonzero((values - values[0]) / change >= _THREE_QUARTERS)
     short = np.flatnonzero(there >= 0)[0]
@@ -295,13 +295,13 @@ def _side(
     """
     total = float(weights @ values)
     if table is not None:
-        each = weights @ table
-        each = each[~np.isnan(each)]
-        if len(each) < 2:
+        sums = weights @ table
+        sums = sums[~np.isnan(sums)]
+        if len(sums) < 2:
             return 0
-        total = float(each.mean())
-        error = float(each.std(ddof=1) / np.sqrt(len(each)))
-        reach = float(stdtrit(len(each) - 1, 0.5 + stats.LEVEL / 2)) * error
+        total = float(sums.mean())
+        error = float(sums.std(ddof=1) / np.sqrt(len(sums)))
+        reach = float(stdtrit(len(sums) - 1, 0.5 + stats.LEVEL / 2)) * error
     else:
         reach = _NORMAL * float(np.sqrt(weights**2 @ errors**2))
     tiny = _ROUNDING * float(np.abs(weights) @ np.abs(values))

@@ -71,17 +71,17 @@ def check_cards(
         raise BadArgument("runs", 0, "name at least one")
     pairs, notes = pair_up(runs, baselines)
     refuse_errors([card for pair in pairs for card in pair], options.max_error_rate, "raise --max-error-rate")
-    found: list[tuple[Finding, Looks, _Asked]] = []
+    findings: list[tuple[Finding, Looks, _Asked]] = []
     for baseline, run in pairs:
         _, counts, differences = align([baseline, run], options.allow)
         notes += differences
         asked = _Asked(counts[0], counts[1], options, len(pairs) * len(rules), _same_draw(baseline[1], run[1]))
-        found += [(*_finding(rule, asked, run[1].run.task), asked) for rule in rules]
-    if not options.new_problems and any(finding.source == "problems" for finding, *_ in found):
+        findings += [(*_finding(rule, asked, run[1].run.task), asked) for rule in rules]
+    if not options.new_problems and any(finding.source == "problems" for finding, *_ in findings):
         notes.append(
             "some limits are also for new problems (source: problems): a scorecard keeps no rollout error of those metrics"
         )
-    return _decided(found, options.level, notes)
+    return _decided(findings, options.level, notes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _bounded_finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Loo
     if rule.kind == "max-rise":
         kind, unkind = unkind, kind
     looks = _looks(rule, asked, np.ones(len(before.low), dtype=bool))
-    found = _errors_evidence(rule, asked, looks) or [
+    evidence = _errors_evidence(rule, asked, looks) or [
         about_new_problems(
             *(pair if rule.kind == "max-drop" else pair[::-1]),
             rule.tolerance,
@@ -177,17 +177,17 @@ def _bounded_finding(rule: Rule, asked: _Asked, task: str) -> tuple[Finding, Loo
         tolerance=rule.tolerance,
         first=float(kind[0].mean()),
         second=float(kind[1].mean()),
-        worse_by=found[0].value,
-        at_most=found[1].value,
-        low=found[0].low,
-        high=found[1].high,
-        p_value=found[0].p_value,
-        p_holm=found[0].p_value,
+        worse_by=evidence[0].value,
+        at_most=evidence[1].value,
+        low=evidence[0].low,
+        high=evidence[1].high,
+        p_value=evidence[0].p_value,
+        p_holm=evidence[0].p_value,
         outcome="ok",
-        n_problems=found[0].n_problems,
+        n_problems=evidence[0].n_problems,
         n_samples=min(int(run.n.min()) for run in (asked.baseline, asked.run)),
-        source=found[0].source,
-        method=f"{found[0].method}; bounds: rollouts or verdicts are missing",
+        source=evidence[0].source,
+        method=f"{evidence[0].method}; bounds: rollouts or verdicts are missing",
         looks=asked.options.looks,
     )
     return finding, looks
@@ -259,10 +259,10 @@ def _same_draw(first: Scorecard, second: Scorecard) -> bool:
     )
 
 
-def _decided(found: Sequence[tuple[Finding, Looks, _Asked]], level: float, notes: Iterable[str]) -> Check:
-    adjusted = stats.holm([finding.p_value for finding, *_ in found]).tolist()
+def _decided(undecided: Sequence[tuple[Finding, Looks, _Asked]], level: float, notes: Iterable[str]) -> Check:
+    adjusted = stats.holm([finding.p_value for finding, *_ in undecided]).tolist()
     findings = []
-    for (finding, looks, asked), p_holm in zip(found, adjusted, strict=True):
+    for (finding, looks, asked), p_holm in zip(undecided, adjusted, strict=True):
         outcome: Outcome = "cannot_tell"
         if finding.worse_by > finding.tolerance and p_holm <= 1 - level:
             outcome = "regression"
@@ -270,7 +270,7 @@ def _decided(found: Sequence[tuple[Finding, Looks, _Asked]], level: float, notes
             outcome = "ok"
         decided = msgspec.structs.replace(finding, p_holm=p_holm, outcome=outcome)
         if outcome == "cannot_tell" and finding.at_most is None:  # more rollouts would not make the bounds equal
-            enough = needed(finding, looks, level, len(found))
+            enough = needed(finding, looks, level, len(undecided))
             more = next_look(finding, enough, (asked.baseline, asked.run))
             decided = msgspec.structs.replace(decided, needed=enough, next_look=more)
         findings.append(decided)

@@ -96,15 +96,15 @@ def about_new_problems(
     """
     fewest = FEWEST_REPLICATES if looks.information is None else REPLICATES_OF_LOOKS
     scale = max(1.0, float(np.abs([first, second]).max())) + tolerance  # the bootstrap needs values in [-1, 1]
-    found = stats.paired_bootstrap_mean(
+    bootstrap = stats.paired_bootstrap_mean(
         (first - tolerance) / scale,
         second / scale,
         rng=stats.fresh_rng(),
         clusters=groups,
         options=stats.Resampling(max(fewest, REPLICATES_PER_RULE * rules), looks.single_level(2 * level - 1)),
     )
-    interval = found.difference
-    z = -float(ndtri(found.p_value[0] / 2)) if looks.information is None else float(found.z[0])
+    interval = bootstrap.difference
+    z = -float(ndtri(bootstrap.p_value[0] / 2)) if looks.information is None else float(bootstrap.z[0])
     value, low, high = (float(limit[0]) * scale + tolerance for limit in (interval.value, interval.low, interval.high))
     return Evidence(
         value=value,
@@ -119,9 +119,9 @@ def about_new_problems(
 
 
 def _mean(run: Counts, k: int, level: float) -> _Mean:
-    found = stats.rollout_interval(*run, [k], 2 * level - 1)
-    value = float(found.value[0])
-    edge = float((found.high if value < 0.5 else found.low)[0])
+    interval = stats.rollout_interval(*run, [k], 2 * level - 1)
+    value = float(interval.value[0])
+    edge = float((interval.high if value < 0.5 else interval.low)[0])
     spread = float(ndtri(level)) ** 2 * edge * (1 - edge)
     return _Mean(value, (edge - value) ** 2 / spread if spread > 0 else 0.0)
 

@@ -39,8 +39,8 @@ def needed(finding: Finding, looks: Looks, level: float, tests: int) -> int | No
     for _ in range(ROUNDS):
         then = looks if finding.source == "problems" else looks.after(factor)
         factor = min(((then.quantile(corrected) + float(ndtri(POWER))) * error / distance) ** 2, float(MOST_NEEDED))
-    found = math.ceil(present * factor)
-    return max(present + 1, found) if found <= MOST_NEEDED else None
+    number = math.ceil(present * factor)
+    return max(present + 1, number) if number <= MOST_NEEDED else None
 
 
 def next_look(finding: Finding, enough: int | None, runs: Sequence[RunCounts]) -> NextLook | None:

@@ -43,7 +43,7 @@ def why(finding: Finding) -> str:
         text += f"; rollouts or verdicts are missing: worse by {change} to {most}{unit}, whatever they would have been"
     if finding.outcome != "cannot_tell":
         return text
-    return f"{text}: too little data to tell. {what_would_settle(finding)}"
+    return f"{text}: too little data to decide. {what_would_settle(finding)}"
 
 
 def what_would_settle(finding: Finding) -> str:
@@ -63,19 +63,19 @@ def what_would_settle(finding: Finding) -> str:
     )
 
 
-def junit(found: Check, *, strict: bool = False) -> bytes:
+def junit(check: Check, *, strict: bool = False) -> bytes:
     """One test case per finding: a regression is a failure, "cannot tell" is skipped, or a failure where ``strict``."""
     failed = {"regression", "cannot_tell"} if strict else {"regression"}
     suite = ElementTree.Element(
         "testsuite",
         name="rlvr-bench check",
-        tests=str(len(found.findings)),
-        failures=str(sum(finding.outcome in failed for finding in found.findings)),
+        tests=str(len(check.findings)),
+        failures=str(sum(finding.outcome in failed for finding in check.findings)),
         errors="0",
-        skipped=str(sum(finding.outcome not in failed | {"ok"} for finding in found.findings)),
+        skipped=str(sum(finding.outcome not in failed | {"ok"} for finding in check.findings)),
         time="0",
     )
-    for finding in found.findings:
+    for finding in check.findings:
         name = f"{finding.rule} ({finding.run} against {finding.baseline})"
         case = ElementTree.SubElement(suite, "testcase", classname=_xml(finding.task), name=_xml(name), time="0")
         if finding.outcome in failed:
@@ -89,7 +89,7 @@ def junit(found: Check, *, strict: bool = False) -> bytes:
     return content
 
 
-def summary(found: Check) -> str:
+def summary(check: Check) -> str:
     """A Markdown table of the findings, for the summary of a job."""
     names = ("", "task", "run", "baseline", "rule")
     numbers = ("before", "now", "worse by", "at least", "at most", "p (Holm)")
@@ -101,20 +101,20 @@ def summary(found: Check) -> str:
             *(change_figure(finding, value) for value in (finding.worse_by, finding.low, finding.high)),
             f"{finding.p_holm:.3f}",
         )
-        for finding in found.findings
+        for finding in check.findings
     ]
     columns = (*map(Column, names), *(Column(name, "right") for name in numbers))
-    remarks = [why(finding) for finding in found.findings if finding.outcome != "ok"] + list(found.notes)
-    title = f"### rlvr-bench check: {VERDICTS[found.outcome]}"
+    remarks = [why(finding) for finding in check.findings if finding.outcome != "ok"] + list(check.notes)
+    title = f"### rlvr-bench check: {VERDICTS[check.outcome]}"
     return "\n".join(
         [title, "", markdown(Table(columns, tuple(rows))), "", *(f"- {as_markdown(text)}" for text in remarks), ""]
     )
 
 
-def workflow_commands(found: Check, *, strict: bool = False) -> list[str]:
+def workflow_commands(check: Check, *, strict: bool = False) -> list[str]:
     """Workflow commands of GitHub Actions: error for a regression, warning (error if ``strict``) for "cannot tell"."""
     lines = []
-    for finding in found.findings:
+    for finding in check.findings:
         if finding.outcome != "ok":
             command = "error" if strict or finding.outcome == "regression" else "warning"
             title = f"{VERDICTS[finding.outcome]}: {finding.run} on {finding.task}"

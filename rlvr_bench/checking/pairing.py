@@ -42,13 +42,13 @@ def accept(runs: Sequence[str | Path], against: Sequence[Path], max_error_rate: 
     cards = read_cards(runs)
     refuse_errors(cards, max_error_rate, "raise --max-error-rate")
     old = [read_card(file) for path in against if path.exists() for file in _files_if_any(path)]
-    places = [_place(card, old, against) for card in cards]
-    for file in places:
-        if places.count(file) > 1:
+    targets = [_baseline_file(card, old, against) for card in cards]
+    for file in targets:
+        if targets.count(file) > 1:
             raise RunError(f"{file}: two of these runs would become this baseline. Update with one of them.")
     before = dict(old)
     done = []
-    for (source, card), file in zip(cards, places, strict=True):
+    for (source, card), file in zip(cards, targets, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, source.read_bytes())
         done.append(
@@ -82,12 +82,12 @@ def _baseline_of(run: Card, baselines: Sequence[Card]) -> Card:
     raise RunError(f"{run[0]} ({_title(run[1])}): {what} for it. Given: {there or 'none'}. Name one with --against.")
 
 
-def _place(run: Card, old: Sequence[Card], against: Sequence[Path]) -> Path:
+def _baseline_file(run: Card, old: Sequence[Card], against: Sequence[Path]) -> Path:
     if any(_task(card) == _task(run[1]) for _, card in old):
         return _baseline_of(run, old)[0]
     if len(against) != 1:
         raise RunError(
-            f"{run[0]} ({_title(run[1])}): no baseline of its task to replace. Name one place with --against."
+            f"{run[0]} ({_title(run[1])}): no baseline of its task to replace. Name one file or folder with --against."
         )
     target = against[0]
     if target.suffix == ".json":

@@ -89,17 +89,17 @@ def make_rules(max_drop: Mapping[str, float], max_rise: Mapping[str, float]) -> 
 
 def split_rule(option: str, texts: Sequence[str]) -> dict[str, float]:
     """Tolerances by metric from METRIC=TOLERANCE, the values of ``option``. Raises BadArgument."""
-    found: dict[str, float] = {}
+    tolerances: dict[str, float] = {}
     for text in texts:
         metric, _, number = text.partition("=")
         try:
             value = float(number)
         except ValueError:
             raise BadArgument(option, text, "must read METRIC=TOLERANCE, such as pass@64=0.03") from None
-        if metric in found:
-            raise BadArgument(option, text, f"{metric} has a tolerance already, {found[metric]:g}")
-        found[metric] = value
-    return found
+        if metric in tolerances:
+            raise BadArgument(option, text, f"{metric} has a tolerance already, {tolerances[metric]:g}")
+        tolerances[metric] = value
+    return tolerances
 
 
 def read_settings(file: Path) -> Settings:

@@ -132,8 +132,8 @@ def read_budgets(text: str) -> list[int]:
 
 def draws(verb: Callable[..., None]) -> Callable[..., None]:
     """Add the sampling options to a verb, which receives them as one ``options: SampleOptions``."""
-    own = dict(inspect.signature(verb, eval_str=True).parameters)
-    del own["options"]
+    parameters = dict(inspect.signature(verb, eval_str=True).parameters)
+    del parameters["options"]
 
     @functools.wraps(verb)
     def wrapped(**given: Any) -> None:
@@ -141,10 +141,14 @@ def draws(verb: Callable[..., None]) -> Callable[..., None]:
         arguments = engine_arguments(chosen.pop("engine_arg"))
         verb(options=SampleOptions(**chosen, engine_args=arguments), **given)
 
-    required = {name: parameter for name, parameter in own.items() if parameter.default is inspect.Parameter.empty}
+    required = {
+        name: parameter for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty
+    }
     drawing = {name: _keyword(name, annotation) for name, annotation in _DRAWING.items()}
-    ordered = {**required, **drawing, **own}
-    signature = inspect.Signature([each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in ordered.values()])
+    ordered = {**required, **drawing, **parameters}
+    signature = inspect.Signature(
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in ordered.values()]
+    )
     vars(wrapped)["__signature__"] = signature
     wrapped.__annotations__ = {name: parameter.annotation for name, parameter in ordered.items()}
     return wrapped

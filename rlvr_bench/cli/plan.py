@@ -73,11 +73,11 @@ def plan(
         cluster_size=cluster_size,
         correlation=correlation,
     )
-    found = make_plan(run, options)
+    result = make_plan(run, options)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        _show(Terminal(), found)
+        _show(Terminal(), result)
 
 
 def _numbers(name: str, text: str | None) -> list[int] | None:
@@ -89,26 +89,28 @@ def _numbers(name: str, text: str | None) -> list[int] | None:
         raise BadArgument(name, text, "must be whole numbers separated by commas, such as 100,300") from None
 
 
-def _show(console: Console, found: Plan) -> None:
+def _show(console: Console, result: Plan) -> None:
     from rlvr_bench.cli.show import show_table
 
     console.print(
-        f"pass@{found.k} {found.first:.1%} against {found.second:.1%} ({found.difference:+g} points); "
-        f"chance to show it at the {found.level:.0%} level"
+        f"pass@{result.k} {result.first:.1%} against {result.second:.1%} ({result.difference:+g} points); "
+        f"chance to show it at the {result.level:.0%} level"
     )
-    console.print(f"solve rates: {found.assumed}")
-    console.print(f"design: {found.design}")
-    rollouts = [need.rollouts for need in found.needs]
-    powers = {(cell.problems, cell.rollouts): cell for cell in found.cells}
+    console.print(f"solve rates: {result.assumed}")
+    console.print(f"design: {result.design}")
+    rollouts = [need.rollouts for need in result.needs]
+    powers = {(cell.problems, cell.rollouts): cell for cell in result.cells}
     rows = [
         [f"{size:,}", *(_percent(powers[size, n].power) + _tokens(powers[size, n].tokens) for n in rollouts)]
-        for size in sorted({cell.problems for cell in found.cells})
+        for size in sorted({cell.problems for cell in result.cells})
     ]
-    needs = [("more" if need.problems is None else f"{need.problems:,}") + _tokens(need.tokens) for need in found.needs]
-    rows.append([f"needed for {found.power:.0%}", *needs])
+    needs = [
+        ("more" if need.problems is None else f"{need.problems:,}") + _tokens(need.tokens) for need in result.needs
+    ]
+    rows.append([f"needed for {result.power:.0%}", *needs])
     show_table(console, "", ["problems", *(f"n = {n:,}" for n in rollouts)], rows)
-    if found.tokens_per_response is not None:
-        console.print(f"in brackets: tokens of both runs, at {found.tokens_per_response:,.0f} a response")
+    if result.tokens_per_response is not None:
+        console.print(f"in brackets: tokens of both runs, at {result.tokens_per_response:,.0f} a response")
 
 
 def _percent(share: float) -> str:

@@ -163,7 +163,7 @@ class Strip(Lines):
         if self._clock() - self._shown >= _REDRAWN_S:
             self._redraw()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         self._redraw()
 
     def end(self) -> None:

@@ -27,36 +27,36 @@ __all__ = ["show_comparison"]
 _LISTED = 8
 
 
-def show_comparison(console: Console, found: Comparison, *, every_k: bool = False, form: Format = "table") -> None:
+def show_comparison(console: Console, comparison: Comparison, *, every_k: bool = False, form: Format = "table") -> None:
     """Print the result of ``compare``: the runs with their letters, then each run against the first.
 
     ``every_k``: print all budgets. Columns have letters only in the ``table`` format; other formats use the runs'
     names.
     """
-    show_blocks(console, list(_blocks(found, every_k=every_k, named=form != "table")), form)
+    show_blocks(console, list(_blocks(comparison, every_k=every_k, named=form != "table")), form)
 
 
-def _blocks(found: Comparison, *, every_k: bool, named: bool) -> Iterator[Line | Table]:
-    letters = {run.label: run.label for run in found.runs} if named else _letters(found)
-    yield Line(((found.task, "bold"), f": {found.n_problems:,} problems"))
-    for run in found.runs:
+def _blocks(comparison: Comparison, *, every_k: bool, named: bool) -> Iterator[Line | Table]:
+    letters = {run.label: run.label for run in comparison.runs} if named else _letters(comparison)
+    yield Line(((comparison.task, "bold"), f": {comparison.n_problems:,} problems"))
+    for run in comparison.runs:
         rollouts = f"{run.n_min:,}" if run.n_min == run.n_max else f"{run.n_min:,} to {run.n_max:,}"
         called = run.label if named else f"{letters[run.label]}  {run.label}"
         yield Line((f"{called}  ({rollouts} rollouts each)",), is_whole=True)
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         yield Line(("",))
         yield from _pair(pair, letters, every_k=every_k)
-    if len(found.runs) > 2:
+    if len(comparison.runs) > 2:
         yield Line(("",))
-        yield _overlaps(found, letters)
-    if found.looks == "any":
+        yield _overlaps(comparison, letters)
+    if comparison.looks == "any":
         yield Line(("intervals and p-values hold over any number of looks while rollouts are added",))
-    for note in found.notes:
+    for note in comparison.notes:
         yield Line((f"note: {note}",))
 
 
-def _letters(found: Comparison) -> dict[str, str]:
-    names = [run.label for run in found.runs]
+def _letters(comparison: Comparison) -> dict[str, str]:
+    names = [run.label for run in comparison.runs]
     return {name: ascii_uppercase[i] if len(names) <= 26 else f"R{i + 1}" for i, name in enumerate(names)}
 
 
@@ -86,7 +86,7 @@ def _row(item: Difference) -> tuple[Cell, ...]:
     metric = find_metric(item.name)
     percent = metric is not None and metric.is_fraction
     sides: list[Cell] = [
-        None if each is None else Figure.of(each, percent=percent) for each in (item.first, item.second)
+        None if side is None else Figure.of(side, percent=percent) for side in (item.first, item.second)
     ]
     change = _change(item, percent=percent)
     name = item.name.replace("@k", f"@{item.k}")
@@ -109,9 +109,9 @@ def _change(item: Difference, *, percent: bool) -> Figure | None:
     return msgspec.structs.replace(figure, tail=f"({bounds.alone})")
 
 
-def _boundary(found: BoundaryChange, first: str, second: str) -> Iterator[Line | Table]:
-    both, neither = _size(found.n_both), _size(found.n_neither)
-    line = f"boundary at k = {found.k:,}: expected problems, {both} solved by both, {neither} by neither"
+def _boundary(change: BoundaryChange, first: str, second: str) -> Iterator[Line | Table]:
+    both, neither = _size(change.n_both), _size(change.n_neither)
+    line = f"boundary at k = {change.k:,}: expected problems, {both} solved by both, {neither} by neither"
     yield Line((line,))
     columns = (
         Column(""),
@@ -121,8 +121,8 @@ def _boundary(found: BoundaryChange, first: str, second: str) -> Iterator[Line |
         Column("most likely these"),
     )
     rows = (
-        _set_row(f"gained (only {second})", found.n_gained, found.gained, found.gains),
-        _set_row(f"lost (only {first})", found.n_lost, found.lost, found.losses),
+        _set_row(f"gained (only {second})", change.n_gained, change.gained, change.gains),
+        _set_row(f"lost (only {first})", change.n_lost, change.lost, change.losses),
     )
     yield Table(columns, rows)
 
@@ -140,25 +140,26 @@ def _size(value: float) -> str:
     return f"{value:,.1f}"
 
 
-def _problems(found: ChangedProblems, first: str, second: str) -> Iterator[Line]:
-    number = len(found.gained) + len(found.lost)
-    line = f"single problems: {number:,} of {found.tested:,} that could show it have another solve rate"
-    yield Line((f"{line} (false discovery rate {found.rate:.0%})" if number else line,))
-    for name, changes in ((f"more often solved by {second}", found.gained), (f"by {first}", found.lost)):
+def _problems(changed: ChangedProblems, first: str, second: str) -> Iterator[Line]:
+    number = len(changed.gained) + len(changed.lost)
+    line = f"single problems: {number:,} of {changed.tested:,} that could show it have another solve rate"
+    yield Line((f"{line} (false discovery rate {changed.rate:.0%})" if number else line,))
+    for name, changes in ((f"more often solved by {second}", changed.gained), (f"by {first}", changed.lost)):
         if changes:
             yield Line((f"  {name}: {_listed(changes)}",))
 
 
 def _listed(changes: tuple[ProblemChange, ...]) -> str:
-    shown = [f"{each.id} {each.first:.0%} -> {each.second:.0%}" for each in changes[:_LISTED]]
+    shown = [f"{change.id} {change.first:.0%} -> {change.second:.0%}" for change in changes[:_LISTED]]
     return ", ".join(shown) + (f", ... ({len(changes):,} in all)" if len(changes) > _LISTED else "")
 
 
-def _overlaps(found: Comparison, letters: dict[str, str]) -> Table:
+def _overlaps(comparison: Comparison, letters: dict[str, str]) -> Table:
     rows = [
-        (" ".join(letters[label] for label in group.solved_by) or "none", _size(group.size)) for group in found.overlaps
+        (" ".join(letters[label] for label in group.solved_by) or "none", _size(group.size))
+        for group in comparison.overlaps
     ]
-    return Table((Column(f"solved in {found.overlap_k:,} by exactly"), Column("expected problems")), tuple(rows))
+    return Table((Column(f"solved in {comparison.overlap_k:,} by exactly"), Column("expected problems")), tuple(rows))
 
 
 def _p(value: float | None) -> str:

@@ -23,32 +23,32 @@ _WIDE = 120
 _FEWER = 3  # number of budgets that fit in a narrow terminal
 
 
-def show_leaderboard(console: Console, found: Leaderboard, form: Format = "table") -> None:
+def show_leaderboard(console: Console, board: Leaderboard, form: Format = "table") -> None:
     """Print a table for each task and setting, sorted by pass@k at the smallest budget, the best first.
 
     Cells have pass@k, its interval, and the interval of the rank. TSV has one table with all columns of the CSV.
     """
-    notes = [Line((f"note: {note}",), is_whole=True) for note in found.notes]
+    notes = [Line((f"note: {note}",), is_whole=True) for note in board.notes]
     if form == "table":
-        _draw(console, found)
+        _draw(console, board)
         show_blocks(console, notes)
     elif form == "tsv":
-        show_blocks(console, [*notes, table_of_all(found.rows, found.ks)], form)
+        show_blocks(console, [*notes, table_of_all(board.rows, board.ks)], form)
     elif form == "markdown":
-        write_out(markdown_text(found.rows, found.ks))
+        write_out(markdown_text(board.rows, board.ks))
         if notes:
             show_blocks(console, notes, form)
     else:
-        show_blocks(console, [*tables_of(found.rows, found.ks), *notes], form)
+        show_blocks(console, [*tables_of(board.rows, board.ks), *notes], form)
 
 
-def _draw(console: Console, found: Leaderboard) -> None:
-    for task, setting in dict.fromkeys((row["task"], row["setting"]) for row in found.rows):
-        mine = [row for row in found.rows if (row["task"], row["setting"]) == (task, setting)]
+def _draw(console: Console, board: Leaderboard) -> None:
+    for task, setting in dict.fromkeys((row["task"], row["setting"]) for row in board.rows):
+        mine = [row for row in board.rows if (row["task"], row["setting"]) == (task, setting)]
         line = f"{task}: {mine[0]['problems']} problems; below pass@k its 95 % interval and the rank's"
         console.print(line, highlight=False, markup=False)
         wide = console.width >= _WIDE or not console.is_terminal
-        print_drawing(console, _table(mine, _shown_ks(mine, found.ks, wide=wide), found.ks, wide=wide))
+        print_drawing(console, _table(mine, _shown_ks(mine, board.ks, wide=wide), board.ks, wide=wide))
 
 
 def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int]:
@@ -59,8 +59,8 @@ def _shown_ks(rows: Sequence[Row], ks: Sequence[int], *, wide: bool) -> list[int
     return [known[0], known[len(known) // 2], known[-1]]
 
 
-def _table(rows: Sequence[Row], ks: Sequence[int], found_ks: Sequence[int], *, wide: bool) -> Table:
-    common = common_k(rows, found_ks)
+def _table(rows: Sequence[Row], ks: Sequence[int], all_ks: Sequence[int], *, wide: bool) -> Table:
+    common = common_k(rows, all_ks)
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("model", overflow="fold", min_width=12)
     has_base = any(row["gained"] is not None for row in rows)
@@ -99,6 +99,6 @@ def _cell(row: Row, k: int) -> Text:
         return Text(f"{bounds.replace(' to ', '-')}%").append("\nbounds", style="dim") if bounds else Text("")
     value, low, high = (100 * float(row[f"pass@{k}{end}"] or 0) for end in ("", "_low", "_high"))
     first, last = row[f"rank@{k}_low"], row[f"rank@{k}_high"]
-    place = f"#{first}" if first == last else f"#{first}-{last}"
+    ranks = f"#{first}" if first == last else f"#{first}-{last}"
     more = f"\nerrors {bounds.replace(' to ', '-')}" if bounds else ""
-    return Text(f"{value:.1f}%").append(f"\n{low:.1f}-{high:.1f}\n{place}{more}", style="dim")
+    return Text(f"{value:.1f}%").append(f"\n{low:.1f}-{high:.1f}\n{ranks}{more}", style="dim")

@@ -45,21 +45,21 @@ def _end(
     *,
     as_json: bool,
 ) -> None:
-    well = [each for each in done if each.result is not None]
+    well = [item for item in done if item.result is not None]
     if as_json:
-        print_json([_failed(each) if each.result is None else plain(each.result) for each in done])
+        print_json([_failed(item) if item.result is None else plain(item.result) for item in done])
     elif well:
         show_blocks(Terminal(), [table(well)], form)
-    for each in done:
-        if each.error is not None:
-            where = "" if str(each.run) in each.error else f"{each.run}: "
-            say(f"rlvr-bench: {where}{each.error}")
+    for item in done:
+        if item.error is not None:
+            where = "" if str(item.run) in item.error else f"{item.run}: "
+            say(f"rlvr-bench: {where}{item.error}")
     if len(well) < len(done):
         raise typer.Exit(2)
 
 
-def _failed(each: Done[T]) -> dict[str, str | None]:
-    return {"run": str(each.run), "error": each.error}
+def _failed(item: Done[T]) -> dict[str, str | None]:
+    return {"run": str(item.run), "error": item.error}
 
 
 def _grading_json(graded: Graded) -> dict[str, object]:
@@ -68,7 +68,7 @@ def _grading_json(graded: Graded) -> dict[str, object]:
 
 def _scores(done: Sequence[Done[Scorecard]], *, with_intervals: bool) -> Table:
     """A row for each scorecard. ``with_intervals`` is False for a terminal, which has no room for them."""
-    cards = [each.result for each in done if each.result is not None]
+    cards = [item.result for item in done if item.result is not None]
     tasks = [card.run.task for card in cards]
     columns = [Column("model"), Column("task"), Column("problems", "right"), Column("n", "right")]
     cells: list[Sequence[Cell]] = [
@@ -87,13 +87,13 @@ def _scores(done: Sequence[Done[Scorecard]], *, with_intervals: bool) -> Table:
 
 def _budgets(cards: Sequence[Scorecard]) -> list[int]:
     """The smallest, the middle and the largest of the budgets of ``shown_curve``; all if they are at most three."""
-    known = sorted({each.k for card in cards for each in shown_curve(card.estimates) if each.k is not None})
+    known = sorted({estimate.k for card in cards for estimate in shown_curve(card.estimates) if estimate.k is not None})
     return known if len(known) <= _BUDGETS else [known[0], known[len(known) // 2], known[-1]]
 
 
 def _cell(card: Scorecard, name: str, k: int | None, *, with_interval: bool) -> Cell:
-    found = [e for e in card.estimates if e.name == name and e.group is None and (k is None or e.k == k)]
-    figure = figure_of(found[0]) if found else None
+    estimates = [e for e in card.estimates if e.name == name and e.group is None and (k is None or e.k == k)]
+    figure = figure_of(estimates[0]) if estimates else None
     return figure if with_interval or figure is None else msgspec.structs.replace(figure, low=None, high=None)
 
 
@@ -101,7 +101,7 @@ def _best_of_each_task(figures: Sequence[Cell], tasks: Sequence[str], name: str)
     metric = find_metric(name)
     marked = list(figures)
     for task in set(tasks):
-        at = [i for i, each in enumerate(tasks) if each == task]
+        at = [i for i, other in enumerate(tasks) if other == task]
         best = best_marked([figures[i] for i in at], "neither" if metric is None else metric.better)
         for i, cell in zip(at, best, strict=True):
             marked[i] = cell
@@ -109,17 +109,17 @@ def _best_of_each_task(figures: Sequence[Cell], tasks: Sequence[str], name: str)
 
 
 def _gradings(done: Sequence[Done[Graded]]) -> Table:
-    audited = any(each.result is not None and each.result.audit is not None for each in done)
+    audited = any(item.result is not None and item.result.audit is not None for item in done)
     numbers = ["rollouts", *STATUSES, "distinct answers", "changed", *(["audit disagrees"] if audited else [])]
     columns = (Column("run"), Column("verifier"), *(Column(name.replace("_", " "), "right") for name in numbers))
-    return Table(columns, tuple(_grading_row(each, audited=audited) for each in done))
+    return Table(columns, tuple(_grading_row(item, audited=audited) for item in done))
 
 
-def _grading_row(each: Done[Graded], *, audited: bool) -> tuple[Cell, ...]:
-    if each.result is None:
+def _grading_row(item: Done[Graded], *, audited: bool) -> tuple[Cell, ...]:
+    if item.result is None:
         return ()
-    grading, audit = each.result.grading, each.result.audit
+    grading, audit = item.result.grading, item.result.audit
     counts = [grading.rollouts, *(grading.statuses.get(name, 0) for name in STATUSES), grading.distinct]
     rate = "" if audit is None or audit.rate is None else f"{audit.rate:.1%}"
-    numbers = [f"{count}" for count in (*counts, len(each.result.flips))]
-    return (str(each.run), f"{grading.verifier} {grading.version}", *numbers, *([rate] if audited else []))
+    numbers = [f"{count}" for count in (*counts, len(item.result.flips))]
+    return (str(item.run), f"{grading.verifier} {grading.version}", *numbers, *([rate] if audited else []))

@@ -35,7 +35,7 @@ class Terminal(Console):
 
 def plain(text: str) -> str:
     """Text with control characters as Python escapes; line ends and tabs are kept."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def say(message: str) -> None:
@@ -50,7 +50,7 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 
 def write_json(content: bytes) -> None:
     """Write JSON to standard output; characters that a terminal would act on become JSON escapes."""
-    sys.stdout.write(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", content.decode()))
+    sys.stdout.write(_CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", content.decode()))
 
 
 def write_out(content: str) -> None:

@@ -183,7 +183,7 @@ def _cluster_notes(runs: Sequence[RunCounts], pairs: Sequence[PairComparison], *
         if with_clusters.at_least is not None:  # bounds: their interval is wider than that of a mean
             continue
         k = with_clusters.k or 1
-        values = [each.pass_table([k]) for each in (run, runs[0])]
+        values = [side.pass_table([k]) for side in (run, runs[0])]
         level = looks_of(runs[0], run, k, every=every_look).single_level(with_clusters.level)
         options = stats.Resampling(level=level)
         rng = stats.fresh_rng()

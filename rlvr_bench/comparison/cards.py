@@ -80,8 +80,8 @@ class RunCounts:
         """
         if self.stopping is None:
             return stats.pass_at_k(self.c, self.n, ks)
-        found = dataclasses.replace(self.counts, errors=np.zeros_like(self.c)).bounds(ks)
-        return np.where(found.low == found.high, found.low, np.nan)
+        bounds = dataclasses.replace(self.counts, errors=np.zeros_like(self.c)).bounds(ks)
+        return np.where(bounds.low == bounds.high, bounds.low, np.nan)
 
     def pass_bounds(self, ks: Sequence[int]) -> stats.PassBounds:
         """Bounds of pass@k of each problem, (P, K), equal where there is an estimate (``Counts.bounds``)."""
@@ -94,8 +94,8 @@ class RunCounts:
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A per-problem number of the scorecard, (P,), NaN where it is missing."""
-        found = [getattr(entry, name) for entry in self.entries]
-        return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+        values = [getattr(entry, name) for entry in self.entries]
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
     def values(self, metric: Metric) -> npt.NDArray[np.float64]:
         """A metric with a column in the scorecard, for each problem, (P,), NaN where it is not known."""

@@ -43,10 +43,10 @@ def pass_differences(
     groups = clusters(first)
     looks = [looks_of(first, second, k, every=every_look) for k in ks]
     least = _paired(names, [bounds[0].high, bounds[1].low], groups, replicates, looks)
-    if all((each.low == each.high).all() for each in bounds) and not any(_gaps((first, second), ks)):
+    if all((limits.low == limits.high).all() for limits in bounds) and not any(_gaps((first, second), ks)):
         return least
     most = _paired(names, [bounds[0].low, bounds[1].high], groups, replicates, looks)
-    lower = _paired(names, [each.low for each in bounds], groups, replicates, looks)
+    lower = _paired(names, [limits.low for limits in bounds], groups, replicates, looks)
     return [
         plain if not gap and low.value == high.value else _between(plain, low, high, known=not gap)
         for plain, low, high, gap in zip(lower, least, most, _gaps((first, second), ks), strict=True)
@@ -144,7 +144,7 @@ def crossover_of(
     draws = _resampled(differences, groups)
     first = int(grid[changes[0]]) if len(changes) and _is_shown(differences, draws, ahead, groups, level) else None
     low, high = (None, None) if not ahead else _limits(draws, ahead, grid, level)
-    found = Crossover(
+    crossing = Crossover(
         text="",
         leader=None if not ahead else labels[ahead > 0],
         k=first,
@@ -156,7 +156,7 @@ def crossover_of(
         level=stats.LEVEL,
         method="first change of lead; percentile bootstrap over problems, paired",
     )
-    return _described(found)
+    return _described(crossing)
 
 
 def _signs(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -197,26 +197,26 @@ def _limits(
     draws: npt.NDArray[np.float64], ahead: int, grid: Sequence[int], level: float
 ) -> tuple[int | None, int | None]:
     overtaken = draws * ahead < -TIE
-    place = np.where(overtaken.any(axis=1), overtaken.argmax(axis=1), len(grid))
-    ordered = np.sort(place)
+    crossing_index = np.where(overtaken.any(axis=1), overtaken.argmax(axis=1), len(grid))
+    ordered = np.sort(crossing_index)
     tail = int((1 - level) / 2 * len(ordered))
     low, high = int(ordered[tail]), int(ordered[-1 - tail])
     return (int(grid[low]) if low < len(grid) else None, int(grid[high]) if high < len(grid) else None)
 
 
-def _described(found: Crossover) -> Crossover:
-    edge = f">{found.largest_k}" if found.high is None else str(found.high)
-    if found.leader is None:
-        text = f"no difference up to {found.largest_k}"
-    elif found.k is not None:
-        text = f"crosses at {found.k} [{found.low}, {edge}]"
-        if found.changes > 1:
-            text += f", {found.changes} changes of lead, the last at {found.last}"
-    elif found.changes or found.low is not None:
-        text = f"no crossing shown up to {found.largest_k}"
+def _described(crossing: Crossover) -> Crossover:
+    edge = f">{crossing.largest_k}" if crossing.high is None else str(crossing.high)
+    if crossing.leader is None:
+        text = f"no difference up to {crossing.largest_k}"
+    elif crossing.k is not None:
+        text = f"crosses at {crossing.k} [{crossing.low}, {edge}]"
+        if crossing.changes > 1:
+            text += f", {crossing.changes} changes of lead, the last at {crossing.last}"
+    elif crossing.changes or crossing.low is not None:
+        text = f"no crossing shown up to {crossing.largest_k}"
     else:
-        text = f"no crossing up to {found.largest_k}"
-    return msgspec.structs.replace(found, text=text)
+        text = f"no crossing up to {crossing.largest_k}"
+    return msgspec.structs.replace(crossing, text=text)
 
 
 def _paired(
@@ -232,14 +232,14 @@ def _paired(
     Columns with the same ``looks`` (K,) use the same replicates.
     """
     missing = np.isnan(tables[0]) | np.isnan(tables[1])
-    found: dict[int, Difference] = {}
+    by_column: dict[int, Difference] = {}
     for look in dict.fromkeys(looks):
-        known = [i for i, own in enumerate(looks) if own == look and not missing[:, i].all()]
+        known = [i for i, other in enumerate(looks) if other == look and not missing[:, i].all()]
         if known:
             first, second = (np.where(missing, np.nan, table)[:, known] for table in tables)
             differences = _differences([names[i] for i in known], (first, second), groups, replicates, look)
-            found |= dict(zip(known, differences, strict=True))
-    return [found[i] for i in sorted(found)]
+            by_column |= dict(zip(known, differences, strict=True))
+    return [by_column[i] for i in sorted(by_column)]
 
 
 def _differences(
@@ -252,14 +252,14 @@ def _differences(
     first, second = tables
     scale = np.maximum(1.0, np.nanmax(np.abs([first, second]), axis=(0, 1)))  # the bootstrap needs values in [0, 1]
     draws = replicates if looks.information is None else max(replicates, REPLICATES_OF_LOOKS)
-    found = stats.paired_bootstrap_mean(
+    bootstrap = stats.paired_bootstrap_mean(
         second / scale,
         first / scale,
         rng=stats.fresh_rng(),
         clusters=groups,
         options=stats.Resampling(draws, looks.single_level(stats.LEVEL)),
     )
-    interval = found.difference
+    interval = bootstrap.difference
     return [
         Difference(
             name=name,
@@ -270,7 +270,7 @@ def _differences(
             low=float(interval.low[i] * scale[i]),
             high=float(interval.high[i] * scale[i]),
             level=stats.LEVEL,
-            p_value=looks.renewed(float(found.p_value[i]), float(found.z[i]), two_sided=True),
+            p_value=looks.renewed(float(bootstrap.p_value[i]), float(bootstrap.z[i]), two_sided=True),
             n_problems=int(interval.n_problems[i]),
             method=f"{interval.method} over {interval.source}, paired",
         )

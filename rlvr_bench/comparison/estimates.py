@@ -37,8 +37,8 @@ def pass_estimates(run: RunCounts, ks: Sequence[int]) -> list[Estimate]:
 
 def unsolved_estimate(run: RunCounts, k: int) -> Estimate:
     """Expected number of the run's problems that k rollouts leave unsolved."""
-    (found,) = unsolved_in(run.counts, [k], "unsolved", "expected count of problems", clusters(run))
-    return msgspec.structs.replace(found, n_samples=k)
+    (estimate,) = unsolved_in(run.counts, [k], "unsolved", "expected count of problems", clusters(run))
+    return msgspec.structs.replace(estimate, n_samples=k)
 
 
 def _sound(item: Estimate, run: RunCounts) -> Estimate:

@@ -37,14 +37,14 @@ def scorecard_files(path: str | Path) -> list[Path]:
     path = as_path(path)
     if not path.is_dir():
         return [path]
-    if (own := path / "scorecard.json").is_file():
-        return [own]
-    found = sorted(path.rglob("scorecard.json")) or sorted(path.glob("*.json"))
-    if not found:
+    if (scorecard := path / "scorecard.json").is_file():
+        return [scorecard]
+    files = sorted(path.rglob("scorecard.json")) or sorted(path.glob("*.json"))
+    if not files:
         raise RunError(
             f"{path}: no scorecard in this folder. Name a run folder, a scorecard file, or a folder of them."
         )
-    return found
+    return files
 
 
 def read_cards(paths: Sequence[str | Path]) -> list[tuple[Path, Scorecard]]:

@@ -44,8 +44,8 @@ def changed_problems(ids: Sequence[str], first: RunCounts, second: RunCounts) ->
         for i in listed
     ]
     return ChangedProblems(
-        gained=tuple(each for each in changes if each.second > each.first),
-        lost=tuple(each for each in changes if each.second < each.first),
+        gained=tuple(change for change in changes if change.second > change.first),
+        lost=tuple(change for change in changes if change.second < change.first),
         tested=int(tested.sum()),
         rate=FALSE_DISCOVERIES,
         method=METHOD,

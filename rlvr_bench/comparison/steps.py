@@ -23,5 +23,5 @@ class Step(NamedTuple):
 
 def step_of(model: str) -> Step | None:
     """The last step in a checkpoint's name, None if there is none."""
-    found = list(_STEP.finditer(model))
-    return Step(model[: found[-1].start()].rstrip("/-_@ "), int(found[-1][1])) if found else None
+    matches = list(_STEP.finditer(model))
+    return Step(model[: matches[-1].start()].rstrip("/-_@ "), int(matches[-1][1])) if matches else None

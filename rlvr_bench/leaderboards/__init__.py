@@ -27,7 +27,7 @@ from rlvr_bench.leaderboards.files import (
 )
 from rlvr_bench.leaderboards.ranks import rank_columns
 from rlvr_bench.leaderboards.shifts import shift_cells
-from rlvr_bench.parallel import counted, each
+from rlvr_bench.parallel import counted, map_in_order
 from rlvr_bench.scorecard import Scorecard
 
 __all__ = [
@@ -109,31 +109,31 @@ def _without_what_depends_on_n(rows: dict[tuple[Cell, ...], Row], keys: Sequence
     return [f"{rows[keys[0]]['task']}: rows differ in n, on which {shown} depend: left empty"] if any_known else []
 
 
-_Found = tuple[Path, Scorecard, Entry]
+_ReadRun = tuple[Path, Scorecard, Entry]
 
 
 def _read(
     runs: Sequence[str | Path], ks: Sequence[int], jobs: int, on_progress: Callable[[int, int], object]
-) -> list[_Found]:
+) -> list[_ReadRun]:
     files = list(dict.fromkeys(file for path in runs for file in scorecard_files(path)))
-    return list(counted(each(functools.partial(_read_one, ks=ks), files, jobs=jobs), len(files), on_progress))
+    return list(counted(map_in_order(functools.partial(_read_one, ks=ks), files, jobs=jobs), len(files), on_progress))
 
 
-def _read_one(file: Path, ks: Sequence[int]) -> _Found:
+def _read_one(file: Path, ks: Sequence[int]) -> _ReadRun:
     """The file, its scorecard without problems and estimates (small to send between processes), and its entry."""
     file, card = read_card(file)
     return file, msgspec.structs.replace(card, problems=[], estimates=[]), make_entry(file, card, ks)
 
 
 def _entries(
-    found: Sequence[_Found],
+    runs: Sequence[_ReadRun],
     given: Mapping[tuple[str, str], str],
     kept: Mapping[tuple[Cell, ...], Row],
     base: str | None,
 ) -> dict[tuple[Cell, ...], Entry]:
     entries: dict[tuple[Cell, ...], Entry] = {}
     files: dict[tuple[Cell, ...], Path] = {}
-    for file, card, entry in found:
+    for file, card, entry in runs:
         before = _before(entry.row, kept)
         entry.row.update(described(entry.row, card, given, before))
         entry.row.update(shift_cells(file, card, base or entry.row["base_model"]))
@@ -160,13 +160,13 @@ def _compare_with_base(entries: Sequence[Entry], base: str | None) -> list[str]:
         name = base or entry.row["base_model"]
         if name is None or name == entry.row["model"]:
             continue
-        found = _base_of(entry, str(name), entries)
-        if found is None:
+        base_entry = _base_of(entry, str(name), entries)
+        if base_entry is None:
             notes.append(
                 f"{entry.row['model']} on {entry.row['task']}: no single run of its base {name} to compare with"
             )
         else:
-            entry.row.update({"compared_to": name, **_sets(found.counts, entry.counts)})
+            entry.row.update({"compared_to": name, **_sets(base_entry.counts, entry.counts)})
     return notes
 
 
@@ -183,14 +183,14 @@ def _agree(first: Entry, second: Entry, names: Sequence[str]) -> bool:
 
 
 def _sets(base: RunCounts, run: RunCounts) -> Row:
-    place = {entry.id: i for i, entry in enumerate(base.entries)}
-    aligned = base.at(np.array([place[entry.id] for entry in run.entries], dtype=np.int64))
+    row_index = {entry.id: i for i, entry in enumerate(base.entries)}
+    aligned = base.at(np.array([row_index[entry.id] for entry in run.entries], dtype=np.int64))
     if base.counts.chosen or run.counts.chosen:  # the problems it solves in k are not known
         return {}
     k = min(base.largest_k, run.largest_k)
-    found = boundary_change([entry.id for entry in run.entries], aligned, run, k, replicates=1)
-    chance = None if found.gains is None else rounded(found.gains.expected)
-    gained, lost = rounded(found.n_gained), rounded(found.n_lost)
+    change = boundary_change([entry.id for entry in run.entries], aligned, run, k, replicates=1)
+    chance = None if change.gains is None else rounded(change.gains.expected)
+    gained, lost = rounded(change.n_gained), rounded(change.n_lost)
     return {"compared_k": k, "gained": gained, "lost": lost, "by_chance": chance}
 
 

@@ -79,18 +79,20 @@ _LAST = (
 
 def columns(ks: Sequence[int] = DEFAULT_KS) -> tuple[Column, ...]:
     """All columns for the budgets ``ks``, in the order of the file."""
-    found = list(_FIRST)
+    all_columns = list(_FIRST)
     for k in ks:
-        found += _with_interval(f"pass@{k}", "number", _meaning(k))
-        found += _bounds(f"pass@{k}")
-        found += _with_interval(f"rank@{k}", "whole", f"rank by pass@{k} within its task and setting; equals share one")
-    found += _BOUNDARY
+        all_columns += _with_interval(f"pass@{k}", "number", _meaning(k))
+        all_columns += _bounds(f"pass@{k}")
+        all_columns += _with_interval(
+            f"rank@{k}", "whole", f"rank by pass@{k} within its task and setting; equals share one"
+        )
+    all_columns += _BOUNDARY
     for metric, column in BOARD:
-        found += _with_interval(column.name, "number", column.meaning or metric.meaning)
-    found += _BESIDE
+        all_columns += _with_interval(column.name, "number", column.meaning or metric.meaning)
+    all_columns += _BESIDE
     for name, meaning in _SHIFTS.items():
-        found += _with_interval(name, "number", meaning)
-    return (*found, *_LAST)
+        all_columns += _with_interval(name, "number", meaning)
+    return (*all_columns, *_LAST)
 
 
 def _meaning(k: int) -> str:

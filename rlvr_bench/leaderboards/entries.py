@@ -53,16 +53,16 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
         "date": _date(card),
         "scorecard": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     }
-    found = {(item.name, item.k, item.group): item for item in sound_estimates(card, counts)}
+    estimates = {(item.name, item.k, item.group): item for item in sound_estimates(card, counts)}
     for k in ks:
         if k <= counts.counts.most:
-            estimate = found.get(("pass@k", k, None)) or pass_estimates(counts, [k])[0]
+            estimate = estimates.get(("pass@k", k, None)) or pass_estimates(counts, [k])[0]
             row |= cells_of(f"pass@{k}", estimate) | _bound_cells(f"pass@{k}", estimate)
     for metric, column in BOARD:
-        row |= cells_of(column.name, found.get((metric.name, column.k, column.group)))
+        row |= cells_of(column.name, estimates.get((metric.name, column.k, column.group)))
     for name in ("tool_calls", "tool_errors"):
         row |= {name: rounded(card.quality.get(f"{name}_per_response"))}
-    boundary = next((item for item in found.values() if item.name == "unsolved"), None)
+    boundary = next((item for item in estimates.values() if item.name == "unsolved"), None)
     row |= cells_of("unsolved", boundary) | {"boundary_k": boundary.k if boundary else None}
     row |= _bound_cells("unsolved", boundary)
     return Entry(row, counts)
@@ -78,19 +78,19 @@ def described(
     """
     model = str(row["model"] or "")
     step = step_of(model)
-    found: dict[str, Cell] = {
+    cells: dict[str, Cell] = {
         "method": model.removeprefix(_ZOO) if model.startswith(_ZOO) else None,
         "base_model": None,
         "step": step.step if step else None,
     }
-    found |= {name: before[name] for name in ABOUT if before.get(name) is not None}
+    cells |= {name: before[name] for name in ABOUT if before.get(name) is not None}
     # A training program may add these to the scorecard, which has no fields for them.
     stated = card.unknown.get("run") or {}
-    found |= {name: stated[name] for name in ABOUT if stated.get(name) is not None}
+    cells |= {name: stated[name] for name in ABOUT if stated.get(name) is not None}
     for (pattern, name), value in given.items():
         if fnmatch.fnmatchcase(model, pattern):
-            found[name] = _whole(value) if name == "step" else value
-    return found
+            cells[name] = _whole(value) if name == "step" else value
+    return cells
 
 
 def rounded(value: float | None) -> float | None:

@@ -203,16 +203,16 @@ def _written(value: Cell) -> str:
     return repr(value)
 
 
-def _check_header(file: Path, found: list[str], expected: list[str]) -> None:
-    if found == expected:
+def _check_header(file: Path, header: list[str], expected: list[str]) -> None:
+    if header == expected:
         return
-    missing = [name for name in expected if name not in found]
-    extra = [name for name in found if name not in expected]
+    missing = [name for name in expected if name not in header]
+    extra = [name for name in header if name not in expected]
     parts = [
         f"{what}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
         for what, names in (("missing", missing), ("not known", extra))
         if names
-    ] or ["they stand in another order, or twice"]
+    ] or ["they are in another order, or there twice"]
     raise DataError(
         f"{file}: not the columns of this leaderboard ({'; '.join(parts)}), and so left as it is. Give the --k it was made "
         f"with, mend it, or write to another file."

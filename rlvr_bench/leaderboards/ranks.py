@@ -30,17 +30,17 @@ def rank(
     population of problems with probability 95 %.
     """
     rows = len(means)
-    place, low, high = (np.ones(rows, dtype=np.int64) for _ in range(3))
+    ranks, low, high = (np.ones(rows, dtype=np.int64) for _ in range(3))
     for i in range(rows):
         gap = means - means[i]
         deviation = draws - draws[:, [i]] - gap
         error = np.sqrt(deviation.var(axis=0) + HALF_PAIR / n_problems**2)
         largest = np.abs(deviation / error).max(axis=1, initial=0.0)
         reach = max(float(np.quantile(largest, stats.LEVEL)), NORMAL) * error
-        place[i] = 1 + np.sum(gap > TIE)
+        ranks[i] = 1 + np.sum(gap > TIE)
         low[i] = 1 + np.sum(gap > reach)
         high[i] = rows - np.sum(gap < -reach)
-    return place, low, high
+    return ranks, low, high
 
 
 def resampled_means(runs: Sequence[RunCounts], ks: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -48,8 +48,8 @@ def resampled_means(runs: Sequence[RunCounts], ks: Sequence[int]) -> npt.NDArray
     ids = sorted(entry.id for entry in runs[0].entries)
     tables = []
     for run in runs:
-        place = {entry.id: i for i, entry in enumerate(run.entries)}
-        tables.append(run.pass_table(ks)[[place[name] for name in ids]])
+        row_index = {entry.id: i for i, entry in enumerate(run.entries)}
+        tables.append(run.pass_table(ks)[[row_index[name] for name in ids]])
     values = np.stack(tables, axis=1)
     groups = clusters(runs[0])
     order = {entry.id: i for i, entry in enumerate(runs[0].entries)}
@@ -76,9 +76,9 @@ def rank_columns(rows: Sequence[Row], runs: Sequence[RunCounts | None], ks: Sequ
         if not ranked:
             continue
         means = np.array([float(rows[i][f"pass@{k}"] or 0) for i in ranked])
-        found = rank(means, np.stack([draws[i][:, column] for i in ranked], axis=1), int(rows[0]["problems"] or 1))
-        for i, place, low, high in zip(ranked, *(limit.tolist() for limit in found), strict=True):
-            cells[i] |= {f"rank@{k}": place, f"rank@{k}_low": low, f"rank@{k}_high": high}
+        ranks = rank(means, np.stack([draws[i][:, column] for i in ranked], axis=1), int(rows[0]["problems"] or 1))
+        for i, row_rank, low, high in zip(ranked, *(limit.tolist() for limit in ranks), strict=True):
+            cells[i] |= {f"rank@{k}": row_rank, f"rank@{k}_low": low, f"rank@{k}_high": high}
     return cells
 
 

@@ -24,21 +24,21 @@ def shift_cells(file: Path, card: Scorecard, base: Cell) -> Row:
     top_p 1, no top_k), the mean log ratio; otherwise there is none. Raises RunError where a rescoring's file is
     damaged.
     """
-    found = _chosen(read_rescorings(file.parent).values(), base) if file.name == "scorecard.json" else None
-    if found is None:
+    rescoring = _chosen(read_rescorings(file.parent).values(), base) if file.name == "scorecard.json" else None
+    if rescoring is None:
         return {}
-    estimates = {item.name: item for item in found.estimates if item.group is None}
+    estimates = {item.name: item for item in rescoring.estimates if item.group is None}
     drawn = card.run.sampling
     own_law = drawn is not None and drawn.temperature == 1 and drawn.top_p == 1 and not drawn.top_k
     divergence = estimates.get("kl") or (estimates.get("kl_k1") if own_law else None)
-    moved = estimates.get("moved_share") if found.threshold == THRESHOLD else None
-    return {"kl_to": found.other.model, **cells_of("kl", divergence), **cells_of("moved_share", moved)}
+    moved = estimates.get("moved_share") if rescoring.threshold == THRESHOLD else None
+    return {"kl_to": rescoring.other.model, **cells_of("kl", divergence), **cells_of("moved_share", moved)}
 
 
 def _chosen(rescorings: Collection[Rescoring], base: Cell) -> Rescoring | None:
-    others = [each for each in rescorings if each.other.weights != each.own.weights]
-    under_base = [each for each in others if each.other.model == base]
+    others = [rescoring for rescoring in rescorings if rescoring.other.weights != rescoring.own.weights]
+    under_base = [rescoring for rescoring in others if rescoring.other.model == base]
     candidates = under_base or others
-    if len({each.other.weights for each in candidates}) != 1:
+    if len({rescoring.other.weights for rescoring in candidates}) != 1:
         return None
-    return max(candidates, key=lambda each: (each.divergence == "exact", each.n_tokens))
+    return max(candidates, key=lambda rescoring: (rescoring.divergence == "exact", rescoring.n_tokens))

@@ -7,7 +7,8 @@ is a scorer in ``scorers/`` with a line in ``scorers/table.py``, and a row in ``
 from __future__ import annotations
 
 from rlvr_bench.metrics.row import BoardColumn, Metric
-from rlvr_bench.metrics.table import BRANCHING_FACTOR, METRICS, TOKEN_ENTROPY
+from rlvr_bench.metrics.table import METRICS
+from rlvr_bench.metrics.tokens import BRANCHING_FACTOR, TOKEN_ENTROPY
 
 __all__ = ["BRANCHING_FACTOR", "METRICS", "TOKEN_ENTROPY", "BoardColumn", "Metric", "find_metric"]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
 import msgspec
 
-__all__ = ["BoardColumn", "Metric", "Unit"]
+__all__ = ["OVER_ROLLOUTS", "BoardColumn", "Metric", "Unit", "first_column"]
+
+OVER_ROLLOUTS = "over a problem's rollouts, then problems"
 
 Unit = Literal["fraction", "nats", "tokens", "problems", "answers", "responses", "calls", "perplexity"]
 
@@ -26,6 +29,9 @@ class BoardColumn(msgspec.Struct, frozen=True, kw_only=True):
     in_first: bool = False
     short: str = ""
     tables: tuple[Literal["markdown", "terminal"], ...] = ()
+
+
+first_column = functools.partial(BoardColumn, in_first=True)
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,54 +2,12 @@
 
 from __future__ import annotations
 
-import functools
+from rlvr_bench.metrics.row import OVER_ROLLOUTS, BoardColumn, Metric, first_column
+from rlvr_bench.metrics.tokens import PROFILE_AND_BOUNDS, TOKEN_METRICS
 
-from rlvr_bench.metrics.row import BoardColumn, Metric
-
-__all__ = ["BRANCHING_FACTOR", "METRICS", "TOKEN_ENTROPY"]
+__all__ = ["METRICS"]
 
 _SHARE = "share of a problem's rollouts, then over problems"
-_TOKENS = "over a response's tokens, then its problem's rollouts, then problems"
-_First = functools.partial(BoardColumn, in_first=True)
-_ROLLOUTS = "over a problem's rollouts, then problems"
-
-TOKEN_ENTROPY = Metric(
-    name="token_entropy",
-    meaning="mean entropy of the next token at temperature 1",
-    unit="nats",
-    averaged=_TOKENS,
-    column="entropy_mean",
-    of_first_batch=True,
-    board=(_First(name="token_entropy", short="entropy", tables=("markdown", "terminal")),),
-    gate="problems",
-    compared=True,
-    followed=True,
-    stages=(None, "correct", "wrong"),
-    series_titles=(
-        (None, "entropy"),
-        ("correct, length-matched", "correct*"),
-        ("wrong, length-matched", "wrong*"),
-    ),
-    summary="nats; 0: the policy never varies",
-    chart="entropy",
-)
-BRANCHING_FACTOR = Metric(
-    name="branching_factor",
-    meaning="mean number of next tokens that hold 95 % of the probability",
-    unit="tokens",
-    low=1.0,
-    averaged=_TOKENS,
-    column="branching_mean",
-    of_first_batch=True,
-    board=(_First(name="branching_factor"),),
-    gate="problems",
-    compared=True,
-    followed=True,
-    stages=(None,),
-    series_titles=((None, "branching"),),
-    summary="tokens holding 95 %; 1: no choice",
-    chart="branching",
-)
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -91,7 +49,9 @@ METRICS: tuple[Metric, ...] = (
         better="more",
         across_n="any n of at least k",
         board=(
-            _First(name="g_pass@16_0.5", k=16, group="tau=0.5", meaning="chance that at least half of 16 are correct"),
+            first_column(
+                name="g_pass@16_0.5", k=16, group="tau=0.5", meaning="chance that at least half of 16 are correct"
+            ),
         ),
     ),
     Metric(
@@ -100,7 +60,7 @@ METRICS: tuple[Metric, ...] = (
         unit="fraction",
         better="more",
         across_n="any n of at least k",
-        board=(_First(name="mg_pass@16", k=16, meaning="mean of G-Pass@16 over thresholds from 0.5 to 1"),),
+        board=(first_column(name="mg_pass@16", k=16, meaning="mean of G-Pass@16 over thresholds from 0.5 to 1"),),
     ),
     Metric(
         name="cover",
@@ -110,12 +70,12 @@ METRICS: tuple[Metric, ...] = (
         across_n="equal n: c/n is noisy near tau; at a common k it is G-Pass@k",
         equal_n=True,
         board=(
-            _First(
+            first_column(
                 name="cover@0.1",
                 group="tau=0.1",
                 meaning="share of problems with an observed solve rate of at least 0.1",
             ),
-            _First(name="cover@0.5", group="tau=0.5", meaning="the same for 0.5"),
+            first_column(name="cover@0.5", group="tau=0.5", meaning="the same for 0.5"),
         ),
         chart="cover",
     ),
@@ -135,23 +95,7 @@ METRICS: tuple[Metric, ...] = (
         summary="share of problems",
         chart="summary",
     ),
-    TOKEN_ENTROPY,
-    BRANCHING_FACTOR,
-    Metric(
-        name="perplexity",
-        meaning="exp of minus the mean log-probability of the sampled tokens",
-        unit="perplexity",
-        low=1.0,
-        averaged=_ROLLOUTS,
-        followed=True,
-    ),
-    Metric(
-        name="high_entropy_share",
-        meaning="share of tokens whose entropy is above the threshold of high entropy",
-        unit="fraction",
-        averaged=_ROLLOUTS,
-        followed=True,
-    ),
+    *TOKEN_METRICS,
     Metric(
         name="distinct_answers@k",
         meaning="expected number of different answers among k of a problem's answers",
@@ -159,7 +103,9 @@ METRICS: tuple[Metric, ...] = (
         low=1.0,
         column="distinct_answers",
         across_n="rarefied to k answers",
-        board=(_First(name="distinct_answers@16", k=16, meaning="expected number of different answers among 16"),),
+        board=(
+            first_column(name="distinct_answers@16", k=16, meaning="expected number of different answers among 16"),
+        ),
         gate="problems",
         compared=True,
         followed=True,
@@ -171,7 +117,7 @@ METRICS: tuple[Metric, ...] = (
         unit="nats",
         across_n="equal n, and over wrong answers equally many of them: the correction is of first order",
         equal_n=True,
-        board=(_First(name="answer_entropy"),),
+        board=(first_column(name="answer_entropy"),),
         no_gate="it depends on n; gate on answer_entropy@K",
     ),
     Metric(
@@ -205,7 +151,7 @@ METRICS: tuple[Metric, ...] = (
         averaged=_SHARE,
         column="truncated",
         counts=True,
-        board=(_First(name="truncation_rate", short="truncated", tables=("markdown",)),),
+        board=(first_column(name="truncation_rate", short="truncated", tables=("markdown",)),),
         gate="rollouts",
         followed=True,
         chart="quality",
@@ -219,7 +165,7 @@ METRICS: tuple[Metric, ...] = (
         averaged=_SHARE,
         column="no_answer",
         counts=True,
-        board=(_First(name="no_answer_rate"),),
+        board=(first_column(name="no_answer_rate"),),
         gate="rollouts",
         followed=True,
         chart="quality",
@@ -233,7 +179,7 @@ METRICS: tuple[Metric, ...] = (
         averaged=_SHARE,
         column="error",
         counts=True,
-        board=(_First(name="error_rate", short="errors", tables=("markdown",)),),
+        board=(first_column(name="error_rate", short="errors", tables=("markdown",)),),
         gate="rollouts",
         followed=True,
         chart="quality",
@@ -249,7 +195,7 @@ METRICS: tuple[Metric, ...] = (
         across_n="equal n: repeats become more frequent with n; check takes it at a common n",
         equal_n=True,
         by_k="distinct_texts",
-        board=(_First(name="duplicate_rate"),),
+        board=(first_column(name="duplicate_rate"),),
         gate="problems",
         followed=True,
         series_titles=((None, "duplicates"),),
@@ -260,9 +206,9 @@ METRICS: tuple[Metric, ...] = (
         name="tokens_per_response",
         meaning="mean length of a response",
         unit="tokens",
-        averaged=_ROLLOUTS,
+        averaged=OVER_ROLLOUTS,
         column="tokens_mean",
-        board=(_First(name="tokens_per_response"),),
+        board=(first_column(name="tokens_per_response"),),
         gate="problems",
         followed=True,
         chart="lengths",
@@ -343,30 +289,12 @@ METRICS: tuple[Metric, ...] = (
         no_gate="a histogram has no direction",
         chart="histogram",
     ),
-    Metric(
-        name="entropy_profile",
-        meaning="token entropy by relative position in the response",
-        unit="nats",
-        averaged=_TOKENS,
-        chart="profile",
-    ),
-    *(
-        Metric(
-            name=f"{metric.name}_{side}",
-            meaning=f"{word} bound of {metric.name} where a server gives truncated log-probabilities",
-            unit=metric.unit,
-            low=metric.low,
-            averaged=metric.averaged,
-            no_gate="a bound is no estimate",
-        )
-        for metric in (TOKEN_ENTROPY, BRANCHING_FACTOR)
-        for side, word in (("low", "lower"), ("high", "upper"))
-    ),
+    *PROFILE_AND_BOUNDS,
     Metric(
         name="tool_calls_per_response",
         meaning="calls of a tool per response",
         unit="calls",
-        averaged=_ROLLOUTS,
+        averaged=OVER_ROLLOUTS,
         chart="tool-calls",
     ),
     Metric(
@@ -374,7 +302,7 @@ METRICS: tuple[Metric, ...] = (
         meaning="calls of a tool that failed, per response",
         unit="calls",
         better="less",
-        averaged=_ROLLOUTS,
+        averaged=OVER_ROLLOUTS,
         chart="tool-calls",
     ),
     Metric(

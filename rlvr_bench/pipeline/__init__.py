@@ -275,24 +275,24 @@ def _settled(run: Run, grading: Grading, outcomes: Outcomes) -> Outcomes:
     return settled(outcomes, others, on_record=looked_at is not None)
 
 
-def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
+def _with_audit(scorecard: Scorecard, measured: Audit | None) -> Scorecard:
     """The scorecard with the disagreement rate of the audit of its verdicts, if there is an audit."""
-    if found is None:
+    if measured is None:
         return scorecard
-    summary = msgspec.convert(found, AuditSummary, from_attributes=True)
+    summary = msgspec.convert(measured, AuditSummary, from_attributes=True)
     return msgspec.structs.replace(
         scorecard,
         run=msgspec.structs.replace(scorecard.run, audit=summary),
-        quality={**scorecard.quality, "audit_disagreement_rate": found.rate},
+        quality={**scorecard.quality, "audit_disagreement_rate": measured.rate},
     )
 
 
 def _with_warnings(scorecard: Scorecard) -> Scorecard:
     """The scorecard with warnings about what changes the meaning of its numbers; they are logged too."""
-    found = warnings_of(scorecard.run, scorecard.quality)
-    for text in found:
+    texts = warnings_of(scorecard.run, scorecard.quality)
+    for text in texts:
         logger.warning("%s", text)
-    return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, warnings=tuple(found)))
+    return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, warnings=tuple(texts)))
 
 
 def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:

@@ -87,8 +87,8 @@ def _check_problems(run: Run, loaded: LoadedTask, limit: int | None) -> None:
     that are wanted.
     """
     file = run.path / "problems.jsonl"
-    found = read_if_there(file)
-    if found and run.manifest.problems_sha256 == loaded.digest and found != encode_problems(loaded.problems[:limit]):
+    stored = read_if_there(file)
+    if stored and run.manifest.problems_sha256 == loaded.digest and stored != encode_problems(loaded.problems[:limit]):
         check_same_problems(file, run.problems(), loaded.problems)
 
 
@@ -142,8 +142,8 @@ def _expected(
 
 def _weights(old: Manifest, path: str, options: SampleOptions) -> str:
     """The weights digest. The commit of a hub model that is not cached is known only once it is loaded."""
-    found = weights_digest(path, options.engine_args.get("revision"))
-    return old.weights if old.weights.startswith(f"{found}@") else found
+    digest = weights_digest(path, options.engine_args.get("revision"))
+    return old.weights if old.weights.startswith(f"{digest}@") else digest
 
 
 def _template(old: Manifest, path: str, options: SampleOptions) -> str | None:
@@ -187,10 +187,10 @@ def _is_known(old: Manifest, path: str, options: SampleOptions) -> bool:
 
 def _is_served(old: Manifest, model: str, options: SampleOptions) -> bool:
     """Whether the run asked a server at this address for the same, by what was found out about the server then."""
-    found = old.inferred
-    if found is None or old.model != model:
+    inferred = old.inferred
+    if inferred is None or old.model != model:
         return False
-    prompts, law = found.get("prompts"), found.get("log-probabilities")
+    prompts, law = inferred.get("prompts"), inferred.get("log-probabilities")
     same_prompts = prompts == _BARE or (prompts == _AS_ASKED) == (options.chat_template == "none")
     if law == "exact statistics":
         return same_prompts and old.token_stats == options.token_stats

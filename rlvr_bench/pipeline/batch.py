@@ -38,16 +38,16 @@ def expand_models(models: Sequence[str]) -> list[str]:
 
     Raises ModelError for a glob that matches no folder.
     """
-    found: list[str] = []
+    names: list[str] = []
     for model in models:
         if not re.search(r"[*?\[]", model):
-            found.append(model)
+            names.append(model)
             continue
         matches = sorted((path for path in glob.glob(model) if Path(path).is_dir()), key=_natural)
         if not matches:
             raise ModelError(f"no checkpoint folder matches {model!r}")
-        found += matches
-    return list(dict.fromkeys(found))
+        names += matches
+    return list(dict.fromkeys(names))
 
 
 def evaluate_all(
@@ -75,13 +75,13 @@ def evaluate_all(
                     except RlvrBenchError as error:
                         yield Result(model=model, task=task, error=str(error))
 
-        found: Iterator[Result]
+        ready: Iterator[Result]
         if job.at_once == 1:
-            found = itertools.chain.from_iterable(evaluate(model, progress) for model in names)
+            ready = itertools.chain.from_iterable(evaluate(model, progress) for model in names)
         else:
-            found = _side_by_side({name: evaluate(name, progress.lane(name)) for name in names}, job)
+            ready = _side_by_side({name: evaluate(name, progress.lane(name)) for name in names}, job)
         results = []
-        for result in found:
+        for result in ready:
             results.append(result)
             report(result)
     order = {(model, task): number for number, (model, task) in enumerate(itertools.product(names, tasks))}

@@ -21,18 +21,18 @@ def cautions(
     task: Task, options: SampleOptions, sampling: SamplingParameters, info: EngineInfo, gpus: int | None = None
 ) -> tuple[str, ...]:
     """Warnings, one line for each. ``gpus``: how many this process may use; counted if None."""
-    found = list(info.cautions)
+    texts = list(info.cautions)
     recommended = (task.sampling or SamplingParameters()).max_tokens
     if options.max_tokens is None and sampling.max_tokens < recommended:
-        found.append(
+        texts.append(
             f"max_tokens is {sampling.max_tokens:,}, not the task's {recommended:,}: the model's context has no more room"
         )
     there = visible_gpus(os.environ) if gpus is None else gpus
     used = _gpus_used(options, info)
     if used and used < there:
         more = f": --replicas {there // _size(options)} would use all" if info.engine == "vllm" else ""
-        found.append(f"{used} of {there} GPUs {'is' if used == 1 else 'are'} used{more}")
-    return tuple(found)
+        texts.append(f"{used} of {there} GPUs {'is' if used == 1 else 'are'} used{more}")
+    return tuple(texts)
 
 
 def report_cautions(manifest: Manifest) -> None:

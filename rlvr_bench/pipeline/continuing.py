@@ -78,13 +78,13 @@ class Continuing:
         """Both arms of a site, one after the other. They share a prefix, so an engine's cache holds it once."""
         repeats, limit = self._design.repeats, self._sampling.max_tokens
         for number, site in enumerate(self._sites):
-            for place, arm in enumerate(ARMS):
+            for arm_index, arm in enumerate(ARMS):
                 token = site.kept if arm == "kept" else site.swapped
                 if token is None or site.swapped is None or (number, arm) in done:
                     continue
                 yield DrawRequest(
                     prompt=begun(self._prompts[site.problem_id], (*site.prefix, token)),
-                    start=(number * len(ARMS) + place) * repeats,
+                    start=(number * len(ARMS) + arm_index) * repeats,
                     n=repeats,
                     seed=site.stream(self._design.seed),
                     max_tokens=limit - site.token - 1,
@@ -99,8 +99,8 @@ class Continuing:
         names = (rollout.problem_id for rollout in rollouts)
         decisions = self._decider.decide(zip(names, texts, strict=True))
         for rollout, text, (verdict, _) in zip(rollouts, texts, decisions, strict=True):
-            place, repeat = divmod(rollout.index, self._design.repeats)
-            site, arm = divmod(place, len(ARMS))
+            site_and_arm, repeat = divmod(rollout.index, self._design.repeats)
+            site, arm = divmod(site_and_arm, len(ARMS))
             rows.append(
                 {
                     "site": site,

@@ -255,12 +255,12 @@ class Drawing:
 
 def count(rows: Iterable[VerdictRow]) -> list[Graded]:
     """Numbers of rollouts and of correct rollouts, for each problem."""
-    found: dict[str, list[int]] = {}
+    counts: dict[str, list[int]] = {}
     for row in rows:
-        n_and_c = found.setdefault(row.problem_id, [0, 0])
+        n_and_c = counts.setdefault(row.problem_id, [0, 0])
         n_and_c[0] += 1
         n_and_c[1] += row.verdict.status == "correct"
-    return [Graded(name, n, c) for name, (n, c) in found.items()]
+    return [Graded(name, n, c) for name, (n, c) in counts.items()]
 
 
 def _rows(draw: Draw) -> Iterator[Ungraded]:

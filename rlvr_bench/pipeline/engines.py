@@ -177,9 +177,9 @@ def _opener(model: str, loaded: LoadedTask, options: SampleOptions) -> Callable[
     if models.is_fake(model, options):
         return functools.partial(with_tools, models.open_model(model, loaded, options), options)
     path = Path(model).expanduser()
-    place = str(path.resolve()) if path.is_dir() else model
-    models.resolve_model(place)
-    return functools.partial(_open_there, place, options)
+    checkpoint = str(path.resolve()) if path.is_dir() else model
+    models.resolve_model(checkpoint)
+    return functools.partial(_open_there, checkpoint, options)
 
 
 def _open_there(model: str, options: SampleOptions) -> Sampler:

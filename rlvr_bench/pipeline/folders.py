@@ -29,11 +29,11 @@ def find_run(out: str | Path, model: str, task: str, run_name: str | None = None
     identity = wanted.path or model
     tasks = _usable(task_name(run_name), old_task_name(run_name), hashed(task_name(run_name), task))
     for name in wanted.names():
-        for each in (name, hashed(name, identity)):
+        for model_folder in (name, hashed(name, identity)):
             for of_task in tasks:
-                found = base / each / of_task
-                if wanted.is_in(_manifest(found)):
-                    return found
+                run = base / model_folder / of_task
+                if wanted.is_in(_manifest(run)):
+                    return run
     name = model_name(model)
     if not _is_free(base / name, wanted):
         name = hashed(name, identity)
@@ -110,8 +110,8 @@ def _is_free(folder: Path, wanted: _Wanted) -> bool:
 
 def _manifests(folder: Path) -> Iterator[Manifest]:
     if folder.is_dir():
-        found = (_manifest(run) for run in folder.iterdir())
-        yield from (manifest for manifest in found if manifest is not None)
+        manifests = (_manifest(run) for run in folder.iterdir())
+        yield from (manifest for manifest in manifests if manifest is not None)
 
 
 def _manifest(folder: Path) -> Manifest | None:

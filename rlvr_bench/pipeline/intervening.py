@@ -69,7 +69,7 @@ def intervene(
     options, grading = options or InterveneOptions(), grading or GradeOptions()
     opened = open_run(run)
     read_sources(opened, 1)  # raises before a model is loaded
-    model = options.model or _own_model(opened)
+    model = options.model or _drawing_model(opened)
     loaded = grading_task(opened, options.task, options.data_dir)
     _check_arguments(opened, options)
     sampler = open_model(model, loaded, _sample_options(opened, options))
@@ -123,13 +123,13 @@ def intervene_with(
     return result
 
 
-def _own_model(run: Run) -> str:
+def _drawing_model(run: Run) -> str:
     if is_fake(run.manifest.model, SampleOptions()):
         return run.manifest.model
     try:
         return named_model(run)
     except ModelError as error:
-        raise ModelError(f"{error}. Say where the run's checkpoint lies with --model") from error
+        raise ModelError(f"{error}. Name the run's checkpoint with --model") from error
 
 
 def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
@@ -153,13 +153,13 @@ def _check_sampler(sampler: Sampler, run: Run) -> PrefixSampler:
     info, manifest = sampler.info, run.manifest
     if not isinstance(sampler, PrefixSampler):
         raise EngineError(
-            f"engine {info.engine!r} cannot go on behind a prefix of tokens: take --engine transformers or vllm, "
+            f"engine {info.engine!r} cannot continue a prefix of tokens: take --engine transformers or vllm, "
             "with the checkpoint's folder as --model"
         )
     if info.weights != manifest.weights:
         raise ModelError(
             f"{info.model} is not the model of this run (weights {info.weights[:20]}, the run has "
-            f"{manifest.weights[:20]}): say where its checkpoint lies with --model"
+            f"{manifest.weights[:20]}): name its checkpoint with --model"
         )
     if info.chat_template != manifest.chat_template:
         raise ModelError(f"{info.model}: its chat template has changed since the run was drawn")
@@ -195,7 +195,7 @@ def _agree(folder: Path, design: InterventionDesign) -> None:
         write_record(file, design)
         return
     before = read_record(file, InterventionDesign, _REMEDY)
-    old, new = (msgspec.to_builtins(each) for each in (before, design))
+    old, new = (msgspec.to_builtins(record) for record in (before, design))
     if differing := [f"{name}: was {old[name]!r}, is {new[name]!r}" for name in old if old[name] != new[name]]:
         raise RunError(f"{folder} holds other interventions ({'; '.join(differing)}). Choose another --name.")
 

@@ -124,11 +124,11 @@ def _judge_by_function(run: Run, options: JudgeOptions, grading: GradeOptions, p
             while some := list(itertools.islice(missing, _SHARD)):
 
                 def note(
-                    place: int, decision: Decision, some: Sequence[tuple[ResponseKey, Problem, str]] = some
+                    text_index: int, decision: Decision, some: Sequence[tuple[ResponseKey, Problem, str]] = some
                 ) -> None:
                     verdict = decision.verdict
                     vote = _STATUS.get(verdict.status, "error")
-                    judgements.add(some[place][0], [vote], [verdict.message or verdict.kind or ""])
+                    judgements.add(some[text_index][0], [vote], [verdict.message or verdict.kind or ""])
                     progress.advance(1)
 
                 decider.decide(((problem.id, text) for _, problem, text in some), note)
@@ -214,18 +214,18 @@ def _correct(run: Run) -> dict[tuple[str, int], int]:
     grading = current_grading(run)
     if grading is None:
         raise RunError(f"{run.path}: not graded yet. Run `rlvr-bench grade {run.path}` first.")
-    found = {}
+    text_hashes = {}
     for names, indices, hashes, status in status_columns(
         ShardFolder(inside(run.path, "verdicts", grading.folder), VERDICT_SCHEMA)
     ):
         right = status == STATUSES.index("correct")
-        found.update(
+        text_hashes.update(
             {
                 (str(name), int(index)): int(text_hash)
                 for name, index, text_hash in zip(names[right], indices[right], hashes[right], strict=True)
             }
         )
-    return found
+    return text_hashes
 
 
 def judged_rollouts(run: Run, outcomes: Outcomes) -> tuple[Judging, Judged] | None:
@@ -244,11 +244,11 @@ def judged_rollouts(run: Run, outcomes: Outcomes) -> tuple[Judging, Judged] | No
         raise damaged(file, error, remedy) from error
     votes = _read_votes(ShardFolder(inside(run.path, "judgements", judging.folder), _SCHEMA))
     correct = _correct(run)
-    names = [outcomes.problem_ids[place] for place in outcomes.problem.tolist()]
+    names = [outcomes.problem_ids[rollout_index] for rollout_index in outcomes.problem.tolist()]
     judged = np.full(len(names), "", dtype=object)
-    for place in np.flatnonzero(outcomes.is_correct).tolist():
-        key = names[place], correct[names[place], int(outcomes.index[place])]
+    for rollout_index in np.flatnonzero(outcomes.is_correct).tolist():
+        key = names[rollout_index], correct[names[rollout_index], int(outcomes.index[rollout_index])]
         if key not in votes:
             return None  # rollouts were added later: no result until they are judged too
-        judged[place] = combine(votes[key], judging.rule)
+        judged[rollout_index] = combine(votes[key], judging.rule)
     return judging, Judged(valid=judged == "valid", undecided=judged == "error")

@@ -90,14 +90,14 @@ class Lines:
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
         """Begin a stage of which ``done`` of ``total`` is done already; ends the stage that is running."""
         self.end()
-        self._stage = found = Stage(f"{self._name} {stage}".strip(), total, done, unit, self._clock(), done)
-        if found.is_complete:
-            self._say(found, [found.count(), "nothing left to do"])
+        self._stage = new_stage = Stage(f"{self._name} {stage}".strip(), total, done, unit, self._clock(), done)
+        if new_stage.is_complete:
+            self._say(new_stage, [new_stage.count(), "nothing left to do"])
             return
         self._ended = threading.Event()
         # A stage of one item has nothing to count: its first line comes after an interval, or at its end.
         silent_s = self._interval_s if total == 1 else min(_SILENT_S, self._interval_s)
-        found.is_announced = total == 1
+        new_stage.is_announced = total == 1
         beat = threading.Thread(
             target=_beat, args=(weakref.ref(self), self._ended, silent_s), name="progress", daemon=True
         )
@@ -141,7 +141,7 @@ class Lines:
             self._say(stage, [stage.count(), "begins"])
             return True
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Write how far the stage is."""
         stage, now = self._stage, self._clock()
         if stage is not None:
@@ -166,7 +166,7 @@ def _beat(lines: weakref.ref[Lines], ended: threading.Event, seconds: float) -> 
             return
         # After the silent start, a stage that has said that it began waits for a whole interval.
         if not alive.announce() and seconds >= alive.interval_s:
-            alive.tell()
+            alive.report()
         seconds = alive.interval_s
         del alive
 

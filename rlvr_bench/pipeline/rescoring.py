@@ -60,23 +60,23 @@ def rescore(
     options, progress = options or RescoreOptions(), progress or Silent()
     opened = open_run(run)
     _check_run(opened)
-    own = _own_model(opened, needed=options.exact_kl)
-    scorer = _open(model, options, own)
+    drawing_model = _drawing_model(opened, needed=options.exact_kl)
+    scorer = _open(model, options, drawing_model)
     try:
-        prompts = prompts_of(opened, scorer, own)
+        prompts = prompts_of(opened, scorer, drawing_model)
         check_tokens(opened, scorer, prompts)
         divergence = "exact" if options.exact_kl else "sampled"
         with Rescored(opened, model, divergence) as folder:
             folder.agree(_manifest(opened, model, scorer, divergence))
             _score_missing(folder, scorer, prompts.ids, options.n, progress)
             references, note = _reference_perplexities(opened, scorer, prompts)
-            found = _summary(folder, model, scorer, references, options)
+            summary = _summary(folder, model, scorer, references, options)
             more = [text for text in (prompts.note, note) if text is not None]
-            found = msgspec.structs.replace(found, notes=(*found.notes, *more))
-            write_record(folder.path / "rescore.json", found, indent=1)
+            summary = msgspec.structs.replace(summary, notes=(*summary.notes, *more))
+            write_record(folder.path / "rescore.json", summary, indent=1)
     finally:
         scorer.close()
-    return found
+    return summary
 
 
 def _check_run(run: Run) -> None:
@@ -88,33 +88,33 @@ def _check_run(run: Run) -> None:
         )
     if run.manifest.tools is not None:
         raise RunError(
-            f"{run.path}: drawn with tools, whose output stands between the model's tokens. It has no rescoring."
+            f"{run.path}: drawn with tools, whose output is between the model's tokens. It has no rescoring."
         )
 
 
-def _own_model(run: Run, *, needed: bool) -> str | None:
+def _drawing_model(run: Run, *, needed: bool) -> str | None:
     """The folder of the checkpoint that drew the run; None if it cannot be used, for example not on this machine.
 
     With ``needed``, raises instead of returning None, and raises BadArgument if the weights have changed.
     """
     name = run.manifest.model
     try:
-        own = named_model(run, cached=True)
+        path = named_model(run, cached=True)
         if needed and weights_digest(resolve_model(name)) != run.manifest.weights:
             raise BadArgument("--exact-kl", name, f"the weights of that model are no longer those that drew {run.path}")
     except RlvrBenchError:
         if needed:
             raise
         return None
-    return own
+    return path
 
 
-def _open(model: str, options: RescoreOptions, own: str | None) -> Scorer:
+def _open(model: str, options: RescoreOptions, drawing_model: str | None) -> Scorer:
     check(not is_endpoint(model), "--model", model, "a server cannot score given tokens; name a folder or a hub id")
     check(not model.startswith("fake"), "--model", model, "the fake model has no distribution to score with")
     engine = resolve_engine("transformers" if options.exact_kl and options.engine == "auto" else options.engine)
     arguments = SamplerOptions(model=resolve_model(model), engine_args=options.engine_args)
-    return open_scorer(engine, arguments, own if options.exact_kl else None)
+    return open_scorer(engine, arguments, drawing_model if options.exact_kl else None)
 
 
 def _manifest(run: Run, model: str, scorer: Scorer, divergence: str) -> ScoringManifest:
@@ -188,7 +188,7 @@ def _summary(
 ) -> Rescoring:
     run, notes = folder.run, []
     setting, note = _setting(run, options.threshold)
-    notes += [f"correct and wrong rollouts are not told apart: {note}"] if note else []
+    notes += [f"correct and wrong rollouts are not separated: {note}"] if note else []
     rule = run.manifest.stopping
     limits = [limit for limit in (options.n, rule and rule.batch) if limit]
     if rule is not None:
@@ -258,7 +258,7 @@ def _categories(shard: ScoredTokens, pieces: TokenPieces) -> npt.NDArray[np.int8
 
 
 def _estimate(shifts: Shifts, name: str) -> Estimate:
-    return next(found for found in shifts.estimates if found.name == name and found.group is None)
+    return next(estimate for estimate in shifts.estimates if estimate.name == name and estimate.group is None)
 
 
 def _reference_perplexities(run: Run, scorer: Scorer, prompts: Prompts) -> tuple[Estimate | None, str | None]:
@@ -295,12 +295,12 @@ def _run_of_other(folder: Rescored, model: str, scorer: Scorer, setting: Setting
     numbers = {problem.id: i for i, problem in enumerate(run.problems())}
     sums, counts = np.zeros(setting.n_problems), np.zeros(setting.n_problems)
     for table in beside.rollouts.read(["problem_id", "index", "n_tokens", "logprob_sum"]):
-        place = np.array([numbers.get(name, -1) for name in table["problem_id"].to_pylist()])
+        problem_index = np.array([numbers.get(name, -1) for name in table["problem_id"].to_pylist()])
         tokens, total = table["n_tokens"].to_numpy(), table["logprob_sum"].to_numpy().astype(np.float64)
         fair = theirs.stopping is None or table["index"].to_numpy() < theirs.stopping.batch
-        used = (place >= 0) & (tokens > 0) & fair
-        np.add.at(sums, place[used], np.exp(-total[used] / tokens[used]))
-        np.add.at(counts, place[used], 1)
+        used = (problem_index >= 0) & (tokens > 0) & fair
+        np.add.at(sums, problem_index[used], np.exp(-total[used] / tokens[used]))
+        np.add.at(counts, problem_index[used], 1)
     means = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
     label = Estimate(name="perplexity", group="other on other", value=None)
     return mean_estimate(label, means, floor=1.0, clusters=setting.clusters), None

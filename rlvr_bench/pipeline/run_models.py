@@ -55,8 +55,8 @@ def _unsafe(folder: Path) -> str | None:
         return "it holds no safetensors"
     if "adapter_config.json" in files:
         return "adapter_config.json names another model"
-    own = sorted(name for name in files if name.endswith("config.json") and _names_code(folder / name))
-    return f"{own[0]} asks for code of its own" if own else None
+    with_code = sorted(name for name in files if name.endswith("config.json") and _names_code(folder / name))
+    return f"{with_code[0]} asks for code of its own" if with_code else None
 
 
 def _names_code(file: Path) -> bool:

@@ -126,8 +126,8 @@ def _check_problems(run: Run, problems: Sequence[Problem], task: Task, name: str
             ) from error
         return
     by_id = {problem.id: problem for problem in loaded.problems}
-    own = [by_id[problem.id] for problem in problems if problem.id in by_id]
-    if loaded.digest != manifest.problems_sha256 or content_digest(own) != content_digest(problems):
+    expected = [by_id[problem.id] for problem in problems if problem.id in by_id]
+    if loaded.digest != manifest.problems_sha256 or content_digest(expected) != content_digest(problems):
         raise _others(run, task)
 
 

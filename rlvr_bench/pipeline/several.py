@@ -12,7 +12,7 @@ from rlvr_bench import pipeline
 from rlvr_bench.auditing import Audit
 from rlvr_bench.errors import BadArgument, RlvrBenchError
 from rlvr_bench.grading import Flip
-from rlvr_bench.parallel import check_jobs, each
+from rlvr_bench.parallel import check_jobs, map_in_order
 from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent
 from rlvr_bench.scorecard import Grading, Scorecard
 
@@ -77,12 +77,12 @@ def _all(stage: str, work: Callable[[Path], T], runs: Sequence[Path], jobs: int,
         raise BadArgument("RUN", [], "name at least one run folder")
     chosen = list(dict.fromkeys(runs))
     progress.start(stage, len(chosen), 0, "runs")
-    found = []
-    for done in each(functools.partial(_attempt, work), chosen, jobs=jobs):
+    results = []
+    for done in map_in_order(functools.partial(_attempt, work), chosen, jobs=jobs):
         progress.advance(1)
-        found.append(done)
+        results.append(done)
     progress.end()
-    return found
+    return results
 
 
 def _attempt(work: Callable[[Path], T], run: Path) -> Done[T]:

@@ -188,7 +188,7 @@ def _run(
         n_min=int(run.n.min(initial=np.iinfo(np.int64).max)),
         n_max=int(run.n.max(initial=0)),
         estimates=[
-            *(each for each in estimates_at(source.card, run, common) if each.name not in left_out),
+            *(estimate for estimate in estimates_at(source.card, run, common) if estimate.name not in left_out),
             *source.card.extrapolated,
             *tiers,
         ],

@@ -40,10 +40,10 @@ def widen(
     for j, (first, second) in enumerate(couples):
         if not any(run.counts.errors.any() or run.counts.chosen for run in (runs[first], runs[second])):
             continue
-        for i, found in enumerate(pass_differences(runs[first], runs[second], ks)):
-            value[i, j] = np.nan if found.value is None else found.value
+        for i, difference in enumerate(pass_differences(runs[first], runs[second], ks)):
+            value[i, j] = np.nan if difference.value is None else difference.value
             low[i, j], high[i, j], p[i, j] = (
-                np.nan if each is None else each for each in (found.low, found.high, found.p_value)
+                np.nan if number is None else number for number in (difference.low, difference.high, difference.p_value)
             )
-            if found.value is None:  # nothing is said of a direction
+            if difference.value is None:  # nothing is said of a direction
                 p[i, j] = np.nan

@@ -20,7 +20,7 @@ from rlvr_bench.comparison.sets import boundary_change
 from rlvr_bench.comparison.singles import changed_problems
 from rlvr_bench.comparison.undecided import set_bounds
 from rlvr_bench.metrics import METRICS
-from rlvr_bench.parallel import counted, each
+from rlvr_bench.parallel import counted, map_in_order
 from rlvr_bench.reporting.missing import widen
 
 __all__ = ["PagePair", "compare_pairs", "couples"]
@@ -76,7 +76,7 @@ def compare_pairs(
     sets = functools.partial(_sets, ids, k, replicates)
     two = [(runs[first], runs[second]) for first, second in halves]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # NumPy releases the lock in long loops
-        made = each(sets, two, jobs=jobs) if jobs > 1 else pool.map(sets, two)
+        made = map_in_order(sets, two, jobs=jobs) if jobs > 1 else pool.map(sets, two)
         by_pair = dict(zip(halves, counted(made, len(two), on_progress), strict=True))
     pairs = []
     for first, second in couples:

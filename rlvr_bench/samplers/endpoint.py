@@ -110,7 +110,7 @@ class EndpointSampler:
                         yield draw
         finally:
             self._client.cancel(under_way)
-        failures.tell()
+        failures.raise_if_any()
 
     def close(self) -> None:
         """Close every connection; a closed sampler cannot draw."""
@@ -169,10 +169,10 @@ class EndpointSampler:
         if self._info.token_stats == "exact":
             return _with_statistics(rollout, choice, self._options.token_stats == "full")
         if self._info.token_stats == "bounds" and choice.logprobs:
-            found = positions(choice.logprobs)
-            if found is None:
+            listed = positions(choice.logprobs)
+            if listed is None:
                 raise Failed.malformed("answered with log-probabilities that cannot be read")
-            bounds = mean_bounds(found, choice.n_tokens, self._server.main.top, self._settings.vocab_size)
+            bounds = mean_bounds(listed, choice.n_tokens, self._server.main.top, self._settings.vocab_size)
             return msgspec.structs.replace(rollout, **bounds._asdict())
         return rollout
 
@@ -211,9 +211,9 @@ class _Failures:
         log.warning("problem %s, rollouts %d to %d: %s", request.prompt.problem_id, request.start, last, failure)
         # A server that sends malformed answers is still running, so it gets more patience.
         if self._in_a_row > (max(self._patience, _ODD_ANSWERS) if failure.is_malformed else self._patience):
-            self.tell(f"; the last {self._in_a_row} in a row, so that the rest was not tried")
+            self.raise_if_any(f"; the last {self._in_a_row} in a row, so that the rest was not tried")
 
-    def tell(self, more: str = "") -> None:
+    def raise_if_any(self, more: str = "") -> None:
         """Raises EngineError where any request failed."""
         if self._failed:
             raise EngineError(
@@ -228,10 +228,10 @@ def _limited(request: DrawRequest, sampling: SamplingParameters) -> SamplingPara
 
 def _with_statistics(rollout: Rollout, choice: Choice, full: bool) -> Rollout:
     """The rollout with exact statistics. Raises Failed where the worker extension's columns are not in the answer."""
-    found = columns(choice)
-    fields: dict[str, Any] = msgspec.structs.asdict(summarise(*found))
+    statistics = columns(choice)
+    fields: dict[str, Any] = msgspec.structs.asdict(summarise(*statistics))
     if full:
-        fields["tokens"] = TokenArrays(ids=np.array(choice.ids, dtype=np.int32), **found._asdict())
+        fields["tokens"] = TokenArrays(ids=np.array(choice.ids, dtype=np.int32), **statistics._asdict())
     return msgspec.structs.replace(rollout, **fields)
 
 

@@ -55,17 +55,17 @@ async def unpacked(chunks: AsyncIterator[bytes], encoding: str, most: int) -> by
 
 def read_object(content: bytes, content_type: str) -> dict[str, JSON]:
     """The JSON object in a reply. Raises Failed where there is none."""
-    found = None
+    decoded = None
     try:
-        found = msgspec.json.decode(content)
+        decoded = msgspec.json.decode(content)
         kind = "JSON of another shape"
     except (msgspec.DecodeError, UnicodeDecodeError):
         kind = visible(content_type.partition(";")[0][:80]) or "content of no type"
     except (RecursionError, MemoryError):
         kind = "JSON too deep or too long to be read"
-    if not isinstance(found, dict):
+    if not isinstance(decoded, dict):
         raise Failed.malformed(f"answered with {kind} where a JSON object was expected")
-    return found
+    return decoded
 
 
 # ------------------------------------------------------------------------------------------- what a refusal says
@@ -75,35 +75,35 @@ def refusal_text(content: bytes, content_type: str, key: str | None) -> tuple[st
     ``key`` is replaced in both. The first has at most 300 characters, the second at most 3000.
     """
     try:
-        found = msgspec.json.decode(content)
+        body = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError):
-        found = content.decode(errors="replace") if content_type.startswith("text/plain") else ""
-    message = " ".join(" ".join(_message(found)).split())
-    codes = " ".join(_codes(found))
+        body = content.decode(errors="replace") if content_type.startswith("text/plain") else ""
+    message = " ".join(" ".join(_message(body)).split())
+    codes = " ".join(_codes(body))
     if key:
         message, codes = message.replace(key, "[key]"), codes.replace(key, "[key]")
     return visible(message[:_MESSAGE]), visible(f"{message} {codes}"[: 10 * _MESSAGE]).lower()
 
 
-def _message(found: JSON, depth: int = 4) -> Iterator[str]:
+def _message(body: JSON, depth: int = 4) -> Iterator[str]:
     """The texts of a server's message. Servers store it under different names; repeated request data is left out."""
-    if isinstance(found, str):
-        yield found
-    elif depth and isinstance(found, list):
-        for item in found[:8]:
+    if isinstance(body, str):
+        yield body
+    elif depth and isinstance(body, list):
+        for item in body[:8]:
             yield from _message(item, depth - 1)
-    elif depth and isinstance(found, dict):
-        if isinstance(where := found.get("loc"), list):
+    elif depth and isinstance(body, dict):
+        if isinstance(where := body.get("loc"), list):
             yield ".".join(str(part) for part in where if isinstance(part, str)) + ":"
         for name in ("error", "message", "detail", "msg"):
-            if found.get(name):
-                yield from _message(found[name], depth - 1)
+            if body.get(name):
+                yield from _message(body[name], depth - 1)
                 return
 
 
-def _codes(found: JSON) -> Iterator[str]:
-    if isinstance(found, dict):
-        levels = [level for level in (found, found.get("error")) if isinstance(level, dict)]
+def _codes(body: JSON) -> Iterator[str]:
+    if isinstance(body, dict):
+        levels = [level for level in (body, body.get("error")) if isinstance(level, dict)]
         for level in levels:
             yield from (word for name in ("code", "param", "type") if isinstance(word := level.get(name), str))
 

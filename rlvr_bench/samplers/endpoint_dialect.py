@@ -134,7 +134,7 @@ async def learn(ask: Ask, route: Route, measure: bool) -> Dialect:
     # Equal answers to a request at high temperature: this server uses one random stream for all responses of a request.
     elif len({choice.text for choice in choices}) == 1:
         dialect = msgspec.structs.replace(dialect, many=False)
-    if not dialect.top or not await _tells_the_law(ask, dialect, choices):
+    if not dialect.top or not await _reports_own_law(ask, dialect, choices):
         return msgspec.structs.replace(dialect, top=0)
     listed = [len(position.listed) for choice in choices for position in positions(choice.logprobs) or ()]
     return msgspec.structs.replace(dialect, top=min([dialect.top, *listed]))  # some servers give fewer
@@ -149,21 +149,21 @@ async def _richest(ask: Ask, wanted: Dialect) -> tuple[Dialect, list[Choice]]:
     choices = await _unless(ask(wanted, HOT, _MANY), lambda failure: failure.is_definite)
     if choices is not None:
         return wanted, choices
-    found = msgspec.structs.replace(wanted, explicit=False, ids=False, top=0, many=False, seed_bits=0)
-    choices = await _if_taken(ask(found, HOT, 1), ["max_tokens"])
+    accepted = msgspec.structs.replace(wanted, explicit=False, ids=False, top=0, many=False, seed_bits=0)
+    choices = await _if_taken(ask(accepted, HOT, 1), ["max_tokens"])
     if choices is None:
-        found = msgspec.structs.replace(found, limit="max_completion_tokens")
-        choices = await ask(found, HOT, 1)
+        accepted = msgspec.structs.replace(accepted, limit="max_completion_tokens")
+        choices = await ask(accepted, HOT, 1)
     for alternatives, names in _EXTRAS:
         for change in alternatives:
             if "top" in change and not wanted.top:
                 continue
-            richer = msgspec.structs.replace(found, **change)
+            richer = msgspec.structs.replace(accepted, **change)
             answer = await _if_taken(ask(richer, HOT, _MANY if richer.many else 1), names)
             if answer is not None:
-                found, choices = richer, answer
+                accepted, choices = richer, answer
                 break
-    return found, choices
+    return accepted, choices
 
 
 def _has_columns(choices: Sequence[Choice]) -> bool:
@@ -175,8 +175,10 @@ def _has_columns(choices: Sequence[Choice]) -> bool:
 
 async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
     """Check that the entropy at the first token does not depend on the sampling parameters. Raises EngineError."""
-    found = [columns(choice).entropy for choice in (*hot, *await ask(dialect, PLAIN, 1))]
-    first, second = (float(next((law[0] for law in laws if len(law)), np.nan)) for laws in (found[:-1], found[-1:]))
+    entropies = [columns(choice).entropy for choice in (*hot, *await ask(dialect, PLAIN, 1))]
+    first, second = (
+        float(next((law[0] for law in laws if len(law)), np.nan)) for laws in (entropies[:-1], entropies[-1:])
+    )
     if abs(first - second) > _SAME_LAW:
         raise EngineError(
             f"this server measures the law it samples from, not the model's own (entropy {first:.3f} when hot, "
@@ -184,7 +186,7 @@ async def _check_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> None:
         )
 
 
-async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> bool:
+async def _reports_own_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> bool:
     """Whether the server sends log-probabilities of the model's own distribution: at temperature 1, before top-p."""
     (plain, *_) = await ask(dialect, PLAIN, 1)
     hottest, cold = _first_law(hot[0]), _first_law(plain)
@@ -200,8 +202,8 @@ async def _tells_the_law(ask: Ask, dialect: Dialect, hot: Sequence[Choice]) -> b
 
 def _first_law(choice: Choice) -> npt.NDArray[np.float64] | None:
     """The log-probabilities listed at a response's first token, largest first, at least -50; None without a list."""
-    found = positions(choice.logprobs)
-    if not found or not found[0].listed:
+    listed = positions(choice.logprobs)
+    if not listed or not listed[0].listed:
         return None
-    largest_first: npt.NDArray[np.float64] = np.sort(found[0].listed)[::-1]
+    largest_first: npt.NDArray[np.float64] = np.sort(listed[0].listed)[::-1]
     return np.maximum(largest_first, -50.0)

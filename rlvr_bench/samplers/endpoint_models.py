@@ -91,8 +91,8 @@ def _choose(cards: Sequence[Card], wanted: str | None, base: str) -> Card:
 
 def read_version(reply: dict[str, JSON]) -> str:
     """The server's version; empty where it does not report one."""
-    found = reply.get("version")
-    return visible(found[:_NAME]) if isinstance(found, str) else ""
+    version = reply.get("version")
+    return visible(version[:_NAME]) if isinstance(version, str) else ""
 
 
 def read_tokens(reply: dict[str, JSON]) -> list[int]:

@@ -53,8 +53,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
             return len(self.ids)
         if self.counted is not None:
             return self.counted
-        found = positions(self.logprobs)
-        return None if found is None else len(found)
+        listed = positions(self.logprobs)
+        return None if listed is None else len(listed)
 
 
 class Position(NamedTuple):
@@ -95,10 +95,10 @@ def read_choices(reply: Mapping[str, JSON], n: int | None = None, max_tokens: in
     if usage is not None and not isinstance(usage, dict):
         raise Failed.malformed("answered with a usage that is no object")
     counted = _count((usage or {}).get("completion_tokens"))
-    found = [_choice(choice, counted if len(choices) == 1 else None) for choice in _in_order(choices)]
-    for choice in found:
+    responses = [_choice(choice, counted if len(choices) == 1 else None) for choice in _in_order(choices)]
+    for choice in responses:
         _check_length(choice, max_tokens)
-    return found
+    return responses
 
 
 def _in_order(choices: Sequence[Mapping[str, JSON]]) -> Sequence[Mapping[str, JSON]]:
@@ -273,14 +273,14 @@ def _statistics(values: Sequence[object]) -> list[float]:
     return numbers
 
 
-def mean_bounds(found: Sequence[Position], n_tokens: int, k: int, vocabulary: int) -> MeanBounds:
+def mean_bounds(listed: Sequence[Position], n_tokens: int, k: int, vocabulary: int) -> MeanBounds:
     """Rigorous bounds of a rollout's mean entropy and mean nucleus size from top-``k`` lists.
 
     The distributions are over V = ``vocabulary`` tokens or fewer. A token without a usable list counts with an entropy
     in [0, ln V] nats and a nucleus size in [1, V].
     """
     whole = (0.0, math.log(vocabulary), 1.0, float(vocabulary))
-    rows = [whole if (known := _largest(p, k)) is None else _position_bounds(known, vocabulary) for p in found]
+    rows = [whole if (known := _largest(p, k)) is None else _position_bounds(known, vocabulary) for p in listed]
     rows += [whole] * max(n_tokens - len(rows), not rows)
     low, high, least, most = np.mean(np.array(rows), axis=0)
     return MeanBounds(float(low), float(high), float(least), float(most))

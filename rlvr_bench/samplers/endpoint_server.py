@@ -42,7 +42,7 @@ def begun_text(prompt: Prompt) -> str:
     if not prompt.begun:
         return ""
     if not isinstance(prompt.begun, str):
-        raise EngineError("a server cannot go on behind a prefix of tokens: use the checkpoint itself")
+        raise EngineError("a server cannot continue a prefix of tokens: use the checkpoint itself")
     return prompt.begun
 
 
@@ -114,13 +114,13 @@ class Server:
 
     def cautions(self) -> tuple[str, ...]:
         """Warnings: findings about the server that change the meaning of the numbers."""
-        found = self.inferred()
+        inferred = self.inferred()
         lacking = {
             "raw prompts": self._chat
             and not self._bare
             and not self.templated
-            and f"prompts are sent as {found['prompts']}",
-            "own sampling": not self.main.explicit and f"the server takes no top-k of ours: {found['sampling']}",
+            and f"prompts are sent as {inferred['prompts']}",
+            "own sampling": not self.main.explicit and f"the server takes no top-k of ours: {inferred['sampling']}",
             "no seeds": not self.main.seed_bits and "the server takes no seeds: what is drawn cannot be drawn again",
         }
         return tuple(text for text in lacking.values() if text)

@@ -53,10 +53,10 @@ def check_engine_arguments(engine: str, arguments: Mapping[str, object], token_s
         raise BadArgument("--engine-arg", unknown[0], allowed)
     if engine != "vllm":
         return
-    own = {"model": "it is --model", "worker_extension_cls": "the sampler loads its own worker extension"}
+    reserved = {"model": "it is --model", "worker_extension_cls": "the sampler loads its own worker extension"}
     if token_stats != "off":
-        own["logprobs_mode"] = "token statistics are those of the raw logits; sample with token statistics off"
-    for name, reason in own.items():
+        reserved["logprobs_mode"] = "token statistics are those of the raw logits; sample with token statistics off"
+    for name, reason in reserved.items():
         if name in arguments:
             raise BadArgument(f"engine argument {name}", arguments[name], f"not allowed: {reason}")
 

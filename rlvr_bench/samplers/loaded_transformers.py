@@ -132,7 +132,7 @@ class LoadedTransformers:
 def load_tokenizer(model: str) -> Tokenizer:
     """Load only the tokenizer of a checkpoint. Raises ModelError where it cannot be loaded."""
     try:
-        found: Tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     except _REFUSALS as error:
         raise ModelError(f"cannot load the tokenizer of {model!r}: {str(error).strip().splitlines()[0]}") from error
-    return found
+    return tokenizer

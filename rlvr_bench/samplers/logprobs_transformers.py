@@ -122,8 +122,8 @@ class _Table:
             values[here][inside.cpu()] = column.double().cpu()
 
     def rows(self) -> list[Scored]:
-        found = self._values.numpy()
-        return [_scored(found[:, row, :length]) for row, length in enumerate(self._lengths)]
+        values = self._values.numpy()
+        return [_scored(values[:, row, :length]) for row, length in enumerate(self._lengths)]
 
     def _at(self, piece: _Piece) -> tuple[slice, slice]:
         rows, width = piece.logits.shape[:2]
@@ -149,13 +149,13 @@ def _read(model: transformers.PreTrainedModel, batch: Sequence[Passage], width: 
     if not lengths.max(initial=0):
         return
     prompts = list(dict.fromkeys(passage.prompt for passage in batch))
-    place = {prompt: i for i, prompt in enumerate(prompts)}
+    prompt_index = {prompt: i for i, prompt in enumerate(prompts)}
     # Padding is on the left, so that the last column has the last token of every prompt.
     ids, mask = (part.flip(1).to(device) for part in _padded([prompt[::-1] for prompt in prompts]))
     mask = mask.long()
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     out = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
-    spread = torch.tensor([place[passage.prompt] for passage in batch], device=device)
+    spread = torch.tensor([prompt_index[passage.prompt] for passage in batch], device=device)
     cache, mask = out.past_key_values, mask[spread]
     cache.batch_select_indices(spread)
     yield _Piece(0, out.logits[spread])
@@ -168,9 +168,9 @@ def _read(model: transformers.PreTrainedModel, batch: Sequence[Passage], width: 
             mask, offset = mask[:rows], offset[:rows]
         piece = responses[:rows, start : min(start + width, int(lengths.max()) - 1)]
         mask = torch.cat([mask, torch.ones_like(piece)], 1)
-        place_in_text = offset + torch.arange(start, start + piece.shape[1], device=device)
+        token_positions = offset + torch.arange(start, start + piece.shape[1], device=device)
         out = model(
-            input_ids=piece, attention_mask=mask, position_ids=place_in_text, past_key_values=cache, use_cache=True
+            input_ids=piece, attention_mask=mask, position_ids=token_positions, past_key_values=cache, use_cache=True
         )
         yield _Piece(start + 1, out.logits)
 

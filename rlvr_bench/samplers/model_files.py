@@ -107,8 +107,8 @@ def stored_template(model: str) -> str | None:
     with contextlib.suppress(OSError, ValueError):
         return hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        found = json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template")
-        return hashlib.sha256(found.encode()).hexdigest() if found else None
+        template = json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template")
+        return hashlib.sha256(template.encode()).hexdigest() if template else None
     return None
 
 
@@ -129,10 +129,10 @@ def cached_folder(model: str, revision: str | None = None) -> Path | None:
     except ImportError:
         return None
     try:
-        found = try_to_load_from_cache(model, "config.json", revision=revision)
+        config_path = try_to_load_from_cache(model, "config.json", revision=revision)
     except HFValidationError:
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(config_path).parent if isinstance(config_path, str) else None
 
 
 def _uses_template(tokenizer: object, chat_template: ChatTemplate) -> bool:
@@ -186,8 +186,8 @@ def response_texts(
     """
     begun = request.prompt.begun
     if isinstance(begun, str):
-        found = (cut_at_stop(text, request.stop) for text in detokenise(tokenizer, prompt_ids, responses))
-        return [(begun + text, stopped) for text, stopped in found]
+        decoded = (cut_at_stop(text, request.stop) for text in detokenise(tokenizer, prompt_ids, responses))
+        return [(begun + text, stopped) for text, stopped in decoded]
     whole = [[*begun, *ids] for ids in responses]
     return [
         cut_at_stop(text, request.stop)

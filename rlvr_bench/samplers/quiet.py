@@ -34,8 +34,8 @@ def without_deprecations() -> Iterator[None]:
 
 def for_processes() -> str:
     """A value of PYTHONWARNINGS that does the same in new processes. The user's value is last, so it has priority."""
-    own = [f"ignore::{category.__name__}" for category in _CATEGORIES]
-    return ",".join([*own, *filter(None, [os.environ.get("PYTHONWARNINGS")])])
+    filters = [f"ignore::{category.__name__}" for category in _CATEGORIES]
+    return ",".join([*filters, *filter(None, [os.environ.get("PYTHONWARNINGS")])])
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -57,9 +57,9 @@ def summarise(
             entropy_profile=(None,) * bins,
             high_entropy_share=None,
         )
-    place = np.arange(n) * bins // n
-    counts = np.bincount(place, minlength=bins)
-    sums = np.bincount(place, weights=entropy, minlength=bins)
+    bin_index = np.arange(n) * bins // n
+    counts = np.bincount(bin_index, minlength=bins)
+    sums = np.bincount(bin_index, weights=entropy, minlength=bins)
     return TokenSummary(
         logprob_sum=float(np.sum(logprob, dtype=np.float64)),
         entropy_mean=float(np.mean(entropy, dtype=np.float64)),

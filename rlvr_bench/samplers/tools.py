@@ -247,7 +247,7 @@ class _Conversations:
         conversation.rollout = _joined(conversation, reason)
         request = conversation.request
         key = request.prompt.problem_id, request.start
-        rollouts = [each.rollout for each in self._open[key] if each.rollout is not None]
+        rollouts = [other.rollout for other in self._open[key] if other.rollout is not None]
         if len(rollouts) == request.n:
             del self._open[key]
             self._finished.append(Draw(request=request, rollouts=tuple(rollouts)))

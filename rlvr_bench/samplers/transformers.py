@@ -69,7 +69,7 @@ class TransformersSampler:
     @torch.inference_mode()
     def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
         """Up to ``most`` likeliest next tokens after each prompt, without end tokens."""
-        found: list[NextTokens] = []
+        candidates: list[NextTokens] = []
         with self.loaded.threads():
             for start in range(0, len(prompts), _PREFIXES):
                 encoded = [(self._encode(prompt), 1) for prompt in prompts[start : start + _PREFIXES]]
@@ -78,8 +78,8 @@ class TransformersSampler:
                 best = logprobs.topk(min(most, logprobs.shape[-1]), -1)
                 for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True):
                     known = [(i, value) for i, value in zip(ids, values, strict=True) if value > -torch.inf]
-                    found.append(NextTokens(tuple(i for i, _ in known), tuple(value for _, value in known)))
-        return found
+                    candidates.append(NextTokens(tuple(i for i, _ in known), tuple(value for _, value in known)))
+        return candidates
 
     def close(self) -> None:
         """Free the weights."""
@@ -163,15 +163,15 @@ class _StopStrings:
                 tail, self._leads[row] = tail[self._LEAD + 1 :], ""
             self._tails[row] = tail
         texts = self._decode([self._tails[row] for row in numbers])
-        found = [
+        is_stopped = [
             cut_at_stop(text.removeprefix(self._leads[row]), self._stops[row])[1]
             for row, text in zip(numbers, texts, strict=True)
         ]
-        return torch.tensor(found, device=ids.device)
+        return torch.tensor(is_stopped, device=ids.device)
 
     def _decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-        return list(self._tokenizer.batch_decode([list(each) for each in ids], **options))
+        return list(self._tokenizer.batch_decode([list(row) for row in ids], **options))
 
 
 class _Batch:
@@ -193,8 +193,8 @@ class _Batch:
             mask[i, width - len(ids) :] = 1
         self._mask = mask.to(device)
         self._forward(padded.to(device), (self._mask.cumsum(-1) - 1).clamp(min=0), None)
-        place = {ids: i for i, ids in enumerate(distinct)}
-        self._keep(torch.tensor([place[tuple(ids)] for ids, n in prompts for _ in range(n)], device=device))
+        prompt_index = {ids: i for i, ids in enumerate(distinct)}
+        self._keep(torch.tensor([prompt_index[tuple(ids)] for ids, n in prompts for _ in range(n)], device=device))
         self.rows = torch.arange(len(self._mask), device=device)
 
     def advance(self, ids: Tensor, live: Tensor) -> None:

@@ -88,11 +88,11 @@ class VllmSampler:
             check_context({prompt.problem_id: len(ids)}, 1, self.info.context_tokens)
             names[name := f"next-{next(self._names)}"] = number
             self.loaded.submit(name, ids, max_tokens=1, temperature=0.0, logprobs=most + vllm_worker.COLUMNS)
-        found: dict[int, NextTokens] = {}
-        while len(found) < len(prompts):
+        by_number: dict[int, NextTokens] = {}
+        while len(by_number) < len(prompts):
             for output in self.loaded.step():
-                found[names[output.request_id]] = _candidates(output.outputs[0].logprobs, self.loaded.end_tokens)
-        return [found[number] for number in range(len(prompts))]
+                by_number[names[output.request_id]] = _candidates(output.outputs[0].logprobs, self.loaded.end_tokens)
+        return [by_number[number] for number in range(len(prompts))]
 
     def close(self) -> None:
         """End the engine's processes, which frees its memory; a closed sampler cannot draw."""

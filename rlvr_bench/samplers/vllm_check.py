@@ -72,10 +72,10 @@ def _draw(llm: LLM, logprobs: int) -> CompletionOutput:
 
 
 def _agree(measured: tuple[float, ...], logprob: float, law: LawBounds) -> bool:
-    found, entropy, nucleus = measured
+    sampled_logprob, entropy, nucleus = measured
     return (
         all(map(math.isfinite, measured))
-        and abs(found - logprob) <= _NATS
+        and abs(sampled_logprob - logprob) <= _NATS
         and law.entropy[0] - _NATS <= entropy <= law.entropy[1] + _NATS
         and 0.98 * law.nucleus[0] - 1 <= nucleus <= 1.02 * law.nucleus[1] + 1
     )

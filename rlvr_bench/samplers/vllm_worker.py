@@ -144,13 +144,13 @@ def _columns(logits: Tensor, tokens: Tensor, k: int) -> LogprobsTensors:
     from rlvr_bench.samplers.token_stats import token_statistics
 
     tokens = tokens.long().view(-1)
-    found = token_statistics(logits, tokens, TOP_P)
+    statistics = token_statistics(logits, tokens, TOP_P)
     ids = torch.stack([tokens, *_marks(tokens)], 1)
-    values = torch.stack([found.logprob, found.entropy, found.nucleus.double()], 1).float()
+    values = torch.stack([statistics.logprob, statistics.entropy, statistics.nucleus.double()], 1).float()
     if k > COLUMNS:
         best = logits.log_softmax(-1, dtype=torch.float32).topk(k - COLUMNS, -1)
         ids, values = torch.cat([ids, best.indices], 1), torch.cat([values, best.values], 1)
-    return LogprobsTensors(ids.int(), values, found.nucleus)
+    return LogprobsTensors(ids.int(), values, statistics.nucleus)
 
 
 def _install_v1() -> None:

@@ -66,10 +66,10 @@ def boundary(outcomes: Outcomes) -> list[Estimate]:
     bound = float(stats.unsolved_upper_bound(k)[0])
     even = k == counts.asked if counts.stopping else bool((counts.n == k).all())
     method = "count of problems" if even else "expected count of problems"
-    (found,) = unsolved_in(counts, [k], "unsolved", method, clusters_of(outcomes, drawn))
+    (unsolved,) = unsolved_in(counts, [k], "unsolved", method, clusters_of(outcomes, drawn))
     notes = [f"an unsolved problem may still have a solve rate of up to {bound:.2g} (95 % bound from 0 of {k})"]
-    notes += [found.note] if found.note else []
-    return [msgspec.structs.replace(found, n_samples=k, note="; ".join(notes))]
+    notes += [unsolved.note] if unsolved.note else []
+    return [msgspec.structs.replace(unsolved, n_samples=k, note="; ".join(notes))]
 
 
 def unsolved_sizes(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
@@ -95,13 +95,13 @@ def unsolved_in(
         Estimate(name=name, k=k, value=None, method=method, n_samples=int(counts.n.min()), note=note)
         for k, note in zip(ks, gaps(counts, ks), strict=True)
     ]
-    found = counts.bounds(ks)
-    exact = (found.low == found.high).all(axis=0) & np.array([label.note is None for label in labels])
-    solved = stats.bootstrap_mean(np.clip(found.low, 0.0, 1.0), rng=stats.fresh_rng(), clusters=clusters)
+    pass_bounds = counts.bounds(ks)
+    exact = (pass_bounds.low == pass_bounds.high).all(axis=0) & np.array([label.note is None for label in labels])
+    solved = stats.bootstrap_mean(np.clip(pass_bounds.low, 0.0, 1.0), rng=stats.fresh_rng(), clusters=clusters)
     solved = stats.rising_limits(solved, np.array(ks))
     unsolved = dataclasses.replace(solved, value=1 - solved.value, low=1 - solved.high, high=1 - solved.low)
     values = with_intervals(labels, unsolved, as_count=True)
-    bounds = with_bounds(labels, found, clusters, as_count=True)
+    bounds = with_bounds(labels, pass_bounds, clusters, as_count=True)
     return [value if known else both for value, both, known in zip(values, bounds, exact, strict=True)]
 
 
@@ -118,8 +118,8 @@ def accuracy_histogram(outcomes: Outcomes) -> list[Estimate]:
         return []
     c, n = c[drawn], n[drawn]
     tenth = -(-10 * c // n)  # in whole numbers, so that 3 of 10 is in (0.2, 0.3] in spite of rounding
-    place = np.where(c == n, 11, tenth)
-    member = (place[:, None] == np.arange(12)).astype(np.float64)
+    bin_index = np.where(c == n, 11, tenth)
+    member = (bin_index[:, None] == np.arange(12)).astype(np.float64)
     label = Estimate(name="accuracy_histogram", value=None, method="count of problems", n_samples=int(n.min()))
     labels = [msgspec.structs.replace(label, group=name) for name in HISTOGRAM_BINS]
     return rate_estimates(labels, member, clusters_of(outcomes, drawn), as_count=True)

@@ -24,16 +24,18 @@ def with_cluster_notes(estimates: Sequence[Estimate], outcomes: Outcomes) -> lis
     """
     drawn = outcomes.n_samples > 0
     mine = [
-        i for i, each in enumerate(estimates) if each.name == "pass@k" and each.group is None and each.low is not None
+        i
+        for i, estimate in enumerate(estimates)
+        if estimate.name == "pass@k" and estimate.group is None and estimate.low is not None
     ]
     if not any(outcomes.clusters) or not mine:
         return list(estimates)
-    found = list(estimates)
+    noted = list(estimates)
     for i in dict.fromkeys((mine[0], mine[-1])):
-        note = _note(found[i], outcomes, drawn)
+        note = _note(noted[i], outcomes, drawn)
         if note is not None and (i == mine[0] or "widen" in note):
-            found[i] = msgspec.structs.replace(found[i], note="; ".join(filter(None, (found[i].note, note))))
-    return found
+            noted[i] = msgspec.structs.replace(noted[i], note="; ".join(filter(None, (noted[i].note, note))))
+    return noted
 
 
 def _note(estimate: Estimate, outcomes: Outcomes, drawn: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str | None:

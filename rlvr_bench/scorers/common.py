@@ -168,8 +168,8 @@ def rate_estimates(
     """
     if not labels or not len(values):
         return []
-    found = stats.bootstrap_mean(values, rng=stats.fresh_rng(), clusters=clusters)
-    return with_intervals(labels, found, as_count=as_count)
+    interval = stats.bootstrap_mean(values, rng=stats.fresh_rng(), clusters=clusters)
+    return with_intervals(labels, interval, as_count=as_count)
 
 
 def with_intervals(labels: Sequence[Estimate], interval: stats.Interval, *, as_count: bool = False) -> list[Estimate]:
@@ -190,7 +190,7 @@ def with_intervals(labels: Sequence[Estimate], interval: stats.Interval, *, as_c
 
 def with_bounds(
     labels: Sequence[Estimate],
-    found: stats.PassBounds,
+    bounds: stats.PassBounds,
     clusters: npt.NDArray[np.str_] | None = None,
     *,
     as_count: bool = False,
@@ -200,7 +200,7 @@ def with_bounds(
     If a label has no note, only verdicts are missing: its value is the lower bound, in which these rollouts are not
     correct. ``as_count``: the number of unsolved problems, sum of 1 - pass@k; the value is then the upper bound.
     """
-    low, high = (1 - found.high, 1 - found.low) if as_count else (found.low, found.high)
+    low, high = (1 - bounds.high, 1 - bounds.low) if as_count else (bounds.low, bounds.high)
     lower, upper = (
         rate_estimates(labels, np.clip(bound, 0.0, 1.0), clusters, as_count=as_count) for bound in (low, high)
     )
@@ -224,8 +224,8 @@ def rates_or_bounds(
     if not any(label.note for label in labels):
         return plain
     missing = np.isnan(values)
-    found = stats.PassBounds(np.where(missing, 0.0, values), np.where(missing, 1.0, values))
+    bounds = stats.PassBounds(np.where(missing, 0.0, values), np.where(missing, 1.0, values))
     return [
         either if label.note else value
-        for label, value, either in zip(labels, plain, with_bounds(labels, found, clusters), strict=True)
+        for label, value, either in zip(labels, plain, with_bounds(labels, bounds, clusters), strict=True)
     ]

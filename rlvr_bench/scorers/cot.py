@@ -59,8 +59,8 @@ def cot_pass_at_k(
         f"{int(undecided.sum())} correct rollouts without a judgement count as not valid" if undecided.any() else None
     )
     curve = [
-        msgspec.structs.replace(each, note="; ".join(filter(None, [each.note, doubt])) or None)
-        for each in values_or_bounds(labels, counts, clusters_of(outcomes, drawn))
+        msgspec.structs.replace(estimate, note="; ".join(filter(None, [estimate.note, doubt])) or None)
+        for estimate in values_or_bounds(labels, counts, clusters_of(outcomes, drawn))
     ]
     return [*curve, *_valid_share(outcomes, valid, undecided)]
 

@@ -63,15 +63,15 @@ def _outcomes(names: tuple[str, ...], n: npt.NDArray[np.int64], c: npt.NDArray[n
     """Outcomes of which only the counts are meaningful: for each problem c correct rollouts, then the others."""
     problem = np.repeat(np.arange(len(n), dtype=np.int32), n)
     size = len(problem)
-    place = np.arange(size) - np.repeat(np.cumsum(n) - n, n)
+    index = np.arange(size) - np.repeat(np.cumsum(n) - n, n)
     nothing, missing = np.zeros(size, dtype=np.int32), np.broadcast_to(np.nan, size)
     return Outcomes(
         problem_ids=names,
         tiers=("",) * len(names),
         clusters=("",) * len(names),
         problem=problem,
-        index=place.astype(np.int32),
-        status=np.where(place < np.repeat(c, n), STATUSES.index("correct"), STATUSES.index("wrong")).astype(np.int8),
+        index=index.astype(np.int32),
+        status=np.where(index < np.repeat(c, n), STATUSES.index("correct"), STATUSES.index("wrong")).astype(np.int8),
         answer=nothing,
         text=nothing,
         candidates=nothing,

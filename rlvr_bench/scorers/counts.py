@@ -72,7 +72,7 @@ class Counts:
             np.array([getattr(entry, name) or 0 for entry in problems], dtype=np.int64) for name in ("n", "c", "error")
         )
         stops = [stopped_on[entry.id] for entry in problems if entry.id in stopped_on]
-        known = [(each.correct, each.both, each.undecided) for each in stops]
+        known = [(stop.correct, stop.both, stop.undecided) for stop in stops]
         restopped = run.restopped
         rule = None if restopped is not None and restopped.used == "first rollouts" else run.stopping
         return cls(
@@ -140,13 +140,13 @@ class Counts:
         pairs = [(self.c, both)]
         if self.errors.any():
             pairs.append((self.c + self.errors, both + undecided))
-        found = [
+        bounds = [
             stats.pass_at_k_relabelled(
                 c, self.n, ks, rule.stop_after, self.asked, rule.batch, stopped_on=then, both=shared
             )
             for c, shared in pairs
         ]
-        return stats.PassBounds(found[0].low, found[-1].high)
+        return stats.PassBounds(bounds[0].low, bounds[-1].high)
 
     def _check_finished(self, then: npt.NDArray[np.int64]) -> None:
         assert self.stopping is not None
@@ -169,7 +169,7 @@ def depends_on_results(c: npt.NDArray[np.int64], n: npt.NDArray[np.int64], names
     orders = [np.arange(len(n))]
     if names:
         orders.append(np.array(sorted(range(len(n)), key=lambda i: _by_number(names[i]))))
-    p_value = max(_p_value(*(each[rows].astype(np.int64).tobytes() for each in (c, n))) for rows in orders)
+    p_value = max(_p_value(*(counts[rows].astype(np.int64).tobytes() for counts in (c, n))) for rows in orders)
     return p_value if p_value <= ALARM else None
 
 

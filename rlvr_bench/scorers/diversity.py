@@ -129,9 +129,9 @@ def text_diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[
 def distinct_texts(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.float64]:
     """Expected number of different texts among k of a problem's rollouts, (P, K); NaN where it has fewer than k."""
     n = outcomes.n_samples
-    found = np.zeros((len(n), len(ks)))
+    expected = np.zeros((len(n), len(ks)))
     if not len(ks):
-        return found
+        return expected
     base = int(outcomes.text.max(initial=0)) + 1
     for _, rows in problem_blocks(n):
         key = outcomes.problem[rows].astype(np.int64) * base + outcomes.text[rows]
@@ -139,8 +139,8 @@ def distinct_texts(outcomes: Outcomes, ks: Sequence[int]) -> npt.NDArray[np.floa
         # Texts of one problem with the same count have the same expectation.
         kinds, number = np.unique(np.stack([texts // base, often]), axis=1, return_counts=True)
         seen = stats.pass_at_k(kinds[1], n[kinds[0]], ks) * number[:, None]
-        np.add.at(found, kinds[0], np.nan_to_num(seen))
-    return np.where(n[:, None] >= np.asarray(ks), found, np.nan)
+        np.add.at(expected, kinds[0], np.nan_to_num(seen))
+    return np.where(n[:, None] >= np.asarray(ks), expected, np.nan)
 
 
 def entropy_ks(n: npt.NDArray[np.int64]) -> list[int]:

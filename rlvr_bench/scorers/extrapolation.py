@@ -26,8 +26,8 @@ def extrapolated(card: Scorecard, k: int) -> Estimate:
     BadArgument, which names ``--extrapolate``, where the run stopped early, has unequal n, or where its counts do not
     support an extrapolation.
     """
-    drawn = [each for each in card.problems if each.n]
-    n, c = (np.array([getattr(each, name) for each in drawn], dtype=np.int64) for name in "nc")
+    drawn = [problem for problem in card.problems if problem.n]
+    n, c = (np.array([getattr(problem, name) for problem in drawn], dtype=np.int64) for name in "nc")
     if card.run.stopping is not None:
         raise BadArgument(
             OPTION, k, "needs a run with a fixed number of rollouts; this one stopped early on solved problems"
@@ -36,33 +36,33 @@ def extrapolated(card: Scorecard, k: int) -> Estimate:
         raise BadArgument(
             OPTION, k, "needs equally many rollouts of every problem: run the same evaluate again to finish"
         )
-    in_error = np.array([each.error or 0 for each in drawn], dtype=np.int64)
-    found = _beyond(c, int(n[0]), k)
+    in_error = np.array([problem.error or 0 for problem in drawn], dtype=np.int64)
+    as_wrong = _beyond(c, int(n[0]), k)
     if not in_error.any():
-        return found
-    other = _beyond(c + in_error, int(n[0]), k)
+        return as_wrong
+    as_correct = _beyond(c + in_error, int(n[0]), k)
     return msgspec.structs.replace(
-        found,
-        low=min(found.low or 0.0, other.low or 0.0),
-        high=max(found.high or 0.0, other.high or 0.0),
-        note=f"{found.note}; {int(in_error.sum()):,} rollouts without a verdict may be wrong or correct",
+        as_wrong,
+        low=min(as_wrong.low or 0.0, as_correct.low or 0.0),
+        high=max(as_wrong.high or 0.0, as_correct.high or 0.0),
+        note=f"{as_wrong.note}; {int(in_error.sum()):,} rollouts without a verdict may be wrong or correct",
     )
 
 
 def _beyond(c: npt.NDArray[np.int64], n: int, k: int) -> Estimate:
     try:
-        found = stats.pass_beyond(c, n, k, rng=stats.fresh_rng())
+        interval = stats.pass_beyond(c, n, k, rng=stats.fresh_rng())
     except BadArgument as error:
         raise BadArgument(OPTION, k, error.allowed) from None
     most = float(stats.never_solved(c, n).high[0])
     return Estimate(
         name="extrapolated_pass@k",
         k=k,
-        value=float(found.value[0]),
-        low=float(found.low[0]),
-        high=float(found.high[0]),
-        level=found.level,
-        method=found.method,
+        value=float(interval.value[0]),
+        low=float(interval.low[0]),
+        high=float(interval.high[0]),
+        level=interval.level,
+        method=interval.method,
         n_problems=c.size,
         n_samples=n,
         note=f"nothing was drawn beyond n = {n:,}; up to {most:.0%} of the problems may never be solved",

@@ -82,13 +82,13 @@ def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:
     owner, answer = gold // base, gold % base
     others = np.count_nonzero(totals) - (totals[owner] > 0)
     # A problem's contribution to the pool is subtracted; it is 0 unless the verifier contradicts itself.
-    own = np.zeros(len(gold))
+    own_share = np.zeros(len(gold))
     position = np.searchsorted(gold, wrong.problem * base + code)
     inside = position < len(gold)
     match = inside.copy()
     match[inside] = gold[position[inside]] == (wrong.problem * base + code)[inside]
-    own[position[match]] = share[match]
-    hit = np.divide(pooled[answer] - own, others, out=np.full(len(gold), np.nan), where=others > 0)
+    own_share[position[match]] = share[match]
+    hit = np.divide(pooled[answer] - own_share, others, out=np.full(len(gold), np.nan), where=others > 0)
     chances = np.full(size, np.nan)
     solved = np.unique(owner)
     chances[solved] = np.bincount(owner, weights=hit, minlength=size)[solved]

@@ -77,8 +77,8 @@ def values_or_bounds(
 ) -> list[Estimate]:
     """The labels with the mean pass@k at their budgets: a value where it is known, else bounds."""
     grid = [label.k or 1 for label in labels]
-    found = counts.bounds(grid)
-    exact = (found.low == found.high).all(axis=0) & np.array([label.note is None for label in labels])
+    bounds = counts.bounds(grid)
+    exact = (bounds.low == bounds.high).all(axis=0) & np.array([label.note is None for label in labels])
     done: dict[int, Estimate] = {}
     if len(known := np.flatnonzero(exact)):
         if counts.stopping is None:
@@ -86,10 +86,10 @@ def values_or_bounds(
                 counts.c, counts.n, [grid[i] for i in known], rng=stats.fresh_rng(), clusters=clusters
             )
         else:
-            interval = stats.bootstrap_mean(found.low[:, known], rng=stats.fresh_rng(), clusters=clusters)
+            interval = stats.bootstrap_mean(bounds.low[:, known], rng=stats.fresh_rng(), clusters=clusters)
             interval = stats.rising_limits(interval, np.array(grid)[known])
         done |= dict(zip(known.tolist(), with_intervals([labels[i] for i in known], interval), strict=True))
     if len(open_ := np.flatnonzero(~exact)):
-        some = stats.PassBounds(found.low[:, open_], found.high[:, open_])
+        some = stats.PassBounds(bounds.low[:, open_], bounds.high[:, open_])
         done |= dict(zip(open_.tolist(), with_bounds([labels[i] for i in open_], some, clusters), strict=True))
     return [done[i] for i in range(len(labels))]

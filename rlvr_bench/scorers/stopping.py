@@ -14,7 +14,7 @@ from rlvr_bench.records import Outcomes, Restopped, StoppingRule
 __all__ = ["always_drawn", "settled"]
 
 Verdicts = tuple[str, npt.NDArray[np.bool_]]
-_Found = tuple[str, npt.NDArray[np.bool_] | None, npt.NDArray[np.int64]]
+_Reading = tuple[str, npt.NDArray[np.bool_] | None, npt.NDArray[np.int64]]
 
 
 def always_drawn(rule: StoppingRule, asked: int) -> int:
@@ -45,9 +45,9 @@ def settled(outcomes: Outcomes, others: Iterable[Verdicts] = (), *, on_record: b
     if (now == outcomes.n_samples).all() and not on_record:
         return outcomes
     if others := list(others):
-        found: list[_Found] = [] if on_record else [("", None, now)]
-        found += [(name, right, _stops(outcomes, right)) for name, right in others]
-        return _explained(outcomes, rule, now, found)
+        readings: list[_Reading] = [] if on_record else [("", None, now)]
+        readings += [(name, right, _stops(outcomes, right)) for name, right in others]
+        return _explained(outcomes, rule, now, readings)
     if (now > 0).all():
         return _cut(outcomes, now, "", None, now)
     return outcomes  # not finished: functions that need a finished run raise
@@ -57,14 +57,14 @@ def _explained(
     outcomes: Outcomes,
     rule: StoppingRule,
     now: npt.NDArray[np.int64],
-    found: list[_Found],
+    readings: list[_Reading],
 ) -> Outcomes:
     n = outcomes.n_samples
-    for name, right, ends in found:
+    for name, right, ends in readings:
         if (ends == n).all():
             restopped = _restopped(outcomes, now, name, "all rollouts")
             return msgspec.structs.replace(outcomes, stopped_on=right, restopped=restopped)
-    for name, right, ends in found:
+    for name, right, ends in readings:
         if (ends[n > 0] > 0).all():
             return _cut(outcomes, ends, name, right, now)
     first = always_drawn(rule, outcomes.asked)

@@ -60,10 +60,10 @@ class Given:
 
     def settled(self) -> Given:
         """Only the rollouts that count where a rule stopped on other verdicts (``stopping.settled``)."""
-        found = settled(self.outcomes)
-        if found is self.outcomes:
+        outcomes = settled(self.outcomes)
+        if outcomes is self.outcomes:
             return self
-        return self._only(found, self.outcomes.index < found.n_samples[self.outcomes.problem])
+        return self._only(outcomes, self.outcomes.index < outcomes.n_samples[self.outcomes.problem])
 
     def _only(self, outcomes: Outcomes, keep: npt.NDArray[np.bool_]) -> Given:
         flags = {name: flag[keep] for name, flag in self.flags.items()}
@@ -166,8 +166,8 @@ def _lacking(given: Given) -> dict[Need, str]:
 def _has_token_statistics(outcomes: Outcomes) -> bool:
     columns = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
     bounds = ("entropy_low", "entropy_high", "branching_low", "branching_high")
-    found = [getattr(outcomes, name) for name in (*columns, *bounds)]
-    return any(values is not None and not np.isnan(values).all() for values in found)
+    statistics = [getattr(outcomes, name) for name in (*columns, *bounds)]
+    return any(values is not None and not np.isnan(values).all() for values in statistics)
 
 
 def _cot(given: Given) -> list[Estimate]:

@@ -69,18 +69,18 @@ def cover(outcomes: Outcomes, taus: Sequence[float] = COVER_TAUS) -> list[Estima
     n, c = outcomes.n_samples[drawn], outcomes.n_correct[drawn]
     clusters = clusters_of(outcomes, drawn)
     label = Estimate(name="cover", value=None, method="observed rate c/n", n_samples=fewest(outcomes))
-    found: list[Estimate] = []
+    estimates: list[Estimate] = []
     if outcomes.stopping is None and n_chosen(outcomes) is None:
-        found += rate_estimates(_by_tau(label, taus), stats.cover_at_tau(c, n, taus), clusters)
+        estimates += rate_estimates(_by_tau(label, taus), stats.cover_at_tau(c, n, taus), clusters)
     label = msgspec.structs.replace(label, name="cover_posterior", method="")
     if not _is_fittable(c, n):
         label = msgspec.structs.replace(label, method="Jeffreys posterior")
-        return found + rate_estimates(_by_tau(label, taus), stats.cover_at_tau_posterior(c, n, taus), clusters)
+        return estimates + rate_estimates(_by_tau(label, taus), stats.cover_at_tau_posterior(c, n, taus), clusters)
     values, interval = stats.cover_under(c, n, taus)
     if clusters is None:
-        return found + with_intervals(_by_tau(label, taus), interval)
+        return estimates + with_intervals(_by_tau(label, taus), interval)
     label = msgspec.structs.replace(label, method=f"{interval.method}, the prior taken as known")
-    return found + rate_estimates(_by_tau(label, taus), values, clusters)
+    return estimates + rate_estimates(_by_tau(label, taus), values, clusters)
 
 
 def never_solved(outcomes: Outcomes) -> list[Estimate]:
@@ -96,8 +96,8 @@ def never_solved(outcomes: Outcomes) -> list[Estimate]:
     if not _is_fittable(c, n):
         note = f"needs {FEW_PROBLEMS} problems, and both correct and wrong rollouts"
         return [Estimate(name="never_solved", value=None, n_problems=len(n), n_samples=fewest(outcomes), note=note)]
-    found = stats.never_solved(c, n)
-    low, high = float(found.low[0]), float(found.high[0])
+    interval = stats.never_solved(c, n)
+    low, high = float(interval.low[0]), float(interval.high[0])
     in_error = outcomes.problem[outcomes.status == STATUSES.index("error")]
     perhaps = c + np.bincount(in_error, minlength=len(drawn))[drawn]
     if len(in_error):
@@ -105,11 +105,11 @@ def never_solved(outcomes: Outcomes) -> list[Estimate]:
     size = len(n)
     label = Estimate(
         name="never_solved",
-        value=float(found.value[0]),
+        value=float(interval.value[0]),
         low=low,
         high=high,
-        level=found.level,
-        method=found.method,
+        level=interval.level,
+        method=interval.method,
         n_problems=size,
         n_samples=fewest(outcomes),
         note=f"of {size:,} such problems between {math.floor(low * size):,} and {math.ceil(high * size):,} would never be "

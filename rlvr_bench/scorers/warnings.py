@@ -39,7 +39,7 @@ def _restopped(run: ScoredRun) -> str:
         return f"{moved}: only the {run.n_min} rollouts that it always draws of each problem are used"
     if restopped.used == "up to the stop":
         return f"{moved}: each problem is cut at the rule's stop"
-    return f"{moved}: pass@k is corrected for this, and has bounds where a problem stopped too soon to tell"
+    return f"{moved}: pass@k is corrected for this, and has bounds where a problem stopped too soon for a value"
 
 
 def _chosen(run: ScoredRun) -> str:

@@ -97,7 +97,7 @@ def _check_reach(c: Int64[np.ndarray, " P"], n: int, k: int) -> None:
 
 def _power_law(c: Int64[np.ndarray, " P"], n: int, ks: list[int]) -> list[float]:
     grid = 2 ** np.arange(n.bit_length())
-    return [float(each) for each in fit_power_law(c, n, grid[grid <= n]).predict(check_budgets(ks))]
+    return [float(value) for value in fit_power_law(c, n, grid[grid <= n]).predict(check_budgets(ks))]
 
 
 def _redrawn(c: Int64[np.ndarray, " P"], n: int, k: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -48,16 +48,16 @@ def rarefied_entropy(answer_counts: npt.ArrayLike, ks: npt.ArrayLike) -> Float64
     pairs, row = np.unique(
         counts[problem, answer] * base + n[problem], return_inverse=True
     )  # few: most answers are alike
-    found = np.empty((len(n), budgets.size))
+    entropy = np.empty((len(n), budgets.size))
     for column, k in enumerate(budgets.tolist()):
         terms = _expected_terms(pairs // base, pairs % base, k)
-        found[:, column] = np.bincount(problem, weights=terms[row], minlength=len(n))
-    return np.where(n[:, None] >= budgets, found, np.nan)
+        entropy[:, column] = np.bincount(problem, weights=terms[row], minlength=len(n))
+    return np.where(n[:, None] >= budgets, entropy, np.nan)
 
 
 def _expected_terms(count: npt.NDArray[np.int64], n: npt.NDArray[np.int64], k: int) -> Float64[np.ndarray, " U"]:
     """E[-J/k log(J/k)] with J of k draws from n, ``count`` of them marked, both (U,); 0 where k > n."""
-    found = np.zeros(len(count))
+    expected = np.zeros(len(count))
     step = max(1, CHUNK_ELEMENTS // k)
     j = np.arange(1, k)  # J = 0 and J = k add nothing
     term = -(j / k) * np.log(j / k)
@@ -65,8 +65,8 @@ def _expected_terms(count: npt.NDArray[np.int64], n: npt.NDArray[np.int64], k: i
         c, size = count[start : start + step, None], n[start : start + step, None]
         possible = (j <= c) & (k - j <= size - c) & (k <= size)
         log_share = _log_choose(c, j) + _log_choose(size - c, k - j) - _log_choose(size, np.full_like(j, k))
-        found[start : start + step] = np.where(possible, np.exp(np.where(possible, log_share, 0.0)), 0.0) @ term
-    return found
+        expected[start : start + step] = np.where(possible, np.exp(np.where(possible, log_share, 0.0)), 0.0) @ term
+    return expected
 
 
 def _log_choose(n: npt.NDArray[np.int64], k: npt.NDArray[np.int64]) -> Float64[np.ndarray, "U J"]:

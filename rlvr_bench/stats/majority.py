@@ -40,25 +40,25 @@ def maj_at_k(answer_counts: npt.ArrayLike, correct: npt.ArrayLike, ks: npt.Array
     known: dict[tuple[int, ...], Float64[np.ndarray, " K"]] = {}
     result = np.empty((len(counts), budgets.size))
     for row, (tally, column) in enumerate(zip(counts, chosen.tolist(), strict=True)):
-        own = int(tally[column]) if column >= 0 else 0
+        n_correct = int(tally[column]) if column >= 0 else 0
         rivals = np.sort(np.delete(tally, column) if column >= 0 else tally)
-        key = (own, *rivals[rivals > 0].tolist())
+        key = (n_correct, *rivals[rivals > 0].tolist())
         if key not in known:
-            known[key] = np.array([_win_probability(own, rivals[rivals > 0], int(k)) for k in budgets])
+            known[key] = np.array([_win_probability(n_correct, rivals[rivals > 0], int(k)) for k in budgets])
         result[row] = known[key]
     return result
 
 
-def _win_probability(own: int, rivals: Int64[np.ndarray, " A"], k: int) -> float:
-    n = own + int(rivals.sum())
+def _win_probability(n_correct: int, rivals: Int64[np.ndarray, " A"], k: int) -> float:
+    n = n_correct + int(rivals.sum())
     if k > n:
         return float("nan")
     rate = (k + 0.5) / (n + 1)  # any rate gives the same result; this one keeps every term well above underflow
-    own_chance = _binomial(own, rate)
+    chance_correct = _binomial(n_correct, rate)
     won = 0.0
-    for t in range(1, min(own, k) + 1):
+    for t in range(1, min(n_correct, k) + 1):
         if np.minimum(rivals, t).sum() >= k - t:  # else the rivals cannot fill the subset
-            won += own_chance[t] * _rivals_share(rivals, t, k - t, rate)
+            won += chance_correct[t] * _rivals_share(rivals, t, k - t, rate)
     return float(won / _binomial(n, rate)[k])
 
 

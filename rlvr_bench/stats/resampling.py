@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.parallel import each
+from rlvr_bench.parallel import map_in_order
 from rlvr_bench.stats.few_units import DIRICHLET, allow_for_unseen, dirichlet_limits, rising, unseen_share
 from rlvr_bench.stats.intervals import Interval, normal_quantile, score_interval
 from rlvr_bench.stats.pivots import (
@@ -271,11 +271,13 @@ def paired_bootstrap_mean(
     return PairedInterval(Interval(mean, low, high, options.level, method, "problems", _n_problems(units)), p_value, z)
 
 
-def rising_limits(found: Interval, ks: Int64[np.ndarray, " K"]) -> Interval:
-    """``found`` (K,) with limits that rise with ``ks`` over the budgets at which all problems have a value."""
-    whole = found.n_problems == found.n_problems.max(initial=0)
-    low, high = (rising(np.where(whole, limit, np.nan), ks) for limit in (found.low, found.high))
-    return dataclasses.replace(found, low=np.where(whole, low, found.low), high=np.where(whole, high, found.high))
+def rising_limits(interval: Interval, ks: Int64[np.ndarray, " K"]) -> Interval:
+    """``interval`` (K,) with limits that rise with ``ks`` over the budgets at which all problems have a value."""
+    whole = interval.n_problems == interval.n_problems.max(initial=0)
+    low, high = (rising(np.where(whole, limit, np.nan), ks) for limit in (interval.low, interval.high))
+    return dataclasses.replace(
+        interval, low=np.where(whole, low, interval.low), high=np.where(whole, high, interval.high)
+    )
 
 
 def _mean_interval(units: _Units, rng: np.random.Generator, options: Resampling) -> Interval:
@@ -316,7 +318,7 @@ def _run(units: _Units, rng: np.random.Generator, options: Resampling, rule: _Ru
     weights = _drawn(units.multiplicity, rng, options.replicates)
     parts = [slice(start, start + COLUMNS) for start in range(0, units.sums.shape[1], COLUMNS)]
     blocks = [_Units(units.sums[:, part], units.sizes[:, part], units.multiplicity) for part in parts]
-    columns = each(functools.partial(_of_block, rule, weights, options.level), blocks, jobs=options.jobs)
+    columns = map_in_order(functools.partial(_of_block, rule, weights, options.level), blocks, jobs=options.jobs)
     return [np.concatenate(column) for column in zip(*columns, strict=True)]
 
 
@@ -348,18 +350,18 @@ def _score_rule(
     units: _Units, weights: Float64[np.ndarray, "B U"], level: float
 ) -> tuple[Float64[np.ndarray, " K"], ...]:
     """Mean and limits (K,), and 1 where the units are few: there the limits are only those of ``allow_for_unseen``."""
-    own, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
-    mean, spread, count = own.mean[0], own.mean[0] * (1 - own.mean[0]), own.count[0]
+    observed, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
+    mean, spread, count = observed.mean[0], observed.mean[0] * (1 - observed.mean[0]), observed.count[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         pivots = (draws.mean - mean) / np.sqrt(draws.shrinkage() * spread)
     few = count < FEW_UNITS
-    flat = (own.variance[0] == 0) | np.isnan(mean) | few
+    flat = (observed.variance[0] == 0) | np.isnan(mean) | few
     pivots[:, flat] = 0.0
     tails = quantiles(pivots, [0.5 - level / 2, 0.5 + level / 2])
     student = stdtrit(np.maximum(count - 1, 1), 0.5 + level / 2)
     pivot_limits = np.minimum(tails[0], -student), np.maximum(tails[1], student)
-    low, high = score_interval(mean, own.shrinkage()[0], pivot_limits)
-    widest = bernstein_radius(own.variance[0], count, level)
+    low, high = score_interval(mean, observed.shrinkage()[0], pivot_limits)
+    widest = bernstein_radius(observed.variance[0], count, level)
     low, high = np.maximum(low, mean - widest), np.minimum(high, mean + widest)
     low, high = allow_for_unseen((np.where(flat, mean, low), np.where(flat, mean, high)), mean, count, level)
     return mean, low, high, few.astype(np.float64)
@@ -368,15 +370,15 @@ def _score_rule(
 def _difference_rule(
     units: _Units, weights: Float64[np.ndarray, "B U"], level: float
 ) -> tuple[Float64[np.ndarray, " K"], ...]:
-    own, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
-    mean, count = own.mean[0], own.count[0]
+    observed, draws = _moments(units, units.multiplicity[None].astype(np.float64)), _moments(units, weights)
+    mean, count = observed.mean[0], observed.count[0]
     with np.errstate(invalid="ignore", divide="ignore"):
         floor = HALF_PAIR * (np.abs(units.sums).max(axis=0) / (units.multiplicity @ units.sizes)) ** 2
         pivots = np.nan_to_num(np.abs(draws.mean - mean) / np.sqrt(draws.variance + floor))
-        error = np.sqrt(own.variance[0] + floor)
+        error = np.sqrt(observed.variance[0] + floor)
         pivot = np.abs(mean) / error
         p_value = np.maximum((1 + np.sum(pivots >= pivot, axis=0)) / (1 + len(pivots)), two_sided(pivot, count))
-    flat = (own.variance[0] == 0) | np.isnan(mean)
+    flat = (observed.variance[0] == 0) | np.isnan(mean)
     unseen = unseen_share(count, level)
     floor_pivot = np.maximum(normal_quantile(level), small_sample_floor(count, level))
     reach = np.maximum(largest_kept(pivots, level), floor_pivot) * error

@@ -34,8 +34,8 @@ def fisher_exact(
     if c1.shape != c2.shape:
         raise BadArgument("second", c2.shape[0], f"must have as many problems as first, {c1.shape[0]}")
     tables, row = np.unique(np.stack([c1, n1, c2, n2], axis=1), axis=0, return_inverse=True)
-    found = np.array([_fisher(*table) for table in tables.tolist()])
-    return found[row.ravel(), 0], found[row.ravel(), 1]
+    p_values = np.array([_fisher(*table) for table in tables.tolist()])
+    return p_values[row.ravel(), 0], p_values[row.ravel(), 1]
 
 
 def benjamini_hochberg(p_values: npt.ArrayLike) -> Float64[np.ndarray, " P"]:

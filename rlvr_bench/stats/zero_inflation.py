@@ -121,8 +121,8 @@ def cover_under(
     middle = logit(np.clip(mean, 1e-12, 1 - 1e-12))
     low, high = expit(middle - reach), expit(middle + reach)
     low, high = np.where(mean < 1e-9, 0.0, low), np.where(mean < 1e-9, unseen, high)
-    found = Interval(mean, low, high, level, "zero-inflated Beta posterior", "model", count)
-    return np.take(reach_tau, pairs.row, axis=0), found
+    interval = Interval(mean, low, high, level, "zero-inflated Beta posterior", "model", count)
+    return np.take(reach_tau, pairs.row, axis=0), interval
 
 
 def _log_below(t: npt.NDArray[np.float64], taus: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -135,13 +135,13 @@ def _best(pairs: DistinctCounts) -> npt.NDArray[np.float64]:
     """Log alpha, log beta and the logit of the share, from two starts, because the likelihood can have two maxima."""
     family = zero_inflated(pairs, np.array([1]))
     weight = pairs.multiplicity / pairs.multiplicity.sum()
-    found = [
+    fits = [
         minimise(
             lambda t: -float(weight @ family.log_likelihood(t)), np.array([*family.start[:2], start]), family.bounds
         )
         for start in STARTS
     ]
-    return max(found, key=lambda t: _log_likelihood(pairs, t))
+    return max(fits, key=lambda t: _log_likelihood(pairs, t))
 
 
 def _fit_others(pairs: DistinctCounts, share: float, start: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -309,7 +309,7 @@ def test_runs_that_cannot_be_intervened_in_say_why(planted_run: Run, tmp_path: P
         def draw(self, requests: Any, sampling: Any) -> Any: ...
         def close(self) -> None: ...
 
-    with pytest.raises(EngineError, match="cannot go on behind a prefix of tokens"):
+    with pytest.raises(EngineError, match="cannot continue a prefix of tokens"):
         run_planted(planted_run, Plain())
     with pytest.raises(ModelError, match="is not the model of this run"):
         run_planted(planted_run, Planted(weights="others"))

@@ -101,7 +101,7 @@ def test_logprobs_divergences_and_references_equal_a_plain_float64_pass(run: Pat
     from rlvr_bench.zoo.tokenizer import BOS, EOS, encode
 
     result = rescore(run, other, RescoreOptions(engine="transformers", exact_kl=True))
-    own, changed = (
+    same_model, changed = (
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval() for folder in (_base(), other)
     )
     problems = {p["id"]: p for p in map(json.loads, (run / "problems.jsonl").read_text().splitlines())}
@@ -109,7 +109,7 @@ def test_logprobs_divergences_and_references_equal_a_plain_float64_pass(run: Pat
     kl: list[float] = []
     for row in rows_of(run)[::5]:
         prompt = [BOS, *encode(problems[row["problem_id"]]["question"])]
-        p, q = (_laws(model, prompt, row["token_ids"]) for model in (own, changed))
+        p, q = (_laws(model, prompt, row["token_ids"]) for model in (same_model, changed))
         at = np.arange(len(row["token_ids"])), np.array(row["token_ids"])
         np.testing.assert_allclose(row["own_logprob"], p[at], atol=TOLERANCE)
         np.testing.assert_allclose(row["other_logprob"], q[at], atol=TOLERANCE)

@@ -92,17 +92,19 @@ def test_bad_input_is_refused(arguments: tuple[list[float], list[float]]) -> Non
 def test_checkpoints_that_deviate_together_or_ever_more_pass_for_no_second_stage() -> None:
     """Autocorrelation 0.6, and noise that grows fourfold with errors that say so: 40 straight series of 12 points each."""
     rng = np.random.default_rng(5)
-    steps, found = np.arange(12.0), {"together": 0, "growing": 0}
+    steps, false_alarms = np.arange(12.0), {"together": 0, "growing": 0}
     for _ in range(40):
         drift = rng.standard_normal(12)
         for i in range(1, 12):
             drift[i] = 0.6 * drift[i - 1] + 0.8 * drift[i]
         errors = np.linspace(1, 4, 12)
         growing = errors * rng.standard_normal(12)
-        found["together"] += bool(fit_stages("m", steps, 0.1 * steps + drift, rng=rng).second_stage)
-        found["growing"] += bool(fit_stages("m", steps, 0.1 * steps + growing, rng=rng, errors=errors).second_stage)
+        false_alarms["together"] += bool(fit_stages("m", steps, 0.1 * steps + drift, rng=rng).second_stage)
+        false_alarms["growing"] += bool(
+            fit_stages("m", steps, 0.1 * steps + growing, rng=rng, errors=errors).second_stage
+        )
     assert (
-        max(found.values()) <= 6
+        max(false_alarms.values()) <= 6
     )  # a true rate of 5 % shows as more in 1 % of cases; without regard to either 10 to 30 %
 
 
@@ -286,9 +288,9 @@ def test_a_milestone_lies_in_its_interval_and_is_left_out_where_no_change_is_sho
         for curve in (true, np.full(5, 0.5)):
             cards = []
             for step, mean in enumerate(curve):
-                own = mean + 0.3 * rng.standard_normal(40)
-                name, made = card(f"m@{step}", [1] * 40, 4, columns={"entropy_mean": own.tolist()})
-                estimate = Estimate(name="token_entropy", value=float(own.mean()), low=0.0, high=2.0)
+                problem_means = mean + 0.3 * rng.standard_normal(40)
+                name, made = card(f"m@{step}", [1] * 40, 4, columns={"entropy_mean": problem_means.tolist()})
+                estimate = Estimate(name="token_entropy", value=float(problem_means.mean()), low=0.0, high=2.0)
                 cards.append((name, msgspec.structs.replace(made, estimates=[estimate])))
             marks = series_of(cards).milestones
             if curve is not true:

@@ -41,8 +41,8 @@ def outcome_of(
     options: CheckOptions | None = None,
     **drops: float,
 ) -> Check:
-    found = {name.replace("pass", "pass@"): value for name, value in drops.items()}
-    return check_cards([run], [baseline], make_rules(found, rises or {}), options)
+    tolerances = {name.replace("pass", "pass@"): value for name, value in drops.items()}
+    return check_cards([run], [baseline], make_rules(tolerances, rises or {}), options)
 
 
 def test_a_large_drop_is_a_regression_and_a_small_one_is_not() -> None:
@@ -50,7 +50,7 @@ def test_a_large_drop_is_a_regression_and_a_small_one_is_not() -> None:
     worse = outcome_of(drawn("worse", RATES * 0.8, 256, 2), base, pass1=0.02)
     same = outcome_of(drawn("same", RATES, 256, 3), base, pass1=0.02)
     better = outcome_of(drawn("better", RATES**0.8, 256, 4), base, pass1=0.02)
-    assert [found.outcome for found in (worse, same, better)] == ["regression", "ok", "ok"]
+    assert [result.outcome for result in (worse, same, better)] == ["regression", "ok", "ok"]
     (item,) = worse.findings
     assert item.worse_by == pytest.approx(item.first - item.second)
     assert item.tolerance < item.low < item.worse_by < item.high
@@ -65,22 +65,22 @@ def test_too_few_rollouts_cannot_tell_and_the_number_named_settles_it() -> None:
     assert item.needed > 4
     # With what it names, a change of the size it estimated is found in most repetitions.
     factor = 1 - item.worse_by / rates.mean()
-    found = [
+    results = [
         outcome_of(
             drawn("w", rates * factor, item.needed, 100 + i), drawn("b", rates, item.needed, 900 + i), pass1=0.02
         )
         for i in range(40)
     ]
-    share = np.mean([one.outcome == ("regression" if item.worse_by > 0.02 else "ok") for one in found])
+    share = np.mean([one.outcome == ("regression" if item.worse_by > 0.02 else "ok") for one in results])
     assert 0.6 < share <= 1  # 80 % is aimed at
 
 
 def test_the_same_draw_passes_exactly() -> None:
     base = drawn("base", RATES, 16, 1)
-    found = outcome_of(base, base, pass1=0.0, pass16=0.0)
-    assert found.outcome == "ok"
-    assert all(item.worse_by == item.low == item.high == 0.0 for item in found.findings)
-    assert any("one run, not two" in note for note in found.notes)
+    result = outcome_of(base, base, pass1=0.0, pass16=0.0)
+    assert result.outcome == "ok"
+    assert all(item.worse_by == item.low == item.high == 0.0 for item in result.findings)
+    assert any("one run, not two" in note for note in result.notes)
     other = card("base", [entry["c"] for entry in base[1].problems], 16, seed=2)
     assert outcome_of(other, base, pass1=0.0).outcome == "cannot_tell"  # equal counts of another draw are no proof
 
@@ -99,8 +99,8 @@ def test_false_alarms_at_the_tolerance_by_enumeration_of_every_pair_of_runs() ->
         for second in states:
             weight = chance(first, rates[0]) * chance(second, lower[0])
             if weight > 1e-4:
-                found = about_these_problems((np.array(first), sizes), (np.array(second), sizes), k, 0.2, 0.95)
-                alarms += weight * (found.p_value <= 0.05)
+                evidence = about_these_problems((np.array(first), sizes), (np.array(second), sizes), k, 0.2, 0.95)
+                alarms += weight * (evidence.p_value <= 0.05)
     assert alarms <= 0.065
 
 
@@ -117,9 +117,9 @@ def test_error_rates_by_simulation(n: int, k: int, tolerance: float) -> None:
         sizes, alarms, passes = np.full(rates.size, n), 0, 0
         for _ in range(repeats):
             runs = [(rng.binomial(n, p), sizes) for p in (rates, rates * factor)]
-            found = about_these_problems(runs[0], runs[1], k, tolerance, 0.95)
-            alarms += found.p_value <= 0.05
-            passes += found.high <= tolerance
+            evidence = about_these_problems(runs[0], runs[1], k, tolerance, 0.95)
+            alarms += evidence.p_value <= 0.05
+            passes += evidence.high <= tolerance
         return alarms / repeats, passes / repeats
 
     at_tolerance, far = share(tolerance, 1, 80), share(5 * tolerance, 2, 20)
@@ -131,8 +131,8 @@ def test_error_rates_by_simulation(n: int, k: int, tolerance: float) -> None:
 
 def test_the_p_value_inverts_the_limits() -> None:
     counts = [(np.random.default_rng(i).binomial(32, RATES * (1 - 0.1 * i)), np.full(RATES.size, 32)) for i in (0, 1)]
-    found = about_these_problems(counts[0], counts[1], 4, 0.0, 0.95)
-    for limit, p_value in ((found.low, 0.05), (found.high, 0.95), (found.value, 0.5)):
+    evidence = about_these_problems(counts[0], counts[1], 4, 0.0, 0.95)
+    for limit, p_value in ((evidence.low, 0.05), (evidence.high, 0.95), (evidence.value, 0.5)):
         at_limit = about_these_problems(counts[0], counts[1], 4, limit, 0.95)
         assert at_limit.p_value == pytest.approx(p_value, abs=2e-3)
 
@@ -140,10 +140,10 @@ def test_the_p_value_inverts_the_limits() -> None:
 def test_holm_is_over_all_rules_and_runs() -> None:
     base = drawn("base", RATES, 32, 1)
     runs = [drawn(f"r{i}", RATES * (1 - 0.02 * i), 32, 2 + i) for i in range(4)]
-    found = check_cards(runs, [base], make_rules({"pass@1": 0.0, "pass@8": 0.0}, {}))
-    assert len(found.findings) == 8
-    assert [item.p_holm for item in found.findings] == pytest.approx(
-        stats.holm([item.p_value for item in found.findings]).tolist()
+    result = check_cards(runs, [base], make_rules({"pass@1": 0.0, "pass@8": 0.0}, {}))
+    assert len(result.findings) == 8
+    assert [item.p_holm for item in result.findings] == pytest.approx(
+        stats.holm([item.p_value for item in result.findings]).tolist()
     )
 
 
@@ -208,8 +208,8 @@ def test_what_cannot_be_compared_is_refused_and_named() -> None:
 def test_runs_find_their_baselines_by_task_then_by_model() -> None:
     cards = [card(model, [4, 4, 4], 8, task=task) for model in ("a", "b") for task in ("t", "u")]
     cards = [(Path(f"{one.run.model}-{one.run.task}.json"), one) for _, one in cards]
-    found = check_cards(cards, cards, make_rules({"pass@1": 0.5}, {}))
-    assert [(item.run, item.baseline) for item in found.findings] == [
+    result = check_cards(cards, cards, make_rules({"pass@1": 0.5}, {}))
+    assert [(item.run, item.baseline) for item in result.findings] == [
         (f"{name}.json #2", f"{name}.json #1") for name in ("a-t", "a-u", "b-t", "b-u")
     ]
     renamed = card("step-200", [4, 4, 4], 8, task="t")
@@ -218,8 +218,8 @@ def test_runs_find_their_baselines_by_task_then_by_model() -> None:
         check_cards([renamed], cards, make_rules({"pass@1": 0.5}, {}))
     with pytest.raises(RunError, match=r"no baseline for it. Given: .*b on u"):
         check_cards([card("a", [4], 8, task="v")], cards, make_rules({"pass@1": 0.5}, {}))
-    told = check_cards(cards[:1], cards, make_rules({"pass@1": 0.5}, {})).notes
-    assert sum("was held against no run" in note for note in told) == 3
+    notes = check_cards(cards[:1], cards, make_rules({"pass@1": 0.5}, {})).notes
+    assert sum("was held against no run" in note for note in notes) == 3
 
 
 @pytest.mark.parametrize(
@@ -251,9 +251,9 @@ def hostile() -> Check:
     columns = {"error": [0] * 200}
     base = (base[0], drawn("base", RATES, 8, 1, columns=columns)[1])
     run = drawn(HOSTILE, RATES * 0.6, 8, 2, columns=columns)
-    found = check_cards([run], [base], make_rules({"pass@1": 0.02, "pass@8": 0.135}, {"error_rate": 0.2}))
-    assert [item.outcome for item in found.findings] == ["regression", "cannot_tell", "ok"]
-    return found
+    result = check_cards([run], [base], make_rules({"pass@1": 0.02, "pass@8": 0.135}, {"error_rate": 0.2}))
+    assert [item.outcome for item in result.findings] == ["regression", "cannot_tell", "ok"]
+    return result
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -302,8 +302,8 @@ def test_eight_looks_hold_the_level_and_the_limits_of_one_look_do_not() -> None:
         for n, *counts in zip(sizes, *runs, strict=True):
             for name, looks in (("any", Looks(stats.information(n, n))), ("one", ONE_LOOK)):
                 pair = [(correct, np.full(12, n)) for correct in counts]
-                found = about_these_problems(pair[0], pair[1], 1, 0.02, 0.95, looks)
-                shown[name] |= found.p_value <= 0.05 or found.high <= 0.02
+                evidence = about_these_problems(pair[0], pair[1], 1, 0.02, 0.95, looks)
+                shown[name] |= evidence.p_value <= 0.05 or evidence.high <= 0.02
         for name, flag in shown.items():
             wrong[name] += flag
     assert wrong["any"] <= 4  # both errors together: at most 10 %
@@ -316,14 +316,14 @@ def test_cannot_tell_names_the_next_look_and_what_it_costs() -> None:
     base, run = (
         drawn(name, p, 16, i, columns=columns) for i, (name, p) in enumerate((("b", rates), ("r", rates * 0.9)))
     )
-    found = outcome_of(run, base, pass1=0.02)
-    (item,) = found.findings
+    result = outcome_of(run, base, pass1=0.02)
+    (item,) = result.findings
     assert (item.outcome, item.looks) == ("cannot_tell", "any")
     assert item.needed is not None
     assert item.next_look is not None
     n = min(item.needed, 32)
     assert item.next_look == NextLook(n=n, rollouts=2 * 60 * (n - 16), tokens=2 * 60 * (n - 16) * 100)
-    text = summary(found)
+    text = summary(result)
     assert f"Draw {n - 16} more per problem, to {n} in both runs ({120 * (n - 16):,} new rollouts" in text
     assert "the level holds over any number of looks" in text
     # Only what the baseline lacks is counted where the run has it already.
@@ -360,8 +360,8 @@ def text_card(name: str, n: int, seed: int, rng: np.random.Generator) -> tuple[P
 def test_more_rollouts_are_no_rise_of_duplicates() -> None:
     rng = np.random.default_rng(6)
     rules = make_rules({}, {"duplicate_rate": 0.01})
-    found = [check_cards([text_card("r", 256, i, rng)], [text_card("b", 16, -i, rng)], rules) for i in range(1, 21)]
-    findings = [each.findings[0] for each in found]
+    results = [check_cards([text_card("r", 256, i, rng)], [text_card("b", 16, -i, rng)], rules) for i in range(1, 21)]
+    findings = [result.findings[0] for result in results]
     assert not any(one.outcome == "regression" for one in findings)
     assert np.mean([one.worse_by for one in findings]) == pytest.approx(0, abs=0.004)
     assert all(one.second < 0.1 for one in findings)  # of all 256 more than a third repeat another

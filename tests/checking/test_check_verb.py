@@ -35,7 +35,7 @@ def write(file: Path, model: str, factor: float, n: int = 64, seed: int = 0, **c
 
 @pytest.fixture
 def cards(tmp_path: Path) -> dict[str, str]:
-    """A baseline, and runs that are as good, much worse, and too short to tell."""
+    """A baseline, and runs that are as good, much worse, and too short to decide."""
     made = {"base": (1.0, 64), "same": (1.0, 1024), "worse": (0.5, 64), "short": (0.9, 2)}
     return {
         name: str(write(tmp_path / "runs" / name / "scorecard.json", name, factor, n, seed).parent)
@@ -64,9 +64,9 @@ def run(*args: str) -> tuple[int, str]:
 )
 def test_exit_statuses(cards: dict[str, str], name: str, strict: bool, status: int, says: str) -> None:
     flags = ("--strict",) if strict else ()
-    found = run(cards[name], "--against", cards["base"], *RULE, *flags)
-    assert found[0] == status
-    assert says in found[1]
+    result = run(cards[name], "--against", cards["base"], *RULE, *flags)
+    assert result[0] == status
+    assert says in result[1]
 
 
 def test_in_its_own_process_it_exits_with_1_and_2_and_loads_nothing_heavy(cards: dict[str, str]) -> None:
@@ -89,12 +89,12 @@ def test_in_its_own_process_it_exits_with_1_and_2_and_loads_nothing_heavy(cards:
 
 
 def test_files_and_standard_output(cards: dict[str, str], tmp_path: Path) -> None:
-    xml, found = tmp_path / "out" / "junit.xml", tmp_path / "found.json"
+    xml, json_file = tmp_path / "out" / "junit.xml", tmp_path / "found.json"
     args = (cards["worse"], "--against", cards["base"], *RULE)
-    assert run(*args, "--junit", str(xml), "--json", str(found))[0] == 1
+    assert run(*args, "--junit", str(xml), "--json", str(json_file))[0] == 1
     assert ElementTree.parse(xml).getroot().find(".//failure") is not None
-    assert json.loads(found.read_text())["outcome"] == "regression"
-    assert json.loads(run(*args, "--json", "-")[1]) == json.loads(found.read_text())
+    assert json.loads(json_file.read_text())["outcome"] == "regression"
+    assert json.loads(run(*args, "--json", "-")[1]) == json.loads(json_file.read_text())
 
 
 def test_github_gets_a_summary_and_annotations(
@@ -157,13 +157,13 @@ def action() -> dict[str, Any]:
 
 
 def test_the_action_is_composite_and_puts_no_input_into_a_script() -> None:
-    found = action()
-    assert found["runs"]["using"] == "composite"
-    for step in found["runs"]["steps"]:
+    content = action()
+    assert content["runs"]["using"] == "composite"
+    for step in content["runs"]["steps"]:
         assert step["shell"] == "bash"
         assert "${{" not in step["run"]
-    used = {value for step in found["runs"]["steps"] for value in step.get("env", {}).values()}
-    assert used == {f"${{{{ inputs.{name} }}}}" for name in found["inputs"]}
+    used = {value for step in content["runs"]["steps"] for value in step.get("env", {}).values()}
+    assert used == {f"${{{{ inputs.{name} }}}}" for name in content["inputs"]}
 
 
 def test_the_script_of_the_action_checks(cards: dict[str, str], tmp_path: Path) -> None:

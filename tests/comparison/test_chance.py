@@ -87,30 +87,30 @@ def curve(values: list[float], problems: int = 1) -> Floats:
 
 
 def test_the_crossover_is_the_first_change_of_lead() -> None:
-    found = crossover_of(curve([0.2, 0.1, 0.0, -0.1, -0.2], 5), [1, 2, 4, 8, 16], ("base", "rl"))
-    assert (found.leader, found.k, found.low, found.high, found.changes) == ("rl", 8, 8, 8, 1)
-    assert found.text == "crosses at 8 [8, 8]"
+    crossover = crossover_of(curve([0.2, 0.1, 0.0, -0.1, -0.2], 5), [1, 2, 4, 8, 16], ("base", "rl"))
+    assert (crossover.leader, crossover.k, crossover.low, crossover.high, crossover.changes) == ("rl", 8, 8, 8, 1)
+    assert crossover.text == "crosses at 8 [8, 8]"
 
 
 def test_several_changes_of_lead_are_counted_and_the_last_is_named() -> None:
-    found = crossover_of(curve([-0.2, 0.1, 0.0, 0.1, -0.1, -0.1], 5), [1, 2, 3, 4, 5, 6], ("base", "rl"))
-    assert (found.leader, found.k, found.last, found.changes) == ("base", 2, 5, 2)
-    assert found.text == "crosses at 2 [2, 2], 2 changes of lead, the last at 5"
+    crossover = crossover_of(curve([-0.2, 0.1, 0.0, 0.1, -0.1, -0.1], 5), [1, 2, 3, 4, 5, 6], ("base", "rl"))
+    assert (crossover.leader, crossover.k, crossover.last, crossover.changes) == ("base", 2, 5, 2)
+    assert crossover.text == "crosses at 2 [2, 2], 2 changes of lead, the last at 5"
 
 
 def test_a_tie_is_no_change_and_the_leader_is_the_first_to_differ() -> None:
-    found = crossover_of(curve([0.0, 0.0, 0.3, 0.0, 0.2], 5), [1, 2, 3, 4, 5], ("base", "rl"))
-    assert (found.leader, found.k, found.low, found.high) == ("rl", None, None, None)
-    assert found.text == "no crossing up to 5"
+    crossover = crossover_of(curve([0.0, 0.0, 0.3, 0.0, 0.2], 5), [1, 2, 3, 4, 5], ("base", "rl"))
+    assert (crossover.leader, crossover.k, crossover.low, crossover.high) == ("rl", None, None, None)
+    assert crossover.text == "no crossing up to 5"
     assert crossover_of(curve([0.0, 0.0], 5), [1, 2], ("a", "b")).text == "no difference up to 2"
 
 
 def test_a_crossing_beyond_the_largest_budget_is_censored() -> None:
     """Half of the problems lose at k = 3, more or less: resampled, some cross and some do not."""
     rows = [[0.5, 0.3, 0.5]] * 11 + [[0.5, 0.3, -0.45]] * 11
-    found = crossover_of(np.array(rows), [1, 2, 3], ("base", "rl"))
-    assert (found.k, found.low, found.high) == (None, 3, None)
-    assert found.text == "no crossing shown up to 3"
+    crossover = crossover_of(np.array(rows), [1, 2, 3], ("base", "rl"))
+    assert (crossover.k, crossover.low, crossover.high) == (None, 3, None)
+    assert crossover.text == "no crossing shown up to 3"
 
 
 def test_clusters_are_resampled_whole() -> None:
@@ -151,9 +151,9 @@ def test_the_crossover_interval_covers_the_true_crossing(monkeypatch: pytest.Mon
     for _ in range(300):
         first, second = (rng.binomial(256, p) for p in draw(100))
         rows = stats.pass_at_k(second, 256, grid) - stats.pass_at_k(first, 256, grid)
-        found = crossover_of(rows, grid, ("base", "rl"))
-        covered += (found.low or 999) <= true <= (found.high or 999)
-        exact += (found.low, found.high) == (1, None)
+        crossover = crossover_of(rows, grid, ("base", "rl"))
+        covered += (crossover.low or 999) <= true <= (crossover.high or 999)
+        exact += (crossover.low, crossover.high) == (1, None)
     assert covered >= 300 * 0.95 - 3.5 * np.sqrt(300 * 0.95 * 0.05)
     assert exact < 15  # an interval that says nothing would cover too
 
@@ -167,10 +167,10 @@ def test_two_equal_runs_show_no_crossing(monkeypatch: pytest.MonkeyPatch) -> Non
     for _ in range(200):
         rates = rng.beta(0.5, 1.0, 60)
         runs = [stats.pass_at_k(rng.binomial(64, rates), 64, grid) for _ in range(2)]
-        found = crossover_of(runs[1] - runs[0], grid, ("a", "b"))
-        announced += found.k is not None
-        crossed += found.changes > 0
-        assert found.text.startswith("no crossing") == (found.k is None)
+        crossover = crossover_of(runs[1] - runs[0], grid, ("a", "b"))
+        announced += crossover.k is not None
+        crossed += crossover.changes > 0
+        assert crossover.text.startswith("no crossing") == (crossover.k is None)
     assert crossed > 60
     assert announced <= 4
 
@@ -193,17 +193,17 @@ def test_sets_are_sized_as_the_mean_over_all_subsets_of_the_rollouts() -> None:
     """Three problems, n = 5 and 4, k = 2: every choice of two rollouts of each run, counted by hand of the loop."""
     first, second = ([2, 0, 1], 5), ([1, 3, 0], 4)
     (pair,) = compare_cards([card("a", *first), card("b", [*second[0]], second[1])], ks=[1]).pairs
-    found = boundary_change(["p0", "p1", "p2"], *aligned(first, second), 2)
+    change = boundary_change(["p0", "p1", "p2"], *aligned(first, second), 2)
     sizes = np.zeros((2, 2))
     for a, b in zip(first[0], second[0], strict=True):
         ways = [[any(j < c for j in chosen) for chosen in combinations(range(n), 2)] for c, n in ((a, 5), (b, 4))]
         for one, other in product(*ways):
             sizes[int(one), int(other)] += 1 / (len(ways[0]) * len(ways[1]))
-    got = [[found.n_neither, found.n_gained], [found.n_lost, found.n_both]]
+    got = [[change.n_neither, change.n_gained], [change.n_lost, change.n_both]]
     np.testing.assert_allclose(got, sizes)
-    assert found.gains is not None
-    assert found.gains.observed == pytest.approx(found.n_gained)
-    assert found.retention == pytest.approx(sizes[1, 1] / sizes[1].sum())
+    assert change.gains is not None
+    assert change.gains.observed == pytest.approx(change.n_gained)
+    assert change.retention == pytest.approx(sizes[1, 1] / sizes[1].sum())
     assert pair.boundary.n_gained + pair.boundary.n_lost + pair.boundary.n_both + pair.boundary.n_neither == 3
 
 
@@ -214,10 +214,10 @@ def test_a_policy_against_itself_gains_and_loses_what_chance_gives_at_any_budget
     for _ in range(40):
         rates = rng.beta(0.3, 2.0, 80)
         runs = [(rng.binomial(256, rates).tolist(), 256) for _ in range(2)]
-        found = boundary_change([f"p{i}" for i in range(80)], *aligned(runs[0], runs[1]), 64, replicates=100)
-        assert found.gains is not None
-        shown += [found.n_gained, found.n_lost]
-        level += [found.gains.expected, found.gains.expected]
+        change = boundary_change([f"p{i}" for i in range(80)], *aligned(runs[0], runs[1]), 64, replicates=100)
+        assert change.gains is not None
+        shown += [change.n_gained, change.n_lost]
+        level += [change.gains.expected, change.gains.expected]
     assert np.mean(shown) == pytest.approx(np.mean(level), rel=0.1)
 
 

@@ -51,8 +51,8 @@ def test_differences_are_means_of_paired_differences() -> None:
 def test_p_values_are_corrected_over_budgets_and_pairs() -> None:
     rng = np.random.default_rng(0)
     runs = [card(f"m{i}", rng.binomial(16, 0.1 + 0.2 * i, 60).tolist(), 16) for i in range(3)]
-    found = compare_cards(runs, ks=[1, 4])
-    items = [item for pair in found.pairs for item in pair.pass_at_k]
+    comparison = compare_cards(runs, ks=[1, 4])
+    items = [item for pair in comparison.pairs for item in pair.pass_at_k]
     assert len(items) == 4
     raw = [item.p_value for item in items if item.p_value is not None]
     assert [item.p_holm for item in items] == pytest.approx(stats.holm(raw).tolist())
@@ -61,23 +61,25 @@ def test_p_values_are_corrected_over_budgets_and_pairs() -> None:
 
 def test_enough_replicates_are_drawn_for_the_correction_to_reach_significance() -> None:
     runs = [card("base", [0] * 40, 64)] + [card(f"m{i}", [64] * 40, 64) for i in range(12)]
-    found = compare_cards(runs)
-    assert max(item.p_holm or 0 for pair in found.pairs for item in pair.pass_at_k) < 0.02
+    comparison = compare_cards(runs)
+    assert max(item.p_holm or 0 for pair in comparison.pairs for item in pair.pass_at_k) < 0.02
 
 
 def test_boundary_sets_by_hand() -> None:
     (pair,) = compare_cards([card("base", BASE, 8), card("rl", RL, 8)]).pairs
-    found = pair.boundary
-    assert (found.k, found.gained, found.lost) == (8, ("p4",), ("p2",))
-    assert (found.both, found.neither) == (("p1", "p3", "p5"), ("p0",))
-    assert found.retention == pytest.approx(3 / 4)
-    assert found.discovery == pytest.approx(1 / 4)
-    assert found.p_net == 1.0
+    change = pair.boundary
+    assert (change.k, change.gained, change.lost) == (8, ("p4",), ("p2",))
+    assert (change.both, change.neither) == (("p1", "p3", "p5"), ("p0",))
+    assert change.retention == pytest.approx(3 / 4)
+    assert change.discovery == pytest.approx(1 / 4)
+    assert change.p_net == 1.0
 
 
 def test_the_overlap_of_three_runs_is_a_partition() -> None:
-    found = compare_cards([card("a", [1, 1, 0, 0, 1], 4), card("b", [1, 0, 1, 0, 1], 4), card("c", [1, 1, 1, 0, 0], 4)])
-    groups = {group.solved_by: group.ids for group in found.overlaps}
+    comparison = compare_cards(
+        [card("a", [1, 1, 0, 0, 1], 4), card("b", [1, 0, 1, 0, 1], 4), card("c", [1, 1, 1, 0, 0], 4)]
+    )
+    groups = {group.solved_by: group.ids for group in comparison.overlaps}
     assert groups == {
         ("a", "b", "c"): ("p0",),
         ("a", "c"): ("p1",),
@@ -96,19 +98,19 @@ def test_problems_are_matched_by_name_not_by_place() -> None:
 
 
 def test_unequal_n_is_compared_at_what_all_have() -> None:
-    found = compare_cards([card("base", [1, 4, 0], [8, 8, 8]), card("rl", [1, 1, 0], [8, 4, 8])])
-    (pair,) = found.pairs
+    comparison = compare_cards([card("base", [1, 4, 0], [8, 8, 8]), card("rl", [1, 1, 0], [8, 4, 8])])
+    (pair,) = comparison.pairs
     assert pair.boundary.k == 4
     assert pair.crossover.largest_k == 4
     assert [item.k for item in pair.pass_at_k] == [1, 2, 4]
-    assert any("k = 4" in note for note in found.notes)
+    assert any("k = 4" in note for note in comparison.notes)
     # 1 of 8: half of the 4-subsets hold it, which is not more than half.
     assert pair.boundary.neither == ("p0", "p2")
 
 
 def test_budgets_that_only_some_problems_have_give_bounds() -> None:
-    found = compare_cards([card("base", [1, 4], [8, 8]), card("rl", [1, 1], [4, 8])], ks=[1, 8])
-    last = found.pairs[0].pass_at_k[-1]
+    comparison = compare_cards([card("base", [1, 4], [8, 8]), card("rl", [1, 1], [4, 8])], ks=[1, 8])
+    last = comparison.pairs[0].pass_at_k[-1]
     assert (last.k, last.n_problems, last.first, last.second, last.value) == (8, 2, None, None, None)
     assert (last.at_least, last.at_most) == (0.0, 0.0)  # one rollout of each was right: solved in 8
     with pytest.raises(BadArgument, match="--k is 9: must lie between 1 and 8"):
@@ -136,8 +138,8 @@ def test_runs_that_answer_different_questions_are_refused_and_the_field_is_named
     with pytest.raises(Incomparable, match=named) as refusal:
         compare_cards(runs)
     (field,) = refusal.value.differing
-    found = compare_cards(runs, allow=[field])
-    assert any(note.startswith(f"{field} differs, as allowed") for note in found.notes)
+    comparison = compare_cards(runs, allow=[field])
+    assert any(note.startswith(f"{field} differs, as allowed") for note in comparison.notes)
 
 
 def test_a_problem_without_rollouts_is_not_a_compared_problem() -> None:
@@ -154,8 +156,8 @@ def test_engine_arguments_that_differ_are_named_and_unknown_ones_said() -> None:
     changed = card("rl", [1, 2], 4, engine_args={"quantization": "fp8", "max_num_seqs": 4})
     assert compare_cards([base, changed]).notes == ("engine argument quantization differs: base None, rl fp8",)
     old = card("old", [1, 2], 4, engine_args=None, seed=1)
-    told, unsaid = compare_cards([changed, old]).notes
-    assert told == "engine argument quantization differs: rl fp8, old unknown"
+    changed_note, unsaid = compare_cards([changed, old]).notes
+    assert changed_note == "engine argument quantization differs: rl fp8, old unknown"
     assert unsaid.startswith("engine arguments are unknown of old: drawn by an older version")
     assert not compare_cards([base, card("theirs", [1, 2], 4, engine_args=None, seed=None, imported="verl")]).notes
 
@@ -184,17 +186,17 @@ def test_policy_statistics_are_compared_where_both_runs_have_them() -> None:
     first = card("base", [1, 2, 3], 16, columns={**columns, "distinct_answers": distinct})
     fewer = {"entropy_mean": [0.1, 0.1, 0.7], "distinct_answers": [{"4": 2.0}, {"4": 1.0}, {"4": 1.0}]}
     (pair,) = compare_cards([first, card("rl", [1, 2, 3], 16, columns=fewer)]).pairs
-    found = {item.name: item for item in pair.policy}
-    assert set(found) == {"token_entropy", "distinct_answers@k"}
-    assert found["token_entropy"].value == pytest.approx(-0.2)
-    assert found["token_entropy"].n_problems == 2
-    assert found["distinct_answers@k"].k == 4
-    assert found["distinct_answers@k"].value == pytest.approx(-2 / 3)
+    differences = {item.name: item for item in pair.policy}
+    assert set(differences) == {"token_entropy", "distinct_answers@k"}
+    assert differences["token_entropy"].value == pytest.approx(-0.2)
+    assert differences["token_entropy"].n_problems == 2
+    assert differences["distinct_answers@k"].k == 4
+    assert differences["distinct_answers@k"].value == pytest.approx(-2 / 3)
 
 
 def test_intervals_of_policy_statistics_are_in_their_own_unit() -> None:
     """Ten times the branching factor gives ten times the difference and its limits."""
-    found = []
+    differences = []
     for scale in (1.0, 10.0):
         runs = [
             card(name, [1] * 8, 4, columns={"branching_mean": [scale * (start + i % 3) for i in range(8)]})
@@ -203,17 +205,17 @@ def test_intervals_of_policy_statistics_are_in_their_own_unit() -> None:
         problems = runs[1][1].problems
         problems[0] = msgspec.structs.replace(problems[0], branching_mean=(problems[0].branching_mean or 0) + scale)
         (item,) = compare_cards(runs).pairs[0].policy
-        found.append([item.value, item.low, item.high])
-    assert found[1] == pytest.approx([10 * (number or 0) for number in found[0]])
-    assert found[0][0] == pytest.approx(0.625)
+        differences.append([item.value, item.low, item.high])
+    assert differences[1] == pytest.approx([10 * (number or 0) for number in differences[0]])
+    assert differences[0][0] == pytest.approx(0.625)
 
 
 def test_runs_under_a_stopping_rule_use_its_estimator() -> None:
     rule = {"stop_after": 1, "batch": 2}
     first = card("base", [1, 0, 2], [4, 8, 2], stopping=rule, n=8)
     second = card("rl", [2, 1, 3], 8)
-    found = compare_cards([first, second])
-    (pair,) = found.pairs
+    comparison = compare_cards([first, second])
+    (pair,) = comparison.pairs
     want = stats.pass_at_k_stopped([1, 0, 2], [4, 8, 2], [1, 8], 1, 8, 2).mean(axis=0)
     assert [pair.pass_at_k[i].first for i in (0, -1)] == pytest.approx(want.tolist())
     assert pair.boundary.k == 8
@@ -233,8 +235,8 @@ def test_models_of_the_same_name_go_by_their_folders(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "scorecard.json").write_bytes(msgspec.json.encode(card("m", [1, 2], 4)[1]))
-    found = compare([tmp_path / "one", tmp_path / "two" / "scorecard.json"])
-    assert [run.label for run in found.runs] == [str(tmp_path / "one"), str(tmp_path / "two")]
+    comparison = compare([tmp_path / "one", tmp_path / "two" / "scorecard.json"])
+    assert [run.label for run in comparison.runs] == [str(tmp_path / "one"), str(tmp_path / "two")]
 
 
 def test_a_missing_or_foreign_scorecard_is_one_clear_line(tmp_path: Path) -> None:
@@ -268,18 +270,18 @@ def two_runs(tmp_path: Path) -> list[str]:
 def verb(arguments: list[str]) -> str:
     app = typer.Typer()
     register(app)
-    found = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert found.exit_code == 0
-    return found.stdout
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
 
 
 def test_the_verb_prints_a_table_or_json(two_runs: list[str]) -> None:
     shown = verb([*two_runs, "--k", "1,16"])
     assert "B leads at small k, no crossing up to 64" in shown
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("pass@")] == ["pass@1", "pass@16"]
-    found = json.loads(verb([*two_runs, "--json"]))
-    assert [item["k"] for item in found["pairs"][0]["pass_at_k"]] == [1, 2, 4, 8, 16, 32, 64]
-    assert found["pairs"][0]["boundary"]["gains"]["expected"] >= 0
+    decoded = json.loads(verb([*two_runs, "--json"]))
+    assert [item["k"] for item in decoded["pairs"][0]["pass_at_k"]] == [1, 2, 4, 8, 16, 32, 64]
+    assert decoded["pairs"][0]["boundary"]["gains"]["expected"] >= 0
 
 
 def test_a_budget_that_is_no_number_is_refused(two_runs: list[str]) -> None:
@@ -308,10 +310,10 @@ def test_comparing_reads_scorecards_only() -> None:
 @pytest.mark.parametrize("form", ["markdown", "latex", "plain", "tsv"])
 def test_formats_name_the_runs_and_keep_their_rows(form: Format, capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "a|b\n<i>\\x_1\t=1"
-    found = compare_cards([card("base", [1, 2, 3, 0], 8), card(hostile, [2, 8, 3, 0], 8, seed=1)])
-    show_comparison(Terminal(), found, form=form)
+    comparison = compare_cards([card("base", [1, 2, 3, 0], 8), card(hostile, [2, 8, 3, 0], 8, seed=1)])
+    show_comparison(Terminal(), comparison, form=form)
     out, err = capsys.readouterr()
-    assert ("note" in err or not found.notes) if form == "tsv" else not err
+    assert ("note" in err or not comparison.notes) if form == "tsv" else not err
     names = {"markdown": "a&#124;b &#60;i&#62;", "latex": r"a\textbar{}b \textless{}i\textgreater{}"}
     assert names.get(form, "a|b <i>") in out
     assert [line for line in out.splitlines() if "pass@8" in line and "75.0" in line] or form == "tsv"
@@ -351,11 +353,11 @@ def test_entropies_and_texts_are_compared_at_a_common_number() -> None:
     wide = {"wrong_entropy": [{2: 0.6, 4: 1.1}] * n, "distinct_texts": [{4: 3.9, 16: 14.0, 64: 50.0}] * n}
     few = {"wrong_entropy": [{2: 0.5}] * 2 + [{}] * 8, "distinct_texts": [{4: 3.0, 16: 9.0}] * n}
     (pair,) = compare_cards([card("a", [1] * n, 64, columns=wide), card("b", [1] * n, 16, columns=few)]).pairs
-    found = {(item.name, item.k): item for item in pair.policy}
-    assert found.keys() == {("wrong_answer_entropy@k", 2), ("distinct_texts@k", 16)}
-    assert found["wrong_answer_entropy@k", 2].value == pytest.approx(-0.1)
-    assert found["wrong_answer_entropy@k", 2].n_problems == 2
-    assert found["distinct_texts@k", 16].value == pytest.approx(-5.0)
+    differences = {(item.name, item.k): item for item in pair.policy}
+    assert differences.keys() == {("wrong_answer_entropy@k", 2), ("distinct_texts@k", 16)}
+    assert differences["wrong_answer_entropy@k", 2].value == pytest.approx(-0.1)
+    assert differences["wrong_answer_entropy@k", 2].n_problems == 2
+    assert differences["distinct_texts@k", 16].value == pytest.approx(-5.0)
 
 
 def clustered(rng: np.random.Generator, clusters: int, size: int) -> tuple[list[int], list[int], list[str]]:
@@ -372,10 +374,10 @@ def test_a_cluster_is_taken_from_whichever_run_has_it_and_its_effect_is_said() -
     new = card("b", second, 16, columns={"cluster": names})
     intervals = {}
     for what, runs in (("none", (old, card("b", second, 16))), ("one", (old, new)), ("other", (new, old))):
-        found = compare_cards(runs, ks=[1])
-        (item,) = found.pairs[0].pass_at_k
+        comparison = compare_cards(runs, ks=[1])
+        (item,) = comparison.pairs[0].pass_at_k
         intervals[what] = (item.high or 0) - (item.low or 0)
-        assert any("clusters of problems" in note for note in found.notes) == (what != "none")
+        assert any("clusters of problems" in note for note in comparison.notes) == (what != "none")
     assert intervals["one"] == pytest.approx(intervals["other"], rel=0.05)
     assert intervals["one"] > 1.5 * intervals["none"]
 

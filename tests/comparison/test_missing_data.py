@@ -44,10 +44,10 @@ def test_a_difference_is_between_what_the_missing_rollouts_could_make_of_it() ->
 
 def test_a_difference_that_holds_whatever_is_missing_is_shown() -> None:
     (pair,) = compare_cards([card("base", [0] * 60, 64), card("rl", [30] * 60, [64] * 55 + [32] * 5)], ks=[64]).pairs
-    (found,) = pair.pass_at_k
-    assert (found.value, found.at_least, found.at_most) == (None, 1.0, 1.0)
-    assert found.p_value is not None
-    assert found.p_value < 0.01
+    (estimate,) = pair.pass_at_k
+    assert (estimate.value, estimate.at_least, estimate.at_most) == (None, 1.0, 1.0)
+    assert estimate.p_value is not None
+    assert estimate.p_value < 0.01
 
 
 def with_errors(model: str, c: list[int], n: int, errors: list[int]) -> Card:
@@ -82,13 +82,13 @@ def test_errors_as_often_as_in_the_finding_do_not_make_a_difference() -> None:
         with_errors("rl", (all_right - lost).tolist(), 64, (lost + wrong).tolist()),
     ]
     (pair,) = compare_cards(runs, ks=[1], allow_errors=True).pairs
-    (found,) = pair.pass_at_k
-    assert found.value is not None
-    assert found.value < -0.1
-    assert found.p_value == 1.0
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < 0 < found.high
+    (estimate,) = pair.pass_at_k
+    assert estimate.value is not None
+    assert estimate.value < -0.1
+    assert estimate.p_value == 1.0
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.low < 0 < estimate.high
 
 
 def test_few_errors_leave_everything_as_it_was() -> None:
@@ -116,13 +116,13 @@ def saved(folder: Path, made: Card) -> Path:
 
 def test_a_leaderboard_has_bounds_and_one_budget_of_unsolved_problems(tmp_path: Path) -> None:
     files = [saved(tmp_path, card("half", *HALF)), saved(tmp_path, card("all", [1] * 30 + [0] * 10, 1024))]
-    found = leaderboard(files, ks=[1, 64, 1024])
-    half, every = (next(row for row in found.rows if row["model"] == name) for name in ("half", "all"))
+    board = leaderboard(files, ks=[1, 64, 1024])
+    half, every = (next(row for row in board.rows if row["model"] == name) for name in ("half", "all"))
     assert (half["pass@1024"], half["pass@1024_at_least"], half["pass@1024_at_most"]) == (None, 0.5, 1.0)
     assert half["rank@1024"] is None
     assert every["pass@1024"] == 0.75
     assert every["pass@1024_at_least"] is None
-    text = markdown_text(found.rows, found.ks)
+    text = markdown_text(board.rows, board.ks)
     assert "unsolved in 64" in text
     assert "| 38.8 |" in text  # 38.75
     assert "| 38.1 |" in text  # 40 - 30/16
@@ -149,22 +149,22 @@ def test_a_check_is_red_or_green_only_if_it_is_whatever_is_missing() -> None:
 
 def test_where_a_rule_seems_to_be_at_work_only_bounds_are_claimed() -> None:
     n, c = [16] * 30 + [640] * 30, [4] * 30 + [1] * 15 + [0] * 15
-    found = compare_cards([card("base", [8] * 60, 640), card("rl", c, n)], ks=[16])
-    (pair,) = found.pairs
+    comparison = compare_cards([card("base", [8] * 60, 640), card("rl", c, n)], ks=[16])
+    (pair,) = comparison.pairs
     assert pair.pass_at_k[0].value is None
     assert pair.pass_at_k[0].at_least is not None
     assert (pair.crossover.k, pair.boundary.gains, pair.boundary.losses) == (None, None, None)
-    assert any("n seems to depend on what was found" in note for note in found.notes)
+    assert any("n seems to depend on what was found" in note for note in comparison.notes)
 
 
 def test_a_series_has_bounds_where_a_checkpoint_lacks_rollouts() -> None:
     cards = [card("m@0", *HALF), card("m@10", [1] * 30 + [0] * 10, 1024)]
-    for _, each in cards:
-        each.estimates.append(Estimate(name="pass@k", k=1024, value=1.0, n_problems=20))
+    for _, scorecard in cards:
+        scorecard.estimates.append(Estimate(name="pass@k", k=1024, value=1.0, n_problems=20))
     cards[1][1].estimates[0] = Estimate(name="pass@k", k=1024, value=0.75, n_problems=40)
-    (found,) = [metric for metric in series_of(cards).metrics if metric.k == 1024]
-    assert found.values == (None, 0.75)
-    assert (found.at_least, found.at_most) == ((0.5, None), (1.0, None))
+    (at_1024,) = [metric for metric in series_of(cards).metrics if metric.k == 1024]
+    assert at_1024.values == (None, 0.75)
+    assert (at_1024.at_least, at_1024.at_most) == ((0.5, None), (1.0, None))
 
 
 def test_bounds_of_a_check_hold_at_every_look_and_no_more_rollouts_are_asked_for() -> None:

@@ -29,13 +29,13 @@ def run(c: npt.ArrayLike, n: int, stopping: StoppingRule | None = None, *, chose
 
 def test_clear_changes_are_listed_clearest_first() -> None:
     first, second = run([0, 32, 60, 1, 0, 64], 64), run([40, 31, 10, 0, 0, 64], 64)
-    found = changed_problems("abcdef", first, second)
-    assert found is not None
-    assert [each.id for each in found.gained] == ["a"]
-    assert [each.id for each in found.lost] == ["c"]
-    assert (found.gained[0].first, found.gained[0].second) == (0.0, 0.625)
-    assert found.tested == 3  # d has one correct rollout in all, e none, f no wrong one: they cannot show a change
-    assert all(each.p_adjusted < 0.05 for each in (*found.gained, *found.lost))
+    changed = changed_problems("abcdef", first, second)
+    assert changed is not None
+    assert [change.id for change in changed.gained] == ["a"]
+    assert [change.id for change in changed.lost] == ["c"]
+    assert (changed.gained[0].first, changed.gained[0].second) == (0.0, 0.625)
+    assert changed.tested == 3  # d has one correct rollout in all, e none, f no wrong one: they cannot show a change
+    assert all(change.p_adjusted < 0.05 for change in (*changed.gained, *changed.lost))
 
 
 def test_a_run_that_stopped_early_has_no_such_list() -> None:
@@ -54,11 +54,11 @@ def test_at_most_five_percent_of_the_listed_changed_by_chance() -> None:
             p = rng.beta(0.5, 1, 200)
             moved = rng.random(200) < changed
             q = np.where(moved, rng.beta(0.5, 1, 200), p)
-            found = changed_problems(
+            result = changed_problems(
                 [str(i) for i in range(200)], run(rng.binomial(64, p), 64), run(rng.binomial(64, q), 64)
             )
-            assert found is not None
-            listed = [int(each.id) for each in (*found.gained, *found.lost)]
+            assert result is not None
+            listed = [int(change.id) for change in (*result.gained, *result.lost)]
             wrong = sum(not moved[i] for i in listed)
             found_true += len(listed) - wrong
             false.append(wrong / max(len(listed), 1))

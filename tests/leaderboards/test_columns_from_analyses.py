@@ -96,22 +96,22 @@ def test_the_rescoring_under_the_base_counts(tmp_path: Path) -> None:
 def test_its_numbers_are_those_of_the_file(tmp_path: Path) -> None:
     run = write(tmp_path / "a")
     file = put(run, "base", rescoring("base"))
-    found = {
+    cells = {
         item.name: item for item in msgspec.json.decode(file.read_bytes(), type=Rescoring).estimates if not item.group
     }
     row = row_of(run)
     for column, name in (("kl", "kl"), ("moved_share", "moved_share")):
-        expected = found[name].value, found[name].low, found[name].high
+        expected = cells[name].value, cells[name].low, cells[name].high
         assert tuple(row[f"{column}{end}"] for end in ("", "_low", "_high")) == pytest.approx(expected)
 
 
 def test_a_divergence_is_shown_only_where_it_is_one(tmp_path: Path) -> None:
-    own, cool = (
+    hot, cool = (
         write(tmp_path / name, sampling={"temperature": t, "top_p": 1.0}) for name, t in (("a", 1.0), ("b", 0.6))
     )
-    for run in (own, cool):
+    for run in (hot, cool):
         put(run, "base", rescoring("base", divergence="sampled", threshold=0.2))
-    assert shown(own) == ("base", pytest.approx(0.3), None)
+    assert shown(hot) == ("base", pytest.approx(0.3), None)
     assert shown(cool) == ("base", None, None)
     put(cool, "base-exact", rescoring("base"))
     assert shown(cool) == ("base", pytest.approx(0.32), pytest.approx(0.33))
@@ -135,9 +135,9 @@ def test_a_lone_scorecard_has_no_rescorings_and_a_damaged_one_is_one_clear_line(
 def without(text: str, names: frozenset[str]) -> str:
     """The CSV without some columns, as a version wrote it that had none of them."""
     header, *lines = csv.reader(io.StringIO(text, newline=""))
-    kept = [place for place, name in enumerate(header) if name not in names]
+    kept = [column for column, name in enumerate(header) if name not in names]
     out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n").writerows([line[place] for place in kept] for line in (header, *lines))
+    csv.writer(out, lineterminator="\n").writerows([line[column] for column in kept] for line in (header, *lines))
     return out.getvalue()
 
 

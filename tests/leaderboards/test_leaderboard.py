@@ -84,10 +84,10 @@ def test_estimates_are_those_of_the_scorecard(tmp_path: Path) -> None:
 
 def test_a_new_run_changes_its_own_line_only(runs: Path, tmp_path: Path) -> None:
     file = tmp_path / "board.csv"
-    told = {("ckpts/*", "method"): "GRPO", ("ckpts/*", "base_model"): "base"}
-    file.write_text(csv_text(leaderboard([runs], ks=KS, about=told).rows, KS))
+    given = {("ckpts/*", "method"): "GRPO", ("ckpts/*", "base_model"): "base"}
+    file.write_text(csv_text(leaderboard([runs], ks=KS, about=given).rows, KS))
     before = file.read_text().splitlines()
-    assert csv_text(leaderboard([runs], existing=file, ks=KS).rows, KS).splitlines() == before  # told once, kept
+    assert csv_text(leaderboard([runs], existing=file, ks=KS).rows, KS).splitlines() == before  # given once, kept
     other = write(tmp_path / "other", "base", [0, 1, 2, 8, 0, 3], 8, task="another")
     more = csv_text(leaderboard([other], existing=file, ks=KS).rows, KS).splitlines()
     assert [line for line in more if line in before] == before
@@ -165,8 +165,8 @@ def test_equal_rows_share_a_rank_and_clear_ones_have_a_narrow_one() -> None:
     values = np.stack([np.full(200, 0.9), np.full(200, 0.5), np.full(200, 0.5), np.zeros(200)], axis=1)
     values[:, :3] += rng.uniform(-0.05, 0.05, (200, 1))
     weights = rng.multinomial(200, np.full(200, 1 / 200), 500) / 200
-    place, low, high = rank(values.mean(axis=0), weights @ values, 200)
-    assert place.tolist() == [1, 2, 2, 4]
+    ranks, low, high = rank(values.mean(axis=0), weights @ values, 200)
+    assert ranks.tolist() == [1, 2, 2, 4]
     assert list(zip(low.tolist(), high.tolist(), strict=True)) == [(1, 1), (2, 3), (2, 3), (4, 4)]
 
 
@@ -218,8 +218,8 @@ def run(*args: str) -> str:
 
 def test_the_verb_prints_and_writes(runs: Path, tmp_path: Path) -> None:
     out = {name: str(tmp_path / "new" / f"board.{name}") for name in ("csv", "markdown", "json", "parquet")}
-    told = ("--set", "zoo:grpo:method=GRPO = group", "--base", "base", "--k", "1,4")
-    shown = run(str(runs), *told, *(part for name, file in out.items() for part in (f"--{name}", file)))
+    flags = ("--set", "zoo:grpo:method=GRPO = group", "--base", "base", "--k", "1,4")
+    shown = run(str(runs), *flags, *(part for name, file in out.items() for part in (f"--{name}", file)))
     assert "pass@4" in shown
     assert "GRPO = group" in shown
     assert all(Path(file).stat().st_size for file in out.values())

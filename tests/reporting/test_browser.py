@@ -274,7 +274,7 @@ def test_hovering_a_point_names_value_interval_and_n(opened: Any) -> None:
 def test_saved_files_hold_the_chart_and_its_numbers(opened: Any, page: tuple[Path, list[Path]]) -> None:
     def save(kind: str) -> Path:
         buttons = opened.find_elements("css selector", "#pass-at-k .files button")
-        opened.execute_script("arguments[0].click()", next(each for each in buttons if each.text == kind))
+        opened.execute_script("arguments[0].click()", next(button for button in buttons if button.text == kind))
         file = Path(opened.downloads) / f"{re.sub('[^A-Za-z0-9._-]+', '-', TASK)}-pass-at-k.{kind.lower()}"
         until(lambda: file.is_file() and file.stat().st_size)
         return file
@@ -352,8 +352,8 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("deep")
     statuses = (STATUSES[0], [*STATUSES[1][:2], "cwwwwwww", "ccwwwwww"], [*["cccccccw"] * 3, "ccccccww"])
     runs = [
-        write_run(folder / f"{i}", f"{IMAGE}@{10 * i}", PROBLEMS, [line[:8] for line in each], response)
-        for i, each in enumerate(statuses)
+        write_run(folder / f"{i}", f"{IMAGE}@{10 * i}", PROBLEMS, [line[:8] for line in status], response)
+        for i, status in enumerate(statuses)
     ]
     runs.append(write_run(folder / "tool", f"{IMAGE}@10", PROBLEMS, STATUSES[1], response, tools=Tools()))
     made = rescoring(f"</script><script>{CANARY}</script>", categories=(IMAGE, "<i>kind</i></script>"), notes=(IMAGE,))

@@ -71,8 +71,8 @@ def test_differences_crossovers_and_sets_are_those_of_compare(runs: list[Path], 
         assert pair["crossover"]["k"] == expected.crossover.k
         assert pair["gained"] == list(expected.boundary.gained)
         assert expected.problems is not None
-        assert pair["more_often"] == [each.id for each in expected.problems.gained]
-        assert pair["less_often"] == [each.id for each in expected.problems.lost]
+        assert pair["more_often"] == [change.id for change in expected.problems.gained]
+        assert pair["less_often"] == [change.id for change in expected.problems.lost]
         assert pair["lost"] == list(expected.boundary.lost)
         assert expected.boundary.gains is not None
         assert pair["gains"]["expected"] == pytest.approx(expected.boundary.gains.expected)

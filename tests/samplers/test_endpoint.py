@@ -184,9 +184,9 @@ def refuses(test: Callable[[dict[str, Any]], Any]) -> Callable[[str, dict[str, A
     [
         ScriptedServer(many=False),
         ScriptedServer(script=refuses(lambda body: body.get("n", 1) > 1)),
-        ScriptedServer(logprobs=False),  # and so does not tell the lengths of several
+        ScriptedServer(logprobs=False),  # and so does not report the lengths of several
     ],
-    ids=["n ignored", "n refused", "lengths not told"],
+    ids=["n ignored", "n refused", "lengths not reported"],
 )
 def test_one_response_a_request_where_it_must_be(opened: Opener, server: ScriptedServer) -> None:
     _, sampler = opened(server)
@@ -340,10 +340,10 @@ def test_statistics_of_the_sampled_law_are_refused(opened: Opener) -> None:
     plain = server._logprobs
 
     def processed(ids: list[int], top: int, body: dict[str, Any], chat: bool) -> dict[str, Any]:
-        found = plain(ids, top, body, chat)
+        logprobs = plain(ids, top, body, chat)
         tables = [dict(zip(table, np.array(list(table.values())) * [1, body["temperature"], 1], strict=True))
-                  for table in found["top_logprobs"]]  # fmt: skip
-        return {**found, "top_logprobs": tables}
+                  for table in logprobs["top_logprobs"]]  # fmt: skip
+        return {**logprobs, "top_logprobs": tables}
 
     server._logprobs = processed  # type: ignore[method-assign]
     with pytest.raises(EngineError, match="measures the law it samples from.*--logprobs-mode raw_logprobs"):

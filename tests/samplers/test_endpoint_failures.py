@@ -78,10 +78,10 @@ def test_a_request_that_fails_stops_no_other(
 ) -> None:
     timeout_s = 1 if reply.delay_s else 60
     server, sampler = opened(ScriptedServer(script=fails_for("p2", *[reply] * 9)), retries=2, timeout_s=timeout_s)
-    found: list[Draw] = []
+    draws: list[Draw] = []
     with pytest.raises(EngineError, match=f"1 of 4 requests failed .*{reason}.*the same command draws these again"):
-        found.extend(sampler.draw([request(f"p{i}", start=6, seed=i) for i in range(4)], SAMPLING))
-    assert {draw.request.prompt.problem_id for draw in found} == {"p0", "p1", "p3"}
+        draws.extend(sampler.draw([request(f"p{i}", start=6, seed=i) for i in range(4)], SAMPLING))
+    assert {draw.request.prompt.problem_id for draw in draws} == {"p0", "p1", "p3"}
     assert len([body for body in server.draws() if "p2" in probe_text(body)]) == tries
     (warning,) = caplog.records
     assert "problem p2, rollouts 6 to 7: " in warning.message

@@ -148,8 +148,8 @@ def opened() -> Iterator[Opener]:
         yield opener
 
 
-def reply_of(found: Any) -> Reply:
-    return found if isinstance(found, Reply) else Reply(found)
+def reply_of(content: Any) -> Reply:
+    return content if isinstance(content, Reply) else Reply(content)
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -296,9 +296,9 @@ def test_log_probabilities_of_no_law_are_not_known() -> None:
     """Twenty tokens of probability 1 each."""
     from rlvr_bench.samplers.endpoint_replies import mean_bounds
 
-    found = positions({"content": [{"logprob": 0.0, "top_logprobs": [{"logprob": 0.0}] * 20}]})
-    assert found is not None
-    assert mean_bounds(found, 1, 20, 300).branching_high == 300
+    at_positions = positions({"content": [{"logprob": 0.0, "top_logprobs": [{"logprob": 0.0}] * 20}]})
+    assert at_positions is not None
+    assert mean_bounds(at_positions, 1, 20, 300).branching_high == 300
 
 
 def test_fewer_responses_than_asked_are_read_and_none_is_made_up() -> None:
@@ -324,13 +324,13 @@ def test_any_json_is_read_or_fails(data: st.DataObject) -> None:
     choices = st.lists(st.dictionaries(st.sampled_from(KEYS), values) | JSON, max_size=3)
     reply = data.draw(st.fixed_dictionaries({}, optional={"choices": choices | JSON, "usage": JSON}))
     try:
-        found = read_choices(reply, n=3, max_tokens=16)
+        responses = read_choices(reply, n=3, max_tokens=16)
     except Failed:
         return
-    for each in found:
-        assert isinstance(each.text, str)
-        assert each.n_tokens is None or 0 <= each.n_tokens <= 96
-        for position in positions(each.logprobs) or ():
+    for response in responses:
+        assert isinstance(response.text, str)
+        assert response.n_tokens is None or 0 <= response.n_tokens <= 96
+        for position in positions(response.logprobs) or ():
             assert all(value <= 1e-3 for value in (position.sampled, *position.listed))
 
 

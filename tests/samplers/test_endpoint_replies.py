@@ -53,8 +53,8 @@ def test_bounds_hold_for_every_way_of_listing(seed: int, spread: float, k: int, 
     rng = np.random.default_rng(seed)
     laws = [law(seed + i, spread) for i in range(3)]
     noise = rng.uniform(-5e-5, 5e-5, V) if rounded else np.zeros(V)  # as off as float32 logits make them
-    found = [listed(p * np.exp(noise), int(rng.choice(V, p=p)), k, way) for p in laws]
-    bounds = mean_bounds(found, 3, k, V)
+    at_positions = [listed(p * np.exp(noise), int(rng.choice(V, p=p)), k, way) for p in laws]
+    bounds = mean_bounds(at_positions, 3, k, V)
     entropy, nucleus = np.mean([truth(p) for p in laws], axis=0)
     assert bounds.entropy_low <= entropy <= bounds.entropy_high
     assert bounds.branching_low <= nucleus <= bounds.branching_high

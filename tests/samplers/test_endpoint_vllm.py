@@ -68,7 +68,7 @@ def url(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny"]
     command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "128", "--max-num-seqs", "32"]
     command += ["--worker-extension-cls", "rlvr_bench.samplers.vllm_worker.TokenStatistics"]
-    own = {
+    arguments = {
         "PYTHONPATH": str(ROOT),
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -78,7 +78,7 @@ def url(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("w") as out:
         server = subprocess.Popen(
-            command, env={**os.environ, **own}, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            command, env={**os.environ, **arguments}, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             wait_for(f"http://127.0.0.1:{port}/health", server, log)
@@ -232,8 +232,8 @@ def test_what_does_not_fit_is_one_failed_request(url: str) -> None:
     sampler = EndpointSampler(SamplerOptions(model=url, engine_args={"retries": 0}))
     long = Prompt(problem_id="long", text="w9 " * 150)
     asked = [*requests(1), DrawRequest(prompt=long, start=0, n=1, seed=5)]
-    found: list[Draw] = []
+    draws: list[Draw] = []
     with pytest.raises(EngineError, match="1 of 4 requests failed .*answered 400"):
-        found.extend(sampler.draw(asked, HOT))
-    assert len(found) == 3
+        draws.extend(sampler.draw(asked, HOT))
+    assert len(draws) == 3
     sampler.close()

@@ -13,8 +13,8 @@ from rlvr_bench.zoo.tokenizer import encode
 
 def test_the_control_is_drawn_and_graded_like_a_checkpoint(tmp_path: Path) -> None:
     run, card = evaluate("zoo:guess", "double_countdown", SampleOptions(n=64, limit=60, out=tmp_path))
-    found = {problem["id"]: problem for problem in card.problems}
-    rates = {tier: [p["c"] / p["n"] for p in found.values() if p["tier"] == tier] for tier in countdown.TIERS}
+    by_id = {problem["id"]: problem for problem in card.problems}
+    rates = {tier: [p["c"] / p["n"] for p in by_id.values() if p["tier"] == tier] for tier in countdown.TIERS}
     # Guessing solves an easy problem about once in 15, a hard one less than once in 200.
     assert 0.02 < sum(rates["easy"]) / len(rates["easy"]) < 0.2
     assert sum(rates["hard"]) / len(rates["hard"]) < 0.02

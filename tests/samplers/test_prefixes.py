@@ -1,4 +1,4 @@
-"""Going on behind what a response has begun, stop strings and limits of single requests, next tokens: the embedded engine."""
+"""Continuing what a response has begun, stop strings and limits of single requests, next tokens: the embedded engine."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def sampler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def draw(sampler: Any, prompt: Prompt = PROMPT, seed: int = 5, n: int = 6, **fields: Any) -> Draw:
     request = DrawRequest(prompt=prompt, start=0, n=n, seed=seed, **fields)
-    (found,) = sampler.draw([request], SAMPLING)
-    return found  # type: ignore[no-any-return]
+    (drawn,) = sampler.draw([request], SAMPLING)
+    return drawn  # type: ignore[no-any-return]
 
 
 def ids_of(sampler: Any, text: str) -> list[int]:
@@ -62,8 +62,8 @@ def test_a_stop_string_ends_its_own_rollout_and_stays_in_the_text(sampler: Any) 
     assert any(len(a.text) < len(b.text) for a, b in zip(stopped.rollouts, free.rollouts, strict=True))
     for short, whole in zip(stopped.rollouts, free.rollouts, strict=True):
         assert whole.text.startswith(short.text)
-        expected, found = cut_at_stop(whole.text, (f"{word} ", f" {word}"))
-        if found:
+        expected, is_stopped = cut_at_stop(whole.text, (f"{word} ", f" {word}"))
+        if is_stopped:
             assert short.finish_reason == "stop"
             assert short.text.split() == expected.split()
             assert short.n_tokens < whole.n_tokens or short.text.split() == whole.text.split()
@@ -74,9 +74,9 @@ def test_a_stop_string_ends_its_own_rollout_and_stays_in_the_text(sampler: Any) 
 def test_requests_with_limits_of_their_own_share_a_window(sampler: Any) -> None:
     requests = [DrawRequest(prompt=PROMPT, start=0, n=8, seed=3, max_tokens=limit) for limit in (1, 5, None, 99)]
     draws = list(sampler.draw(requests, SAMPLING))
-    for found, most in zip(draws, (1, 5, 24, 24), strict=True):
-        assert max(rollout.n_tokens for rollout in found.rollouts) == most
-        for rollout, whole in zip(found.rollouts, draws[-1].rollouts, strict=True):
+    for drawn, most in zip(draws, (1, 5, 24, 24), strict=True):
+        assert max(rollout.n_tokens for rollout in drawn.rollouts) == most
+        for rollout, whole in zip(drawn.rollouts, draws[-1].rollouts, strict=True):
             assert rollout.tokens is not None
             assert whole.tokens is not None
             assert rollout.tokens.ids.tolist() == whole.tokens.ids[:most].tolist()
@@ -90,8 +90,8 @@ def test_next_tokens_are_the_models_likeliest(sampler: Any) -> None:
     assert isinstance(sampler, PrefixSampler)
     begun = [(), tuple(ids_of(sampler, "w7")), tuple(ids_of(sampler, "w9 w11 w13"))]
     prompts = [msgspec.structs.replace(PROMPT, begun=ids) for ids in begun]
-    found = sampler.next_tokens(prompts, 5)
-    for likely, ids in zip(found, begun, strict=True):
+    candidates = sampler.next_tokens(prompts, 5)
+    for likely, ids in zip(candidates, begun, strict=True):
         whole = torch.tensor([[1, *ids_of(sampler, PROMPT.text), *ids]])
         with torch.inference_mode():
             logprobs = sampler.loaded.model(whole).logits[0, -1].double().log_softmax(-1)  # type: ignore[attr-defined]

@@ -10,15 +10,15 @@ from rlvr_bench.samplers.summary import HIGH_ENTROPY_NATS, PROFILE_BINS, TokenSu
 
 
 def test_sums_means_and_share() -> None:
-    found = summarise(np.array([-1.0, -0.5, -0.25]), np.array([0.672, 0.1, 2.0]), np.array([3, 1, 8]))
-    assert found.logprob_sum == -1.75
-    assert found.entropy_mean == pytest.approx(2.772 / 3)
-    assert found.branching_mean == 4.0
-    assert found.high_entropy_share == pytest.approx(2 / 3)  # the threshold itself counts as high
+    summary = summarise(np.array([-1.0, -0.5, -0.25]), np.array([0.672, 0.1, 2.0]), np.array([3, 1, 8]))
+    assert summary.logprob_sum == -1.75
+    assert summary.entropy_mean == pytest.approx(2.772 / 3)
+    assert summary.branching_mean == 4.0
+    assert summary.high_entropy_share == pytest.approx(2 / 3)  # the threshold itself counts as high
 
 
 def test_a_bin_without_tokens_is_none() -> None:
-    """Three tokens stand at 0, 1/3 and 2/3: bins 0, 6 and 13 of 20."""
+    """Three tokens are at 0, 1/3 and 2/3: bins 0, 6 and 13 of 20."""
     profile = summarise(np.zeros(3), np.array([1.0, 2.0, 3.0]), np.ones(3)).entropy_profile
     assert len(profile) == PROFILE_BINS
     assert {b: v for b, v in enumerate(profile) if v is not None} == {0: 1.0, 6: 2.0, 13: 3.0}
@@ -40,9 +40,9 @@ def test_the_profile_is_the_mean_by_relative_position(n: int) -> None:
 
 
 def test_threshold_and_bins_are_parameters() -> None:
-    found = summarise(np.zeros(4), np.array([0.1, 0.2, 0.3, 0.4]), np.ones(4), threshold=0.15, bins=2)
-    assert found.high_entropy_share == 0.75
-    assert list(found.entropy_profile) == pytest.approx([0.15, 0.35])
+    summary = summarise(np.zeros(4), np.array([0.1, 0.2, 0.3, 0.4]), np.ones(4), threshold=0.15, bins=2)
+    assert summary.high_entropy_share == 0.75
+    assert list(summary.entropy_profile) == pytest.approx([0.15, 0.35])
     assert HIGH_ENTROPY_NATS == 0.672
 
 
@@ -53,14 +53,14 @@ def test_float32_arrays_are_summed_in_float64() -> None:
 
 def test_no_tokens_means_no_means() -> None:
     empty = np.zeros(0)
-    found = summarise(empty, empty, empty)
-    assert (found.logprob_sum, found.entropy_mean, found.branching_mean, found.high_entropy_share) == (
+    summary = summarise(empty, empty, empty)
+    assert (summary.logprob_sum, summary.entropy_mean, summary.branching_mean, summary.high_entropy_share) == (
         0.0,
         None,
         None,
         None,
     )
-    assert found.entropy_profile == (None,) * PROFILE_BINS
+    assert summary.entropy_profile == (None,) * PROFILE_BINS
 
 
 def test_lengths_must_agree() -> None:

@@ -55,22 +55,22 @@ def assert_nucleus(nucleus: Any, cumulative: Array, top_p: float, slack: float =
 def test_equals_the_oracle(vocabulary: int, spread: float) -> None:
     logits = laws(vocabulary, spread)
     ids = drawn(logits)
-    found = token_statistics(logits, ids)
+    statistics = token_statistics(logits, ids)
     logprob, entropy, cumulative = oracle(logits, ids)
-    np.testing.assert_allclose(found.logprob, logprob, rtol=0, atol=1e-7)
-    np.testing.assert_allclose(found.entropy, entropy, rtol=0, atol=1e-7)
-    assert_nucleus(found.nucleus, cumulative, 0.95)
+    np.testing.assert_allclose(statistics.logprob, logprob, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(statistics.entropy, entropy, rtol=0, atol=1e-7)
+    assert_nucleus(statistics.nucleus, cumulative, 0.95)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_any_float_dtype_means_the_law_it_rounds_to(dtype: Any) -> None:
     logits = laws(5_003, 3.0).to(dtype)
     ids = drawn(logits)
-    found = token_statistics(logits, ids)
+    statistics = token_statistics(logits, ids)
     logprob, entropy, cumulative = oracle(logits, ids)
-    np.testing.assert_allclose(found.logprob, logprob, rtol=0, atol=1e-7)
-    np.testing.assert_allclose(found.entropy, entropy, rtol=0, atol=1e-7)
-    assert_nucleus(found.nucleus, cumulative, 0.95)  # bfloat16 rounds to few values: ties everywhere
+    np.testing.assert_allclose(statistics.logprob, logprob, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(statistics.entropy, entropy, rtol=0, atol=1e-7)
+    assert_nucleus(statistics.nucleus, cumulative, 0.95)  # bfloat16 rounds to few values: ties everywhere
 
 
 @pytest.mark.parametrize("top_p", [0.1, 0.5, 0.9, 0.99, 0.9999])
@@ -88,17 +88,17 @@ def test_ties_are_counted(size: int, top_p: float, expected: int) -> None:
     """A uniform law over a power of two of tokens has exact cumulative sums: the crossing token is included."""
     logits = torch.full((2, 3 * size), -math.inf)
     logits[:, size : 2 * size] = 1.5
-    found = token_statistics(logits, torch.full((2,), size), top_p)
-    assert found.nucleus.tolist() == [expected, expected]
-    np.testing.assert_allclose(found.entropy, math.log(size), atol=1e-9)
-    np.testing.assert_allclose(found.logprob, -math.log(size), atol=1e-9)
+    statistics = token_statistics(logits, torch.full((2,), size), top_p)
+    assert statistics.nucleus.tolist() == [expected, expected]
+    np.testing.assert_allclose(statistics.entropy, math.log(size), atol=1e-9)
+    np.testing.assert_allclose(statistics.logprob, -math.log(size), atol=1e-9)
 
 
 def test_a_certain_token() -> None:
     logits = torch.full((1, 300), -math.inf)
     logits[0, 7] = 3.0
-    found = token_statistics(logits, torch.tensor([7]))
-    assert [column.item() for column in found] == pytest.approx([0, 0, 1], abs=1e-12)
+    statistics = token_statistics(logits, torch.tensor([7]))
+    assert [column.item() for column in statistics] == pytest.approx([0, 0, 1], abs=1e-12)
 
 
 def test_an_impossible_token_has_no_logarithm() -> None:
@@ -109,9 +109,9 @@ def test_an_impossible_token_has_no_logarithm() -> None:
 
 def test_extreme_logits_neither_overflow_nor_vanish() -> None:
     logits = torch.tensor([[1e30, 1e30, -1e30], [-3e4, -3e4, -6e4]])
-    found = token_statistics(logits, torch.tensor([0, 1]))
-    np.testing.assert_allclose(found.entropy, math.log(2), atol=1e-9)
-    np.testing.assert_allclose(found.logprob, -math.log(2), atol=1e-9)
+    statistics = token_statistics(logits, torch.tensor([0, 1]))
+    np.testing.assert_allclose(statistics.entropy, math.log(2), atol=1e-9)
+    np.testing.assert_allclose(statistics.logprob, -math.log(2), atol=1e-9)
 
 
 def test_the_statistics_do_not_move_with_a_shift_or_an_order() -> None:
@@ -137,10 +137,10 @@ def test_rows_do_not_see_their_neighbours() -> None:
 def test_inputs_are_left_alone_and_outputs_have_their_types() -> None:
     logits = laws(3_000, 2.0)
     before = logits.clone()
-    found = token_statistics(logits, drawn(logits).int())
+    statistics = token_statistics(logits, drawn(logits).int())
     assert torch.equal(logits, before)
-    assert isinstance(found, TokenStatistics)
-    assert [column.dtype for column in found] == [torch.float64, torch.float64, torch.int64]
+    assert isinstance(statistics, TokenStatistics)
+    assert [column.dtype for column in statistics] == [torch.float64, torch.float64, torch.int64]
     empty = token_statistics(logits[:0], torch.zeros(0, dtype=torch.int64))
     assert [tuple(column.shape) for column in empty] == [(0,)] * 3
 
@@ -163,8 +163,8 @@ def test_the_search_of_accelerators_agrees(vocabulary: int, spread: float) -> No
     logits = laws(vocabulary, spread)
     ids = drawn(logits)
     _, _, weights, total = token_stats._law(logits, ids)
-    found = token_stats._nucleus_by_search(weights, 0.95 * total)
-    assert_nucleus(found, oracle(logits, ids)[2], 0.95, slack=1e-5)
+    sizes = token_stats._nucleus_by_search(weights, 0.95 * total)
+    assert_nucleus(sizes, oracle(logits, ids)[2], 0.95, slack=1e-5)
 
 
 @pytest.mark.slow
@@ -173,8 +173,8 @@ def test_the_compiled_path_of_accelerators_agrees() -> None:
     for rows in (1, 3, 2):
         logits = laws(3_000, 2.0, rows=rows)
         ids = drawn(logits)
-        found = token_stats._on_accelerator(logits, ids, 0.95)
+        statistics = token_stats._on_accelerator(logits, ids, 0.95)
         logprob, entropy, cumulative = oracle(logits, ids)
-        np.testing.assert_allclose(found.logprob, logprob, rtol=0, atol=1e-7)
-        np.testing.assert_allclose(found.entropy, entropy, rtol=0, atol=1e-7)
-        assert_nucleus(found.nucleus, cumulative, 0.95, slack=1e-5)
+        np.testing.assert_allclose(statistics.logprob, logprob, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(statistics.entropy, entropy, rtol=0, atol=1e-7)
+        assert_nucleus(statistics.nucleus, cumulative, 0.95, slack=1e-5)

@@ -26,7 +26,7 @@ from tests.samplers.scripted_server import Reply, ScriptedServer, serving, settl
 pytestmark = pytest.mark.skipif(sandbox_problem() is not None, reason="no sandbox here")
 
 SAMPLING = SamplingParameters(temperature=1.0, top_p=1.0, max_tokens=400)
-Speech = Callable[[str, int], str]  # what the model says behind what was begun, for a rollout
+Speech = Callable[[str, int], str]  # what the model says after what was begun, for a rollout
 
 
 def words(text: str) -> int:
@@ -130,8 +130,8 @@ def test_output_comes_back_and_variables_stay(cuts_stop: bool) -> None:
     assert (rollout.tool_calls, rollout.tool_errors, rollout.finish_reason) == (2, 0, "stop")
     spoken = TRANSCRIPT.replace("```output\nsix 6\n```\n", "").replace("```output\n42\n```\n", "")
     assert rollout.n_tokens - 1 in (words(spoken), words(spoken) - 2), "the model's own tokens, and its end"
-    assert all(each.stop == (STOP,) for each in model.requests)
-    assert len({each.seed for each in model.requests}) == 3
+    assert all(asked.stop == (STOP,) for asked in model.requests)
+    assert len({asked.seed for asked in model.requests}) == 3
 
 
 def test_statistics_are_those_of_the_models_tokens() -> None:
@@ -373,10 +373,10 @@ def test_a_text_run_and_a_tool_run_side_by_side(
     assert [entry["c"] for entry in card["problems"]] == [2, 2, 2]
     assert card["run"]["tools"]["calls"] == 2
     assert run_verb("compare", str(text), str(tool), "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert any(note.startswith("tools differs") for note in found["notes"])
-    assert not any("one run, not two" in note for note in found["notes"])
-    (first, *_) = found["pairs"][0]["pass_at_k"]
+    comparison = json.loads(capsys.readouterr().out)
+    assert any(note.startswith("tools differs") for note in comparison["notes"])
+    assert not any("one run, not two" in note for note in comparison["notes"])
+    (first, *_) = comparison["pairs"][0]["pass_at_k"]
     assert abs(first["value"]) == 1.0
 
 

@@ -137,9 +137,9 @@ def test_describes_itself(engine: Any, model_dir: Path) -> None:
 
 def test_draws_exactly_what_was_asked(engine: Any) -> None:
     asked = [request("p1", n=16), request("p1", n=5, start=16), request("p2", n=1, start=7)]
-    found = list(engine.draw(iter(asked), PLAIN))
-    draws = {(d.request.prompt.problem_id, d.request.start): d for d in found}
-    assert len(found) == len(draws) == 3
+    drawn = list(engine.draw(iter(asked), PLAIN))
+    draws = {(d.request.prompt.problem_id, d.request.start): d for d in drawn}
+    assert len(drawn) == len(draws) == 3
     for r in asked:
         rollouts = draws[r.prompt.problem_id, r.start].rollouts
         assert [x.index for x in rollouts] == list(range(r.start, r.start + r.n))
@@ -340,10 +340,10 @@ def test_prompt_statistics_come_through_the_same_hook(engine: Any, reference: An
     ids = [*engine._encode(r.prompt), *x.tokens.ids.tolist()]
     sampling = SamplingParams(max_tokens=1, prompt_logprobs=COLUMNS, flat_logprobs=True, detokenize=False)
     (scored,) = engine.loaded.llm.generate([{"prompt_token_ids": ids}], sampling, use_tqdm=False)
-    found = decode(scored.prompt_logprobs[1:], ids[1:])
-    np.testing.assert_allclose(found.entropy[-x.n_tokens :], x.tokens.entropy, atol=5e-5)
-    np.testing.assert_allclose(found.logprob[-x.n_tokens :], x.tokens.logprob, atol=5e-5)
-    assert (abs(found.nucleus[-x.n_tokens :] - x.tokens.nucleus) <= 1).all()
+    statistics = decode(scored.prompt_logprobs[1:], ids[1:])
+    np.testing.assert_allclose(statistics.entropy[-x.n_tokens :], x.tokens.entropy, atol=5e-5)
+    np.testing.assert_allclose(statistics.logprob[-x.n_tokens :], x.tokens.logprob, atol=5e-5)
+    assert (abs(statistics.nucleus[-x.n_tokens :] - x.tokens.nucleus) <= 1).all()
 
 
 def test_given_tokens_are_scored_as_they_were_when_they_were_drawn(engine: Any) -> None:
@@ -357,24 +357,24 @@ def test_given_tokens_are_scored_as_they_were_when_they_were_drawn(engine: Any) 
     scored = dict(VllmScorer(engine.loaded).score(passages))
     assert sorted(scored) == list(range(len(rollouts)))
     for number, (_, rollout) in enumerate(rollouts):
-        found = scored[number]
-        np.testing.assert_allclose(found.logprob, rollout.tokens.logprob, atol=1e-4)
-        np.testing.assert_allclose(found.entropy, rollout.tokens.entropy, atol=1e-4)
-        assert np.abs(found.nucleus - rollout.tokens.nucleus).max() <= 1
+        passage = scored[number]
+        np.testing.assert_allclose(passage.logprob, rollout.tokens.logprob, atol=1e-4)
+        np.testing.assert_allclose(passage.entropy, rollout.tokens.entropy, atol=1e-4)
+        assert np.abs(passage.nucleus - rollout.tokens.nucleus).max() <= 1
 
 
 def test_a_begun_response_goes_on_within_its_own_limits(engine: Any, reference: Any) -> None:
     """Behind token ids, up to a stop string, and with the likeliest next tokens of an independent forward pass."""
     asked = request("p5", n=8)
     (whole,) = engine.draw([asked], PLAIN)
-    rollout = max(whole.rollouts, key=lambda each: each.n_tokens)
+    rollout = max(whole.rollouts, key=lambda candidate: candidate.n_tokens)
     assert rollout.tokens is not None
     ids = tuple(rollout.tokens.ids[:4].tolist())
     begun = msgspec.structs.replace(asked.prompt, begun=ids)
-    (found,) = engine.draw([msgspec.structs.replace(asked, prompt=begun, max_tokens=5)], PLAIN)
-    for each in found.rollouts:
-        assert each.n_tokens <= 5
-        assert each.text.split()[:4] == rollout.text.split()[:4]
+    (drawn,) = engine.draw([msgspec.structs.replace(asked, prompt=begun, max_tokens=5)], PLAIN)
+    for candidate in drawn.rollouts:
+        assert candidate.n_tokens <= 5
+        assert candidate.text.split()[:4] == rollout.text.split()[:4]
     (likely,) = engine.next_tokens([begun], 10)
     law = reference(engine._encode(asked.prompt), rollout)[4]
     order = [token for token in np.argsort(-law).tolist() if token not in STOPS][: len(likely.ids)]
@@ -461,11 +461,11 @@ def descendants() -> set[int]:
     """Processes of this one that run an engine or a worker."""
     listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()]
-    found, frontier = set[int](), {os.getpid()}
+    processes, frontier = set[int](), {os.getpid()}
     while frontier:
         frontier = {int(pid) for pid, parent, _ in rows if int(parent) in frontier}
-        found |= frontier
-    return {int(pid) for pid, _, args in rows if int(pid) in found and args.startswith("VLLM::")}
+        processes |= frontier
+    return {int(pid) for pid, _, args in rows if int(pid) in processes and args.startswith("VLLM::")}
 
 
 def test_closing_ends_every_process(engine: Any) -> None:

@@ -57,9 +57,9 @@ def dicts(tokens: list[int]) -> list[dict[int, Any]]:
 @pytest.mark.parametrize("tokens", [[5, 0, 1], [7, 2, 3]])
 @pytest.mark.parametrize("make", [flat, dicts, lambda tokens: flat(tokens, extra=4)], ids=["flat", "dicts", "wider"])
 def test_reads_the_columns(make: Any, tokens: list[int]) -> None:
-    found = decode(make(tokens), tokens)
-    np.testing.assert_allclose(np.stack(found, 1), COLUMNS)
-    assert [column.dtype for column in found] == [np.float32, np.float32, np.int32]
+    statistics = decode(make(tokens), tokens)
+    np.testing.assert_allclose(np.stack(statistics, 1), COLUMNS)
+    assert [column.dtype for column in statistics] == [np.float32, np.float32, np.int32]
 
 
 def test_marks_are_distinct_valid_ids() -> None:

@@ -46,8 +46,8 @@ def by_key(estimates: list[Estimate]) -> dict[tuple[str, int | None, str | None]
 @pytest.mark.parametrize("problem", ["ccccbbbbdd", "cc-bb-a--d", "aabbc", "--------", "cccc", "ccbb"])
 def test_the_vote_is_exact_for_one_rollout_and_for_all(problem: str) -> None:
     n = len(problem)
-    found = vote_table(answered(problem), [1, n])[0]
-    assert found == pytest.approx([problem.count("c") / n, votes_by_enumeration(problem, n)])
+    votes = vote_table(answered(problem), [1, n])[0]
+    assert votes == pytest.approx([problem.count("c") / n, votes_by_enumeration(problem, n)])
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 5])
@@ -71,9 +71,9 @@ def test_several_correct_spellings_vote_together() -> None:
 
 
 def test_a_problem_with_too_few_rollouts_gives_bounds_of_the_vote() -> None:
-    found = by_key(maj(answered("cccb", "bb"), ks=[1, 2, 4]))
-    assert found["maj@k", 1, None].value == pytest.approx((0.75 + 0) / 2)
-    vote = found["maj@k", 4, None]
+    estimates = by_key(maj(answered("cccb", "bb"), ks=[1, 2, 4]))
+    assert estimates["maj@k", 1, None].value == pytest.approx((0.75 + 0) / 2)
+    vote = estimates["maj@k", 4, None]
     assert (vote.value, vote.at_least, vote.at_most, vote.n_problems) == (None, 0.5, 1.0, 2)
     assert vote.note == "1 of 2 problems have fewer than 4 rollouts: bounds over what these could be"
     assert maj(outcomes([""])) == []
@@ -105,28 +105,28 @@ def test_distinct_answers_are_those_of_an_average_subset() -> None:
 
 
 def test_diversity_by_hand() -> None:
-    found = by_key(diversity(answered("ccbb", "aabd", "--cc"), ks=[2, 4]))
+    estimates = by_key(diversity(answered("ccbb", "aabd", "--cc"), ks=[2, 4]))
     # Pairs with two different answers: 4 of 6, 5 of 6, and none of 1.
-    assert found["distinct_answers@k", 2, None].value == pytest.approx(1 + (4 / 6 + 5 / 6 + 0) / 3)
-    assert found["distinct_answers@k", 4, None].n_problems == 2
-    assert found["distinct_answers@k", 4, None].note == "1 of 3 problems have fewer than 4 answers and are left out"
+    assert estimates["distinct_answers@k", 2, None].value == pytest.approx(1 + (4 / 6 + 5 / 6 + 0) / 3)
+    assert estimates["distinct_answers@k", 4, None].n_problems == 2
+    assert estimates["distinct_answers@k", 4, None].note == "1 of 3 problems have fewer than 4 answers and are left out"
     # Entropy plus (D - 1) / 2n; of wrong answers: b b, then a a b d, the third problem has none.
     whole = np.log(2) + 1 / 8, 1.5 * np.log(2) + 2 / 8, 0.0
-    assert found["answer_entropy", None, None].value == pytest.approx(np.mean(whole))
-    assert found["answer_entropy", None, "wrong"].value == pytest.approx((0 + whole[1]) / 2)
-    assert found["answer_entropy", None, "wrong"].n_problems == 2
-    assert found["answer_entropy", None, "wrong"].n_samples == 2
+    assert estimates["answer_entropy", None, None].value == pytest.approx(np.mean(whole))
+    assert estimates["answer_entropy", None, "wrong"].value == pytest.approx((0 + whole[1]) / 2)
+    assert estimates["answer_entropy", None, "wrong"].n_problems == 2
+    assert estimates["answer_entropy", None, "wrong"].n_samples == 2
 
 
 def test_diversity_without_any_answer_is_not_measured() -> None:
-    found = by_key(diversity(answered("--", "-")))
-    assert found["answer_entropy", None, None].value is None
-    assert found["answer_entropy", None, None].note == "not measured"
+    estimates = by_key(diversity(answered("--", "-")))
+    assert estimates["answer_entropy", None, None].value is None
+    assert estimates["answer_entropy", None, None].note == "not measured"
 
 
 def test_uniform_guesses_reach_one_minus_the_miss_rate() -> None:
-    found = by_key(guessing(answered("cb", "cc"), ks=[1, 4], answer_space=10))
-    assert found["guess@k", 4, "uniform"].value == pytest.approx(1 - 0.9**4)
+    estimates = by_key(guessing(answered("cb", "cc"), ks=[1, 4], answer_space=10))
+    assert estimates["guess@k", 4, "uniform"].value == pytest.approx(1 - 0.9**4)
     assert by_key(guessing(answered("cb"), ks=[3], answer_space=1))["guess@k", 3, "uniform"].value == 1.0
     with pytest.raises(BadArgument, match="answer_space is 0"):
         guessing(answered("cb"), answer_space=0)
@@ -138,19 +138,19 @@ def test_own_guesses_are_the_wrong_answers_of_other_problems() -> None:
     run = outcomes(["cc", "ccww", "cwwww"], answer=codes)
     # p0: aa right. p1: b right, wrong a c. p2: c right, wrong a d d d.
     assert guess_chances(run).tolist() == pytest.approx([0.375, 0.0, 0.5])
-    found = by_key(guessing(run, ks=[2]))["guess@k", 2, "own answers"]
-    assert found.value == pytest.approx(np.mean([1 - 0.625**2, 0, 1 - 0.5**2]))
-    assert found.note is None
+    estimate = by_key(guessing(run, ks=[2]))["guess@k", 2, "own answers"]
+    assert estimate.value == pytest.approx(np.mean([1 - 0.625**2, 0, 1 - 0.5**2]))
+    assert estimate.note is None
 
 
 def test_an_unsolved_problem_is_guessed_like_the_others_and_a_lone_one_not_at_all() -> None:
     codes = np.array([0, 1, 1, 0, 2, 2], dtype=np.int32)
     run = outcomes(["cw", "cw", "ww"], answer=codes)  # p0: a, wrong b. p1: b, wrong a. p2: wrong c c.
     assert guess_chances(run)[:2].tolist() == pytest.approx([0.5, 0.5])
-    found = by_key(guessing(run, ks=[1]))["guess@k", 1, "own answers"]
-    assert found.value == pytest.approx(0.5)
-    assert found.note is not None
-    assert found.note.startswith("1 problems were never solved")
+    estimate = by_key(guessing(run, ks=[1]))["guess@k", 1, "own answers"]
+    assert estimate.value == pytest.approx(0.5)
+    assert estimate.note is not None
+    assert estimate.note.startswith("1 problems were never solved")
     assert guessing(answered("cb")) == []
 
 
@@ -160,11 +160,11 @@ def test_guesses_at_the_right_rate_are_recovered() -> None:
     gold, guesses = rng.integers(0, 20, 200), rng.integers(0, 20, (200, 64))
     statuses = ["".join("c" if x == right else "w" for x in row) for row, right in zip(guesses, gold, strict=True)]
     run = outcomes(statuses, answer=guesses.ravel().astype(np.int32))
-    found = by_key(guessing(run, ks=[1, 16], answer_space=20))
+    estimates = by_key(guessing(run, ks=[1, 16], answer_space=20))
     for k in (1, 16):
-        uniform = found["guess@k", k, "uniform"].value
+        uniform = estimates["guess@k", k, "uniform"].value
         assert uniform == pytest.approx(1 - 0.95**k)
-        assert found["guess@k", k, "own answers"].value == pytest.approx(uniform, rel=0.03)
+        assert estimates["guess@k", k, "own answers"].value == pytest.approx(uniform, rel=0.03)
 
 
 def test_guess_at_k_of_a_half_solved_run_is_that_of_all_its_problems() -> None:
@@ -172,15 +172,15 @@ def test_guess_at_k_of_a_half_solved_run_is_that_of_all_its_problems() -> None:
     golds = [0, 0, *range(100, 118), 0, 0, *range(200, 218)]
     answers: list[int] = []
     for i, gold in enumerate(golds):
-        own = 300 + i
-        answers += [gold, own] * 8 if i < 20 else [0 if gold else own, own] * 8
+        wrong_answer = 300 + i
+        answers += [gold, wrong_answer] * 8 if i < 20 else [0 if gold else wrong_answer, wrong_answer] * 8
     known = tuple(gold if gold in answers else -1 for gold in golds)
     run = outcomes(["cw" * 8] * 20 + ["w" * 16] * 20, answer=np.array(answers, dtype=np.int32), golds=known)
-    found = {e.k: e for e in guessing(run, ks=[1, 16, 64]) if e.group == "own answers"}
+    estimates = {e.k: e for e in guessing(run, ks=[1, 16, 64]) if e.group == "own answers"}
     for k in (1, 16, 64):  # 9 of the 39 other problems' wrong answers, each problem counting once
-        assert found[k].value == pytest.approx(0.1 * (1 - (1 - 9 / 39) ** k))
-        assert found[k].n_problems == 40
-        assert found[k].note is None
+        assert estimates[k].value == pytest.approx(0.1 * (1 - (1 - 9 / 39) ** k))
+        assert estimates[k].n_problems == 40
+        assert estimates[k].note is None
 
 
 def test_unknown_golds_count_as_the_mean_of_the_known_values_at_each_k() -> None:
@@ -191,9 +191,9 @@ def test_unknown_golds_count_as_the_mean_of_the_known_values_at_each_k() -> None
     chances = guess_chances(run)
     assert chances.tolist() == pytest.approx([1 / 3, 1 / 3, np.nan, 0.0], nan_ok=True)
     for k in (1, 4):
-        found = by_key(guessing(run, ks=[k]))["guess@k", k, "own answers"]
-        assert found.value == pytest.approx((1 - (2 / 3) ** k) * 2 / 3)
-        assert found.n_problems == 3
+        estimate = by_key(guessing(run, ks=[k]))["guess@k", k, "own answers"]
+        assert estimate.value == pytest.approx((1 - (2 / 3) ** k) * 2 / 3)
+        assert estimate.n_problems == 3
 
 
 def test_a_gold_that_is_not_written_as_answers_are_says_nothing() -> None:
@@ -209,19 +209,19 @@ def test_a_gold_that_is_not_written_as_answers_are_says_nothing() -> None:
 
 def test_texts_and_wrong_answers_are_counted_at_a_common_number() -> None:
     run = answered("ccbbad", "ccc")
-    found = by_key(diversity(run, ks=[2]))
+    estimates = by_key(diversity(run, ks=[2]))
     pairs = list(combinations("bbad", 2))
-    assert found["wrong_answer_entropy@k", 2, None].value == pytest.approx(
+    assert estimates["wrong_answer_entropy@k", 2, None].value == pytest.approx(
         np.mean([np.log(2) * (a != b) for a, b in pairs])
     )
-    assert found["wrong_answer_entropy@k", 2, None].n_problems == 1
+    assert estimates["wrong_answer_entropy@k", 2, None].n_problems == 1
     everything = np.mean([np.log(2) * (a != b) for a, b in combinations("ccbbad", 2)])
-    assert found["answer_entropy@k", 2, None].value == pytest.approx((everything + 0) / 2)
+    assert estimates["answer_entropy@k", 2, None].value == pytest.approx((everything + 0) / 2)
 
 
 def test_distinct_texts_are_those_of_an_average_subset() -> None:
     texts = [0, 0, 1, 2, 2, 2, 7, 7, 0]
     run = msgspec.structs.replace(answered("ccbbad", "ccc"), text=np.array(texts, dtype=np.int32))
-    want = [np.mean([len(set(part)) for part in combinations(own, 3)]) for own in (texts[:6], texts[6:])]
+    want = [np.mean([len(set(part)) for part in combinations(of_problem, 3)]) for of_problem in (texts[:6], texts[6:])]
     np.testing.assert_allclose(distinct_texts(run, [3, 4])[:, 0], want)
     assert np.isnan(distinct_texts(run, [4])[1, 0])

@@ -24,16 +24,21 @@ def made(**columns: list[int]) -> Scorecard:
 
 
 def test_it_is_a_section_of_its_own_that_survives_the_file() -> None:
-    found = extrapolated(made(), 1024)
-    assert (found.name, found.k, found.n_samples, found.n_problems) == ("extrapolated_pass@k", 1024, 64, 120)
-    assert found.low is not None
-    assert found.high is not None
-    assert np.mean(np.array(COUNTS) > 0) <= found.low <= (found.value or 0) <= found.high <= 1
-    assert "nothing was drawn beyond n = 64" in (found.note or "")
-    whole = msgspec.structs.replace(made(), extrapolated=[found])
+    estimate = extrapolated(made(), 1024)
+    assert (estimate.name, estimate.k, estimate.n_samples, estimate.n_problems) == (
+        "extrapolated_pass@k",
+        1024,
+        64,
+        120,
+    )
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert np.mean(np.array(COUNTS) > 0) <= estimate.low <= (estimate.value or 0) <= estimate.high <= 1
+    assert "nothing was drawn beyond n = 64" in (estimate.note or "")
+    whole = msgspec.structs.replace(made(), extrapolated=[estimate])
     again = decode_scorecard(encode_scorecard(whole), "file")
-    assert again.extrapolated == [found]
-    assert not [each for each in again.estimates if each.k == 1024]
+    assert again.extrapolated == [estimate]
+    assert not [item for item in again.estimates if item.k == 1024]
     assert b"extrapolated" not in encode_scorecard(made())
 
 
@@ -49,11 +54,11 @@ def test_the_terminal_marks_it(tmp_path: Path) -> None:
 def test_errors_widen_the_interval() -> None:
     plain = extrapolated(made(), 512)
     errors = [1 if c == 0 and i % 6 == 0 else 0 for i, c in enumerate(COUNTS)]
-    found = extrapolated(made(error=errors), 512)
-    assert found.value == plain.value
-    assert (found.low or 1) <= (plain.low or 0)
-    assert (found.high or 0) > (plain.high or 0)
-    assert f"{sum(errors)} rollouts without a verdict" in (found.note or "")
+    estimate = extrapolated(made(error=errors), 512)
+    assert estimate.value == plain.value
+    assert (estimate.low or 1) <= (plain.low or 0)
+    assert (estimate.high or 0) > (plain.high or 0)
+    assert f"{sum(errors)} rollouts without a verdict" in (estimate.note or "")
 
 
 def test_stopped_and_unequal_runs_are_refused() -> None:

@@ -45,37 +45,37 @@ def test_a_mean_over_some_problems_is_never_given_for_all(pairs: list[tuple[int,
     assert at(card, "pass@k", 64).value == pytest.approx(20 * (64 / 1024) / 40)
     assert bounds(at(card, "pass@k", 1024)) == (None, 0.5, 1.0)
     for k in (128, 256, 512):
-        found = at(card, "pass@k", k)
-        assert bounds(found) == (None, pytest.approx(k / 1024 / 2), pytest.approx((k / 1024 + 1) / 2))
-        assert found.low is not None
-        assert found.high is not None
-        assert found.low < k / 1024 / 2 < found.high
-        assert found.n_problems == 40
+        estimate = at(card, "pass@k", k)
+        assert bounds(estimate) == (None, pytest.approx(k / 1024 / 2), pytest.approx((k / 1024 + 1) / 2))
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low < k / 1024 / 2 < estimate.high
+        assert estimate.n_problems == 40
     assert card.run.n_chosen is None
 
 
 def test_unsolved_is_the_expected_number_at_one_budget_that_all_problems_have() -> None:
     card = counted(HALF_TOPPED_UP)
-    (found,) = [item for item in card.estimates if item.name == "unsolved"]
-    assert (found.k, found.n_problems) == (64, 40)
-    assert found.value == pytest.approx(38.75)
+    (estimate,) = [item for item in card.estimates if item.name == "unsolved"]
+    assert (estimate.k, estimate.n_problems) == (64, 40)
+    assert estimate.value == pytest.approx(38.75)
     assert at(card, "unsolved@k", 64).value == pytest.approx(38.75)
     assert bounds(at(card, "unsolved@k", 1024)) == (None, 0.0, 20.0)
 
 
 def test_without_a_verdict_a_rollout_could_have_been_either() -> None:
     runs = ["ceww", "wwew", "cccc", "wwww"]
-    found = {item.k: item for item in pass_at_k(outcomes(runs))}
-    assert bounds(found[1]) == (pytest.approx(5 / 16), pytest.approx(5 / 16), pytest.approx(7 / 16))
-    assert bounds(found[4]) == (0.5, 0.5, 0.75)
+    estimates = {item.k: item for item in pass_at_k(outcomes(runs))}
+    assert bounds(estimates[1]) == (pytest.approx(5 / 16), pytest.approx(5 / 16), pytest.approx(7 / 16))
+    assert bounds(estimates[4]) == (0.5, 0.5, 0.75)
     assert bounds(boundary(outcomes(runs))[0]) == (2.0, 1.0, 2.0)
     assert bounds({item.k: item for item in unsolved_sizes(outcomes(runs))}[4]) == (2.0, 1.0, 2.0)
 
 
 def test_errors_and_missing_rollouts_together() -> None:
-    found = {item.k: item for item in pass_at_k(outcomes(["ewww", "we", "wwww"]))}
-    assert bounds(found[4]) == (None, 0.0, pytest.approx(2 / 3))
-    assert bounds(found[2]) == (0.0, 0.0, pytest.approx((0.5 + 1) / 3))
+    estimates = {item.k: item for item in pass_at_k(outcomes(["ewww", "we", "wwww"]))}
+    assert bounds(estimates[4]) == (None, 0.0, pytest.approx(2 / 3))
+    assert bounds(estimates[2]) == (0.0, 0.0, pytest.approx((0.5 + 1) / 3))
 
 
 def test_one_error_in_more_than_a_thousand_is_no_reason_for_bounds() -> None:
@@ -99,15 +99,15 @@ def test_n_that_depends_on_what_was_found_is_noticed_and_nothing_is_given_that_i
     card = counted(pairs)
     assert card.run.n_chosen is not None
     assert card.run.n_chosen <= 1e-3
-    (told,) = warnings_of(card.run, card.quality)
-    assert "a stopping rule seems to be at work" in told
+    (text,) = warnings_of(card.run, card.quality)
+    assert "a stopping rule seems to be at work" in text
     true = {k: np.mean(1 - (1 - np.random.default_rng(5).beta(0.3, 3.0, 150)) ** k) for k in (1, 16, 640)}
     for k, value in true.items():
-        found = at(card, "pass@k", k)
-        assert found.value is None
-        assert found.at_least is not None
-        assert found.at_most is not None
-        assert found.at_least - 0.05 <= value <= found.at_most + 0.05
+        estimate = at(card, "pass@k", k)
+        assert estimate.value is None
+        assert estimate.at_least is not None
+        assert estimate.at_most is not None
+        assert estimate.at_least - 0.05 <= value <= estimate.at_most + 0.05
     assert {"cover", "g_pass@k", "accuracy_histogram"}.isdisjoint(item.name for item in card.estimates)
 
 
@@ -132,13 +132,13 @@ def test_real_counts_with_few_rollouts_of_some_problems() -> None:
         runs.setdefault((row["model"], row["tokens_seen"]), []).append((row["n"], row["c"]))
     assert len(runs) == 81
     chosen = runs["Pythia_1.4B", "20B"]
-    found = at(counted(chosen, ks=[640, 6016]), "pass@k", 6016)
+    estimate = at(counted(chosen, ks=[640, 6016]), "pass@k", 6016)
     few = [(n, c) for n, c in chosen if n < 6016]
     assert len(few) == 20
-    assert found.value is None
+    assert estimate.value is None
     # 89 of the 108 problems with 6,016 rollouts are solved, and 10 of the 20 with fewer are within these.
-    assert found.at_least == pytest.approx((89 + sum(c > 0 for _, c in few)) / 128)
-    assert found.at_most == pytest.approx((89 + 20) / 128)
+    assert estimate.at_least == pytest.approx((89 + sum(c > 0 for _, c in few)) / 128)
+    assert estimate.at_most == pytest.approx((89 + 20) / 128)
     for pairs in runs.values():
         n, c = np.array(pairs).T
         assert depends_on_results(c, n) is None

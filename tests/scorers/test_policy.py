@@ -58,11 +58,11 @@ def confounded_run(effect: float) -> Outcomes:
 @pytest.mark.parametrize("name", MATCHED)
 @pytest.mark.parametrize("effect", [0.0, 0.2])
 def test_matching_recovers_what_length_does_not_explain(name: str, effect: float) -> None:
-    found = by_group(entropy(confounded_run(effect)), name)
-    values = {group: estimate.value or 0.0 for group, estimate in found.items()}
+    estimates = by_group(entropy(confounded_run(effect)), name)
+    values = {group: estimate.value or 0.0 for group, estimate in estimates.items()}
     assert values["wrong"] - values["correct"] == pytest.approx(0.3 + effect, abs=0.03)
     # Within a bin, a quarter of a doubling wide, wrong responses are still a little longer: less than 0.3 / 40.
-    difference = found["wrong less correct, length-matched"]
+    difference = estimates["wrong less correct, length-matched"]
     assert difference.value == pytest.approx(effect, abs=0.0075)
     assert difference.n_problems > 190
     pair = values["wrong, length-matched"] - values["correct, length-matched"]
@@ -85,39 +85,39 @@ def test_length_matching_keeps_a_difference_at_equal_length() -> None:
 
 def test_perplexity_is_per_token_and_per_rollout() -> None:
     run = outcomes(["cw"], logprob_sum=np.log([0.5, 0.25]) * 10)
-    found = by_group(entropy(run), "perplexity")
-    assert found[None].value == pytest.approx((2 + 4) / 2)
-    assert found["correct"].value == pytest.approx(2.0)
-    assert found["wrong"].value == pytest.approx(4.0)
+    estimates = by_group(entropy(run), "perplexity")
+    assert estimates[None].value == pytest.approx((2 + 4) / 2)
+    assert estimates["correct"].value == pytest.approx(2.0)
+    assert estimates["wrong"].value == pytest.approx(4.0)
 
 
 def test_the_profile_has_a_mean_per_bin_of_position_for_each_outcome() -> None:
     profile = np.full((4, 20), np.nan, dtype=np.float32)
     profile[:, 0], profile[0, 19] = [1.0, 3.0, 7.0, 8.0], 5.0
-    found = by_group(entropy(with_profiles(outcomes(["cwn", "w"]), profile)), "entropy_profile")
-    assert sum(value.value is not None for value in found.values()) == 5
-    assert found["0.00-0.05"].value == pytest.approx((11 / 3 + 8) / 2)
-    assert found["correct, 0.00-0.05"].value == pytest.approx(1.0)
-    assert found["wrong, 0.00-0.05"].value == pytest.approx((3 + 8) / 2)
-    assert (found["0.95-1.00"].value, found["0.95-1.00"].n_problems) == (5.0, 1)
-    assert (found["0.50-0.55"].value, found["0.50-0.55"].n_samples) == (None, 0)
-    assert "wrong, 0.95-1.00" not in found
+    estimates = by_group(entropy(with_profiles(outcomes(["cwn", "w"]), profile)), "entropy_profile")
+    assert sum(value.value is not None for value in estimates.values()) == 5
+    assert estimates["0.00-0.05"].value == pytest.approx((11 / 3 + 8) / 2)
+    assert estimates["correct, 0.00-0.05"].value == pytest.approx(1.0)
+    assert estimates["wrong, 0.00-0.05"].value == pytest.approx((3 + 8) / 2)
+    assert (estimates["0.95-1.00"].value, estimates["0.95-1.00"].n_problems) == (5.0, 1)
+    assert (estimates["0.50-0.55"].value, estimates["0.50-0.55"].n_samples) == (None, 0)
+    assert "wrong, 0.95-1.00" not in estimates
 
 
 def test_bounds_stand_in_where_nothing_exact_was_measured() -> None:
     run = outcomes(["cw"], entropy_low=np.array([1.0, 2.0]), entropy_high=np.array([2.0, 5.0]))
-    found = entropy(run)
-    assert by_group(found, "token_entropy")[None].value is None
-    assert by_group(found, "token_entropy_low")[None].value == pytest.approx(1.5)
-    assert by_group(found, "token_entropy_high")["wrong"].value == pytest.approx(5.0)
+    estimates = entropy(run)
+    assert by_group(estimates, "token_entropy")[None].value is None
+    assert by_group(estimates, "token_entropy_low")[None].value == pytest.approx(1.5)
+    assert by_group(estimates, "token_entropy_high")["wrong"].value == pytest.approx(5.0)
 
 
 def test_every_estimate_says_how_many_problems_and_rollouts_it_used() -> None:
     values = np.array([1.0, 2.0, np.nan, 3.0, 4.0, 5.0])
-    found = by_group(entropy(outcomes(["ccw", "cww"], entropy_mean=values)), "token_entropy")
-    assert (found[None].n_problems, found[None].n_samples) == (2, 2)
-    assert (found["wrong"].n_problems, found["wrong"].n_samples) == (1, 2)
-    assert "t interval" in found[None].method
+    estimates = by_group(entropy(outcomes(["ccw", "cww"], entropy_mean=values)), "token_entropy")
+    assert (estimates[None].n_problems, estimates[None].n_samples) == (2, 2)
+    assert (estimates["wrong"].n_problems, estimates["wrong"].n_samples) == (1, 2)
+    assert "t interval" in estimates[None].method
 
 
 def test_clusters_widen_the_interval_of_a_mean() -> None:
@@ -136,12 +136,12 @@ def test_clusters_widen_the_interval_of_a_mean() -> None:
 def test_rates_have_intervals_and_extra_flags_are_rates_too() -> None:
     run = outcomes(["cnew"] * 5 + ["cccc"] * 5)
     flags = {"repetition": np.arange(40) % 4 == 0}
-    found = {(e.name, e.group): e for e in quality(run, flags)}
-    rate = found["no_answer_rate", None]
+    estimates = {(e.name, e.group): e for e in quality(run, flags)}
+    rate = estimates["no_answer_rate", None]
     assert rate.value == pytest.approx(0.125)
     assert rate.low is not None
     assert rate.high is not None
     assert 0 <= rate.low < 0.125 < rate.high < 0.5
-    assert found["repetition_rate", None].value == pytest.approx(0.25)
-    assert found["tokens_per_response", "wrong"].n_problems == 5
+    assert estimates["repetition_rate", None].value == pytest.approx(0.25)
+    assert estimates["tokens_per_response", "wrong"].n_problems == 5
     assert quality(outcomes([""])) == []

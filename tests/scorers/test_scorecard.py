@@ -31,8 +31,8 @@ def scored(run: Outcomes, **options: Any) -> Scorecard:
 
 def test_every_scorer_is_in_the_card_and_the_card_survives_json() -> None:
     run = outcomes(["ccwwwwww", "wwwwwwww", "cwwwnnee"], answer=np.arange(24, dtype=np.int32) % 5)
-    found = scored(run, answer_space=10)
-    assert {e.name for e in found.estimates} >= {
+    card = scored(run, answer_space=10)
+    assert {e.name for e in card.estimates} >= {
         "pass@k",
         "guess@k",
         "unsolved",
@@ -48,9 +48,9 @@ def test_every_scorer_is_in_the_card_and_the_card_survives_json() -> None:
         "answer_entropy",
         "no_answer_rate",
     }
-    again = msgspec.json.decode(msgspec.json.encode(found), type=Scorecard)
-    assert (again.estimates, again.problems, again.quality) == (found.estimates, found.problems, found.quality)
-    keys = [(e.name, e.k, e.group) for e in found.estimates]
+    again = msgspec.json.decode(msgspec.json.encode(card), type=Scorecard)
+    assert (again.estimates, again.problems, again.quality) == (card.estimates, card.problems, card.quality)
+    keys = [(e.name, e.k, e.group) for e in card.estimates]
     assert len(keys) == len(set(keys))
 
 
@@ -86,8 +86,8 @@ def test_what_cannot_be_computed_is_left_out_with_the_reason() -> None:
     run = outcomes(["ccww", "wwwn"])
     unknown = msgspec.structs.replace(run, unknown=("answer",))
     measured = msgspec.structs.replace(run, entropy_mean=np.full(8, 0.5))
-    plain, no_answers, with_entropy = (scored(each) for each in (run, unknown, measured))
-    assert not {each.name for each in plain.estimates if each.value is not None} & plain.left_out.keys()
+    plain, no_answers, with_entropy = (scored(item) for item in (run, unknown, measured))
+    assert not {item.name for item in plain.estimates if item.value is not None} & plain.left_out.keys()
     assert "token statistics" in plain.left_out["token_entropy"]
     assert "judge" in plain.left_out["cot_pass@k"]
     assert no_answers.left_out.keys() - plain.left_out.keys() == {
@@ -106,25 +106,27 @@ def test_every_scorer_gives_what_it_is_listed_for() -> None:
     estimates, left_out = estimates_of(given)
     assert not left_out
     bounds = ("token_entropy_low", "token_entropy_high", "branching_factor_low", "branching_factor_high")
-    assert {each.name for each in estimates} <= {name for scorer in SCORERS for name in scorer.names} | set(bounds)
+    assert {estimate.name for estimate in estimates} <= {name for scorer in SCORERS for name in scorer.names} | set(
+        bounds
+    )
     for scorer in SCORERS:
-        assert {each.name for each in scorer.score(given)} & set(scorer.names)
+        assert {estimate.name for estimate in scorer.score(given)} & set(scorer.names)
         assert all(find_metric(name) for name in scorer.names)
 
 
 def test_budgets_can_be_chosen() -> None:
-    found = scored(outcomes(["ccww", "wwww"]), ks=[3])
-    assert {e.k for e in found.estimates if e.name in ("pass@k", "unsolved@k", "guess@k")} == {3}
+    card = scored(outcomes(["ccww", "wwww"]), ks=[3])
+    assert {e.k for e in card.estimates if e.name in ("pass@k", "unsolved@k", "guess@k")} == {3}
 
 
 def test_under_a_stopping_rule_responses_are_judged_on_the_first_batch() -> None:
     run = under_rule(["wcwwwwww", "wwwwwwww"], asked=8, stop_after=1, batch=2)
-    found = scored(run, flags={"repetition": run.index >= 2})
-    by_name = {e.name: e for e in found.estimates if e.group is None and e.k in (None, 1)}
+    card = scored(run, flags={"repetition": run.index >= 2})
+    by_name = {e.name: e for e in card.estimates if e.group is None and e.k in (None, 1)}
     assert by_name["repetition_rate"].value == 0.0
     assert by_name["maj@k"].value == pytest.approx(0.25)
     assert by_name["pass@k"].value == pytest.approx(0.25)
-    assert {e.k for e in found.estimates if e.name == "maj@k"} == {1, 2}
+    assert {e.k for e in card.estimates if e.name == "maj@k"} == {1, 2}
 
 
 def test_a_large_run_is_scored_in_seconds() -> None:
@@ -146,9 +148,9 @@ def test_a_large_run_is_scored_in_seconds() -> None:
     )
     tracemalloc.start()
     started = time.process_time()
-    found = scored(run, answer_space=1000)
+    card = scored(run, answer_space=1000)
     assert time.process_time() - started < 10
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 75 * size
-    assert len(json.dumps(msgspec.to_builtins(found))) < 1_000_000
+    assert len(json.dumps(msgspec.to_builtins(card))) < 1_000_000

@@ -37,17 +37,22 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_correct_rollout() -> None:
 
 
 def test_a_budget_above_n_has_no_value_and_says_why() -> None:
-    found = {e.k: e for e in pass_at_k(outcomes(["cwww", "wwww"]), ks=[4, 8])}
-    assert (found[8].value, found[8].at_least, found[8].at_most) == (None, 0.5, 1.0)
-    assert found[8].note == "2 of 2 problems have fewer than 8 rollouts: bounds from pass@n to 1 for these"
+    estimates = {e.k: e for e in pass_at_k(outcomes(["cwww", "wwww"]), ks=[4, 8])}
+    assert (estimates[8].value, estimates[8].at_least, estimates[8].at_most) == (None, 0.5, 1.0)
+    assert estimates[8].note == "2 of 2 problems have fewer than 8 rollouts: bounds from pass@n to 1 for these"
 
 
 def test_unequal_n_averages_problems_and_never_pools_counts() -> None:
     """p0 solves 1 of 2, p1 1 of 8: the mean is 0.3125; pooled counts would say 2 of 10."""
-    found = {e.k: e for e in pass_at_k(outcomes(["cw", "cwwwwwww"]))}
-    assert found[1].value == pytest.approx((0.5 + 0.125) / 2)
-    assert (found[8].value, found[8].at_least, found[8].at_most, found[8].n_problems) == (None, 1.0, 1.0, 2)
-    assert found[8].note == "1 of 2 problems have fewer than 8 rollouts: bounds from pass@n to 1 for these"
+    estimates = {e.k: e for e in pass_at_k(outcomes(["cw", "cwwwwwww"]))}
+    assert estimates[1].value == pytest.approx((0.5 + 0.125) / 2)
+    assert (estimates[8].value, estimates[8].at_least, estimates[8].at_most, estimates[8].n_problems) == (
+        None,
+        1.0,
+        1.0,
+        2,
+    )
+    assert estimates[8].note == "1 of 2 problems have fewer than 8 rollouts: bounds from pass@n to 1 for these"
 
 
 def test_errors_and_missing_answers_are_not_correct_but_count_as_drawn() -> None:
@@ -55,9 +60,9 @@ def test_errors_and_missing_answers_are_not_correct_but_count_as_drawn() -> None
 
 
 def test_a_problem_without_rollouts_is_left_out() -> None:
-    found = pass_at_k(outcomes(["cw", ""]), ks=[1])[0]
-    assert found.value == pytest.approx(0.5)
-    assert found.n_problems == 1
+    estimate = pass_at_k(outcomes(["cw", ""]), ks=[1])[0]
+    assert estimate.value == pytest.approx(0.5)
+    assert estimate.n_problems == 1
     assert boundary(outcomes(["ww", ""]))[0].n_problems == 1
 
 
@@ -79,20 +84,20 @@ def test_the_grid_is_powers_of_two_and_n() -> None:
 
 def test_entropy_is_a_mean_over_rollouts_then_problems_also_by_outcome() -> None:
     values = np.array([1.0, 3.0, 5.0, np.nan, 2.0, 2.0])  # p0: c w w w, p1: c w
-    found = {(e.name, e.group): e for e in entropy(outcomes(["cwww", "cw"], entropy_mean=values))}
-    assert found["token_entropy", None].value == pytest.approx((3.0 + 2.0) / 2)
-    assert found["token_entropy", "correct"].value == pytest.approx((1.0 + 2.0) / 2)
-    assert found["token_entropy", "wrong"].value == pytest.approx((4.0 + 2.0) / 2)
+    estimates = {(e.name, e.group): e for e in entropy(outcomes(["cwww", "cw"], entropy_mean=values))}
+    assert estimates["token_entropy", None].value == pytest.approx((3.0 + 2.0) / 2)
+    assert estimates["token_entropy", "correct"].value == pytest.approx((1.0 + 2.0) / 2)
+    assert estimates["token_entropy", "wrong"].value == pytest.approx((4.0 + 2.0) / 2)
     # Student's t with one degree of freedom, by hand: 2.5 +- 12.7062 * 0.7071 / sqrt(2), cut at 0.
-    high = found["token_entropy", None].high
-    assert found["token_entropy", None].low == 0.0
+    high = estimates["token_entropy", None].high
+    assert estimates["token_entropy", None].low == 0.0
     assert high == pytest.approx(2.5 + 12.7062 * 0.70711 / np.sqrt(2), abs=1e-3)
-    assert found["branching_factor", None].value is None
-    assert found["branching_factor", None].note == "not measured"
+    assert estimates["branching_factor", None].value is None
+    assert estimates["branching_factor", None].note == "not measured"
 
 
 def test_quality_rates_are_shares_of_rollouts_averaged_over_problems() -> None:
-    found = quality_rates(
+    rates = quality_rates(
         outcomes(
             ["cnew", "cn"],
             truncated=np.array([1, 1, 0, 0, 0, 0], dtype=bool),
@@ -101,7 +106,7 @@ def test_quality_rates_are_shares_of_rollouts_averaged_over_problems() -> None:
             n_tokens=np.array([1, 2, 3, 4, 10, 20], dtype=np.int32),
         )
     )
-    assert found == {
+    assert rates == {
         "truncation_rate": pytest.approx((2 / 4 + 0) / 2),
         "no_answer_rate": pytest.approx((1 / 4 + 1 / 2) / 2),
         "error_rate": pytest.approx((1 / 4 + 0) / 2),
@@ -170,11 +175,11 @@ def test_fair_outcomes_are_those_that_no_rule_chose() -> None:
 def test_blocks_hold_whole_problems_and_every_rollout_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "BLOCK", 10)
     n = np.array([0, 4, 6, 0, 1, 25, 3, 3, 3, 3, 0])
-    found = list(problem_blocks(n))
-    assert [int(n[problems].sum()) for problems, _ in found] == [10, 1, 25, 9, 3]
+    blocks = list(problem_blocks(n))
+    assert [int(n[problems].sum()) for problems, _ in blocks] == [10, 1, 25, 9, 3]
     for part, size in enumerate((11, 48)):
-        assert np.concatenate([np.arange(size)[each[part]] for each in found]).tolist() == list(range(size))
-    for problems, rows in found:
+        assert np.concatenate([np.arange(size)[block[part]] for block in blocks]).tolist() == list(range(size))
+    for problems, rows in blocks:
         assert rows.stop - rows.start == n[problems].sum()
     assert list(problem_blocks(np.zeros(0, dtype=np.int64))) == []
 
@@ -198,8 +203,8 @@ def test_a_run_scored_in_blocks_is_scored_the_same(monkeypatch: pytest.MonkeyPat
 def test_intervals_of_few_problems_say_that_they_hold_more_often() -> None:
     few = pass_at_k(outcomes(["cwww", "ccww", "wwww"]))
     many = pass_at_k(outcomes(["cwww", "ccww", "wwww"] * 10))
-    assert all("fewer than 30" in (each.caveat or "") for each in few)
-    assert not any(each.caveat for each in many)
+    assert all("fewer than 30" in (estimate.caveat or "") for estimate in few)
+    assert not any(estimate.caveat for estimate in many)
 
 
 def test_limits_rise_with_k_under_a_stopping_rule_and_fall_for_unsolved_sizes() -> None:
@@ -207,9 +212,11 @@ def test_limits_rise_with_k_under_a_stopping_rule_and_fall_for_unsolved_sizes() 
     drawn = ["".join("c" if u < p else "w" for u in rng.random(16)) for p in rng.beta(5, 0.5, 34)]
     run = under_rule([*drawn, "w" * 16], asked=16, stop_after=2, batch=4)
     for estimates, sign in ((pass_at_k(run), 1), (unsolved_sizes(run), -1)):
-        limits = np.array([(each.low, each.high) for each in estimates], dtype=np.float64)
+        limits = np.array([(estimate.low, estimate.high) for estimate in estimates], dtype=np.float64)
         assert (sign * np.diff(limits, axis=0) >= -1e-12).all()
-        assert all((each.low or 0) <= (each.value or 0) + 1e-9 <= (each.high or 0) + 2e-9 for each in estimates)
+        assert all(
+            (estimate.low or 0) <= (estimate.value or 0) + 1e-9 <= (estimate.high or 0) + 2e-9 for estimate in estimates
+        )
 
 
 def test_the_note_says_what_clusters_do_to_the_interval() -> None:
@@ -222,7 +229,9 @@ def test_the_note_says_what_clusters_do_to_the_interval() -> None:
             [f"c{i // 20}" for i in range(40)],
         )
     )
-    notes = [next(each.note for each in found.estimates if each.name == "pass@k") for found in (alike, mixed, few)]
+    notes = [
+        next(estimate.note for estimate in card.estimates if estimate.name == "pass@k") for card in (alike, mixed, few)
+    ]
     assert "8 clusters of problems that resemble one another widen the interval by" in (notes[0] or "")
     assert notes[1] is None
     assert "2 clusters of problems, fewer than 4: the interval takes problems as independent" in (notes[2] or "")

@@ -32,8 +32,8 @@ def regraded(then: list[str], now: list[str], asked: int, stop_after: int, batch
 
 
 def truth(run: Outcomes, k: int) -> tuple[Any, ...]:
-    (found,) = pass_at_k(run, ks=[k])
-    return found.value, found.at_least, found.at_most
+    (estimate,) = pass_at_k(run, ks=[k])
+    return estimate.value, estimate.at_least, estimate.at_most
 
 
 @pytest.mark.parametrize(("stop_after", "batch"), [(1, 1), (2, 1), (1, 2), (2, 2)])
@@ -49,8 +49,8 @@ def test_whatever_the_verdicts_turn_into_pass_at_k_of_a_regraded_run_is_right_on
         weight = math.prod(chances[kind] for kind in kinds)
         then, now = ("".join(kind[i] for kind in kinds) for i in (0, 1))
         run = regraded([then, "wwww"], [now, "wwww"], asked, stop_after, batch)
-        found = Counts.of_outcomes(run).bounds(range(1, asked + 1))
-        low, high = low + weight * found.low[0], high + weight * found.high[0]
+        bounds = Counts.of_outcomes(run).bounds(range(1, asked + 1))
+        low, high = low + weight * bounds.low[0], high + weight * bounds.high[0]
     want = 1 - (1 - p) ** np.arange(1, asked + 1)
     assert low[:always] == pytest.approx(want[:always], abs=1e-12)
     assert high[:always] == pytest.approx(want[:always], abs=1e-12)
@@ -70,13 +70,13 @@ def test_what_the_regrade_changes_is_counted_and_said() -> None:
     assert card.run.restopped == run.restopped
     assert card.stopped_on["p1"].correct == 2
     assert card.stopped_on["p1"].both == 0
-    (told,) = [text for text in warnings_of(card.run, card.quality) if "stopping rule" in text]
-    assert "(old-0)" in told
-    assert "stopped 1 problems sooner and drawn on at 1" in told
+    (warning,) = [text for text in warnings_of(card.run, card.quality) if "stopping rule" in text]
+    assert "(old-0)" in warning
+    assert "stopped 1 problems sooner and drawn on at 1" in warning
 
 
 def test_a_run_topped_up_after_the_regrade_is_cut_at_the_rule_s_stop() -> None:
-    """The old verdicts stopped late, the new ones, by which it was topped up, soon: what lies between is no fair sample."""
+    """The old verdicts stopped late, the new ones, by which it was topped up, soon: what is between is no fair sample."""
     run = under_rule(["wwwwwwcw", "wwwwwwww"], asked=8, stop_after=1, batch=2)
     status = run.status.copy()
     status[1] = 0  # now right, which the rule did not know
@@ -126,8 +126,8 @@ def test_errors_under_a_rule_are_bounds_that_enclose_what_they_could_be(stop_aft
     for kinds in itertools.product(chances, repeat=asked):
         weight = math.prod(chances[kind] for kind in kinds)
         run = under_rule(["".join(kinds), "eeee"], asked, stop_after, batch)
-        found = Counts.of_outcomes(run).bounds(range(1, asked + 1))
-        low, high = low + weight * found.low[0], high + weight * found.high[0]
+        bounds = Counts.of_outcomes(run).bounds(range(1, asked + 1))
+        low, high = low + weight * bounds.low[0], high + weight * bounds.high[0]
     ks = np.arange(1, asked + 1)
     assert low == pytest.approx(1 - 0.8**ks, abs=1e-12)
     assert high == pytest.approx(1 - 0.5**ks, abs=1e-12)

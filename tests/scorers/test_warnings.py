@@ -54,9 +54,9 @@ def run_with(**fields: Any) -> ScoredRun:
     ],
 )
 def test_rates_from_which_on_a_number_means_something_else(quality: Any, words: list[str]) -> None:
-    found = warnings_of(run_with(sampling={"max_tokens": 512}), quality)
-    assert len(found) == len(words)
-    assert all(text.startswith(start) for text, start in zip(found, words, strict=True))
+    texts = warnings_of(run_with(sampling={"max_tokens": 512}), quality)
+    assert len(texts) == len(words)
+    assert all(text.startswith(start) for text, start in zip(texts, words, strict=True))
 
 
 def test_old_and_imported_scorecards_have_warnings_too() -> None:

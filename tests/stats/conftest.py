@@ -38,8 +38,10 @@ def check_shapes() -> None:
     modules = [importlib.import_module(name) for name in names]
     wrapped: dict[types.FunctionType, Callable[..., Any]] = {}
     for module in modules:
-        own = [value for value in vars(module).values() if inspect.isfunction(value)]
-        wrapped |= {function: checked(function, module) for function in own if function.__module__ == module.__name__}
+        functions = [value for value in vars(module).values() if inspect.isfunction(value)]
+        wrapped |= {
+            function: checked(function, module) for function in functions if function.__module__ == module.__name__
+        }
     for module in [*modules, package]:
         for name, value in list(vars(module).items()):
             if inspect.isfunction(value) and value in wrapped:

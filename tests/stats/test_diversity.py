@@ -67,9 +67,9 @@ def test_rarefied_entropy_of_all_is_the_plug_in_and_beyond_it_is_unknown() -> No
 def test_entropy_of_a_common_number_of_wrong_answers_does_not_depend_on_the_solve_rate() -> None:
     """Thirty equally likely wrong answers (3.40 nats), n = 16, 4,000 problems: equal at 2 % for every solve rate."""
     rng = np.random.default_rng(2)
-    found = []
+    entropies = []
     for rate in (0.15, 0.6, 0.9):
         wrong = rng.binomial(16, 1 - rate, 4000)
         table = np.stack([rng.multinomial(size, np.full(30, 1 / 30)) for size in wrong])
-        found.append(np.nanmean(rarefied_entropy(table, [2])))
-    assert found == pytest.approx([np.log(2) * 29 / 30] * 3, rel=0.02)
+        entropies.append(np.nanmean(rarefied_entropy(table, [2])))
+    assert entropies == pytest.approx([np.log(2) * 29 / 30] * 3, rel=0.02)

@@ -26,13 +26,13 @@ RULES: dict[str, Rule] = {
 
 def ended(rule: Rule, fewest: int, most: int) -> list[tuple[int, ...]]:
     """Every sequence of verdicts that the rule ends with, at least ``fewest`` long."""
-    found: list[tuple[int, ...]] = []
+    runs: list[tuple[int, ...]] = []
     running: list[tuple[int, ...]] = [(0,), (1,)]
     while running:
         over = [path for path in running if len(path) == most or (len(path) >= fewest and rule(path))]
-        found += over
+        runs += over
         running = [(*path, more) for path in running if path not in over for more in (0, 1)]
-    return found
+    return runs
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
@@ -41,25 +41,25 @@ def test_bounds_under_any_rule_hold_for_every_solve_rate(rule: Rule, fewest: int
     paths = ended(rule, fewest, 6)
     ks = np.arange(1, 9)
     n, c = np.array([len(path) for path in paths]), np.array([sum(path) for path in paths])
-    found = pass_bounds_any_rule([*c, 0], [*n, fewest], ks)  # one problem more: the smallest n of all is known
+    bounds = pass_bounds_any_rule([*c, 0], [*n, fewest], ks)  # one problem more: the smallest n of all is known
     for p in (0.0, 0.1, 0.5, 0.9, 1.0):
         weight = np.array([math.prod(p if right else 1 - p for right in path) for path in paths])
         truth = 1 - (1 - p) ** ks
-        assert (weight @ found.low[:-1] <= truth + 1e-12).all()
-        assert (truth <= weight @ found.high[:-1] + 1e-12).all()
+        assert (weight @ bounds.low[:-1] <= truth + 1e-12).all()
+        assert (truth <= weight @ bounds.high[:-1] + 1e-12).all()
 
 
 def test_with_equal_n_both_bounds_are_the_estimate_up_to_n() -> None:
-    found, free = pass_bounds([0, 3, 8], [8, 8, 8], [1, 4, 8]), pass_bounds_any_rule([0, 3, 8], [8, 8, 8], [1, 4, 8])
+    bounds, free = pass_bounds([0, 3, 8], [8, 8, 8], [1, 4, 8]), pass_bounds_any_rule([0, 3, 8], [8, 8, 8], [1, 4, 8])
     want = [[1 - math.comb(8 - c, k) / math.comb(8, k) for k in (1, 4, 8)] for c in (0, 3, 8)]
-    for bound in (found.low, found.high, free.low, free.high):
+    for bound in (bounds.low, bounds.high, free.low, free.high):
         assert bound == pytest.approx(np.array(want), abs=1e-12)
 
 
 def test_a_problem_with_too_few_rollouts_is_between_its_own_n_and_certainty() -> None:
-    found = pass_bounds([0, 1, 2, 0], [4, 4, 8, 0], [4, 5])
-    assert found.low == pytest.approx(np.array([[0, 0], [1, 1], [1 - 15 / 70, 1 - 6 / 56], [0, 0]]))
-    assert found.high == pytest.approx(np.array([[0, 1], [1, 1], [1 - 15 / 70, 1 - 6 / 56], [1, 1]]))
+    bounds = pass_bounds([0, 1, 2, 0], [4, 4, 8, 0], [4, 5])
+    assert bounds.low == pytest.approx(np.array([[0, 0], [1, 1], [1 - 15 / 70, 1 - 6 / 56], [0, 0]]))
+    assert bounds.high == pytest.approx(np.array([[0, 1], [1, 1], [1 - 15 / 70, 1 - 6 / 56], [1, 1]]))
 
 
 def rates(rng: np.random.Generator, problems: int) -> npt.NDArray[np.float64]:
@@ -71,14 +71,14 @@ def test_the_false_alarm_rate_is_as_stated_where_n_has_nothing_to_do_with_what_w
     sizes: tuple[int, ...],
 ) -> None:
     rng = np.random.default_rng(1)
-    found = []
+    p_values = []
     for _ in range(120):
         p = rates(rng, 60)
         n = rng.choice(sizes, 60, p=None)
-        found.append(n_rises_as_rate_falls(rng.binomial(n, p), n))
-    share = np.mean(np.array(found) <= 0.1)
+        p_values.append(n_rises_as_rate_falls(rng.binomial(n, p), n))
+    share = np.mean(np.array(p_values) <= 0.1)
     assert share <= 0.1 + 3 * math.sqrt(0.1 * 0.9 / 120)
-    assert min(found) > 0.0005
+    assert min(p_values) > 0.0005
 
 
 @pytest.mark.parametrize(("stop_after", "batch", "most"), [(1, 1, 64), (1, 16, 256), (4, 16, 256), (1, 60, 6000)])

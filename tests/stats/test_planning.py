@@ -62,9 +62,9 @@ def test_power_is_the_share_of_comparisons_that_show_it(
 
 def test_problems_for_is_the_fewest() -> None:
     change = change_of(assumed_rates(SPREAD), 4, 0.04, 0.5)
-    found = problems_for(change, 16, power=0.8)
-    assert found is not None
-    assert comparison_power(change, found, 16) >= 0.8 > comparison_power(change, found - 1, 16)
+    problems = problems_for(change, 16, power=0.8)
+    assert problems is not None
+    assert comparison_power(change, problems, 16) >= 0.8 > comparison_power(change, problems - 1, 16)
 
 
 def test_clusters_cost_power() -> None:

@@ -58,14 +58,14 @@ def test_the_bounds_enclose_the_truth_and_meet_where_the_rule_always_draws(
         )
     )
     ks = np.arange(1, largest + 2)
-    found = pass_at_k_relabelled(now, n, ks, stop_after, largest, batch, stopped_on=then, both=both)
+    bounds = pass_at_k_relabelled(now, n, ks, stop_after, largest, batch, stopped_on=then, both=both)
     always = min(largest, batch * math.ceil(stop_after / batch))
     for chances in FLIPS.values():
         chance = dict(zip(KINDS, chances, strict=True))
         weight = np.array([math.prod(chance[kind] for kind in path) for path in every])
         assert weight.sum() == pytest.approx(1)
         truth = 1 - (1 - chances[0] - chances[2]) ** ks
-        low, high = weight @ found.low, weight @ found.high
+        low, high = weight @ bounds.low, weight @ bounds.high
         assert low[:always] == pytest.approx(truth[:always], abs=1e-12)
         assert high[:always] == pytest.approx(truth[:always], abs=1e-12)
         assert (low <= truth + 1e-12).all()
@@ -85,11 +85,11 @@ def test_verdicts_that_only_turn_right_leave_no_gap(stop_after: int, largest: in
         np.array([sum(now for _, now in path) for path in every]),
     )
     ks = np.arange(1, largest + 1)
-    found = pass_at_k_relabelled(now, n, ks, stop_after, largest, batch, stopped_on=then, both=then)
-    assert found.low == pytest.approx(found.high, abs=1e-12)
+    bounds = pass_at_k_relabelled(now, n, ks, stop_after, largest, batch, stopped_on=then, both=then)
+    assert bounds.low == pytest.approx(bounds.high, abs=1e-12)
     same = then == now
     rule = pass_at_k_stopped(now[same], n[same], ks, stop_after, largest, batch)
-    assert found.low[same] == pytest.approx(rule, abs=1e-12)
+    assert bounds.low[same] == pytest.approx(rule, abs=1e-12)
 
 
 def test_cutting_a_problem_or_falling_back_on_its_first_batch_by_what_was_found_would_be_biased() -> None:
@@ -107,13 +107,13 @@ def test_cutting_a_problem_or_falling_back_on_its_first_batch_by_what_was_found_
 
 
 def test_long_runs_stay_in_bounds() -> None:
-    found = pass_at_k_relabelled(
+    bounds = pass_at_k_relabelled(
         [0, 3, 40], [32, 64, 4096], [1, 16, 64, 4096], 20, 4096, 16, stopped_on=[24, 21, 20], both=[0, 1, 5]
     )
-    assert (found.low >= 0).all()
-    assert (found.low <= found.high).all()
-    assert found.high[0] == pytest.approx([0, 0, 1, 1], abs=1e-12)
-    assert found.low[1:, -1] == pytest.approx([1, 1], abs=1e-12)
+    assert (bounds.low >= 0).all()
+    assert (bounds.low <= bounds.high).all()
+    assert bounds.high[0] == pytest.approx([0, 0, 1, 1], abs=1e-12)
+    assert bounds.low[1:, -1] == pytest.approx([1, 1], abs=1e-12)
 
 
 def test_large_rules_take_seconds() -> None:
@@ -122,11 +122,11 @@ def test_large_rules_take_seconds() -> None:
     n = np.array([512, 1024, 208, 2048, 2048])
     both, more = rng.binomial(then, 0.8), np.array([5, 0, 2, 40, 0])
     began = time.monotonic()
-    found = pass_at_k_relabelled(both + more, n, [1, 64, 200, 2048], 200, 2048, 8, stopped_on=then, both=both)
+    bounds = pass_at_k_relabelled(both + more, n, [1, 64, 200, 2048], 200, 2048, 8, stopped_on=then, both=both)
     assert time.monotonic() - began < 60
     same = pass_at_k_relabelled(then, n, [1, 64, 200, 2048], 200, 2048, 8, stopped_on=then, both=then)
     assert same.low == pytest.approx(pass_at_k_stopped(then, n, [1, 64, 200, 2048], 200, 2048, 8), abs=1e-9)
-    assert (found.low <= found.high).all()
+    assert (bounds.low <= bounds.high).all()
 
 
 def test_impossible_counts_are_refused() -> None:

@@ -206,9 +206,9 @@ def test_resampled_means_are_those_of_the_problems_drawn_written_out() -> None:
     """Each replicate as a list of problems, in which every drawn cluster is there as often as it was drawn."""
     values = rng(1).random((7, 2, 3))
     labels = np.array(["a", "b", "a", "c", "b", "a", "d"])
-    found = resampled_means(values, rng=rng(2), clusters=labels, replicates=50)
+    means = resampled_means(values, rng=rng(2), clusters=labels, replicates=50)
     drawn = rng(2).multinomial(4, [0.25] * 4, size=50)
-    for times, mean in zip(drawn, found, strict=True):
+    for times, mean in zip(drawn, means, strict=True):
         rows = np.concatenate([np.flatnonzero(labels == "abcd"[i]) for i in np.repeat(np.arange(4), times)])
         np.testing.assert_allclose(mean, values[rows].mean(axis=0), rtol=1e-12)
 

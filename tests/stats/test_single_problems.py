@@ -22,7 +22,9 @@ def test_p_values_are_those_of_scipy() -> None:
             [[a, n1[i] - a], [pooled - a, n2[i] - pooled + a]]
             for a in range(max(0, pooled - n2[i]), min(pooled, n1[i]) + 1)
         ]
-        assert least[i] == pytest.approx(min(scipy_stats.fisher_exact(each).pvalue for each in tables), abs=1e-9)
+        assert least[i] == pytest.approx(
+            min(scipy_stats.fisher_exact(possible).pvalue for possible in tables), abs=1e-9
+        )
 
 
 def test_the_order_of_the_runs_does_not_matter() -> None:

@@ -91,8 +91,8 @@ def _matched(pattern: str) -> Policy:
 
     def extract(text: str) -> Extraction:
         last, count = None, 0
-        for found in compiled.finditer(text):
-            last, count = found, count + 1
+        for match in compiled.finditer(text):
+            last, count = match, count + 1
         answer = last.group(group) if last else None
         return Extraction(answer=_plain(answer or ""), candidates=count)
 

@@ -13,6 +13,7 @@ import msgspec
 
 from rlvr_bench.verifiers.mathematics.agreeing import agree
 from rlvr_bench.verifiers.mathematics.evaluating import exact
+from rlvr_bench.verifiers.mathematics.kinds import infinity_sign, is_collection, is_plain_infinity, is_region_only
 from rlvr_bench.verifiers.mathematics.parameters import (
     ANY_INTEGER,
     bound_letters,
@@ -64,7 +65,7 @@ class Equality(msgspec.Struct, frozen=True):
     def same(self, gold: Node, answer: Node) -> bool | None:
         """Whether ``answer`` is the answer ``gold``."""
         if gold == answer:
-            return not any(node.op == "const" and node.name == "oo" for node in walk(gold)) or _is_plain_infinity(gold)
+            return not any(node.op == "const" and node.name == "oo" for node in walk(gold)) or is_plain_infinity(gold)
         gold, answer = _alike(gold, answer)
         if "phrase" in (gold.op, answer.op) or "text" in (gold.op, answer.op):
             return self._same_phrase(gold, answer)
@@ -74,7 +75,7 @@ class Equality(msgspec.Struct, frozen=True):
         if verdict is not None:
             return verdict
         gold, answer = expanded(gold), expanded(answer)
-        if _is_collection(gold) or _is_collection(answer):
+        if is_collection(gold) or is_collection(answer):
             return self._same_collection(gold, answer)
         return self._same_single(gold, answer)
 
@@ -114,7 +115,7 @@ class Equality(msgspec.Struct, frozen=True):
 
     def _same_regions(self, gold: Node, answer: Node) -> bool | None:
         """Compare as sets of real numbers, if one side can only be one. None where this rule does not apply."""
-        if not (_is_region_only(gold) or _is_region_only(answer)):
+        if not (is_region_only(gold) or is_region_only(answer)):
             return None
         ours, theirs = region(gold), region(answer)
         if ours is None or theirs is None:
@@ -297,7 +298,7 @@ class Equality(msgspec.Struct, frozen=True):
     def _agree(self, gold: Node, answer: Node) -> bool | None:
         if ANY_INTEGER in names(gold) and ANY_INTEGER in names(answer):
             return same_multiples(gold, answer)
-        infinite = [_infinity(node) for node in (gold, answer)]
+        infinite = [infinity_sign(node) for node in (gold, answer)]
         if infinite[0] or infinite[1]:
             return infinite[0] == infinite[1]
         return agree(gold, answer, self.tolerance)
@@ -372,32 +373,3 @@ def _values(parts: Sequence[Node]) -> list[Node]:
 
 def _parts(node: Node) -> tuple[Node, ...]:
     return node.parts if node.op == "phrase" else (node,)
-
-
-def _infinity(node: Node) -> str:
-    if node.op == "const" and node.name == "oo":
-        return "+"
-    return {"+": "-", "-": "+"}.get(_infinity(node.parts[0]), "") if node.op == "neg" else ""
-
-
-def _is_plain_infinity(node: Node) -> bool:
-    """Whether infinity is alone or a bound, so that nothing was computed with it."""
-    return not any(
-        part.op in ("add", "mul", "div", "pow", "fun") and any(map(_infinity, part.parts)) for part in walk(node)
-    )
-
-
-def _is_collection(node: Node) -> bool:
-    return node.op in SHAPES or (
-        node.op == "rel" and any(side.op in SHAPES for side in node.parts) and "=" in node.name
-    )
-
-
-def _is_region_only(node: Node) -> bool:
-    if node.op in ("setop", "domain", "builder"):
-        return True
-    if node.op == "tuple":
-        return node.name not in ("()", "[]") or (node.name == "[]" and len(node.parts) == 2)
-    if node.op == "rel":
-        return not set(node.name.split()) & {"=", "mod", "to"}
-    return node.op == "list" and any(part.op == "rel" and part.name != "=" for part in node.parts)

@@ -208,7 +208,7 @@ def _of_list(node: Node) -> Region | None:
     """``x < 1 or x > 2`` is a union, ``x > 1 and x < 2`` (or with a comma) an intersection."""
     intervals = node.name == "or" and all(part.op == "tuple" for part in node.parts)
     regions = [region(part, brackets_are_intervals=intervals) for part in node.parts]
-    if any(found is None or not (found.variable or intervals) for found in regions):
+    if any(member is None or not (member.variable or intervals) for member in regions):
         return None
     if node.name != "or" and any(part.name == "=" for part in node.parts):
         return None  # x = 1, x = 2 are two values, not a contradiction
