@@ -199,7 +199,7 @@ class StopCounts(msgspec.Struct, frozen=True, kw_only=True):
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
 
-    ``print(card)`` prints a short table; a notebook shows the same. ``card.pass_at(64)`` and ``card["token_entropy"]``
+    ``print(card)`` prints a short table; a notebook shows the same. ``card.pass_at(64)`` and ``card["maj@16"]``
     return one estimate. ``card.table()`` returns all estimates and ``card.problems_table()`` all problems, as Arrow
     tables that pandas can read.
 
@@ -224,8 +224,8 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return scorecard_views.find_estimate(self, "pass@k", k)
 
     def __getitem__(self, key: str | tuple[str, str | None]) -> Estimate:
-        """An estimate by its name, ``card["token_entropy"]`` or ``card["maj@16"]``, or by name and group,
-        ``card["token_entropy", "correct"]``.
+        """An estimate by its name, ``card["unsolved"]`` or ``card["maj@16"]``, or by name and group,
+        ``card["tokens_per_response", "correct"]``.
 
         Raises NotInScorecard (a KeyError), which gives the reason why it is missing or has no value, or lists the
         existing names, budgets and groups.

@@ -12,7 +12,7 @@ import typer
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.tables import show_blocks
 from rlvr_bench.cli.terminal import Terminal, say
-from rlvr_bench.metrics import find_metric
+from rlvr_bench.metrics import METRICS, find_metric
 from rlvr_bench.pipeline.several import Done, Graded
 from rlvr_bench.records import STATUSES
 from rlvr_bench.scorecard import Scorecard
@@ -23,7 +23,7 @@ __all__ = ["end_of_gradings", "end_of_scores"]
 
 T = TypeVar("T")
 
-_METRICS = ("unsolved", "token_entropy", "truncation_rate", "error_rate")
+_METRICS = ("unsolved", *(metric.name for metric in METRICS if any(column.tables for column in metric.board)))
 _BUDGETS = 3
 
 
