@@ -176,6 +176,8 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "two.json", tmp_path, "line 2: broken JSON .something comes after", "problem=id,verdict=id")
     (tmp_path / "cut.json").write_text('[{"id": 1},\n{"id": 2}')
     refused(tmp_path / "cut.json", tmp_path, "line 2: broken JSON", "problem=id,verdict=id")
+    (tmp_path / "wandb.json").write_text('{"columns": ["id", "ok"], "data": [[1, 1], [1]]}')
+    refused(tmp_path / "wandb.json", tmp_path, "element 2: not a list of 2 values", "problem=id,verdict=ok")
     (tmp_path / "words.json").write_text("[1, 2, three]")
     refused(
         tmp_path / "words.json", tmp_path, "line 1, element 3: broken JSON|leads to nothing", "problem=id,verdict=id"
