@@ -6,14 +6,14 @@ Memory holds the problems and one shard of responses.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from rlvr_bench.datasets import content_digest
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Count, ImportedEntry, Response
+from rlvr_bench.importers.entries import Count, ImportedEntry, Response, problem_name
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import ROLLOUT_SCHEMA, Run, stored_text, text_hash
 from rlvr_bench.store.verdicts import VerdictRow, Verdicts
@@ -33,19 +33,27 @@ class _Tally:
 
     problem: Problem
     where: str
+    prompt: str | list[dict[str, str]] | None = None
+    prompts_differ: bool = False
     n: int = 0
     c: int = 0
 
 
 @dataclass
 class Collected:
-    """The problems of all entries, sorted by id, with n and c; ``unjudged`` counts the responses without a verdict."""
+    """The problems of all entries, sorted by id, with n and c; ``unjudged`` counts the responses without a verdict.
+
+    ``prompts``: what the model was sent, by problem, where the files hold it; ``prompts_differ`` counts the problems whose
+    rollouts have several.
+    """
 
     problems: list[Problem]
     n: list[int]
     c: list[int]
     unjudged: int
     copies: int
+    prompts: dict[str, str | list[dict[str, str]]]
+    prompts_differ: int
 
     @property
     def digest(self) -> str:
@@ -55,11 +63,15 @@ class Collected:
 
 @dataclass
 class Collector:
-    """Takes entries one at a time. Stores responses in ``run``, with verdicts where ``verifier`` is given."""
+    """Takes entries one at a time. Stores responses in ``run``, with verdicts where ``verifier`` is given.
+
+    ``rule``: which values of the verdict are correct, where the user said so.
+    """
 
     run: Run
     verifier: str | None
     version: str
+    rule: str = ""
     _tallies: dict[str, _Tally] = field(default_factory=dict)
     _keys: set[bytes] = field(default_factory=set)
     _rollouts: list[dict[str, object]] = field(default_factory=list)
@@ -107,6 +119,8 @@ class Collector:
             c=[tally.c for tally in tallies],
             unjudged=self._unjudged,
             copies=self._copies,
+            prompts={tally.problem.id: tally.prompt for tally in tallies if tally.prompt is not None},
+            prompts_differ=sum(tally.prompts_differ for tally in tallies),
         )
 
     @property
@@ -117,7 +131,8 @@ class Collector:
     @property
     def verdicts(self) -> Verdicts:
         """The verdicts stored in the run. Call only where ``verifier`` was given."""
-        options = {"verdict": self._verdict} if self._verdict else {}
+        named = (("verdict", self._verdict), ("correct", self.rule))
+        options = {name: value for name, value in named if value}
         return Verdicts(self.run, str(self.verifier), self.version, options)
 
     def _check_verdict(self, entry: ImportedEntry) -> None:
@@ -141,14 +156,16 @@ class Collector:
 
     def _tally(self, entry: ImportedEntry) -> _Tally:
         question, gold = stored_text(entry.question), stored_text(entry.gold)
-        name = stored_text(entry.problem) or _named_by(question)
+        name = problem_name(entry)
         if not name:
             raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
         tally = self._tallies.get(name)
         if tally is None:
-            cluster = stored_text(entry.cluster) if isinstance(entry, Count) else ""
-            tally = _Tally(Problem(id=name, question=question, answer=gold, cluster=cluster), entry.where)
+            cluster, tier = stored_text(entry.cluster), stored_text(entry.tier)
+            problem = Problem(id=name, question=question, answer=gold, cluster=cluster, tier=tier)
+            tally = _Tally(problem, entry.where, prompt=entry.prompt)
             self._tallies[name] = tally
+        tally.prompts_differ |= entry.prompt != tally.prompt
         for field_name, first, second in (
             ("question", tally.problem.question, question),
             ("gold answer", tally.problem.answer, gold),
@@ -161,18 +178,19 @@ class Collector:
         return tally
 
     def _count(self, tally: _Tally, entry: Count) -> None:
-        if tally.where != entry.where:
+        if tally.where != entry.where and not entry.partial:
             raise DataError(f"{entry.where}: problem {tally.problem.id!r} again, first in {tally.where}")
-        tally.n, tally.c = entry.n, entry.c
+        tally.n, tally.c = tally.n + entry.n, tally.c + entry.c
 
     def _store(self, tally: _Tally, entry: Response) -> None:
         text = stored_text(entry.text)
         digest = text_hash(text)
+        index = entry.index if isinstance(entry.index, int) else tally.n
         finish = {True: "length", False: "stop", None: None}[entry.truncated]
         self._rollouts.append(
             {
                 "problem_id": tally.problem.id,
-                "index": tally.n,
+                "index": index,
                 "text": text,
                 "text_hash": digest,
                 "n_tokens": entry.n_tokens,
@@ -184,7 +202,7 @@ class Collector:
             verdict = Verdict(status="error", kind=NO_VERDICT)
             if entry.status is not None:
                 verdict = Verdict(status=entry.status, answer=entry.answer, kind=entry.kind)
-            self._rows.append(VerdictRow(tally.problem.id, tally.n, digest, verdict, None, text_flags(text)))
+            self._rows.append(VerdictRow(tally.problem.id, index, digest, verdict, None, text_flags(text)))
         tally.n += 1
         tally.c += entry.status == "correct"
         self._characters += len(text)
@@ -193,15 +211,21 @@ class Collector:
 
     def _flush(self) -> None:
         if self._rollouts:
-            self.run.rollouts.append(pa.Table.from_pylist(self._rollouts, schema=ROLLOUT_SCHEMA))
+            self.run.rollouts.append(_rollout_table(self._rollouts))
             if self.verifier is not None:
                 self.verdicts.append(self._rows)
         self._rollouts, self._rows, self._characters = [], [], 0
 
 
-def _named_by(question: str) -> str:
-    """An id for a problem that has none, computed from its question."""
-    return f"q-{hashlib.sha256(question.encode()).hexdigest()[:16]}" if question.strip() else ""
+def _rollout_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """Rows with the same fields as a table of rollouts: columns that they lack are null. Faster than by rows."""
+    columns = [
+        pa.array([row[column.name] for row in rows], column.type)
+        if column.name in rows[0]
+        else pa.nulls(len(rows), column.type)
+        for column in ROLLOUT_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=ROLLOUT_SCHEMA)
 
 
 def _short(text: str) -> str:
