@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from rlvr_bench.importers import counts, evalplus, inspect_logs, lighteval, lm_eval, nemo_skills, verl
+from rlvr_bench.importers import (
+    counts,
+    evalplus,
+    inspect_logs,
+    lighteval,
+    lm_eval,
+    nemo_skills,
+    verl,
+    verl_generation,
+)
 from rlvr_bench.importers.entries import Count, Format, ImportedEntry, Origin, Response
 
 __all__ = ["FORMATS", "Count", "Format", "ImportedEntry", "Origin", "Response"]
 
-FORMATS = tuple(importer.FORMAT for importer in (nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, counts))
+_IMPORTERS = (nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, verl_generation, counts)
+FORMATS = tuple(importer.FORMAT for importer in _IMPORTERS)

@@ -23,6 +23,7 @@ __all__ = ["MAX_ROLLOUTS", "NO_VERDICT", "Collected", "Collector"]
 
 NO_VERDICT = "no_verdict"  # the kind of an error where the other program gave none
 MAX_ROLLOUTS = 50_000_000
+_LONGEST_BARE = 100  # characters of a response that may be an answer and nothing else
 _SHARD_ROLLOUTS = 4096
 _SHARD_CHARACTERS = 16 * 2**20
 
@@ -55,11 +56,15 @@ class Collected:
 
 @dataclass
 class Collector:
-    """Takes entries one at a time. Stores responses in ``run``, with verdicts where ``verifier`` is given."""
+    """Takes entries one at a time. Stores responses in ``run``, with verdicts where ``verifier`` is given.
+
+    ``no_answer``: what stands for "no answer" among the answers; a wrong response with such a mark has none.
+    """
 
     run: Run
     verifier: str | None
     version: str
+    no_answer: frozenset[str] = frozenset()
     _tallies: dict[str, _Tally] = field(default_factory=dict)
     _keys: set[bytes] = field(default_factory=set)
     _rollouts: list[dict[str, object]] = field(default_factory=list)
@@ -181,15 +186,24 @@ class Collector:
         )
         self._unjudged += entry.status is None
         if self.verifier is not None:
-            verdict = Verdict(status="error", kind=NO_VERDICT)
-            if entry.status is not None:
-                verdict = Verdict(status=entry.status, answer=entry.answer, kind=entry.kind)
+            verdict = self._judged(entry)
             self._rows.append(VerdictRow(tally.problem.id, tally.n, digest, verdict, None, text_flags(text)))
         tally.n += 1
         tally.c += entry.status == "correct"
         self._characters += len(text)
         if len(self._rollouts) >= _SHARD_ROLLOUTS or self._characters >= _SHARD_CHARACTERS:
             self._flush()
+
+    def _judged(self, entry: Response) -> Verdict:
+        """The verdict that is stored: a mark for "no answer" is not an answer, nor is a long response as a whole."""
+        status, answer = entry.status, entry.answer
+        if status is None:
+            return Verdict(status="error", kind=NO_VERDICT)
+        if answer is not None and answer.strip() in self.no_answer:
+            return Verdict(status="no_answer" if status == "wrong" else status, kind=entry.kind)
+        if answer is not None and len(answer) > _LONGEST_BARE and answer.strip() == entry.text.strip():
+            answer = None
+        return Verdict(status=status, answer=answer, kind=entry.kind)
 
     def _flush(self) -> None:
         if self._rollouts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 from rlvr_bench.errors import DataError
 from rlvr_bench.records import Status
 
-__all__ = ["Count", "Format", "Glimpse", "ImportedEntry", "Origin", "Response", "binary", "chosen_verdict"]
+__all__ = ["Count", "Format", "Glimpse", "ImportedEntry", "Origin", "Response", "binary", "chosen_verdict", "number"]
 
 Kind = Literal["lines", "text", "zip", "parquet"]
 
@@ -21,8 +22,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     """One rollout as another program wrote it; a field is None where the file does not give it.
 
     ``problem`` is the program's id for the problem; where it is empty, the question identifies the problem. ``status`` is
-    the program's verdict, ``verdict`` the name the program gives to it. ``key`` identifies copies of one response in
-    several files.
+    the program's verdict, ``verdict`` the name the program gives to it, ``reward`` the number it was, where it was one.
+    ``key`` identifies copies of one response in several files.
     """
 
     where: str
@@ -32,6 +33,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     status: Status | None = None
     verdict: str = ""
+    reward: float | None = None
     answer: str | None = None
     kind: str | None = None
     n_tokens: int | None = None
@@ -82,12 +84,17 @@ class Format:
 
     ``read(file, verdict, responses_only)`` yields the entries of one file. ``verdict`` names the verdict to take where a
     file has several. With ``responses_only`` it yields responses without verdicts. All three raise DataError.
+
+    ``no_answer``: what the program writes in place of an answer where it found none. ``says_no_answer``: whether it
+    distinguishes a response without an answer from a wrong one; if not, their rate is not known.
     """
 
     name: str
     fits: Callable[[Glimpse], bool]
     survey: Callable[[Sequence[Path]], tuple[Origin, list[Path]]]
     read: Callable[[Path, str | None, bool], Iterator[ImportedEntry]]
+    no_answer: frozenset[str] = frozenset(("",))
+    says_no_answer: bool = True
 
 
 def binary(value: object) -> Status | None:
@@ -95,6 +102,11 @@ def binary(value: object) -> Status | None:
     if isinstance(value, bool | int | float) and value in (0, 1):
         return "correct" if value else "wrong"
     return None
+
+
+def number(value: object) -> float | None:
+    """The reward or score as a float; None for anything else, NaN and the infinities too."""
+    return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
 
 
 def chosen_verdict(where: str, names: Sequence[str], asked: str | None) -> str | None:

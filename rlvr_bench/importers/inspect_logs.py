@@ -12,6 +12,7 @@ from rlvr_bench.errors import DataError
 from rlvr_bench.importers.archive import Archive
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
 from rlvr_bench.importers.lines import decode
+from rlvr_bench.importers.messages import plain
 from rlvr_bench.records import Status
 
 __all__ = ["FORMAT"]
@@ -124,7 +125,7 @@ def _response(where: str, sample: _Sample, verdict: str | None, responses_only: 
     return Response(
         where=where,
         problem=str(sample.id),
-        question=_resolved(sample, _plain(sample.input)),
+        question=_resolved(sample, plain(sample.input)),
         gold=sample.target if isinstance(sample.target, str) else "".join(sample.target[:1]),
         text=_resolved(sample, _completion(output)),
         status="error" if failed and not scores else _status(score.value),
@@ -145,18 +146,7 @@ def _status(value: object) -> Status | None:
 def _completion(output: _Output) -> str:
     if output.completion or not output.choices:
         return output.completion or ""
-    return _plain([output.choices[0].message or {}])
-
-
-def _plain(content: object) -> str:
-    """The text of an input or of messages: a content is a text, or a list of parts of which some are texts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(filter(None, map(_plain, content)))
-    if isinstance(content, dict):
-        return _plain(content.get("content", content.get("text", "")))
-    return ""
+    return plain([output.choices[0].message or {}])
 
 
 def _resolved(sample: _Sample, text: str) -> str:
@@ -165,4 +155,5 @@ def _resolved(sample: _Sample, text: str) -> str:
     return sample.attachments.get(text.removeprefix(_ATTACHMENT), text)
 
 
-FORMAT = Format(name="inspect", fits=_fits, survey=_survey, read=_read)
+# Most of its scorers call a response wrong where they find no answer in it.
+FORMAT = Format(name="inspect", fits=_fits, survey=_survey, read=_read, says_no_answer=False)

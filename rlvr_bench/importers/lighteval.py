@@ -11,17 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Count, Format, Glimpse, ImportedEntry, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.rows import parquet_rows
 
 __all__ = ["FORMAT"]
 
 _NAME = re.compile(r"details_(?P<task>.+)_\d{4}-\d\d-\d\dT[\d.-]+\.parquet")
 _FIELDS = ("doc.id", "doc.query", "doc.choices", "doc.gold_index", "model_response.text", "metric")
-_BATCH_ROWS = 16
 _MEAN = re.compile(r"avg@|pass@1\b|pass@k.*\bk=1\b")
 _SLACK = 1e-6
 
@@ -48,15 +45,8 @@ def _model(file: Path) -> str:
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[ImportedEntry]:
-    number = 0
-    try:
-        source = pq.ParquetFile(file)
-        for batch in source.iter_batches(batch_size=_BATCH_ROWS, columns=list(_FIELDS)):
-            for row in batch.to_pylist():
-                number += 1
-                yield from _entries(f"{file}, row {number}", row, verdict, responses_only)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}, after row {number}: {str(error).splitlines()[0][:200]}") from error
+    for where, row in parquet_rows(file, _FIELDS):
+        yield from _entries(where, row, verdict, responses_only)
 
 
 def _entries(where: str, row: dict[str, Any], verdict: str | None, responses_only: bool) -> Iterator[ImportedEntry]:

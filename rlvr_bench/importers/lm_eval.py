@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 _QUESTIONS = ("problem", "question", "query", "prompt", "text", "input")
+_NO_FILTER = "none"  # what passes it is the whole response, not an answer
 _KNOWN_FIELDS = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
 _KNOWN_FIELDS |= {"doc_hash", "prompt_hash", "target_hash"}
 
@@ -90,7 +91,7 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
 def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | None) -> Iterator[Response]:
     document = _field(where, fields, "doc", _ANYTHING)
     texts = _texts(where, _field(where, fields, "resps", _ANYTHING))
-    filtered = _field(where, fields, "filtered_resps", _ANYTHING)
+    filtered = _field(where, fields, "filtered_resps", _ANYTHING) if _filter(where, fields) != _NO_FILTER else None
     only = len(texts) == 1
     metric = verdict.split(",")[0] if verdict else ""
     value = _field(where, fields, metric, _ANYTHING) if only and metric else None
@@ -109,9 +110,13 @@ def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | Non
 
 def _verdict_names(where: str, fields: Mapping[str, msgspec.Raw]) -> list[str]:
     """``METRIC,FILTER``, the names that the program's results use."""
-    name = _field(where, fields, "filter", _TEXT) if "filter" in fields else "none"
+    name = _filter(where, fields)
     listed = _field(where, fields, "metrics", _TEXTS) if "metrics" in fields else sorted(fields.keys() - _KNOWN_FIELDS)
     return [f"{metric},{name}" for metric in listed if metric in fields]
+
+
+def _filter(where: str, fields: Mapping[str, msgspec.Raw]) -> str:
+    return _field(where, fields, "filter", _TEXT) if "filter" in fields else _NO_FILTER
 
 
 def _texts(where: str, responses: object) -> list[str]:
@@ -146,4 +151,5 @@ def _field(where: str, fields: Mapping[str, msgspec.Raw], name: str, decoder: ms
     return decode(where, bytes(fields[name]), decoder)
 
 
-FORMAT = Format(name="lm-eval", fits=_fits, survey=_survey, read=_read)
+# The regex filters write [invalid] where nothing matches (lm_eval/filters/extraction.py).
+FORMAT = Format(name="lm-eval", fits=_fits, survey=_survey, read=_read, no_answer=frozenset(("", "[invalid]")))

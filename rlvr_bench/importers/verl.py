@@ -1,18 +1,23 @@
 """verl: validation rollouts of ``trainer.validation_data_dir``, a file ``STEP.jsonl`` per validation.
 
-A line has ``input``, ``output``, ``gts``, ``score``, ``step`` and what the reward function adds, such as ``acc``. Lines with
-the same input are rollouts of one problem.
+A line has ``input``, ``output``, ``gts``, ``score``, ``step`` and what the reward function adds, such as ``acc`` and ``pred``.
+Lines with the same input are rollouts of one problem.
+
+The trainer with ``trainer.use_v1`` writes every output of an agent's session, each with the score of the session and with
+a ``uid`` of the form ``UID_SESSION_OUTPUT`` (verl/trainer/ppo/v1/trainer_base.py). Its metrics count the last output of a
+session, and so does this reader; the question is the session's first input.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.records import Status
 
@@ -25,8 +30,17 @@ class _Line(msgspec.Struct):
     gts: object = None
     score: object = None
     acc: object = None
-    pred: object = None
+    pred: object = msgspec.UNSET
     step: int | None = None
+    uid: object = None
+
+    @property
+    def session(self) -> tuple[str, int] | None:
+        """The session and the number of the output in it; None where a line is a rollout of its own."""
+        parts = self.uid.rsplit("_", 2) if isinstance(self.uid, str) else []
+        if len(parts) < 3 or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts[1:]):
+            return None
+        return f"{parts[0]}_{parts[1]}", int(parts[2])
 
 
 def _fits(seen: Glimpse) -> bool:
@@ -35,7 +49,8 @@ def _fits(seen: Glimpse) -> bool:
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     """Refuse files of several steps: these are several checkpoints."""
-    steps = sorted({next((line.step for _, line in json_lines(file, _Line)), None) or 0 for file in files})
+    first = [next((line for _, line in json_lines(file, _Line)), None) for file in files]
+    steps = sorted({(line.step if line else None) or 0 for line in first})
     if len(steps) > 1:
         listed = ", ".join(map(str, steps[:5])) + (", ..." if len(steps) > 5 else "")
         raise DataError(f"{files[0].parent}: rollouts of several steps ({listed}). Name the file of one.")
@@ -43,23 +58,50 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
-    for where, line in json_lines(file, _Line):
-        verdicts = {
-            name: _status(value) for name, value in (("acc", line.acc), ("score", line.score)) if value is not None
-        }
+    for where, question, line in _rollouts(file):
+        values = {name: value for name, value in (("acc", line.acc), ("score", line.score)) if value is not None}
         # A score may carry penalties or format points; where the reward function gives acc, that is correctness.
-        asked = verdict or ("acc" if "acc" in verdicts else None)
-        name = None if responses_only else chosen_verdict(where, list(verdicts), asked if verdicts else None)
+        asked = verdict or ("acc" if "acc" in values else None)
+        name = None if responses_only else chosen_verdict(where, list(values), asked if values else None)
         yield Response(
             where=where,
             problem="",
-            question=line.input,
+            question=question,
             gold="" if line.gts is None or isinstance(line.gts, list | dict) else str(line.gts),
             text=line.output,
-            status=verdicts[name] if name else None,
+            status=_status(values[name]) if name else None,
             verdict=name or "",
-            answer=line.pred if isinstance(line.pred, str) else None,
+            reward=number(values[name]) if name else None,
+            answer=_answer(line),
         )
+
+
+def _rollouts(file: Path) -> Iterator[tuple[str, str, _Line]]:
+    """The address, the question and the line of each rollout: of a session with several outputs, the last."""
+    ended: set[str] = set()
+    groups = itertools.groupby(json_lines(file, _Line), key=lambda item: item[1].session and item[1].session[0])
+    for session, members in groups:
+        if session is None:
+            yield from ((where, line.input, line) for where, line in members)
+            continue
+        outputs = [(line.session[1] if line.session else 0, where, line) for where, line in members]
+        if session in ended:
+            raise DataError(f"{outputs[0][1]}: session {session!r} again; the program writes its outputs together")
+        ended.add(session)
+        if len({number for number, _, _ in outputs}) < len(outputs):
+            raise DataError(f"{outputs[0][1]}: session {session!r} has one output twice")
+        first, last = min(outputs, key=lambda output: output[0]), max(outputs, key=lambda output: output[0])
+        yield last[1], first[2].input, last[2]
+
+
+def _answer(line: _Line) -> str | None:
+    """What the reward function extracted; empty where it says that it found nothing.
+
+    The trainer with sessions also writes null where a reward function has no ``pred`` at all.
+    """
+    if line.pred is None:
+        return None if line.session else ""
+    return line.pred if isinstance(line.pred, str) else None
 
 
 def _status(value: object) -> Status | None:
@@ -67,4 +109,5 @@ def _status(value: object) -> Status | None:
     return "wrong" if isinstance(value, int | float) and value == -1 else binary(value)
 
 
-FORMAT = Format(name="verl", fits=_fits, survey=_survey, read=_read)
+# math_dapo writes [INVALID] where it finds no answer (verl/utils/reward_score/math_dapo.py).
+FORMAT = Format(name="verl", fits=_fits, survey=_survey, read=_read, no_answer=frozenset(("", "[INVALID]")))

@@ -65,12 +65,12 @@ def import_run(
     progress.start("import", len(files), 0, "files")
     with staged(target) as staging:
         verifier = None if options.regrade else f"imported:{chosen.name}"
-        collector = Collector(Run(staging, manifest), verifier, origin.version or UNKNOWN)
+        collector = Collector(Run(staging, manifest), verifier, origin.version or UNKNOWN, chosen.no_answer)
         for file in files:
             collector.take(chosen.read(file, options.verdict, options.regrade))
             progress.advance(1)
         collected = collector.finish()
-        _write(collector, collected, options)
+        _write(collector, collected, options, chosen)
     if options.regrade:
         pipeline.grade(target, grading, progress, options.task)
     every_note = (*notes, *origin.notes, *_notes(collected, counts=collector.counts_only))
@@ -115,7 +115,7 @@ def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: Im
     )
 
 
-def _write(collector: Collector, collected: Collected, options: ImportOptions) -> None:
+def _write(collector: Collector, collected: Collected, options: ImportOptions, chosen: Format) -> None:
     """Write problems, manifest, and which verdicts are current; the shards are written already."""
     run, total = collector.run, sum(collected.n)
     content = encode_problems(collected.problems)
@@ -144,7 +144,7 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions) -
             "first, or grade them here: --task NAME --regrade"
         )
     else:
-        collector.verdicts.publish(0, 0.0)
+        collector.verdicts.publish(0, 0.0, says_no_answer=chosen.says_no_answer)
     write_record(run.path / "manifest.json", manifest)
 
 
