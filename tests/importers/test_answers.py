@@ -34,7 +34,7 @@ def test_a_mark_for_no_answer_is_no_vote(name: str, tmp_path: Path) -> None:
     assert estimate(result, "maj@k", 4) == pytest.approx(2 / 3)
     assert result.scorecard.quality["no_answer_rate"] == pytest.approx(7 / 12)
     assert estimate(result, "no_answer_rate") == pytest.approx(7 / 12)
-    assert sorted(problem.no_answer for problem in result.scorecard.problems) == [1, 3, 3]
+    assert sorted(problem.no_answer or 0 for problem in result.scorecard.problems) == [1, 3, 3]
 
 
 @pytest.mark.parametrize("mark", [None, "", "  "])
