@@ -5,10 +5,15 @@ from __future__ import annotations
 from rlvr_bench.importers import (
     counts,
     evalplus,
+    evalscope,
     inspect_logs,
     lighteval,
     lm_eval,
+    nemo_gym,
     nemo_skills,
+    qwen_math,
+    verifiers_results,
+    verifiers_v1,
     verl,
     verl_generation,
 )
@@ -16,5 +21,8 @@ from rlvr_bench.importers.entries import Count, Format, ImportedEntry, Origin, R
 
 __all__ = ["FORMATS", "Count", "Format", "ImportedEntry", "Origin", "Response"]
 
-_IMPORTERS = (nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, verl_generation, counts)
+_IMPORTERS = (
+    *(nemo_skills, nemo_gym, lm_eval, lighteval, inspect_logs, evalplus, evalscope, qwen_math),
+    *(verl, verl_generation, verifiers_results, verifiers_v1, counts),
+)
 FORMATS = tuple(importer.FORMAT for importer in _IMPORTERS)
