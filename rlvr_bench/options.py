@@ -243,6 +243,10 @@ class ImportOptions:
     ``format`` and ``verdict``: needed if the content allows several formats or has several verdicts.
 
     ``regrade``: drop the program's verdicts, and grade the responses with the verifier of ``task``.
+
+    ``map``: which field of a table is what, as ``field=path`` pairs, a dict of them, or a TOML file; several are joined.
+    ``where``: ``path=value`` conditions on the rollouts to keep. ``correct``: which verdicts or rewards are correct, such as
+    ``>=0.9``. ``no_answer``: answers that mean that there is none. ``save_map``: a TOML file to write the mapping to.
     """
 
     model: str | None = None
@@ -250,4 +254,9 @@ class ImportOptions:
     format: str | None = None
     verdict: str | None = None
     regrade: bool = False
+    map: str | Path | Mapping[str, str] | Sequence[str | Path] | None = None
+    where: Sequence[str] = ()
+    correct: str | None = None
+    no_answer: Sequence[str] = ()
+    save_map: str | Path | None = None
     out: str | Path = Path("runs")

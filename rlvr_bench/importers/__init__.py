@@ -22,7 +22,7 @@ from rlvr_bench.importers.entries import Count, Format, ImportedEntry, Origin, R
 __all__ = ["FORMATS", "Count", "Format", "ImportedEntry", "Origin", "Response"]
 
 _IMPORTERS = (
-    *(nemo_skills, nemo_gym, lm_eval, lighteval, inspect_logs, evalplus, evalscope, qwen_math),
-    *(verl, verl_generation, verifiers_results, verifiers_v1, counts),
+    *(nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, verl_generation, qwen_math, nemo_gym, evalscope),
+    *(verifiers_results, verifiers_v1, counts),
 )
 FORMATS = tuple(importer.FORMAT for importer in _IMPORTERS)

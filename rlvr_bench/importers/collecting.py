@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from rlvr_bench.datasets import content_digest
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Count, ImportedEntry, Response
+from rlvr_bench.importers.entries import Count, ImportedEntry, Response, problem_name
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import ROLLOUT_SCHEMA, Run, stored_text, text_hash
 from rlvr_bench.store.verdicts import VerdictRow, Verdicts
@@ -24,6 +24,7 @@ __all__ = ["MAX_ROLLOUTS", "NO_VERDICT", "Collected", "Collector"]
 NO_VERDICT = "no_verdict"  # the kind of an error where the other program gave none
 MAX_ROLLOUTS = 50_000_000
 _LONGEST_BARE = 100  # characters of a response that may be an answer and nothing else
+_MOST_REWARDS = 4  # that a message names
 _SHARD_ROLLOUTS = 4096
 _SHARD_CHARACTERS = 16 * 2**20
 
@@ -34,19 +35,36 @@ class _Tally:
 
     problem: Problem
     where: str
+    prompt: str | list[dict[str, str]] | None = None
+    prompts_differ: bool = False
     n: int = 0
     c: int = 0
 
 
 @dataclass
 class Collected:
-    """The problems of all entries, sorted by id, with n and c; ``unjudged`` counts the responses without a verdict."""
+    """The problems of all entries, sorted by id, with n and c; ``unjudged`` counts the responses without a verdict.
+
+    ``prompts``: what the model was sent, by problem, where the files hold it; ``prompts_differ`` counts the problems whose
+    rollouts have several. ``rewards``: the first few of the rewards that are no verdicts, as text.
+    """
 
     problems: list[Problem]
     n: list[int]
     c: list[int]
     unjudged: int
     copies: int
+    prompts: dict[str, str | list[dict[str, str]]]
+    prompts_differ: int
+    rewards: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """How to say which rewards are correct; empty where every reward is a verdict."""
+        if not self.rewards:
+            return ""
+        best = max(self.rewards, key=float)
+        return f"rewards such as {', '.join(self.rewards)} are no verdicts: say which are correct, --correct '>={best}'"
 
     @property
     def digest(self) -> str:
@@ -58,13 +76,13 @@ class Collected:
 class Collector:
     """Takes entries one at a time. Stores responses in ``run``, with verdicts where ``verifier`` is given.
 
-    ``no_answer``: what stands for "no answer" among the answers; a wrong response with such a mark has none.
+    ``rule``: which values of the verdict are correct, where the user said so.
     """
 
     run: Run
     verifier: str | None
     version: str
-    no_answer: frozenset[str] = frozenset()
+    rule: str = ""
     _tallies: dict[str, _Tally] = field(default_factory=dict)
     _keys: set[bytes] = field(default_factory=set)
     _rollouts: list[dict[str, object]] = field(default_factory=list)
@@ -72,6 +90,7 @@ class Collector:
     _characters: int = 0
     _total: int = 0
     _unjudged: int = 0
+    _rewards: dict[str, None] = field(default_factory=dict)
     _copies: int = 0
     _counted: bool | None = None
     _verdict: str = ""
@@ -112,6 +131,9 @@ class Collector:
             c=[tally.c for tally in tallies],
             unjudged=self._unjudged,
             copies=self._copies,
+            prompts={tally.problem.id: tally.prompt for tally in tallies if tally.prompt is not None},
+            prompts_differ=sum(tally.prompts_differ for tally in tallies),
+            rewards=tuple(self._rewards),
         )
 
     @property
@@ -122,7 +144,8 @@ class Collector:
     @property
     def verdicts(self) -> Verdicts:
         """The verdicts stored in the run. Call only where ``verifier`` was given."""
-        options = {"verdict": self._verdict} if self._verdict else {}
+        named = (("verdict", self._verdict), ("correct", self.rule))
+        options = {name: value for name, value in named if value}
         return Verdicts(self.run, str(self.verifier), self.version, options)
 
     def _check_verdict(self, entry: ImportedEntry) -> None:
@@ -146,14 +169,16 @@ class Collector:
 
     def _tally(self, entry: ImportedEntry) -> _Tally:
         question, gold = stored_text(entry.question), stored_text(entry.gold)
-        name = stored_text(entry.problem) or _named_by(question)
+        name = problem_name(entry)
         if not name:
             raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
         tally = self._tallies.get(name)
         if tally is None:
-            cluster = stored_text(entry.cluster) if isinstance(entry, Count) else ""
-            tally = _Tally(Problem(id=name, question=question, answer=gold, cluster=cluster), entry.where)
+            cluster, tier = stored_text(entry.cluster), stored_text(entry.tier)
+            problem = Problem(id=name, question=question, answer=gold, cluster=cluster, tier=tier)
+            tally = _Tally(problem, entry.where, prompt=entry.prompt)
             self._tallies[name] = tally
+        tally.prompts_differ |= entry.prompt != tally.prompt
         for field_name, first, second in (
             ("question", tally.problem.question, question),
             ("gold answer", tally.problem.answer, gold),
@@ -166,18 +191,19 @@ class Collector:
         return tally
 
     def _count(self, tally: _Tally, entry: Count) -> None:
-        if tally.where != entry.where:
+        if tally.where != entry.where and not entry.partial:
             raise DataError(f"{entry.where}: problem {tally.problem.id!r} again, first in {tally.where}")
-        tally.n, tally.c = entry.n, entry.c
+        tally.n, tally.c = tally.n + entry.n, tally.c + entry.c
 
     def _store(self, tally: _Tally, entry: Response) -> None:
         text = stored_text(entry.text)
         digest = text_hash(text)
+        index = entry.index if isinstance(entry.index, int) else tally.n
         finish = {True: "length", False: "stop", None: None}[entry.truncated]
         self._rollouts.append(
             {
                 "problem_id": tally.problem.id,
-                "index": tally.n,
+                "index": index,
                 "text": text,
                 "text_hash": digest,
                 "n_tokens": entry.n_tokens,
@@ -187,7 +213,7 @@ class Collector:
         self._unjudged += entry.status is None
         if self.verifier is not None:
             verdict = self._judged(entry)
-            self._rows.append(VerdictRow(tally.problem.id, tally.n, digest, verdict, None, text_flags(text)))
+            self._rows.append(VerdictRow(tally.problem.id, index, digest, verdict, None, text_flags(text)))
         tally.n += 1
         tally.c += entry.status == "correct"
         self._characters += len(text)
@@ -195,15 +221,15 @@ class Collector:
             self._flush()
 
     def _judged(self, entry: Response) -> Verdict:
-        """The verdict that is stored: a mark for "no answer" is not an answer, nor is a long response as a whole."""
-        status, answer = entry.status, entry.answer
-        if status is None:
+        """The verdict that is stored. A long response that is given as its own answer was not extracted from it."""
+        if entry.status is None:
+            if entry.reward is not None and len(self._rewards) < _MOST_REWARDS:
+                self._rewards[f"{entry.reward:.6g}"] = None
             return Verdict(status="error", kind=NO_VERDICT)
-        if answer is not None and answer.strip() in self.no_answer:
-            return Verdict(status="no_answer" if status == "wrong" else status, kind=entry.kind)
+        answer = entry.answer
         if answer is not None and len(answer) > _LONGEST_BARE and answer.strip() == entry.text.strip():
             answer = None
-        return Verdict(status=status, answer=answer, kind=entry.kind)
+        return Verdict(status=entry.status, answer=answer, kind=entry.kind)
 
     def _flush(self) -> None:
         if self._rollouts:
@@ -211,11 +237,6 @@ class Collector:
             if self.verifier is not None:
                 self.verdicts.append(self._rows)
         self._rollouts, self._rows, self._characters = [], [], 0
-
-
-def _named_by(question: str) -> str:
-    """An id for a problem that has none, computed from its question."""
-    return f"q-{hashlib.sha256(question.encode()).hexdigest()[:16]}" if question.strip() else ""
 
 
 def _short(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,8 +13,13 @@ from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, DataError, RunError
 from rlvr_bench.importers import FORMATS, Format, Origin
 from rlvr_bench.importers.collecting import Collected, Collector
+from rlvr_bench.importers.correct_rules import CorrectRule
 from rlvr_bench.importers.counted_runs import write_counts
-from rlvr_bench.importers.files import choose_files
+from rlvr_bench.importers.files import choose_files, mapped_files
+from rlvr_bench.importers.mapped import mapped_format
+from rlvr_bench.importers.mapping import FieldMapping
+from rlvr_bench.importers.mapping_files import resolved, save_mapping
+from rlvr_bench.importers.reading import Reading
 from rlvr_bench.importers.regrading import check_gradable, check_responses, named_task
 from rlvr_bench.options import GradeOptions, ImportOptions
 from rlvr_bench.pipeline.folders import find_run
@@ -23,12 +30,15 @@ from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.store import SCHEMA, Manifest
 from rlvr_bench.store.paths import staged, write_atomically
 from rlvr_bench.store.problem_files import encode_problems, file_digest
+from rlvr_bench.store.prompt_files import write_prompts
 from rlvr_bench.store.record_files import write_record
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading
 from rlvr_bench.task import LoadedTask
 
 __all__ = ["ImportOptions", "Imported", "import_run"]
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 
@@ -54,8 +64,10 @@ def import_run(
     for files that are not valid in their format, RunError where the run exists or cannot be regraded, BadArgument where
     model or task is not known, StorageError. If it fails before the run is complete, no run folder is left.
     """
-    options = options or ImportOptions()
-    chosen, files, notes = choose_files(paths, FORMATS, options.format)
+    options, mapping = resolved(options or ImportOptions())
+    chosen, files, notes = _chosen(paths, options, mapping)
+    options = _grading_here(options, mapping)
+    rule = None if options.correct is None else CorrectRule.parse(options.correct)
     origin, files = chosen.survey(files)
     manifest = _manifest(chosen, origin, files, options)
     target = find_run(options.out, manifest.model, manifest.task)
@@ -65,16 +77,63 @@ def import_run(
     progress.start("import", len(files), 0, "files")
     with staged(target) as staging:
         verifier = None if options.regrade else f"imported:{chosen.name}"
-        collector = Collector(Run(staging, manifest), verifier, origin.version or UNKNOWN, chosen.no_answer)
+        collector = Collector(
+            Run(staging, manifest), verifier, origin.version or UNKNOWN, "" if rule is None else str(rule)
+        )
+        reading = Reading(
+            chosen,
+            verdict=options.verdict,
+            responses_only=options.regrade,
+            correct=rule,
+            no_answer=options.no_answer,
+        )
+        reading.prepare(files)
         for file in files:
-            collector.take(chosen.read(file, options.verdict, options.regrade))
+            collector.take(reading.entries(file))
             progress.advance(1)
+        remarks = tuple(reading.remarks())
         collected = collector.finish()
+        if mapping is not None and max(collected.n) == 1:
+            logger.warning("%s: %s", files[0], _single(mapping, len(collected.n)))
         _write(collector, collected, options, chosen)
     if options.regrade:
         pipeline.grade(target, grading, progress, options.task)
-    every_note = (*notes, *origin.notes, *_notes(collected, counts=collector.counts_only))
+    if mapping is not None and options.save_map is not None:
+        save_mapping(Path(options.save_map), mapping, options)
+    every_note = (*notes, *origin.notes, *remarks, *_notes(collected, counts=collector.counts_only))
     return Imported(run=target, scorecard=pipeline.score(target, progress=progress), notes=every_note)
+
+
+def _chosen(
+    paths: Sequence[str | Path], options: ImportOptions, mapping: FieldMapping | None
+) -> tuple[Format, list[Path], list[str]]:
+    """The format, the files in it, and notes: the user's mapping reads every file, else the content decides."""
+    if mapping is None:
+        return choose_files(paths, FORMATS, options.format)
+    files, notes = mapped_files(paths)
+    return mapped_format(mapping), files, notes
+
+
+def _grading_here(options: ImportOptions, mapping: FieldMapping | None) -> ImportOptions:
+    """The options with ``regrade`` where a mapping has no verdict. Raises BadArgument where no task of ours is named."""
+    if mapping is None or mapping.judged or options.regrade:
+        return options
+    if not options.task or named_task(options.task) is None:
+        raise BadArgument(
+            "--task",
+            options.task,
+            "must name a task whose verifier grades these responses: the mapping has no verdict=, no reward=, no n= and c=",
+        )
+    return dataclasses.replace(options, regrade=True)
+
+
+def _single(mapping: FieldMapping, problems: int) -> str:
+    """What to say where a mapping gives every problem one rollout."""
+    path = mapping.paths.get("problem") or mapping.paths["question"]
+    return (
+        f"every problem has one rollout ({problems} problems), so that pass@k above k = 1 is unknown. Is {path.text} "
+        "different in every rollout? Map problem= to what the rollouts of a problem share"
+    )
 
 
 def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: ImportOptions) -> Manifest:
@@ -83,9 +142,14 @@ def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: Im
     if options.regrade and known is None:
         raise BadArgument("--task", options.task, "must be a task whose verifier grades these responses, for --regrade")
     model, name = options.model or origin.model, options.task or origin.task
-    for what, value in (("model", model), ("task", name)):
-        if not value:
-            raise BadArgument(f"--{what}", None, f"must name the {what}: {chosen.name} files do not say it")
+    missing = [what for what, value in (("model", model), ("task", name)) if not value]
+    if missing:
+        raise BadArgument(
+            " and ".join(f"--{what}" for what in missing),
+            None,
+            f"must name the {' and the '.join(missing)}: {'a mapping does' if chosen.mapping else f'{chosen.name} files do'} "
+            f"not say {'it' if len(missing) == 1 else 'them'}",
+        )
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return Manifest(
         schema=SCHEMA,
@@ -104,7 +168,7 @@ def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: Im
         dtype=UNKNOWN,
         token_stats="none",
         sampling=None,
-        asked={},
+        asked={} if chosen.mapping is None else chosen.mapping.options(),
         seed=None,
         draw_batch=None,
         stopping=None,
@@ -127,6 +191,8 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions, c
         problems_file_sha256=file_digest(content),
     )
     write_atomically(run.path / "problems.jsonl", content)
+    if collected.prompts and not collected.prompts_differ:
+        write_prompts(run, collected.prompts)
     if collector.counts_only:
         if options.regrade:
             raise RunError(f"{run.manifest.source}: counts without responses; there is nothing to grade")
@@ -139,9 +205,10 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions, c
         check_responses(staged_run)
         check_gradable(staged_run, grading_task(staged_run, options.task))
     elif collected.unjudged == total:
+        advice = f"Its {collected.advice}" if collected.rewards else f"Evaluate them with {run.manifest.imported} first"
         raise DataError(
-            f"{run.manifest.source}: no response has a verdict of its own. Evaluate them with {run.manifest.imported} "
-            "first, or grade them here: --task NAME --regrade"
+            f"{run.manifest.source}: no response has a verdict of its own. {advice}, or grade them here: "
+            "--task NAME --regrade"
         )
     else:
         collector.verdicts.publish(0, 0.0, says_no_answer=chosen.says_no_answer)
@@ -175,6 +242,11 @@ def _notes(collected: Collected, *, counts: bool) -> Iterator[str]:
     if collected.copies:
         yield f"{collected.copies} responses are copies of others, by their identifiers: left out"
     if collected.unjudged and collected.unjudged < total:
-        yield f"{collected.unjudged} of {total} responses have no verdict: counted as errors, which are not correct"
+        advice = f" ({collected.advice})" if collected.rewards else ""
+        yield (
+            f"{collected.unjudged} of {total} responses have no verdict: counted as errors, which are not correct{advice}"
+        )
+    if collected.prompts_differ:
+        yield f"the prompts of {collected.prompts_differ} problems differ between their rollouts: prompts are not kept"
     if counts:
         yield "counts only: what needs responses or single verdicts is absent"

@@ -179,3 +179,30 @@ def test_a_score_of_evalscope_that_failed_is_no_verdict(tmp_path: Path) -> None:
     jsonl(file, lines[:1])
     with pytest.raises(DataError, match="several verdicts .'strict', 'loose'"):
         responses(file)
+
+
+def test_rewards_other_than_0_and_1_need_a_rule_which_the_message_names(tmp_path: Path) -> None:
+    """Rewards as verl's geo3k gives them: 0.9 for the answer and 0.1 for the format."""
+    rewards = {"c": (0.9, 1.0), "w": (0.1, 0.0)}
+    rows = table(seed=3)
+    lines = [
+        {"input": f"What is {i}?", "output": f"{k}", "gts": str(i), "score": rewards[letter][k % 2], "step": 1}
+        for i, row in enumerate(rows)
+        for k, letter in enumerate(row)
+    ]
+    folder = jsonl(tmp_path / "files" / "1.jsonl", lines).parent
+    assert by_number(imported(folder, out=tmp_path, correct=">=0.9")) == counts_of(rows)
+    partly = imported(folder, out=tmp_path, model="partly")
+    assert any("have no verdict" in note and "--correct '>=0.9'" in note for note in partly.notes)
+    jsonl(folder / "1.jsonl", [line for line in lines if line["score"] in (0.1, 0.9)])
+    with pytest.raises(DataError, match=r"a verdict of its own. Its rewards such as 0.*--correct '>=0.9'"):
+        imported(folder, out=tmp_path, model="none")
+
+
+@pytest.mark.parametrize("name", ["qwen-math", "verifiers", "verifiers-traces", "nemo-gym", "evalscope", "verl"])
+def test_a_rule_decides_in_every_format_whose_verdicts_are_numbers(name: str, tmp_path: Path) -> None:
+    write, verdict = EVERY_WRITER[name]
+    source = write(tmp_path / "files", ["cw", "wc"])
+    asked = "score" if name == "verl" else verdict
+    result = imported(source, out=tmp_path, verdict=asked, correct=">=-10")
+    assert by_number(result) == [(2, 2), (2, 2)]
