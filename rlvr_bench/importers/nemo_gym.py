@@ -17,6 +17,7 @@ from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.undrawn import Undrawn
 
 __all__ = ["FORMAT"]
 
@@ -47,12 +48,16 @@ class _Line(msgspec.Struct):
     extracted_answer: object = msgspec.UNSET
 
 
+_UNDRAWN = Undrawn()
+
+
 def _fits(seen: Glimpse) -> bool:
     return seen.kind == "lines" and {"responses_create_params", "response", "reward"} <= seen.names
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     """Refuse files of several models; the first line of each names it. Leave the sidecar of failed attempts out."""
+    _UNDRAWN.begin()
     failed = [file for file in files if file.name.endswith("_failures.jsonl")]
     kept = [file for file in files if file not in failed] or list(files)
     models = sorted({name for file in kept if (name := _model(file))})
@@ -70,7 +75,8 @@ def _model(file: Path) -> str:
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
     for where, line in json_lines(file, _Line):
         if line.response is None or line.failure is not None:
-            continue  # nothing was drawn
+            _UNDRAWN.count += 1
+            continue
         made, names = line.response, ["reward"] if line.reward is not None else []
         name = None if responses_only else chosen_verdict(where, names, verdict if names else None)
         gold = line.expected_answer
@@ -116,4 +122,4 @@ def _truncated(made: _Made) -> bool | None:
     return None if made.usage is None else False
 
 
-FORMAT = Format(name="nemo-gym", fits=_fits, survey=_survey, read=_read)
+FORMAT = Format(name="nemo-gym", fits=_fits, survey=_survey, read=_read, remarks=_UNDRAWN.remarks)

@@ -16,6 +16,7 @@ from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
 from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.undrawn import Undrawn
 
 __all__ = ["FORMAT"]
 
@@ -42,12 +43,16 @@ class _Metadata(msgspec.Struct):
     model: str = ""
 
 
+_UNDRAWN = Undrawn()
+
+
 def _fits(seen: Glimpse) -> bool:
     numbered = "example_id" in seen.names or {"id", "task"} <= seen.names
     return seen.kind == "lines" and numbered and {"prompt", "completion", "reward"} <= seen.names
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
+    _UNDRAWN.begin()
     beside = [_metadata(file) for file in files]
     facts: dict[str, str] = {}
     for plural, values in {
@@ -73,7 +78,8 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
     for where, line in json_lines(file, _Line):
         text = _completion(line.completion)
         if line.error is not None and not text:
-            continue  # it failed before anything was drawn
+            _UNDRAWN.count += 1
+            continue
         names = ["reward"] if line.reward is not None else []
         name = None if responses_only else chosen_verdict(where, names, verdict if names else None)
         problem = line.id if line.example_id is None else line.example_id
@@ -111,4 +117,6 @@ def _tokens(line: _Line) -> int | None:
     return None if count is None or number(count) is None else int(count)
 
 
-FORMAT = Format(name="verifiers", fits=_fits, survey=_survey, read=_read, says_no_answer=False)
+FORMAT = Format(
+    name="verifiers", fits=_fits, survey=_survey, read=_read, says_no_answer=False, remarks=_UNDRAWN.remarks
+)

@@ -16,6 +16,7 @@ from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.undrawn import Undrawn
 
 __all__ = ["FORMAT"]
 
@@ -69,6 +70,9 @@ class _Line(_Trace):
     traces: list[_Trace] | None = None
 
 
+_UNDRAWN = Undrawn()
+
+
 def _fits(seen: Glimpse) -> bool:
     if seen.kind != "lines":
         return False
@@ -77,6 +81,7 @@ def _fits(seen: Glimpse) -> bool:
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     """prime-rl writes every episode to ``all``, and those it trained on once more to ``effective``: keep the first."""
+    _UNDRAWN.begin()
     kept = [file for file in files if not _is_repeated(file, files)]
     models = sorted({name for file in kept if (name := _model(file))})
     if len(models) > 1:
@@ -101,8 +106,12 @@ def _traces(line: _Line) -> Sequence[_Trace]:
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
     for where, line in json_lines(file, _Line):
         for trace in _traces(line):
-            if any(node.sampled for node in trace.nodes):  # else it failed before anything was drawn
+            if any(node.sampled for node in trace.nodes):
                 yield _response(where, line, trace, verdict, responses_only)
+            else:
+                _UNDRAWN.count += 1
+        if not _traces(line):
+            _UNDRAWN.count += 1
 
 
 def _response(where: str, line: _Line, trace: _Trace, verdict: str | None, responses_only: bool) -> Response:
@@ -156,4 +165,6 @@ def _truncated(trace: _Trace) -> bool | None:
     return None if last is None or last.finish_reason is None else last.finish_reason == "length"
 
 
-FORMAT = Format(name="verifiers-traces", fits=_fits, survey=_survey, read=_read, says_no_answer=False)
+FORMAT = Format(
+    name="verifiers-traces", fits=_fits, survey=_survey, read=_read, says_no_answer=False, remarks=_UNDRAWN.remarks
+)
