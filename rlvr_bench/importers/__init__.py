@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from rlvr_bench.importers import (
+    bigcode,
     counts,
     evalplus,
     evalscope,
     inspect_logs,
     lighteval,
+    livecodebench,
     lm_eval,
     nemo_gym,
     nemo_skills,
@@ -23,6 +25,6 @@ __all__ = ["FORMATS", "Count", "Format", "ImportedEntry", "Origin", "Response"]
 
 _IMPORTERS = (
     *(nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, verl_generation, qwen_math, nemo_gym, evalscope),
-    *(verifiers_results, verifiers_v1, counts),
+    *(verifiers_results, verifiers_v1, livecodebench, bigcode, counts),
 )
 FORMATS = tuple(importer.FORMAT for importer in _IMPORTERS)

@@ -1,19 +1,32 @@
 """EvalPlus: ``*_eval_results.json`` with a verdict per sample, and the ``samples.jsonl`` they were made from.
 
-Also HumanEval's own ``*_results.jsonl``, whose lines say ``passed``. The base tests and the extra ones (plus) are two
-verdicts; plus means that both pass, as in the program's "base + extra tests".
+Also ``eval_results.json`` in a folder of samples, and HumanEval's own ``*_results.jsonl``, whose lines say ``passed``. The base
+tests and the extra ones (plus) are two verdicts; plus means that both pass, as in the program's "base + extra tests".
+
+Before February 2024 the results had an object per task, with verdicts but without samples. These come from the
+``samples.jsonl`` beside it, which has them in the same order; without it the results become counts.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.entries import (
+    Count,
+    Format,
+    Glimpse,
+    ImportedEntry,
+    Origin,
+    Response,
+    binary,
+    chosen_verdict,
+)
 from rlvr_bench.importers.lines import decode, json_lines
 from rlvr_bench.records import Status
 
@@ -21,7 +34,7 @@ __all__ = ["FORMAT", "MAX_RESULTS_BYTES"]
 
 MAX_RESULTS_BYTES = 512 * 2**20
 _RESULTS = re.compile(rb'\s*\{\s*"date"\s*:.*?"eval"\s*:\s*\{', re.DOTALL)
-_PASS = "pass"
+_PASS = ("pass", "success")  # the second before 2024
 
 
 class _Sample(msgspec.Struct):
@@ -37,8 +50,15 @@ class _Graded(msgspec.Struct):
     plus_status: str | None = None
 
 
+class _Old(msgspec.Struct):
+    """The verdicts of a task's samples: for each a status, and which tests passed."""
+
+    base: list[list[object]] = []
+    plus: list[list[object]] = []
+
+
 class _Results(msgspec.Struct):
-    eval: dict[str, list[_Graded]]
+    eval: dict[str, list[_Graded] | _Old]
 
 
 def _fits(seen: Glimpse) -> bool:
@@ -57,7 +77,7 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     return Origin(notes=(f"{samples}: left out, the results hold the samples with their verdicts",)), results
 
 
-def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
+def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[ImportedEntry]:
     if file.suffix == ".json":
         yield from _graded(file, verdict, responses_only)
         return
@@ -69,27 +89,61 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
         yield _response(where, sample.task_id, text or "", status, name)
 
 
-def _graded(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
+def _graded(file: Path, verdict: str | None, responses_only: bool) -> Iterator[ImportedEntry]:
     if file.stat().st_size > MAX_RESULTS_BYTES:
         raise DataError(f"{file}: more than {MAX_RESULTS_BYTES // 2**20} MB in one JSON value")
     results = decode(str(file), file.read_bytes(), msgspec.json.Decoder(_Results))
-    for task, samples in results.eval.items():
+    written = _samples_of(file) if any(isinstance(given, _Old) for given in results.eval.values()) else {}
+    for task, given in results.eval.items():
+        texts = written.get(task, [])
+        samples = _from_old(given, texts) if isinstance(given, _Old) else given
         for number, sample in enumerate(samples, 1):
             where = f"{file}, {task}, sample {number}"
             names = [name for name in ("base", "plus") if getattr(sample, f"{name}_status") is not None]
             name = None if responses_only else chosen_verdict(where, names, verdict if names else None)
             used = [sample.base_status, sample.plus_status] if name == "plus" else [sample.base_status]
-            yield _response(where, task, sample.solution, _status(used) if name else None, name)
+            status = _status(used) if name else None
+            if isinstance(given, _Old) and len(texts) != len(samples):
+                yield Count(
+                    where=where, problem=task, verdict=name or "", n=1, c=int(status == "correct"), partial=True
+                )
+            else:
+                yield _response(where, task, sample.solution, status, name)
+
+
+def _from_old(given: _Old, texts: Sequence[str]) -> list[_Graded]:
+    """The samples of a task in the old layout; without texts where their number is another."""
+    base, plus = ([_first(result) for result in part] for part in (given.base, given.plus))
+    extra = plus if len(plus) == len(base) else [None] * len(base)
+    solutions = texts if len(texts) == len(base) else [""] * len(base)
+    return [_Graded(*sample) for sample in zip(solutions, base, extra, strict=True)]
+
+
+def _first(result: Sequence[object]) -> str | None:
+    return result[0] if result and isinstance(result[0], str) else None
+
+
+def _samples_of(results: Path) -> dict[str, list[str]]:
+    """The samples that the results were made from, by task; empty where their file is not beside the results."""
+    for ending in ("_eval_results.json", ".eval_results.json"):
+        file = results.with_name(results.name.removesuffix(ending) + ".jsonl")
+        if results.name.endswith(ending) and file.is_file() and file.stat().st_size <= MAX_RESULTS_BYTES:
+            samples: dict[str, list[str]] = defaultdict(list)
+            for _, sample in json_lines(file, _Sample):
+                text = sample.completion if sample.solution is None else sample.solution
+                samples[sample.task_id].append(text or "")
+            return samples
+    return {}
 
 
 def _status(statuses: list[str | None]) -> Status | None:
     if None in statuses:
         return None
-    return "correct" if all(status == _PASS for status in statuses) else "wrong"
+    return "correct" if all(status in _PASS for status in statuses) else "wrong"
 
 
 def _response(where: str, task: str, text: str, status: Status | None, verdict: str | None) -> Response:
     return Response(where=where, problem=task, question="", gold="", text=text, status=status, verdict=verdict or "")
 
 
-FORMAT = Format(name="evalplus", fits=_fits, survey=_survey, read=_read)
+FORMAT = Format(name="evalplus", fits=_fits, survey=_survey, read=_read, says_no_answer=False)

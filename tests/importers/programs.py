@@ -245,6 +245,39 @@ def evalscope(folder: Path, rows: Table) -> Path:
     return folder
 
 
+def livecodebench(folder: Path, rows: Table) -> Path:
+    """With and without verdicts, in the folder of the model."""
+    problems = [
+        {
+            "question_title": f"Sum {i}",
+            "question_content": f"What is {i}?",
+            "platform": "atcoder",
+            "question_id": f"abc{i}_a",
+            "contest_id": f"abc{i}",
+            "contest_date": "2024-01-01T00:00:00",
+            "starter_code": "",
+            "difficulty": "easy" if i % 2 else "hard",
+            "output_list": [text_of(letter, i, k) for k, letter in enumerate(row)],
+            "code_list": ["" if letter == "n" else f"print({answer_of(letter, i, k)})" for k, letter in enumerate(row)],
+        }
+        for i, row in enumerate(rows)
+    ]
+    graded = [
+        {
+            **problem,
+            "graded_list": [letter == "c" for letter in row],
+            "pass@1": row.count("c") / len(row),
+            "metadata": [json.dumps({"error_code": -2}) for _ in row],
+        }
+        for problem, row in zip(problems, rows, strict=True)
+    ]
+    target = folder / "output" / "my-model"
+    target.mkdir(parents=True)
+    (target / "Scenario.codegeneration_8_0.2.json").write_text(json.dumps(problems, indent=4))
+    (target / "Scenario.codegeneration_8_0.2_eval_all.json").write_text(json.dumps(graded, indent=4))
+    return folder
+
+
 # Format, writer, and the verdict to choose where its files hold several; made.WRITERS and those of this file.
 EVERY_WRITER: dict[str, tuple[Callable[[Path, Table], Path], str | None]] = {
     **WRITERS,
@@ -253,4 +286,5 @@ EVERY_WRITER: dict[str, tuple[Callable[[Path, Table], Path], str | None]] = {
     "verifiers-traces": (verifiers_traces, None),
     "nemo-gym": (nemo_gym, None),
     "evalscope": (evalscope, None),
+    "livecodebench": (livecodebench, None),
 }

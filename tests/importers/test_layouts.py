@@ -7,13 +7,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.pipeline.importing import Imported, ImportOptions, import_run
 from rlvr_bench.store.run import open_run
-from tests.importers.made import counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
+from tests.importers.made import WRITERS, counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
+from tests.importers.programs import EVERY_WRITER, text_of
 from tests.importers.test_formats import by_number
+from tests.importers.test_use import last_number
 
 
 def imported(*sources: Path, out: Path, **options: Any) -> Imported:
@@ -159,3 +163,198 @@ def test_real_files_of_nemo_skills(benchmark: str, verdict: str | None, n: int, 
     result = imported(real("nemo_skills", benchmark), out=tmp_path, verdict=verdict)
     problems = result.scorecard.problems
     assert (sum(row.n for row in problems), sum(row.c for row in problems)) == (n, c)
+
+
+def old_lighteval(folder: Path, rows: list[str], *, as_text: bool, metric: str) -> Path:
+    """Details before ``doc`` and ``model_response``; the oldest have every field as the text of a Python value."""
+    records = [
+        {
+            "example": f"What is {i}?",
+            "instruction": "",
+            "full_prompt": f"Question: What is {i}?",
+            "predictions": [text_of(letter, i, k) for k, letter in enumerate(row)],
+            "gold": [str(i)],
+            "choices": [],
+            "gold_index": [],
+            "metrics": {metric.format(n=len(row)): row.count("c") / len(row)},
+        }
+        for i, row in enumerate(rows)
+    ]
+    if as_text:
+        kept = ("example", "instruction", "full_prompt")
+        records = [{name: value if name in kept else str(value) for name, value in row.items()} for row in records]
+    file = folder / "details" / "my" / "model" / "2024-11-22T02-29" / "details_math|0_2024-11-22T02-29-35.05.parquet"
+    file.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(records), file)
+    return folder
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_older_details_of_lighteval(as_text: bool, tmp_path: Path) -> None:
+    rows = table(seed=8)
+    folder = old_lighteval(tmp_path / "files", rows, as_text=as_text, metric="math_pass@1:{n}_samples")
+    result = imported(folder, out=tmp_path, model=None, task=None)
+    assert by_number(result) == counts_of(rows)
+    assert (result.scorecard.run["model"], result.scorecard.run["task"]) == ("my/model", "math|0")
+    single = [row[:1] for row in rows]
+    folder = old_lighteval(tmp_path / "single", single, as_text=as_text, metric="extractive_match")
+    run = imported(folder, out=tmp_path, model="single").run
+    assert by_number(imported(folder, out=tmp_path, model="again")) == counts_of(single)
+    assert {problem.answer for problem in open_run(run).problems()} == set(map(str, range(12)))
+    ours = imported(folder, out=tmp_path, model="ours", task=last_number(tmp_path), regrade=True)
+    assert by_number(ours) == counts_of(single)
+
+
+@pytest.mark.parametrize("metric", ["math_pass@1:4_samples", "math_pass@8:{n}_samples", "maj@8"])
+def test_numbers_of_older_lighteval_that_give_no_count(metric: str, tmp_path: Path) -> None:
+    folder = old_lighteval(tmp_path, table(), as_text=False, metric=metric)
+    with pytest.raises(DataError, match="is no mean over the 8 responses"):
+        imported(folder, out=tmp_path)
+
+
+@pytest.mark.parametrize("value", ["[open('x')]", "[1", "__import__('os')", "(" * 5000, "1" * 5000])
+def test_texts_that_are_no_python_values_are_refused(value: str, tmp_path: Path) -> None:
+    row = {"example": "x", "full_prompt": "x", "predictions": value, "gold": "['1']", "metrics": "{'em': 1}"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "details.parquet")
+    with pytest.raises(DataError, match=r"details\.parquet, row 1: (predictions is a text|no generated responses)"):
+        imported(tmp_path / "details.parquet", out=tmp_path)
+
+
+def old_evalplus(
+    folder: Path, rows: list[str], name: str = "samples_eval_results.json", right: str = "success"
+) -> Path:
+    """Results before February 2024: an object per task, without the samples."""
+    graded = {
+        f"HumanEval/{i}": {
+            "nfiles": len(row),
+            "base": [[right if letter == "c" or k % 2 else "failed", [True]] for k, letter in enumerate(row)],
+            "plus": [[right if letter == "c" else "timeout", []] for letter in row],
+        }
+        for i, row in enumerate(rows)
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps({"date": "2023-11-22 02:29", "hash": "abc", "eval": graded}))
+    return folder
+
+
+@pytest.mark.parametrize("right", ["success", "pass"])
+def test_older_results_of_evalplus_and_those_in_a_folder_of_samples(right: str, tmp_path: Path) -> None:
+    rows = table(seed=9)
+    alone = imported(old_evalplus(tmp_path / "alone", rows, "eval_results.json", right), out=tmp_path, verdict="plus")
+    assert by_number(alone) == counts_of(rows)
+    assert "counts only" in " ".join(alone.notes)
+    folder = old_evalplus(tmp_path / "files", rows, right=right)
+    samples = [{"task_id": f"HumanEval/{i}", "completion": f"{i}, {k}"} for k in range(8) for i in range(12)]
+    jsonl(folder / "samples.jsonl", samples)
+    result = imported(folder, out=tmp_path, verdict="plus", model="samples")
+    assert by_number(result) == counts_of(rows)
+    tables = open_run(result.run).rollouts.read(["problem_id", "index", "text"])
+    stored = {(row["problem_id"], row["index"], row["text"]) for part in tables for row in part.to_pylist()}
+    assert stored == {(f"HumanEval/{i}", k, f"{i}, {k}") for k in range(8) for i in range(12)}
+    base = imported(folder, out=tmp_path, verdict="base", model="base")
+    expected = [sum(letter == "c" or k % 2 for k, letter in enumerate(row)) for row in rows]
+    assert [c for _, c in by_number(base)] == expected
+
+
+def test_results_of_evalplus_whose_samples_are_others_are_counts(tmp_path: Path) -> None:
+    folder = old_evalplus(tmp_path / "files", ["cw", "wc"])
+    jsonl(folder / "samples.jsonl", [{"task_id": "HumanEval/0", "completion": "one of two"}])
+    result = imported(folder, out=tmp_path, verdict="plus")
+    assert by_number(result) == [(2, 1), (2, 1)]
+    assert "counts only" in " ".join(result.notes)
+
+
+def lm_eval_tasks(folder: Path, names: list[str], groups: dict[str, list[str]] | None) -> Path:
+    """One evaluation of several tasks, three times: a file of samples per task and date."""
+    for seed, name in enumerate(names):
+        made = WRITERS["lm-eval"][0](folder / name, table(seed=seed, problems=4, n=3))
+        for file in made.rglob("samples_arithmetic_*.jsonl"):
+            (folder / file.name.replace("arithmetic", name)).write_bytes(file.read_bytes() + b"\n" * seed)
+            file.unlink()
+        for file in made.rglob("results_*.json"):
+            facts = json.loads(file.read_text()) | ({} if groups is None else {"group_subtasks": groups})
+            (folder / file.name).write_text(json.dumps(facts))
+            file.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "groups", "task"),
+    [
+        (["math_algebra", "math_geometry", "math_precalc", "math_number"], None, "math"),
+        (["gsm8k", "aime"], {"all": ["gsm8k", "aime", "x"], "two": ["gsm8k", "aime"], "x": []}, "two"),
+        (["gsm8k", "aime"], {"outer": ["inner", "y"], "inner": ["gsm8k", "aime"], "loop": ["loop"]}, "inner"),
+    ],
+)
+def test_subtasks_of_lm_eval_are_one_run(
+    names: list[str], groups: dict[str, list[str]] | None, task: str, tmp_path: Path
+) -> None:
+    folder = lm_eval_tasks(tmp_path / "files", names, groups)
+    result = imported(folder, out=tmp_path, model=None, task=None, verdict="exact_match,strict-match")
+    assert result.run.parts[-2:] == ("my--model", task)
+    rows = {row.id: row for row in result.scorecard.problems}
+    for seed, name in enumerate(names):
+        for i, (n, c) in enumerate(counts_of(table(seed=seed, problems=4, n=3))):
+            assert (rows[f"{name}/{i}"].n, rows[f"{name}/{i}"].c, rows[f"{name}/{i}"].cluster) == (n, c, name)
+    assert any(f"one run of {task}" in note for note in result.notes)
+    single = imported(*folder.glob(f"samples_{names[0]}_2025*"), out=tmp_path, verdict="exact_match,strict-match")
+    assert {row.id for row in single.scorecard.problems} == set("0123")
+
+
+def test_tasks_of_lm_eval_that_are_no_group_are_refused(tmp_path: Path) -> None:
+    folder = lm_eval_tasks(tmp_path / "files", ["gsm8k", "gsm8k_cot"], None)
+    with pytest.raises(DataError, match=r"samples of several tasks \(gsm8k, gsm8k_cot\)"):
+        imported(folder, out=tmp_path, verdict="exact_match,strict-match")
+
+
+def test_generations_of_bigcode_are_graded_by_a_task(tmp_path: Path) -> None:
+    rows = ["cw", "cc", "ww"]
+    texts = [[text_of(letter, i, k) for k, letter in enumerate(row)] for i, row in enumerate(rows)]
+    file = tmp_path / "generations_humaneval.json"
+    file.write_text(json.dumps(texts))
+    with pytest.raises(DataError, match=r"no response has a verdict of its own.*--task NAME --regrade"):
+        imported(file, out=tmp_path)
+    from tests.importers.test_programs import responses
+
+    assert [entry.problem for entry in responses(file)] == [f"HumanEval/{i}" for i in (0, 0, 1, 1, 2, 2)]
+    assert [entry.text for entry in responses(file)] == [text for part in texts for text in part]
+    file.rename(tmp_path / "generations_mbpp.json")
+    assert {entry.problem for entry in responses(tmp_path / "generations_mbpp.json")} == {"0", "1", "2"}
+
+
+def test_code_that_livecodebench_did_not_find_is_no_answer(tmp_path: Path) -> None:
+    rows = ["cnw", "nnc"]
+    result = imported(EVERY_WRITER["livecodebench"][0](tmp_path / "files", rows), out=tmp_path, model=None)
+    assert by_number(result) == [(3, 1), (3, 1)]
+    assert result.run.parts[-2] == "my-model"
+    assert [row.tier for row in sorted(result.scorecard.problems, key=lambda row: row.id)] == ["hard", "easy"]
+    statuses = result.scorecard.run["grading"]["statuses"]
+    assert (statuses["no_answer"], statuses["wrong"], statuses["correct"]) == (3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "n", "c"),
+    [
+        ("nemo_gym/code_gen.jsonl", 5, 1),
+        ("nemo_gym/instruction_following.jsonl", 5, 2),
+        ("nemo_gym/mcqa.jsonl", 5, 3),
+        ("nemo_gym/reasoning_gym.jsonl", 5, 2),
+        ("evalscope/reviews_gsm8k_main.jsonl", 8, 8),
+        ("evalscope/reviews_ifeval_default.jsonl", 8, 6),
+        ("inspect/log_formats.json", 1, 0),
+        ("inspect/log_read_sample.json", 1, 1),
+        ("inspect/popularity.json", 3, 2),
+    ],
+)
+def test_real_files_of_other_programs(file: str, n: int, c: int, tmp_path: Path) -> None:
+    """n and c counted by hand."""
+    problems = imported(real(*file.split("/")), out=tmp_path).scorecard.problems
+    assert (sum(row.n for row in problems), sum(row.c for row in problems)) == (n, c)
+
+
+def test_a_real_file_of_tora_is_graded_by_our_verifier(tmp_path: Path) -> None:
+    result = imported(real("tora", "gsm8k_first20.jsonl"), out=tmp_path, task="gsm8k", regrade=True)
+    assert {row.n for row in result.scorecard.problems} == {1}
+    assert len(result.scorecard.problems) == 20
+    by_program = {problem.id: problem.answer for problem in open_run(result.run).problems()}
+    assert by_program["0"] == "18"
