@@ -14,6 +14,7 @@ __all__ = ["CorrectRule", "plain_status"]
 Operator: TypeAlias = Literal[">=", ">", "=="]
 
 _RULE = re.compile(r"\s*(>=|>|==|=)?(.*)", re.DOTALL)
+_BOOLS = ("true", "false")
 # Words that mean yes or no in every program that writes them. Letters (C, I, A) are not among them: they may be choices.
 _WORDS: dict[str, Status] = {
     **dict.fromkeys(("true", "correct", "right", "pass", "passed", "yes", "1", "1.0"), "correct"),
@@ -34,7 +35,7 @@ class CorrectRule:
         """Read ``>=0.9``, ``>0``, ``==2`` or a value such as ``C``, ``true`` or ``pass``. Raises BadArgument."""
         match = _RULE.fullmatch(text)
         written, bound = (match[1] or "==", match[2].strip()) if match else ("==", "")
-        number = _number(bound)
+        number = None if bound.casefold() in _BOOLS else _number(bound)
         if not bound or bound.startswith(("=", "<", "!")) or (number is None and written in (">=", ">")):
             raise BadArgument("--correct", text, "must be a threshold ('>=0.9', '>0') or a value ('==1', 'C', 'true')")
         operator: Operator = ">=" if written == ">=" else ">" if written == ">" else "=="
@@ -83,7 +84,7 @@ def _number(value: object) -> float | None:
         return float(value)
     if isinstance(value, str):
         text = value.strip().casefold()
-        if text in ("true", "false"):
+        if text in _BOOLS:
             return float(text == "true")
         if len(text) <= 40 and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text):
             return float(text)

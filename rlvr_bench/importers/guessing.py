@@ -121,23 +121,44 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "cluster": ("cluster",),
     "tier": ("tier", "difficulty", "level"),
 }
+_LAST_MESSAGE: tuple[Step, ...] = (-1, "content")
 _ROLLOUT = ("answer", "verdict", "index", "tokens", "truncated")  # fields that may differ between rollouts of a problem
 _LEAST_FUZZY = 4
+_EXACT = ("cluster", "tier")  # fields that a part of a name does not show
+_PER_NAME = 4  # by which a name on the way to a field lowers its rank
+_MADE = re.compile("extract|pred|pars|model|generat")  # answers of the model, not gold ones
 _KNOWN = frozenset(name for names in _NAMES.values() for name in names)
 
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A field, with its values in the first rows; ``sizes`` are the lengths of its lists, row by row."""
+    """A field, with its values in the first rows; ``sizes`` are the lengths of its lists, row by row.
+
+    ``by_model``: the field is the last of a list of messages, and the model wrote it.
+    """
 
     steps: tuple[Step, ...]
     values: tuple[object, ...]
     sizes: tuple[int, ...]
+    by_model: bool = False
 
     @property
     def name(self) -> str:
-        """The last name of the path, without case, punctuation and a plural s."""
+        """The last name of the path, without case and punctuation."""
+        if self.steps[-2:] == _LAST_MESSAGE:
+            return "response" if self.by_model else "prompt"
         return _bare(next((step for step in reversed(self.steps) if isinstance(step, str)), ""))
+
+    @property
+    def depth(self) -> int:
+        """How many names lead to the field."""
+        return sum(isinstance(step, str) for step in self.steps)
+
+    @property
+    def in_list(self) -> tuple[Step, ...]:
+        """The path up to the list that the field is in; empty for none."""
+        last = max((number for number, step in enumerate(self.steps) if step is UNFOLD), default=-1)
+        return self.steps[: last + 1]
 
     @property
     def lists(self) -> int:
@@ -176,16 +197,20 @@ def propose(file: Path) -> Proposal | None:
     take("verdict", lambda leaf: _yes_or_no(leaf) and _goes_with(leaf, text))
     if not text and not _take_counts(leaves, chosen, take):
         return None
-    take("problem", lambda leaf: _names(leaf) and _goes_with(leaf, text))
-    take("question", lambda leaf: _texts(leaf) and leaf.lists == 0 and leaf.name not in ("task",))
+    take("question", lambda leaf: _texts(leaf) and _above(leaf, text))
+    repeated = _repeats(chosen.get("question"))
+    take(
+        "problem",
+        lambda leaf: _names(leaf) and _above(leaf, text) and not _constant(leaf) and _repeats(leaf) >= repeated,
+    )
     if "problem" not in chosen and "question" not in chosen:
         return None
-    take("gold", lambda leaf: _single(leaf) and leaf.lists == 0)
+    take("gold", lambda leaf: _single(leaf) and _above(leaf, text) and _MADE.search(leaf.name) is None)
     for field in _ROLLOUT:
         if text and field not in chosen:
             take(field, lambda leaf: _single(leaf) and _goes_with(leaf, text))
     for field in ("cluster", "tier"):
-        take(field, lambda leaf: _names(leaf) and leaf.lists == 0)
+        take(field, lambda leaf: _names(leaf) and _above(leaf, text))
     return _proposal(chosen)
 
 
@@ -235,38 +260,46 @@ def _proposal(chosen: Mapping[str, _Leaf]) -> Proposal:
 def _leaves(rows: Sequence[Row]) -> list[_Leaf]:
     values: dict[tuple[Step, ...], list[object]] = {}
     sizes: dict[tuple[Step, ...], list[int]] = {}
+    by_model: set[tuple[Step, ...]] = set()
     for row in rows:
         counted: dict[tuple[Step, ...], int] = {}
-        for steps, value in _walked((), row.value, 0):
+        for steps, value, role in _walked((), row.value, 0):
+            if role == "assistant":
+                by_model.add(steps)
             if steps in values or len(values) < _WIDEST:
                 values.setdefault(steps, []).append(value)
                 counted[steps] = counted.get(steps, 0) + 1
         for steps, size in counted.items():
             sizes.setdefault(steps, []).append(size)
-    return [_Leaf(steps, tuple(listed), tuple(sizes[steps])) for steps, listed in values.items()]
+    return [_Leaf(steps, tuple(listed), tuple(sizes[steps]), steps in by_model) for steps, listed in values.items()]
 
 
-def _walked(steps: tuple[Step, ...], value: object, depth: int) -> Iterator[tuple[tuple[Step, ...], object]]:
+def _walked(steps: tuple[Step, ...], value: object, depth: int) -> Iterator[tuple[tuple[Step, ...], object, str]]:
+    """The fields in a value: path, value, and who wrote it, for the last of a list of messages."""
     if isinstance(value, Mapping) and depth < _DEEPEST:
         for name, inner in itertools.islice(value.items(), _WIDEST):
             yield from _walked((*steps, str(name)), inner, depth + 1)
+    elif (
+        isinstance(value, list) and value and isinstance(value[-1], Mapping) and {"role", "content"} <= value[-1].keys()
+    ):
+        yield (*steps, *_LAST_MESSAGE), value[-1]["content"], str(value[-1]["role"])
     elif isinstance(value, list) and depth < _DEEPEST:
         for element in value[:_ELEMENTS]:
             yield from _walked((*steps, UNFOLD), element, depth + 1)
     else:
-        yield steps, value
+        yield steps, value, ""
 
 
 def _rank(field: str, leaf: _Leaf) -> tuple[int, int, int]:
     """How well a name fits a field, the best first; then paths that unfold for what differs between rollouts."""
     names, name = _NAMES[field], leaf.name
-    singular = name.removesuffix("s")
+    singular, depth = name.removesuffix("s"), _PER_NAME * (leaf.depth - 1)
     for number, known in enumerate(names):
         if known in (name, singular):
-            return number, len(leaf.steps), 0
+            return number + depth, len(leaf.steps), 0
     for number, known in enumerate(names):
-        if len(known) >= _LEAST_FUZZY and known in name:
-            return len(names) + number, len(leaf.steps), len(name)
+        if len(known) >= _LEAST_FUZZY and known in name and field not in _EXACT:
+            return len(names) + number + depth, len(leaf.steps), len(name)
     return _NEVER, 0, 0
 
 
@@ -320,6 +353,22 @@ def _plain(values: Sequence[object]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _repeats(leaf: _Leaf | None) -> bool:
+    """Whether some rows have the same value, as the rollouts of one problem have."""
+    return leaf is not None and len({str(value) for value in leaf.values}) < len(leaf.values)
+
+
+def _constant(leaf: _Leaf) -> bool:
+    """Whether several rows have one value: a name of the task, and not of the problem."""
+    return len(leaf.values) > 1 and len({str(value) for value in leaf.values}) == 1
+
+
+def _above(leaf: _Leaf, text: _Leaf | None) -> bool:
+    """Whether a field is the same for the rollouts that are together in a list: in no list, or in one around it."""
+    around = () if text is None else text.in_list
+    return leaf.in_list == around[: len(leaf.in_list)] and (not leaf.in_list or leaf.in_list != around)
 
 
 def _goes_with(leaf: _Leaf, text: _Leaf | None) -> bool:

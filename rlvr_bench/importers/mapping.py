@@ -9,33 +9,17 @@ from dataclasses import dataclass, field
 from rlvr_bench.errors import BadArgument, UnknownName
 from rlvr_bench.importers.correct_rules import CorrectRule
 from rlvr_bench.importers.field_paths import FieldPath
+from rlvr_bench.options import MAP_FIELDS
 
-__all__ = ["FIELDS", "FieldMapping", "split_pairs"]
+__all__ = ["FieldMapping", "split_pairs"]
 
-FIELDS = {
-    "problem": "id of the problem, a text or a whole number; without it the question identifies the problem",
-    "question": "text of the problem",
-    "gold": "gold answer; a list of one is that one, any other list or object is kept as JSON",
-    "text": "response of the model; without it only counts are imported",
-    "answer": "answer that the other program read from the response; null or empty where there is none",
-    "verdict": "whether the response is right",
-    "reward": "like verdict, for a reward of any scale: needs --correct",
-    "n": "rollouts of the problem, for a table of counts",
-    "c": "correct rollouts of the problem",
-    "index": "number or name of the rollout within its problem: orders the rollouts, and recognises copies",
-    "tokens": "tokens of the response: a number, or a list that is counted",
-    "truncated": "whether the response was cut: true or false, or a finish reason such as length or stop",
-    "prompt": "what the model was sent: a text or a list of messages; select uses it",
-    "cluster": "group of problems that are not independent: one source, one template",
-    "tier": "difficulty of the problem",
-}
 _PAIR = re.compile(r"\s*(?P<field>[^=?\s]*)\s*(?P<optional>\??)\s*=(?P<path>.*)", re.DOTALL)
 _PIECES = re.compile(r'(?:\\.|"(?:\\.|[^"\\])*"|[^,"\\])+', re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldMapping:
-    """``paths`` by field of FIELDS. A field in ``optional`` may be absent from the file.
+    """``paths`` by field of MAP_FIELDS. A field in ``optional`` may be absent from the file.
 
     ``where`` keeps the rollouts whose fields have these values. ``correct``: when a verdict or reward means correct; None
     takes plain yes and no only. ``no_answer``: answers that mean that there is none.
@@ -63,8 +47,8 @@ class FieldMapping:
         optional = set()
         for text in pairs:
             for name, may_lack, path in split_pairs("--map", text):
-                if name not in FIELDS:
-                    raise UnknownName("field in --map", name, FIELDS)
+                if name not in MAP_FIELDS:
+                    raise UnknownName("field in --map", name, MAP_FIELDS)
                 if name in paths:
                     raise BadArgument("--map", text, f"maps {name} twice")
                 paths[name] = _path("--map", f"{name}={path}", path)

@@ -15,7 +15,7 @@ from rlvr_bench.importers.mapping import FieldMapping, split_pairs
 from rlvr_bench.options import ImportOptions
 from rlvr_bench.store.paths import write_atomically
 
-__all__ = ["resolved", "save_mapping"]
+__all__ = ["check_new_mapping", "resolved", "save_mapping"]
 
 _LARGEST = 2**20
 
@@ -63,12 +63,18 @@ def resolved(options: ImportOptions) -> tuple[ImportOptions, FieldMapping | None
     return options, mapping
 
 
-def save_mapping(file: Path, mapping: FieldMapping, options: ImportOptions) -> None:
-    """Write a mapping as TOML, for ``--map FILE.toml``. Raises BadArgument where the file exists; StorageError."""
-    if file.suffix != ".toml":
+def check_new_mapping(file: str | Path, mapping: FieldMapping | None) -> None:
+    """Raises BadArgument where there is no mapping to write, or no new TOML file to write it to."""
+    if mapping is None:
+        raise BadArgument("--save-map", str(file), "goes with --map, which it keeps")
+    if Path(file).suffix != ".toml":
         raise BadArgument("--save-map", str(file), "must end with .toml")
-    if file.exists():
+    if Path(file).exists():
         raise BadArgument("--save-map", str(file), "exists already: choose another file, or delete it first")
+
+
+def save_mapping(file: Path, mapping: FieldMapping, options: ImportOptions) -> None:
+    """Write a mapping as TOML, for ``--map FILE.toml``. Raises StorageError."""
     lines = [
         f"{name} = {_quoted(value)}"
         for name, value in (("model", options.model), ("task", options.task), ("correct", options.correct))
@@ -100,9 +106,9 @@ def _read(file: Path) -> _Saved:
         return msgspec.convert(tomllib.loads(file.read_text(encoding="utf-8")), _Saved)
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{file}: not a TOML file ({error})") from error
-    except (msgspec.ValidationError, RecursionError) as error:
+    except msgspec.ValidationError as error:
         raise DataError(
             f"{file}: {error}. A mapping's file holds [map], where, correct, no_answer, model, task."
         ) from error

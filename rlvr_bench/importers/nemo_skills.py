@@ -5,8 +5,8 @@ the response, ``predicted_answer`` and ``expected_answer`` are the answers. ``sy
 verdicts on answers; ``_OTHERS`` has those of other benchmarks. Where judging is the benchmark, the verdict is whether
 ``judgement`` agrees with ``expected_judgement``.
 
-The program pairs the lines of several files by their number. So does this reader where a line has neither an id nor the
-problem. Lines without ``generation`` become counts.
+Lines without ``generation`` become counts. The program pairs the lines of several files by their number, and so does this
+reader where such a line has neither an id nor the problem.
 """
 
 from __future__ import annotations
@@ -143,9 +143,10 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Imp
 
 
 def _name(line: _Line, position: int) -> str:
-    """The problem's id. Without id and text it is the number of the line, by which the program pairs its files."""
+    """The problem's id. A line of bare verdicts has its number, by which the program pairs its files."""
     known = next((i for i in (line.problem_id, line.id, line.task_id) if i is not None), None)
-    return _text(known) or ("" if line.problem or line.question else f"line {position + 1}")
+    is_named = line.problem or line.question or line.generation is not msgspec.UNSET
+    return _text(known) or ("" if is_named else f"line {position + 1}")
 
 
 def _verdicts(line: _Line) -> dict[str, object]:

@@ -21,7 +21,7 @@ class Reading:
     """Reads files of one format.
 
     ``verdict`` and ``responses_only`` as in ``Format.read``. ``correct`` decides what is correct in place of the program,
-    and answers in ``no_answer`` mean none; a mapping has both in itself.
+    and answers in ``no_answer`` mean none; a mapping has both in itself. ``rule`` is the text of what is correct.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Reading:
     ) -> None:
         self._format = chosen
         self._verdict, self._responses_only = verdict, responses_only
+        self.rule = "" if correct is None or responses_only else str(correct)
         is_mapped = chosen.mapping is not None
         self._correct = None if is_mapped else correct
         self._no_answer = frozenset() if is_mapped else chosen.no_answer | {mark.strip() for mark in no_answer}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from rlvr_bench.importers.counted_runs import write_counts
 from rlvr_bench.importers.files import choose_files, mapped_files
 from rlvr_bench.importers.mapped import mapped_format
 from rlvr_bench.importers.mapping import FieldMapping
-from rlvr_bench.importers.mapping_files import resolved, save_mapping
+from rlvr_bench.importers.mapping_files import check_new_mapping, resolved, save_mapping
 from rlvr_bench.importers.reading import Reading
 from rlvr_bench.importers.regrading import check_gradable, check_responses, named_task
 from rlvr_bench.options import GradeOptions, ImportOptions
@@ -36,7 +37,7 @@ from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Grading
 from rlvr_bench.task import LoadedTask
 
-__all__ = ["ImportOptions", "Imported", "import_run"]
+__all__ = ["Chosen", "ImportOptions", "Imported", "chosen_reading", "import_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,63 +65,89 @@ def import_run(
     for files that are not valid in their format, RunError where the run exists or cannot be regraded, BadArgument where
     model or task is not known, StorageError. If it fails before the run is complete, no run folder is left.
     """
-    options, mapping = resolved(options or ImportOptions())
-    chosen, files, notes = _chosen(paths, options, mapping)
-    options = _grading_here(options, mapping)
-    rule = None if options.correct is None else CorrectRule.parse(options.correct)
-    origin, files = chosen.survey(files)
-    manifest = _manifest(chosen, origin, files, options)
+    chosen = chosen_reading(paths, options or ImportOptions())
+    options, files, reading = chosen.options, chosen.files, chosen.reading
+    manifest = _manifest(chosen.format, chosen.origin, files, options)
     target = find_run(options.out, manifest.model, manifest.task)
     if target.exists():
         raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
     progress = progress or Silent()
     progress.start("import", len(files), 0, "files")
     with staged(target) as staging:
-        verifier = None if options.regrade else f"imported:{chosen.name}"
-        collector = Collector(
-            Run(staging, manifest), verifier, origin.version or UNKNOWN, "" if rule is None else str(rule)
-        )
-        reading = Reading(
-            chosen,
-            verdict=options.verdict,
-            responses_only=options.regrade,
-            correct=rule,
-            no_answer=options.no_answer,
-        )
+        verifier = None if options.regrade else f"imported:{chosen.format.name}"
+        collector = Collector(Run(staging, manifest), verifier, chosen.origin.version or UNKNOWN, reading.rule)
         reading.prepare(files)
         for file in files:
             collector.take(reading.entries(file))
             progress.advance(1)
         remarks = tuple(reading.remarks())
         collected = collector.finish()
-        if mapping is not None and max(collected.n) == 1:
-            logger.warning("%s: %s", files[0], _single(mapping, len(collected.n)))
-        _write(collector, collected, options, chosen)
+        if chosen.mapping is not None and max(collected.n) == 1:
+            logger.warning("%s: %s", files[0], _single(chosen.mapping, len(collected.n)))
+        _write(collector, collected, options, chosen.format)
     if options.regrade:
         pipeline.grade(target, grading, progress, options.task)
-    if mapping is not None and options.save_map is not None:
-        save_mapping(Path(options.save_map), mapping, options)
-    every_note = (*notes, *origin.notes, *remarks, *_notes(collected, counts=collector.counts_only))
+    if chosen.mapping is not None and options.save_map is not None:
+        save_mapping(Path(options.save_map), chosen.mapping, options)
+    every_note = (*chosen.notes, *remarks, *_notes(collected, counts=collector.counts_only))
     return Imported(run=target, scorecard=pipeline.score(target, progress=progress), notes=every_note)
 
 
-def _chosen(
-    paths: Sequence[str | Path], options: ImportOptions, mapping: FieldMapping | None
-) -> tuple[Format, list[Path], list[str]]:
-    """The format, the files in it, and notes: the user's mapping reads every file, else the content decides."""
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The files of an import and how they are read; ``options`` as completed by a mapping's file."""
+
+    options: ImportOptions
+    mapping: FieldMapping | None
+    format: Format
+    files: list[Path]
+    origin: Origin
+    reading: Reading
+    notes: tuple[str, ...]
+
+
+def chosen_reading(paths: Sequence[str | Path], options: ImportOptions, *, preview: bool = False) -> Chosen:
+    """The files and their format: the user's mapping reads every file, else the content decides. Raises as ``import_run``.
+
+    For a ``preview``, responses without verdicts need no task.
+    """
+    options, mapping = resolved(options)
+    if options.save_map is not None:
+        check_new_mapping(options.save_map, mapping)
+    rule = None if options.correct is None else CorrectRule.parse(options.correct)
     if mapping is None:
-        return choose_files(paths, FORMATS, options.format)
-    files, notes = mapped_files(paths)
-    return mapped_format(mapping), files, notes
+        chosen, files, notes = choose_files(paths, FORMATS, options.format)
+    else:
+        chosen, (files, notes) = mapped_format(mapping), mapped_files(paths)
+    if not (preview or options.regrade):
+        options = _grading_here(options, mapping)
+    origin, files = chosen.survey(files)
+    reading = Reading(
+        chosen,
+        verdict=options.verdict,
+        responses_only=options.regrade,
+        correct=rule,
+        no_answer=options.no_answer,
+    )
+    return Chosen(
+        options=options,
+        mapping=mapping,
+        format=chosen,
+        files=files,
+        origin=origin,
+        reading=reading,
+        notes=(*notes, *origin.notes),
+    )
 
 
 def _grading_here(options: ImportOptions, mapping: FieldMapping | None) -> ImportOptions:
     """The options with ``regrade`` where a mapping has no verdict. Raises BadArgument where no task of ours is named."""
-    if mapping is None or mapping.judged or options.regrade:
+    if mapping is None or mapping.judged:
         return options
     if not options.task or named_task(options.task) is None:
+        names = "--task" if options.model else "--model and --task"
         raise BadArgument(
-            "--task",
+            names,
             options.task,
             "must name a task whose verifier grades these responses: the mapping has no verdict=, no reward=, no n= and c=",
         )
