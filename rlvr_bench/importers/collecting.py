@@ -142,6 +142,11 @@ class Collector:
         return bool(self._counted)
 
     @property
+    def verdict(self) -> str:
+        """The name of the verdict that was taken; empty where the files have none."""
+        return self._verdict
+
+    @property
     def verdicts(self) -> Verdicts:
         """The verdicts stored in the run. Call only where ``verifier`` was given."""
         named = (("verdict", self._verdict), ("correct", self.rule))

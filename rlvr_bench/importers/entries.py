@@ -13,6 +13,7 @@ import msgspec
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.mapping import FieldMapping
+from rlvr_bench.importers.printed import Printed
 from rlvr_bench.records import Status
 from rlvr_bench.store.run import stored_text
 
@@ -113,6 +114,8 @@ class Format:
 
     ``no_answer``: what the program writes in place of an answer where it found none. ``says_no_answer``: whether it
     distinguishes a response without an answer from a wrong one; if not, their rate is not known.
+
+    ``printed(files, verdict)`` finds what the program itself reports by that verdict, in files beside these. It never raises.
     """
 
     name: str
@@ -123,6 +126,7 @@ class Format:
     remarks: Callable[[], Iterable[str]] = tuple
     no_answer: frozenset[str] = frozenset(("",))
     says_no_answer: bool = True
+    printed: Callable[[Sequence[Path], str], Sequence[Printed]] = lambda files, verdict: ()
 
 
 def problem_name(entry: ImportedEntry) -> str:

@@ -28,6 +28,7 @@ from rlvr_bench.importers.entries import (
     chosen_verdict,
 )
 from rlvr_bench.importers.lines import decode, json_lines
+from rlvr_bench.importers.printed import Printed, member, printed, summary
 from rlvr_bench.records import Status
 
 __all__ = ["FORMAT", "MAX_RESULTS_BYTES"]
@@ -146,4 +147,17 @@ def _response(where: str, task: str, text: str, status: Status | None, verdict: 
     return Response(where=where, problem=task, question="", gold="", text=text, status=status, verdict=verdict or "")
 
 
-FORMAT = Format(name="evalplus", fits=_fits, survey=_survey, read=_read, says_no_answer=False)
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """``pass_at_k`` at the end of the results, since October 2024."""
+    if len(files) != 1 or files[0].suffix != ".json":
+        return []
+    values = member(summary(files[0], MAX_RESULTS_BYTES), "pass_at_k", verdict)
+    return [
+        number
+        for name, value in (values.items() if isinstance(values, dict) else ())
+        if (match := re.fullmatch(r"pass@(\d{1,6})", name))
+        for number in printed(files[0], f"{verdict} {name}", value, int(match[1]))
+    ]
+
+
+FORMAT = Format(name="evalplus", fits=_fits, survey=_survey, read=_read, says_no_answer=False, printed=_printed)

@@ -6,6 +6,7 @@ of the same name under ``predictions/`` has the same responses, by ``index``, wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.printed import Printed, member, printed, summary
 
 __all__ = ["FORMAT"]
 
@@ -158,4 +160,40 @@ def _response(messages: Sequence[dict[str, Any]]) -> str:
     return plain([message for message in messages[-1:] if message.get("role") == "assistant"])
 
 
-FORMAT = Format(name="evalscope", fits=_fits, survey=_survey, read=_read)
+_BUDGET = re.compile(r"(?:pass|vote)(?:@|_at_)(\d{1,6})")
+
+
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """``reports/MODEL/BENCHMARK.json``: means and pass@k of what was scored, with four decimals."""
+    parent = files[0].resolve().parent
+    folder = parent.parent.parent / "reports" / parent.name
+    numbers: list[Printed] = []
+    for file in sorted(folder.glob("*.json")) if parent.parent.name == "reviews" else ():
+        if not all(review.stem == file.stem or review.stem.startswith(f"{file.stem}_") for review in files):
+            continue
+        metrics = member(summary(file), "metrics")
+        for metric in metrics if isinstance(metrics, list) else ():
+            numbers += _number(file, metric, verdict)
+    return numbers
+
+
+def _number(file: Path, metric: object, verdict: str) -> list[Printed]:
+    """One metric of a report, by its name in older reports and by its identity in newer ones."""
+    identity = member(metric, "identity")
+    name = str(member(metric, "name") or "")
+    k = 1
+    if identity is not None:
+        aggregation, budget = member(identity, "aggregation"), member(identity, "dimensions", "k")
+        if member(identity, "name") != verdict or aggregation not in ("mean", "pass_at_k"):
+            return []
+        k = budget if aggregation == "pass_at_k" and isinstance(budget, int) else 1
+        name = f"{verdict} {aggregation}" + (f" {k}" if aggregation == "pass_at_k" else "")
+    elif verdict not in name:
+        return []
+    elif match := _BUDGET.search(name):
+        k = int(match[1]) if match[0].startswith("pass") else 0
+    doubt = f"over {member(metric, 'num')} of them; it leaves out what it could not score"
+    return printed(file, name, member(metric, "score"), k, half=5e-5, doubt=doubt)
+
+
+FORMAT = Format(name="evalscope", fits=_fits, survey=_survey, read=_read, printed=_printed)

@@ -17,6 +17,7 @@ from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, bina
 from rlvr_bench.importers.json_scanner import JsonScanner
 from rlvr_bench.importers.lines import decode
 from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.printed import Printed, member, printed
 from rlvr_bench.importers.streams import open_stream
 from rlvr_bench.importers.undrawn import Undrawn
 from rlvr_bench.records import Status
@@ -41,6 +42,7 @@ class _Eval(msgspec.Struct):
 class _Header(msgspec.Struct):
     eval: _Eval
     status: str = "started"
+    results: object = None
 
 
 class _Usage(msgspec.Struct):
@@ -108,9 +110,9 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     return origin, list(files)
 
 
-def _header(file: Path) -> _Header:
+def _header(file: Path, *, results: bool = False) -> _Header:
     if not _is_archive(file):
-        return _json_header(file)
+        return _json_header(file, {"eval", "status", *(("results",) if results else ())})
     with Archive(file) as archive:
         present = set(archive.names())
         name = next((name for name in _HEADERS if name in present), None)
@@ -124,17 +126,17 @@ def _is_archive(file: Path) -> bool:
         return stream.read(len(_ZIP)) == _ZIP
 
 
-def _json_header(file: Path) -> _Header:
+def _json_header(file: Path, wanted: set[str]) -> _Header:
     parts: dict[str, msgspec.Raw] = {}
     with open_stream(file) as stream:
         scanner = JsonScanner(file, stream)
         scanner.skip_mark()
         for _, key in scanner.members():
-            if key not in ("eval", "status"):
+            if key not in wanted:
                 scanner.skip()
                 continue
             parts[key] = msgspec.Raw(scanner.value())
-            if len(parts) == 2:
+            if len(parts) == len(wanted):
                 break
     return decode(str(file), msgspec.json.encode(parts), msgspec.json.Decoder(_Header))
 
@@ -233,5 +235,40 @@ def _resolved(sample: _Sample, text: str) -> str:
     return sample.attachments.get(text.removeprefix(_ATTACHMENT), text)
 
 
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """The means over samples in the results of a log, after its reducer of epochs: the mean, or pass_at_k."""
+    if len(files) != 1:
+        return []
+    scores = member(_results(files[0]), "scores")
+    numbers = []
+    for score in scores if isinstance(scores, list) else ():
+        if verdict not in (member(score, "name"), member(score, "scorer")):
+            continue
+        reducer = member(score, "reducer") or "mean"
+        at_k = re.fullmatch(r"pass_at_(\d{1,6})", str(reducer))
+        value = next(
+            (v for name in ("accuracy", "mean") if (v := member(score, "metrics", name, "value")) is not None), None
+        )
+        doubt = "" if reducer == "mean" or at_k else f"its epochs are reduced by {str(reducer)[:40]!r}"
+        numbers += printed(files[0], f"{verdict} ({reducer})", value, int(at_k[1]) if at_k else 1, doubt=doubt)
+    return numbers
+
+
+def _results(file: Path) -> object:
+    """The results of a log; None where it has none that can be read."""
+    try:
+        return _header(file, results=True).results
+    except DataError:
+        return None
+
+
 # Most of its scorers call a response wrong where they find no answer in it.
-FORMAT = Format(name="inspect", fits=_fits, survey=_survey, read=_read, says_no_answer=False, remarks=_UNDRAWN.remarks)
+FORMAT = Format(
+    name="inspect",
+    fits=_fits,
+    survey=_survey,
+    read=_read,
+    says_no_answer=False,
+    remarks=_UNDRAWN.remarks,
+    printed=_printed,
+)

@@ -7,6 +7,7 @@ same responses without verdicts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import msgspec
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.printed import Printed, printed, summary, worth_showing
 from rlvr_bench.importers.tables import read_rows
 from rlvr_bench.records import Status
 
 __all__ = ["FORMAT"]
 
 VERDICT = "graded_list"
+_LARGEST_SUMMARY = 256 * 2**20  # it holds the outcome of every test
 _NAMED = frozenset(("question_id", "output_list"))
 
 
@@ -103,4 +106,18 @@ def _status(value: object, code: str | None) -> Status | None:
     return "no_answer" if status == "wrong" and code is not None and not code.strip() else status
 
 
-FORMAT = Format(name="livecodebench", fits=_fits, survey=_survey, read=_read)
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """The first element of ``*_eval.json`` beside ``*_eval_all.json``."""
+    file = files[0].with_name(files[0].name.replace("_eval_all.", "_eval."))
+    parts = summary(file, _LARGEST_SUMMARY) if len(files) == 1 and file != files[0] else None
+    values = parts[0] if isinstance(parts, list) and parts and isinstance(parts[0], dict) else {}
+    budgets = {name: int(match[1]) for name in values if (match := re.fullmatch(r"pass@(\d{1,6})", name))}
+    return [
+        number
+        for name, k in budgets.items()
+        if worth_showing(k, max(budgets.values())) or k in (5, 10)
+        for number in printed(file, name, values[name], k)
+    ]
+
+
+FORMAT = Format(name="livecodebench", fits=_fits, survey=_survey, read=_read, printed=_printed)

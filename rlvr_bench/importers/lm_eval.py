@@ -21,6 +21,7 @@ import msgspec
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
+from rlvr_bench.importers.printed import Printed, member, printed, summary
 
 __all__ = ["FORMAT"]
 
@@ -107,7 +108,7 @@ def _members(name: str, groups: Mapping[str, Sequence[str]], seen: set[str]) -> 
     if name in seen:
         return set()
     inner = groups.get(name) or ()
-    return {task for each in inner for task in _members(each, groups, seen | {name})} if inner else {name}
+    return {task for part in inner for task in _members(part, groups, seen | {name})} if inner else {name}
 
 
 def _shared_name(dates: Mapping[str, set[str]]) -> str:
@@ -218,5 +219,24 @@ def _field(where: str, fields: Mapping[str, msgspec.Raw], name: str, decoder: ms
     return decode(where, bytes(fields[name]), decoder)
 
 
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """The mean of the metric over the evaluations, from ``results_DATE.json``; for subtasks, that of their group."""
+    named = [(file, match) for file in files if (match := _NAME.fullmatch(file.name))]
+    tasks = {match["task"] for _, match in named}
+    beside = sorted({file.with_name(f"results_{match['date']}.json") for file, match in named})
+    results = {file: value for file in beside if (value := summary(file)) is not None}
+    name = tasks.pop() if len(tasks) == 1 else _group_of(sorted(tasks), [_results(file) for file in files])
+    sections = [member(value, part, name, verdict) for value in results.values() for part in ("results", "groups")]
+    values = [value for value in sections if isinstance(value, int | float)]
+    if not values or len(results) < len(beside):
+        return []
+    mean = sum(values) / len(values)
+    doubt = "it weighs every subtask by its size or all alike, as its configuration says" if _GROUPING.grouped else ""
+    where = str(beside[0]) if len(beside) == 1 else f"{beside[0].parent}: results of {len(beside)} evaluations"
+    return printed(where, f"{verdict} of {name}", mean, 1, doubt=doubt)
+
+
 # The regex filters write [invalid] where nothing matches (lm_eval/filters/extraction.py).
-FORMAT = Format(name="lm-eval", fits=_fits, survey=_survey, read=_read, no_answer=frozenset(("", "[invalid]")))
+FORMAT = Format(
+    name="lm-eval", fits=_fits, survey=_survey, read=_read, no_answer=frozenset(("", "[invalid]")), printed=_printed
+)

@@ -29,6 +29,7 @@ from rlvr_bench.importers.entries import (
     number,
 )
 from rlvr_bench.importers.lines import json_lines
+from rlvr_bench.importers.printed import Printed, member, printed, summary, worth_showing
 
 __all__ = ["FORMAT"]
 
@@ -179,4 +180,49 @@ def _text(value: str | int | float | None) -> str:
     return "" if value is None else str(value)
 
 
-FORMAT = Format(name="nemo-skills", fits=_fits, survey=_survey, read=_read)
+# What the program calls its score by each verdict.
+_SCORES = {
+    "symbolic_correct": "symbolic_correct",
+    "judgement": "judge_correct",
+    "correct_judgements": "correct_judgements",
+    "is_correct": "passing_base_tests",
+    "is_correct-plus": "passing_plus_tests",
+    "graded_list": "accuracy",
+    "strict_eval": "prompt_strict_accuracy",
+    "loose_eval": "prompt_loose_accuracy",
+    "proof_status": "lean4_correct",
+    "resolved": "issues_resolved",
+    "eval_status": "problem_accuracy",
+    "passed": "accuracy",
+}
+_MODE = re.compile(r"(?P<kind>pass|majority)@(?P<k>\d{1,6})(?:\[avg-of-(?P<of>\d{1,6})\])?")
+
+
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """``metrics.json``, in percent, in the folder of the seeds or the one above it."""
+    folder = files[0].resolve().parent
+    file = next((f for f in (folder / "metrics.json", folder.parent / "metrics.json") if f.is_file()), None)
+    content = summary(file) if file else None
+    modes = member(content, folder.name) or (
+        next(iter(content.values())) if isinstance(content, dict) and len(content) == 1 else None
+    )
+    matches = {name: match for name in (modes if isinstance(modes, dict) else {}) if (match := _MODE.fullmatch(name))}
+    largest = max((int(match["of"] or match["k"]) for match in matches.values()), default=0)
+    numbers: list[Printed] = []
+    for name, match in matches.items():
+        k, of = int(match["k"]), int(match["of"] or match["k"])
+        if of < 1 or not worth_showing(of, largest):
+            continue
+        value = member(modes, name, _SCORES.get(verdict, verdict))
+        first = (
+            f"over the first {of} rollouts alone"
+            if (match["of"] or match["kind"] == "majority") and of < largest
+            else ""
+        )
+        doubt = "earlier versions of NeMo-Skills count the first k rollouts alone" if match["kind"] == "pass" else ""
+        kind = "maj@k" if match["kind"] == "majority" else "pass@k"
+        numbers += printed(str(file), name, value, k, percent=True, kind=kind, caveat=first, doubt=doubt)
+    return numbers
+
+
+FORMAT = Format(name="nemo-skills", fits=_fits, survey=_survey, read=_read, printed=_printed)

@@ -6,6 +6,7 @@ have no ``score``: their verdicts come from the verifier of a task.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import msgspec
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import json_lines
+from rlvr_bench.importers.printed import Printed, printed, summary
 
 __all__ = ["FORMAT"]
 
@@ -83,4 +85,16 @@ def _copy_of(line: _Line) -> str | None:
     return hashlib.sha256(content.encode()).hexdigest() if len("".join(line.code)) >= _CHANCE_COPY else None
 
 
-FORMAT = Format(name="qwen-math", fits=_fits, survey=_survey, read=_read)
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """``acc`` of ``*_metrics.json``, in percent with one decimal: the mean of the first column of the scores."""
+    numbers = []
+    for file in files if len(files) == 1 else ():
+        for metrics in sorted(file.parent.glob(f"{glob.escape(file.stem)}_*_metrics.json")):
+            caveat = "it counts the first rollout of each problem only"
+            value = summary(metrics)
+            acc = value.get("acc") if isinstance(value, dict) else None
+            numbers += printed(metrics, "acc", acc, 1, percent=True, half=0.0005, caveat=caveat)
+    return numbers
+
+
+FORMAT = Format(name="qwen-math", fits=_fits, survey=_survey, read=_read, printed=_printed)

@@ -16,6 +16,7 @@ from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
 from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.printed import Printed, member, printed, summary
 from rlvr_bench.importers.undrawn import Undrawn
 
 __all__ = ["FORMAT"]
@@ -117,6 +118,30 @@ def _tokens(line: _Line) -> int | None:
     return None if count is None or number(count) is None else int(count)
 
 
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """``pass_at_k`` and ``avg_reward`` of ``metadata.json``."""
+    if len(files) != 1:
+        return []
+    file = files[0].with_name("metadata.json")
+    facts = summary(file)
+    bound = member(facts, "pass_threshold")
+    doubt = f"it counts rewards from {bound}, of problems with every rollout" if isinstance(bound, float) else ""
+    values = member(facts, "pass_at_k")
+    numbers = printed(
+        file, "avg_reward", member(facts, "avg_reward"), 1, doubt="rewards are no verdicts where they are fractions"
+    )
+    for k, value in values.items() if isinstance(values, dict) else ():
+        if k.isascii() and k.isdecimal() and len(k) < 7:
+            numbers += printed(file, f"pass@{k}", value, int(k), doubt=doubt)
+    return numbers
+
+
 FORMAT = Format(
-    name="verifiers", fits=_fits, survey=_survey, read=_read, says_no_answer=False, remarks=_UNDRAWN.remarks
+    name="verifiers",
+    fits=_fits,
+    survey=_survey,
+    read=_read,
+    says_no_answer=False,
+    remarks=_UNDRAWN.remarks,
+    printed=_printed,
 )

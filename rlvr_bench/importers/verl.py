@@ -11,6 +11,7 @@ session, and so does this reader; the question is the session's first input.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import msgspec
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import json_lines
+from rlvr_bench.importers.printed import Printed, printed
 from rlvr_bench.records import Status
 
 __all__ = ["FORMAT"]
@@ -109,5 +111,50 @@ def _status(value: object) -> Status | None:
     return "wrong" if isinstance(value, int | float) and value == -1 else binary(value)
 
 
+_METRIC = re.compile(
+    r"val-(?:core|aux)/.+/(?P<variable>[^/]+)/(?P<kind>mean|best|maj)@(?P<k>\d{1,6})(?:/mean)?", re.DOTALL
+)
+_CAVEATS = {
+    "best": "a bootstrap estimate of the best of k, drawn with replacement: biased low",
+    "maj": "a bootstrap estimate, drawn with replacement",
+}
+_LARGEST_LOG = 256 * 2**20
+
+
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """The metrics of this step in a log of verl's file logger, in the folder of the rollouts or the one above it."""
+    parent, taken = files[0].resolve().parent, {file.resolve() for file in files}
+    try:
+        step = next((line.step for _, line in json_lines(files[0], _Line)), None)
+        logs = [log for folder in (parent, parent.parent) for log in sorted(folder.glob("*.jsonl")) if log not in taken]
+        return [number for log in logs if _is_log(log) for number in _logged(log, step, verdict)]
+    except DataError:
+        return []
+
+
+def _is_log(file: Path) -> bool:
+    if file.stat().st_size > _LARGEST_LOG:
+        return False
+    return next((line.keys() == {"step", "data"} for _, line in json_lines(file, dict[str, msgspec.Raw])), False)
+
+
+def _logged(log: Path, step: int | None, verdict: str) -> list[Printed]:
+    """What a log says of the verdict at this step, in its last such line."""
+    variables = (verdict, "reward") if verdict == "score" else (verdict,)
+    numbers: dict[str, list[Printed]] = {}
+    for _, line in json_lines(log, dict[str, object]):
+        data = line.get("data") if line.get("step") == step else None
+        for name, value in data.items() if isinstance(data, dict) else ():
+            match = _METRIC.fullmatch(str(name))
+            if match and match["variable"] in variables:
+                kind = "maj@k" if match["kind"] == "maj" else "pass@k"
+                k = 1 if match["kind"] == "mean" else int(match["k"])
+                caveat = _CAVEATS.get(match["kind"], "")
+                numbers[str(name)] = printed(log, str(name), value, k, kind=kind, caveat=caveat)
+    return [number for of_name in numbers.values() for number in of_name]
+
+
 # math_dapo writes [INVALID] where it finds no answer (verl/utils/reward_score/math_dapo.py).
-FORMAT = Format(name="verl", fits=_fits, survey=_survey, read=_read, no_answer=frozenset(("", "[INVALID]")))
+FORMAT = Format(
+    name="verl", fits=_fits, survey=_survey, read=_read, no_answer=frozenset(("", "[INVALID]")), printed=_printed
+)

@@ -25,6 +25,7 @@ from rlvr_bench.importers.regrading import check_gradable, check_responses, name
 from rlvr_bench.options import GradeOptions, ImportOptions
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.options import Progress, Silent
+from rlvr_bench.pipeline.printed_numbers import printed_notes
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_tasks import facts_of, grading_task
 from rlvr_bench.scorecard import Scorecard
@@ -89,8 +90,15 @@ def import_run(
         pipeline.grade(target, grading, progress, options.task)
     if chosen.mapping is not None and options.save_map is not None:
         save_mapping(Path(options.save_map), chosen.mapping, options)
-    every_note = (*chosen.notes, *remarks, *_notes(collected, counts=collector.counts_only))
-    return Imported(run=target, scorecard=pipeline.score(target, progress=progress), notes=every_note)
+    card = pipeline.score(target, progress=progress)
+    numbers = () if options.regrade else chosen.format.printed(files, collector.verdict)
+    every_note = (
+        *chosen.notes,
+        *remarks,
+        *_notes(collected, counts=collector.counts_only),
+        *printed_notes(numbers, card),
+    )
+    return Imported(run=target, scorecard=card, notes=every_note)
 
 
 @dataclass(frozen=True, kw_only=True)

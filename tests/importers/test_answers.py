@@ -22,7 +22,7 @@ def imported(source: Path, out: Path, **options: Any) -> Imported:
 
 
 def estimate(result: Imported, name: str, k: int | None = None) -> float | None:
-    values = [each.value for each in result.scorecard.estimates if each.name == name and k in (None, each.k)]
+    values = [known.value for known in result.scorecard.estimates if known.name == name and k in (None, known.k)]
     assert len(values) == 1, (name, k)
     return values[0]
 
@@ -59,7 +59,7 @@ def test_a_rate_that_is_not_known_has_no_value_anywhere(name: str, tmp_path: Pat
     write, verdict = WRITERS[name]
     result = imported(write(tmp_path / "files", table()), tmp_path, verdict=verdict)
     assert result.scorecard.quality["no_answer_rate"] is None
-    rate = next(each for each in result.scorecard.estimates if each.name == "no_answer_rate")
+    rate = next(known for known in result.scorecard.estimates if known.name == "no_answer_rate")
     assert (rate.value, rate.low, rate.high) == (None, None, None)
     assert {problem.no_answer for problem in result.scorecard.problems} == {None}
     shown = {
