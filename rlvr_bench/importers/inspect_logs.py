@@ -242,12 +242,13 @@ def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
     scores = member(_results(files[0]), "scores")
     numbers = []
     for score in scores if isinstance(scores, list) else ():
-        if verdict not in (member(score, "name"), member(score, "scorer")):
+        name, scorer = member(score, "name"), member(score, "scorer")
+        if verdict not in (name, scorer, f"{scorer}/{name}"):
             continue
         reducer = member(score, "reducer") or "mean"
         at_k = re.fullmatch(r"pass_at_(\d{1,6})", str(reducer))
         value = next(
-            (v for name in ("accuracy", "mean") if (v := member(score, "metrics", name, "value")) is not None), None
+            (v for metric in ("accuracy", "mean") if (v := member(score, "metrics", metric, "value")) is not None), None
         )
         doubt = "" if reducer == "mean" or at_k else f"its epochs are reduced by {str(reducer)[:40]!r}"
         numbers += printed(files[0], f"{verdict} ({reducer})", value, int(at_k[1]) if at_k else 1, doubt=doubt)

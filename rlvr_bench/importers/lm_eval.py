@@ -159,6 +159,7 @@ def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | Non
     texts = _texts(where, _field(where, fields, "resps", _ANYTHING))
     filtered = _field(where, fields, "filtered_resps", _ANYTHING) if _filter(where, fields) != _NO_FILTER else None
     only = len(texts) == 1
+    prompt = _prompt(_field(where, fields, "arguments", _ANYTHING) if "arguments" in fields else None)
     metric = verdict.split(",")[0] if verdict else ""
     value = _field(where, fields, metric, _ANYTHING) if only and metric else None
     for text in texts:
@@ -172,6 +173,7 @@ def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | Non
             verdict=verdict or "",
             reward=number(value),
             cluster=subtask,
+            prompt=prompt,
             answer=filtered[0] if only and isinstance(filtered, list) and _is_text(filtered) else None,
         )
 
@@ -185,6 +187,12 @@ def _verdict_names(where: str, fields: Mapping[str, msgspec.Raw]) -> list[str]:
 
 def _filter(where: str, fields: Mapping[str, msgspec.Raw]) -> str:
     return _field(where, fields, "filter", _TEXT) if "filter" in fields else _NO_FILTER
+
+
+def _prompt(arguments: object) -> str | None:
+    """What the model was sent: the first argument of the only request."""
+    asked = member(arguments, "gen_args_0", "arg_0")
+    return asked if isinstance(asked, str) and asked else None
 
 
 def _texts(where: str, responses: object) -> list[str]:

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["plain"]
+__all__ = ["plain", "sent", "without_system"]
 
 _DEEPEST = 16
+
+
+def sent(prompt: object) -> str | list[dict[str, str]] | None:
+    """What a model was sent, as the entries hold it: a text, or messages of text alone; None for anything else."""
+    if isinstance(prompt, str):
+        return prompt or None
+    messages: list[dict[str, str]] = []
+    for message in prompt if isinstance(prompt, list) else ():
+        role, content = (
+            (message.get(name) for name in ("role", "content")) if isinstance(message, dict) else (None, None)
+        )
+        if not isinstance(role, str) or not isinstance(content, str):
+            return None
+        messages.append({"role": role, "content": content})
+    return messages or None
+
+
+def without_system(prompt: object) -> str:
+    """The text of a prompt without system and developer messages: these say how to answer, not what is asked."""
+    if not isinstance(prompt, list):
+        return plain(prompt)
+    asked = [part for part in prompt if not (isinstance(part, dict) and part.get("role") in ("system", "developer"))]
+    return plain(asked or prompt)
 
 
 def plain(content: object, depth: int = 0) -> str:

@@ -16,7 +16,7 @@ import msgspec
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import json_lines
-from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.messages import plain, sent, without_system
 from rlvr_bench.importers.undrawn import Undrawn
 
 __all__ = ["FORMAT"]
@@ -83,7 +83,8 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
         yield Response(
             where=where,
             problem="" if line.task is None else str(line.task),
-            question=_question(line.responses_create_params.input),
+            question=without_system(line.responses_create_params.input),
+            prompt=sent(line.responses_create_params.input),
             gold="" if gold is None or isinstance(gold, list | dict) else str(gold),
             text=_text(made.output),
             status=binary(line.reward) if name else None,
@@ -93,14 +94,6 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
             n_tokens=None if made.usage is None else made.usage.output_tokens,
             truncated=_truncated(made),
         )
-
-
-def _question(asked: object) -> str:
-    """The text of the input without system and developer messages: these say how to answer, not what."""
-    if not isinstance(asked, list):
-        return plain(asked)
-    kept = [part for part in asked if not (isinstance(part, dict) and part.get("role") in ("system", "developer"))]
-    return plain(kept or asked)
 
 
 def _text(output: list[dict[str, Any]]) -> str:

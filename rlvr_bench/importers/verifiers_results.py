@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
-from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.messages import plain, sent, without_system
 from rlvr_bench.importers.printed import Printed, member, printed, summary
 from rlvr_bench.importers.undrawn import Undrawn
 
@@ -87,7 +86,8 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
         yield Response(
             where=where,
             problem="" if problem is None else str(problem),
-            question=_question(line.prompt),
+            question=without_system(line.prompt),
+            prompt=sent(line.prompt),
             gold="" if line.answer is None or isinstance(line.answer, list | dict) else str(line.answer),
             text=text,
             status=binary(line.reward) if name else None,
@@ -96,14 +96,6 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
             n_tokens=_tokens(line),
             truncated=line.is_truncated,
         )
-
-
-def _question(prompt: object) -> str:
-    """The text of the user's messages; a system message says how to answer, not what."""
-    if not isinstance(prompt, list):
-        return plain(prompt)
-    asked: list[Any] = [part for part in prompt if not (isinstance(part, dict) and part.get("role") == "system")]
-    return plain(asked or prompt)
 
 
 def _completion(completion: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response
-from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.messages import sent, without_system
 from rlvr_bench.importers.rows import parquet_rows
 
 __all__ = ["FORMAT"]
@@ -35,16 +35,9 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
         texts = row["responses"]
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise DataError(f"{where}: responses must be a list of texts")
-        question, gold = _question(row["prompt"]), _gold(row["reward_model"])
-        yield from (Response(where=where, problem="", question=question, gold=gold, text=text) for text in texts)
-
-
-def _question(prompt: Any) -> str:
-    """The text of the user's messages; a system message is no part of the problem."""
-    if not isinstance(prompt, list):
-        return plain(prompt)
-    asked = [part for part in prompt if not (isinstance(part, dict) and part.get("role") == "system")]
-    return plain(asked)
+        common: dict[str, Any] = {"question": without_system(row["prompt"]), "gold": _gold(row["reward_model"])}
+        common["prompt"] = sent(row["prompt"])
+        yield from (Response(where=where, problem="", text=text, **common) for text in texts)
 
 
 def _gold(reward_model: Any) -> str:

@@ -11,7 +11,9 @@ import pytest
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers import FORMATS, Response
 from rlvr_bench.importers.files import choose_files
+from rlvr_bench.importers.messages import sent
 from rlvr_bench.pipeline.importing import Imported, ImportOptions, import_run
+from rlvr_bench.store.prompt_files import read_prompts
 from rlvr_bench.store.run import open_run
 from tests.importers.made import counts_of, jsonl, table
 from tests.importers.programs import EVERY_WRITER, episode, qwen_line, verl_generation, verl_sessions
@@ -206,3 +208,28 @@ def test_a_rule_decides_in_every_format_whose_verdicts_are_numbers(name: str, tm
     asked = "score" if name == "verl" else verdict
     result = imported(source, out=tmp_path, verdict=asked, correct=">=-10")
     assert by_number(result) == [(2, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("name", ["lm-eval", "verifiers", "nemo-gym", "verl-generation"])
+def test_what_the_model_was_sent_is_kept_where_the_files_hold_it(name: str, tmp_path: Path) -> None:
+    if name == "verl-generation":
+        source = verl_generation(tmp_path / "files", ["c", "w"])
+        run = imported(source, out=tmp_path, task=last_number(tmp_path), regrade=True).run
+    else:
+        write, verdict = EVERY_WRITER[name]
+        run = imported(write(tmp_path / "files", ["c", "w"]), out=tmp_path, verdict=verdict).run
+    asked = [{"role": "user", "content": "What is 0?"}]
+    expected = {
+        "lm-eval": "0 shots: What is 0?",
+        "verifiers": [{"role": "system", "content": "Be brief."}, *asked],
+        "nemo-gym": [{"role": "developer", "content": "Be brief."}, *asked],
+        "verl-generation": asked,
+    }
+    prompts = read_prompts(open_run(run))
+    assert len(prompts) == 2
+    assert expected[name] in prompts.values()
+
+
+@pytest.mark.parametrize("prompt", [None, "", [], [7], [{"role": "user"}], [{"role": 1, "content": "x"}], {"a": 1}])
+def test_a_prompt_that_is_no_text_and_no_messages_is_none(prompt: object) -> None:
+    assert sent(prompt) is None
