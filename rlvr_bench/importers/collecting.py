@@ -6,7 +6,7 @@ Memory holds the problems and one shard of responses.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -238,10 +238,21 @@ class Collector:
 
     def _flush(self) -> None:
         if self._rollouts:
-            self.run.rollouts.append(pa.Table.from_pylist(self._rollouts, schema=ROLLOUT_SCHEMA))
+            self.run.rollouts.append(_rollout_table(self._rollouts))
             if self.verifier is not None:
                 self.verdicts.append(self._rows)
         self._rollouts, self._rows, self._characters = [], [], 0
+
+
+def _rollout_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """Rows with the same fields as a table of rollouts: columns that they lack are null. Faster than by rows."""
+    columns = [
+        pa.array([row[column.name] for row in rows], column.type)
+        if column.name in rows[0]
+        else pa.nulls(len(rows), column.type)
+        for column in ROLLOUT_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=ROLLOUT_SCHEMA)
 
 
 def _short(text: str) -> str:

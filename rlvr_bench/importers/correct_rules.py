@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from rlvr_bench.errors import BadArgument
@@ -69,7 +70,7 @@ def plain_status(value: object) -> Status | None:
     """
     if value is None or value != value or value == "":
         return None
-    if isinstance(value, bool | int | float) and value in (0, 1):
+    if isinstance(value, bool | int | float | Decimal) and value in (0, 1):
         return "correct" if value else "wrong"
     if isinstance(value, str) and (status := _WORDS.get(value.strip().casefold())) is not None:
         return status
@@ -80,8 +81,11 @@ def plain_status(value: object) -> Status | None:
 
 def _number(value: object) -> float | None:
     """The number that a value is or spells; None for others."""
-    if isinstance(value, bool | int | float):
-        return float(value)
+    if isinstance(value, bool | int | float | Decimal):
+        try:
+            return float(value)
+        except OverflowError:
+            return None
     if isinstance(value, str):
         text = value.strip().casefold()
         if text in _BOOLS:

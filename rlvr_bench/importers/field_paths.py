@@ -116,8 +116,12 @@ def walk(value: object, path: FieldPath, begin: int, where: str) -> tuple[object
     A field that is absent, or below null, is MISSING. Raises DataError where the path leads into a text or a number. A text
     that the path goes into is decoded where it holds a JSON object or list.
     """
-    for number in range(begin, len(path.steps)):
-        step = path.steps[number]
+    steps = path.steps
+    for number in range(begin, len(steps)):
+        step = steps[number]
+        if type(value) is dict and type(step) is str:  # the common case, first
+            value = value.get(step, MISSING)
+            continue
         if value is None or value is MISSING:
             return MISSING, number if step is UNFOLD else _next_unfold(path, number)
         if isinstance(value, str):
@@ -132,7 +136,7 @@ def walk(value: object, path: FieldPath, begin: int, where: str) -> tuple[object
             if not isinstance(value, list | tuple):
                 raise _no_container(value, path, number, where, "a list")
             value = value[step] if -len(value) <= step < len(value) else MISSING
-    return value, len(path.steps)
+    return value, len(steps)
 
 
 def unfolded(value: object, path: FieldPath, number: int, where: str) -> list[object] | None:

@@ -127,7 +127,6 @@ _LEAST_FUZZY = 4
 _EXACT = ("cluster", "tier")  # fields that a part of a name does not show
 _PER_NAME = 4  # by which a name on the way to a field lowers its rank
 _MADE = re.compile("extract|pred|pars|model|generat")  # answers of the model, not gold ones
-_KNOWN = frozenset(name for names in _NAMES.values() for name in names)
 
 
 @dataclass(frozen=True)
@@ -179,10 +178,10 @@ class Proposal:
 
 def propose(file: Path) -> Proposal | None:
     """The most likely mapping of a file; None where nothing fits. Does not raise for a file that cannot be read."""
-    try:
-        rows = _first_rows(file)
-    except DataError:
-        return None
+    return _proposed(_first_rows(file, whole=False)) or _proposed(_first_rows(file, whole=True))
+
+
+def _proposed(rows: Sequence[Row]) -> Proposal | None:
     leaves = _leaves(rows)
     chosen: dict[str, _Leaf] = {}
 
@@ -216,16 +215,17 @@ def propose(file: Path) -> Proposal | None:
 
 def first_fields(file: Path) -> list[str]:
     """The names of the fields of the first row, for a message; empty where there is none."""
-    try:
-        rows = _first_rows(file)
-    except DataError:
-        return []
+    rows = _first_rows(file, whole=False)
     value = rows[0].value if rows else None
     return [str(name) for name in value] if isinstance(value, Mapping) else []
 
 
-def _first_rows(file: Path) -> list[Row]:
-    return list(itertools.islice(read_rows(file, _KNOWN), _ROWS))
+def _first_rows(file: Path, *, whole: bool) -> list[Row]:
+    """The first rows of the file; none where it cannot be read."""
+    try:
+        return list(itertools.islice(read_rows(file, frozenset(), whole=whole), _ROWS))
+    except DataError:
+        return []
 
 
 def _take_counts(

@@ -92,10 +92,11 @@ class _Reader:
         """The entries of a file. Raises DataError."""
         if verdict is not None:
             raise DataError(f"{file}: --verdict does not go with a mapping: map verdict= to the field {verdict!r}")
+        name = Path(plain_name(file)).stem
         for row in read_rows(file, self.mapping.roots, only=True):
             self.rows += 1
             read_before = self.kept + self.filtered + self.undrawn
-            for values in self._unfolded(file, row):
+            for values in self._unfolded(name, row):
                 try:
                     entry = self._entry(row.where, values, responses_only)
                 except Unreadable as error:
@@ -128,10 +129,9 @@ class _Reader:
         ]
         return f" ({'; '.join(parts)})" if parts else ""
 
-    def _unfolded(self, file: Path, row: Row) -> Iterator[Values]:
+    def _unfolded(self, file: str, row: Row) -> Iterator[Values]:
         """The values of each rollout of a row. Values that are not in a list are the same in all of them."""
-        bases: dict[str, object] = {"row": row.number, "key": row.key, "file": Path(plain_name(file)).stem}
-        bases["value"] = row.value
+        bases: dict[str, object] = {"value": row.value, "row": row.number, "key": row.key, "file": file}
         cursors = [(name, path, bases[path.base], 0) for name, path in self.mapping.paths.items()]
         cursors += [(f"--where {i}", path, bases[path.base], 0) for i, (path, _) in enumerate(self.mapping.where)]
         yield from _expand(row.where, {}, cursors)

@@ -74,18 +74,21 @@ def open_stream(file: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_parquet(file: Path) -> Iterator[pq.ParquetFile]:
-    """A parquet file for reading a batch of rows at a time. A packed one is unpacked to an unnamed file. Raises DataError."""
+    """A parquet file for reading a batch of rows at a time; a packed one is unpacked to an unnamed file. Raises DataError.
+
+    Buffered without look-ahead, and without threads in ``iter_batches``: else a whole row group is held in memory.
+    """
     try:
         with file.open("rb") as stream:
             packed = is_packed(stream.read(len(_ZSTD)))
         if not packed:
-            yield pq.ParquetFile(file, buffer_size=_CHUNK)
+            yield pq.ParquetFile(file, buffer_size=_CHUNK, pre_buffer=False)
             return
         with tempfile.TemporaryFile() as whole:
             with open_stream(file) as content:
                 while chunk := content.read(_CHUNK):
                     whole.write(chunk)
-            yield pq.ParquetFile(whole, buffer_size=_CHUNK)
+            yield pq.ParquetFile(whole, buffer_size=_CHUNK, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file}: not a whole parquet file ({in_one_line(str(error))})") from error
 

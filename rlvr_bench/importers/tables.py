@@ -40,11 +40,11 @@ class Row:
     value: object
 
 
-def read_rows(file: Path, fields: frozenset[str], *, only: bool = False) -> Iterator[Row]:
+def read_rows(file: Path, fields: frozenset[str], *, only: bool = False, whole: bool = False) -> Iterator[Row]:
     """The rows of a file. With ``only``, a parquet file is read in the columns ``fields`` alone.
 
-    One JSON object is one row where it has one of the ``fields``. Otherwise its rows are the elements of the only list in
-    it, or its members. Raises DataError, with file and line.
+    One JSON object is one row where it has all the ``fields``, or a list or object that is one of them; or with ``whole``.
+    Otherwise its rows are the elements of the only list in it, or its members. Raises DataError, with file and line.
     """
     with open_stream(file) as stream:
         head = stream.read(_HEAD_BYTES)
@@ -55,7 +55,7 @@ def read_rows(file: Path, fields: frozenset[str], *, only: bool = False) -> Iter
     if start == b"{" and _has_a_value_a_line(file):
         return _line_rows(file)
     if start in (b"{", b"["):
-        return _json_rows(file, fields)
+        return _json_rows(file, fields, whole)
     if b"\0" in head:
         raise DataError(f"{file}: not a table in UTF-8 text, JSON or parquet")
     return _csv_rows(file)
@@ -79,19 +79,18 @@ def _line_rows(file: Path) -> Iterator[Row]:
         yield Row(where, number, "", value)
 
 
-def _json_rows(file: Path, fields: frozenset[str]) -> Iterator[Row]:
-    shape: list[str] = []
+def _json_rows(file: Path, fields: frozenset[str], whole: bool) -> Iterator[Row]:
     with open_stream(file) as stream:
         scanner = _begun(file, stream)
-        is_array = scanner.peek() == b"["
-        if not is_array:
-            shape = _shape(scanner, fields, 0)
+        layout = _Layout([_ELEMENTS])
+        if scanner.peek() == b"{":
+            layout = _layout(scanner, frozenset() if whole else fields, 0)
+            layout = _Layout([_WHOLE]) if whole or scanner.peek() else layout
     with open_stream(file) as stream:
         scanner = _begun(file, stream)
-        rows = _elements(scanner) if is_array else _inside(scanner, shape)
-        for number, (where, key, value) in enumerate(rows):
-            yield Row(where, number, key, decode(where, value, _ANYTHING))
-        scanner.end()
+        for number, (where, key, content) in enumerate(_all(scanner, layout.steps)):
+            value = decode(where, content, _ANYTHING)
+            yield Row(where, number, key, value if layout.columns is None else _named(where, layout.columns, value))
 
 
 def _begun(file: Path, stream: BinaryIO) -> JsonScanner:
@@ -100,52 +99,83 @@ def _begun(file: Path, stream: BinaryIO) -> JsonScanner:
     return scanner
 
 
-def _elements(scanner: JsonScanner) -> Iterator[tuple[str, str, bytes]]:
-    for where, value in scanner.elements():
-        yield where, "", value
-
-
 _WHOLE, _MEMBERS, _ELEMENTS = "whole", "members", "elements"
 
 
-def _shape(scanner: JsonScanner, fields: frozenset[str], depth: int) -> list[str]:
-    """How to reach the rows of an object: keys to descend by, then what is there."""
+@dataclass(frozen=True)
+class _Layout:
+    """Where the rows of a JSON value are: ``steps`` are keys to descend by, then what is there.
+
+    ``columns``: names of the elements of a row, where the rows are lists (pandas' "split", the tables of wandb).
+    """
+
+    steps: list[str]
+    columns: list[str] | None = None
+
+
+def _layout(scanner: JsonScanner, fields: frozenset[str], depth: int) -> _Layout:
+    """Where the rows of the object that begins here are. Reads to its end."""
     kinds: dict[str, bytes] = {}
-    inner: list[str] = []
-    for _, key in scanner.members():
+    inner, columns = _Layout([]), None
+    for where, key in scanner.members():
         kinds[key] = scanner.peek()
-        if kinds[key] == b"{" and depth < _DEEPEST and b"{" not in [kinds[other] for other in kinds if other != key]:
-            inner = _shape(scanner, fields, depth + 1)
+        if kinds[key] == b"{" and depth < _DEEPEST and list(kinds.values()).count(b"{") == 1:
+            inner = _layout(scanner, fields, depth + 1)
+        elif key == "columns" and kinds[key] == b"[":
+            columns = _names(decode(where, scanner.value(), _ANYTHING))
         else:
             scanner.skip()
     lists = [key for key, kind in kinds.items() if kind == b"["]
     objects = [key for key, kind in kinds.items() if kind == b"{"]
-    if fields & kinds.keys():
-        return [_WHOLE]
+    if fields and (fields <= kinds.keys() or fields & {*lists, *objects}):
+        return _Layout([_WHOLE])
+    if columns and "data" in lists:
+        return _Layout(["data", _ELEMENTS], columns)
     if len(lists) == 1:
-        return [lists[0], _ELEMENTS]
+        return _Layout([lists[0], _ELEMENTS])
     if len(lists) + len(objects) == len(kinds) and len(kinds) != 1:
-        return [_MEMBERS]
-    if len(objects) == 1 and not lists and inner:
-        return [objects[0], *inner]
-    return [_WHOLE]
+        return _Layout([_MEMBERS])
+    if len(objects) == 1 and not lists and inner.steps:
+        return _Layout([objects[0], *inner.steps], inner.columns)
+    return _Layout([_WHOLE])
 
 
-def _inside(scanner: JsonScanner, shape: list[str], name: str = "") -> Iterator[tuple[str, str, bytes]]:
-    """The rows of the object that begins here, after ``_shape``: address, key, content. ``name``: key of the object."""
-    if shape == [_WHOLE]:
+def _named(where: str, columns: list[str], value: object) -> object:
+    if not isinstance(value, list) or len(value) != len(columns):
+        raise DataError(f"{where}: not a list of {len(columns)} values, one for each of the columns")
+    return dict(zip(columns, value, strict=True))
+
+
+def _names(value: object) -> list[str] | None:
+    return [str(name) for name in value] if isinstance(value, list) else None
+
+
+def _all(scanner: JsonScanner, steps: list[str]) -> Iterator[tuple[str, str, bytes]]:
+    """The rows of the file: address, key, content. Whole values may follow one another, each a row."""
+    if steps == [_WHOLE]:
+        while scanner.peek():
+            yield scanner.where, "", scanner.value()
+        return
+    yield from _inside(scanner, steps)
+    scanner.end()
+
+
+def _inside(scanner: JsonScanner, steps: list[str], name: str = "") -> Iterator[tuple[str, str, bytes]]:
+    """The rows of the value that begins here; ``name`` is its key."""
+    if steps == [_ELEMENTS]:
+        for where, value in scanner.elements():
+            yield where, "", value
+    elif steps == [_WHOLE]:
         scanner.peek()
         yield scanner.where, name, scanner.value()
-        return
-    for where, key in scanner.members():
-        if shape == [_MEMBERS]:
-            yield f"{where}, entry {visible(key)[:60]!r}", key, scanner.value()
-        elif key != shape[0]:
-            scanner.skip()
-        elif shape[1:] == [_ELEMENTS]:
-            yield from _elements(scanner)
-        else:
-            yield from _inside(scanner, shape[1:], key)
+    else:
+        for where, key in scanner.members():
+            if steps == [_MEMBERS]:
+                yield f"{where}, entry {visible(key)[:60]!r}", key, scanner.value()
+            elif key == steps[0]:
+                yield from _inside(scanner, steps[1:], key)
+            else:
+                scanner.skip()
 
 
 def delimiter(header: str) -> str:
@@ -202,7 +232,7 @@ def _parquet_rows(file: Path, fields: frozenset[str] | None) -> Iterator[Row]:
     try:
         with open_parquet(file) as source:
             columns = None if fields is None else [name for name in source.schema_arrow.names if name in fields]
-            for batch in source.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+            for batch in source.iter_batches(batch_size=_BATCH_ROWS, columns=columns, use_threads=False):
                 for value in batch.to_pylist():
                     yield Row(f"{file}, row {number + 1}", number, "", value)
                     number += 1

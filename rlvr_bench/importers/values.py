@@ -85,9 +85,10 @@ def as_gold(field: str, values: Values) -> str:
 
 
 def as_answer(field: str, values: Values, marks: frozenset[str]) -> str | None:
-    """The answer as text; None where it is null, empty, or one of the ``marks`` for no answer."""
+    """The answer as text, without blanks around it; None where it is null, empty, or one of the ``marks`` for no answer."""
     text = _written(field, values.get(field, MISSING))
-    return None if text is None or not text.strip() or text.strip() in marks else text
+    answer = "" if text is None else text.strip()
+    return None if not answer or answer in marks else answer
 
 
 def as_whole(field: str, values: Values) -> int:

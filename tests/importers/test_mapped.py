@@ -98,7 +98,7 @@ def test_plain_verdicts(value: object, status: str | None) -> None:
     assert plain_status(value) == status
 
 
-@pytest.mark.parametrize("value", [0.9, -1, 2, "C", "maybe", [1], {"a": 1}])
+@pytest.mark.parametrize("value", [0.9, -1, 2, 10**400, "C", "maybe", [1], {"a": 1}])
 def test_other_verdicts_need_a_rule(value: object, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x\.jsonl, line 2: ok is .*(--correct '>=1'|no single value)"):
         read(tmp_path, [{"id": 1, "t": "x", "ok": 1}, {"id": 1, "t": "x", "ok": value}], BASE)
@@ -121,6 +121,11 @@ def test_rules_for_correct(rule: str, right: tuple[object, ...], wrong: tuple[ob
     assert [made.status(value) for value in right] == ["correct"] * len(right)
     assert [made.status(value) for value in wrong] == ["wrong"] * len(wrong)
     assert made.status(None) is None
+
+
+def test_a_number_too_large_for_a_float_compares_with_nothing() -> None:
+    with pytest.raises(ValueError, match="is not a number"):
+        CorrectRule.parse(">=1").status(10**400)
 
 
 @pytest.mark.parametrize("rule", ["", ">=", ">=x", "<1", "<=1", "!=0", ">nan", "===1"])
