@@ -29,6 +29,7 @@ from rlvr_bench.importers.entries import (
 )
 from rlvr_bench.importers.lines import decode, json_lines
 from rlvr_bench.importers.printed import Printed, member, printed, summary
+from rlvr_bench.importers.streams import open_stream, plain_name
 from rlvr_bench.records import Status
 
 __all__ = ["FORMAT", "MAX_RESULTS_BYTES"]
@@ -71,15 +72,19 @@ def _fits(seen: Glimpse) -> bool:
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     """Leave the file of samples out where there are results: these hold the samples."""
-    results = [file for file in files if file.suffix == ".json"]
+    results = [file for file in files if _is_results(file)]
     if not results or len(results) == len(files):
         return Origin(), list(files)
     samples = ", ".join(str(file) for file in files if file not in results)
     return Origin(notes=(f"{samples}: left out, the results hold the samples with their verdicts",)), results
 
 
+def _is_results(file: Path) -> bool:
+    return Path(plain_name(file)).suffix == ".json"
+
+
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[ImportedEntry]:
-    if file.suffix == ".json":
+    if _is_results(file):
         yield from _graded(file, verdict, responses_only)
         return
     for where, sample in json_lines(file, _Sample):
@@ -91,9 +96,11 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Imp
 
 
 def _graded(file: Path, verdict: str | None, responses_only: bool) -> Iterator[ImportedEntry]:
-    if file.stat().st_size > MAX_RESULTS_BYTES:
+    with open_stream(file) as stream:
+        content = stream.read(MAX_RESULTS_BYTES + 1)
+    if len(content) > MAX_RESULTS_BYTES:
         raise DataError(f"{file}: more than {MAX_RESULTS_BYTES // 2**20} MB in one JSON value")
-    results = decode(str(file), file.read_bytes(), msgspec.json.Decoder(_Results))
+    results = decode(str(file), content, msgspec.json.Decoder(_Results))
     written = _samples_of(file) if any(isinstance(given, _Old) for given in results.eval.values()) else {}
     for task, given in results.eval.items():
         texts = written.get(task, [])
@@ -149,7 +156,7 @@ def _response(where: str, task: str, text: str, status: Status | None, verdict: 
 
 def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
     """``pass_at_k`` at the end of the results, since October 2024."""
-    if len(files) != 1 or files[0].suffix != ".json":
+    if len(files) != 1 or not _is_results(files[0]):
         return []
     values = member(summary(files[0], MAX_RESULTS_BYTES), "pass_at_k", verdict)
     return [

@@ -16,6 +16,7 @@ import msgspec
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.guessing import first_fields
 from rlvr_bench.importers.printed import Printed, printed, summary, worth_showing
 from rlvr_bench.importers.tables import read_rows
 from rlvr_bench.records import Status
@@ -52,18 +53,16 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    """Leave out a file without verdicts where the one with verdicts is there too. The folder is named after the model."""
-    graded = [file for file in files if file.stem.endswith("_eval_all")]
-    names = {file.with_name(file.name.replace("_eval_all.", ".")) for file in graded}
-    kept = [file for file in files if file not in names]
+    """Leave out files without verdicts where there is one with verdicts. The folder is named after the model."""
+    graded = [file for file in files if VERDICT in first_fields(file)]
+    kept = graded or list(files)
     notes = tuple(
-        f"{file}: left out, the file _eval_all has the same responses with verdicts" for file in sorted(names)
+        f"{file}: left out, its responses are in {kept[0].name} with verdicts" for file in files if file not in kept
     )
-    kept_notes = notes if len(kept) < len(files) else ()
     models = {file.resolve().parent.name for file in kept if file.resolve().parent.parent.name == "output"}
     if len(models) > 1:
         raise DataError(f"{files[0].parent}: files of several models ({', '.join(sorted(models))}). Name those of one.")
-    return Origin(model="".join(models), notes=kept_notes), kept
+    return Origin(model="".join(models), notes=notes), kept
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rlvr_bench.errors import DataError
+from rlvr_bench.errors import DataError, in_one_line
+from rlvr_bench.importers.streams import open_parquet
 
 __all__ = ["parquet_rows"]
 
@@ -20,10 +20,10 @@ def parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict
     """Each row with its address, as those of ``columns`` (dotted paths too) that the file has. Raises DataError."""
     number = 0
     try:
-        source = pq.ParquetFile(file)
-        for batch in source.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{file}, row {number}", row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}, after row {number}: {str(error).splitlines()[0][:200]}") from error
+        with open_parquet(file) as source:
+            for batch in source.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns), use_threads=False):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{file}, row {number}", row
+    except (pa.ArrowException, UnicodeDecodeError, OverflowError, ValueError) as error:
+        raise DataError(f"{file}, after row {number}: {in_one_line(str(error))}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -358,3 +359,16 @@ def test_a_real_file_of_tora_is_graded_by_our_verifier(tmp_path: Path) -> None:
     assert len(result.scorecard.problems) == 20
     by_program = {problem.id: problem.answer for problem in open_run(result.run).problems()}
     assert by_program["0"] == "18"
+
+
+@pytest.mark.parametrize("name", EVERY_WRITER)
+def test_every_format_may_be_packed(name: str, tmp_path: Path) -> None:
+    """With gzip, in the program's folders; only an archive of inspect_ai and parquet of verl are packed by themselves."""
+    write, verdict = EVERY_WRITER[name]
+    rows = table(seed=12)
+    source = write(tmp_path / "files", rows)
+    for file in [path for path in source.rglob("*") if path.is_file() and "results_" not in path.name]:
+        if name != "inspect" and file.name != "metadata.json":
+            Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes()))
+            file.unlink()
+    assert by_number(imported(source, out=tmp_path, verdict=verdict)) == counts_of(rows)
