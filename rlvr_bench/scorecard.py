@@ -57,6 +57,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     """Which verdicts are current: the verifier, the ``distinct`` answers it judged, and the ``seconds`` of the last
     pass.
 
+    ``says_no_answer``: whether the verdicts distinguish a response without an answer from a wrong one.
     The seconds do not include verification during sampling. ``errors``: the ten most frequent failures of the verifier,
     the most frequent first; ``warnings``: failures so frequent that they distort the scores.
     """
@@ -69,6 +70,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     seconds: float
     statuses: dict[str, int]
+    says_no_answer: bool = True
     text_rules: str = RULES_VERSION
     errors: tuple[ErrorCount, ...] = ()
     warnings: tuple[str, ...] = ()

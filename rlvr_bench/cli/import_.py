@@ -26,7 +26,8 @@ FormatName = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="nemo-skills, lm-eval, lighteval, inspect, evalplus, verl or counts. Default: recognised from the files.",
+        help="nemo-skills, nemo-gym, lm-eval, lighteval, inspect, evalplus, evalscope, livecodebench, bigcode, qwen-math, "
+        "verl, verl-generation, verifiers, verifiers-traces or counts. Default: recognised from the files.",
     ),
 ]
 VerdictName = Annotated[str | None, typer.Option(help="Verdict to use if the files have several.")]

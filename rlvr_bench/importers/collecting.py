@@ -23,6 +23,8 @@ __all__ = ["MAX_ROLLOUTS", "NO_VERDICT", "Collected", "Collector"]
 
 NO_VERDICT = "no_verdict"  # the kind of an error where the other program gave none
 MAX_ROLLOUTS = 50_000_000
+_LONGEST_BARE = 100  # characters of a response that may be an answer and nothing else
+_MOST_REWARDS = 4  # that a message names
 _SHARD_ROLLOUTS = 4096
 _SHARD_CHARACTERS = 16 * 2**20
 
@@ -44,7 +46,7 @@ class Collected:
     """The problems of all entries, sorted by id, with n and c; ``unjudged`` counts the responses without a verdict.
 
     ``prompts``: what the model was sent, by problem, where the files hold it; ``prompts_differ`` counts the problems whose
-    rollouts have several.
+    rollouts have several. ``rewards``: the first few of the rewards that are no verdicts, as text.
     """
 
     problems: list[Problem]
@@ -54,6 +56,15 @@ class Collected:
     copies: int
     prompts: dict[str, str | list[dict[str, str]]]
     prompts_differ: int
+    rewards: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """How to say which rewards are correct; empty where every reward is a verdict."""
+        if not self.rewards:
+            return ""
+        best = max(self.rewards, key=float)
+        return f"rewards such as {', '.join(self.rewards)} are no verdicts: say which are correct, --correct '>={best}'"
 
     @property
     def digest(self) -> str:
@@ -79,6 +90,7 @@ class Collector:
     _characters: int = 0
     _total: int = 0
     _unjudged: int = 0
+    _rewards: dict[str, None] = field(default_factory=dict)
     _copies: int = 0
     _counted: bool | None = None
     _verdict: str = ""
@@ -121,12 +133,18 @@ class Collector:
             copies=self._copies,
             prompts={tally.problem.id: tally.prompt for tally in tallies if tally.prompt is not None},
             prompts_differ=sum(tally.prompts_differ for tally in tallies),
+            rewards=tuple(self._rewards),
         )
 
     @property
     def counts_only(self) -> bool:
         """Whether the files held counts rather than responses."""
         return bool(self._counted)
+
+    @property
+    def verdict(self) -> str:
+        """The name of the verdict that was taken; empty where the files have none."""
+        return self._verdict
 
     @property
     def verdicts(self) -> Verdicts:
@@ -199,15 +217,24 @@ class Collector:
         )
         self._unjudged += entry.status is None
         if self.verifier is not None:
-            verdict = Verdict(status="error", kind=NO_VERDICT)
-            if entry.status is not None:
-                verdict = Verdict(status=entry.status, answer=entry.answer, kind=entry.kind)
+            verdict = self._judged(entry)
             self._rows.append(VerdictRow(tally.problem.id, index, digest, verdict, None, text_flags(text)))
         tally.n += 1
         tally.c += entry.status == "correct"
         self._characters += len(text)
         if len(self._rollouts) >= _SHARD_ROLLOUTS or self._characters >= _SHARD_CHARACTERS:
             self._flush()
+
+    def _judged(self, entry: Response) -> Verdict:
+        """The verdict that is stored. A long response that is given as its own answer was not extracted from it."""
+        if entry.status is None:
+            if entry.reward is not None and len(self._rewards) < _MOST_REWARDS:
+                self._rewards[f"{entry.reward:.6g}"] = None
+            return Verdict(status="error", kind=NO_VERDICT)
+        answer = entry.answer
+        if answer is not None and len(answer) > _LONGEST_BARE and answer.strip() == entry.text.strip():
+            answer = None
+        return Verdict(status=entry.status, answer=answer, kind=entry.kind)
 
     def _flush(self) -> None:
         if self._rollouts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.mapping import FieldMapping
+from rlvr_bench.importers.printed import Printed
 from rlvr_bench.records import Status
 from rlvr_bench.store.run import stored_text
 
@@ -24,6 +26,7 @@ __all__ = [
     "Response",
     "binary",
     "chosen_verdict",
+    "number",
     "problem_name",
 ]
 
@@ -108,6 +111,11 @@ class Format:
     file has several. With ``responses_only`` it yields responses without verdicts. All three raise DataError.
 
     ``mapping`` is that of a format made from one. ``remarks`` gives notes for the user after the files were read.
+
+    ``no_answer``: what the program writes in place of an answer where it found none. ``says_no_answer``: whether it
+    distinguishes a response without an answer from a wrong one; if not, their rate is not known.
+
+    ``printed(files, verdict)`` finds what the program itself reports by that verdict, in files beside these. It never raises.
     """
 
     name: str
@@ -116,6 +124,9 @@ class Format:
     read: Callable[[Path, str | None, bool], Iterator[ImportedEntry]]
     mapping: FieldMapping | None = None
     remarks: Callable[[], Iterable[str]] = tuple
+    no_answer: frozenset[str] = frozenset(("",))
+    says_no_answer: bool = True
+    printed: Callable[[Sequence[Path], str], Sequence[Printed]] = lambda files, verdict: ()
 
 
 def problem_name(entry: ImportedEntry) -> str:
@@ -131,6 +142,11 @@ def binary(value: object) -> Status | None:
     if isinstance(value, bool | int | float) and value in (0, 1):
         return "correct" if value else "wrong"
     return None
+
+
+def number(value: object) -> float | None:
+    """The reward or score as a float; None for anything else, NaN and the infinities too."""
+    return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
 
 
 def chosen_verdict(where: str, names: Sequence[str], asked: str | None) -> str | None:

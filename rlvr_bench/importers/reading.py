@@ -38,7 +38,7 @@ class Reading:
         self.rule = "" if correct is None or responses_only else str(correct)
         is_mapped = chosen.mapping is not None
         self._correct = None if is_mapped else correct
-        self._no_answer = frozenset() if is_mapped else frozenset(no_answer)
+        self._no_answer = frozenset() if is_mapped else chosen.no_answer | {mark.strip() for mark in no_answer}
         self._numbering: Numbering | None = None
         paths = () if chosen.mapping is None else chosen.mapping.paths
         self._has_index, self._counted = "index" in paths, bool(paths) and "text" not in paths and "n" not in paths
@@ -71,7 +71,7 @@ class Reading:
     def _ruled(self, entry: Response) -> Response:
         if self._correct is not None and not self._responses_only:
             entry = msgspec.structs.replace(entry, status=self._status(entry, self._correct))
-        if entry.answer is not None and entry.answer in self._no_answer:
+        if entry.answer is not None and entry.answer.strip() in self._no_answer:
             status = "no_answer" if entry.status == "wrong" else entry.status
             entry = msgspec.structs.replace(entry, answer=None, status=status)
         return entry

@@ -25,6 +25,7 @@ from rlvr_bench.importers.regrading import check_gradable, check_responses, name
 from rlvr_bench.options import GradeOptions, ImportOptions
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.options import Progress, Silent
+from rlvr_bench.pipeline.printed_numbers import printed_notes
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_tasks import facts_of, grading_task
 from rlvr_bench.scorecard import Scorecard
@@ -84,13 +85,20 @@ def import_run(
         collected = collector.finish()
         if chosen.mapping is not None and max(collected.n) == 1:
             logger.warning("%s: %s", files[0], _single(chosen.mapping, len(collected.n)))
-        _write(collector, collected, options)
+        _write(collector, collected, options, chosen.format)
     if options.regrade:
         pipeline.grade(target, grading, progress, options.task)
     if chosen.mapping is not None and options.save_map is not None:
         save_mapping(Path(options.save_map), chosen.mapping, options)
-    every_note = (*chosen.notes, *remarks, *_notes(collected, counts=collector.counts_only))
-    return Imported(run=target, scorecard=pipeline.score(target, progress=progress), notes=every_note)
+    card = pipeline.score(target, progress=progress)
+    numbers = () if options.regrade else chosen.format.printed(files, collector.verdict)
+    every_note = (
+        *chosen.notes,
+        *remarks,
+        *_notes(collected, counts=collector.counts_only),
+        *printed_notes(numbers, card),
+    )
+    return Imported(run=target, scorecard=card, notes=every_note)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +214,7 @@ def _manifest(chosen: Format, origin: Origin, files: Sequence[Path], options: Im
     )
 
 
-def _write(collector: Collector, collected: Collected, options: ImportOptions) -> None:
+def _write(collector: Collector, collected: Collected, options: ImportOptions, chosen: Format) -> None:
     """Write problems, manifest, and which verdicts are current; the shards are written already."""
     run, total = collector.run, sum(collected.n)
     content = encode_problems(collected.problems)
@@ -232,12 +240,13 @@ def _write(collector: Collector, collected: Collected, options: ImportOptions) -
         check_responses(staged_run)
         check_gradable(staged_run, grading_task(staged_run, options.task))
     elif collected.unjudged == total:
+        advice = f"Its {collected.advice}" if collected.rewards else f"Evaluate them with {run.manifest.imported} first"
         raise DataError(
-            f"{run.manifest.source}: no response has a verdict of its own. Evaluate them with {run.manifest.imported} "
-            "first, or grade them here: --task NAME --regrade"
+            f"{run.manifest.source}: no response has a verdict of its own. {advice}, or grade them here: "
+            "--task NAME --regrade"
         )
     else:
-        collector.verdicts.publish(0, 0.0)
+        collector.verdicts.publish(0, 0.0, says_no_answer=chosen.says_no_answer)
     write_record(run.path / "manifest.json", manifest)
 
 
@@ -268,7 +277,10 @@ def _notes(collected: Collected, *, counts: bool) -> Iterator[str]:
     if collected.copies:
         yield f"{collected.copies} responses are copies of others, by their identifiers: left out"
     if collected.unjudged and collected.unjudged < total:
-        yield f"{collected.unjudged} of {total} responses have no verdict: counted as errors, which are not correct"
+        advice = f" ({collected.advice})" if collected.rewards else ""
+        yield (
+            f"{collected.unjudged} of {total} responses have no verdict: counted as errors, which are not correct{advice}"
+        )
     if collected.prompts_differ:
         yield f"the prompts of {collected.prompts_differ} problems differ between their rollouts: prompts are not kept"
     if counts:

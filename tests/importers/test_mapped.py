@@ -431,9 +431,10 @@ def test_a_mapping_is_proposed_that_can_be_used(name: str, tmp_path: Path) -> No
     assert proposal is not None
     assert proposal.pairs == expected
     assert proposal.correct == (">=0.9" if name == "fractions" else None)
-    with pytest.raises(DataError, match="Looks like: --map 'problem=") as caught:
-        import_run([file], ImportOptions(model="m", task="t", out=tmp_path / "runs"))
-    assert str(caught.value).endswith("; try it with --preview")
+    if name != "qwen":  # a format by itself
+        with pytest.raises(DataError, match="Looks like: --map 'problem=") as caught:
+            import_run([file], ImportOptions(model="m", task="t", out=tmp_path / "runs"))
+        assert str(caught.value).endswith("; try it with --preview")
     assert preview_import([file], ImportOptions(map=proposal.pairs, correct=proposal.correct)).rollouts >= 1
 
 
