@@ -242,7 +242,8 @@ class ImportOptions:
 
     ``format`` and ``verdict``: needed if the content allows several formats or has several verdicts.
 
-    ``regrade``: drop the program's verdicts, and grade the responses with the verifier of ``task``.
+    ``regrade``: grade the responses with the verifier of ``task``; the program's verdicts are kept beside ours.
+    ``data_dir``: the folder of the task's data, to match the problems of the files to those of ``task``.
     """
 
     model: str | None = None
@@ -250,4 +251,5 @@ class ImportOptions:
     format: str | None = None
     verdict: str | None = None
     regrade: bool = False
+    data_dir: Path | None = None
     out: str | Path = Path("runs")

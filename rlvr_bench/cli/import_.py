@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rlvr_bench.cli.messages import STDERR, print_json
-from rlvr_bench.cli.options import AsJson, Out
+from rlvr_bench.cli.options import AsJson, DataDir, Out
 from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.options import ImportOptions
 
@@ -19,7 +19,12 @@ Files = Annotated[
 ]
 ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Name of the model. Default: as in the files.")]
 TaskLabel = Annotated[
-    str | None, typer.Option("--task", "-t", help="Name of the task, shipped or not. Default: as in the files.")
+    str | None,
+    typer.Option(
+        "--task",
+        "-t",
+        help="The task: a shipped one or your file, whose problems they are; or a name. Default: as in the files.",
+    ),
 ]
 FormatName = Annotated[
     str | None,
@@ -30,7 +35,8 @@ FormatName = Annotated[
 ]
 VerdictName = Annotated[str | None, typer.Option(help="Verdict to use if the files have several.")]
 Regrade = Annotated[
-    bool, typer.Option("--regrade", help="Ignore the verdicts in the files, and grade with the task's verifier.")
+    bool,
+    typer.Option("--regrade", help="Grade with the task's verifier, and show where the verdicts in the files differ."),
 ]
 
 
@@ -46,15 +52,19 @@ def import_(
     format_: FormatName = ImportOptions.format,
     verdict: VerdictName = ImportOptions.verdict,
     regrade: Regrade = ImportOptions.regrade,
+    data_dir: DataDir = ImportOptions.data_dir,
     out: Out = Path(ImportOptions.out),
     as_json: AsJson = False,
 ) -> None:
     """Import another program's rollouts, or counts from a CSV file, as a run, and score it."""
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.cli.show import show_scorecard
+    from rlvr_bench.cli.show_disagreements import show_disagreements
     from rlvr_bench.pipeline.importing import import_run
 
-    options = ImportOptions(model=model, task=task, format=format_, verdict=verdict, regrade=regrade, out=out)
+    options = ImportOptions(
+        model=model, task=task, format=format_, verdict=verdict, regrade=regrade, data_dir=data_dir, out=out
+    )
     with Bars() as bars:
         imported = import_run(files, options, progress=bars)
     if as_json:
@@ -63,3 +73,4 @@ def import_(
     for note in imported.notes:
         STDERR.print(f"note: {note}", markup=False, soft_wrap=True)
     show_scorecard(Terminal(), imported.scorecard, imported.run)
+    show_disagreements(Terminal(), imported.disagreements)

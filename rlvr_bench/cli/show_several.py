@@ -63,7 +63,12 @@ def _failed(each: Done[T]) -> dict[str, str | None]:
 
 
 def _grading_json(graded: Graded) -> dict[str, object]:
-    return {"grading": graded.grading, "flips": graded.flips, "audit": graded.audit}
+    return {
+        "grading": graded.grading,
+        "flips": graded.flips,
+        "audit": graded.audit,
+        "disagreements": graded.disagreements,
+    }
 
 
 def _scores(done: Sequence[Done[Scorecard]], *, with_intervals: bool) -> Table:
@@ -110,16 +115,21 @@ def _best_of_each_task(figures: Sequence[Cell], tasks: Sequence[str], name: str)
 
 def _gradings(done: Sequence[Done[Graded]]) -> Table:
     audited = any(each.result is not None and each.result.audit is not None for each in done)
-    numbers = ["rollouts", *STATUSES, "distinct answers", "changed", *(["audit disagrees"] if audited else [])]
+    imported = any(each.result is not None and each.result.disagreements is not None for each in done)
+    more = [*(["audit disagrees"] if audited else []), *(["differ from theirs"] if imported else [])]
+    numbers = ["rollouts", *STATUSES, "distinct answers", "changed", *more]
     columns = (Column("run"), Column("verifier"), *(Column(name.replace("_", " "), "right") for name in numbers))
-    return Table(columns, tuple(_grading_row(each, audited=audited) for each in done))
+    return Table(columns, tuple(_grading_row(each, audited=audited, imported=imported) for each in done))
 
 
-def _grading_row(each: Done[Graded], *, audited: bool) -> tuple[Cell, ...]:
+def _grading_row(each: Done[Graded], *, audited: bool, imported: bool) -> tuple[Cell, ...]:
     if each.result is None:
         return ()
     grading, audit = each.result.grading, each.result.audit
     counts = [grading.rollouts, *(grading.statuses.get(name, 0) for name in STATUSES), grading.distinct]
     rate = "" if audit is None or audit.rate is None else f"{audit.rate:.1%}"
     numbers = [f"{count}" for count in (*counts, len(each.result.flips))]
-    return (str(each.run), f"{grading.verifier} {grading.version}", *numbers, *([rate] if audited else []))
+    both = each.result.disagreements
+    differ = "" if both is None else f"{both.differ:,} of {both.compared:,}"
+    more = [*([rate] if audited else []), *([differ] if imported else [])]
+    return (str(each.run), f"{grading.verifier} {grading.version}", *numbers, *more)
