@@ -81,9 +81,9 @@ def leaderboard(
     grid = _checked_ks(ks)
     given = _checked_about(about or {})
     kept = {key_of(row): row for row in (read_csv(existing, grid) if existing else [])}
-    found = _read(runs, grid, jobs, on_progress)
-    entries = _entries(found, given, kept, base)
-    notes = [*_import_notes(found), *_compare_with_base(list(entries.values()), base)]
+    rows_read = _read(runs, grid, jobs, on_progress)
+    entries = _entries(rows_read, given, kept, base)
+    notes = [*_import_notes([card for _, card, _ in rows_read]), *_compare_with_base(list(entries.values()), base)]
     rows = {**kept, **{key: entry.row for key, entry in entries.items()}}
     ordered = sorted(rows, key=_sortable)
     groups: dict[tuple[Cell, Cell], list[tuple[Cell, ...]]] = {}
@@ -151,9 +151,9 @@ def _before(row: Row, kept: Mapping[tuple[Cell, ...], Row]) -> Row:
     return same[0] if len(same) == 1 else {}
 
 
-def _import_notes(found: Sequence[_Found]) -> Iterator[str]:
+def _import_notes(cards: Sequence[Scorecard]) -> Iterator[str]:
     """What is unknown of imported runs, which are ranked with those drawn and graded here."""
-    for _, card, _ in found:
+    for card in cards:
         if card.run.imported:
             of = f"{card.run.model} on {card.run.task}: imported from {card.run.imported}"
             yield f"{of}, prompt and sampling unknown; verdicts by {card.run.grading.judge}"

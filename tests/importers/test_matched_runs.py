@@ -129,8 +129,8 @@ def test_compare_takes_imports_and_runs_of_ours_and_names_what_differs(three: li
 
 
 def test_check_series_leaderboard_and_report_take_them_too(three: list[Path], tmp_path: Path) -> None:
-    found_worse = check([three[2]], [three[1]], {"pass@1": 0.05})
-    assert found_worse.outcome == "regression"
+    result = check([three[2]], [three[1]], {"pass@1": 0.05})
+    assert result.outcome == "regression"
     steps = series(three[1:], steps=[20, 40])
     assert steps.n_problems == 30
     board = leaderboard(three)

@@ -22,31 +22,31 @@ function opinionCard(opinion) {
     el("p", { class: "who" }, dot, runs()[opinion.run].short),
     el("p", { class: "opinion-summary", text: `${opinion.summary[0].toUpperCase()}${opinion.summary.slice(1)}.` }),
     el("p", { class: "soft", text: `Ours: ${opinion.verifier}. Theirs: ${opinion.program}. Open a line to read the response.` }),
-    ...opinion.rows.map((each) => disagreement(each)),
+    ...opinion.rows.map(disagreement),
     opinion.note ? el("p", { class: "note", text: opinion.note }) : null);
 }
 
 const verdictWord = (whose, status) => el("span", { class: `verdict ${status}`, text: `${whose} ${{ correct: "✓", wrong: "✗" }[status] ?? "–"} ${STATUS_WORDS[status] ?? status}` });
 
 // The content is made when it is opened: a page may have many long responses.
-function disagreement(each) {
+function disagreement(row) {
   const body = el("div", {});
   const open = () => {
-    if (box.open && !body.childNodes.length) body.replaceChildren(...disagreementBody(each));
+    if (box.open && !body.childNodes.length) body.replaceChildren(...disagreementBody(row));
   };
   const box = el("details", { class: "disagreement", toggle: open },
     el("summary", {},
-      el("span", { class: "name", text: `${clip(each.problem, 60)} #${each.index}` }),
-      verdictWord("theirs", each.theirs),
-      verdictWord("ours", each.ours),
-      each.reason ? el("span", { class: "soft", text: each.reason }) : null),
+      el("span", { class: "name", text: `${clip(row.problem, 60)} #${row.index}` }),
+      verdictWord("theirs", row.theirs),
+      verdictWord("ours", row.ours),
+      row.reason ? el("span", { class: "soft", text: row.reason }) : null),
     body);
   return box;
 }
 
-function disagreementBody(each) {
-  const j = task().problems.indexOf(each.problem);
-  const facts = [["gold", each.gold], ["their answer", each.their_answer], ["our answer", each.our_answer]];
+function disagreementBody(row) {
+  const j = task().problems.indexOf(row.problem);
+  const facts = [["gold", row.gold], ["their answer", row.their_answer], ["our answer", row.our_answer]];
   const short = el("dl", { class: "answers" }, ...facts.flatMap(([name, value]) => [
     el("dt", { text: name }),
     el("dd", {}, value === null || value === "" ? el("span", { class: "soft", text: "none" }) : el("code", { text: value }))]));
@@ -54,6 +54,6 @@ function disagreementBody(each) {
     el("div", { class: "question" }, el("pre", { class: "text", tabindex: "0", text: (j >= 0 && task().questions[j]) || "(the text of this problem is not on this page)" })),
     short,
     el("p", { class: "soft", text: "response" }),
-    el("pre", { class: "text response-text", tabindex: "0" }, ...plainText({ cut: 0, ...each })),
+    el("pre", { class: "text response-text", tabindex: "0" }, ...plainText({ cut: 0, ...row })),
   ];
 }
