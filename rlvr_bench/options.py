@@ -261,7 +261,8 @@ class ImportOptions:
 
     ``format`` and ``verdict``: needed if the content allows several formats or has several verdicts.
 
-    ``regrade``: drop the program's verdicts, and grade the responses with the verifier of ``task``.
+    ``regrade``: grade the responses with the verifier of ``task``; the program's verdicts are kept beside ours.
+    ``data_dir``: the folder of the task's data, to match the problems of the files to those of ``task``.
 
     ``map``: which field of a table is what, as ``field=path`` pairs, a dict of them, or a TOML file; several are joined.
     ``where``: ``path=value`` conditions on the rollouts to keep. ``correct``: which verdicts or rewards are correct, such as
@@ -278,4 +279,5 @@ class ImportOptions:
     correct: str | None = None
     no_answer: Sequence[str] = ()
     save_map: str | Path | None = None
+    data_dir: Path | None = None
     out: str | Path = Path("runs")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCORECARD_SCHEMA",
+    "THEIRS",
     "AuditSummary",
     "ErrorCount",
     "Grading",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 SCORECARD_SCHEMA = 1
+THEIRS = "imported:"  # begins the name of a verifier that is another program
 _BLANKS: tuple[object, ...] = (None, "", 0, [], {})
 _PATH = re.compile(r"(.*) - at `\$\.([^`]*)`")
 
@@ -74,6 +76,17 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     text_rules: str = RULES_VERSION
     errors: tuple[ErrorCount, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_theirs(self) -> bool:
+        """Whether another program gave the verdicts."""
+        return self.verifier.startswith(THEIRS)
+
+    @property
+    def judge(self) -> str:
+        """The verifier or the other program, with its version where that is known: ``math 5``, ``lm-eval 0.4.13``."""
+        version = "" if self.version == "unknown" else f" {self.version}"
+        return f"{self.verifier.removeprefix(THEIRS)}{version}"
 
 
 class Judging(msgspec.Struct, frozen=True, kw_only=True):

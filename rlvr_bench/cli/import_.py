@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rlvr_bench.cli.messages import STDERR, print_json
-from rlvr_bench.cli.options import AsJson, Out
+from rlvr_bench.cli.options import AsJson, DataDir, Out
 from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.errors import visible
 from rlvr_bench.options import MAP_FIELDS, ImportOptions
@@ -20,7 +20,12 @@ Files = Annotated[
 ]
 ModelName = Annotated[str | None, typer.Option("--model", "-m", help="Name of the model. Default: as in the files.")]
 TaskLabel = Annotated[
-    str | None, typer.Option("--task", "-t", help="Name of the task, shipped or not. Default: as in the files.")
+    str | None,
+    typer.Option(
+        "--task",
+        "-t",
+        help="The task: a shipped one or your file, whose problems they are; or a name. Default: as in the files.",
+    ),
 ]
 FormatName = Annotated[
     str | None,
@@ -55,7 +60,8 @@ PreviewOnly = Annotated[
     bool, typer.Option("--preview", help="Print three rollouts as they would be read; write nothing.")
 ]
 Regrade = Annotated[
-    bool, typer.Option("--regrade", help="Ignore the verdicts in the files, and grade with the task's verifier.")
+    bool,
+    typer.Option("--regrade", help="Grade with the task's verifier, and show where the verdicts in the files differ."),
 ]
 
 
@@ -77,12 +83,14 @@ def import_(
     no_answer: NoAnswer = None,
     save_map: SaveMap = None,
     preview: PreviewOnly = False,
+    data_dir: DataDir = ImportOptions.data_dir,
     out: Out = Path(ImportOptions.out),
     as_json: AsJson = False,
 ) -> None:
     """Import rollouts or counts of another program, or of any table, as a run, and score it."""
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.cli.show import show_scorecard
+    from rlvr_bench.cli.show_disagreements import show_disagreements
     from rlvr_bench.cli.show_preview import show_preview
     from rlvr_bench.pipeline.importing import import_run
     from rlvr_bench.pipeline.previewing import preview_import
@@ -98,6 +106,7 @@ def import_(
         correct=correct,
         no_answer=tuple(no_answer or ()),
         save_map=save_map,
+        data_dir=data_dir,
         out=out,
     )
     if preview:
@@ -115,3 +124,4 @@ def import_(
     for note in imported.notes:
         STDERR.print(f"note: {visible(note)}", markup=False, soft_wrap=True)
     show_scorecard(Terminal(), imported.scorecard, imported.run)
+    show_disagreements(Terminal(), imported.disagreements)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from rlvr_bench.datasets import content_digest
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.entries import Count, ImportedEntry, Response, problem_name
+from rlvr_bench.importers.matching import Matching
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import ROLLOUT_SCHEMA, Run, stored_text, text_hash
 from rlvr_bench.store.verdicts import VerdictRow, Verdicts
@@ -31,10 +32,12 @@ _SHARD_CHARACTERS = 16 * 2**20
 
 @dataclass
 class _Tally:
-    """A problem as first read, and its counts so far: n rollouts, c correct."""
+    """A problem, its question and gold answer as first read, and its counts so far: n rollouts, c correct."""
 
     problem: Problem
     where: str
+    question: str
+    gold: str
     prompt: str | list[dict[str, str]] | None = None
     prompts_differ: bool = False
     n: int = 0
@@ -43,10 +46,11 @@ class _Tally:
 
 @dataclass
 class Collected:
-    """The problems of all entries, sorted by id, with n and c; ``unjudged`` counts the responses without a verdict.
+    """The problems of all entries with n and c, sorted by id, or in the order of the task they were matched to.
 
-    ``prompts``: what the model was sent, by problem, where the files hold it; ``prompts_differ`` counts the problems whose
-    rollouts have several. ``rewards``: the first few of the rewards that are no verdicts, as text.
+    ``unjudged`` counts the responses without a verdict, ``copies`` those left out. ``prompts``: what the model was sent, by
+    problem, where the files hold it; ``prompts_differ`` counts the problems whose rollouts have several. ``rewards``: the
+    first few of the rewards that are no verdicts, as text.
     """
 
     problems: list[Problem]
@@ -74,15 +78,17 @@ class Collected:
 
 @dataclass
 class Collector:
-    """Takes entries one at a time. Stores responses in ``run``, with verdicts where ``verifier`` is given.
+    """Takes entries one at a time. Stores responses in ``run``, with their verdicts under the name ``verifier``.
 
-    ``rule``: which values of the verdict are correct, where the user said so.
+    ``rule``: which values of the verdict are correct, where the user said so. With ``matching`` the problems are those of a
+    task, and a run holds these in place of the files' own.
     """
 
     run: Run
-    verifier: str | None
+    verifier: str
     version: str
     rule: str = ""
+    matching: Matching | None = None
     _tallies: dict[str, _Tally] = field(default_factory=dict)
     _keys: set[bytes] = field(default_factory=set)
     _rollouts: list[dict[str, object]] = field(default_factory=list)
@@ -111,20 +117,23 @@ class Collector:
                 continue
             self._check_verdict(entry)
             tally = self._tally(entry)
-            if isinstance(entry, Count):
+            if tally is not None and isinstance(entry, Count):
                 self._count(tally, entry)
-            else:
+            elif tally is not None and isinstance(entry, Response):
                 self._store(tally, entry)
             self._total = self._total + (entry.n if isinstance(entry, Count) else 1)
             if self._total > MAX_ROLLOUTS:
                 raise DataError(f"{entry.where}: more than {MAX_ROLLOUTS:,} rollouts")
 
     def finish(self) -> Collected:
-        """Write the last shard. Raises DataError where there were no rollouts."""
+        """Write the last shard. Raises DataError where there were no rollouts, or problems that the task does not have."""
         if not self._total:
             raise DataError("no rollouts in these files")
+        if self.matching is not None:
+            self.matching.check()
         self._flush()
-        tallies = [self._tallies[name] for name in sorted(self._tallies)]
+        ids = sorted(self._tallies) if self.matching is None else self.matching.in_order(self._tallies)
+        tallies = [self._tallies[name] for name in ids]
         return Collected(
             problems=[tally.problem for tally in tallies],
             n=[tally.n for tally in tallies],
@@ -148,10 +157,9 @@ class Collector:
 
     @property
     def verdicts(self) -> Verdicts:
-        """The verdicts stored in the run. Call only where ``verifier`` was given."""
+        """The other program's verdicts stored in the run."""
         named = (("verdict", self._verdict), ("correct", self.rule))
-        options = {name: value for name, value in named if value}
-        return Verdicts(self.run, str(self.verifier), self.version, options)
+        return Verdicts(self.run, self.verifier, self.version, {name: value for name, value in named if value})
 
     def _check_verdict(self, entry: ImportedEntry) -> None:
         if entry.verdict and entry.verdict != self._verdict:
@@ -172,28 +180,35 @@ class Collector:
         self._keys.add(key)
         return False
 
-    def _tally(self, entry: ImportedEntry) -> _Tally:
+    def _tally(self, entry: ImportedEntry) -> _Tally | None:
+        """The tally of the entry's problem; None where the task does not have the problem."""
         question, gold = stored_text(entry.question), stored_text(entry.gold)
-        name = problem_name(entry)
-        if not name:
-            raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
-        tally = self._tallies.get(name)
+        problem = self._problem(entry, question, gold) if self.matching is None else self.matching.resolve(entry)
+        if problem is None:
+            return None
+        tally = self._tallies.get(problem.id)
         if tally is None:
-            cluster, tier = stored_text(entry.cluster), stored_text(entry.tier)
-            problem = Problem(id=name, question=question, answer=gold, cluster=cluster, tier=tier)
-            tally = _Tally(problem, entry.where, prompt=entry.prompt)
-            self._tallies[name] = tally
+            tally = self._tallies[problem.id] = _Tally(problem, entry.where, question, gold, prompt=entry.prompt)
         tally.prompts_differ |= entry.prompt != tally.prompt
         for field_name, first, second in (
-            ("question", tally.problem.question, question),
-            ("gold answer", tally.problem.answer, gold),
+            ("question", tally.question, question if self.matching is None else tally.question),
+            ("gold answer", tally.gold, gold),
         ):
             if first != second:
                 raise DataError(
-                    f"problem {name!r} has two {field_name}s: {_short(first)} in {tally.where}; "
+                    f"problem {problem.id!r} has two {field_name}s: {_short(first)} in {tally.where}; "
                     f"{_short(second)} in {entry.where}. Import the runs of each problem set separately."
                 )
         return tally
+
+    @staticmethod
+    def _problem(entry: ImportedEntry, question: str, gold: str) -> Problem:
+        """The problem as the files have it."""
+        name = problem_name(entry)
+        if not name:
+            raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
+        cluster, tier = stored_text(entry.cluster), stored_text(entry.tier)
+        return Problem(id=name, question=question, answer=gold, cluster=cluster, tier=tier)
 
     def _count(self, tally: _Tally, entry: Count) -> None:
         if tally.where != entry.where and not entry.partial:
@@ -216,9 +231,7 @@ class Collector:
             }
         )
         self._unjudged += entry.status is None
-        if self.verifier is not None:
-            verdict = self._judged(entry)
-            self._rows.append(VerdictRow(tally.problem.id, index, digest, verdict, None, text_flags(text)))
+        self._rows.append(VerdictRow(tally.problem.id, index, digest, self._judged(entry), None, text_flags(text)))
         tally.n += 1
         tally.c += entry.status == "correct"
         self._characters += len(text)
@@ -239,8 +252,7 @@ class Collector:
     def _flush(self) -> None:
         if self._rollouts:
             self.run.rollouts.append(_rollout_table(self._rollouts))
-            if self.verifier is not None:
-                self.verdicts.append(self._rows)
+            self.verdicts.append(self._rows)
         self._rollouts, self._rows, self._characters = [], [], 0
 
 

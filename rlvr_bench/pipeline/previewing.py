@@ -13,7 +13,7 @@ from rlvr_bench.errors import DataError
 from rlvr_bench.importers import Count, ImportedEntry
 from rlvr_bench.importers.entries import problem_name
 from rlvr_bench.options import ImportOptions
-from rlvr_bench.pipeline.importing import chosen_reading
+from rlvr_bench.pipeline.import_sources import choose_source
 
 __all__ = ["Preview", "preview_import"]
 
@@ -44,11 +44,12 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
 def preview_import(paths: Sequence[str | Path], options: ImportOptions | None = None) -> Preview:
     """Read the first rollouts of the files as ``import_run`` would. Raises its errors; needs neither model nor task."""
-    chosen = chosen_reading(paths, options or ImportOptions(), preview=True)
-    every = itertools.chain.from_iterable(map(chosen.reading.entries, chosen.files))
+    chosen = choose_source(paths, options or ImportOptions(), preview=True)
+    reading = chosen.open(in_order=False)
+    every = itertools.chain.from_iterable(map(reading.entries, chosen.files))
     entries = list(itertools.islice(every, _MOST + 1))
     complete, entries = len(entries) <= _MOST, entries[:_MOST]
-    remarks = tuple(chosen.reading.remarks())
+    remarks = tuple(reading.remarks())
     if not entries:
         raise DataError(f"{chosen.files[0]}: no rollouts in it")
     n: Counter[str] = Counter()
