@@ -38,7 +38,6 @@ class ImportSource:
 
         ``in_order``: put the rollouts in the order of the files' own numbers, for which all files are read once before.
         """
-        self.format.survey(self.files)
         reading = Reading(
             self.format,
             verdict=self.options.verdict,
@@ -48,6 +47,7 @@ class ImportSource:
         )
         if in_order:
             reading.prepare(self.files)
+        self.format.survey(self.files)  # the format counts what it leaves out from here
         return reading
 
 

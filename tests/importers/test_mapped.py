@@ -281,6 +281,8 @@ def test_conditions_keep_rollouts_at_every_level(tmp_path: Path) -> None:
     assert [problem["n"] for problem in result.scorecard.problems] == [1]
     assert "--where split=test and out[].m=y keeps 1 of 4" in result.notes
     assert open_run(result.run).manifest.asked["where"] == ["split=test", "out[].m=y"]
+    ordered = imported(file, tmp_path, f"{mapping},index=out[].m", model="ordered", where=("split=test",))
+    assert "--where split=test keeps 2 of 4" in ordered.notes
     with pytest.raises(DataError, match=r"--where split=dev keeps none of 4 rollouts \(split is 'train', 'test'\)"):
         imported(file, tmp_path, mapping, model="other", where=("split=dev",))
     with pytest.raises(BadArgument, match="goes with --map"):
