@@ -15,7 +15,7 @@ import pytest
 from rlvr_bench.errors import DataError
 from rlvr_bench.pipeline.importing import Imported, ImportOptions, import_run
 from rlvr_bench.store.run import open_run
-from tests.importers.made import WRITERS, counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
+from tests.importers.made import WRITERS, Table, counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
 from tests.importers.programs import EVERY_WRITER, text_of
 from tests.importers.test_formats import by_number
 from tests.importers.test_use import last_number
@@ -221,9 +221,7 @@ def test_texts_that_are_no_python_values_are_refused(value: str, tmp_path: Path)
         imported(tmp_path / "details.parquet", out=tmp_path)
 
 
-def old_evalplus(
-    folder: Path, rows: list[str], name: str = "samples_eval_results.json", right: str = "success"
-) -> Path:
+def old_evalplus(folder: Path, rows: Table, name: str = "samples_eval_results.json", right: str = "success") -> Path:
     """Results before February 2024: an object per task, without the samples."""
     graded = {
         f"HumanEval/{i}": {
