@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlvr_bench.errors import DataError
+from rlvr_bench.errors import BadArgument, DataError
 from rlvr_bench.pipeline.importing import Imported, ImportOptions, import_run
 from rlvr_bench.store.run import open_run
 from tests.importers.made import WRITERS, Table, counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
@@ -311,7 +311,7 @@ def test_generations_of_bigcode_are_graded_by_a_task(tmp_path: Path) -> None:
     texts = [[text_of(letter, i, k) for k, letter in enumerate(row)] for i, row in enumerate(rows)]
     file = tmp_path / "generations_humaneval.json"
     file.write_text(json.dumps(texts))
-    with pytest.raises(DataError, match=r"no response has a verdict of its own.*--task NAME --regrade"):
+    with pytest.raises(BadArgument, match="must name a task whose verifier .*: bigcode files hold no verdicts"):
         imported(file, out=tmp_path)
     from tests.importers.test_programs import responses
 
