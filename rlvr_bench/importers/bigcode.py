@@ -32,7 +32,7 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
-    if verdict is not None and not responses_only:
+    if verdict is not None:
         raise DataError(f"{file}: no verdict {verdict!r}: generations of the bigcode harness hold none")
     name = "HumanEval/" if _HUMANEVAL.search(file.stem) else ""
     for row in read_rows(file, _ANY_FIELD):
@@ -42,4 +42,4 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
             yield Response(where=row.where, problem=f"{name}{row.number}", question="", gold="", text=text)
 
 
-FORMAT = Format(name="bigcode", fits=_fits, survey=_survey, read=_read)
+FORMAT = Format(name="bigcode", fits=_fits, survey=_survey, read=_read, holds_verdicts=False)

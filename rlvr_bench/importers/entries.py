@@ -112,6 +112,7 @@ class Format:
 
     ``mapping`` is that of a format made from one. ``remarks`` gives notes for the user after the files were read.
 
+    ``holds_verdicts``: False where files of this format never say which responses are correct; a task of ours grades them.
     ``no_answer``: what the program writes in place of an answer where it found none. ``says_no_answer``: whether it
     distinguishes a response without an answer from a wrong one; if not, their rate is not known.
 
@@ -124,6 +125,7 @@ class Format:
     read: Callable[[Path, str | None, bool], Iterator[ImportedEntry]]
     mapping: FieldMapping | None = None
     remarks: Callable[[], Iterable[str]] = tuple
+    holds_verdicts: bool = True
     no_answer: frozenset[str] = frozenset(("",))
     says_no_answer: bool = True
     printed: Callable[[Sequence[Path], str], Sequence[Printed]] = lambda files, verdict: ()

@@ -29,7 +29,7 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
-    if verdict is not None and not responses_only:
+    if verdict is not None:
         raise DataError(f"{file}: no verdict {verdict!r}: files of verl's main_generation hold none")
     for where, row in parquet_rows(file, _COLUMNS):
         texts = row["responses"]
@@ -45,4 +45,4 @@ def _gold(reward_model: Any) -> str:
     return "" if value is None or isinstance(value, list | dict) else str(value)
 
 
-FORMAT = Format(name="verl-generation", fits=_fits, survey=_survey, read=_read)
+FORMAT = Format(name="verl-generation", fits=_fits, survey=_survey, read=_read, holds_verdicts=False)

@@ -65,7 +65,7 @@ def choose_source(paths: Sequence[str | Path], options: ImportOptions, *, previe
     else:
         chosen, (files, notes) = mapped_format(mapping), mapped_files(paths)
     if not (preview or options.regrade):
-        options = _grading_here(options, mapping)
+        options = _grading_here(options, chosen)
     origin, files = chosen.survey(files)
     return ImportSource(
         options=options,
@@ -78,15 +78,14 @@ def choose_source(paths: Sequence[str | Path], options: ImportOptions, *, previe
     )
 
 
-def _grading_here(options: ImportOptions, mapping: FieldMapping | None) -> ImportOptions:
-    """The options with ``regrade`` where a mapping has no verdict. Raises BadArgument where no task of ours is named."""
-    if mapping is None or mapping.judged:
+def _grading_here(options: ImportOptions, chosen: Format) -> ImportOptions:
+    """The options with ``regrade`` where the files hold no verdicts. Raises BadArgument where no task of ours is named."""
+    mapping = chosen.mapping
+    if chosen.holds_verdicts if mapping is None else mapping.judged:
         return options
     if not options.task or named_task(options.task) is None:
         names = "--task" if options.model else "--model and --task"
-        raise BadArgument(
-            names,
-            options.task,
-            "must name a task whose verifier grades these responses: the mapping has no verdict=, no reward=, no n= and c=",
-        )
+        lacks = "the mapping has no verdict=, no reward=, no n= and c="
+        reason = f"{chosen.name} files hold no verdicts" if mapping is None else lacks
+        raise BadArgument(names, options.task, f"must name a task whose verifier grades these responses: {reason}")
     return dataclasses.replace(options, regrade=True)

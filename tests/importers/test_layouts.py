@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rlvr_bench.errors import DataError
+from rlvr_bench.errors import BadArgument, DataError
 from rlvr_bench.pipeline.importing import Imported, ImportOptions, import_run
 from rlvr_bench.store.run import open_run
-from tests.importers.made import WRITERS, counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
+from tests.importers.made import WRITERS, Table, counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
 from tests.importers.programs import EVERY_WRITER, text_of
 from tests.importers.test_formats import by_number
 from tests.importers.test_use import last_number
@@ -221,9 +221,7 @@ def test_texts_that_are_no_python_values_are_refused(value: str, tmp_path: Path)
         imported(tmp_path / "details.parquet", out=tmp_path)
 
 
-def old_evalplus(
-    folder: Path, rows: list[str], name: str = "samples_eval_results.json", right: str = "success"
-) -> Path:
+def old_evalplus(folder: Path, rows: Table, name: str = "samples_eval_results.json", right: str = "success") -> Path:
     """Results before February 2024: an object per task, without the samples."""
     graded = {
         f"HumanEval/{i}": {
@@ -313,7 +311,7 @@ def test_generations_of_bigcode_are_graded_by_a_task(tmp_path: Path) -> None:
     texts = [[text_of(letter, i, k) for k, letter in enumerate(row)] for i, row in enumerate(rows)]
     file = tmp_path / "generations_humaneval.json"
     file.write_text(json.dumps(texts))
-    with pytest.raises(DataError, match=r"no response has a verdict of its own.*--task NAME --regrade"):
+    with pytest.raises(BadArgument, match="must name a task whose verifier .*: bigcode files hold no verdicts"):
         imported(file, out=tmp_path)
     from tests.importers.test_programs import responses
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rlvr_bench.errors import DataError
+from rlvr_bench.errors import BadArgument, DataError
 from rlvr_bench.importers import FORMATS, Response
 from rlvr_bench.importers.files import choose_files
 from rlvr_bench.importers.messages import sent
@@ -71,11 +71,14 @@ def test_a_null_of_verl_is_no_answer_but_not_where_the_trainer_pads(
 def test_files_without_verdicts_are_graded_by_a_task(tmp_path: Path) -> None:
     rows = table(seed=4)
     folder = verl_generation(tmp_path / "verl", rows)
-    with pytest.raises(DataError, match="no response has a verdict of its own.*--task"):
-        imported(folder, out=tmp_path)
+    for options in ({}, {"task": "t", "model": None}):
+        with pytest.raises(
+            BadArgument, match=r"must name a task whose verifier .*: verl-generation files hold no verdicts"
+        ):
+            imported(folder, out=tmp_path, **options)
     with pytest.raises(DataError, match="no verdict 'acc'"):
-        imported(folder, out=tmp_path, verdict="acc")
-    ours = imported(folder, out=tmp_path, task=last_number(tmp_path), regrade=True)
+        imported(folder, out=tmp_path, task=last_number(tmp_path), verdict="acc")
+    ours = imported(folder, out=tmp_path, task=last_number(tmp_path))
     assert by_number(ours) == counts_of(rows)
     tora = [{name: value for name, value in qwen_line(i, row).items() if name != "score"} for i, row in enumerate(rows)]
     again = imported(
