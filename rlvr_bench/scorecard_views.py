@@ -177,16 +177,18 @@ def split_budget(name: object) -> tuple[str, int | None]:
 
 
 def find_estimate(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Estimate:
-    """The estimate with this name, budget (None if it has none) and group. Raises NotInScorecard, with the reason."""
+    """The estimate with this name, budget (None if it has none) and group.
+
+    Where rollouts are missing its value is None, and it has bounds. Raises NotInScorecard, with the reason, where there
+    is none, or it has neither value nor bounds.
+    """
     named = [each for each in card.estimates if each.name == name]
     of_group = [each for each in named if each.group == group]
     found = [each for each in of_group if each.k == k or (k is None and not name.endswith("@k"))]
     if len(found) != 1:
         raise NotInScorecard(_why_missing(card, name, k, named, of_group))
-    if found[0].value is None:
+    if found[0].value is None and found[0].at_least is None:
         reason = card.left_out.get(name) or found[0].note or "the scorecard does not say why"
-        if found[0].at_least is not None and found[0].at_most is not None:
-            reason += f" ({found[0].at_least:.4g} to {found[0].at_most:.4g})"
         raise NotInScorecard(f"{_called(name, k)} has no value in this scorecard: {reason}")
     return found[0]
 
