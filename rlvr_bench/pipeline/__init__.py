@@ -289,7 +289,7 @@ def _with_audit(scorecard: Scorecard, found: Audit | None) -> Scorecard:
 
 def _with_warnings(scorecard: Scorecard) -> Scorecard:
     """The scorecard with warnings about what changes the meaning of its numbers; they are logged too."""
-    found = warnings_of(scorecard.run, scorecard.quality)
+    found = warnings_of(scorecard.run, scorecard.quality, scorecard.estimates)
     for text in found:
         logger.warning("%s", text)
     return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, warnings=tuple(found)))
