@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.stats.extrapolation import extrapolate_pass_at_k, fit_power_law
-from rlvr_bench.stats.intervals import Interval, normal_quantile
-from rlvr_bench.stats.posterior import fit_beta_prior
+from rlvr_bench.stats.extrapolation import fit_power_law
+from rlvr_bench.stats.intervals import Interval
+from rlvr_bench.stats.rare_solves import rare_solves
 from rlvr_bench.stats.solve_rate import mean_pass_at_k
 from rlvr_bench.stats.validation import check_budgets, check_count, check_counts, check_probability
-from rlvr_bench.stats.zero_inflation import never_solved
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,11 +21,12 @@ __all__ = ["pass_beyond"]
 
 FARTHEST = 64  # budgets above so many times n are refused
 FEWEST_ROLLOUTS, FEWEST_PROBLEMS, FEWEST_SOLVED = 16, 30, 10
-ABOVE, BELOW = 0.01, 0.05  # how far the curve may be above and below the unbiased pass@n; if above, pass@k levels off
-WIDEST = 0.25  # an interval wider than this says too little to print
-REPLICATES = 200
-BETA = "zero-inflated Beta model of solve rates"
-BOTH = "mean of a power law and a Beta model of solve rates; the interval holds both and the rollouts' noise"
+ABOVE, BELOW = 0.01, 0.05  # how far the power law may be above and below the unbiased pass@n
+SOLVABLE = 0.05  # posterior probability that all problems can be solved, below which no power law is used
+MISFIT = 0.01  # p-value of the model below which it is refused
+WIDEST = 0.3  # an interval wider than this says too little to print
+MODEL = "zero-inflated Beta model of rare solves; these problems"
+BOTH = "mean of a power law and of a zero-inflated Beta model of rare solves; the interval holds both; these problems"
 
 
 def pass_beyond(
@@ -34,45 +34,40 @@ def pass_beyond(
 ) -> Interval:
     """Mean pass@k at a ``k`` above n, with an interval, (1,); ``method`` names the curve.
 
-    Two curves are fitted: the power law -log pass@k = A k^-b (Brown et al. 2024, arXiv 2407.21787), at powers of two up
-    to n, and a Beta model of solve rates (``extrapolate_pass_at_k``).
-
-    - The value is their mean. The interval contains both curves, and is wider on each side by the noise of the
-      rollouts: counts are redrawn from their posterior, and the power law is fitted to them again.
-    - The zero-inflated Beta model, with its sandwich interval, is used instead where the counts show a share of never
-      solved problems (``never_solved`` above 0 at ``level``), or where the power law is more than 1 point above the
-      unbiased pass@n or more than 5 points below it.
+    The interval is for fresh rollouts of these problems. It is the posterior of a zero-inflated Beta model of the
+    problems that are solved rarely or never (``rare_solves``): it has the error of the fit, the share of problems that
+    may never be solved, and the unknown rates of these very problems. The power law -log pass@k = A k^-b (Brown et al.
+    2024, arXiv 2407.21787), at powers of two up to n, is a second opinion: the value is the mean of both, and the
+    interval is widened to hold it. It is left out where the counts show a share of never solved problems, or where it
+    is more than 1 point above the unbiased pass@n or more than 5 points below it.
 
     Value and interval are never below the unbiased pass@n, since pass@k rises with k. Errors and coverage in
     simulation: docs/statistics.md.
 
     Raises ``BadArgument`` where the counts do not support an extrapolation: k is not above n, or above 64 n; fewer than
-    16 rollouts or 30 problems; fewer than 10 problems solved, or none unsolved; no curve is within 1 point of the
-    unbiased pass@n; the interval is wider than 25 points.
+    16 rollouts or 30 problems; fewer than 10 problems solved, or none unsolved; the counts do not follow the model
+    (chi-squared test at 1 %); the interval is wider than 30 points.
     """
     n = check_count("n_samples", n_samples)
     c, _ = check_counts(n_correct, n)
     check_probability("level", level)
     _check_reach(c, n, check_count("k", k))
     reached = float(mean_pass_at_k(c, n, n)[0])
-    at_n, value = _power_law(c, n, [n, k])
-    if never_solved(c, n, level).low[0] > 0 or not -BELOW <= at_n - reached <= ABOVE:
-        model = extrapolate_pass_at_k(c, n, [n, k], "zero-inflated-beta", level).interval
-        if abs(model.value[0] - reached) > ABOVE:
-            raise BadArgument("k", k, f"cannot be extrapolated to: no curve meets the {reached:.1%} of k = {n}")
-        method, value, low, high = BETA, float(model.value[1]), float(model.low[1]), float(model.high[1])
-    else:
-        noise = normal_quantile(level) * float(_redrawn(c, n, k, rng).std())
-        other = float(extrapolate_pass_at_k(c, n, k, "beta").interval.value[0])
-        method, low, high = BOTH, min(value, other) - noise, max(value, other) + noise
-        value = (value + other) / 2
-    value, low, high = max(value, reached), max(low, reached), min(high, 1.0)
+    posterior = rare_solves(c, n, k, rng)
+    if posterior.misfit < MISFIT:
+        raise BadArgument("k", k, "cannot be extrapolated to: the rarely solved problems do not follow the model")
+    low, value, high = (float(each) for each in np.quantile(posterior.draws, [0.5 - level / 2, 0.5, 0.5 + level / 2]))
+    at_n, beyond = _power_law(c, n, [n, k])
+    method = MODEL
+    if posterior.all_solvable >= SOLVABLE and -BELOW <= at_n - reached <= ABOVE:
+        method, value, low, high = BOTH, (value + beyond) / 2, min(low, beyond), max(high, beyond)
+    value, low, high = (min(max(each, reached), 1.0) for each in (value, low, high))
     if high - low > WIDEST:
         raise BadArgument("k", k, f"cannot be extrapolated to: anything from {low:.0%} to {high:.0%} fits these counts")
     return Interval(
         value=np.array([value]),
         low=np.array([low]),
-        high=np.array([max(high, value)]),
+        high=np.array([high]),
         level=level,
         method=method,
         source="model",
@@ -98,11 +93,3 @@ def _check_reach(c: Int64[np.ndarray, " P"], n: int, k: int) -> None:
 def _power_law(c: Int64[np.ndarray, " P"], n: int, ks: list[int]) -> list[float]:
     grid = 2 ** np.arange(n.bit_length())
     return [float(each) for each in fit_power_law(c, n, grid[grid <= n]).predict(check_budgets(ks))]
-
-
-def _redrawn(c: Int64[np.ndarray, " P"], n: int, k: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """The power law at k for counts redrawn from the posterior of each problem, with a prior fitted to the run."""
-    alpha, beta = fit_beta_prior(c, np.full(c.size, n))
-    rates = rng.beta(alpha + c, beta + n - c, size=(REPLICATES, c.size))
-    drawn = rng.binomial(n, rates)
-    return np.array([_power_law(row, n, [k])[0] for row in drawn if (row > 0).sum() > 1])
