@@ -1,12 +1,14 @@
 """False alarms and power of `check` and `compare --looks` over ten looks while rollouts are added.
 
-    python -m benchmarks.looks [--replicates 1000] [--problems 30 200] [--only check compare]
+    python -m benchmarks.looks [--replicates 1000] [--problems 30 200] [--only check | compare | tails]
 
 Each replicate draws a set of problems with their solve rates and two runs, and looks at 32, 64, ... 16,384 rollouts per
 problem (for pass@64 at 64, 128, ... 32,768). For `check` the run's true mean pass@k is lower by exactly the tolerance (the
 hardest case that is no regression), or by twice the tolerance, and the drop is spread over all problems; looking ends with the
 first outcome that is not "cannot tell". "one look each" is what happens to whoever uses the limits of a single look at every
-one. For `compare` both runs are of one policy. Prints the tables of docs/check.md.
+one. For `compare` both runs are of one policy. "tails": how often the gained and the lost set of one policy, and the net of
+random differences, reach the deviates of 5, 1 and 0.1 % where 19 simulated sets leave all but the first to the exact tail.
+Prints the tables of docs/check.md.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ import argparse
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from benchmarks.check import mixed, spread
 from rlvr_bench import stats
 from rlvr_bench.checking.evidence import about_these_problems
 from rlvr_bench.comparison.curves import _paired
 from rlvr_bench.comparison.sets import null_sizes
-from rlvr_bench.stats.sequential import ONE_LOOK, Looks
+from rlvr_bench.stats.sequential import ONE_LOOK, Looks, anytime_p_value
 from rlvr_bench.stats.significance import sign_flip_test
 
 RULES = ((1, 0.02), (16, 0.03), (64, 0.03))  # budget and tolerance
@@ -107,18 +110,40 @@ def p_values(rng: np.random.Generator, counts: list[Counts], n: int, ks: list[in
     ]
 
 
+def tails(rng: np.random.Generator, n: tuple[int, int], k: int, replicates: int) -> str:
+    """False alarms at 5, 1 and 0.1 % of two runs of 40 problems, n rollouts of each, at budget k."""
+    looks, levels = Looks(16.0), (0.05, 0.01, 0.001)
+    sets, nets = [], []
+    for _ in range(replicates):
+        rates = rng.beta(0.2, 1.2, 40)
+        runs = [(rng.binomial(size, rates), np.full(40, size)) for size in n]
+        sets += [test.p_value for test in null_sizes(runs[0], runs[1], k, rng, 19, looks)]
+        nets.append(sign_flip_test(rng.normal(0, rng.random(40) ** 3), rng, None, 19).z)
+    alarms = [np.mean(np.array(sets) <= anytime_p_value(-float(ndtri(level)), 16.0)) for level in levels]
+    of_nets = [np.mean(np.array(nets) >= -float(ndtri(level / 2)) - 1e-9) for level in levels]
+    return (
+        f"n {n}, k {k}: sets "
+        + ", ".join(f"{a:.2%}" for a in alarms)
+        + "; net "
+        + ", ".join(f"{a:.2%}" for a in of_nets)
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=1000)
     parser.add_argument("--problems", type=int, nargs="*", default=[30, 200])
-    parser.add_argument("--only", choices=["check", "compare"])
+    parser.add_argument("--only", choices=["check", "compare", "tails"])
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    for problems in arguments.problems if arguments.only != "compare" else ():
+    if arguments.only in ("tails", None):
+        for sizes, k in (((32, 32), 32), ((96, 32), 16), ((64, 64), 64)):
+            print(tails(rng, sizes, k, 4 * arguments.replicates), flush=True)
+    for problems in arguments.problems if arguments.only in ("check", None) else ():
         for k, tolerance in RULES:
             print("|", " | ".join(check_row(rng, problems, k, tolerance, arguments.replicates)), "|", flush=True)
-    for problems in arguments.problems if arguments.only != "check" else ():
+    for problems in arguments.problems if arguments.only in ("compare", None) else ():
         print("|", " | ".join(compare_row(rng, problems, max(100, arguments.replicates // 5))), "|", flush=True)
 
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RareSolves", "rare_solves"]
 
-RARE, FEWEST = 4, 8  # a problem is solved rarely with at most n / 4 correct rollouts, or 8
+RARE, FEWEST, MOST = (
+    4,
+    8,
+    1000,
+)  # a problem is solved rarely with at most n / 4 correct rollouts, at least 8, at most 1,000
 TAIL, SPREAD = 0.3, 0.8  # of the prior of log a
 NO_EDGE, NO_SHARE = 0.65, 0.35  # prior probabilities that there are no problems of these kinds
 _Limits = tuple[tuple[float, float], ...]
@@ -109,7 +113,7 @@ def rare_solves(n_correct: Int64[np.ndarray, " P"], n: int, k: int, rng: np.rand
     Some problems must be unsolved, and some solved.
     """
     count, problems = np.unique(n_correct, return_counts=True)
-    counts = _Counts(n, count, problems, max(FEWEST, n // RARE))
+    counts = _Counts(n, count, problems, min(max(FEWEST, n // RARE), MOST))
     limits: _Limits = LIMITS
     for _ in range(ROUNDS):
         grid = _Grid.over(limits)
@@ -132,7 +136,7 @@ def _posterior(counts: _Counts, grid: _Grid) -> Float64[np.ndarray, "A B E S"]:
     log_weights = (
         solved[..., None]
         + problems[1:].sum() * np.log1p(-grid.share)
-        + problems[0] * np.log(grid.share + (1 - grid.share) * mixed[..., 0, None])
+        + problems[0] * np.log(np.maximum(grid.share + (1 - grid.share) * mixed[..., 0, None], TINY))
         + grid.log_prior
     )
     weights = np.exp(log_weights - log_weights.max())
@@ -195,5 +199,5 @@ def _misfit(counts: _Counts, grid: _Grid, weights: Float64[np.ndarray, "A B E S"
     bins = [np.add.reduceat(column, starts) for column in (problems, expected * problems.sum())]
     while bins[1].size > 1 and bins[1][-1] < FEWEST_IN_BIN:
         bins = [np.append(column[:-2], column[-2:].sum()) for column in bins]
-    statistic = float(np.sum((bins[0] - bins[1]) ** 2 / bins[1]))
+    statistic = float(np.sum((bins[0] - bins[1]) ** 2 / np.maximum(bins[1], TINY)))
     return float(chdtrc(max(1, bins[1].size - PARAMETERS - 1), statistic))

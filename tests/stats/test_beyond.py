@@ -91,6 +91,19 @@ def test_two_sharp_groups_do_not_follow_the_model() -> None:
         pass_beyond(rng.binomial(128, rates), 128, 5000, rng=rng)
 
 
+def test_many_rollouts_and_extreme_counts_have_an_answer_or_a_reason() -> None:
+    rng = np.random.default_rng(9)
+    rates = rng.beta(0.3, 200, 100)
+    got = pass_beyond(rng.binomial(100_000, rates), 100_000, 200_000, rng=rng)
+    assert got.low[0] <= pass_of(rates, 200_000) <= got.high[0]
+    for c in ([100_000] * 99 + [0], [0] * 80 + [1] * 20, [50_000] * 50 + [0] * 50):
+        try:
+            got = pass_beyond(c, 100_000, 200_000, rng=rng)
+        except BadArgument:
+            continue
+        assert 0 <= got.low[0] <= got.value[0] <= got.high[0] <= 1
+
+
 def test_a_share_that_is_never_solved_is_not_passed_over() -> None:
     rng = np.random.default_rng(1)
     p = rng.beta(1, 3, 300) * (rng.random(300) < 0.5)
