@@ -48,7 +48,6 @@ class _Call(msgspec.Struct):
 
 class _Agent(msgspec.Struct):
     name: str = "agent"
-    trainable: bool = True
 
 
 class _Reward(msgspec.Struct):
@@ -100,7 +99,11 @@ def _model(file: Path) -> str:
 
 
 def _traces(line: _Line) -> Sequence[_Trace]:
-    return [line] if line.traces is None else line.traces
+    """The traces of a line; of an episode with several agents, those that were rewarded: a judge's is no rollout."""
+    if line.traces is None:
+        return [line]
+    several = len({trace.agent.name for trace in line.traces}) > 1
+    return [trace for trace in line.traces if trace.rewards] if several else line.traces
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:

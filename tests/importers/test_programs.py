@@ -152,6 +152,14 @@ def test_weighted_rewards_of_verifiers_are_summed_and_single_ones_can_be_chosen(
     assert (responses(file)[0].status, responses(file)[0].verdict) == (None, "")
 
 
+def test_the_trace_of_a_judge_is_no_rollout(tmp_path: Path) -> None:
+    line = episode(0, "c", 0)
+    judge = {**episode(0, "w", 1)["traces"][0], "agent": {"config": {}, "name": "judge"}, "rewards": {}}
+    line["traces"].append(judge)
+    entries = responses(jsonl(tmp_path / "traces.jsonl", [line]))
+    assert [entry.status for entry in entries] == ["correct"]
+
+
 def test_what_prime_rl_trained_on_is_not_read_twice(tmp_path: Path) -> None:
     lines = [episode(0, letter, k) for k, letter in enumerate("cw")]
     for subset in ("all", "effective"):
