@@ -26,14 +26,14 @@ def _lines(preview: Preview) -> Iterator[str]:
         yield visible(entry.where)
         for name, value in _fields(entry):
             yield f"  {name:<9} {value}"
-    each = f"{preview.fewest}" if preview.fewest == preview.most else f"{preview.fewest} to {preview.most}"
+    per_problem = f"{preview.fewest}" if preview.fewest == preview.most else f"{preview.fewest} to {preview.most}"
     which = "all rows" if preview.complete else "the first rows"
     judged = f"{preview.correct:,} correct"
     if preview.unjudged:
         judged += f", {preview.unjudged:,} without a verdict"
     yield (
         f"{preview.format}: {which} ({preview.rows:,}) give {preview.rollouts:,} rollouts of {preview.problems:,} problems, "
-        f"{each} a problem; {judged}"
+        f"{per_problem} a problem; {judged}"
     )
     if preview.complete and preview.most == 1:
         yield "one rollout a problem: is the problem's id different in every rollout?"

@@ -15,10 +15,10 @@ from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode
 __all__ = ["JsonScanner"]
 
 _CHUNK = 2**20
+_BACKSLASH = ord("\\")
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"[ \t\r\n]*+")
 _MARK = re.compile(rb'["{}\[\]]')
-_IN_TEXT = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SCALAR_END = re.compile(rb"[ \t\r\n,\]}]")
 _STEPS = {b'"': 0, b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _KEY: msgspec.json.Decoder[str] = msgspec.json.Decoder(str)
@@ -138,11 +138,12 @@ class JsonScanner:
         """Go on in the buffer: offset, depth of brackets, whether a text is open, and whether the value has ended."""
         while at < len(self._buffer):
             if in_text:
-                text = _IN_TEXT.match(self._buffer, at)
-                at = text.end() if text else at
-                if self._buffer[at : at + 1] != b'"':  # the end of the buffer, or half an escape
+                quote = self._buffer.find(b'"', at)
+                slashes = self._slashes_before(len(self._buffer) if quote < 0 else quote)
+                if quote < 0:  # the backslashes at the end decide what the next character means
+                    at = max(at, len(self._buffer) - slashes)
                     break
-                in_text, at = False, at + 1
+                in_text, at = slashes % 2 == 1, quote + 1
             elif match := _MARK.search(self._buffer, at):
                 at, depth = match.end(), depth + _STEPS[match.group()]
                 in_text = match.group() == b'"'
@@ -152,6 +153,13 @@ class JsonScanner:
             if depth <= 0 and not in_text:
                 return at, depth, in_text, True
         return at, depth, in_text, False
+
+    def _slashes_before(self, end: int) -> int:
+        """How many backslashes come directly before an offset. An odd number of them escapes what is there."""
+        at = end
+        while at > 0 and self._buffer[at - 1] == _BACKSLASH:
+            at -= 1
+        return end - at
 
     def _more(self, dropped: int) -> bool:
         """Read on, and forget what is before the offset ``dropped``; False at the end of the stream."""

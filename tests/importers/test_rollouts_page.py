@@ -24,6 +24,13 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
 
 
+TASK = """
+from rlvr_bench import Case, Generated, Problem, Task
+
+PROBLEMS = [Problem(id="a", question="What is 1 + 1?", answer="2"), Problem(id="b", question="What is 2 + 1?", answer="3")]
+TASK = Task(name="my_task", version="1", summary="Sums.", gold="\\\\boxed{{answer}}", verifier="math",
+    source=Generated(generate=lambda: PROBLEMS, rows=2, sha256=None), cases=(Case("\\\\boxed{2}", "correct"),))
+"""
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
 
 
@@ -39,9 +46,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     WRITERS["verl"][0](tmp_path, plain)
     WRITERS["lm-eval"][0](tmp_path / "lm", [row[:1] for row in plain])
     (sampled,) = (tmp_path / "lm").rglob("samples_*.jsonl")
-    sampled.rename(tmp_path / "samples_gsm8k_2025-11-22T02-00-35.jsonl")
+    sampled.rename(tmp_path / "samples_arithmetic_2025-11-22T02-00-35.jsonl")
     WRITERS["nemo-skills"][0](tmp_path, plain)
-    (tmp_path / "eval-results" / "arithmetic").rename(tmp_path / "eval-results" / "aime24")
+    (tmp_path / "my_task.py").write_text(TASK)
     return tmp_path
 
 
@@ -94,7 +101,7 @@ def test_mapped_files_give_what_the_known_format_gives(files: Path) -> None:
     def counts(card: Scorecard) -> list[tuple[int, int, int]]:
         return [(problem.n, problem.c, problem.no_answer or 0) for problem in card.problems]
 
-    known, mapped = (read_scorecard(files / "runs" / name / "aime24") for name in ("nemo-model", "nemo-mapped"))
+    known, mapped = (read_scorecard(files / "runs" / name / "arithmetic") for name in ("nemo-model", "nemo-mapped"))
     assert counts(known) == counts(mapped)
 
 
