@@ -244,3 +244,15 @@ def test_what_the_model_was_sent_is_kept_where_the_files_hold_it(name: str, tmp_
 @pytest.mark.parametrize("prompt", [None, "", [], [7], [{"role": "user"}], [{"role": 1, "content": "x"}], {"a": 1}])
 def test_a_prompt_that_is_no_text_and_no_messages_is_none(prompt: object) -> None:
     assert sent(prompt) is None
+
+
+def test_hostile_names_of_several_models_stay_in_one_line(tmp_path: Path) -> None:
+    gym = EVERY_WRITER["nemo-gym"][0](tmp_path / "files", ["cw"])
+    line = json.loads((gym / "rollouts.jsonl").read_text().splitlines()[0])
+    line["response"]["model"] = "a\n\x1b[2J" + "m" * 10_000
+    jsonl(gym / "others.jsonl", [line])
+    with pytest.raises(DataError, match="rollouts of several models") as caught:
+        imported(gym, out=tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 600
