@@ -111,7 +111,8 @@ class Format:
     ``read(file, verdict, responses_only)`` yields the entries of one file. ``verdict`` names the verdict to take where a
     file has several. With ``responses_only`` it yields responses without verdicts. All three raise DataError.
 
-    ``mapping`` is that of a format made from one. ``remarks`` gives notes for the user after the files were read.
+    ``mapping`` is that of a format made from one. ``remarks`` gives notes for the user after the files were read;
+    ``restart`` is called before they are read a second time.
 
     ``holds_verdicts``: False where files of this format never say which responses are correct; a task of ours grades them.
     ``no_answer``: what the program writes in place of an answer where it found none. ``says_no_answer``: whether it
@@ -125,6 +126,7 @@ class Format:
     survey: Callable[[Sequence[Path]], tuple[Origin, list[Path]]]
     read: Callable[[Path, str | None, bool], Iterator[ImportedEntry]]
     mapping: FieldMapping | None = None
+    restart: Callable[[], object] = tuple
     remarks: Callable[[], Iterable[str]] = tuple
     holds_verdicts: bool = True
     no_answer: frozenset[str] = frozenset(("",))
