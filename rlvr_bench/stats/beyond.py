@@ -42,9 +42,9 @@ def pass_beyond(
     - The value is their mean. The interval contains both curves. It is wider on each side by the noise of the rollouts
       (counts are redrawn from their posterior, and the power law is fitted to them again), and by chance: which of
       these very unsolved problems k rollouts solve.
-    - The zero-inflated Beta model, with its sandwich interval and the same chance, is used instead where the counts show a share of never
-      solved problems (``never_solved`` above 0 at ``level``), or where the power law is more than 1 point above the
-      unbiased pass@n or more than 5 points below it.
+    - The zero-inflated Beta model, with its sandwich interval and the same chance, is used instead where the counts
+      show a share of never solved problems (``never_solved`` above 0 at ``level``), or where the power law is more than
+      1 point above the unbiased pass@n or more than 5 points below it.
 
     Value and interval are never below the unbiased pass@n, since pass@k rises with k. Errors and coverage in
     simulation: docs/statistics.md.
