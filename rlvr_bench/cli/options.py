@@ -66,6 +66,16 @@ SeedScheme = Annotated[
 Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
 TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
 TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
+MinP = Annotated[
+    float | None, typer.Option(help="Cut tokens less likely than this share of the likeliest. Default: 0.")
+]
+RepetitionPenalty = Annotated[
+    float | None, typer.Option(help="Above 1, tokens of prompt and response become less likely. Default: 1.")
+]
+PresencePenalty = Annotated[float | None, typer.Option(help="Lowers the logits of tokens in the response. Default: 0.")]
+Stop = Annotated[
+    list[str] | None, typer.Option(help="End a response before this text, which is cut off. Any number of times.")
+]
 MaxTokens = Annotated[int | None, typer.Option(help="Tokens per response. Default: the task's, cut to the context.")]
 PromptName = Annotated[str | None, typer.Option("--prompt", help="Prompt template instead of the task's own.")]
 ChatTemplate = Annotated[Literal["auto", "none"], typer.Option(help="auto: the model's own where it has one.")]
@@ -103,6 +113,10 @@ _DRAWING = {
     "temperature": Temperature,
     "top_p": TopP,
     "top_k": TopK,
+    "min_p": MinP,
+    "repetition_penalty": RepetitionPenalty,
+    "presence_penalty": PresencePenalty,
+    "stop": Stop,
     "max_tokens": MaxTokens,
     "prompt": PromptName,
     "chat_template": ChatTemplate,
@@ -139,6 +153,7 @@ def draws(verb: Callable[..., None]) -> Callable[..., None]:
     def wrapped(**given: Any) -> None:
         chosen = {name: given.pop(name) for name in _DRAWING}
         arguments = engine_arguments(chosen.pop("engine_arg"))
+        chosen["stop"] = chosen["stop"] or None  # typer gives an empty list where the option is left out
         verb(options=SampleOptions(**chosen, engine_args=arguments), **given)
 
     required = {

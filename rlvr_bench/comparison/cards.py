@@ -249,6 +249,15 @@ def _plain(value: object) -> object:
     return msgspec.to_builtins(value)
 
 
+def _differing_first(values: Sequence[object]) -> Sequence[object]:
+    """Records with the fields in which they differ first, because only the beginning is shown; other values unchanged."""
+    records = [value for value in values if isinstance(value, dict)]
+    if len(records) < len(values):
+        return values
+    differing = [name for name in records[0] if _differ([record.get(name) for record in records])]
+    return [{**{name: record.get(name) for name in differing}, **record} for record in records]
+
+
 def _short(value: object) -> str:
     shown = value if isinstance(value, str) else repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
@@ -267,7 +276,8 @@ def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> li
     for name in SHOWN_DIFFERENCES:
         values = [_plain(getattr(card.run, name)) for _, card in cards]
         if _differ(values):
-            shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))
+            parts = zip(labels, _differing_first(values), strict=True)
+            shown = ", ".join(f"{label} {_short(value)}" for label, value in parts)
             notes.append(f"{name} differs: {shown}")
     return [*notes, *_argument_notes(cards, labels), *_stream_notes(cards, labels)]
 

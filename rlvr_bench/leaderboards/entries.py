@@ -128,7 +128,12 @@ def _sampling(run: ScoredRun) -> Row:
     drawn = run.sampling
     if drawn is None:
         return {}
-    return {"temperature": drawn.temperature, "top_p": drawn.top_p, "max_tokens": drawn.max_tokens}
+    return {
+        "temperature": drawn.temperature,
+        "top_p": drawn.top_p,
+        "max_tokens": drawn.max_tokens,
+        "other_parameters": _text(" ".join(drawn.others_in_words())),
+    }
 
 
 def _engine(card: Scorecard) -> str | None:

@@ -21,6 +21,7 @@ from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_counts
 from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
+from rlvr_bench.pipeline.before_loading import check_before_loading
 from rlvr_bench.pipeline.cautions import report_cautions
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.engines import Engines, model_name, open_engines
@@ -127,6 +128,8 @@ def _sample(
         total = options.n * len(chosen)
         progress.start("sample", total, total)
         return folder
+    if isinstance(model, str):
+        check_before_loading(model, loaded, options)
     sampler = engines.open(name, loaded, options)
     try:
         sampling = resolve_sampling(loaded.task, options, sampler, prompts)

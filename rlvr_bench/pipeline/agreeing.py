@@ -13,7 +13,7 @@ from rlvr_bench.grading import Grader
 from rlvr_bench.pipeline import models
 from rlvr_bench.pipeline.drawing import Plan
 from rlvr_bench.pipeline.options import SampleOptions, check
-from rlvr_bench.pipeline.resolve import make_manifest
+from rlvr_bench.pipeline.resolve import make_manifest, planned_sampling
 from rlvr_bench.pipeline.tool_runs import reading_statements
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, SamplingParameters
@@ -168,8 +168,7 @@ def _typed_dtype(options: SampleOptions) -> str | None:
 
 def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> SamplingParameters:
     """As ``resolve_sampling``. A max_tokens that the user did not set may have been cut to the model's context."""
-    recommended = loaded.task.sampling or SamplingParameters()
-    wanted = msgspec.structs.replace(recommended, **options.asked())
+    wanted = planned_sampling(loaded.task, options)
     if options.max_tokens is None and old.sampling is not None:
         return msgspec.structs.replace(wanted, max_tokens=min(wanted.max_tokens, old.sampling.max_tokens))
     return wanted

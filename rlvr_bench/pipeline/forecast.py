@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlvr_bench.pipeline.agreeing import is_finished
+from rlvr_bench.pipeline.before_loading import check_before_loading
 from rlvr_bench.pipeline.engines import model_name
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.models import resolve_model
@@ -54,6 +55,7 @@ def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecas
     folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
     if isinstance(model, str):
         is_finished(folder, model, loaded, template, options)
+        check_before_loading(model, loaded, options)
     drawn = 0
     if (folder / "manifest.json").is_file():
         have = open_run(folder).drawn()

@@ -177,7 +177,7 @@ def _design(
         task=manifest.task,
         task_version=manifest.task_version,
         weights=manifest.weights,
-        sampling=msgspec.to_builtins(manifest.sampling),
+        sampling=_sampling(run).recorded(),
         responses_sha256=responses,
         engine=sampler.info.engine,
         dtype=sampler.info.dtype,
@@ -201,10 +201,19 @@ def _agree(folder: Path, design: InterventionDesign) -> None:
 
 
 def _sampling(run: Run) -> SamplingParameters:
-    """The run's sampling parameters. Raises RunError for an imported run."""
-    if run.manifest.sampling is None:
+    """The run's sampling parameters.
+
+    Raises RunError for an imported run, and for parameters that an engine would not apply to the given prefix.
+    """
+    sampling = run.manifest.sampling
+    if sampling is None:
         raise RunError(f"{run.path}: imported, so that it is not known how to go on; draw a run here")
-    return run.manifest.sampling
+    if sampling.presence_penalty or sampling.stop:
+        raise RunError(
+            f"{run.path}: drawn at {sampling.in_words()}. A presence penalty and stop strings look at the response alone, "
+            "and an engine takes the given part of a response as prompt; draw a run without them"
+        )
+    return sampling
 
 
 def _prompts(run: Run) -> dict[str, Prompt]:

@@ -196,9 +196,9 @@ def _summary(
             f"a stopping rule looks at verdicts: only the first {rule.batch} rollouts of each problem are used"
         )
     sampling = run.manifest.sampling
-    if sampling is not None and (sampling.temperature != 1 or sampling.top_p < 1 or sampling.top_k):
+    if sampling is not None and not sampling.is_own_law:
         notes.append(
-            f"drawn at T={sampling.temperature:g} top-p={sampling.top_p:g}, not from the model's own law: kl_k1 and kl_k3 "
+            f"drawn at {sampling.in_words()}, not from the model's own law: kl_k1 and kl_k3 "
             "are means over these tokens, not unbiased for the divergence (--exact-kl is, at the prefixes drawn)"
         )
     pieces = TokenPieces(scorer.tokenizer)

@@ -15,26 +15,40 @@ from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
 from rlvr_bench.samplers.engine_arguments import recorded
 from rlvr_bench.samplers.model_files import companion_digests
-from rlvr_bench.samplers.protocol import PreparedSampler, Sampler
+from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, Sampler
 from rlvr_bench.store import SCHEMA, Manifest, Session
 from rlvr_bench.task import LoadedTask, Task
 
-__all__ = ["make_manifest", "resolve_sampling"]
+__all__ = ["make_manifest", "planned_sampling", "resolve_sampling"]
+
+
+def planned_sampling(task: Task, options: SampleOptions) -> SamplingParameters:
+    """For each parameter: the value passed, else the task's, else the default. Does not look at the model's context.
+
+    Raises BadArgument for parameters that a run with tools cannot have.
+    """
+    sampling = msgspec.structs.replace(task.sampling or SamplingParameters(), **options.asked())
+    if options.tools is not None:
+        why = "not with --tools: each turn continues the text of the turns before it as a prompt"
+        check(not sampling.presence_penalty, "--presence-penalty", sampling.presence_penalty, why)
+        check(not sampling.stop, "--stop", list(sampling.stop), why)
+    return sampling
 
 
 def resolve_sampling(
     task: Task, options: SampleOptions, sampler: Sampler, prompts: Mapping[str, Prompt]
 ) -> SamplingParameters:
-    """For each parameter: the value passed, else the task's, else the default. Prepares the sampler with the prompts.
+    """The planned parameters, in the model's context. Prepares the sampler with the prompts.
 
     A max_tokens that was not passed is cut to the model's context. The longest prompt of the whole task decides, so
     that ``--limit`` changes nothing. Raises BadArgument where a passed max_tokens does not fit into the context, or a
-    prompt alone does not.
+    prompt alone does not, or the sampler cannot use a parameter.
     """
     if isinstance(sampler, PreparedSampler):
         sampler.prepare(list(prompts.values()))
-    recommended = task.sampling or SamplingParameters()
-    sampling = msgspec.structs.replace(recommended, **options.asked())
+    sampling = planned_sampling(task, options)
+    if isinstance(sampler, LimitedSampler):
+        sampler.check_sampling(sampling)
     context = sampler.info.context_tokens
     if context is None:
         return sampling

@@ -141,6 +141,11 @@ class Server:
             return kept[1]
         return [*kept[1], *await self._tokenize({"prompt": prompt.begun, "add_special_tokens": False})]
 
+    async def probe(self, sampling: SamplingParameters) -> None:
+        """Ask for one response with these parameters. Raises Failed where the server does not give one."""
+        content = {"messages": list(_PROBE.messages)} if self.main.route == "chat" else {"prompt": _PROBE.text}
+        await self._ask(self.main, content, sampling, 1, child_seed(0, 1))
+
     async def respond(self, request: DrawRequest, sampling: SamplingParameters) -> list[Choice]:
         """Ask for n responses to a prompt; a begun response is not repeated in them. Raises Failed.
 
@@ -152,10 +157,10 @@ class Server:
             content = {"prompt": await self.prompt_ids(prompt)}
         dialect = await self._dialect("chat" if "messages" in content else "completions")
         if request.stop:
-            content |= {"stop": list(request.stop)}
             content |= {"include_stop_str_in_output": True} if dialect.explicit else {}
         if "messages" in content and prompt.begun and dialect.explicit:  # others go on by themselves, or in a new turn
             content |= {"add_generation_prompt": False, "continue_final_message": True}
+        sampling = msgspec.structs.replace(sampling, stop=(*request.stop, *sampling.stop))
         choices = await self._ask(dialect, content, sampling, n if dialect.many else 1, seed)
         missing = range(len(choices), n)
         single = msgspec.structs.replace(dialect, many=False)

@@ -177,28 +177,37 @@ def render(tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate) ->
 
 
 def response_texts(
-    tokenizer: Tokenizer, prompt_ids: Sequence[int], request: DrawRequest, responses: Sequence[Sequence[int]]
+    tokenizer: Tokenizer,
+    prompt_ids: Sequence[int],
+    request: DrawRequest,
+    responses: Sequence[Sequence[int]],
+    before: Sequence[str] = (),
 ) -> list[tuple[str, bool]]:
     """The text of every response, with the begun part in front, and whether a stop string ended it.
 
-    ``prompt_ids`` are those of ``render``. Tokens of a begun response are decoded together with those that follow,
-    because one character may need tokens of both.
+    ``prompt_ids`` are those of ``render``. ``before``: stop strings that are not part of the text. Tokens of a begun
+    response are decoded together with those that follow, because one character may need tokens of both.
     """
     begun = request.prompt.begun
     if isinstance(begun, str):
-        decoded = (cut_at_stop(text, request.stop) for text in detokenise(tokenizer, prompt_ids, responses))
+        decoded = (cut_at_stop(text, request.stop, before) for text in detokenise(tokenizer, prompt_ids, responses))
         return [(begun + text, stopped) for text, stopped in decoded]
     whole = [[*begun, *ids] for ids in responses]
     return [
-        cut_at_stop(text, request.stop)
+        cut_at_stop(text, request.stop, before)
         for text in detokenise(tokenizer, prompt_ids[: len(prompt_ids) - len(begun)], whole)
     ]
 
 
-def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """The text up to the end of the first stop string in it, and whether it has one."""
-    ends = [at + len(stop) for stop in stops if (at := text.find(stop)) >= 0]
-    return (text[: min(ends)], True) if ends else (text, False)
+def cut_at_stop(text: str, stops: Sequence[str], before: Sequence[str] = ()) -> tuple[str, bool]:
+    """The text up to the stop string that is complete first, and whether it has one.
+
+    The string is part of the result if it is one of ``stops``, and not if it is one of ``before``.
+    """
+    kept = [(at + len(stop), at + len(stop)) for stop in stops if (at := text.find(stop)) >= 0]
+    dropped = [(at + len(stop), at) for stop in before if (at := text.find(stop)) >= 0]
+    ends = [*kept, *dropped]
+    return (text[: min(ends)[1]], True) if ends else (text, False)
 
 
 def detokenise(tokenizer: Tokenizer, prompt_ids: Sequence[int], responses: Sequence[Sequence[int]]) -> list[str]:

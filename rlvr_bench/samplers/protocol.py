@@ -9,7 +9,7 @@ import msgspec
 
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 
-__all__ = ["NextTokens", "PrefixSampler", "PreparedSampler", "Sampler", "SamplerOptions"]
+__all__ = ["LimitedSampler", "NextTokens", "PrefixSampler", "PreparedSampler", "Sampler", "SamplerOptions"]
 
 
 class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +57,15 @@ class PreparedSampler(Sampler, Protocol):
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
         """Find out how to draw for these prompts; ``info`` may change. Raises EngineError."""
+        ...
+
+
+@runtime_checkable
+class LimitedSampler(Sampler, Protocol):
+    """A sampler that may not be able to draw with every sampling parameter."""
+
+    def check_sampling(self, sampling: SamplingParameters) -> None:
+        """Raises BadArgument for a parameter that the sampler cannot use, EngineError where this is not clear."""
         ...
 
 

@@ -71,7 +71,7 @@ class VllmSampler:
                 if not open_draws:
                     return
                 for output in self.loaded.step():
-                    yield self._finish(*open_draws.pop(output.request_id), output.outputs)
+                    yield self._finish(*open_draws.pop(output.request_id), output.outputs, sampling.stop)
                     more = True
         finally:
             self._drawing = False
@@ -126,6 +126,7 @@ class VllmSampler:
         open_draws: dict[str, tuple[DrawRequest, list[int]]],
     ) -> None:
         ids, name = self._admit(request, sampling), f"draw-{next(self._names)}"
+        stops = [*request.stop, *sampling.stop]
         try:
             self.loaded.submit(
                 name,
@@ -135,21 +136,26 @@ class VllmSampler:
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=sampling.top_k,
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
+                presence_penalty=sampling.presence_penalty,
                 max_tokens=request.limit(sampling),
-                stop=list(request.stop) or None,
+                stop=stops or None,
                 logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
-                detokenize=bool(request.stop),  # else once at the end, not a token at a time
+                detokenize=bool(stops),  # else once at the end, not a token at a time
             )
         except refusals() as error:
             asked = msgspec.structs.asdict(sampling)
             raise BadArgument(f"sampling of problem {request.prompt.problem_id}", asked, one_line(error)) from error
         open_draws[name] = (request, ids)
 
-    def _finish(self, request: DrawRequest, prompt_ids: list[int], outputs: Sequence[CompletionOutput]) -> Draw:
-        # The token that ended a response is no part of its text, special or not. A stop string is part of it.
+    def _finish(
+        self, request: DrawRequest, prompt_ids: list[int], outputs: Sequence[CompletionOutput], stop: Sequence[str]
+    ) -> Draw:
+        # The token that ended a response is no part of its text, special or not.
         ended = [o.finish_reason == "stop" and not isinstance(o.stop_reason, str) for o in outputs]
         bodies = [o.token_ids[:-1] if end else o.token_ids for o, end in zip(outputs, ended, strict=True)]
-        texts = response_texts(self.loaded.tokenizer, prompt_ids, request, bodies)
+        texts = response_texts(self.loaded.tokenizer, prompt_ids, request, bodies, stop)
         rollouts = (
             self._rollout(request, i, o, text) for i, (o, (text, _)) in enumerate(zip(outputs, texts, strict=True))
         )

@@ -348,3 +348,43 @@ def test_statistics_of_the_sampled_law_are_refused(opened: Opener) -> None:
     server._logprobs = processed  # type: ignore[method-assign]
     with pytest.raises(EngineError, match="measures the law it samples from.*--logprobs-mode raw_logprobs"):
         opened(server)
+
+
+# ------------------------------------------------------------------------------------------------ parameters
+PENALISED = SamplingParameters(
+    temperature=0.6, top_p=0.95, min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5, max_tokens=9, stop=("\n\n",)
+)
+
+
+def test_penalties_min_p_and_stop_strings_are_sent(opened: Opener) -> None:
+    server, sampler = opened()
+    sampler.check_sampling(PENALISED)
+    list(sampler.draw([request()], PENALISED))
+    (body,) = server.draws()
+    sent = {name: body[name] for name in ("min_p", "repetition_penalty", "presence_penalty", "stop")}
+    assert sent == {"min_p": 0.05, "repetition_penalty": 1.1, "presence_penalty": 0.5, "stop": ["\n\n"]}
+    assert "include_stop_str_in_output" not in body
+    list(sampler.draw([request(start=9)], SAMPLING))
+    assert not {"presence_penalty", "stop"} & server.draws()[1].keys()
+
+
+@pytest.mark.parametrize("name", ["min_p", "repetition_penalty"])
+def test_a_server_that_does_not_take_a_parameter_is_refused_before_drawing(opened: Opener, name: str) -> None:
+    def strict(path: str, body: dict[str, Any]) -> Reply | None:
+        known = "completions" not in path or not body.keys() & {"top_k", "min_p", "repetition_penalty"}
+        return None if known else Reply({"error": {"message": "unknown parameter top_k"}}, 400)
+
+    _, sampler = opened(ScriptedServer(script=strict))
+    sampler.check_sampling(SAMPLING)
+    value = getattr(PENALISED, name)
+    with pytest.raises(BadArgument, match=f"--{name.replace('_', '-')} is {value}: this server does not take it"):
+        sampler.check_sampling(SamplingParameters(temperature=1.0, top_p=1.0, **{name: value}))
+
+
+def test_a_refused_stop_string_is_one_line_before_drawing(opened: Opener) -> None:
+    def strict(path: str, body: dict[str, Any]) -> Reply | None:
+        return Reply({"error": {"message": "stop is not supported"}}, 400) if "stop" in body else None
+
+    _, sampler = opened(ScriptedServer(script=strict))
+    with pytest.raises(BadArgument, match=r"--stop is .*this server does not take it: it .*stop is not supported"):
+        sampler.check_sampling(SamplingParameters(temperature=1.0, top_p=1.0, stop=("x",)))

@@ -22,6 +22,7 @@ from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParam
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.seeds import draw_seed
 from tests.conftest import require
+from tests.samplers.laws import law, p_value
 
 pytestmark = [
     pytest.mark.vllm,
@@ -177,6 +178,44 @@ def test_text_is_what_vllm_itself_would_say(engine: Any) -> None:
     ]
     assert pairs
     assert all(a == b for a, b in pairs)
+
+
+LAWS = (
+    SamplingParameters(temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.3, max_tokens=2),
+    SamplingParameters(
+        temperature=1.4, top_p=0.85, min_p=0.04, repetition_penalty=1.2, presence_penalty=1.6, max_tokens=2
+    ),
+)
+
+
+@pytest.mark.parametrize("sampling", LAWS, ids=lambda sampling: sampling.in_words())
+def test_the_second_token_follows_the_law_computed_by_hand(
+    engine: Any, reference: Any, sampling: SamplingParameters
+) -> None:
+    """Penalties look at the prompt and at the first token; the statistics stay those of the model's own law."""
+    asked = [request("p1", n=64, start=64 * i) for i in range(32)]
+    rollouts = [x for draw in engine.draw(asked, sampling) for x in draw.rollouts if x.n_tokens == 2]
+    ids = np.array([x.tokens.ids for x in rollouts])
+    first = int(np.bincount(ids[:, 0]).argmax())
+    mine = [x for x in rollouts if x.tokens.ids[0] == first]
+    assert len(mine) > 300
+    prompt_ids = engine._encode(prompt("p1"))
+    own = reference(prompt_ids, mine[0])[1]
+    expected = law(own, prompt_ids, [first], sampling)
+    assert p_value(np.array([x.tokens.ids[1] for x in mine]), expected) > 1e-3
+    assert mine[0].tokens.logprob[1] == pytest.approx(own[mine[0].tokens.ids[1]], abs=1e-3)
+
+
+def test_a_response_ends_before_its_stop_string(engine: Any) -> None:
+    asked = request("p3", n=16)
+    (plain,) = engine.draw([asked], PLAIN)
+    words = max(plain.rollouts, key=lambda rollout: rollout.n_tokens).text.split()
+    stop = " ".join(words[10:12])
+    (draw,) = engine.draw([asked], msgspec.structs.replace(PLAIN, stop=(stop, "w9999")))
+    texts = [rollout.text.partition(stop)[0] for rollout in plain.rollouts]
+    assert [rollout.text for rollout in draw.rollouts] == texts
+    assert any(text != rollout.text for text, rollout in zip(texts, plain.rollouts, strict=True))
+    assert all(r.finish_reason == "stop" for r, p in zip(draw.rollouts, plain.rollouts, strict=True) if stop in p.text)
 
 
 def test_draws_come_as_they_finish_and_few_are_in_flight(engine: Any) -> None:
