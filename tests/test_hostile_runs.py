@@ -378,7 +378,7 @@ def test_no_address_of_a_manifest_is_opened(run: Path, monkeypatch: pytest.Monke
         address = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         changed = {"engine": "endpoint", "weights": "endpoint:x", "model": address}
         (run / "manifest.json").write_text(json.dumps({**manifest, **changed}))
-        with pytest.raises(ModelError, match="which server is asked. Say where .* with --model"):
+        with pytest.raises(ModelError, match="which server is asked. Name .* with --model"):
             intervening.intervene(run)
         with pytest.raises(TimeoutError):
             server.accept()

@@ -212,7 +212,7 @@ def _check_header(file: Path, header: list[str], expected: list[str]) -> None:
         f"{what}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
         for what, names in (("missing", missing), ("not known", extra))
         if names
-    ] or ["their order differs, or one is there twice"]
+    ] or ["they are in another order, or there twice"]
     raise DataError(
         f"{file}: not the columns of this leaderboard ({'; '.join(parts)}), and so left as it is. Give the --k it was made "
         f"with, mend it, or write to another file."
