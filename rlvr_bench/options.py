@@ -6,6 +6,7 @@ Every default is defined here only.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +71,13 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _is_json(value: object) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
 def check_sampling(parameters: Mapping[str, object]) -> None:
     """Raise BadArgument for a sampling parameter with a value that is not allowed; names as in SamplingParameters."""
     for name, (is_allowed, allowed) in _ALLOWED.items():
@@ -86,8 +94,9 @@ class SampleOptions:
     the unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT),
     or on this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the
     model run code in at most ``tool_calls`` blocks, with ``tool_seconds`` of CPU time for each block; such a run has a
-    separate folder. ``seed_scheme`` 2 (the default of a new run) includes the model in every seed, 1 does not; a run
-    keeps the scheme that it began with.
+    separate folder. ``prompt`` is the name of a template or a file with one; ``system`` replaces its system message, and
+    ``chat_template_args`` are passed to the model's chat template. ``seed_scheme`` 2 (the default of a new run) includes
+    the model in every seed, 1 does not; a run keeps the scheme that it began with.
     """
 
     n: int = 64
@@ -104,7 +113,9 @@ class SampleOptions:
     stop: Sequence[str] | None = None
     max_tokens: int | None = None
     prompt: str | None = None
+    system: str | None = None
     chat_template: Literal["auto", "none"] = "auto"
+    chat_template_args: Mapping[str, Any] = field(default_factory=dict)
     token_stats: Literal["off", "summary", "full"] = "summary"
     draw_batch: int = 16
     stop_after: int | None = None
@@ -122,6 +133,11 @@ class SampleOptions:
         check(1 <= self.n <= LARGEST_INDEX, "-n", self.n, f"must be at least 1 and at most {LARGEST_INDEX:,}")
         check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
         check_sampling(self.asked())
+        check(self.system is None or bool(self.system), "--system", self.system, "must not be empty")
+        for name in self.chat_template_args:
+            check(name.isidentifier(), "--chat-template-arg", name, "must be a name that a template can use")
+        arguments = dict(self.chat_template_args)
+        check(_is_json(arguments), "--chat-template-arg", arguments, "values must be such as JSON has")
         check(self.max_tokens is None or self.max_tokens >= 1, "--max-tokens", self.max_tokens, "must be at least 1")
         check(self.draw_batch >= 1, "--draw-batch", self.draw_batch, "must be at least 1")
         check(self.stop_after is None or self.stop_after >= 1, "--stop-after", self.stop_after, "must be at least 1")

@@ -26,14 +26,14 @@ __all__ = ["Incomparable", "RunCounts", "align", "clusters", "common_k", "read_c
 
 logger = logging.getLogger(__name__)
 
-IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
+IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template", "chat_template_args")
 GRADING = ("verifier", "version", "options")
 # The fields of a grading that are equal for equal verdicts; its duration may differ.
 _VERDICTS = (*GRADING, "folder", "rollouts", "statuses")
 # Two runs may differ in these; the result has a note if they do.
 SHOWN_DIFFERENCES = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
 # Runs that are equal in these fields have the same rollouts.
-_DRAW = ("weights", "seed", "sampling", "tools", "engine_args", "seed_scheme")
+_DRAW = ("weights", "prompt_sha256", "chat_template_args", "seed", "sampling", "tools", "engine_args", "seed_scheme")
 # Runs of older versions do not record their engine arguments.
 UNKNOWN = "unknown"
 FEW = 0.1  # share of problems

@@ -41,7 +41,9 @@ _FIRST = (
     Column("top_p", "number", "nucleus of sampling"),
     Column("max_tokens", "whole", "most tokens of a response"),
     Column("tools", "text", "what the model could run while it answered; empty: nothing"),
-    Column("other_parameters", "text", "the other parameters that change what is drawn (top-k, min-p, penalties, ...)"),
+    Column(
+        "other_parameters", "text", "other sampling parameters that change what is drawn, and chat-template arguments"
+    ),
     Column("problems", "whole", "number of problems"),
     Column("n", "whole", "rollouts per problem, of the problem that has fewest"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -116,9 +117,9 @@ def _bound_cells(name: str, estimate: Estimate | None) -> Row:
 def _setting(card: Scorecard, counts: RunCounts) -> str:
     """Hash of the fields in which rows that are ranked together are equal.
 
-    The chat template is not in it, because it belongs to the checkpoint and not to the task.
+    The chat template and its arguments are not in it, because they belong to the checkpoint and not to the task.
     """
-    asked = [getattr(card.run, name) for name in IDENTITY if name != "chat_template"]
+    asked = [getattr(card.run, name) for name in IDENTITY if not name.startswith("chat_template")]
     ids = sorted(entry.id for entry in counts.entries)
     content = msgspec.json.encode([asked, [getattr(card.run.grading, name) for name in GRADING], ids], order="sorted")
     return hashlib.sha256(content).hexdigest()[:12]
@@ -128,11 +129,12 @@ def _sampling(run: ScoredRun) -> Row:
     drawn = run.sampling
     if drawn is None:
         return {}
+    arguments = (f"{name}={json.dumps(value)}" for name, value in run.chat_template_args.items())
     return {
         "temperature": drawn.temperature,
         "top_p": drawn.top_p,
         "max_tokens": drawn.max_tokens,
-        "other_parameters": _text(" ".join(drawn.others_in_words())),
+        "other_parameters": _text(" ".join([*drawn.others_in_words(), *arguments])),
     }
 
 

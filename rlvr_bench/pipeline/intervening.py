@@ -36,7 +36,6 @@ from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import grading_task
-from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Prompt, SamplingParameters
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
@@ -45,6 +44,7 @@ from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.paths import inside, read_whole, write_atomically
 from rlvr_bench.store.record_files import damaged, read_record, write_record
 from rlvr_bench.store.run import Run
+from rlvr_bench.store.run_prompts import drawn_template
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.verifiers.deciding import Decider, require_golds
 from rlvr_bench.verifiers.protocol import Verifier
@@ -135,7 +135,13 @@ def _drawing_model(run: Run) -> str:
 def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
     chat: Literal["auto", "none"] = "none" if run.manifest.chat_template is None else "auto"
     engine = run.manifest.engine if options.engine == "auto" else options.engine
-    return SampleOptions(engine=engine, chat_template=chat, token_stats="off", engine_args=options.engine_args)
+    return SampleOptions(
+        engine=engine,
+        chat_template=chat,
+        chat_template_args=run.manifest.chat_template_args,
+        token_stats="off",
+        engine_args=options.engine_args,
+    )
 
 
 def _check_arguments(run: Run, options: InterveneOptions) -> None:
@@ -217,9 +223,7 @@ def _sampling(run: Run) -> SamplingParameters:
 
 
 def _prompts(run: Run) -> dict[str, Prompt]:
-    template = open_prompt(run.manifest.prompt)
-    if template.digest != run.manifest.prompt_sha256:
-        raise RunError(f"{run.path}: the prompt template {template.name!r} has changed since this run was drawn")
+    template = drawn_template(run)
     return {problem.id: template.render(problem) for problem in run.problems()}
 
 

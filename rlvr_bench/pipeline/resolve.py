@@ -87,6 +87,8 @@ def make_manifest(
         prompt=template.name,
         prompt_sha256=template.digest,
         chat_template=info.chat_template,
+        chat_template_args=dict(options.chat_template_args),
+        template=template,
         model=model,
         weights=info.weights,
         engine=info.engine,

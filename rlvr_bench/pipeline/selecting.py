@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 
 from rlvr_bench.errors import BadArgument, RunError
-from rlvr_bench.prompts import PROMPTS, PromptTemplate
+from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import Outcomes, Problem
 from rlvr_bench.storage import as_path
 from rlvr_bench.store import Run, open_run
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.paths import make_folder, write_atomically
+from rlvr_bench.store.run_prompts import drawn_template
 from rlvr_bench.training.selection import Pool, Selection, Strategy, choose
 
 __all__ = ["SelectionSummary", "select"]
@@ -65,7 +66,7 @@ def select(
     opened, file = open_run(run), as_path(out)
     if file.exists():
         raise BadArgument("--out", str(out), "exists already: choose another file, or delete it first")
-    template = _template(opened)
+    template = drawn_template(opened)
     outcomes = read_outcomes(opened)
     correct = outcomes.is_correct
     usable = correct & ~outcomes.truncated
@@ -100,20 +101,6 @@ def select(
     )
 
 
-def _template(run: Run) -> PromptTemplate:
-    """The template that the run was drawn with, to render its prompts again: runs do not store them.
-
-    Raises RunError.
-    """
-    template = PROMPTS.get(run.manifest.prompt)
-    if template is None or template.digest != run.manifest.prompt_sha256:
-        raise RunError(
-            f"{run.path}: drawn with prompt {run.manifest.prompt!r}, which this version of rlvr-bench "
-            f"{'does not have' if template is None else 'has in another wording'}, so its prompts cannot be rebuilt"
-        )
-    return template
-
-
 def _check_usable(run: Run, pool: Pool, strategy: Strategy) -> None:
     correct = np.asarray(pool.correct)
     if not correct.any():
@@ -143,6 +130,8 @@ def _lines(
             wrong = is_wrong.pop(key, None)
             if wrong is not None:
                 pair = _pair(template, problems[key[0]], table["text"][row].as_py(), conversational=conversational)
+                if conversational and run.manifest.chat_template_args:  # TRL passes them to the chat template
+                    pair["chat_template_kwargs"] = run.manifest.chat_template_args
                 line = {**pair, "problem": key[0], "rollout": key[1], "correct": not wrong}
                 yield msgspec.json.encode(line) + b"\n"
 

@@ -52,6 +52,7 @@ class EndpointSampler:
             self._client,
             self._address,
             chat=options.chat_template == "auto",
+            template_args=options.template_args,
             measure=options.token_stats != "off" and self._settings.logprobs == "auto",
             vllm_routes=self._settings.vllm_routes == "auto",
         )

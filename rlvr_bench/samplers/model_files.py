@@ -156,18 +156,22 @@ def template_cautions(tokenizer: object, chat_template: ChatTemplate) -> tuple[s
     return ("the model's chat template is not applied: prompts are sent as raw text, as asked",)
 
 
-def render(tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:
+def render(
+    tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate, template_args: Mapping[str, object] | None = None
+) -> list[int]:
     """The prompt's token ids as the model sees them, followed by those of a begun response.
 
-    The tokenizer's chat template is applied to messages, with its generation prompt at the end; the template writes the
-    special tokens itself. Raw text gets the special tokens that the tokenizer adds by default. Raises ModelError where
-    the template refuses the messages.
+    The tokenizer's chat template is applied to messages, with ``template_args`` and its generation prompt at the end; the
+    template writes the special tokens itself. Raw text gets the special tokens that the tokenizer adds by default. Raises
+    ModelError where the template refuses the messages.
     """
     begun, more = (prompt.begun, ()) if isinstance(prompt.begun, str) else ("", prompt.begun)
     if template_digest(tokenizer, chat_template, prompt) is None:
         return [*(int(i) for i in tokenizer(prompt.text + begun)["input_ids"]), *more]
     try:
-        text = tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            list(prompt.messages), tokenize=False, add_generation_prompt=True, **(template_args or {})
+        )
     except Exception as error:
         raise ModelError(
             f"the model's chat template refuses the messages of problem {prompt.problem_id}: {error} "

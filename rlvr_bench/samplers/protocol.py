@@ -16,14 +16,16 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to open a sampler.
 
     ``model`` is a local directory, a hub id or a server's URL. ``chat_template`` is ``auto`` (use the model's template
-    where it has one and the prompt has messages) or ``none``. ``token_stats`` is ``off``, ``summary`` (per rollout) or
-    ``full`` (per-token arrays too). ``engine_args`` are passed to the engine unchanged.
+    where it has one and the prompt has messages) or ``none``; ``template_args`` are passed to it. ``token_stats``
+    is ``off``, ``summary`` (per rollout) or ``full`` (per-token arrays too). ``engine_args`` are passed to the engine
+    unchanged.
     """
 
     model: str
     chat_template: Literal["auto", "none"] = "auto"
     token_stats: Literal["off", "summary", "full"] = "summary"
     engine_args: Mapping[str, Any] = {}
+    template_args: Mapping[str, Any] = {}
 
 
 @runtime_checkable

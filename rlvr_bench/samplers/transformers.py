@@ -87,7 +87,7 @@ class TransformersSampler:
         self.loaded.close()
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        return render(self.loaded.tokenizer, prompt, self._options.chat_template)
+        return render(self.loaded.tokenizer, prompt, self._options.chat_template, self._options.template_args)
 
     def _window_rows(self, request: DrawRequest, sampling: SamplingParameters) -> int:
         length = self.prompt_tokens(request.prompt) + request.limit(sampling)

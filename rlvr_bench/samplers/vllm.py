@@ -102,7 +102,10 @@ class VllmSampler:
         """Token ids of a prompt, cached. Draw batches of one problem follow each other, so a small cache is enough."""
         kept = self._prompts.get(prompt.problem_id)
         if kept is None or kept[0] != prompt:
-            kept = prompt, render(self.loaded.tokenizer, prompt, self._options.chat_template)
+            kept = (
+                prompt,
+                render(self.loaded.tokenizer, prompt, self._options.chat_template, self._options.template_args),
+            )
             self._prompts[prompt.problem_id] = kept
             if len(self._prompts) > _PROMPTS_KEPT:
                 self._prompts.popitem(last=False)

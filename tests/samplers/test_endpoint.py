@@ -388,3 +388,44 @@ def test_a_refused_stop_string_is_one_line_before_drawing(opened: Opener) -> Non
     _, sampler = opened(ScriptedServer(script=strict))
     with pytest.raises(BadArgument, match=r"--stop is .*this server does not take it: it .*stop is not supported"):
         sampler.check_sampling(SamplingParameters(temperature=1.0, top_p=1.0, stop=("x",)))
+
+
+# ------------------------------------------------------------------------------------------------ chat-template arguments
+ARGUMENTS = {"enable_thinking": False}
+
+
+def thinking(path: str, body: dict[str, Any]) -> Reply | None:
+    """A vLLM server whose template closes the thought where thinking is off."""
+    if path != "/tokenize" or "messages" not in body:
+        return None
+    closed = body.get("chat_template_kwargs", {}).get("enable_thinking") is False
+    ids = list(range(7 if closed else 5))
+    return Reply({"count": len(ids), "max_model_len": 64, "tokens": ids})
+
+
+@pytest.mark.parametrize("kind", ["plain", "vllm"])
+def test_arguments_for_the_chat_template_are_sent(opened: Opener, kind: str) -> None:
+    server, sampler = opened(ScriptedServer(kind=kind, script=thinking), template_args=ARGUMENTS)
+    sampler.prepare([request().prompt])
+    list(sampler.draw([request()], SAMPLING))
+    if kind == "plain":
+        assert server.draws()[0]["chat_template_kwargs"] == ARGUMENTS
+    else:
+        assert server.draws()[0]["prompt"] == list(range(7))
+    assert not sampler.info.cautions
+
+
+def test_arguments_that_change_nothing_are_said(opened: Opener) -> None:
+    _, sampler = opened(ScriptedServer(kind="vllm", script=thinking), template_args={"enable_thinkin": False})
+    sampler.prepare([request().prompt])
+    assert sampler.info.cautions == ("enable_thinkin changes nothing in this server's prompts: is the name right?",)
+
+
+@pytest.mark.parametrize("unknown", ["chat_template_kwargs", "top_k"])
+def test_a_server_without_template_arguments_is_refused(opened: Opener, unknown: str) -> None:
+    def strict(path: str, body: dict[str, Any]) -> Reply | None:
+        return Reply({"error": {"message": f"unknown parameter {unknown}"}}, 400) if unknown in body else None
+
+    _, sampler = opened(ScriptedServer(script=strict), template_args=ARGUMENTS)
+    with pytest.raises(EngineError, match="takes no chat_template_kwargs, and so not enable_thinking"):
+        sampler.prepare([request().prompt])
