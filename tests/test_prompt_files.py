@@ -10,7 +10,7 @@ import pytest
 
 from rlvr_bench import pipeline
 from rlvr_bench.comparison.cards import Incomparable, align
-from rlvr_bench.errors import BadArgument, DataError, RunError, RunMismatch, UnknownName
+from rlvr_bench.errors import BadArgument, DataError, RunError, RunMismatch, UnknownName, VerifierError
 from rlvr_bench.options import SampleOptions
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Problem
@@ -93,6 +93,8 @@ def test_a_text_file_is_user_message_and_text(tmp_path: Path) -> None:
             "no user",
         ),
         ("p.toml", "user = '{question}", "not TOML"),
+        ("p.toml", "user = '{question}'\nstop = 'x'", "stop must be a list of texts"),
+        ("p.toml", "user = '{question}'\npolicy = 1", "policy must be a text"),
     ],
 )
 def test_a_file_that_holds_no_template_is_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -110,6 +112,14 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
             open_prompt(str(tmp_path / name))
     with pytest.raises(UnknownName, match="A file is a path"):
         open_prompt("mine")
+
+
+def test_a_file_may_name_policy_and_stop_strings(tmp_path: Path) -> None:
+    template = open_prompt(write(tmp_path, "user = '{question}'\npolicy = 'tagged:final'\nstop = [\"END\"]"))
+    assert (template.policy, template.stop) == ("tagged:final", ("END",))
+    for policy, message in (("taged:final", "unknown extraction policy"), ("regex:(.*)", "which only a task may have")):
+        with pytest.raises(VerifierError, match=message):
+            drawn(tmp_path, prompt=write(tmp_path, f"text = '{{question}}'\npolicy = '{policy}'"))
 
 
 # ------------------------------------------------------------------------------------------------ in a run

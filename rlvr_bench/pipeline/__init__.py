@@ -134,7 +134,7 @@ def _sample(
     try:
         if sampler.info.engine != "fake" or options.chat_template_args:
             check_template_use(template, options, sampler.info.chat_template)
-        sampling = resolve_sampling(loaded.task, options, sampler, prompts)
+        sampling = resolve_sampling(loaded.task, options, template, sampler, prompts)
         manifest = make_manifest(name, loaded, template, options, sampling, sampler.info)
         with RunWriter(folder, manifest, chosen) as writer:
             report_cautions(manifest)

@@ -27,7 +27,7 @@ def check_before_loading(model: str, loaded: LoadedTask, options: SampleOptions,
     Raises BadArgument for sampling parameters that tools do not allow, for a stop string that the model cannot write, and
     as ``check_template_use``; UnknownName for a chat-template argument that the template does not use.
     """
-    sampling = planned_sampling(loaded.task, options)
+    sampling = planned_sampling(loaded.task, options, template)
     engine = models.choose_engine(model, options)
     if engine not in _LOADED:
         return

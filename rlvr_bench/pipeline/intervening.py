@@ -36,6 +36,7 @@ from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import grading_task
+from rlvr_bench.pipeline.tool_runs import reading_statements
 from rlvr_bench.records import Prompt, SamplingParameters
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
@@ -74,7 +75,8 @@ def intervene(
     _check_arguments(opened, options)
     sampler = open_model(model, loaded, _sample_options(opened, options))
     try:
-        return intervene_with(sampler, opened, loaded.open_verifier(), options, grading, progress or Silent())
+        verifier = reading_statements(loaded.open_verifier(), opened)
+        return intervene_with(sampler, opened, verifier, options, grading, progress or Silent())
     finally:
         sampler.close()
 

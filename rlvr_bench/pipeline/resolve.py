@@ -22,12 +22,16 @@ from rlvr_bench.task import LoadedTask, Task
 __all__ = ["make_manifest", "planned_sampling", "resolve_sampling"]
 
 
-def planned_sampling(task: Task, options: SampleOptions) -> SamplingParameters:
+def planned_sampling(task: Task, options: SampleOptions, template: PromptTemplate) -> SamplingParameters:
     """For each parameter: the value passed, else the task's, else the default. Does not look at the model's context.
+
+    Stop strings that are in none of these are those of the prompt.
 
     Raises BadArgument for parameters that a run with tools cannot have.
     """
     sampling = msgspec.structs.replace(task.sampling or SamplingParameters(), **options.asked())
+    if options.stop is None and not sampling.stop:
+        sampling = msgspec.structs.replace(sampling, stop=template.stop)
     if options.tools is not None:
         why = "not with --tools: each turn continues the text of the turns before it as a prompt"
         check(not sampling.presence_penalty, "--presence-penalty", sampling.presence_penalty, why)
@@ -36,7 +40,7 @@ def planned_sampling(task: Task, options: SampleOptions) -> SamplingParameters:
 
 
 def resolve_sampling(
-    task: Task, options: SampleOptions, sampler: Sampler, prompts: Mapping[str, Prompt]
+    task: Task, options: SampleOptions, template: PromptTemplate, sampler: Sampler, prompts: Mapping[str, Prompt]
 ) -> SamplingParameters:
     """The planned parameters, in the model's context. Prepares the sampler with the prompts.
 
@@ -46,7 +50,7 @@ def resolve_sampling(
     """
     if isinstance(sampler, PreparedSampler):
         sampler.prepare(list(prompts.values()))
-    sampling = planned_sampling(task, options)
+    sampling = planned_sampling(task, options, template)
     if isinstance(sampler, LimitedSampler):
         sampler.check_sampling(sampling)
     context = sampler.info.context_tokens

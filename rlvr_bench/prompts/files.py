@@ -5,6 +5,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import msgspec
+
 from rlvr_bench.errors import DataError, in_one_line
 from rlvr_bench.prompts.template import QUESTION, PromptTemplate
 
@@ -12,7 +14,7 @@ __all__ = ["is_prompt_file", "read_prompt_file"]
 
 _SUFFIXES = (".toml", ".txt", ".md")
 _LARGEST = 2**20  # bytes
-_KEYS = ("system", "user", "text", "messages")
+_KEYS = ("system", "user", "text", "messages", "policy", "stop")
 _ROLES = ("system", "developer", "user", "assistant")
 
 
@@ -25,8 +27,8 @@ def read_prompt_file(name: str) -> PromptTemplate:
     """The template in a file; its name is made from its content, so that the file can be moved.
 
     A ``.toml`` file has ``user`` with ``{question}`` (and ``system``, ``[[messages]]`` with role and content) for models
-    with a chat template, ``text`` with ``{question}`` for models without one, or both. Any other file is the user message
-    and the text in one; a line break at its end is left out. Raises DataError.
+    with a chat template, ``text`` with ``{question}`` for models without one, or both; ``policy`` and ``stop`` if wanted.
+    Any other file is the user message and the text in one; a line break at its end is left out. Raises DataError.
     """
     content = _read(Path(name).expanduser())
     if name.endswith(".toml"):
@@ -34,13 +36,7 @@ def read_prompt_file(name: str) -> PromptTemplate:
     else:
         template = PromptTemplate(name="", text=content.removesuffix("\n"), user=content.removesuffix("\n"))
     _check_question(name, template)
-    return PromptTemplate(
-        name=f"file-{template.digest[:8]}",
-        text=template.text,
-        user=template.user,
-        system=template.system,
-        shots=template.shots,
-    )
+    return msgspec.structs.replace(template, name=f"file-{template.digest[:8]}")
 
 
 def _read(file: Path) -> str:
@@ -67,7 +63,7 @@ def _from_toml(name: str, content: str) -> PromptTemplate:
     for key, value in values.items():
         if key not in _KEYS:
             raise DataError(f"{name}: unknown key {key!r}. Known: {', '.join(_KEYS)}.")
-        if key != "messages" and not isinstance(value, str):
+        if key not in ("messages", "stop") and not isinstance(value, str):
             raise DataError(f"{name}: {key} must be a text, it is {in_one_line(repr(value), 60)}")
     shots = _messages(name, values.get("messages", []))
     user, system = values.get("user", ""), values.get("system", "")
@@ -79,7 +75,21 @@ def _from_toml(name: str, content: str) -> PromptTemplate:
         raise DataError(
             f'{name}: has system or messages, and no user message after them: add user = "...{QUESTION}..."'
         )
-    return PromptTemplate(name="", text=values.get("text", ""), user=user, system=system, shots=tuple(shots))
+    return PromptTemplate(
+        name="",
+        text=values.get("text", ""),
+        user=user,
+        system=system,
+        shots=tuple(shots),
+        policy=values.get("policy", ""),
+        stop=_stop(name, values.get("stop", [])),
+    )
+
+
+def _stop(name: str, stop: object) -> tuple[str, ...]:
+    if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
+        raise DataError(f"{name}: stop must be a list of texts, none of them empty")
+    return tuple(stop)
 
 
 def _messages(name: str, messages: object) -> list[dict[str, str]]:

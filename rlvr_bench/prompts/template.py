@@ -19,6 +19,8 @@ class PromptTemplate(msgspec.Struct, frozen=True, kw_only=True):
 
     The messages are ``system``, then ``shots`` (examples: role and content of each message), then ``user``. Where
     ``user`` is empty, every model gets ``text``. Where ``text`` is empty, the model needs a chat template.
+    ``policy``: how to extract answers, where the task's verifier looks for a box that this prompt does not ask for.
+    ``stop``: stop strings of a run for which neither the user nor the task names any.
     """
 
     name: str
@@ -26,12 +28,15 @@ class PromptTemplate(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     system: str = ""
     shots: tuple[dict[str, str], ...] = ()
+    policy: str = ""
+    stop: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the template's content."""
         content: list[object] = [self.text, self.user, self.system]
-        content += [self.shots] if self.shots else []
+        if self.shots or self.policy or self.stop:  # the first templates had none of them
+            content += [self.shots, self.policy, self.stop]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def with_system(self, system: str) -> PromptTemplate:
