@@ -16,8 +16,12 @@ from rlvr_bench.options import GradeOptions, SampleOptions
 from rlvr_bench.storage import as_path
 
 __all__ = [
+    "MODEL_HELP",
+    "TASK_HELP",
     "AsJson",
     "Budgets",
+    "ChatTemplate",
+    "ChatTemplateArg",
     "DataDir",
     "DryRun",
     "Extrapolate",
@@ -26,6 +30,7 @@ __all__ = [
     "Out",
     "OwnTask",
     "RunPath",
+    "System",
     "TaskName",
     "TaskNames",
     "Timeout",

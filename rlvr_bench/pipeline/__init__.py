@@ -120,7 +120,7 @@ def _sample(
     """``sample``, given the engines."""
     name, loaded = model_name(model), load_task(task, options.data_dir)
     golds_of(loaded)  # raises where a verdict could not be right
-    template = asked_template(loaded.task, options)
+    template = asked_template(loaded.task.prompt, options)
     prompts = render_prompts(template, loaded, options)
     folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
     chosen = loaded.problems[: options.limit]

@@ -46,7 +46,7 @@ def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecas
     ``sample`` raises before it loads an engine.
     """
     loaded = load_task(task, options.data_dir)
-    template = asked_template(loaded.task, options)
+    template = asked_template(loaded.task.prompt, options)
     render_prompts(template, loaded, options)
     name = model_name(model)
     if isinstance(model, str) and not model.startswith("fake"):

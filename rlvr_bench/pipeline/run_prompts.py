@@ -5,18 +5,17 @@ from __future__ import annotations
 from rlvr_bench.errors import VerifierError
 from rlvr_bench.options import SampleOptions, check
 from rlvr_bench.prompts import PromptTemplate, open_prompt
-from rlvr_bench.task import Task
 from rlvr_bench.verifiers.extraction import open_policy
 
 __all__ = ["asked_template", "check_policy"]
 
 
-def asked_template(task: Task, options: SampleOptions) -> PromptTemplate:
-    """The template of ``options``, else the task's, with the system message of ``options`` if there is one.
+def asked_template(default: str, options: SampleOptions) -> PromptTemplate:
+    """The template of ``options``, else the one called ``default``, with the system message of ``options`` if there is one.
 
     Raises UnknownName, DataError; as ``check_policy``; BadArgument for a system message where the template has no messages.
     """
-    template = open_prompt(options.prompt or task.prompt)
+    template = open_prompt(options.prompt or default)
     check_policy(template)
     if options.system is None:
         return template
