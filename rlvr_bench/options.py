@@ -89,7 +89,8 @@ def check_sampling(parameters: Mapping[str, object]) -> None:
 class SampleOptions:
     """How to draw. A sampling parameter that is None has the task's value, else the usual one (T = 0.6, top-p = 0.95).
 
-    ``SamplingParameters`` says what the parameters mean.
+    ``SamplingParameters`` says what the parameters mean. With ``sampling`` "generation-config" they have the values that
+    the model recommends in its file of that name; those that it does not name then change nothing.
     ``stop_after`` R ends a problem after the draw batch with its R-th correct rollout; pass@k is then estimated with
     the unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT),
     or on this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the
@@ -112,6 +113,7 @@ class SampleOptions:
     presence_penalty: float | None = None
     stop: Sequence[str] | None = None
     max_tokens: int | None = None
+    sampling: Literal["task", "generation-config"] = "task"
     prompt: str | None = None
     system: str | None = None
     chat_template: Literal["auto", "none"] = "auto"
@@ -133,6 +135,8 @@ class SampleOptions:
         check(1 <= self.n <= LARGEST_INDEX, "-n", self.n, f"must be at least 1 and at most {LARGEST_INDEX:,}")
         check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
         check_sampling(self.asked())
+        known = ("task", "generation-config")
+        check(self.sampling in known, "--sampling", self.sampling, f"one of {', '.join(known)}")
         check(self.system is None or bool(self.system), "--system", self.system, "must not be empty")
         for name in self.chat_template_args:
             check(name.isidentifier(), "--chat-template-arg", name, "must be a name that a template can use")

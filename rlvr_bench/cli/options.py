@@ -83,6 +83,12 @@ Stop = Annotated[
     list[str] | None, typer.Option(help="End a response before this text, which is cut off. Any number of times.")
 ]
 MaxTokens = Annotated[int | None, typer.Option(help="Tokens per response. Default: the task's, cut to the context.")]
+Recommended = Annotated[
+    Literal["task", "generation-config"],
+    typer.Option(
+        "--sampling", "--prompt-format", help="Parameters not passed: the task's, or those the model recommends."
+    ),
+]
 PromptName = Annotated[
     str | None,
     typer.Option("--prompt", help="Prompt template instead of the task's own: a name, or a file (TOML, or text)."),
@@ -132,6 +138,7 @@ _DRAWING = {
     "presence_penalty": PresencePenalty,
     "stop": Stop,
     "max_tokens": MaxTokens,
+    "sampling": Recommended,
     "prompt": PromptName,
     "system": System,
     "chat_template": ChatTemplate,

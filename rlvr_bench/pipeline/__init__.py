@@ -22,7 +22,7 @@ from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_
 from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.before_loading import check_before_loading, check_template_use
-from rlvr_bench.pipeline.cautions import report_cautions
+from rlvr_bench.pipeline.cautions import report_cautions, report_recommended
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.engines import Engines, model_name, open_engines
 from rlvr_bench.pipeline.folders import find_run
@@ -138,6 +138,7 @@ def _sample(
         manifest = make_manifest(name, loaded, template, options, sampling, sampler.info)
         with RunWriter(folder, manifest, chosen) as writer:
             report_cautions(manifest)
+            report_recommended(sampling, options, sampler.info)
             asked = {problem.id: prompts[problem.id] for problem in chosen}
             done = writer.n_drawn(asked, options.n)
             spans = list(writer.missing(asked, options.n, options.draw_batch))

@@ -134,7 +134,7 @@ def _expected(
         dtype=(_typed_dtype(options) or old.dtype) if is_local else old.dtype,
         device="",
     )
-    wanted = make_manifest(model, loaded, template, options, _sampling(old, loaded, options, template), info)
+    wanted = make_manifest(model, loaded, template, options, _sampling(old, loaded, options, template, path), info)
     if is_local:
         return wanted
     return msgspec.structs.replace(wanted, token_stats=old.token_stats, inferred=old.inferred)
@@ -167,10 +167,10 @@ def _typed_dtype(options: SampleOptions) -> str | None:
 
 
 def _sampling(
-    old: Manifest, loaded: LoadedTask, options: SampleOptions, template: PromptTemplate
+    old: Manifest, loaded: LoadedTask, options: SampleOptions, template: PromptTemplate, path: str
 ) -> SamplingParameters:
     """As ``resolve_sampling``. A max_tokens that the user did not set may have been cut to the model's context."""
-    wanted = planned_sampling(loaded.task, options, template)
+    wanted = planned_sampling(loaded.task, options, template, path)
     if options.max_tokens is None and old.sampling is not None:
         return msgspec.structs.replace(wanted, max_tokens=min(wanted.max_tokens, old.sampling.max_tokens))
     return wanted

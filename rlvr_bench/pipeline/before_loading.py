@@ -27,15 +27,16 @@ def check_before_loading(model: str, loaded: LoadedTask, options: SampleOptions,
     Raises BadArgument for sampling parameters that tools do not allow, for a stop string that the model cannot write, and
     as ``check_template_use``; UnknownName for a chat-template argument that the template does not use.
     """
-    sampling = planned_sampling(loaded.task, options, template)
     engine = models.choose_engine(model, options)
+    path = models.resolve_model(model) if engine in _LOADED else model
+    sampling = planned_sampling(loaded.task, options, template, path)
     if engine not in _LOADED:
         return
     if not sampling.stop and not options.chat_template_args:
-        if options.chat_template == "none" or _has_no_template(Path(models.resolve_model(model))):
+        if options.chat_template == "none" or _has_no_template(Path(path)):
             check_template_use(template, options, None)
         return
-    tokenizer = _tokenizer(model, options)
+    tokenizer = _tokenizer(path, options)
     if tokenizer is None:
         return
     check_template_use(template, options, template_digest(tokenizer, options.chat_template))
@@ -67,11 +68,11 @@ def _has_no_template(folder: Path) -> bool:
     return not any(folder.glob("*chat_template*")) and '"chat_template"' not in config
 
 
-def _tokenizer(model: str, options: SampleOptions) -> Tokenizer | None:
+def _tokenizer(path: str, options: SampleOptions) -> Tokenizer | None:
     """The model's tokenizer; None where only the engine can load it, as with code of its own."""
     if any(name in options.engine_args for name in ("tokenizer", "tokenizer_mode", "revision", "tokenizer_revision")):
         return None
     try:
-        return open_tokenizer(models.resolve_model(model))
+        return open_tokenizer(path)
     except ModelError:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,8 +13,9 @@ from rlvr_bench.pipeline.folders import path_digest
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.pipeline.run_tasks import facts_of
 from rlvr_bench.prompts import PromptTemplate
-from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
+from rlvr_bench.records import NEUTRAL, EngineInfo, Prompt, SamplingParameters, StoppingRule
 from rlvr_bench.samplers.engine_arguments import recorded
+from rlvr_bench.samplers.generation_config import recommended_sampling
 from rlvr_bench.samplers.model_files import companion_digests
 from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, Sampler
 from rlvr_bench.store import SCHEMA, Manifest, Session
@@ -22,14 +24,19 @@ from rlvr_bench.task import LoadedTask, Task
 __all__ = ["make_manifest", "planned_sampling", "resolve_sampling"]
 
 
-def planned_sampling(task: Task, options: SampleOptions, template: PromptTemplate) -> SamplingParameters:
-    """For each parameter: the value passed, else the task's, else the default. Does not look at the model's context.
+def planned_sampling(task: Task, options: SampleOptions, template: PromptTemplate, model: str) -> SamplingParameters:
+    """For each parameter: the value passed, else the task's or the model's, else the default.
 
-    Stop strings that are in none of these are those of the prompt.
+    ``model``: the folder or hub id that is loaded. Does not look at the model's context. Stop strings that are in none of
+    these are those of the prompt.
 
     Raises BadArgument for parameters that a run with tools cannot have.
     """
-    sampling = msgspec.structs.replace(task.sampling or SamplingParameters(), **options.asked())
+    sampling = task.sampling or SamplingParameters()
+    if options.sampling == "generation-config":
+        own = _recommended(model, options)
+        sampling = msgspec.structs.replace(NEUTRAL, max_tokens=sampling.max_tokens, stop=sampling.stop, **own)
+    sampling = msgspec.structs.replace(sampling, **options.asked())
     if options.stop is None and not sampling.stop:
         sampling = msgspec.structs.replace(sampling, stop=template.stop)
     if options.tools is not None:
@@ -37,6 +44,14 @@ def planned_sampling(task: Task, options: SampleOptions, template: PromptTemplat
         check(not sampling.presence_penalty, "--presence-penalty", sampling.presence_penalty, why)
         check(not sampling.stop, "--stop", list(sampling.stop), why)
     return sampling
+
+
+def _recommended(model: str, options: SampleOptions) -> dict[str, Any]:
+    """The parameters that the model recommends. Raises BadArgument where it recommends none that can be read here."""
+    own = recommended_sampling(model, options.engine_args.get("revision"), download=True)
+    why = f"{model} has no generation_config.json with sampling parameters that can be read here"
+    check(bool(own), "--sampling", options.sampling, why)
+    return own
 
 
 def resolve_sampling(
@@ -50,7 +65,7 @@ def resolve_sampling(
     """
     if isinstance(sampler, PreparedSampler):
         sampler.prepare(list(prompts.values()))
-    sampling = planned_sampling(task, options, template)
+    sampling = planned_sampling(task, options, template, sampler.info.model)
     if isinstance(sampler, LimitedSampler):
         sampler.check_sampling(sampling)
     context = sampler.info.context_tokens
