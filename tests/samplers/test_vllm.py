@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -520,42 +516,3 @@ def test_closing_ends_every_process(engine: Any) -> None:
     assert engine.info.engine == "vllm"
     with pytest.raises(EngineError, match="closed"):
         list(engine.draw([request("p1")], PLAIN))
-
-
-DRIVER = """
-import subprocess, sys, time
-from rlvr_bench.samplers.protocol import SamplerOptions
-from rlvr_bench.samplers.vllm import VllmSampler
-if __name__ == "__main__":
-    sampler = VllmSampler(SamplerOptions(model=sys.argv[1], token_stats="off", engine_args={arguments!r}))
-    print("ready", flush=True)
-    time.sleep(600)
-"""
-
-
-@pytest.fixture
-def scratch() -> Iterator[str]:
-    """A folder for the files that a killed driver leaves; ``tmp_path`` is too long a name for sockets."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield folder
-
-
-@pytest.mark.slow
-def test_an_engine_does_not_outlive_a_driver_that_is_killed(model_dir: Path, scratch: str) -> None:
-    script = Path(scratch) / "driver.py"
-    script.write_text(DRIVER.format(arguments=ENGINE_ARGS))
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": root, "VLLM_CPU_KVCACHE_SPACE": "1", "TMPDIR": scratch}
-    environment.pop("VLLM_RPC_BASE_PATH", None)  # the shared engine's, set in this process
-    with subprocess.Popen(
-        [sys.executable, str(script), str(model_dir)], env=environment, stdout=subprocess.PIPE, text=True
-    ) as driver:
-        assert driver.stdout is not None
-        assert "ready" in iter(lambda: driver.stdout.readline().strip() if driver.stdout else "", "")
-        workers = descendants()
-        assert len(workers) >= 2
-        driver.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
-        time.sleep(0.5)
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
