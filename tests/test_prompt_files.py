@@ -55,6 +55,14 @@ def test_a_toml_file_has_system_examples_user_and_text(tmp_path: Path) -> None:
     assert "SECRET" not in repr(prompt)
 
 
+def test_the_example_of_the_page_is_a_template(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "prompts.md").read_text()
+    prompt = open_prompt(write(tmp_path, page.partition("```toml\n")[2].partition("```")[0])).render(PROBLEM)
+    assert [message["role"] for message in prompt.messages] == ["system", "user", "assistant", "user"]
+    assert prompt.messages[-1]["content"] == f"{PROBLEM.question}\nPut the final answer within \\boxed{{}}."
+    assert prompt.text == f"Question: {PROBLEM.question}\nAnswer:"
+
+
 def test_the_last_message_may_hold_the_question(tmp_path: Path) -> None:
     content = "\n".join(
         f"[[messages]]\nrole = '{role}'\ncontent = '{text}'"

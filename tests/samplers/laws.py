@@ -46,4 +46,4 @@ def p_value(ids: npt.NDArray[np.int64], expected: npt.NDArray[np.float64]) -> fl
     if rare.any():
         observed.append(counts[rare].sum())
         wanted.append(expected[rare].sum() * len(ids))
-    return float(scipy_stats.chisquare(observed, wanted).pvalue)
+    return float(scipy_stats.chisquare(observed, wanted).pvalue) if len(observed) > 1 else 1.0
