@@ -59,7 +59,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     """Which verdicts are current: the verifier, the ``distinct`` answers it judged, and the ``seconds`` of the last
     pass.
 
-    ``says_no_answer``: whether the verdicts distinguish a response without an answer from a wrong one.
+    ``unsaid``: statuses that the verdicts of another program do not distinguish from "wrong", such as ``no_answer``.
     The seconds do not include verification during sampling. ``errors``: the ten most frequent failures of the verifier,
     the most frequent first; ``warnings``: failures so frequent that they distort the scores.
     """
@@ -72,7 +72,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     seconds: float
     statuses: dict[str, int]
-    says_no_answer: bool = True
+    unsaid: tuple[str, ...] = ()
     text_rules: str = RULES_VERSION
     errors: tuple[ErrorCount, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -235,15 +235,20 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: dict[str, Any] = {}
 
     def pass_at(self, k: int) -> Estimate:
-        """The estimate of pass@k. Raises NotInScorecard (a KeyError), which lists the existing budgets."""
+        """The estimate of pass@k.
+
+        Where some problem has fewer than k rollouts, or n depends on what was found, its ``value`` is None:
+        ``at_least`` and ``at_most`` are bounds, and [``low``, ``high``] includes the error of both. Raises
+        NotInScorecard (a KeyError), which lists the existing budgets.
+        """
         return scorecard_views.find_estimate(self, "pass@k", k)
 
     def __getitem__(self, key: str | tuple[str, str | None]) -> Estimate:
         """An estimate by its name, ``card["unsolved"]`` or ``card["maj@16"]``, or by name and group,
         ``card["tokens_per_response", "correct"]``.
 
-        Raises NotInScorecard (a KeyError), which gives the reason why it is missing or has no value, or lists the
-        existing names, budgets and groups.
+        An estimate with bounds alone has ``value`` None (``pass_at``). Raises NotInScorecard (a KeyError), which gives
+        the reason why it is missing or has neither value nor bounds, or lists the existing names, budgets and groups.
         """
         name, group = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         return scorecard_views.find_estimate(self, *scorecard_views.split_budget(name), group)

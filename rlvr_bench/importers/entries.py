@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from rlvr_bench.errors import DataError
+from rlvr_bench.errors import DataError, in_one_line
 from rlvr_bench.importers.mapping import FieldMapping
 from rlvr_bench.importers.printed import Printed
 from rlvr_bench.records import Status
@@ -27,6 +27,7 @@ __all__ = [
     "binary",
     "chosen_verdict",
     "number",
+    "only_one",
     "problem_name",
 ]
 
@@ -149,6 +150,14 @@ def binary(value: object) -> Status | None:
 def number(value: object) -> float | None:
     """The reward or score as a float; None for anything else, NaN and the infinities too."""
     return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
+
+
+def only_one(file: Path, what: str, names: Iterable[str]) -> str:
+    """The name that is not empty; empty where all are. Raises DataError where there are several, as in ``several models``."""
+    listed = sorted({name for name in names if name})
+    if len(listed) > 1:
+        raise DataError(f"{file.parent}: {what} ({in_one_line(', '.join(listed))}). Name the files of one.")
+    return "".join(listed)
 
 
 def chosen_verdict(where: str, names: Sequence[str], asked: str | None) -> str | None:

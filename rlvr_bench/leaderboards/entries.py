@@ -15,7 +15,7 @@ from rlvr_bench.comparison.cards import GRADING, IDENTITY, RunCounts, align
 from rlvr_bench.comparison.estimates import pass_estimates, sound_estimates
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.leaderboards.columns import BOARD, Cell, Row, columns
+from rlvr_bench.leaderboards.columns import BOARD, Cell, Row, caveats_cell, columns
 from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import Scorecard, ScoredRun
@@ -57,18 +57,22 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
         "scorecard": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     }
     estimates = {(item.name, item.k, item.group): item for item in sound_estimates(card, counts)}
+    shown: dict[str, Estimate | None] = {}
     for k in ks:
         if k <= counts.counts.most:
             estimate = estimates.get(("pass@k", k, None)) or pass_estimates(counts, [k])[0]
             row |= cells_of(f"pass@{k}", estimate) | _bound_cells(f"pass@{k}", estimate)
+            shown[f"pass@{k}"] = estimate
     for metric, column in BOARD:
-        row |= cells_of(column.name, estimates.get((metric.name, column.k, column.group)))
+        shown[column.name] = estimates.get((metric.name, column.k, column.group))
+        row |= cells_of(column.name, shown[column.name])
     for name in ("tool_calls", "tool_errors"):
         row |= {name: rounded(card.quality.get(f"{name}_per_response"))}
     boundary = next((item for item in estimates.values() if item.name == "unsolved"), None)
     row |= cells_of("unsolved", boundary) | {"boundary_k": boundary.k if boundary else None}
     row |= _bound_cells("unsolved", boundary)
-    return Entry(row, counts)
+    shown |= {"unsolved": boundary}
+    return Entry(row | {"caveats": caveats_cell(shown)}, counts)
 
 
 def described(

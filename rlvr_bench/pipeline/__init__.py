@@ -316,7 +316,7 @@ def _with_audit(scorecard: Scorecard, measured: Audit | None) -> Scorecard:
 
 def _with_warnings(scorecard: Scorecard) -> Scorecard:
     """The scorecard with warnings about what changes the meaning of its numbers; they are logged too."""
-    texts = warnings_of(scorecard.run, scorecard.quality)
+    texts = warnings_of(scorecard.run, scorecard.quality, scorecard.estimates)
     for text in texts:
         logger.warning("%s", text)
     return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, warnings=tuple(texts)))

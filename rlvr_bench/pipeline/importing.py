@@ -74,13 +74,13 @@ def import_run(
     target = find_run(options.out, manifest.model, manifest.task)
     if target.exists():
         raise RunError(f"{target}: there is a run already. Name another --model or --out, or remove it.")
-    loaded = None if known is None else _loaded(source)
+    loaded, unmatched = (None, []) if known is None else _loaded(source)
     progress = progress or Silent()
     with staged(target) as staging:
         run = Run(staging, manifest if loaded is None else _of_task(manifest, loaded))
         collector, remarks = _read_all(run, source, loaded, progress)
         collected = collector.finish()
-        remarks = [*matched_notes(collector.matching, collected), *remarks]
+        remarks = [*unmatched, *matched_notes(collector.matching, collected), *remarks]
         if source.mapping is not None and max(collected.n) == 1:
             logger.warning("%s: %s", source.files[0], single_rollouts(source.mapping, len(collected.n)))
         _write(collector, collected, source)
@@ -152,23 +152,24 @@ def _of_task(manifest: Manifest, loaded: LoadedTask) -> Manifest:
     )
 
 
-def _loaded(source: ImportSource) -> LoadedTask | None:
-    """The task with the problems to match; None for a task of the user's that has none of the files' problems.
-
-    Its verifier then reads the files' own problems. Raises DataError where the task's problems cannot be read.
+def _loaded(source: ImportSource) -> tuple[LoadedTask | None, list[str]]:
+    """The task with the problems to match. The task is None, and its verifier reads the files' own problems, for a task of
+    the user's that has none of the files' problems, and where the task's cannot be read, which a note says.
     """
     options = source.options
     try:
         loaded = load_task(str(options.task), options.data_dir)
     except DataError as error:
-        raise DataError(f"{error} To import without matching the problems, name another --task.") from error
+        return None, [
+            f"the problems are not matched to those of {options.task}, so it compares with no run of them: {error}"
+        ]
     if loaded.is_shipped:
-        return loaded
+        return loaded, []
     trial = Matching(loaded)
     for file in source.files:
         for entry in source.format.read(file, options.verdict, True):
             trial.resolve(entry)
-    return None if trial.is_empty else loaded
+    return (None if trial.is_empty else loaded), []
 
 
 def _read_all(

@@ -167,7 +167,8 @@ def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
 def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
     """The warnings of all runs, after the run's name where there are several runs."""
     warnings = [
-        (name, warnings_of(source.card.run, source.card.quality)) for source, name in zip(sources, names, strict=True)
+        (name, warnings_of(source.card.run, source.card.quality, source.card.estimates))
+        for source, name in zip(sources, names, strict=True)
     ]
     return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in warnings for text in texts]
 

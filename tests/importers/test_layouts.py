@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlvr_bench.errors import BadArgument, DataError
+from rlvr_bench.pipeline import importing
 from rlvr_bench.pipeline.importing import Imported, ImportOptions, import_run
 from rlvr_bench.store.run import open_run
 from tests.importers.made import WRITERS, Table, counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
@@ -351,12 +352,26 @@ def test_real_files_of_other_programs(file: str, n: int, c: int, tmp_path: Path)
     assert (sum(row.n for row in problems), sum(row.c for row in problems)) == (n, c)
 
 
-def test_a_real_file_of_tora_is_graded_by_our_verifier(tmp_path: Path) -> None:
-    result = imported(real("tora", "gsm8k_first20.jsonl"), out=tmp_path, task="gsm8k", regrade=True)
+def test_a_real_file_of_tora_is_graded_by_our_verifier(tmp_path: Path, data_dir: Path) -> None:
+    file = real("tora", "gsm8k_first20.jsonl")
+    result = imported(file, out=tmp_path, task="gsm8k", regrade=True, data_dir=data_dir)
     assert {row.n for row in result.scorecard.problems} == {1}
     assert len(result.scorecard.problems) == 20
-    by_program = {problem.id: problem.answer for problem in open_run(result.run).problems()}
-    assert by_program["0"] == "18"
+    assert "20 of the 1319 problems of gsm8k" in result.notes
+    assert next(iter(open_run(result.run).problems())).answer == "18"
+
+
+def test_a_task_whose_problems_are_not_at_hand_grades_those_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_at_hand(*_: object) -> None:
+        raise DataError("cannot load the problems from the hub.")
+
+    monkeypatch.setattr(importing, "load_task", not_at_hand)
+    result = imported(real("tora", "gsm8k_first20.jsonl"), out=tmp_path, task="gsm8k", regrade=True)
+    assert any("not matched to those of gsm8k" in note and "from the hub" in note for note in result.notes)
+    answers = {problem.id: problem.answer for problem in open_run(result.run).problems()}
+    assert (answers["0"], len(answers)) == ("18", 20)
 
 
 @pytest.mark.parametrize("name", EVERY_WRITER)
