@@ -61,6 +61,7 @@ _PUBLIC = {
     "score": "pipeline",
     "select": "pipeline.selecting",
     "series": "analysis.training_series",
+    "status": "pipeline.status",
     "validate": "task",
     "verify_many": "verifiers",
 }
@@ -115,6 +116,7 @@ __all__ = [
     "select",
     "series",
     "stats",
+    "status",
     "validate",
     "verify_many",
 ]
@@ -143,6 +145,7 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.judging import judge
     from rlvr_bench.pipeline.rescoring import rescore
     from rlvr_bench.pipeline.selecting import select
+    from rlvr_bench.pipeline.status import status
     from rlvr_bench.planning import PlanOptions, plan
     from rlvr_bench.records import (
         Draw,

@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from rlvr_bench.cli import check, compare, import_, intervene, judge, leaderboard, plan, report, rescore, select, series
+from rlvr_bench.cli import (
+    check,
+    compare,
+    import_,
+    intervene,
+    judge,
+    leaderboard,
+    plan,
+    report,
+    rescore,
+    select,
+    series,
+    status,
+)
 from rlvr_bench.cli.messages import MessageHandler, print_json
 from rlvr_bench.cli.options import (
     AsJson,
@@ -303,7 +316,7 @@ def zoo_train(
     _result(as_json, {"checkpoint": str(folder)}, lambda console: console.print(f"{folder}", soft_wrap=True))
 
 
-for _verb in (compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
+for _verb in (status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
     _verb.register(app)  # after the stages, so that help lists those first
 
 
