@@ -53,6 +53,8 @@ def check(ok: bool, name: str, value: object, allowed: str) -> None:
 class SampleOptions:
     """How to draw. A sampling parameter that is None has the task's value, else the usual one (T = 0.6, top-p = 0.95).
 
+    ``max_tokens`` "auto": as many as the model's context leaves after the longest prompt.
+
     ``stop_after`` R ends a problem after the draw batch with its R-th correct rollout; pass@k is then estimated with
     the unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT),
     or on this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the
@@ -69,7 +71,7 @@ class SampleOptions:
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
-    max_tokens: int | None = None
+    max_tokens: int | Literal["auto"] | None = None
     prompt: str | None = None
     chat_template: Literal["auto", "none"] = "auto"
     token_stats: Literal["off", "summary", "full"] = "summary"
@@ -91,7 +93,13 @@ class SampleOptions:
         check(self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more")
         check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must be in (0, 1]")
         check(self.top_k is None or self.top_k >= 0, "--top-k", self.top_k, "must be 0 (no limit) or more")
-        check(self.max_tokens is None or self.max_tokens >= 1, "--max-tokens", self.max_tokens, "must be at least 1")
+        is_number = isinstance(self.max_tokens, int) and self.max_tokens >= 1
+        check(
+            is_number or self.max_tokens in (None, "auto"),
+            "--max-tokens",
+            self.max_tokens,
+            "must be at least 1, or auto",
+        )
         check(self.draw_batch >= 1, "--draw-batch", self.draw_batch, "must be at least 1")
         check(self.stop_after is None or self.stop_after >= 1, "--stop-after", self.stop_after, "must be at least 1")
         check(
@@ -123,9 +131,9 @@ class SampleOptions:
         return task if self.tools is None else f"{task}@{self.tools}"
 
     def asked(self) -> dict[str, object]:
-        """The sampling parameters the user passed."""
+        """The sampling parameters the user passed, without a max_tokens of "auto", which only the engine knows."""
         names = ("temperature", "top_p", "top_k", "max_tokens")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        return {name: value for name in names if (value := getattr(self, name)) not in (None, "auto")}
 
 
 @dataclass(frozen=True, kw_only=True)

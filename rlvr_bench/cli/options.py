@@ -66,7 +66,14 @@ SeedScheme = Annotated[
 Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
 TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
 TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
-MaxTokens = Annotated[int | None, typer.Option(help="Tokens per response. Default: the task's, cut to the context.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens per response; auto: all that the context leaves. Default: the task's, cut to the context.",
+        parser=lambda text: text if text == "auto" else int(text),
+        metavar="INTEGER|auto",
+    ),
+]
 PromptName = Annotated[str | None, typer.Option("--prompt", help="Prompt template instead of the task's own.")]
 ChatTemplate = Annotated[Literal["auto", "none"], typer.Option(help="auto: the model's own where it has one.")]
 TokenStats = Annotated[

@@ -27,9 +27,9 @@ def resolve_sampling(
 ) -> SamplingParameters:
     """For each parameter: the value passed, else the task's, else the default. Prepares the sampler with the prompts.
 
-    A max_tokens that was not passed is cut to the model's context. The longest prompt of the whole task decides, so
-    that ``--limit`` changes nothing. Raises BadArgument where a passed max_tokens does not fit into the context, or a
-    prompt alone does not.
+    A max_tokens that was not passed is cut to the model's context; "auto" is what the context leaves. The longest prompt
+    of the whole task decides, so that ``--limit`` changes nothing. Raises BadArgument where a passed max_tokens does not
+    fit into the context, or a prompt alone does not, or "auto" meets a model whose context is not known.
     """
     if isinstance(sampler, PreparedSampler):
         sampler.prepare(list(prompts.values()))
@@ -37,6 +37,8 @@ def resolve_sampling(
     sampling = msgspec.structs.replace(recommended, **options.asked())
     context = sampler.info.context_tokens
     if context is None:
+        why = "the model's context is not known, or its server counts no tokens: pass a number"
+        check(options.max_tokens != "auto", "--max-tokens", "auto", why)
         return sampling
     lengths = {name: sampler.prompt_tokens(prompt) for name, prompt in prompts.items()}
     longest = max(lengths, key=lambda name: lengths[name])
@@ -44,6 +46,8 @@ def resolve_sampling(
     check(
         room >= 1, "prompt", f"{longest} ({lengths[longest]} tokens)", f"longer than the model's context of {context}"
     )
+    if options.max_tokens == "auto":
+        return msgspec.structs.replace(sampling, max_tokens=room)
     if options.max_tokens is not None and options.max_tokens > room:
         raise BadArgument(
             "--max-tokens",
@@ -79,7 +83,7 @@ def make_manifest(
         dtype=info.dtype,
         token_stats=options.token_stats if info.token_stats == "exact" else info.token_stats,
         sampling=sampling,
-        asked=options.asked(),
+        asked=options.asked() | ({"max_tokens": "auto"} if options.max_tokens == "auto" else {}),
         seed=options.seed,
         draw_batch=options.draw_batch,
         stopping=None
