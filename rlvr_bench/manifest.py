@@ -19,7 +19,7 @@ SCHEMA = 1
 _LOOSE = frozenset(
     (
         *("n", "model", "task_file", "asked", "sessions", "n_problems", "source", "facts", "problems_file_sha256"),
-        *("seed_scheme", "model_path"),
+        *("seed_scheme", "model_path", "opens_thought"),
     )
 )
 # Fields that runs of older versions lack; an unknown value does not count as different.
@@ -96,7 +96,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``imported`` names the other program that drew an imported run: what its files lack is None or "unknown".
     ``engine_args`` are those the user passed, ``model_files`` the digests of the files next to the weights that decide what
     is drawn (configuration, tokenizer). ``seed_scheme`` 2: a draw's seed covers the model; 1: it does not.
-    ``model_path``: a hash of where a local checkpoint was.
+    ``model_path``: a hash of where a local checkpoint was. ``opens_thought``: whether the prompts end with a thought that
+    they open.
     Fields with a default are newer than the first runs: None means unknown.
     """
 
@@ -131,6 +132,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     seed_scheme: Literal[1, 2] = 1
     model_path: str | None = None
     inferred: dict[str, str] | None = None
+    opens_thought: bool | None = None
 
     @property
     def drawn_by(self) -> str | None:

@@ -18,6 +18,7 @@ from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import ROLLOUT_SCHEMA, Run, stored_text, text_hash
 from rlvr_bench.store.verdicts import VerdictRow, Verdicts
 from rlvr_bench.text_rules import text_flags
+from rlvr_bench.verifiers.extraction import thought_of
 
 __all__ = ["MAX_ROLLOUTS", "NO_VERDICT", "Collected", "Collector"]
 
@@ -184,7 +185,9 @@ class Collector:
             verdict = Verdict(status="error", kind=NO_VERDICT)
             if entry.status is not None:
                 verdict = Verdict(status=entry.status, answer=entry.answer, kind=entry.kind)
-            self._rows.append(VerdictRow(tally.problem.id, tally.n, digest, verdict, None, text_flags(text)))
+            self._rows.append(
+                VerdictRow(tally.problem.id, tally.n, digest, verdict, None, text_flags(text), thought_of(text))
+            )
         tally.n += 1
         tally.c += entry.status == "correct"
         self._characters += len(text)

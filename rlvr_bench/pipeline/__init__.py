@@ -30,7 +30,7 @@ from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, S
 from rlvr_bench.pipeline.parameters import grading_before_progress
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
-from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
+from rlvr_bench.pipeline.resolve import make_manifest, opens_thought, resolve_sampling
 from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
 from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
 from rlvr_bench.prompts import open_prompt
@@ -131,6 +131,7 @@ def _sample(
     try:
         sampling = resolve_sampling(loaded.task, options, sampler, prompts)
         manifest = make_manifest(name, loaded, template, options, sampling, sampler.info)
+        manifest = msgspec.structs.replace(manifest, opens_thought=opens_thought(sampler, prompts))
         with RunWriter(folder, manifest, chosen) as writer:
             report_cautions(manifest)
             asked = {problem.id: prompts[problem.id] for problem in chosen}

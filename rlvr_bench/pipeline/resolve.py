@@ -15,11 +15,12 @@ from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
 from rlvr_bench.samplers.engine_arguments import recorded
 from rlvr_bench.samplers.model_files import companion_digests
-from rlvr_bench.samplers.protocol import PreparedSampler, Sampler
+from rlvr_bench.samplers.protocol import PreparedSampler, ReadingSampler, Sampler
 from rlvr_bench.store import SCHEMA, Manifest, Session
 from rlvr_bench.task import LoadedTask, Task
+from rlvr_bench.verifiers.extraction import ends_in_thought
 
-__all__ = ["make_manifest", "resolve_sampling"]
+__all__ = ["make_manifest", "opens_thought", "resolve_sampling"]
 
 
 def resolve_sampling(
@@ -55,6 +56,14 @@ def resolve_sampling(
             f"the model's context of {context} leaves {room} after the longest prompt ({longest})",
         )
     return msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, room))
+
+
+def opens_thought(sampler: Sampler, prompts: Mapping[str, Prompt]) -> bool | None:
+    """Whether the prompts end with a thought that they open; None where the sampler does not show them."""
+    first = next(iter(prompts.values()))
+    if isinstance(sampler, ReadingSampler):
+        return ends_in_thought(sampler.prompt_end(first))
+    return None if first.messages else ends_in_thought(first.text)
 
 
 def make_manifest(

@@ -9,7 +9,17 @@ import msgspec
 
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 
-__all__ = ["NextTokens", "PrefixSampler", "PreparedSampler", "Sampler", "SamplerOptions"]
+__all__ = [
+    "PROMPT_END",
+    "NextTokens",
+    "PrefixSampler",
+    "PreparedSampler",
+    "ReadingSampler",
+    "Sampler",
+    "SamplerOptions",
+]
+
+PROMPT_END = 32  # tokens at the end of a prompt that ``prompt_end`` returns
 
 
 class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +67,15 @@ class PreparedSampler(Sampler, Protocol):
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
         """Find out how to draw for these prompts; ``info`` may change. Raises EngineError."""
+        ...
+
+
+@runtime_checkable
+class ReadingSampler(Sampler, Protocol):
+    """A sampler that returns prompts as text, as the model sees them."""
+
+    def prompt_end(self, prompt: Prompt) -> str:
+        """The last tokens of the prompt as text, special tokens included."""
         ...
 
 
