@@ -54,6 +54,7 @@ _PUBLIC = {
     "load_task": "task",
     "open_verifier": "verifiers",
     "plan": "planning",
+    "preview_import": "pipeline.previewing",
     "read_scorecard": "comparison.folders",
     "report": "reporting",
     "rescore": "pipeline.rescoring",
@@ -108,6 +109,7 @@ __all__ = [
     "load_task",
     "open_verifier",
     "plan",
+    "preview_import",
     "read_scorecard",
     "report",
     "rescore",
@@ -143,6 +145,7 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.importing import import_run
     from rlvr_bench.pipeline.intervening import intervene
     from rlvr_bench.pipeline.judging import judge
+    from rlvr_bench.pipeline.previewing import preview_import
     from rlvr_bench.pipeline.rescoring import rescore
     from rlvr_bench.pipeline.selecting import select
     from rlvr_bench.pipeline.status import status

@@ -17,6 +17,7 @@ from rlvr_bench.records import LARGEST_INDEX, SamplingParameters, Tools
 
 __all__ = [
     "LEVELS",
+    "MAP_FIELDS",
     "RULES",
     "SWAPS",
     "GradeOptions",
@@ -40,6 +41,24 @@ LEVELS: dict[str, tuple[str, ...]] = {
     "entropy": ("high", "low"),
     "perplexity": ("high", "low"),
     "position": ("early", "middle", "late"),
+}
+# What a mapping can say about a table of rollouts.
+MAP_FIELDS = {
+    "problem": "id of the problem, a text or a whole number; without it the question identifies the problem",
+    "question": "text of the problem",
+    "gold": "gold answer; a list of one is that one, any other list or object is kept as JSON",
+    "text": "response of the model; without it only counts are imported",
+    "answer": "answer that the other program read from the response; null or empty where there is none",
+    "verdict": "whether the response is right",
+    "reward": "like verdict, for a reward of any scale: needs --correct",
+    "n": "rollouts of the problem, for a table of counts",
+    "c": "correct rollouts of the problem",
+    "index": "number or name of the rollout within its problem: orders the rollouts, and recognises copies",
+    "tokens": "tokens of the response: a number, or a list that is counted",
+    "truncated": "whether the response was cut: true or false, or a finish reason such as length or stop",
+    "prompt": "what the model was sent: a text or a list of messages; select uses it",
+    "cluster": "group of problems that are not independent: one source, one template",
+    "tier": "difficulty of the problem",
 }
 
 
@@ -250,7 +269,12 @@ class ImportOptions:
 
     ``format`` and ``verdict``: needed if the content allows several formats or has several verdicts.
 
-    ``regrade``: drop the program's verdicts, and grade the responses with the verifier of ``task``.
+    ``regrade``: grade the responses with the verifier of ``task``; the program's verdicts are kept beside ours.
+    ``data_dir``: the folder of the task's data, to match the problems of the files to those of ``task``.
+
+    ``map``: which field of a table is what, as ``field=path`` pairs, a dict of them, or a TOML file; several are joined.
+    ``where``: ``path=value`` conditions on the rollouts to keep. ``correct``: which verdicts or rewards are correct, such as
+    ``>=0.9``. ``no_answer``: answers that mean that there is none. ``save_map``: a TOML file to write the mapping to.
     """
 
     model: str | None = None
@@ -258,4 +282,10 @@ class ImportOptions:
     format: str | None = None
     verdict: str | None = None
     regrade: bool = False
+    map: str | Path | Mapping[str, str] | Sequence[str | Path] | None = None
+    where: Sequence[str] = ()
+    correct: str | None = None
+    no_answer: Sequence[str] = ()
+    save_map: str | Path | None = None
+    data_dir: Path | None = None
     out: str | Path = Path("runs")

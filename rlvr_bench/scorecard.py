@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCORECARD_SCHEMA",
+    "THEIRS",
     "AuditSummary",
     "ErrorCount",
     "Grading",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 SCORECARD_SCHEMA = 1
+THEIRS = "imported:"  # begins the name of a verifier that is another program
 _BLANKS: tuple[object, ...] = (None, "", 0, [], {})
 _PATH = re.compile(r"(.*) - at `\$\.([^`]*)`")
 
@@ -57,6 +59,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     """Which verdicts are current: the verifier, the ``distinct`` answers it judged, and the ``seconds`` of the last
     pass.
 
+    ``says_no_answer``: whether the verdicts distinguish a response without an answer from a wrong one.
     The seconds do not include verification during sampling. ``errors``: the ten most frequent failures of the verifier,
     the most frequent first; ``warnings``: failures so frequent that they distort the scores.
     """
@@ -69,9 +72,21 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     seconds: float
     statuses: dict[str, int]
+    says_no_answer: bool = True
     text_rules: str = RULES_VERSION
     errors: tuple[ErrorCount, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_theirs(self) -> bool:
+        """Whether another program gave the verdicts."""
+        return self.verifier.startswith(THEIRS)
+
+    @property
+    def judge(self) -> str:
+        """The verifier or the other program, with its version where that is known: ``math 5``, ``lm-eval 0.4.13``."""
+        version = "" if self.version == "unknown" else f" {self.version}"
+        return f"{self.verifier.removeprefix(THEIRS)}{version}"
 
 
 class Judging(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +214,7 @@ class StopCounts(msgspec.Struct, frozen=True, kw_only=True):
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole result of one run: what ``compare``, ``leaderboard``, ``report`` and ``check`` read.
 
-    ``print(card)`` prints a short table; a notebook shows the same. ``card.pass_at(64)`` and ``card["token_entropy"]``
+    ``print(card)`` prints a short table; a notebook shows the same. ``card.pass_at(64)`` and ``card["maj@16"]``
     return one estimate. ``card.table()`` returns all estimates and ``card.problems_table()`` all problems, as Arrow
     tables that pandas can read.
 
@@ -220,15 +235,20 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: dict[str, Any] = {}
 
     def pass_at(self, k: int) -> Estimate:
-        """The estimate of pass@k. Raises NotInScorecard (a KeyError), which lists the existing budgets."""
+        """The estimate of pass@k.
+
+        Where some problem has fewer than k rollouts, or n depends on what was found, its ``value`` is None:
+        ``at_least`` and ``at_most`` are bounds, and [``low``, ``high``] includes the error of both. Raises
+        NotInScorecard (a KeyError), which lists the existing budgets.
+        """
         return scorecard_views.find_estimate(self, "pass@k", k)
 
     def __getitem__(self, key: str | tuple[str, str | None]) -> Estimate:
-        """An estimate by its name, ``card["token_entropy"]`` or ``card["maj@16"]``, or by name and group,
-        ``card["token_entropy", "correct"]``.
+        """An estimate by its name, ``card["unsolved"]`` or ``card["maj@16"]``, or by name and group,
+        ``card["tokens_per_response", "correct"]``.
 
-        Raises NotInScorecard (a KeyError), which gives the reason why it is missing or has no value, or lists the
-        existing names, budgets and groups.
+        An estimate with bounds alone has ``value`` None (``pass_at``). Raises NotInScorecard (a KeyError), which gives
+        the reason why it is missing or has neither value nor bounds, or lists the existing names, budgets and groups.
         """
         name, group = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
         return scorecard_views.find_estimate(self, *scorecard_views.split_budget(name), group)

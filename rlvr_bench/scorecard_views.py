@@ -179,16 +179,18 @@ def split_budget(name: object) -> tuple[str, int | None]:
 
 
 def find_estimate(card: Scorecard, name: str, k: int | None = None, group: str | None = None) -> Estimate:
-    """The estimate with this name, budget (None if it has none) and group. Raises NotInScorecard, with the reason."""
+    """The estimate with this name, budget (None if it has none) and group.
+
+    Where rollouts are missing its value is None, and it has bounds. Raises NotInScorecard, with the reason, where there
+    is none, or it has neither value nor bounds.
+    """
     named = [estimate for estimate in card.estimates if estimate.name == name]
     of_group = [estimate for estimate in named if estimate.group == group]
     matches = [estimate for estimate in of_group if estimate.k == k or (k is None and not name.endswith("@k"))]
     if len(matches) != 1:
         raise NotInScorecard(_why_missing(card, name, k, named, of_group))
-    if matches[0].value is None:
+    if matches[0].value is None and matches[0].at_least is None:
         reason = card.left_out.get(name) or matches[0].note or "the scorecard does not say why"
-        if matches[0].at_least is not None and matches[0].at_most is not None:
-            reason += f" ({matches[0].at_least:.4g} to {matches[0].at_most:.4g})"
         raise NotInScorecard(f"{_called(name, k)} has no value in this scorecard: {reason}")
     return matches[0]
 

@@ -46,6 +46,8 @@ UserVerifier = Callable[[str, Problem], Verdict]
 
 # Packages that bring a verifier declare it in this group: name = "module:function".
 VERIFIER_GROUP = "rlvr_bench.verifiers"
+# Verifiers that run code from the problems, or pass it to a third-party scorer.
+_RUNS_PROBLEMS = frozenset(("code", "reasoning_gym"))
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class Task:
     cases: tuple[Case, ...] = ()
     sampling: SamplingParameters | None = None
     answer_space: int | None = None
+
+    @property
+    def runs_problems(self) -> bool:
+        """Whether grading runs code that comes with the problems."""
+        return self.verifier in _RUNS_PROBLEMS
 
 
 @dataclass(frozen=True, kw_only=True)

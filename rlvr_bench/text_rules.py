@@ -22,7 +22,7 @@ _LOOP_LEAST_BYTES = 1000
 _LOOP_RATIO = 0.1  # prose and worked mathematics compress to 0.25-0.5 of their size, a loop to less than 0.05
 _LATIN_SHARE = 0.5
 _TEMPLATE_TOKENS = re.compile(r"<\|(?:im_start|im_end|endoftext|begin_of_text|start_header_id|eot_id)\|>")
-_NEXT_TURN = re.compile(r"^(?:Human|User|Assistant|Question) ?:", re.MULTILINE)
+_NEXT_TURN = re.compile(r"\n(?:Human|User|Assistant|Question) ?:")
 _LATIN = re.compile(r"[A-Za-z\u00C0-\u024F]")
 # Cyrillic, Hebrew, Arabic, Devanagari, Thai, kana, CJK ideographs, Hangul. Not Greek: mathematics uses it.
 _OTHER_SCRIPT = re.compile(
@@ -62,7 +62,7 @@ def _breaks_format(text: str) -> bool:
         or opened > closed
         or closed > 1
         or _TEMPLATE_TOKENS.search(text) is not None
-        or any(match.start() > 0 for match in _NEXT_TURN.finditer(text))
+        or _NEXT_TURN.search(text) is not None
     )
 
 
@@ -70,11 +70,20 @@ def _loops(text: str) -> bool:
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw) < _LONG_RUN:
         return False
-    letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    changes = np.flatnonzero(np.diff(letters, prepend=letters[0] + 1, append=letters[-1] + 1))
-    if int(np.diff(changes).max()) >= _LONG_RUN:
+    if _has_long_run(text):
         return True
     return len(raw) >= _LOOP_LEAST_BYTES and len(zlib.compress(raw, 1)) < _LOOP_RATIO * len(raw)
+
+
+def _has_long_run(text: str) -> bool:
+    """Whether one character comes 500 times in a row. Such a run fills one of the blocks of half that length."""
+    size = _LONG_RUN // 2
+    blocks = (text[start : start + size] for start in range(0, len(text) - size + 1, size))
+    if not any(block == block[0] * size for block in blocks):
+        return False
+    letters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    changes = np.flatnonzero(np.diff(letters, prepend=letters[0] + 1, append=letters[-1] + 1))
+    return int(np.diff(changes).max()) >= _LONG_RUN
 
 
 def _mixes_languages(text: str) -> bool:

@@ -129,8 +129,16 @@ def to_problem(row: Row) -> Problem:
         question=f"{row.text('question_content')}\n\n{_form(starter)}",
         answer=f"no reference solution; SHA-256 of its {len(kept)} tests: {digest}",
         tier=row.text("difficulty"),
+        cluster=_contest(row),
         data={"tests": kept, "fn_name": str(metadata.get("func_name") or "")},
     )
+
+
+def _contest(row: Row) -> str:
+    """Platform, contest and day: problems of one contest were written together and came out together."""
+    contest, day = (str(row.values.get(name) or "").strip() for name in ("contest_id", "contest_date"))
+    named = [part for part in (contest, day.partition("T")[0]) if part]
+    return "-".join([row.text("platform"), *named]) if named else ""
 
 
 def _form(starter: str) -> str:

@@ -78,10 +78,13 @@ class GymDataset:
                 f"reasoning-gym {self.dataset}: its metadata cannot be kept with a run ({error})"
             ) from error
         answer = entry["answer"]
+        generator = str(metadata.get("source_dataset") or self.dataset)
         return Problem(
             id=f"{self.dataset}-{number}",
             question=entry["question"],
             answer=ANY_SOLUTION if answer is None else str(answer),
+            # One generator is what the task asks about; of several, each makes a cluster.
+            cluster="" if generator == self.dataset else generator,
             data={"metadata": metadata},
         )
 

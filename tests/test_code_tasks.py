@@ -198,6 +198,23 @@ def test_parameters_choose_data_set_size_seed_and_difficulty() -> None:
     assert again.digest == task.digest != other.digest
 
 
+def test_problems_of_one_contest_are_a_cluster(tmp_path: Path) -> None:
+    rows = [
+        stdin_row(question_id=f"q{i}", contest_id=contest, contest_date=date)
+        for i, (contest, date) in enumerate([("abc394", "2025-02-22T00:00:00")] * 2 + [(None, "2025-03-01"), ("", "")])
+    ]
+    clusters = [problem.cluster for problem in loaded(live_code(tmp_path, *rows), tmp_path).problems]
+    assert clusters == ["atcoder-abc394-2025-02-22"] * 2 + ["atcoder-2025-03-01", ""]
+
+
+def test_problems_of_several_generators_are_clusters_and_those_of_one_are_not() -> None:
+    task = gym("chain_sum,size=3")
+    assert {problem.cluster for problem in task.problems} == {""}
+    source: Any = dataclasses.replace(task.task.source, dataset="composite")  # type: ignore[type-var]
+    entry = {"question": "q", "answer": "a", "metadata": {"source_dataset": "chain_sum"}}
+    assert source._problem(0, entry).cluster == "chain_sum"
+
+
 def test_defaults_are_left_out_of_the_name() -> None:
     one, other = read_task("reasoning_gym:chain_sum,size=200,threshold=1"), read_task("reasoning_gym:chain_sum")
     assert one[0].name == other[0].name == "reasoning_gym:chain_sum"

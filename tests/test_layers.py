@@ -24,7 +24,7 @@ LAYERS = (
     ("scorecard", "scorecard_views"),
     ("store",),
     ("importers", "scaling"),
-    ("grading", "auditing"),
+    ("grading", "auditing", "disagreements"),
     ("scorers",),
     ("comparison",),
     ("analysis", "leaderboards", "reporting", "checking", "planning"),

@@ -63,6 +63,7 @@ PACKAGE = (
         "scaling",
         "grading.py",
         "auditing.py",
+        "disagreements.py",
         "scorers",
         "comparison",
         "planning.py",

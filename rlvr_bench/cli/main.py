@@ -51,7 +51,7 @@ from rlvr_bench.cli.options import (
 )
 from rlvr_bench.cli.tables import AsFormat, Jobs
 from rlvr_bench.cli.terminal import Terminal, say
-from rlvr_bench.errors import RlvrBenchError, visible
+from rlvr_bench.errors import BadArgument, RlvrBenchError, visible
 from rlvr_bench.options import GradeOptions, SampleOptions
 from rlvr_bench.parallel import check_jobs
 from rlvr_bench.storage import as_path
@@ -158,22 +158,31 @@ def grade(
     timeout: Timeout = GradeOptions.timeout_s,
     allow_unsafe_code: Unsafe = False,
     audit: Annotated[int, typer.Option(help="Number of verdicts to check by an independent comparison.")] = 0,
+    disagreements: Annotated[
+        Path | None, typer.Option(help="CSV file of all verdicts on which ours and the imported ones differ.")
+    ] = None,
     jobs: Jobs = 1,
     format_: AsFormat = "table",
     as_json: AsJson = False,
 ) -> None:
     """Verify runs' rollouts. After a verifier upgrade, verify again and list the verdicts that changed.
 
+    For an imported run, list the verdicts on which we and the other program differ.
+
     With -j N the verifier processes (--workers) are divided among N runs at a time.
     """
     from rlvr_bench import pipeline
     from rlvr_bench.cli.show import show_audit, show_grading
+    from rlvr_bench.cli.show_disagreements import show_disagreements
     from rlvr_bench.cli.show_several import end_of_gradings
+    from rlvr_bench.disagreements import write_disagreements
 
     options = grade_options(workers, timeout, allow_unsafe_code)
     if len(runs) > 1:
         from rlvr_bench.pipeline.several import grade_all
 
+        if disagreements is not None:
+            raise BadArgument("--disagreements", str(disagreements), "takes one run at a time")
         with _bars() as bars:
             done = grade_all(runs, options, task=task, data_dir=data_dir, audit=audit, jobs=jobs, progress=bars)
         end_of_gradings(done, format_, as_json=as_json)
@@ -183,13 +192,22 @@ def grade(
     with _bars() as bars:
         grading, flips = pipeline.grade(run, options, bars, task, data_dir)
     audited = pipeline.audit(run, audit, options) if audit else None
+    differing = pipeline.disagreements(run)
+    if disagreements is not None:
+        if differing is None:
+            raise BadArgument(
+                "--disagreements", str(disagreements), "needs an imported run with the program's verdicts"
+            )
+        write_disagreements(disagreements, differing)
 
     def show(console: Console) -> None:
         show_grading(console, grading, flips, format_)
+        show_disagreements(console, differing, format_)
         if audited is not None:
             show_audit(console, audited, format_)
 
-    _result(as_json, {"grading": grading, "flips": flips, "audit": audited}, show)
+    payload = {"grading": grading, "flips": flips, "audit": audited, "disagreements": differing}
+    _result(as_json, payload, show)
 
 
 @app.command()

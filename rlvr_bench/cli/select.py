@@ -36,6 +36,12 @@ PerProblem = Annotated[int, typer.Option(help="Largest number of distinct correc
 WrongShare = Annotated[
     float | None, typer.Option(help="Share of wrong rollouts in the set. Default: 0.05 for noise, else 0.")
 ]
+PromptName = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt", help="Template of an imported run's prompts. Default: the prompts in its files, if mapped."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the random choices.")]
 
 
@@ -51,12 +57,15 @@ def select(
     per_problem: PerProblem = 4,
     wrong_share: WrongShare = None,
     seed: Seed = 0,
+    prompt: PromptName = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a rejection-sampling fine-tuning set from a graded run's rollouts."""
     from rlvr_bench.pipeline.selecting import select as select_rollouts
 
-    summary = select_rollouts(run, strategy, out=out, per_problem=per_problem, wrong_share=wrong_share, seed=seed)
+    summary = select_rollouts(
+        run, strategy, out=out, per_problem=per_problem, wrong_share=wrong_share, seed=seed, prompt=prompt
+    )
     if as_json:
         print_json(summary)
     else:

@@ -30,7 +30,7 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path, form: F
         limits = "" if e.low is None else f" [{e.low:.1%}, {e.high:.1%}]"
         blocks.append(Line((f"extrapolated, not measured: pass@{e.k} {e.value:.1%}{limits} ({e.method}; {e.note})",)))
     blocks.append(Line((f"quality: {quality_line(scorecard.quality) or 'not known'}",)))
-    blocks += _errors(warnings_of(run, scorecard.quality), run.grading.errors)
+    blocks += _errors(warnings_of(run, scorecard.quality, scorecard.estimates), run.grading.errors)
     blocks += [
         Line((f"note: {', '.join(f'pass@{k}' for k in budgets)}: {note}",))
         for note, budgets in curve_notes(scorecard.estimates).items()

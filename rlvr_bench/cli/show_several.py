@@ -12,7 +12,7 @@ import typer
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.tables import show_blocks
 from rlvr_bench.cli.terminal import Terminal, say
-from rlvr_bench.metrics import find_metric
+from rlvr_bench.metrics import METRICS, find_metric
 from rlvr_bench.pipeline.several import Done, Graded
 from rlvr_bench.records import STATUSES
 from rlvr_bench.scorecard import Scorecard
@@ -23,7 +23,7 @@ __all__ = ["end_of_gradings", "end_of_scores"]
 
 T = TypeVar("T")
 
-_METRICS = ("unsolved", "token_entropy", "truncation_rate", "error_rate")
+_METRICS = ("unsolved", *(metric.name for metric in METRICS if any(column.tables for column in metric.board)))
 _BUDGETS = 3
 
 
@@ -63,7 +63,12 @@ def _failed(item: Done[T]) -> dict[str, str | None]:
 
 
 def _grading_json(graded: Graded) -> dict[str, object]:
-    return {"grading": graded.grading, "flips": graded.flips, "audit": graded.audit}
+    return {
+        "grading": graded.grading,
+        "flips": graded.flips,
+        "audit": graded.audit,
+        "disagreements": graded.disagreements,
+    }
 
 
 def _scores(done: Sequence[Done[Scorecard]], *, with_intervals: bool) -> Table:
@@ -110,16 +115,21 @@ def _best_of_each_task(figures: Sequence[Cell], tasks: Sequence[str], name: str)
 
 def _gradings(done: Sequence[Done[Graded]]) -> Table:
     audited = any(item.result is not None and item.result.audit is not None for item in done)
-    numbers = ["rollouts", *STATUSES, "distinct answers", "changed", *(["audit disagrees"] if audited else [])]
+    imported = any(item.result is not None and item.result.disagreements is not None for item in done)
+    more = [*(["audit disagrees"] if audited else []), *(["differ from theirs"] if imported else [])]
+    numbers = ["rollouts", *STATUSES, "distinct answers", "changed", *more]
     columns = (Column("run"), Column("verifier"), *(Column(name.replace("_", " "), "right") for name in numbers))
-    return Table(columns, tuple(_grading_row(item, audited=audited) for item in done))
+    return Table(columns, tuple(_grading_row(item, audited=audited, imported=imported) for item in done))
 
 
-def _grading_row(item: Done[Graded], *, audited: bool) -> tuple[Cell, ...]:
+def _grading_row(item: Done[Graded], *, audited: bool, imported: bool) -> tuple[Cell, ...]:
     if item.result is None:
         return ()
     grading, audit = item.result.grading, item.result.audit
     counts = [grading.rollouts, *(grading.statuses.get(name, 0) for name in STATUSES), grading.distinct]
     rate = "" if audit is None or audit.rate is None else f"{audit.rate:.1%}"
     numbers = [f"{count}" for count in (*counts, len(item.result.flips))]
-    return (str(item.run), f"{grading.verifier} {grading.version}", *numbers, *([rate] if audited else []))
+    both = item.result.disagreements
+    differ = "" if both is None else f"{both.differ:,} of {both.compared:,}"
+    more = [*([rate] if audited else []), *([differ] if imported else [])]
+    return (str(item.run), f"{grading.verifier} {grading.version}", *numbers, *more)

@@ -27,6 +27,8 @@ __all__ = ["Incomparable", "RunCounts", "align", "clusters", "common_k", "read_c
 logger = logging.getLogger(__name__)
 
 IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
+# What is never known of a run that another program drew.
+PROMPT = ("prompt", "prompt_sha256", "chat_template")
 GRADING = ("verifier", "version", "options")
 # The fields of a grading that are equal for equal verdicts; its duration may differ.
 _VERDICTS = (*GRADING, "folder", "rollouts", "statuses")
@@ -172,11 +174,13 @@ def align(
     """Problem ids, the counts of every run in that order, and notes on permitted differences between the runs.
 
     Raises Incomparable where task, problems, prompt, chat template or verifier differ and are not in ``allow``; with
-    ``problems`` allowed the common problems are compared. RunError where none is common.
+    ``problems`` allowed the common problems are compared. RunError where none is common. Of imported runs the prompt is
+    not known, and the verifier may be another program: notes name these differences.
     """
     labels = _labels(cards)
     fields = [_identity(card) for _, card in cards]
     differing = {name: values for name in fields[0] if _differ(values := tuple(run[name] for run in fields))}
+    named = {name: differing.pop(name) for name in tuple(differing) if _is_of_imports(name, differing[name], cards)}
     drawn = [{entry.id: entry for entry in card.problems if entry.n} for _, card in cards]
     common = [name for name in drawn[0] if all(name in run for run in drawn)]
     if any(len(run) != len(common) for run in drawn):
@@ -187,7 +191,11 @@ def align(
         raise RunError("these runs cannot be compared: no problem has rollouts in all of them")
     known = _clusters_of_any(drawn, common)
     runs = [_counts(label, *card, known, run) for label, card, run in zip(labels, cards, drawn, strict=True)]
-    return tuple(common), runs, [*_allowed(differing, labels), *_notes(cards, labels)]
+    return (
+        tuple(common),
+        runs,
+        [*_import_notes(named, cards, labels), *_allowed(differing, labels), *_notes(cards, labels)],
+    )
 
 
 def clusters(run: RunCounts) -> npt.NDArray[np.str_] | None:
@@ -222,6 +230,34 @@ def _identity(card: Scorecard) -> dict[str, object]:
             for name in GRADING
         },
     }
+
+
+def _is_of_imports(name: str, values: Sequence[object], cards: Sequence[tuple[Path, Scorecard]]) -> bool:
+    """Whether a field differs only because other programs drew or judged some of the runs.
+
+    Runs that one program judged must agree, as runs judged here must: they may differ in the verdict that was chosen.
+    """
+    runs = [card.run for _, card in cards]
+    if name in PROMPT:
+        return not _differ([value for value, run in zip(values, runs, strict=True) if not run.imported])
+    if not name.startswith("verifier"):
+        return False
+    judges = [run.grading.verifier if run.grading.is_theirs else "" for run in runs]
+    groups = [[value for value, other in zip(values, judges, strict=True) if other == judge] for judge in set(judges)]
+    return not any(_differ(group) for group in groups)
+
+
+def _import_notes(
+    named: Collection[str], cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]
+) -> Iterator[str]:
+    """Notes on what is not known of imported runs, and on runs that another program judged."""
+    runs = list(zip(labels, [card.run for _, card in cards], strict=True))
+    if any(name in PROMPT for name in named):
+        unknown = ", ".join(label for label, run in runs if run.imported)
+        yield f"the prompt of {unknown} is {UNKNOWN}: imported"
+    if any(name not in PROMPT for name in named):
+        judged = ", ".join(f"{label} by {run.grading.judge}" for label, run in runs)
+        yield f"verdicts come from different verifiers: {judged}"
 
 
 def _differ(values: Sequence[object]) -> bool:
@@ -266,6 +302,8 @@ def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> li
     notes = []
     for name in SHOWN_DIFFERENCES:
         values = [_plain(getattr(card.run, name)) for _, card in cards]
+        if name == "sampling":
+            values = [UNKNOWN if value is None else value for value in values]
         if _differ(values):
             shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))
             notes.append(f"{name} differs: {shown}")

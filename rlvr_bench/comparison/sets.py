@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from scipy.special import betaln, ndtri
 
 from rlvr_bench import stats
 from rlvr_bench.comparison.cards import RunCounts, clusters
 from rlvr_bench.comparison.results import BoundaryChange, NullSize, Overlap
 from rlvr_bench.stats.sequential import ONE_LOOK, Looks
+from rlvr_bench.stats.significance import sign_flip_test
+from rlvr_bench.stats.sums import DiscreteSum, upper_deviate
 
 __all__ = ["boundary_change", "null_sizes", "overlaps"]
 
@@ -42,9 +45,8 @@ def boundary_change(
     gains = losses = None
     if first.stopping is None and second.stopping is None:
         rng = stats.fresh_rng()
-        gains, losses = null_sizes((first.c, first.n), (second.c, second.n), k, rng, replicates)
-        gains, losses = (msgspec.structs.replace(one, p_value=looks.renewed(one.p_value)) for one in (gains, losses))
-    p_net = stats.sign_flip(chance[1] - chance[0], stats.fresh_rng(), clusters(first), stats.REPLICATES)
+        gains, losses = null_sizes((first.c, first.n), (second.c, second.n), k, rng, replicates, looks)
+    net = sign_flip_test(chance[1] - chance[0], stats.fresh_rng(), clusters(first), stats.REPLICATES)
     dynamics = stats.SupportDynamics(*(np.atleast_1d(size) for size in _dynamics(*chance)))
     return BoundaryChange(
         k=k,
@@ -55,7 +57,7 @@ def boundary_change(
         **{name: _named(ids, mask) for name, mask in sets.items()},
         gains=gains,
         losses=losses,
-        p_net=looks.renewed(p_net, two_sided=True),
+        p_net=looks.renewed(net.p_value, net.z, two_sided=True),
         retention=_number(dynamics.retention),
         discovery=_number(dynamics.discovery),
     )
@@ -67,6 +69,7 @@ def null_sizes(
     k: int,
     rng: np.random.Generator,
     replicates: int = stats.REPLICATES,
+    looks: Looks = ONE_LOOK,
 ) -> tuple[NullSize, NullSize]:
     """Sizes of the gained and of the lost set, with tests of the null hypothesis that both runs are of one policy.
 
@@ -77,6 +80,10 @@ def null_sizes(
     needed. It is redrawn, and the p-value (1 + #{redrawn >= observed}) / (1 + replicates) is exact: for a policy
     compared with itself it is at most a with probability at most a. The expected size is sum of C(N-C, k)/C(N, k) -
     C(N-C, 2k)/C(N, 2k) over the pooled counts.
+
+    That p-value is for one look. For any number of ``looks`` it is translated by its normal deviate. A size beyond all
+    redrawn ones has the deviate of its exact tail (``stats.sums.upper_deviate``) if that is larger: the p-value is then
+    not limited by the number of replicates.
 
     The test can detect a policy that solves a few more hard problems. But a gained set larger than under the null can
     be due to a higher solve rate as well as to new abilities. And the sets depend on few rollouts per problem at the
@@ -93,9 +100,15 @@ def null_sizes(
     c1, n1, n2, pooled = c1[open_], n1[open_], n2[open_], pooled[open_]
     redrawn = rng.hypergeometric(pooled, n1 + n2 - pooled, n1, size=(replicates, len(c1)))
     sizes = _sizes(redrawn, np.broadcast_to(n1, redrawn.shape), pooled - redrawn, np.broadcast_to(n2, redrawn.shape), k)
-    return tuple(  # type: ignore[return-value]
-        _against(float(seen), chance, expected) for seen, chance in zip(observed, sizes, strict=True)
-    )
+    tests = [_against(float(seen), chance, expected) for seen, chance in zip(observed, sizes, strict=True)]
+    if looks.information is None:
+        return tests[0], tests[1]
+    p_values = [
+        looks.renewed(test.p_value, _deviate(test, chance, terms))
+        for test, chance, terms in zip(tests, sizes, _terms(pooled, n1, n2, k), strict=True)
+    ]
+    gains, losses = (msgspec.structs.replace(test, p_value=p) for test, p in zip(tests, p_values, strict=True))
+    return gains, losses
 
 
 def overlaps(ids: Sequence[str], runs: Sequence[RunCounts], k: int) -> list[Overlap]:
@@ -137,6 +150,31 @@ def _against(observed: float, chance: npt.NDArray[np.float64], expected: float) 
     low, high = np.quantile(chance, [0.5 - stats.LEVEL / 2, 0.5 + stats.LEVEL / 2])
     p_value = (1 + int(np.sum(chance >= observed - ROUNDING))) / (1 + len(chance))
     return NullSize(observed=observed, expected=expected, low=float(low), high=float(high), p_value=p_value)
+
+
+def _deviate(test: NullSize, chance: npt.NDArray[np.float64], terms: DiscreteSum) -> float:
+    """The normal deviate of the test's p-value, or beyond all replicates that of the exact tail if it is larger."""
+    deviate = -float(ndtri(test.p_value))
+    beyond = bool((chance < test.observed - ROUNDING).all())
+    return max(deviate, upper_deviate(terms, test.observed - ROUNDING)) if beyond else deviate
+
+
+def _terms(
+    pooled: npt.NDArray[np.int64], n1: npt.NDArray[np.int64], n2: npt.NDArray[np.int64], k: int
+) -> tuple[DiscreteSum, DiscreteSum]:
+    """Size of the gained and of the lost set under the null, as sums over problems: all ways to share out ``pooled``."""
+    least, most = np.maximum(0, pooled - n2), np.minimum(pooled, n1)
+    row = np.repeat(np.arange(pooled.size), most - least + 1)
+    c1 = np.arange(row.size) - np.searchsorted(row, row) + least[row]
+    n1, n2, pooled = n1[row], n2[row], pooled[row]
+    c2 = pooled - c1
+    log_weights = _log_choose(n1, c1) + _log_choose(n2, c2) - _log_choose(n1 + n2, pooled)
+    gained, lost = _sizes(c1[:, None], n1[:, None], c2[:, None], n2[:, None], k)
+    return DiscreteSum(row, gained, log_weights), DiscreteSum(row, lost, log_weights)
+
+
+def _log_choose(n: npt.NDArray[np.int64], c: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.asarray(-betaln(c + 1, n - c + 1) - np.log(n + 1))
 
 
 def _named(ids: Sequence[str], mask: npt.NDArray[np.bool_]) -> tuple[str, ...]:

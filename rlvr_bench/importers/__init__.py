@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from rlvr_bench.importers import counts, evalplus, inspect_logs, lighteval, lm_eval, nemo_skills, verl
+from rlvr_bench.importers import (
+    bigcode,
+    counts,
+    evalplus,
+    evalscope,
+    inspect_logs,
+    lighteval,
+    livecodebench,
+    lm_eval,
+    nemo_gym,
+    nemo_skills,
+    qwen_math,
+    verifiers_results,
+    verifiers_v1,
+    verl,
+    verl_generation,
+)
 from rlvr_bench.importers.entries import Count, Format, ImportedEntry, Origin, Response
 
 __all__ = ["FORMATS", "Count", "Format", "ImportedEntry", "Origin", "Response"]
 
-FORMATS = tuple(importer.FORMAT for importer in (nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, counts))
+_IMPORTERS = (
+    *(nemo_skills, lm_eval, lighteval, inspect_logs, evalplus, verl, verl_generation, qwen_math, nemo_gym, evalscope),
+    *(verifiers_results, verifiers_v1, livecodebench, bigcode, counts),
+)
+FORMATS = tuple(importer.FORMAT for importer in _IMPORTERS)

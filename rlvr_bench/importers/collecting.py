@@ -6,14 +6,15 @@ Memory holds the problems and one shard of responses.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from rlvr_bench.datasets import content_digest
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Count, ImportedEntry, Response
+from rlvr_bench.importers.entries import Count, ImportedEntry, Response, problem_name
+from rlvr_bench.importers.matching import Matching
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import ROLLOUT_SCHEMA, Run, stored_text, text_hash
 from rlvr_bench.store.verdicts import VerdictRow, Verdicts
@@ -24,29 +25,51 @@ __all__ = ["MAX_ROLLOUTS", "NO_VERDICT", "Collected", "Collector"]
 
 NO_VERDICT = "no_verdict"  # the kind of an error where the other program gave none
 MAX_ROLLOUTS = 50_000_000
+_LONGEST_BARE = 100  # characters of a response that may be an answer and nothing else
+_MOST_REWARDS = 4  # that a message names
 _SHARD_ROLLOUTS = 4096
 _SHARD_CHARACTERS = 16 * 2**20
 
 
 @dataclass
 class _Tally:
-    """A problem as first read, and its counts so far: n rollouts, c correct."""
+    """A problem, its question and gold answer as first read, and its counts so far: n rollouts, c correct."""
 
     problem: Problem
     where: str
+    question: str
+    gold: str
+    prompt: str | list[dict[str, str]] | None = None
+    prompts_differ: bool = False
     n: int = 0
     c: int = 0
 
 
 @dataclass
 class Collected:
-    """The problems of all entries, sorted by id, with n and c; ``unjudged`` counts the responses without a verdict."""
+    """The problems of all entries with n and c, sorted by id, or in the order of the task they were matched to.
+
+    ``unjudged`` counts the responses without a verdict, ``copies`` those left out. ``prompts``: what the model was sent, by
+    problem, where the files hold it; ``prompts_differ`` counts the problems whose rollouts have several. ``rewards``: the
+    first few of the rewards that are no verdicts, as text.
+    """
 
     problems: list[Problem]
     n: list[int]
     c: list[int]
     unjudged: int
     copies: int
+    prompts: dict[str, str | list[dict[str, str]]]
+    prompts_differ: int
+    rewards: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """How to say which rewards are correct; empty where every reward is a verdict."""
+        if not self.rewards:
+            return ""
+        best = max(self.rewards, key=float)
+        return f"rewards such as {', '.join(self.rewards)} are no verdicts: say which are correct, --correct '>={best}'"
 
     @property
     def digest(self) -> str:
@@ -56,11 +79,17 @@ class Collected:
 
 @dataclass
 class Collector:
-    """Takes entries one at a time. Stores responses in ``run``, with verdicts where ``verifier`` is given."""
+    """Takes entries one at a time. Stores responses in ``run``, with their verdicts under the name ``verifier``.
+
+    ``rule``: which values of the verdict are correct, where the user said so. With ``matching`` the problems are those of a
+    task, and a run holds these in place of the files' own.
+    """
 
     run: Run
-    verifier: str | None
+    verifier: str
     version: str
+    rule: str = ""
+    matching: Matching | None = None
     _tallies: dict[str, _Tally] = field(default_factory=dict)
     _keys: set[bytes] = field(default_factory=set)
     _rollouts: list[dict[str, object]] = field(default_factory=list)
@@ -68,6 +97,7 @@ class Collector:
     _characters: int = 0
     _total: int = 0
     _unjudged: int = 0
+    _rewards: dict[str, None] = field(default_factory=dict)
     _copies: int = 0
     _counted: bool | None = None
     _verdict: str = ""
@@ -88,26 +118,32 @@ class Collector:
                 continue
             self._check_verdict(entry)
             tally = self._tally(entry)
-            if isinstance(entry, Count):
+            if tally is not None and isinstance(entry, Count):
                 self._count(tally, entry)
-            else:
+            elif tally is not None and isinstance(entry, Response):
                 self._store(tally, entry)
             self._total = self._total + (entry.n if isinstance(entry, Count) else 1)
             if self._total > MAX_ROLLOUTS:
                 raise DataError(f"{entry.where}: more than {MAX_ROLLOUTS:,} rollouts")
 
     def finish(self) -> Collected:
-        """Write the last shard. Raises DataError where there were no rollouts."""
+        """Write the last shard. Raises DataError where there were no rollouts, or problems that the task does not have."""
         if not self._total:
             raise DataError("no rollouts in these files")
+        if self.matching is not None:
+            self.matching.check()
         self._flush()
-        tallies = [self._tallies[name] for name in sorted(self._tallies)]
+        ids = sorted(self._tallies) if self.matching is None else self.matching.in_order(self._tallies)
+        tallies = [self._tallies[name] for name in ids]
         return Collected(
             problems=[tally.problem for tally in tallies],
             n=[tally.n for tally in tallies],
             c=[tally.c for tally in tallies],
             unjudged=self._unjudged,
             copies=self._copies,
+            prompts={tally.problem.id: tally.prompt for tally in tallies if tally.prompt is not None},
+            prompts_differ=sum(tally.prompts_differ for tally in tallies),
+            rewards=tuple(self._rewards),
         )
 
     @property
@@ -116,10 +152,15 @@ class Collector:
         return bool(self._counted)
 
     @property
+    def verdict(self) -> str:
+        """The name of the verdict that was taken; empty where the files have none."""
+        return self._verdict
+
+    @property
     def verdicts(self) -> Verdicts:
-        """The verdicts stored in the run. Call only where ``verifier`` was given."""
-        options = {"verdict": self._verdict} if self._verdict else {}
-        return Verdicts(self.run, str(self.verifier), self.version, options)
+        """The other program's verdicts stored in the run."""
+        named = (("verdict", self._verdict), ("correct", self.rule))
+        return Verdicts(self.run, self.verifier, self.version, {name: value for name, value in named if value})
 
     def _check_verdict(self, entry: ImportedEntry) -> None:
         if entry.verdict and entry.verdict != self._verdict:
@@ -140,40 +181,50 @@ class Collector:
         self._keys.add(key)
         return False
 
-    def _tally(self, entry: ImportedEntry) -> _Tally:
+    def _tally(self, entry: ImportedEntry) -> _Tally | None:
+        """The tally of the entry's problem; None where the task does not have the problem."""
         question, gold = stored_text(entry.question), stored_text(entry.gold)
-        name = stored_text(entry.problem) or _named_by(question)
-        if not name:
-            raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
-        tally = self._tallies.get(name)
+        problem = self._problem(entry, question, gold) if self.matching is None else self.matching.resolve(entry)
+        if problem is None:
+            return None
+        tally = self._tallies.get(problem.id)
         if tally is None:
-            cluster = stored_text(entry.cluster) if isinstance(entry, Count) else ""
-            tally = _Tally(Problem(id=name, question=question, answer=gold, cluster=cluster), entry.where)
-            self._tallies[name] = tally
+            tally = self._tallies[problem.id] = _Tally(problem, entry.where, question, gold, prompt=entry.prompt)
+        tally.prompts_differ |= entry.prompt != tally.prompt
         for field_name, first, second in (
-            ("question", tally.problem.question, question),
-            ("gold answer", tally.problem.answer, gold),
+            ("question", tally.question, question if self.matching is None else tally.question),
+            ("gold answer", tally.gold, gold),
         ):
             if first != second:
                 raise DataError(
-                    f"problem {name!r} has two {field_name}s: {_short(first)} in {tally.where}; "
+                    f"problem {problem.id!r} has two {field_name}s: {_short(first)} in {tally.where}; "
                     f"{_short(second)} in {entry.where}. Import the runs of each problem set separately."
                 )
         return tally
 
+    @staticmethod
+    def _problem(entry: ImportedEntry, question: str, gold: str) -> Problem:
+        """The problem as the files have it."""
+        name = problem_name(entry)
+        if not name:
+            raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
+        cluster, tier = stored_text(entry.cluster), stored_text(entry.tier)
+        return Problem(id=name, question=question, answer=gold, cluster=cluster, tier=tier)
+
     def _count(self, tally: _Tally, entry: Count) -> None:
-        if tally.where != entry.where:
+        if tally.where != entry.where and not entry.partial:
             raise DataError(f"{entry.where}: problem {tally.problem.id!r} again, first in {tally.where}")
-        tally.n, tally.c = entry.n, entry.c
+        tally.n, tally.c = tally.n + entry.n, tally.c + entry.c
 
     def _store(self, tally: _Tally, entry: Response) -> None:
         text = stored_text(entry.text)
         digest = text_hash(text)
+        index = entry.index if isinstance(entry.index, int) else tally.n
         finish = {True: "length", False: "stop", None: None}[entry.truncated]
         self._rollouts.append(
             {
                 "problem_id": tally.problem.id,
-                "index": tally.n,
+                "index": index,
                 "text": text,
                 "text_hash": digest,
                 "n_tokens": entry.n_tokens,
@@ -181,30 +232,42 @@ class Collector:
             }
         )
         self._unjudged += entry.status is None
-        if self.verifier is not None:
-            verdict = Verdict(status="error", kind=NO_VERDICT)
-            if entry.status is not None:
-                verdict = Verdict(status=entry.status, answer=entry.answer, kind=entry.kind)
-            self._rows.append(
-                VerdictRow(tally.problem.id, tally.n, digest, verdict, None, text_flags(text), thought_of(text))
-            )
+        self._rows.append(
+            VerdictRow(tally.problem.id, index, digest, self._judged(entry), None, text_flags(text), thought_of(text))
+        )
         tally.n += 1
         tally.c += entry.status == "correct"
         self._characters += len(text)
         if len(self._rollouts) >= _SHARD_ROLLOUTS or self._characters >= _SHARD_CHARACTERS:
             self._flush()
 
+    def _judged(self, entry: Response) -> Verdict:
+        """The verdict that is stored. A long response that is given as its own answer was not extracted from it."""
+        if entry.status is None:
+            if entry.reward is not None and len(self._rewards) < _MOST_REWARDS:
+                self._rewards[f"{entry.reward:.6g}"] = None
+            return Verdict(status="error", kind=NO_VERDICT)
+        answer = entry.answer
+        if answer is not None and len(answer) > _LONGEST_BARE and answer.strip() == entry.text.strip():
+            answer = None
+        return Verdict(status=entry.status, answer=answer, kind=entry.kind)
+
     def _flush(self) -> None:
         if self._rollouts:
-            self.run.rollouts.append(pa.Table.from_pylist(self._rollouts, schema=ROLLOUT_SCHEMA))
-            if self.verifier is not None:
-                self.verdicts.append(self._rows)
+            self.run.rollouts.append(_rollout_table(self._rollouts))
+            self.verdicts.append(self._rows)
         self._rollouts, self._rows, self._characters = [], [], 0
 
 
-def _named_by(question: str) -> str:
-    """An id for a problem that has none, computed from its question."""
-    return f"q-{hashlib.sha256(question.encode()).hexdigest()[:16]}" if question.strip() else ""
+def _rollout_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """Rows with the same fields as a table of rollouts: columns that they lack are null. Faster than by rows."""
+    columns = [
+        pa.array([row[column.name] for row in rows], column.type)
+        if column.name in rows[0]
+        else pa.nulls(len(rows), column.type)
+        for column in ROLLOUT_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=ROLLOUT_SCHEMA)
 
 
 def _short(text: str) -> str:

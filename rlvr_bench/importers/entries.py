@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,9 +12,23 @@ from typing import Literal
 import msgspec
 
 from rlvr_bench.errors import DataError
+from rlvr_bench.importers.mapping import FieldMapping
+from rlvr_bench.importers.printed import Printed
 from rlvr_bench.records import Status
+from rlvr_bench.store.run import stored_text
 
-__all__ = ["Count", "Format", "Glimpse", "ImportedEntry", "Origin", "Response", "binary", "chosen_verdict"]
+__all__ = [
+    "Count",
+    "Format",
+    "Glimpse",
+    "ImportedEntry",
+    "Origin",
+    "Response",
+    "binary",
+    "chosen_verdict",
+    "number",
+    "problem_name",
+]
 
 Kind = Literal["lines", "text", "zip", "parquet"]
 
@@ -22,7 +38,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
     ``problem`` is the program's id for the problem; where it is empty, the question identifies the problem. ``status`` is
     the program's verdict, ``verdict`` the name the program gives to it. ``key`` identifies copies of one response in
-    several files.
+    several files. ``reward`` is the number that the verdict was, where it was one: --correct compares it. ``index`` is the
+    program's number or name of the rollout within its problem. ``prompt``: what the model was sent, a text or messages.
+    ``cluster`` and ``tier`` as in ``Problem``.
     """
 
     where: str
@@ -32,17 +50,23 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     status: Status | None = None
     verdict: str = ""
+    reward: float | None = None
     answer: str | None = None
     kind: str | None = None
     n_tokens: int | None = None
     truncated: bool | None = None
     key: str | None = None
+    index: int | str | None = None
+    prompt: str | list[dict[str, str]] | None = None
+    cluster: str = ""
+    tier: str = ""
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
     """A problem with its number of rollouts ``n`` and of correct ones ``c``, by ``verdict``, without responses.
 
-    ``cluster`` groups problems that are not independent, as in ``Problem``.
+    ``cluster`` groups problems that are not independent, as in ``Problem``. ``partial``: further counts of the same problem
+    are added to these.
     """
 
     where: str
@@ -51,8 +75,11 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     gold: str = ""
     verdict: str = ""
     cluster: str = ""
+    tier: str = ""
+    prompt: str | list[dict[str, str]] | None = None
     n: int
     c: int
+    partial: bool = False
 
 
 ImportedEntry = Response | Count
@@ -82,12 +109,34 @@ class Format:
 
     ``read(file, verdict, responses_only)`` yields the entries of one file. ``verdict`` names the verdict to take where a
     file has several. With ``responses_only`` it yields responses without verdicts. All three raise DataError.
+
+    ``mapping`` is that of a format made from one. ``remarks`` gives notes for the user after the files were read.
+
+    ``holds_verdicts``: False where files of this format never say which responses are correct; a task of ours grades them.
+    ``no_answer``: what the program writes in place of an answer where it found none. ``says_no_answer``: whether it
+    distinguishes a response without an answer from a wrong one; if not, their rate is not known.
+
+    ``printed(files, verdict)`` finds what the program itself reports by that verdict, in files beside these. It never raises.
     """
 
     name: str
     fits: Callable[[Glimpse], bool]
     survey: Callable[[Sequence[Path]], tuple[Origin, list[Path]]]
     read: Callable[[Path, str | None, bool], Iterator[ImportedEntry]]
+    mapping: FieldMapping | None = None
+    remarks: Callable[[], Iterable[str]] = tuple
+    holds_verdicts: bool = True
+    no_answer: frozenset[str] = frozenset(("",))
+    says_no_answer: bool = True
+    printed: Callable[[Sequence[Path], str], Sequence[Printed]] = lambda files, verdict: ()
+
+
+def problem_name(entry: ImportedEntry) -> str:
+    """The id of the entry's problem as stored: the program's, else one computed from the question; empty without both."""
+    name, question = stored_text(entry.problem), stored_text(entry.question)
+    if name or not question.strip():
+        return name
+    return f"q-{hashlib.sha256(question.encode()).hexdigest()[:16]}"
 
 
 def binary(value: object) -> Status | None:
@@ -95,6 +144,11 @@ def binary(value: object) -> Status | None:
     if isinstance(value, bool | int | float) and value in (0, 1):
         return "correct" if value else "wrong"
     return None
+
+
+def number(value: object) -> float | None:
+    """The reward or score as a float; None for anything else, NaN and the infinities too."""
+    return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
 
 
 def chosen_verdict(where: str, names: Sequence[str], asked: str | None) -> str | None:

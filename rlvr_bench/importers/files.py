@@ -10,18 +10,30 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rlvr_bench.errors import DataError, UnknownName
+from rlvr_bench.errors import DataError, UnknownName, in_one_line, visible
 from rlvr_bench.importers.entries import Format, Glimpse
+from rlvr_bench.importers.guessing import first_fields, propose
 from rlvr_bench.importers.lines import json_lines
+from rlvr_bench.importers.streams import open_parquet, open_stream, plain_name, refuse_archive
+from rlvr_bench.importers.tables import delimiter
 
-__all__ = ["choose_files", "glimpse", "without_copies"]
+__all__ = ["choose_files", "glimpse", "mapped_files", "without_copies"]
 
-ENDINGS = (".jsonl", ".json", ".eval", ".parquet", ".csv")
+ENDINGS = (".jsonl", ".ndjson", ".json", ".eval", ".parquet", ".csv", ".tsv")
 _ZIP, _PARQUET = b"PK\x03\x04", b"PAR1"
 _HEAD_BYTES = 4096
+_MOST_NAMES = 12
+
+
+def mapped_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
+    """Every file of these names, globs and folders, without copies, and a note on each copy. Raises DataError."""
+    files = [file for file, _ in _expanded(paths)]
+    if not files:
+        raise DataError(
+            f"{_listed(paths)}: no file in it ends with {', '.join(ENDINGS)}, or with .gz or .zst after that"
+        )
+    return without_copies(files)
 
 
 def choose_files(
@@ -40,7 +52,7 @@ def choose_files(
     for file, named in _expanded(paths):
         if name := asked if asked and named else _format_of(file, formats, asked, strict=named):
             by_format[name].append(file)
-        elif file.suffix != ".json":  # summaries, of which every program writes some
+        elif Path(plain_name(file)).suffix != ".json":  # summaries, of which every program writes some
             left_out.append(file)
     if not by_format:
         raise DataError(f"{_listed(paths)}: nothing to import. Formats: {', '.join(by_name)}.")
@@ -56,22 +68,20 @@ def choose_files(
 
 def glimpse(file: Path) -> Glimpse:
     """The beginning of a file. Raises DataError where it cannot be read."""
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}") from error
+    with open_stream(file) as stream:
+        head = stream.read(_HEAD_BYTES)
     if head.startswith(_ZIP):
         return Glimpse(file=file, kind="zip")
     if head.startswith(_PARQUET):
-        try:
-            return Glimpse(file=file, kind="parquet", names=frozenset(pq.read_schema(file).names))
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file}: not a whole parquet file ({str(error).splitlines()[0][:200]})") from error
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        with open_parquet(file) as source:
+            return Glimpse(file=file, kind="parquet", names=frozenset(source.schema_arrow.names))
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if start == b"{":
         return Glimpse(file=file, kind="lines", names=_first_fields(file), head=head)
-    first = head.partition(b"\n")[0].decode("utf-8", "replace")
-    names = frozenset(name.strip().strip('"') for name in first.lstrip("\ufeff").split(","))
+    if start == b"[":
+        return Glimpse(file=file, kind="text", names=frozenset(first_fields(file)), head=head)
+    first = head.partition(b"\n")[0].decode("utf-8", "replace").lstrip("\ufeff").strip("\r")
+    names = frozenset(name.strip().strip('"') for name in first.split(delimiter(first)))
     return Glimpse(file=file, kind="text", names=names, head=head)
 
 
@@ -107,7 +117,11 @@ def _expanded(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
 
 
 def _below(folder: Path) -> list[tuple[Path, bool]]:
-    return [(file, False) for file in sorted(folder.rglob("*")) if file.suffix in ENDINGS and file.is_file()]
+    return [
+        (file, False)
+        for file in sorted(folder.rglob("*"))
+        if Path(plain_name(file)).suffix in ENDINGS and file.is_file()
+    ]
 
 
 def _format_of(file: Path, formats: Sequence[Format], asked: str | None, *, strict: bool) -> str | None:
@@ -121,10 +135,21 @@ def _format_of(file: Path, formats: Sequence[Format], asked: str | None, *, stri
         None,
     )
     if name is None and strict:
-        fields = ", ".join(sorted(seen.names)[:8]) or "none"
-        known = ", ".join(known_format.name for known_format in formats)
-        raise DataError(f"{file}: fits none of the known formats ({known}); its first fields: {fields}")
+        refuse_archive(file, _ZIP if seen.kind == "zip" else seen.head)
+        raise _unknown_file(seen, formats)
     return name
+
+
+def _unknown_file(seen: Glimpse, formats: Sequence[Format]) -> DataError:
+    """The error for a file that no format knows: its fields, and the mapping that they suggest."""
+    names = first_fields(seen.file) or sorted(seen.names)
+    fields = in_one_line(", ".join(visible(name) for name in names[:_MOST_NAMES]), 300) or "none"
+    known = ", ".join(known_format.name for known_format in formats)
+    proposal = propose(seen.file)
+    advice = "Say which field is what: --map problem=FIELD,gold=FIELD,text=FIELD,verdict=FIELD"
+    if proposal is not None:
+        advice = f"Looks like: {in_one_line(str(proposal), 400)} ; try it with --preview"
+    return DataError(f"{seen.file}: fits none of the known formats ({known}); its first fields: {fields}. {advice}")
 
 
 def _first_fields(file: Path) -> frozenset[str]:
@@ -132,7 +157,7 @@ def _first_fields(file: Path) -> frozenset[str]:
     try:
         return frozenset(next((fields for _, fields in json_lines(file, dict[str, msgspec.Raw])), ()))
     except DataError:
-        if file.suffix == ".jsonl":
+        if Path(plain_name(file)).suffix == ".jsonl":
             raise
         return frozenset()
 

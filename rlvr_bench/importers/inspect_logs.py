@@ -1,4 +1,7 @@
-"""inspect_ai: ``.eval`` logs, a zip archive with one JSON member per sample and epoch. Epochs are rollouts."""
+"""inspect_ai: ``.eval`` logs, a zip archive with one JSON member per sample and epoch, and ``.json`` logs. Epochs are rollouts.
+
+A scorer whose value is an object gives a verdict per key, SCORER/KEY. A sample that failed before any output is not drawn.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,13 @@ import msgspec
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.archive import Archive
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
+from rlvr_bench.importers.json_scanner import JsonScanner
 from rlvr_bench.importers.lines import decode
+from rlvr_bench.importers.messages import plain
+from rlvr_bench.importers.printed import Printed, member, printed
+from rlvr_bench.importers.streams import open_stream
+from rlvr_bench.importers.undrawn import Undrawn
 from rlvr_bench.records import Status
 
 __all__ = ["FORMAT"]
@@ -19,7 +27,9 @@ __all__ = ["FORMAT"]
 # A sample is one member, or a folder whose sample.json holds the sample without its messages and events.
 _SAMPLE = re.compile(r"samples/.+_epoch_\d+(\.json|/sample\.json)", re.DOTALL)
 _HEADERS = ("header.json", "_journal/start.json")  # a log that was never finished has only the second
+_ZIP = b"PK\x03\x04"
 _ATTACHMENT = "attachment://"
+_JSON_LOG = re.compile(rb'[\xef\xbb\xbf\s]*\{\s*"version"\s*:\s*\d+\s*,\s*"status"\s*:.*?"eval"\s*:\s*\{', re.DOTALL)
 _LETTERS: dict[str, Status] = {"C": "correct", "I": "wrong", "N": "no_answer"}
 
 
@@ -32,6 +42,7 @@ class _Eval(msgspec.Struct):
 class _Header(msgspec.Struct):
     eval: _Eval
     status: str = "started"
+    results: object = None
 
 
 class _Usage(msgspec.Struct):
@@ -59,20 +70,25 @@ class _Sample(msgspec.Struct):
     input: object
     target: str | list[str] = ""
     output: _Output | None = None
+    messages: list[dict[str, object]] = []
     scores: dict[str, _Score] | None = None
     error: object = None
     uuid: str | None = None
     attachments: dict[str, str] = {}
 
 
+_UNDRAWN = Undrawn()
+
+
 def _fits(seen: Glimpse) -> bool:
     if seen.kind != "zip":
-        return False
+        return seen.kind == "lines" and _JSON_LOG.match(seen.head) is not None
     with Archive(seen.file) as archive:
         return any(name in _HEADERS for name in archive.names())
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
+    _UNDRAWN.begin()
     headers = [_header(file) for file in files]
     facts: dict[str, str] = {}
     for plural, values in {
@@ -94,7 +110,9 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     return origin, list(files)
 
 
-def _header(file: Path) -> _Header:
+def _header(file: Path, *, results: bool = False) -> _Header:
+    if not _is_archive(file):
+        return _json_header(file, {"eval", "status", *(("results",) if results else ())})
     with Archive(file) as archive:
         present = set(archive.names())
         name = next((name for name in _HEADERS if name in present), None)
@@ -103,20 +121,57 @@ def _header(file: Path) -> _Header:
         return decode(f"{file}, member {name!r}", archive.read(name), msgspec.json.Decoder(_Header))
 
 
+def _is_archive(file: Path) -> bool:
+    with open_stream(file) as stream:
+        return stream.read(len(_ZIP)) == _ZIP
+
+
+def _json_header(file: Path, wanted: set[str]) -> _Header:
+    parts: dict[str, msgspec.Raw] = {}
+    with open_stream(file) as stream:
+        scanner = JsonScanner(file, stream)
+        scanner.skip_mark()
+        for _, key in scanner.members():
+            if key not in wanted:
+                scanner.skip()
+                continue
+            parts[key] = msgspec.Raw(scanner.value())
+            if len(parts) == len(wanted):
+                break
+    return decode(str(file), msgspec.json.encode(parts), msgspec.json.Decoder(_Header))
+
+
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
     decoder = msgspec.json.Decoder(_Sample)
+    for where, content in _members(file) if _is_archive(file) else _json_samples(file):
+        sample = decode(where, content, decoder)
+        if sample.error is not None and not _text(sample):
+            _UNDRAWN.count += 1
+        else:
+            yield _response(where, sample, verdict, responses_only)
+
+
+def _members(file: Path) -> Iterator[tuple[str, bytes]]:
     with Archive(file) as archive:
         for name in archive.names():
-            if not _SAMPLE.fullmatch(name):
-                continue
-            where = f"{file}, member {name!r}"
-            sample = decode(where, archive.read(name), decoder)
-            yield _response(where, sample, verdict, responses_only)
+            if _SAMPLE.fullmatch(name):
+                yield f"{file}, member {name!r}", archive.read(name)
+
+
+def _json_samples(file: Path) -> Iterator[tuple[str, bytes]]:
+    with open_stream(file) as stream:
+        scanner = JsonScanner(file, stream)
+        scanner.skip_mark()
+        for _, key in scanner.members():
+            if key == "samples" and scanner.peek() == b"[":
+                yield from scanner.elements()
+            else:
+                scanner.skip()
 
 
 def _response(where: str, sample: _Sample, verdict: str | None, responses_only: bool) -> Response:
     output = sample.output or _Output()
-    scores = sample.scores or {}
+    scores = _single_scores(sample.scores or {})
     name = None if responses_only else chosen_verdict(where, list(scores), verdict if scores else None)
     score = scores[name] if name else _Score()
     reason = output.choices[0].stop_reason if output.choices else None
@@ -124,11 +179,12 @@ def _response(where: str, sample: _Sample, verdict: str | None, responses_only: 
     return Response(
         where=where,
         problem=str(sample.id),
-        question=_resolved(sample, _plain(sample.input)),
-        gold=sample.target if isinstance(sample.target, str) else "".join(sample.target[:1]),
-        text=_resolved(sample, _completion(output)),
+        question=_resolved(sample, plain(sample.input)),
+        gold=_gold(sample.target),
+        text=_text(sample),
         status="error" if failed and not scores else _status(score.value),
         verdict=name or "",
+        reward=number(score.value),
         answer=score.answer,
         kind="exception" if failed and not scores else None,
         n_tokens=None if output.usage is None else output.usage.output_tokens,
@@ -142,21 +198,35 @@ def _status(value: object) -> Status | None:
     return _LETTERS.get(value) if isinstance(value, str) else binary(value)
 
 
+def _single_scores(scores: dict[str, _Score]) -> dict[str, _Score]:
+    """The scores, with one for each key of a value that is an object."""
+    single: dict[str, _Score] = {}
+    for name, score in scores.items():
+        if isinstance(score.value, dict):
+            single |= {f"{name}/{key}": _Score(value, score.answer) for key, value in score.value.items()}
+        else:
+            single[name] = score
+    return single
+
+
+def _gold(target: str | list[str]) -> str:
+    """The target; several, of which any is right, as JSON."""
+    if isinstance(target, str):
+        return target
+    return target[0] if len(target) == 1 else msgspec.json.encode(target).decode() if target else ""
+
+
+def _text(sample: _Sample) -> str:
+    """The response: the completion, or the last message of the assistant in a log that holds no output."""
+    if sample.output is None:
+        return _resolved(sample, plain([part for part in sample.messages if part.get("role") == "assistant"][-1:]))
+    return _resolved(sample, _completion(sample.output))
+
+
 def _completion(output: _Output) -> str:
     if output.completion or not output.choices:
         return output.completion or ""
-    return _plain([output.choices[0].message or {}])
-
-
-def _plain(content: object) -> str:
-    """The text of an input or of messages: a content is a text, or a list of parts of which some are texts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "\n".join(filter(None, map(_plain, content)))
-    if isinstance(content, dict):
-        return _plain(content.get("content", content.get("text", "")))
-    return ""
+    return plain([output.choices[0].message or {}])
 
 
 def _resolved(sample: _Sample, text: str) -> str:
@@ -165,4 +235,41 @@ def _resolved(sample: _Sample, text: str) -> str:
     return sample.attachments.get(text.removeprefix(_ATTACHMENT), text)
 
 
-FORMAT = Format(name="inspect", fits=_fits, survey=_survey, read=_read)
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """The means over samples in the results of a log, after its reducer of epochs: the mean, or pass_at_k."""
+    if len(files) != 1:
+        return []
+    scores = member(_results(files[0]), "scores")
+    numbers = []
+    for score in scores if isinstance(scores, list) else ():
+        name, scorer = member(score, "name"), member(score, "scorer")
+        if verdict not in (name, scorer, f"{scorer}/{name}"):
+            continue
+        reducer = member(score, "reducer") or "mean"
+        at_k = re.fullmatch(r"pass_at_(\d{1,6})", str(reducer))
+        value = next(
+            (v for metric in ("accuracy", "mean") if (v := member(score, "metrics", metric, "value")) is not None), None
+        )
+        doubt = "" if reducer == "mean" or at_k else f"its epochs are reduced by {str(reducer)[:40]!r}"
+        numbers += printed(files[0], f"{verdict} ({reducer})", value, int(at_k[1]) if at_k else 1, doubt=doubt)
+    return numbers
+
+
+def _results(file: Path) -> object:
+    """The results of a log; None where it has none that can be read."""
+    try:
+        return _header(file, results=True).results
+    except DataError:
+        return None
+
+
+# Most of its scorers call a response wrong where they find no answer in it.
+FORMAT = Format(
+    name="inspect",
+    fits=_fits,
+    survey=_survey,
+    read=_read,
+    says_no_answer=False,
+    remarks=_UNDRAWN.remarks,
+    printed=_printed,
+)

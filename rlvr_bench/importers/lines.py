@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from rlvr_bench.errors import DataError
+from rlvr_bench.importers.streams import open_stream
 
 __all__ = ["MAX_LINE_BYTES", "decode", "json_lines", "raw_lines"]
 
@@ -20,21 +21,21 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def raw_lines(file: Path) -> Iterator[tuple[str, bytes]]:
-    """The lines that are not blank, each with its address. Raises DataError for a line longer than 64 MB."""
-    try:
-        with file.open("rb") as stream:
-            number = 0
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                where = f"{file}, line {number}"
-                if len(line) > MAX_LINE_BYTES:
-                    raise DataError(f"{where}: longer than {MAX_LINE_BYTES // 2**20} MB")
-                if number == 1:
-                    line = line.removeprefix(_BOM)
-                if not line.isspace():
-                    yield where, line
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}") from error
+    """The lines that are not blank, each with its address, of a file that may be packed.
+
+    Raises DataError for a line longer than 64 MB, and where the file cannot be read.
+    """
+    with open_stream(file) as stream:
+        number = 0
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            where = f"{file}, line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                raise DataError(f"{where}: longer than {MAX_LINE_BYTES // 2**20} MB")
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            if not line.isspace():
+                yield where, line
 
 
 def json_lines(file: Path, kind: type[T]) -> Iterator[tuple[str, T]]:

@@ -2,20 +2,26 @@
 
 A line's metrics judge what its filter kept, so with ``repeats`` above 1 no single response has a verdict. Rollouts with
 verdicts come from several evaluations of one task, one file for each.
+
+The subtasks of a group, evaluated together, are one run: ids begin with the subtask, and problems of a subtask are a cluster.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
+from rlvr_bench.importers.printed import Printed, member, printed, summary
 
 __all__ = ["FORMAT"]
 
@@ -23,6 +29,7 @@ T = TypeVar("T")
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 _QUESTIONS = ("problem", "question", "query", "prompt", "text", "input")
+_NO_FILTER = "none"  # what passes it is the whole response, not an answer
 _KNOWN_FIELDS = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"}
 _KNOWN_FIELDS |= {"doc_hash", "prompt_hash", "target_hash"}
 
@@ -38,6 +45,27 @@ class _Results(msgspec.Struct):
 
     model_name: str | None = None
     lm_eval_version: str | None = None
+    group_subtasks: object = None
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The tasks and groups in each group that has any."""
+        given = self.group_subtasks if isinstance(self.group_subtasks, dict) else {}
+        return {
+            name: [task for task in inner if isinstance(task, str)]
+            for name, inner in given.items()
+            if isinstance(name, str) and isinstance(inner, list)
+        }
+
+
+@dataclass
+class _Grouping:
+    """Whether the files that ``_survey`` saw last are subtasks of one group."""
+
+    grouped: bool = False
+
+
+_GROUPING = _Grouping()
 
 
 def _fits(seen: Glimpse) -> bool:
@@ -45,15 +73,51 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    tasks = sorted({match["task"] for file in files if (match := _NAME.fullmatch(file.name))})
-    if len(tasks) > 1:
-        raise DataError(f"{files[0].parent}: samples of several tasks ({', '.join(tasks)}). Name the files of one.")
+    dates: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        if match := _NAME.fullmatch(file.name):
+            dates[match["task"]].add(match["date"])
+    tasks = sorted(dates)
     results = [_results(file) for file in files]
+    group = _group_of(tasks, results) or _shared_name(dates)
+    _GROUPING.grouped = len(tasks) > 1
+    if len(tasks) > 1 and not group:
+        raise DataError(f"{files[0].parent}: samples of several tasks ({', '.join(tasks)}). Name the files of one.")
     models = sorted({result.model_name for result in results if result.model_name})
     if len(models) > 1:
         raise DataError(f"{files[0].parent}: samples of several models ({', '.join(models)}). Name the files of one.")
     versions = sorted({result.lm_eval_version for result in results if result.lm_eval_version})
-    return Origin(model="".join(models), task="".join(tasks), version=", ".join(versions)), list(files)
+    notes = (f"{len(tasks)} subtasks ({', '.join(tasks)}) are one run of {group}",) if len(tasks) > 1 else ()
+    task = group if len(tasks) > 1 else "".join(tasks)
+    return Origin(model="".join(models), task=task, version=", ".join(versions), notes=notes), list(files)
+
+
+def _group_of(tasks: Sequence[str], results: Sequence[_Results]) -> str:
+    """The smallest group that has all of these tasks, by every file of results; empty where there is none."""
+    sizes: dict[str, int] = {}
+    for result in results:
+        for name in result.groups:
+            members = _members(name, result.groups, set())
+            if set(tasks) <= members:
+                sizes[name] = len(members)
+    return min(sizes, key=lambda name: (sizes[name], name), default="")
+
+
+def _members(name: str, groups: Mapping[str, Sequence[str]], seen: set[str]) -> set[str]:
+    """The tasks of a group and of the groups in it."""
+    if name in seen:
+        return set()
+    inner = groups.get(name) or ()
+    return {task for part in inner for task in _members(part, groups, seen | {name})} if inner else {name}
+
+
+def _shared_name(dates: Mapping[str, set[str]]) -> str:
+    """What the names of tasks of the same evaluations begin with: minerva_math of minerva_math_algebra and others."""
+    if len(dates) < 2 or len({frozenset(of_task) for of_task in dates.values()}) > 1:
+        return ""
+    columns = zip(*(task.split("_") for task in dates), strict=False)
+    name = "_".join(parts[0] for parts in itertools.takewhile(lambda parts: len(set(parts)) == 1, columns))
+    return "" if name in dates else name
 
 
 def _results(samples: Path) -> _Results:
@@ -65,6 +129,8 @@ def _results(samples: Path) -> _Results:
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:
+    match = _NAME.fullmatch(file.name)
+    subtask = match["task"] if match and _GROUPING.grouped else ""
     chosen: str | None = None
     seen: set[str] = set()
     taken: set[str] = set()
@@ -82,36 +148,51 @@ def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Res
             elif verdict in seen:
                 chosen = verdict
         if responses_only or chosen in names or not names:
-            yield from _responses(where, fields, None if responses_only else chosen)
+            yield from _responses(where, fields, None if responses_only else chosen, subtask)
     if verdict is not None and not responses_only:
         chosen_verdict(str(file), sorted(seen), verdict)
 
 
-def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | None) -> Iterator[Response]:
+def _responses(where: str, fields: Mapping[str, msgspec.Raw], verdict: str | None, subtask: str) -> Iterator[Response]:
     document = _field(where, fields, "doc", _ANYTHING)
+    name = str(_field(where, fields, "doc_id", _NUMBER_OR_NAME))
     texts = _texts(where, _field(where, fields, "resps", _ANYTHING))
-    filtered = _field(where, fields, "filtered_resps", _ANYTHING)
+    filtered = _field(where, fields, "filtered_resps", _ANYTHING) if _filter(where, fields) != _NO_FILTER else None
     only = len(texts) == 1
+    prompt = _prompt(_field(where, fields, "arguments", _ANYTHING) if "arguments" in fields else None)
     metric = verdict.split(",")[0] if verdict else ""
     value = _field(where, fields, metric, _ANYTHING) if only and metric else None
     for text in texts:
         yield Response(
             where=where,
-            problem=str(_field(where, fields, "doc_id", _NUMBER_OR_NAME)),
+            problem=f"{subtask}/{name}" if subtask else name,
             question=_question(document),
             gold=_gold(_field(where, fields, "target", _ANYTHING)),
             text=text,
             status=binary(value),
             verdict=verdict or "",
+            reward=number(value),
+            cluster=subtask,
+            prompt=prompt,
             answer=filtered[0] if only and isinstance(filtered, list) and _is_text(filtered) else None,
         )
 
 
 def _verdict_names(where: str, fields: Mapping[str, msgspec.Raw]) -> list[str]:
     """``METRIC,FILTER``, the names that the program's results use."""
-    name = _field(where, fields, "filter", _TEXT) if "filter" in fields else "none"
+    name = _filter(where, fields)
     listed = _field(where, fields, "metrics", _TEXTS) if "metrics" in fields else sorted(fields.keys() - _KNOWN_FIELDS)
     return [f"{metric},{name}" for metric in listed if metric in fields]
+
+
+def _filter(where: str, fields: Mapping[str, msgspec.Raw]) -> str:
+    return _field(where, fields, "filter", _TEXT) if "filter" in fields else _NO_FILTER
+
+
+def _prompt(arguments: object) -> str | None:
+    """What the model was sent: the first argument of the only request."""
+    asked = member(arguments, "gen_args_0", "arg_0")
+    return asked if isinstance(asked, str) and asked else None
 
 
 def _texts(where: str, responses: object) -> list[str]:
@@ -146,4 +227,24 @@ def _field(where: str, fields: Mapping[str, msgspec.Raw], name: str, decoder: ms
     return decode(where, bytes(fields[name]), decoder)
 
 
-FORMAT = Format(name="lm-eval", fits=_fits, survey=_survey, read=_read)
+def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
+    """The mean of the metric over the evaluations, from ``results_DATE.json``; for subtasks, that of their group."""
+    named = [(file, match) for file in files if (match := _NAME.fullmatch(file.name))]
+    tasks = {match["task"] for _, match in named}
+    beside = sorted({file.with_name(f"results_{match['date']}.json") for file, match in named})
+    results = {file: value for file in beside if (value := summary(file)) is not None}
+    name = tasks.pop() if len(tasks) == 1 else _group_of(sorted(tasks), [_results(file) for file in files])
+    sections = [member(value, part, name, verdict) for value in results.values() for part in ("results", "groups")]
+    values = [value for value in sections if isinstance(value, int | float)]
+    if not values or len(results) < len(beside):
+        return []
+    mean = sum(values) / len(values)
+    doubt = "it weighs every subtask by its size or all alike, as its configuration says" if _GROUPING.grouped else ""
+    where = str(beside[0]) if len(beside) == 1 else f"{beside[0].parent}: results of {len(beside)} evaluations"
+    return printed(where, f"{verdict} of {name}", mean, 1, doubt=doubt)
+
+
+# The regex filters write [invalid] where nothing matches (lm_eval/filters/extraction.py).
+FORMAT = Format(
+    name="lm-eval", fits=_fits, survey=_survey, read=_read, no_answer=frozenset(("", "[invalid]")), printed=_printed
+)

@@ -6,10 +6,13 @@ import dataclasses
 from pathlib import Path
 
 from rlvr_bench.errors import RunError, UnknownName
+from rlvr_bench.store.manifest import Manifest
 from rlvr_bench.store.run import Run
 from rlvr_bench.task import LoadedTask, Task, read_task, validate
 
-__all__ = ["check_gradable", "check_responses", "named_task"]
+__all__ = ["UNKNOWN", "check_gradable", "check_responses", "is_matched", "named_task"]
+
+UNKNOWN = "unknown"  # in a manifest: what the files of another program do not say
 
 
 def named_task(name: str) -> tuple[Task, Path] | None:
@@ -22,14 +25,18 @@ def named_task(name: str) -> tuple[Task, Path] | None:
         return None
 
 
+def is_matched(manifest: Manifest) -> bool:
+    """Whether a run has its task's own problems: drawn here, or imported and matched to them."""
+    return manifest.imported is None or manifest.task_version != UNKNOWN
+
+
 def check_gradable(run: Run, loaded: LoadedTask) -> None:
-    """Raises RunError where an import cannot be graded with this task, and says what it lacks. Other runs pass."""
-    origin = run.manifest.imported
-    if origin is None:
+    """Raises RunError where an import with its own problems cannot be graded with this task, and says what it lacks."""
+    if is_matched(run.manifest):
         return
     task, problems = loaded.task, loaded.problems
     if task.gold is None:
-        raise RunError(f"{run.path}: task {task.name!r} judges by tests, which an import does not hold")
+        raise RunError(f"{run.path}: task {task.name!r} judges by tests, which the imported files do not hold")
     if lacking := [problem.id for problem in problems if not problem.answer.strip()]:
         raise RunError(f"{run.path}: {len(lacking)} problems have no gold answer ({', '.join(lacking[:3])})")
     golds_only = dataclasses.replace(loaded, task=dataclasses.replace(task, cases=()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -81,8 +81,9 @@ def leaderboard(
     grid = _checked_ks(ks)
     given = _checked_about(about or {})
     kept = {key_of(row): row for row in (read_csv(existing, grid) if existing else [])}
-    entries = _entries(_read(runs, grid, jobs, on_progress), given, kept, base)
-    notes = _compare_with_base(list(entries.values()), base)
+    rows_read = _read(runs, grid, jobs, on_progress)
+    entries = _entries(rows_read, given, kept, base)
+    notes = [*_import_notes([card for _, card, _ in rows_read]), *_compare_with_base(list(entries.values()), base)]
     rows = {**kept, **{key: entry.row for key, entry in entries.items()}}
     ordered = sorted(rows, key=_sortable)
     groups: dict[tuple[Cell, Cell], list[tuple[Cell, ...]]] = {}
@@ -148,6 +149,14 @@ def _before(row: Row, kept: Mapping[tuple[Cell, ...], Row]) -> Row:
     """The only kept row with the same key apart from the step, else an empty one; the step may be only in the file."""
     same = [old for old in kept.values() if all(old[name] == row[name] for name in KEY if name != "step")]
     return same[0] if len(same) == 1 else {}
+
+
+def _import_notes(cards: Sequence[Scorecard]) -> Iterator[str]:
+    """What is unknown of imported runs, which are ranked with those drawn and graded here."""
+    for card in cards:
+        if card.run.imported:
+            of = f"{card.run.model} on {card.run.task}: imported from {card.run.imported}"
+            yield f"{of}, prompt and sampling unknown; verdicts by {card.run.grading.judge}"
 
 
 def _compare_with_base(entries: Sequence[Entry], base: str | None) -> list[str]:

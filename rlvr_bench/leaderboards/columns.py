@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from rlvr_bench.metrics import METRICS
+from rlvr_bench.records import Estimate
 
-__all__ = ["ADDED", "BOARD", "DEFAULT_KS", "KEY", "Cell", "Column", "Row", "columns", "is_added"]
+__all__ = [
+    "ADDED",
+    "BOARD",
+    "DEFAULT_KS",
+    "KEY",
+    "Cell",
+    "Column",
+    "Row",
+    "caveats_cell",
+    "caveats_of",
+    "columns",
+    "is_added",
+]
 
 Cell = str | int | float | None
 Row = dict[str, Cell]
 
+_BETWEEN = " | "  # between the caveats of a cell
 DEFAULT_KS = (1, 4, 16, 64, 256, 1024)
 # Runs that are equal in these columns have the same row: the newer one replaces the older.
 KEY = ("task", "setting", "model", "step", "temperature", "top_p", "max_tokens", "tools")
@@ -65,6 +79,7 @@ _BESIDE = (
     Column("tool_calls", "number", "calls of a tool per response"),
     Column("tool_errors", "number", "calls that failed, per response"),
     Column("kl_to", "text", "checkpoint under which the run was rescored"),
+    Column("caveats", "text", "columns whose interval may hold more or less often than 95 %, and why"),
 )
 _SHIFTS = {
     "kl": "KL divergence of the checkpoint from kl_to, nats per token",
@@ -112,6 +127,20 @@ def _bounds(name: str) -> list[Column]:
         Column(f"{name}{_BOUNDS[0]}", "number", "bounds of it where rollouts or verdicts are missing"),
         Column(f"{name}{_BOUNDS[1]}", "number", ""),
     ]
+
+
+def caveats_cell(shown: Mapping[str, Estimate | None]) -> str | None:
+    """For each caveat the columns that it holds for, such as "pass@1, pass@4: fewer than 30 problems ..."."""
+    names: dict[str, list[str]] = {}
+    for name, estimate in shown.items():
+        if estimate is not None and estimate.caveat and estimate.low is not None:
+            names.setdefault(estimate.caveat, []).append(name)
+    return _BETWEEN.join(f"{', '.join(columns)}: {caveat}" for caveat, columns in names.items()) or None
+
+
+def caveats_of(row: Row) -> list[str]:
+    """The caveats of a row's intervals, without their columns."""
+    return [part.partition(": ")[2] for part in str(row["caveats"] or "").split(_BETWEEN) if part]
 
 
 def is_added(name: str) -> bool:

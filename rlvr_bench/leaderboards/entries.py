@@ -14,9 +14,11 @@ from rlvr_bench.comparison.cards import GRADING, IDENTITY, RunCounts, align
 from rlvr_bench.comparison.estimates import pass_estimates, sound_estimates
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.leaderboards.columns import BOARD, Cell, Row, columns
+from rlvr_bench.leaderboards.columns import BOARD, Cell, Row, caveats_cell, columns
+from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import Scorecard, ScoredRun
+from rlvr_bench.task import is_shipped, read_task, task_verifier
 
 __all__ = ["ABOUT", "Entry", "cells_of", "described", "make_entry", "rounded"]
 
@@ -54,18 +56,22 @@ def make_entry(file: Path, card: Scorecard, ks: Sequence[int]) -> Entry:
         "scorecard": hashlib.sha256(file.read_bytes()).hexdigest()[:16],
     }
     estimates = {(item.name, item.k, item.group): item for item in sound_estimates(card, counts)}
+    shown: dict[str, Estimate | None] = {}
     for k in ks:
         if k <= counts.counts.most:
             estimate = estimates.get(("pass@k", k, None)) or pass_estimates(counts, [k])[0]
             row |= cells_of(f"pass@{k}", estimate) | _bound_cells(f"pass@{k}", estimate)
+            shown[f"pass@{k}"] = estimate
     for metric, column in BOARD:
-        row |= cells_of(column.name, estimates.get((metric.name, column.k, column.group)))
+        shown[column.name] = estimates.get((metric.name, column.k, column.group))
+        row |= cells_of(column.name, shown[column.name])
     for name in ("tool_calls", "tool_errors"):
         row |= {name: rounded(card.quality.get(f"{name}_per_response"))}
     boundary = next((item for item in estimates.values() if item.name == "unsolved"), None)
     row |= cells_of("unsolved", boundary) | {"boundary_k": boundary.k if boundary else None}
     row |= _bound_cells("unsolved", boundary)
-    return Entry(row, counts)
+    shown |= {"unsolved": boundary}
+    return Entry(row | {"caveats": caveats_cell(shown)}, counts)
 
 
 def described(
@@ -118,10 +124,34 @@ def _setting(card: Scorecard, counts: RunCounts) -> str:
 
     The chat template is not in it, because it belongs to the checkpoint and not to the task.
     """
-    asked = [getattr(card.run, name) for name in IDENTITY if name != "chat_template"]
+    asked = {name: getattr(card.run, name) for name in IDENTITY if name != "chat_template"}
+    judged = {name: getattr(card.run.grading, name) for name in GRADING}
+    if card.run.imported:
+        by_task = _of_task(card.run.task)
+        asked |= {name: value for name, value in by_task.items() if name in asked}
+        if card.run.grading.is_theirs:
+            judged |= {name: value for name, value in by_task.items() if name in judged}
     ids = sorted(entry.id for entry in counts.entries)
-    content = msgspec.json.encode([asked, [getattr(card.run.grading, name) for name in GRADING], ids], order="sorted")
+    content = msgspec.json.encode([list(asked.values()), list(judged.values()), ids], order="sorted")
     return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _of_task(name: str) -> dict[str, object]:
+    """Prompt and verifier of a shipped task: an imported run, of which they are unknown, is ranked with runs of these.
+
+    Empty for other tasks, and where the name has parameters, which a task could evaluate as code.
+    """
+    if ":" in name or not is_shipped(name):
+        return {}
+    task, file = read_task(name)
+    template, verifier = open_prompt(task.prompt), task_verifier(task, file)
+    return {
+        "prompt": template.name,
+        "prompt_sha256": template.digest,
+        "verifier": verifier.name,
+        "version": verifier.version,
+        "options": dict(verifier.options),
+    }
 
 
 def _sampling(run: ScoredRun) -> Row:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.json_format import format_json
-from rlvr_bench.leaderboards.columns import BOARD, KEY, Cell, Column, Row, columns, is_added
+from rlvr_bench.leaderboards.columns import BOARD, KEY, Cell, Column, Row, caveats_of, columns, is_added
 from rlvr_bench.leaderboards.common_k import bounds_text, common_k, unsolved_at
 from rlvr_bench.tables import Cell as Shown
 from rlvr_bench.tables import Column as Heading
@@ -100,14 +100,18 @@ def parquet_bytes(rows: Sequence[Row], ks: Sequence[int]) -> bytes:
 def markdown_text(rows: Sequence[Row], ks: Sequence[int]) -> str:
     """A table of the main columns for each task and setting, best at the smallest budget first, with intervals."""
     parts = []
-    for line, table in _tables(rows, ks):
+    for line, table, footnotes in _tables(rows, ks):
         parts.append(f"### {as_markdown(line.text)}\n\n{markdown(table)}\n")
+        parts += [f"{as_markdown(footnote.text)}\n" for footnote in footnotes]
     return "\n".join(parts)
 
 
 def tables_of(rows: Sequence[Row], ks: Sequence[int]) -> list[Line | Table]:
-    """The tables of ``markdown_text``, each after a line with its task."""
-    return [block for pair in _tables(rows, ks) for block in pair]
+    """The tables of ``markdown_text``, each after a line with its task and before the caveats of its intervals."""
+    blocks: list[Line | Table] = []
+    for line, table, footnotes in _tables(rows, ks):
+        blocks += [line, table, *footnotes]
+    return blocks
 
 
 def table_of_all(rows: Sequence[Row], ks: Sequence[int]) -> Table:
@@ -120,12 +124,23 @@ def _as_is(value: Cell) -> Shown:
     return value if value is None or isinstance(value, str) else Figure(value=value)
 
 
-def _tables(rows: Sequence[Row], ks: Sequence[int]) -> Iterator[tuple[Line, Table]]:
+def _tables(rows: Sequence[Row], ks: Sequence[int]) -> Iterator[tuple[Line, Table, list[Line]]]:
     for task, setting in dict.fromkeys((row["task"], row["setting"]) for row in rows):
         mine = [row for row in rows if (row["task"], row["setting"]) == (task, setting)]
         shown = [k for k in ks if any(row[f"pass@{k}"] is not None or bounds_text(row, k) for row in mine)]
         common = common_k(mine, ks)
-        yield Line((f"{task}: {mine[0]['problems']} problems",)), _table(sorted(mine, key=row_order(ks)), shown, common)
+        title = Line((f"{task}: {mine[0]['problems']} problems",))
+        yield title, _table(sorted(mine, key=row_order(ks)), shown, common), _footnotes(mine)
+
+
+def _footnotes(rows: Sequence[Row]) -> list[Line]:
+    """A line for each caveat of an interval of these rows, with the models that it holds for unless that is all."""
+    models: dict[str, list[str]] = {}
+    for row in rows:
+        for caveat in caveats_of(row):
+            models.setdefault(caveat, []).append(_model(row))
+    of = {caveat: "" if len(names) == len(rows) else f" of {', '.join(names)}" for caveat, names in models.items()}
+    return [Line((f"intervals{whose}: {caveat}",)) for caveat, whose in of.items()]
 
 
 def row_order(ks: Sequence[int]) -> Callable[[Row], tuple[float, str]]:

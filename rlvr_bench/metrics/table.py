@@ -214,6 +214,14 @@ METRICS: tuple[Metric, ...] = (
         rate="repeats",
     ),
     Metric(
+        name="copied_rate",
+        meaning="share of rollouts that copy an earlier one, beyond the repeats that independent draws give",
+        unit="fraction",
+        better="less",
+        averaged="share of all rollouts",
+        no_gate="it is about the sampler, not the policy",
+    ),
+    Metric(
         name="tokens_per_response",
         meaning="mean length of a response",
         unit="tokens",

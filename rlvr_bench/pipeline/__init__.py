@@ -16,6 +16,7 @@ import numpy as np
 
 from rlvr_bench.auditing import Audit, audit_run, read_audit
 from rlvr_bench.comparison.cards import read_card
+from rlvr_bench.disagreements import Disagreements, read_disagreements
 from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_counts
@@ -53,7 +54,17 @@ from rlvr_bench.verifiers import Verifier
 from rlvr_bench.verifiers.code import CodeVerifier
 from rlvr_bench.verifiers.gym import ReasoningGymVerifier
 
-__all__ = ["GradeOptions", "Progress", "SampleOptions", "audit", "evaluate", "grade", "sample", "score"]
+__all__ = [
+    "GradeOptions",
+    "Progress",
+    "SampleOptions",
+    "audit",
+    "disagreements",
+    "evaluate",
+    "grade",
+    "sample",
+    "score",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +196,7 @@ def grade(
     ``task``: needed unless the run was drawn with a task that is shipped. Its problems must be those of the run.
     ``data_dir``: the folder of the task's data, for a run that holds only some of the problems.
     Returns the grading, and the rollouts whose status differs from the previous grading (after a verifier upgrade).
+    ``disagreements`` compares the verdicts on an import with the other program's.
     Raises RunError where the folder is no run or was drawn for another task, RunLocked where another process draws or
     grades it.
     """
@@ -208,8 +220,17 @@ def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Pr
         now = grade_run(
             run, verifier, workers=options.workers, timeout_s=options.timeout_s, progress=lambda n: progress.advance(n)
         )
-        changed = before is not None and before.folder != now.folder
-        return now, list(flips(run, before, now)) if changed and before else []
+        if before is None or before.folder == now.folder or before.is_theirs:
+            return now, []
+        return now, list(flips(run, before, now))
+
+
+def disagreements(run: str | Path) -> Disagreements | None:
+    """Where our verdicts on an imported run and the other program's differ; None where there are not both.
+
+    Raises RunError where the folder is no run, or is damaged.
+    """
+    return read_disagreements(open_run(run))
 
 
 def audit(run: str | Path, sample: int = 200, options: GradeOptions | None = None) -> Audit:
@@ -290,7 +311,7 @@ def _with_audit(scorecard: Scorecard, measured: Audit | None) -> Scorecard:
 
 def _with_warnings(scorecard: Scorecard) -> Scorecard:
     """The scorecard with warnings about what changes the meaning of its numbers; they are logged too."""
-    texts = warnings_of(scorecard.run, scorecard.quality)
+    texts = warnings_of(scorecard.run, scorecard.quality, scorecard.estimates)
     for text in texts:
         logger.warning("%s", text)
     return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, warnings=tuple(texts)))

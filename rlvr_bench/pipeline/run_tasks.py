@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rlvr_bench.datasets import content_digest, has_local_data
 from rlvr_bench.errors import DataError, RlvrBenchError, RunError
+from rlvr_bench.importers.regrading import is_matched
 from rlvr_bench.records import Problem
 from rlvr_bench.store.manifest import TaskFacts
 from rlvr_bench.store.run import Run
@@ -20,8 +21,6 @@ from rlvr_bench.task import LoadedTask, Task, is_shipped, load_task, read_task
 
 __all__ = ["facts_of", "grading_task", "kept_facts"]
 
-# Verifiers that run code from the problems, or pass it to a third-party scorer.
-_RUNS_PROBLEMS = frozenset(("code", "reasoning_gym"))
 _LONGEST = 1000  # characters of a task's name
 
 logger = logging.getLogger(__name__)
@@ -86,8 +85,8 @@ def _check_recorded(run: Run, problems: Sequence[Problem], task: Task, sandboxed
     The scorer gets the problems as data, in the sandbox.
     """
     manifest = run.manifest
-    if manifest.imported is not None:
-        raise RunError(f"{run.path}: task {task.name!r} judges by tests, which an import does not hold")
+    if not is_matched(manifest):
+        raise _unmatched(run, task)
     typed = f"If you trust these parameters, type --task {shlex.quote(manifest.task)}"
     if not sandboxed:
         raise RunError(f"{run.path}: without a sandbox, a task whose parameters the run names is not graded. {typed}")
@@ -102,10 +101,10 @@ def _check_problems(run: Run, problems: Sequence[Problem], task: Task, name: str
     That they match the manifest proves nothing: it is untrusted.
     """
     manifest, pinned = run.manifest, task.source.sha256
-    runs_them = task.verifier in _RUNS_PROBLEMS
-    if manifest.imported is not None:
+    runs_them = task.runs_problems
+    if not is_matched(manifest):
         if runs_them:
-            raise RunError(f"{run.path}: task {task.name!r} judges by tests, which an import does not hold")
+            raise _unmatched(run, task)
         return
     if pinned is not None:
         if pinned != manifest.problems_sha256:
@@ -129,6 +128,13 @@ def _check_problems(run: Run, problems: Sequence[Problem], task: Task, name: str
     expected = [by_id[problem.id] for problem in problems if problem.id in by_id]
     if loaded.digest != manifest.problems_sha256 or content_digest(expected) != content_digest(problems):
         raise _others(run, task)
+
+
+def _unmatched(run: Run, task: Task) -> RunError:
+    return RunError(
+        f"{run.path}: its problems are those of the imported files, without the tests of {task.name!r}. Import it again with "
+        f"--task {shlex.quote(task.name)}"
+    )
 
 
 def _others(run: Run, task: Task) -> RunError:

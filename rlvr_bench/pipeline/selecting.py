@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from rlvr_bench.errors import BadArgument, RunError
-from rlvr_bench.prompts import PROMPTS, PromptTemplate
+from rlvr_bench.prompts import PROMPTS, PromptTemplate, open_prompt
 from rlvr_bench.records import Outcomes, Problem
 from rlvr_bench.storage import as_path
 from rlvr_bench.store import Run, open_run
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.paths import make_folder, write_atomically
+from rlvr_bench.store.prompt_files import StoredPrompt, read_prompts
 from rlvr_bench.training.selection import Pool, Selection, Strategy, choose
 
 __all__ = ["SelectionSummary", "select"]
@@ -50,6 +53,7 @@ def select(
     per_problem: int = 4,
     wrong_share: float | None = None,
     seed: int = 0,
+    prompt: str | None = None,
 ) -> SelectionSummary:
     """Write a rejection-sampling fine-tuning set from a graded run's rollouts to the JSONL file ``out``.
 
@@ -59,13 +63,17 @@ def select(
     statuses. A rollout cut at the token limit is never chosen: the trained model would learn to stop there. A rollout
     with no answer, or on which the verifier failed, is not wrong and not chosen. Lines are in the order stored.
 
-    Raises RunError where the folder is no run, is not graded completely, has no correct rollout, or lacks the
-    statistics for ``entropy`` or ``rbf``; BadArgument where ``out`` exists or an option is not allowed; StorageError.
+    The prompts of an imported run are those of its files, where they hold them: a text as plain text, messages as message
+    lists. ``prompt`` names a template that renders the prompts of an import in place of them.
+
+    Raises RunError where the folder is no run, is not graded completely, has no correct rollout, or lacks the prompts or
+    the statistics for ``entropy`` or ``rbf``; UnknownName for a ``prompt`` that does not exist; BadArgument where ``out``
+    exists or an option is not allowed; StorageError.
     """
     opened, file = open_run(run), as_path(out)
     if file.exists():
         raise BadArgument("--out", str(out), "exists already: choose another file, or delete it first")
-    template = _template(opened)
+    prompts = _prompts(opened, prompt)
     outcomes = read_outcomes(opened)
     correct = outcomes.is_correct
     usable = correct & ~outcomes.truncated
@@ -79,14 +87,13 @@ def select(
     )
     _check_usable(opened, pool, strategy)
     chosen = choose(pool, strategy, per_problem, wrong_share, seed)
-    conversational = opened.manifest.chat_template is not None and bool(template.user)
     make_folder(file.parent)
-    write_atomically(file, _lines(opened, outcomes, chosen, template, conversational=conversational))
+    write_atomically(file, _lines(opened, outcomes, chosen, prompts.pair))
     wrong = int(chosen.wrong.sum())
     return SelectionSummary(
         file=str(file),
         run=str(opened.path),
-        format="conversational" if conversational else "text",
+        format="conversational" if prompts.conversational else "text",
         strategy=strategy,
         per_problem=per_problem,
         seed=seed,
@@ -100,11 +107,51 @@ def select(
     )
 
 
-def _template(run: Run) -> PromptTemplate:
-    """The template that the run was drawn with, to render its prompts again: runs do not store them.
+Pair = dict[str, object]  # prompt and completion
 
-    Raises RunError.
+
+class _Prompts(NamedTuple):
+    """How prompts are written: ``pair`` makes prompt and completion of a problem and a text."""
+
+    conversational: bool
+    pair: Callable[[Problem, str], Pair]
+
+
+def _prompts(run: Run, name: str | None) -> _Prompts:
+    """The prompts that the run was drawn with: rendered again from their template, or those of an import's files.
+
+    Raises UnknownName, RunError.
     """
+    if run.manifest.imported is None:
+        if name is not None:
+            raise RunError(f"{run.path}: drawn with prompt {run.manifest.prompt!r}; --prompt is for imported runs")
+        template = _template(run)
+        conversational = run.manifest.chat_template is not None and bool(template.user)
+        return _Prompts(conversational, partial(_pair, template, conversational=conversational))
+    if name is not None:
+        template = open_prompt(name)
+        return _Prompts(bool(template.user), partial(_pair, template, conversational=bool(template.user)))
+    stored = read_prompts(run)
+    if not stored:
+        raise RunError(
+            f"{run.path}: imported without prompts. Import it with a mapping that has prompt=, or name the template that "
+            f"its prompts were made with: --prompt {next(iter(PROMPTS))}"
+        )
+    conversational = all(not isinstance(prompt, str) for prompt in stored.values())
+    return _Prompts(conversational, partial(_stored_pair, run, stored, conversational=conversational))
+
+
+def _stored_pair(
+    run: Run, stored: Mapping[str, StoredPrompt], problem: Problem, text: str, *, conversational: bool
+) -> Pair:
+    prompt = stored.get(problem.id)
+    if prompt is None or isinstance(prompt, str) == conversational:
+        raise RunError(f"{run.path}: no prompt of the same kind as the others is stored for problem {problem.id!r}")
+    return {"prompt": prompt, "completion": [{"role": "assistant", "content": text}] if conversational else text}
+
+
+def _template(run: Run) -> PromptTemplate:
+    """The template that the run was drawn with. Raises RunError."""
     template = PROMPTS.get(run.manifest.prompt)
     if template is None or template.digest != run.manifest.prompt_sha256:
         raise RunError(
@@ -126,9 +173,7 @@ def _check_usable(run: Run, pool: Pool, strategy: Strategy) -> None:
         )
 
 
-def _lines(
-    run: Run, outcomes: Outcomes, chosen: Selection, template: PromptTemplate, *, conversational: bool
-) -> Iterator[bytes]:
+def _lines(run: Run, outcomes: Outcomes, chosen: Selection, pair: Callable[[Problem, str], Pair]) -> Iterator[bytes]:
     """Yields a JSON line per chosen rollout; reads texts a shard at a time."""
     is_wrong: dict[tuple[str, int], bool] = {
         (outcomes.problem_ids[problem], int(index)): bool(wrong)
@@ -142,12 +187,12 @@ def _lines(
         for row, key in enumerate(zip(names, table["index"].to_pylist(), strict=True)):
             wrong = is_wrong.pop(key, None)
             if wrong is not None:
-                pair = _pair(template, problems[key[0]], table["text"][row].as_py(), conversational=conversational)
-                line = {**pair, "problem": key[0], "rollout": key[1], "correct": not wrong}
+                text = table["text"][row].as_py()
+                line = {**pair(problems[key[0]], text), "problem": key[0], "rollout": key[1], "correct": not wrong}
                 yield msgspec.json.encode(line) + b"\n"
 
 
-def _pair(template: PromptTemplate, problem: Problem, text: str, *, conversational: bool) -> dict[str, object]:
+def _pair(template: PromptTemplate, problem: Problem, text: str, *, conversational: bool) -> Pair:
     prompt = template.render(problem)
     if not conversational:
         return {"prompt": prompt.text, "completion": text}

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from rlvr_bench import pipeline
 from rlvr_bench.auditing import Audit
+from rlvr_bench.disagreements import Disagreements
 from rlvr_bench.errors import BadArgument, RlvrBenchError
 from rlvr_bench.grading import Flip
 from rlvr_bench.parallel import check_jobs, map_in_order
@@ -32,11 +33,12 @@ class Done(Generic[T]):
 
 @dataclass(frozen=True)
 class Graded:
-    """A run's grading, the verdicts that changed, and its audit if requested."""
+    """A run's grading, the verdicts that changed, its audit if requested, and an import's differences from theirs."""
 
     grading: Grading
     flips: list[Flip]
     audit: Audit | None
+    disagreements: Disagreements | None = None
 
 
 def score_all(
@@ -98,4 +100,5 @@ def _score(ks: Sequence[int] | None, run: Path) -> Scorecard:
 
 def _grade(options: GradeOptions, task: str | None, data_dir: Path | None, audit: int, run: Path) -> Graded:
     grading, flips = pipeline.grade(run, options, Silent(), task, data_dir)
-    return Graded(grading, flips, pipeline.audit(run, audit, options) if audit else None)
+    audited = pipeline.audit(run, audit, options) if audit else None
+    return Graded(grading, flips, audited, pipeline.disagreements(run))

@@ -19,7 +19,7 @@ from rlvr_bench.store.run import TOKEN_COLUMNS, Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, current_grading
 
-__all__ = ["MOST_ROLLOUTS", "Browser", "PageRollout", "browse"]
+__all__ = ["MOST_ROLLOUTS", "Browser", "PageRollout", "browse", "plain_table", "shortened"]
 
 MOST_ROLLOUTS = 20
 PROBLEMS = 100
@@ -129,7 +129,7 @@ def _chosen_verdicts(run: Run, wanted: Mapping[str, int], per_status: int) -> di
     ids = pa.array(list(wanted))
     tables = []
     for table in shards.read(["problem_id", "index", "status", "answer", "kind"]):
-        plain = _plain(table)
+        plain = plain_table(table)
         tables.append(plain.filter(pc.is_in(plain["problem_id"], value_set=ids)))
     if not tables:
         return {}
@@ -148,7 +148,7 @@ def _rows(run: Run, verdicts: Mapping[tuple[str, int], Any]) -> list[dict[str, A
     last = max((index for _, index in verdicts), default=-1)
     missing, rows = set(verdicts), []
     for table in itertools.islice(run.rollouts.read(_COLUMNS), SHARDS):
-        plain = _plain(table)
+        plain = plain_table(table)
         near = plain.filter(pc.and_(pc.is_in(plain["problem_id"], value_set=ids), pc.less_equal(plain["index"], last)))
         keys = list(zip(near["problem_id"].to_pylist(), near["index"].to_pylist(), strict=True))
         rows += near.filter(pa.array([key in missing for key in keys], pa.bool_())).to_pylist()
@@ -158,7 +158,7 @@ def _rows(run: Run, verdicts: Mapping[tuple[str, int], Any]) -> list[dict[str, A
     return sorted(rows, key=_key)
 
 
-def _plain(table: pa.Table) -> pa.Table:
+def plain_table(table: pa.Table) -> pa.Table:
     """The table with dictionary columns as plain strings."""
     names = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     for name in names:
@@ -186,11 +186,11 @@ def _shown(
         truncated=row["finish_reason"] == "length",
         entropy_mean=_rounded(row["entropy_mean"]),
         strip=None if aligned else _strip(row["entropy_profile"], entropy),
-        **(_shaded(pieces or (), entropy) if aligned else _plain_text(text)),
+        **(_shaded(pieces or (), entropy) if aligned else shortened(text)),
     )
 
 
-def _plain_text(text: str) -> dict[str, Any]:
+def shortened(text: str) -> dict[str, Any]:
     """The fields of a text without tokens; a long text is shortened."""
     if len(text) <= CHARACTERS:
         return {"text": text}

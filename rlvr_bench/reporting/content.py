@@ -18,6 +18,7 @@ from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageResc
 from rlvr_bench.reporting.browser import Browser, browse
 from rlvr_bench.reporting.missing import estimates_at
 from rlvr_bench.reporting.pairs import PagePair, compare_pairs, couples
+from rlvr_bench.reporting.second_opinions import PageOpinion, second_opinions
 from rlvr_bench.reporting.sources import Source, in_steps, short_names
 from rlvr_bench.scorers.common import rate_estimates
 from rlvr_bench.scorers.solve_rate import default_ks
@@ -81,6 +82,7 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
     notes: list[str]
     browser: Browser
+    opinions: list[PageOpinion]
     series: list[PageSeries]
     rescorings: list[PageRescoring]
     interventions: list[PageInterventions]
@@ -129,6 +131,7 @@ def page_task(
         warnings=_warnings(sources, names),
         notes=notes,
         browser=browse([source.run for source in sources], ids, _difficulty(runs), rollouts),
+        opinions=second_opinions(sources),
         series=analyses.training(sources, allow),
         rescorings=analyses.rescorings(sources),
         interventions=analyses.interventions(sources),
@@ -164,7 +167,8 @@ def _names(sources: Sequence[Source], runs: Sequence[RunCounts]) -> list[str]:
 def _warnings(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
     """The warnings of all runs, after the run's name where there are several runs."""
     warnings = [
-        (name, warnings_of(source.card.run, source.card.quality)) for source, name in zip(sources, names, strict=True)
+        (name, warnings_of(source.card.run, source.card.quality, source.card.estimates))
+        for source, name in zip(sources, names, strict=True)
     ]
     return [f"{name}: {text}" if len(sources) > 1 else text for name, texts in warnings for text in texts]
 

@@ -27,6 +27,7 @@ SCRIPTS = (
     "shifts.js",
     "reasoning.js",
     "rollouts.js",
+    "opinions.js",
     "summary.js",
     "main.js",
 )

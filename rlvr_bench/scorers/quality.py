@@ -86,7 +86,7 @@ def duplicates(outcomes: Outcomes) -> npt.NDArray[np.bool_]:
 def _rate_columns(outcomes: Outcomes) -> dict[str, npt.NDArray[np.generic]]:
     return {
         "truncation_rate": stated(outcomes, "truncated", outcomes.truncated),
-        "no_answer_rate": outcomes.has_status("no_answer"),
+        "no_answer_rate": stated(outcomes, "no_answer", outcomes.has_status("no_answer")),
         "error_rate": outcomes.has_status("error"),
         "duplicate_rate": duplicates(outcomes),
         "several_answers_rate": stated(outcomes, "candidates", outcomes.candidates > 1),

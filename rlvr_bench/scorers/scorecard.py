@@ -16,6 +16,7 @@ from rlvr_bench.scorecard import SCORECARD_SCHEMA, Grading, ProblemScore, Scorec
 from rlvr_bench.scorers.answers import answer_counts, wrong_answers
 from rlvr_bench.scorers.clustering import with_cluster_notes
 from rlvr_bench.scorers.common import optional, problem_means, stated
+from rlvr_bench.scorers.copies import unknown_law
 from rlvr_bench.scorers.counts import n_chosen, stop_counts
 from rlvr_bench.scorers.diversity import distinct_answers, distinct_texts, entropy_ks, rarefied_entropies
 from rlvr_bench.scorers.quality import duplicates, quality_rates
@@ -42,7 +43,14 @@ def make_scorecard(
     name (``quality``). ``judged``: a judge's verdicts. For a run whose rule stopped on other verdicts, pass the
     outcomes from ``stopping.settled``. Raises the errors of ``pass_at_k``.
     """
-    given = Given(outcomes=outcomes, ks=ks, answer_space=answer_space, flags=flags or {}, judged=judged).settled()
+    given = Given(
+        outcomes=outcomes,
+        ks=ks,
+        answer_space=answer_space,
+        flags=flags or {},
+        judged=judged,
+        unknown_law=unknown_law(manifest.sampling, manifest.tools),
+    ).settled()
     outcomes = given.outcomes
     estimates, left_out = estimates_of(given)
     fair = given.fair().outcomes
@@ -84,7 +92,7 @@ def _per_problem(outcomes: Outcomes, fair: Outcomes) -> list[ProblemScore]:
             cluster=outcomes.clusters[i],
             n=int(n[i]),
             c=int(c[i]),
-            no_answer=int(no_answer[i]),
+            no_answer=None if "no_answer" in outcomes.unknown else int(no_answer[i]),
             error=int(error[i]),
             truncated=None if "truncated" in outcomes.unknown else int(truncated[i]),
             duplicates=int(repeated[i]),

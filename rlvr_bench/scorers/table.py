@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from rlvr_bench import scorers
 from rlvr_bench.records import Estimate, Outcomes
+from rlvr_bench.scorers.copies import NAME as COPIED_RATE
+from rlvr_bench.scorers.copies import copied
 from rlvr_bench.scorers.cost import tokens_to_first_success
 from rlvr_bench.scorers.cot import cot_pass_at_k
 from rlvr_bench.scorers.counts import n_chosen
@@ -19,7 +21,7 @@ from rlvr_bench.scorers.stopping import settled
 __all__ = ["SCORERS", "Given", "Judged", "Need", "Scorer", "estimates_of", "has_answers"]
 
 # "fair sample": only rollouts that no stopping rule chose. Pure counts of n and c meet no need.
-Need = Literal["responses", "fair sample", "answers", "token statistics", "judge"]
+Need = Literal["responses", "fair sample", "answers", "token statistics", "law of the draws", "judge"]
 
 
 _NOT_MEASURED = "no token statistics were measured"
@@ -38,6 +40,7 @@ class Given:
     """The input of scorers. ``counts_only``: of ``outcomes`` only n and c are meaningful.
 
     ``ks``: budgets asked for; None for the default of each scorer. ``flags``: booleans per rollout (R,) by name.
+    ``unknown_law``: why stored log-probabilities are not those of the law of the draws; None if they are.
     """
 
     outcomes: Outcomes
@@ -46,6 +49,7 @@ class Given:
     flags: Mapping[str, npt.NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
     judged: Judged | None = None
     counts_only: bool = False
+    unknown_law: str | None = "the run does not say how its rollouts were sampled"
 
     def fair(self) -> Given:
         """Only the rollouts that no stopping rule selected.
@@ -112,6 +116,7 @@ SCORERS = (
         lambda given: scorers.diversity(given.outcomes),
         *("responses", "fair sample", "answers"),
     ),
+    _scorer(COPIED_RATE, lambda given: copied(given.outcomes), "responses", "law of the draws"),
     _scorer("distinct_texts@k", lambda given: scorers.text_diversity(given.outcomes), "responses", "fair sample"),
     _scorer(
         "truncation_rate no_answer_rate error_rate duplicate_rate several_answers_rate tokens_per_response",
@@ -156,6 +161,10 @@ def _lacking(given: Given) -> dict[Need, str]:
         lacking["answers"] = "the source of the run does not say which answers agree"
     if not _has_token_statistics(given.outcomes):
         lacking["token statistics"] = _NOT_MEASURED
+    if given.unknown_law is not None:
+        lacking["law of the draws"] = given.unknown_law
+    elif np.isnan(given.outcomes.logprob_sum).all():
+        lacking["law of the draws"] = "no log-probabilities were measured"
     if given.counts_only and n_chosen(given.outcomes) is not None:
         lacking["fair sample"] = "n seems to depend on what was found, and no rollouts are known that it did not choose"
     if given.judged is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import ScoredRun
+from rlvr_bench.scorers.copies import NAME as COPIED_RATE
 from rlvr_bench.store.verdicts import MOST_ERRORS
 
 __all__ = ["MOST_TRUNCATED", "warnings_of"]
@@ -12,8 +14,8 @@ __all__ = ["MOST_TRUNCATED", "warnings_of"]
 MOST_TRUNCATED = 0.05  # share of responses truncated at max_tokens; more than this lowers pass@k
 
 
-def warnings_of(run: ScoredRun, quality: Mapping[str, float | None]) -> list[str]:
-    """The warnings, one line each, from ``run`` and ``quality`` of a scorecard of any version."""
+def warnings_of(run: ScoredRun, quality: Mapping[str, float | None], estimates: Sequence[Estimate] = ()) -> list[str]:
+    """The warnings, one line each, from ``run``, ``quality`` and ``estimates`` of a scorecard of any version."""
     warnings = [text for session in run.sessions for text in session.warnings]
     truncated, errors = quality.get("truncation_rate"), quality.get("error_rate")
     if truncated is not None and truncated > MOST_TRUNCATED:
@@ -22,7 +24,7 @@ def warnings_of(run: ScoredRun, quality: Mapping[str, float | None]) -> list[str
     warnings += run.grading.warnings
     if errors is not None and errors >= MOST_ERRORS and not run.grading.warnings:
         warnings.append(f"{errors:.1%} of the rollouts have no verdict (verifier errors): they count as not correct")
-    warnings += [text for text in (_restopped(run), _chosen(run)) if text]
+    warnings += [text for text in (_restopped(run), _chosen(run), _copied(estimates)) if text]
     return list(dict.fromkeys(warnings))
 
 
@@ -48,4 +50,14 @@ def _chosen(run: ScoredRun) -> str:
     return (
         f"the problems have {run.n_min:,} to {run.n_max:,} rollouts, more where fewer were right (p = {run.n_chosen:.1g}): "
         "a stopping rule seems to be at work. Plain estimates would be too high; only bounds that hold under any rule are given"
+    )
+
+
+def _copied(estimates: Sequence[Estimate]) -> str:
+    rate = next((item for item in estimates if item.name == COPIED_RATE), None)
+    if rate is None or rate.value is None or not rate.low:
+        return ""
+    return (
+        f"the rollouts are not independent draws: {rate.value:.1%} are copies of others ({rate.note}). Seeds may repeat, or "
+        "a server may answer from a cache: intervals are too narrow and pass@k at large k is too low"
     )

@@ -18,6 +18,10 @@ from rlvr_bench.stats.boundary import (
     support_dynamics,
     unsolved_upper_bound,
 )
+from rlvr_bench.stats.copies import (
+    Copies,
+    copies,
+)
 from rlvr_bench.stats.diversity import (
     answer_entropy,
     rarefied_distinct,
@@ -118,6 +122,7 @@ __all__ = [
     "LEVEL",
     "REPLICATES",
     "UNIFORM",
+    "Copies",
     "EntropyFit",
     "Extrapolation",
     "Interval",
@@ -136,6 +141,7 @@ __all__ = [
     "benjamini_hochberg",
     "bootstrap",
     "bootstrap_mean",
+    "copies",
     "cover_at_tau",
     "cover_at_tau_posterior",
     "cover_under",

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import bdtr
+from scipy.special import bdtr, ndtri
 
 from rlvr_bench.errors import BadArgument
+from rlvr_bench.stats.sums import DiscreteSum, upper_deviate
 from rlvr_bench.stats.validation import check_mask, check_values
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from jaxtyping import Float64
 
-__all__ = ["holm", "mcnemar", "sign_flip"]
+__all__ = ["SignFlip", "holm", "mcnemar", "sign_flip", "sign_flip_test"]
 
 ROUNDING = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class SignFlip:
+    """A two-sided ``p_value``, and the normal deviate ``z`` (absolute) that it belongs to.
+
+    Where the sum is beyond all replicates, so that its p-value is 1 / (1 + replicates) whatever the sum, the deviate is
+    that of the exact tail (``upper_deviate``) if that is larger.
+    """
+
+    p_value: float
+    z: float
 
 
 def mcnemar(solved_first: npt.ArrayLike, solved_second: npt.ArrayLike) -> float:
@@ -44,6 +58,13 @@ def sign_flip(
     large}) / (1 + replicates), which is also a valid p-value. 1 where all are 0. Raises ``BadArgument``: shapes
     disagree.
     """
+    return sign_flip_test(differences, rng, clusters, replicates).p_value
+
+
+def sign_flip_test(
+    differences: npt.ArrayLike, rng: np.random.Generator, clusters: npt.ArrayLike | None = None, replicates: int = 2000
+) -> SignFlip:
+    """``sign_flip`` with the normal deviate of its p-value."""
     values = check_values("differences", differences)
     if clusters is not None:
         labels = np.asarray(clusters)
@@ -51,14 +72,27 @@ def sign_flip(
             raise BadArgument("clusters", labels.shape, f"must have one label per problem, shape {values.shape}")
         values = np.bincount(np.unique(labels, return_inverse=True)[1], weights=values)
     values = values[np.abs(values) > ROUNDING]
-    sizes = np.abs(values)
+    sizes, total = np.abs(values), abs(float(values.sum()))
     if not values.size:
-        return 1.0
+        return SignFlip(1.0, 0.0)
     if np.ptp(sizes) <= ROUNDING:
         fewer = int(min(np.sum(values > 0), np.sum(values < 0)))
-        return min(1.0, 2 * float(bdtr(fewer, values.size, 0.5)))
+        p_value = min(1.0, 2 * float(bdtr(fewer, values.size, 0.5)))
+        return SignFlip(p_value, -float(ndtri(p_value / 2)))
     signs = rng.integers(0, 2, (replicates, values.size), dtype=np.int8) * 2.0 - 1.0
-    return float((1 + np.sum(np.abs(signs @ sizes) >= abs(values.sum()) - ROUNDING)) / (1 + replicates))
+    larger = int(np.sum(np.abs(signs @ sizes) >= total - ROUNDING))
+    p_value = (1 + larger) / (1 + replicates)
+    z = -float(ndtri(p_value / 2))
+    return SignFlip(p_value, z if larger else max(z, upper_deviate(_signed(sizes), total - ROUNDING)))
+
+
+def _signed(sizes: Float64[np.ndarray, " P"]) -> DiscreteSum:
+    """The sum of ``sizes`` with random signs."""
+    return DiscreteSum(
+        row=np.repeat(np.arange(sizes.size), 2),
+        values=np.stack([sizes, -sizes], axis=1).ravel(),
+        log_weights=np.full(2 * sizes.size, -np.log(2)),
+    )
 
 
 def holm(p_values: npt.ArrayLike) -> Float64[np.ndarray, " K"]:

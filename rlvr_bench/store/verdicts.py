@@ -97,7 +97,7 @@ class Verdicts:
                 verdict = Verdict(status=status, answer=answer, kind=kind, message=message)
                 yield VerdictRow(problem_id, index, text_hash, verdict, candidates)
 
-    def publish(self, distinct: int, seconds: float) -> Grading:
+    def publish(self, distinct: int, seconds: float, *, says_no_answer: bool = True) -> Grading:
         """Make these the current verdicts, which ``score`` reads."""
         statuses, errors, undecided = self._tally()
         total, failed = sum(statuses.values()), statuses["error"]
@@ -111,6 +111,7 @@ class Verdicts:
             distinct=distinct,
             seconds=round(seconds, 3),
             statuses=statuses,
+            says_no_answer=says_no_answer or statuses["no_answer"] > 0,
             errors=tuple(listed),
             warnings=tuple(_warnings(total, failed, undecided)),
         )

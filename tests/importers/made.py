@@ -88,7 +88,7 @@ def lm_eval(folder: Path, rows: Table) -> Path:
                             "gen_args_0": {"arg_0": f"{rollout} shots: What is {i}?", "arg_1": {"until": []}}
                         },
                         "resps": [[f"Rollout {rollout}: {answer_of(row[rollout], i, rollout)}"]],
-                        "filtered_resps": [answer_of(row[rollout], i, rollout)],
+                        "filtered_resps": [answer_of(row[rollout], i, rollout) or "[invalid]"],
                         "filter": name,
                         "metrics": ["exact_match"],
                         "doc_hash": f"{i:064}",
@@ -238,7 +238,7 @@ def verl(folder: Path, rows: Table) -> Path:
             "score": 1.0 if letter == "c" else -0.5 - k / 100,
             "step": 40,
             "acc": letter == "c",
-            "pred": answer_of(letter, i, k),
+            "pred": answer_of(letter, i, k) or "[INVALID]",
         }
         for i, row in enumerate(rows)
         for k, letter in enumerate(row)

@@ -16,7 +16,8 @@ from rlvr_bench.pipeline import score
 from rlvr_bench.pipeline.importing import Imported, ImportOptions, import_run
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.run import open_run
-from tests.importers.made import WRITERS, counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
+from tests.importers.made import counts_of, eval_log, inspect_sample, jsonl, nemo_line, table
+from tests.importers.programs import EVERY_WRITER as WRITERS
 
 RESPONSES = [name for name in WRITERS if name not in ("counts", "lighteval")]
 
@@ -59,9 +60,11 @@ def test_what_the_files_do_not_say_is_unknown_and_not_zero(name: str, tmp_path: 
     values = {estimate.name: estimate.value for estimate in card.estimates}
     assert values.get("token_entropy") is None
     assert card.quality["several_answers_rate"] is None
-    assert card.quality["truncation_rate"] == (0.0 if name == "inspect" else None)
-    tokens = {"nemo-skills": 13.5, "inspect": 7.0}.get(name)
-    assert card.quality["tokens_per_response"] == tokens
+    known = ("inspect", "verifiers", "verifiers-traces", "nemo-gym", "evalscope")
+    assert card.quality["truncation_rate"] == (0.0 if name in known else None)
+    tokens = dict.fromkeys(("nemo-skills", *known), 13.5) | {"inspect": 7.0}
+    tokens_per_response = tokens.get(name)
+    assert card.quality["tokens_per_response"] == tokens_per_response
     if name in ("counts", "lighteval"):
         assert set(card.quality.values()) == {None}
         assert not {"maj@k", "tokens_per_response", "answer_entropy", "error_rate", "guess@k"} & values.keys()
@@ -82,12 +85,12 @@ def test_two_imports_of_the_same_problems_compare(name: str, tmp_path: Path) -> 
     assert not any("they are one run" in note for note in comparison.notes)
 
 
-@pytest.mark.parametrize("name", ["lm-eval", "inspect"])
+@pytest.mark.parametrize("name", ["lm-eval", "inspect", "verifiers"])
 def test_model_and_task_come_from_the_files_that_name_them(name: str, tmp_path: Path) -> None:
     write, verdict = WRITERS[name]
     result = imported(write(tmp_path / "files", table()), tmp_path, model=None, task=None, verdict=verdict)
     assert result.run == tmp_path / "my--model" / "arithmetic"
-    assert result.scorecard.run["grading"]["version"] in ("0.4.13", "0.3.285")
+    assert result.scorecard.run["grading"]["version"] in ("0.4.13", "0.3.285", "unknown")
 
 
 def test_lighteval_names_model_and_task_by_its_folders(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_lighteval_names_model_and_task_by_its_folders(tmp_path: Path) -> None:
     assert (result.scorecard.run["model"], result.scorecard.run["task"]) == ("my/model", "arithmetic|0")
 
 
-@pytest.mark.parametrize("name", ["nemo-skills", "evalplus", "verl", "counts"])
+@pytest.mark.parametrize("name", ["nemo-skills", "evalplus", "verl", "qwen-math", "counts"])
 def test_a_model_that_no_file_names_must_be_named(name: str, tmp_path: Path) -> None:
     source = WRITERS[name][0](tmp_path / "files", table())
     with pytest.raises(RlvrBenchError, match="--model is None: must name the model"):

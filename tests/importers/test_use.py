@@ -11,7 +11,7 @@ import pytest
 
 from rlvr_bench import RlvrBenchError, SampleOptions, evaluate
 from rlvr_bench.comparison import Incomparable, compare
-from rlvr_bench.errors import RunError
+from rlvr_bench.errors import DataError, RunError
 from rlvr_bench.pipeline import grade, sample, score
 from rlvr_bench.pipeline.importing import ImportOptions, import_run
 from rlvr_bench.store.outcomes import read_outcomes
@@ -39,10 +39,18 @@ def last_number(folder: Path) -> str:
         "    said = response.split()[-1].removeprefix('\\\\boxed{').rstrip('}')\n"
         "    return Verdict(status='correct' if said == problem.answer else 'wrong', answer=said)\n\n\n"
         "TASK = Task(name='last_number', version='1', summary='Numbers.', gold='It is {answer}', verifier=judge,\n"
-        "    source=Generated(generate=lambda: [Problem(id='1', question='1?', answer='1')], rows=1, sha256=None),\n"
+        "    source=Generated(generate=lambda: [Problem(id='only', question='1?', answer='1')], rows=1, sha256=None),\n"
         "    cases=(Case('It is 1', 'correct'),))\n"
     )
     return str(file) if file.is_absolute() else f"./{file}"
+
+
+def refusing(folder: Path) -> str:
+    """A task whose verifier accepts no answer but that of its own problem."""
+    file = folder / "strict.py"
+    text = Path(last_number(folder)).read_text()
+    file.write_text(text.replace("'last_number'", "'strict'").replace("problem.answer else", "'1?' else"))
+    return str(file)
 
 
 def test_the_same_responses_get_our_verdicts_with_regrade(tmp_path: Path) -> None:
@@ -81,17 +89,18 @@ def test_an_import_under_a_task_of_ours_can_be_graded_later(tmp_path: Path, monk
             "arithmetic",
             "its verdicts are those of nemo-skills. To grade it here, import it again with --task",
         ),
-        ("counts", "math500", "imported counts without responses"),
-        ("evalplus", "math500", "12 problems have no gold answer"),
-        ("nemo-skills", "double_countdown", "does not accept 12 of 12 gold answers"),
+        ("counts", "last_number", "imported counts without responses"),
+        ("evalplus", "last_number", "12 problems have no gold answer"),
+        ("nemo-skills", "strict", "does not accept 12 of 12 gold answers"),
     ],
 )
 def test_what_cannot_be_graded_is_refused(name: str, task: str, match: str, tmp_path: Path) -> None:
     write, verdict = WRITERS[name]
     verdict = "plus" if name == "evalplus" else verdict
-    run = import_run([write(tmp_path / "files", table())], options(tmp_path, task=task, verdict=verdict)).run
+    named = {"last_number": last_number, "strict": refusing}.get(task, lambda _: task)(tmp_path)
+    run = import_run([write(tmp_path / "files", table())], options(tmp_path, task=named, verdict=verdict)).run
     with pytest.raises(RunError, match=match):
-        grade(run)
+        grade(run, task=named if named.endswith(".py") else None)
     card = score(run)
     assert card.run["grading"]["verifier"] == f"imported:{name}", "their verdicts stay in force"
 
@@ -100,11 +109,13 @@ def test_regrade_wants_a_task_of_ours_and_leaves_nothing_where_it_is_refused(tmp
     source = WRITERS["nemo-skills"][0](tmp_path / "files", table())
     with pytest.raises(RlvrBenchError, match="--task is 'arithmetic': must be a task whose verifier"):
         import_run([source], options(tmp_path, regrade=True))
-    with pytest.raises(RunError, match="does not accept"):
+    with pytest.raises(DataError, match="12 of 12 problems are not in double_countdown"):
         import_run([source], options(tmp_path, task="double_countdown", regrade=True))
+    with pytest.raises(RunError, match="does not accept"):
+        import_run([source], options(tmp_path, task=refusing(tmp_path), regrade=True))
     counts = WRITERS["counts"][0](tmp_path / "counts", table())
     with pytest.raises(RunError, match="counts without responses"):
-        import_run([counts], options(tmp_path, task="math500", regrade=True))
+        import_run([counts], options(tmp_path, task=last_number(tmp_path), regrade=True))
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*"))
 
 
@@ -158,24 +169,24 @@ def test_counts_with_clusters_widen_the_intervals(tmp_path: Path) -> None:
     assert score(grouped.run).problems == grouped.scorecard.problems
 
 
-def test_with_a_run_of_ours_only_after_naming_what_differs(tmp_path: Path) -> None:
+def test_problems_of_the_files_compare_with_a_run_of_ours_only_after_naming_what_differs(tmp_path: Path) -> None:
     ours, card = evaluate("fake", "double_countdown", SampleOptions(n=16, limit=40, out=tmp_path / "runs"))
     (tmp_path / "counts.csv").write_text(
         "problem_id,n,c\n" + "".join(f"{each['id']},{each['n']},{each['c']}\n" for each in card.problems)
     )
-    theirs = import_run([tmp_path / "counts.csv"], options(tmp_path, task="double_countdown")).run
+    theirs = import_run([tmp_path / "counts.csv"], options(tmp_path, task="countdown")).run
     with pytest.raises(
-        Incomparable, match="task_version: fake has 1, my/model has unknown; .* verifier: fake has countdown"
+        Incomparable, match="task: fake has double_countdown, .* task_version: fake has 1, my/model has unknown; "
     ) as caught:
         compare([ours, theirs])
     comparison = compare([ours, theirs], allow=list(caught.value.differing))
     assert all(difference.value == 0 for difference in comparison.pairs[0].pass_at_k)
-    assert any("verifier differs, as allowed" in note for note in comparison.notes)
+    assert any("task_version differs, as allowed" in note for note in comparison.notes)
 
 
 def test_drawing_to_an_import_is_refused(tmp_path: Path) -> None:
-    source = WRITERS["counts"][0](tmp_path / "files", table())
-    import_run([source], options(tmp_path, model="fake", task="double_countdown"))
+    (tmp_path / "counts.csv").write_text("problem_id,n,c\ndc-0000,4,2\n")
+    import_run([tmp_path / "counts.csv"], options(tmp_path, model="fake", task="double_countdown"))
     with pytest.raises(RunError, match="holds another run .*imported: run has 'counts', asked None"):
         sample("fake", "double_countdown", SampleOptions(n=16, limit=4, out=tmp_path / "runs"))
 

@@ -54,7 +54,7 @@ def test_judges_are_those_of_the_scorecard(tmp_path: Path) -> None:
     judged, other = row_of(write(tmp_path / "a", estimates=estimates)), row_of(write(tmp_path / "b"))
     assert [judged[f"cot_pass@1{end}"] for end in ("", "_low", "_high")] == [0.2, 0.1, 0.3]
     assert (judged["cot_pass@16"], judged["valid_reasoning"], judged["valid_reasoning_low"]) == (0.6, 0.8, 0.7)
-    assert {other[name] for name in ADDED} == {None}
+    assert {other[name] for name in ADDED - {"caveats"}} == {None}  # its few problems are a caveat
 
 
 def test_a_run_with_tools_is_a_row_of_its_own(tmp_path: Path) -> None:
@@ -147,7 +147,9 @@ def test_a_file_older_than_these_columns_is_read_and_brought_up_to_date(tmp_path
     file = tmp_path / "board.csv"
     now = csv_text(leaderboard(runs, ks=KS).rows, KS)
     file.write_text(without(now, names))
-    assert csv_text(leaderboard([], existing=file, ks=KS).rows, KS) == now
+    kept = csv_text(leaderboard([], existing=file, ks=KS).rows, KS)
+    lost = names & {"caveats"}  # as it depends on nothing else in the file
+    assert without(kept, lost) == without(now, lost)
     put(runs[1], "base", rescoring("base"))
     a, b = leaderboard([runs[1]], existing=file, ks=KS).rows
     assert list(a) == list(b) == [column.name for column in columns(KS)]

@@ -199,6 +199,24 @@ def test_kept_rows_are_ranked_from_their_intervals(tmp_path: Path) -> None:
         assert int(alone["rank@1_high"] or 0) >= int(paired["rank@1_high"] or 0)
 
 
+def test_an_interval_that_may_not_hold_as_said_is_marked(tmp_path: Path) -> None:
+    """Six problems have an interval for any distribution; 40 have none of that. The file keeps it and the table says it."""
+    few, many = tmp_path / "few", tmp_path / "many"
+    write(few, "m", [0, 1, 2, 8, 0, 3], 8)
+    write(many, "m", [0, 1, 2, 8] * 10, 8)
+    board = leaderboard([few], ks=KS)
+    caveat = str(board.rows[0]["caveats"])
+    assert caveat.startswith("pass@1, pass@4")
+    assert "fewer than 30 problems or clusters: the interval holds" in caveat
+    assert "\nintervals: fewer than 30 problems" in markdown_text(board.rows, KS)
+    file = tmp_path / "board.csv"
+    file.write_text(csv_text(board.rows, KS))
+    assert leaderboard([], existing=file, ks=KS).rows[0]["caveats"] == caveat
+    board = leaderboard([many], ks=KS)
+    assert board.rows[0]["caveats"] is None
+    assert "intervals" not in markdown_text(board.rows, KS)
+
+
 def test_all_formats_agree(runs: Path) -> None:
     rows = leaderboard([runs], ks=KS).rows
     assert json.loads(json_text(rows)) == [dict(row) for row in rows]

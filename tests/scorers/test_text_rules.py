@@ -44,6 +44,21 @@ def test_short_runs_are_no_loop(text: str) -> None:
     assert not text_flags(text).repetition
 
 
+@pytest.mark.parametrize("before", [0, 1, 249, 250, 251, 499, 1000])
+@pytest.mark.parametrize("character", ["x", "\n", "é"])
+def test_a_run_is_found_wherever_it_begins(before: int, character: str) -> None:
+    words = " ".join(map(str, range(before)))[:before]
+    assert text_flags(words + character * 500 + words).repetition
+    assert not text_flags(character * 499 + words[:1]).repetition
+
+
+@pytest.mark.parametrize(
+    ("text", "flagged"), [("Question: 1?", False), ("x\nHuman : 1", True), ("\nUser:", True), ("a Question: 1?", False)]
+)
+def test_a_new_turn_is_at_the_start_of_a_line_after_the_first(text: str, flagged: bool) -> None:
+    assert text_flags(text).format_violation == flagged
+
+
 @pytest.mark.parametrize("text", ["so we get 答案 \\boxed{4}", "The answer, значит, is four", "it is 그래서 four"])
 def test_a_second_script(text: str) -> None:
     assert text_flags(text).language_mixing
