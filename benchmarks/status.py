@@ -38,7 +38,7 @@ def main(rollouts: int) -> None:
 
 def made(folder: Path, rollouts: int) -> Path:
     """A run whose shards are all links to the first one: their number and size are what counts."""
-    options = SampleOptions(n=1024, limit=SHARD_ROLLOUTS // 1024, out=folder)
+    options = SampleOptions(n=16, limit=SHARD_ROLLOUTS // 16, out=folder)
     run, _ = evaluate("fake:0.3", "double_countdown", options, GradeOptions(workers=1))
     opened = open_run(run)
     for shards in (opened.rollouts.path, *(run / "verdicts").iterdir()):

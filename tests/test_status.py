@@ -167,6 +167,7 @@ def test_a_shard_is_opened_once_and_one_that_vanished_is_left_out(run: Path, mon
     assert sorted(opened) == sorted(shards)
     assert states.read([run]) == [first]
     assert len(opened) == len(shards)
+    monkeypatch.undo()
     listed = listed_in(run / "rollouts", ".parquet")
     gone = Listed(run / "rollouts" / "000009-00.parquet", 100, 0.0)
     assert [file for file, _ in read_summaries([*listed, gone])] == listed

@@ -208,12 +208,11 @@ def _is_complete(run: Run, rollouts: Sequence[_Shard], verdicts: Sequence[_Shard
     manifest = run.manifest
     if manifest.imported:
         return True
-    drawn = _by_problem(rollouts)
-    if len(drawn) < problems:
-        return False
-    stop_after = None if manifest.stopping is None else manifest.stopping.stop_after
-    correct = _by_problem(verdicts) if stop_after is not None else Counter[str]()
-    return all(n >= manifest.n or (stop_after is not None and correct[name] >= stop_after) for name, n in drawn.items())
+    if manifest.stopping is None:
+        return sum(shard.summary.rows for shard in rollouts) >= manifest.n * problems
+    drawn, correct = _by_problem(rollouts), _by_problem(verdicts)
+    ended = (n >= manifest.n or correct[name] >= manifest.stopping.stop_after for name, n in drawn.items())
+    return len(drawn) >= problems and all(ended)
 
 
 def _by_problem(shards: Sequence[_Shard]) -> Counter[str]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.received import decode
+from rlvr_bench.storage import is_remote
 from rlvr_bench.store.paths import Listed, read_end, read_part
 
 __all__ = ["Summary", "read_summaries", "with_summary"]
@@ -54,21 +55,25 @@ def with_summary(table: pa.Table) -> pa.Table:
 
 def read_summaries(files: Sequence[Listed]) -> list[tuple[Listed, Summary]]:
     """The files that still exist, with their summaries. Raises RunError at a damaged shard, StorageError."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        summaries = list(pool.map(_read, files))
+    with ThreadPoolExecutor(
+        _READERS
+    ) as pool:  # a short read of this machine's disk takes less time than handing it over
+        in_order = pool.map if files and is_remote(files[0].path) else map
+        summaries = list(in_order(_from_end, files))
+        others = [number for number, summary in enumerate(summaries) if summary is None]
+        for number, summary in zip(others, pool.map(_from_columns, [files[number] for number in others]), strict=True):
+            summaries[number] = summary
     return [(file, summary) for file, summary in zip(files, summaries, strict=True) if summary is not None]
 
 
-def _read(file: Listed) -> Summary | None:
-    """None where the file was moved meanwhile: a writer sets damaged shards aside."""
+def _from_end(file: Listed) -> Summary | None:
+    """The summary in the footer; None without one, or where the file is gone."""
     end = read_end(file, _END)
     if end is not None and end[-4:] == _MAGIC and len(end) >= 8:
         footer = int.from_bytes(end[-8:-4], "little") + 8
         if len(end) < footer <= min(file.size, _MOST):
             end = read_end(file, footer)
-    if end is None:
-        return None
-    return _marked(end) or _from_columns(file)
+    return None if end is None else _marked(end)
 
 
 def _marked(end: bytes) -> Summary | None:
@@ -85,7 +90,7 @@ def _marked(end: bytes) -> Summary | None:
 
 
 def _from_columns(file: Listed) -> Summary | None:
-    """The summary of a shard that has none, from its columns; None where it is gone."""
+    """The summary of a shard that has none, from its columns; None where it is gone: writers set damaged shards aside."""
     try:
         with read_part(file) as content:
             if content is None:
