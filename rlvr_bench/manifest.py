@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
 from rlvr_bench.samplers.engine_arguments import deciding
 
@@ -19,7 +20,7 @@ SCHEMA = 1
 _LOOSE = frozenset(
     (
         *("n", "model", "task_file", "asked", "sessions", "n_problems", "source", "facts", "problems_file_sha256"),
-        *("seed_scheme", "model_path", "opens_thought"),
+        *("seed_scheme", "model_path", "template", "opens_thought"),
     )
 )
 # Fields that runs of older versions lack; an unknown value does not count as different.
@@ -96,9 +97,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``imported`` names the other program that drew an imported run: what its files lack is None or "unknown".
     ``engine_args`` are those the user passed, ``model_files`` the digests of the files next to the weights that decide what
     is drawn (configuration, tokenizer). ``seed_scheme`` 2: a draw's seed covers the model; 1: it does not.
-    ``model_path``: a hash of where a local checkpoint was. ``opens_thought``: whether the prompts end with a thought that
-    they open.
-    Fields with a default are newer than the first runs: None means unknown.
+    ``model_path``: a hash of where a local checkpoint was. ``template``: the content of the prompt template, whose hash is
+    ``prompt_sha256``; ``chat_template_args``: what the user passed to the model's chat template.
+    ``opens_thought``: whether the prompts end with a thought that they open.
+    Fields with a default are newer than the first runs: None means unknown, an empty chat_template_args none.
     """
 
     schema: int
@@ -132,6 +134,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     seed_scheme: Literal[1, 2] = 1
     model_path: str | None = None
     inferred: dict[str, str] | None = None
+    chat_template_args: dict[str, object] = {}
+    template: PromptTemplate | None = None
     opens_thought: bool | None = None
 
     @property
@@ -143,7 +147,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if self.seed_scheme == 1:
             return None
         address = self.model if self.weights.startswith("endpoint:") else ""
-        return json.dumps([self.weights, address, deciding(self.engine_args or {})], sort_keys=True)
+        drawn_by = [self.weights, address, deciding(self.engine_args or {})]
+        return json.dumps([*drawn_by, *filter(None, [self.chat_template_args])], sort_keys=True)
 
     def identity(self) -> dict[str, object]:
         """The fields that decide the rollouts of this run, by dotted name."""

@@ -6,8 +6,10 @@ Every default is defined here only.
 from __future__ import annotations
 
 import itertools
+import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +31,7 @@ __all__ = [
     "SampleOptions",
     "Swap",
     "check",
+    "check_sampling",
     "levels_of",
 ]
 
@@ -68,18 +71,54 @@ def check(ok: bool, name: str, value: object, allowed: str) -> None:
         raise BadArgument(name, value, allowed)
 
 
+# Each sampling parameter: whether a value is allowed, and which values are. A comparison with NaN is False.
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "temperature": (lambda value: 0 <= value < math.inf, "must be 0 or more"),
+    "top_p": (lambda value: 0 < value <= 1, "must be in (0, 1]"),
+    "top_k": (lambda value: value >= 0, "must be 0 (no limit) or more"),
+    "min_p": (lambda value: 0 <= value <= 1, "must be in [0, 1]"),
+    "repetition_penalty": (lambda value: 0 < value < math.inf, "must be above 0 (1: no penalty)"),
+    "presence_penalty": (lambda value: -2 <= value <= 2, "must be in [-2, 2]"),
+    "stop": (
+        lambda value: not isinstance(value, str) and all(map(_is_text, value)),
+        "must be texts, none of them empty",
+    ),
+}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_json(value: object) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def check_sampling(parameters: Mapping[str, object]) -> None:
+    """Raise BadArgument for a sampling parameter with a value that is not allowed; names as in SamplingParameters."""
+    for name, (is_allowed, allowed) in _ALLOWED.items():
+        if name in parameters:
+            check(is_allowed(parameters[name]), f"--{name.replace('_', '-')}", parameters[name], allowed)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
     """How to draw. A sampling parameter that is None has the task's value, else the usual one (T = 0.6, top-p = 0.95).
 
+    ``SamplingParameters`` says what the parameters mean. With ``sampling`` "generation-config" they have the values that
+    the model recommends in its file of that name; those that it does not name then change nothing.
     ``max_tokens`` "auto": as many as the model's context leaves after the longest prompt.
 
     ``stop_after`` R ends a problem after the draw batch with its R-th correct rollout; pass@k is then estimated with
     the unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT),
     or on this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the
     model run code in at most ``tool_calls`` blocks, with ``tool_seconds`` of CPU time for each block; such a run has a
-    separate folder. ``seed_scheme`` 2 (the default of a new run) includes the model in every seed, 1 does not; a run
-    keeps the scheme that it began with.
+    separate folder. ``prompt`` is the name of a template or a file with one; ``system`` replaces its system message, and
+    ``chat_template_args`` are passed to the model's chat template. ``seed_scheme`` 2 (the default of a new run) includes
+    the model in every seed, 1 does not; a run keeps the scheme that it began with.
     """
 
     n: int = 64
@@ -90,9 +129,16 @@ class SampleOptions:
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: Sequence[str] | None = None
     max_tokens: int | Literal["auto"] | None = None
+    sampling: Literal["task", "generation-config"] = "task"
     prompt: str | None = None
+    system: str | None = None
     chat_template: Literal["auto", "none"] = "auto"
+    chat_template_args: Mapping[str, Any] = field(default_factory=dict)
     token_stats: Literal["off", "summary", "full"] = "summary"
     draw_batch: int = 16
     stop_after: int | None = None
@@ -109,16 +155,17 @@ class SampleOptions:
         """Raises BadArgument naming the option."""
         check(1 <= self.n <= LARGEST_INDEX, "-n", self.n, f"must be at least 1 and at most {LARGEST_INDEX:,}")
         check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
-        check(self.temperature is None or self.temperature >= 0, "--temperature", self.temperature, "must be 0 or more")
-        check(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "must be in (0, 1]")
-        check(self.top_k is None or self.top_k >= 0, "--top-k", self.top_k, "must be 0 (no limit) or more")
+        check_sampling(self.asked())
+        known = ("task", "generation-config")
+        check(self.sampling in known, "--sampling", self.sampling, f"one of {', '.join(known)}")
+        check(self.system is None or bool(self.system), "--system", self.system, "must not be empty")
+        for name in self.chat_template_args:
+            check(name.isidentifier(), "--chat-template-arg", name, "must be a name that a template can use")
+        arguments = dict(self.chat_template_args)
+        check(_is_json(arguments), "--chat-template-arg", arguments, "values must be such as JSON has")
         is_number = isinstance(self.max_tokens, int) and self.max_tokens >= 1
-        check(
-            is_number or self.max_tokens in (None, "auto"),
-            "--max-tokens",
-            self.max_tokens,
-            "must be at least 1, or auto",
-        )
+        allowed = "must be at least 1, or auto"
+        check(is_number or self.max_tokens in (None, "auto"), "--max-tokens", self.max_tokens, allowed)
         check(self.draw_batch >= 1, "--draw-batch", self.draw_batch, "must be at least 1")
         check(self.stop_after is None or self.stop_after >= 1, "--stop-after", self.stop_after, "must be at least 1")
         check(
@@ -151,8 +198,9 @@ class SampleOptions:
 
     def asked(self) -> dict[str, object]:
         """The sampling parameters the user passed, without a max_tokens of "auto", which only the engine knows."""
-        names = ("temperature", "top_p", "top_k", "max_tokens")
-        return {name: value for name in names if (value := getattr(self, name)) not in (None, "auto")}
+        names = SamplingParameters.__struct_fields__
+        asked = {name: value for name in names if (value := getattr(self, name)) not in (None, "auto")}
+        return asked | ({"stop": tuple(self.stop)} if self.stop is not None and not isinstance(self.stop, str) else {})
 
 
 @dataclass(frozen=True, kw_only=True)

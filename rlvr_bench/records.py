@@ -14,6 +14,7 @@ import numpy.typing as npt
 __all__ = [
     "ERROR_KINDS",
     "LARGEST_INDEX",
+    "NEUTRAL",
     "STATUSES",
     "Draw",
     "DrawRequest",
@@ -68,12 +69,50 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SamplingParameters(msgspec.Struct, frozen=True, kw_only=True):
-    """How tokens are drawn. ``top_k`` = 0 means no limit; ``max_tokens`` counts response tokens."""
+    """How tokens are drawn; the defaults of the second half change nothing.
+
+    A logit is first divided (where positive) or multiplied by ``repetition_penalty`` if its token is in the prompt or
+    the response so far, and lowered by ``presence_penalty`` if it is in the response so far. Then come the temperature,
+    ``min_p`` (tokens less likely than this share of the likeliest one are cut), ``top_k`` (0: no limit) and ``top_p``.
+    ``max_tokens`` counts response tokens. A response ends before the first of the strings ``stop``, which is not part
+    of its text.
+    """
 
     temperature: float = 0.6
     top_p: float = 0.95
     top_k: int = 0
     max_tokens: int = 2048
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
+
+    @property
+    def is_own_law(self) -> bool:
+        """Whether tokens are drawn from the model's unchanged distribution. A stop string does not change it."""
+        return msgspec.structs.replace(self, max_tokens=NEUTRAL.max_tokens, stop=NEUTRAL.stop) == NEUTRAL
+
+    def recorded(self) -> dict[str, object]:
+        """The parameters as plain data, those that older versions did not have only where they change something."""
+        unset = {name for name, neutral in _YOUNGER.items() if getattr(self, name) == neutral}
+        return {name: value for name, value in msgspec.to_builtins(self).items() if name not in unset}
+
+    def in_words(self) -> str:
+        """The parameters as text, such as ``T=0.6 top-p=0.95 min-p=0.05``; max_tokens is left out."""
+        return " ".join((f"T={self.temperature:g}", f"top-p={self.top_p:g}", *self.others_in_words()))
+
+    def others_in_words(self) -> list[str]:
+        """The parameters besides temperature, top-p and max_tokens that change something, as ``min-p=0.05``."""
+        shown = []
+        for name, neutral in ("top_k", 0), *_YOUNGER.items():
+            if (value := getattr(self, name)) != neutral:
+                text = ",".join(map(repr, value)) if isinstance(value, tuple) else f"{value:g}"
+                shown.append(f"{name.replace('_', '-')}={text}")
+        return shown
+
+
+NEUTRAL = SamplingParameters(temperature=1.0, top_p=1.0)
+_YOUNGER: dict[str, object] = {"min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "stop": ()}
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,13 +185,13 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 
     ``index`` counts rollouts of a problem in submission order, from 0. ``text`` includes the prompt's ``begun``; tokens
     and their statistics are those drawn after it. ``n_tokens`` includes the end token.
-    ``finish_reason`` is ``stop`` (the model ended) or ``length`` (cut at max_tokens). Token statistics are those of the
-    model's own distribution (temperature 1, before top-p), in nats: ``logprob_sum`` over the sampled tokens,
-    ``entropy_mean`` and ``branching_mean`` (mean size of the 0.95 nucleus) over tokens, ``entropy_profile`` the mean
-    entropy in 20 bins of relative position (None for a bin without tokens) and ``high_entropy_share`` the share of tokens
-    above the high-entropy threshold. Where an endpoint gives only truncated logprobs, the exact fields are None and
-    ``entropy_low/high`` and ``branching_low/high`` hold rigorous bounds of the two means. ``tool_calls`` were made, of
-    which ``tool_errors`` failed. None where not measured.
+    ``finish_reason`` is ``stop`` (the model ended, or a stop string) or ``length`` (cut at max_tokens). Token statistics
+    are those of the model's own distribution (temperature 1, before penalties, min-p, top-k and top-p), in nats:
+    ``logprob_sum`` over the sampled tokens, ``entropy_mean`` and ``branching_mean`` (mean size of the 0.95 nucleus) over
+    tokens, ``entropy_profile`` the mean entropy in 20 bins of relative position (None for a bin without tokens) and
+    ``high_entropy_share`` the share of tokens above the high-entropy threshold. Where an endpoint gives only truncated
+    logprobs, the exact fields are None and ``entropy_low/high`` and ``branching_low/high`` hold rigorous bounds of the
+    two means. ``tool_calls`` were made, of which ``tool_errors`` failed. None where not measured.
     """
 
     problem_id: str

@@ -59,7 +59,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     """Which verdicts are current: the verifier, the ``distinct`` answers it judged, and the ``seconds`` of the last
     pass.
 
-    ``says_no_answer``: whether the verdicts distinguish a response without an answer from a wrong one.
+    ``unsaid``: statuses that the verdicts of another program do not distinguish from "wrong", such as ``no_answer``.
     The seconds do not include verification during sampling. ``errors``: the ten most frequent failures of the verifier,
     the most frequent first; ``warnings``: failures so frequent that they distort the scores.
     """
@@ -72,7 +72,7 @@ class Grading(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
     seconds: float
     statuses: dict[str, int]
-    says_no_answer: bool = True
+    unsaid: tuple[str, ...] = ()
     text_rules: str = RULES_VERSION
     errors: tuple[ErrorCount, ...] = ()
     warnings: tuple[str, ...] = ()

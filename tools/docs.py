@@ -46,7 +46,7 @@ PACKAGE = (
         "parallel.py",
         "stats",
         "datasets.py",
-        "prompts.py",
+        "prompts",
         "countdown.py",
         "text_rules.py",
         "verifiers",

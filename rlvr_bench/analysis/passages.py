@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from rlvr_bench.errors import ModelError, RlvrBenchError, RunError
-from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Problem
 from rlvr_bench.samplers import open_tokenizer
 from rlvr_bench.samplers.logprobs import Passage, Scorer
@@ -18,6 +17,7 @@ from rlvr_bench.samplers.model_files import detokenise, render, template_digest
 from rlvr_bench.samplers.tokenizer import Tokenizer
 from rlvr_bench.store import Run
 from rlvr_bench.store.run import stored_text
+from rlvr_bench.store.run_prompts import drawn_template
 
 __all__ = ["Prompts", "check_tokens", "prompts_of", "reference_passages"]
 
@@ -38,9 +38,7 @@ def prompts_of(run: Run, scorer: Scorer, own_model: str | None = None) -> Prompt
     neither has the chat template.
     """
     manifest = run.manifest
-    template = open_prompt(manifest.prompt)
-    if template.digest != manifest.prompt_sha256:
-        raise RunError(f"{run.path}: prompt {manifest.prompt!r} has changed since it was drawn. Draw the run again.")
+    template = drawn_template(run)
     mode: Literal["auto", "none"] = "none" if manifest.chat_template is None else "auto"
     tokenizer, note = _tokenizer_of(own_model), None
     if tokenizer is None or template_digest(tokenizer, mode) != manifest.chat_template:
@@ -53,7 +51,7 @@ def prompts_of(run: Run, scorer: Scorer, own_model: str | None = None) -> Prompt
             )
     ids = {}
     for problem in run.problems():
-        ids[problem.id] = tuple(render(tokenizer, template.render(problem), mode))
+        ids[problem.id] = tuple(render(tokenizer, template.render(problem), mode, manifest.chat_template_args))
         if scorer.tokenizer.decode(list(ids[problem.id])) != tokenizer.decode(list(ids[problem.id])):
             raise _other_tokenizer(run, scorer, f"it reads the prompt of problem {problem.id} differently")
     return Prompts(ids, note)

@@ -27,7 +27,7 @@ from rlvr_bench.stats.sequential import ONE_LOOK, Looks
 __all__ = ["Acceptance", "Check", "CheckOptions", "Finding", "NextLook", "Outcome", "accept", "check", "check_cards"]
 
 SCHEMA = 1
-SAME_DRAW = ("model", "weights", "seed", "sampling")
+SAME_DRAW = ("model", "weights", "seed", "sampling", "prompt_sha256", "chat_template_args")
 WORST_FIRST: tuple[Outcome, ...] = ("regression", "cannot_tell", "ok")
 
 

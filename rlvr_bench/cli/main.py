@@ -24,6 +24,7 @@ from rlvr_bench.cli import (
     judge,
     leaderboard,
     plan,
+    prompts,
     report,
     rescore,
     select,
@@ -334,6 +335,7 @@ def zoo_train(
     _result(as_json, {"checkpoint": str(folder)}, lambda console: console.print(f"{folder}", soft_wrap=True))
 
 
+prompts.register(app)
 for _verb in (status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
     _verb.register(app)  # after the stages, so that help lists those first
 

@@ -16,8 +16,12 @@ from rlvr_bench.options import GradeOptions, SampleOptions
 from rlvr_bench.storage import as_path
 
 __all__ = [
+    "MODEL_HELP",
+    "TASK_HELP",
     "AsJson",
     "Budgets",
+    "ChatTemplate",
+    "ChatTemplateArg",
     "DataDir",
     "DryRun",
     "Extrapolate",
@@ -26,6 +30,7 @@ __all__ = [
     "Out",
     "OwnTask",
     "RunPath",
+    "System",
     "TaskName",
     "TaskNames",
     "Timeout",
@@ -35,6 +40,7 @@ __all__ = [
     "engine_arguments",
     "grade_options",
     "read_budgets",
+    "template_arguments",
 ]
 
 
@@ -66,6 +72,16 @@ SeedScheme = Annotated[
 Temperature = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.6.")]
 TopP = Annotated[float | None, typer.Option(help="Default: what the task recommends, else 0.95.")]
 TopK = Annotated[int | None, typer.Option(help="0 for no limit (default).")]
+MinP = Annotated[
+    float | None, typer.Option(help="Cut tokens less likely than this share of the likeliest. Default: 0.")
+]
+RepetitionPenalty = Annotated[
+    float | None, typer.Option(help="Above 1, tokens of prompt and response become less likely. Default: 1.")
+]
+PresencePenalty = Annotated[float | None, typer.Option(help="Lowers the logits of tokens in the response. Default: 0.")]
+Stop = Annotated[
+    list[str] | None, typer.Option(help="End a response before this text, which is cut off. Any number of times.")
+]
 MaxTokens = Annotated[
     int | None,
     typer.Option(
@@ -74,7 +90,21 @@ MaxTokens = Annotated[
         metavar="INTEGER|auto",
     ),
 ]
-PromptName = Annotated[str | None, typer.Option("--prompt", help="Prompt template instead of the task's own.")]
+Recommended = Annotated[
+    Literal["task", "generation-config"],
+    typer.Option(
+        "--sampling", "--prompt-format", help="Parameters not passed: the task's, or those the model recommends."
+    ),
+]
+PromptName = Annotated[
+    str | None,
+    typer.Option("--prompt", help="Prompt template instead of the task's own: a name, or a file (TOML, or text)."),
+]
+System = Annotated[str | None, typer.Option(help="System message instead of the prompt's.")]
+ChatTemplateArg = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=VALUE for the model's chat template (enable_thinking=false), any number of times."),
+]
 ChatTemplate = Annotated[Literal["auto", "none"], typer.Option(help="auto: the model's own where it has one.")]
 TokenStats = Annotated[
     Literal["off", "summary", "full"], typer.Option(help="Entropy and branching per rollout, or per token.")
@@ -110,9 +140,16 @@ _DRAWING = {
     "temperature": Temperature,
     "top_p": TopP,
     "top_k": TopK,
+    "min_p": MinP,
+    "repetition_penalty": RepetitionPenalty,
+    "presence_penalty": PresencePenalty,
+    "stop": Stop,
     "max_tokens": MaxTokens,
+    "sampling": Recommended,
     "prompt": PromptName,
+    "system": System,
     "chat_template": ChatTemplate,
+    "chat_template_arg": ChatTemplateArg,
     "token_stats": TokenStats,
     "draw_batch": DrawBatch,
     "stop_after": StopAfter,
@@ -146,6 +183,8 @@ def draws(verb: Callable[..., None]) -> Callable[..., None]:
     def wrapped(**given: Any) -> None:
         chosen = {name: given.pop(name) for name in _DRAWING}
         arguments = engine_arguments(chosen.pop("engine_arg"))
+        chosen["chat_template_args"] = template_arguments(chosen.pop("chat_template_arg"))
+        chosen["stop"] = chosen["stop"] or None  # typer gives an empty list where the option is left out
         verb(options=SampleOptions(**chosen, engine_args=arguments), **given)
 
     required = {
@@ -162,7 +201,9 @@ def draws(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _keyword(name: str, annotation: object) -> inspect.Parameter:
-    default = getattr(SampleOptions, name, None)  # engine_arg is the command-line name of engine_args
+    default = getattr(
+        SampleOptions, name, None
+    )  # chat_template_arg and engine_arg are called so on the command line only
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -172,13 +213,27 @@ def grade_options(workers: int | None, timeout: float, unsafe: bool = GradeOptio
     return GradeOptions(workers=chosen, timeout_s=timeout, allow_unsafe_code=unsafe)
 
 
-def engine_arguments(pairs: list[str] | None) -> dict[str, object]:
+def template_arguments(pairs: list[str] | None) -> dict[str, object]:
+    """Read NAME=VALUE pairs for a chat template, as ``engine_arguments``.
+
+    Raises BadArgument, also for True, False and None: to a template they would be texts, which count as true.
+    """
+    option = "--chat-template-arg"
+    arguments = engine_arguments(pairs, option)
+    for name, value in arguments.items():
+        if value in ("True", "False", "None"):
+            right = {"True": "true", "False": "false", "None": "null"}[str(value)]
+            raise BadArgument(option, f"{name}={value}", f"values are JSON: write {name}={right}")
+    return arguments
+
+
+def engine_arguments(pairs: list[str] | None, option: str = "--engine-arg") -> dict[str, object]:
     """Read NAME=VALUE pairs; a value that is not JSON is kept as text. Raises BadArgument."""
     arguments: dict[str, object] = {}
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise BadArgument("--engine-arg", pair, "must read NAME=VALUE")
+            raise BadArgument(option, pair, "must read NAME=VALUE")
         try:
             arguments[name.replace("-", "_")] = json.loads(value)
         except ValueError:

@@ -104,7 +104,7 @@ def _errors(warnings: Sequence[str], errors: Sequence[ErrorCount]) -> Iterator[L
 def _drawn_how(run: ScoredRun) -> str:
     if run.sampling is None:
         return f"imported from {run.imported}, sampling parameters unknown"
-    return f"T={run.sampling.temperature:g} top-p={run.sampling.top_p:g}, engine {run.engine}"
+    return f"{run.sampling.in_words()}, engine {run.engine}"
 
 
 def _span(low: int, high: int) -> str:

@@ -26,16 +26,16 @@ __all__ = ["Incomparable", "RunCounts", "align", "clusters", "common_k", "read_c
 
 logger = logging.getLogger(__name__)
 
-IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template")
+IDENTITY = ("task", "task_version", "problems_sha256", "prompt", "prompt_sha256", "chat_template", "chat_template_args")
 # What is never known of a run that another program drew.
-PROMPT = ("prompt", "prompt_sha256", "chat_template")
+PROMPT = ("prompt", "prompt_sha256", "chat_template", "chat_template_args")
 GRADING = ("verifier", "version", "options")
 # The fields of a grading that are equal for equal verdicts; its duration may differ.
 _VERDICTS = (*GRADING, "folder", "rollouts", "statuses")
 # Two runs may differ in these; the result has a note if they do.
 SHOWN_DIFFERENCES = ("sampling", "engine", "dtype", "stopping", "token_stats", "tools")
 # Runs that are equal in these fields have the same rollouts.
-_DRAW = ("weights", "seed", "sampling", "tools", "engine_args", "seed_scheme")
+_DRAW = ("weights", "prompt_sha256", "chat_template_args", "seed", "sampling", "tools", "engine_args", "seed_scheme")
 # Runs of older versions do not record their engine arguments.
 UNKNOWN = "unknown"
 FEW = 0.1  # share of problems
@@ -285,6 +285,15 @@ def _plain(value: object) -> object:
     return msgspec.to_builtins(value)
 
 
+def _differing_first(values: Sequence[object]) -> Sequence[object]:
+    """Records with the fields in which they differ first, because only the beginning is shown; other values unchanged."""
+    records = [value for value in values if isinstance(value, dict)]
+    if len(records) < len(values):
+        return values
+    differing = [name for name in records[0] if _differ([record.get(name) for record in records])]
+    return [{**{name: record.get(name) for name in differing}, **record} for record in records]
+
+
 def _short(value: object) -> str:
     shown = value if isinstance(value, str) else repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
@@ -305,7 +314,8 @@ def _notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> li
         if name == "sampling":
             values = [UNKNOWN if value is None else value for value in values]
         if _differ(values):
-            shown = ", ".join(f"{label} {_short(value)}" for label, value in zip(labels, values, strict=True))
+            parts = zip(labels, _differing_first(values), strict=True)
+            shown = ", ".join(f"{label} {_short(value)}" for label, value in parts)
             notes.append(f"{name} differs: {shown}")
     return [*notes, *_argument_notes(cards, labels), *_stream_notes(cards, labels)]
 

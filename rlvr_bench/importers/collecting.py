@@ -33,10 +33,11 @@ _SHARD_CHARACTERS = 16 * 2**20
 
 @dataclass
 class _Tally:
-    """A problem, its question and gold answer as first read, and its counts so far: n rollouts, c correct."""
+    """A problem, its name, question and gold answer as first read, and its counts so far: n rollouts, c correct."""
 
     problem: Problem
     where: str
+    name: str
     question: str
     gold: str
     prompt: str | list[dict[str, str]] | None = None
@@ -81,8 +82,8 @@ class Collected:
 class Collector:
     """Takes entries one at a time. Stores responses in ``run``, with their verdicts under the name ``verifier``.
 
-    ``rule``: which values of the verdict are correct, where the user said so. With ``matching`` the problems are those of a
-    task, and a run holds these in place of the files' own.
+    ``rule``: which values of the verdict are correct, where the user said so. With ``matching`` the problems are those of
+    a task, and a run holds these in place of the files' own.
     """
 
     run: Run
@@ -160,7 +161,8 @@ class Collector:
     def verdicts(self) -> Verdicts:
         """The other program's verdicts stored in the run."""
         named = (("verdict", self._verdict), ("correct", self.rule))
-        return Verdicts(self.run, self.verifier, self.version, {name: value for name, value in named if value})
+        options = {name: value for name, value in named if value}
+        return Verdicts(self.run, self.verifier, self.version, options)
 
     def _check_verdict(self, entry: ImportedEntry) -> None:
         if entry.verdict and entry.verdict != self._verdict:
@@ -183,13 +185,14 @@ class Collector:
 
     def _tally(self, entry: ImportedEntry) -> _Tally | None:
         """The tally of the entry's problem; None where the task does not have the problem."""
-        question, gold = stored_text(entry.question), stored_text(entry.gold)
-        problem = self._problem(entry, question, gold) if self.matching is None else self.matching.resolve(entry)
+        question, gold, name = stored_text(entry.question), stored_text(entry.gold), problem_name(entry)
+        problem = self._problem(entry, name) if self.matching is None else self.matching.resolve(entry)
         if problem is None:
             return None
         tally = self._tallies.get(problem.id)
         if tally is None:
-            tally = self._tallies[problem.id] = _Tally(problem, entry.where, question, gold, prompt=entry.prompt)
+            tally = _Tally(problem, entry.where, name, question, gold, prompt=entry.prompt)
+            self._tallies[problem.id] = tally
         tally.prompts_differ |= entry.prompt != tally.prompt
         for field_name, first, second in (
             ("question", tally.question, question if self.matching is None else tally.question),
@@ -200,16 +203,25 @@ class Collector:
                     f"problem {problem.id!r} has two {field_name}s: {_short(first)} in {tally.where}; "
                     f"{_short(second)} in {entry.where}. Import the runs of each problem set separately."
                 )
+        if tally.name != name and isinstance(entry, Response) and isinstance(entry.index, int):
+            raise DataError(
+                f"{entry.where}: {_short(name)} and {_short(tally.name)} are both problem {problem.id!r}, so that the numbers "
+                "of their rollouts are taken twice. Import them without index="
+            )
         return tally
 
     @staticmethod
-    def _problem(entry: ImportedEntry, question: str, gold: str) -> Problem:
+    def _problem(entry: ImportedEntry, name: str) -> Problem:
         """The problem as the files have it."""
-        name = problem_name(entry)
         if not name:
             raise DataError(f"{entry.where}: neither an id nor a question identifies the problem")
-        cluster, tier = stored_text(entry.cluster), stored_text(entry.tier)
-        return Problem(id=name, question=question, answer=gold, cluster=cluster, tier=tier)
+        return Problem(
+            id=name,
+            question=stored_text(entry.question),
+            answer=stored_text(entry.gold),
+            cluster=stored_text(entry.cluster),
+            tier=stored_text(entry.tier),
+        )
 
     def _count(self, tally: _Tally, entry: Count) -> None:
         if tally.where != entry.where and not entry.partial:

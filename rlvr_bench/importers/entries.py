@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from rlvr_bench.errors import DataError
+from rlvr_bench.errors import DataError, in_one_line
 from rlvr_bench.importers.mapping import FieldMapping
 from rlvr_bench.importers.printed import Printed
 from rlvr_bench.records import Status
@@ -27,6 +27,7 @@ __all__ = [
     "binary",
     "chosen_verdict",
     "number",
+    "only_one",
     "problem_name",
 ]
 
@@ -110,7 +111,8 @@ class Format:
     ``read(file, verdict, responses_only)`` yields the entries of one file. ``verdict`` names the verdict to take where a
     file has several. With ``responses_only`` it yields responses without verdicts. All three raise DataError.
 
-    ``mapping`` is that of a format made from one. ``remarks`` gives notes for the user after the files were read.
+    ``mapping`` is that of a format made from one. ``remarks`` gives notes for the user after the files were read;
+    ``restart`` is called before they are read a second time.
 
     ``holds_verdicts``: False where files of this format never say which responses are correct; a task of ours grades them.
     ``no_answer``: what the program writes in place of an answer where it found none. ``says_no_answer``: whether it
@@ -124,6 +126,7 @@ class Format:
     survey: Callable[[Sequence[Path]], tuple[Origin, list[Path]]]
     read: Callable[[Path, str | None, bool], Iterator[ImportedEntry]]
     mapping: FieldMapping | None = None
+    restart: Callable[[], object] = tuple
     remarks: Callable[[], Iterable[str]] = tuple
     holds_verdicts: bool = True
     no_answer: frozenset[str] = frozenset(("",))
@@ -149,6 +152,14 @@ def binary(value: object) -> Status | None:
 def number(value: object) -> float | None:
     """The reward or score as a float; None for anything else, NaN and the infinities too."""
     return float(value) if isinstance(value, bool | int | float) and math.isfinite(value) else None
+
+
+def only_one(file: Path, what: str, names: Iterable[str]) -> str:
+    """The name that is not empty; empty where all are. Raises DataError where there are several, as in ``several models``."""
+    listed = sorted({name for name in names if name})
+    if len(listed) > 1:
+        raise DataError(f"{file.parent}: {what} ({in_one_line(', '.join(listed))}). Name the files of one.")
+    return "".join(listed)
 
 
 def chosen_verdict(where: str, names: Sequence[str], asked: str | None) -> str | None:

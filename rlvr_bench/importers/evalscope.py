@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number, only_one
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.importers.messages import plain
 from rlvr_bench.importers.printed import Printed, member, printed, summary
@@ -72,12 +72,10 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
         raise DataError(
             f"{files[0]}: predictions without verdicts. Name the file of the same name in the folder reviews/."
         )
-    models = sorted({name for file in files if (name := _model(file))})
-    if len(models) > 1:
-        raise DataError(f"{files[0].parent}: reviews of several models ({', '.join(models)}). Name those of one.")
+    model = only_one(files[0], "reviews of several models", map(_model, files))
     left = [str(file) for file in files if file not in reviews]
     notes = (f"{', '.join(left)}: left out, the reviews hold the same responses with verdicts",) if left else ()
-    return Origin(model="".join(models), task=_task(reviews), notes=notes), reviews
+    return Origin(model=model, task=_task(reviews), notes=notes), reviews
 
 
 def _is_review(file: Path) -> bool:
@@ -192,7 +190,8 @@ def _number(file: Path, metric: object, verdict: str) -> list[Printed]:
         return []
     elif match := _BUDGET.search(name):
         k = int(match[1]) if match[0].startswith("pass") else 0
-    doubt = f"over {member(metric, 'num')} of them; it leaves out what it could not score"
+    scored = member(metric, "num")
+    doubt = f"over {scored} of them; it leaves out what it could not score" if isinstance(scored, int) else ""
     return printed(file, name, member(metric, "score"), k, half=5e-5, doubt=doubt)
 
 

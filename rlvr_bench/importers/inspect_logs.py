@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from rlvr_bench.errors import DataError
+from rlvr_bench.errors import DataError, in_one_line
 from rlvr_bench.importers.archive import Archive
 from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
 from rlvr_bench.importers.json_scanner import JsonScanner
@@ -250,7 +250,7 @@ def _printed(files: Sequence[Path], verdict: str) -> list[Printed]:
         value = next(
             (v for metric in ("accuracy", "mean") if (v := member(score, "metrics", metric, "value")) is not None), None
         )
-        doubt = "" if reducer == "mean" or at_k else f"its epochs are reduced by {str(reducer)[:40]!r}"
+        doubt = "" if reducer == "mean" or at_k else f"its epochs are reduced by {in_one_line(str(reducer), 40)}"
         numbers += printed(files[0], f"{verdict} ({reducer})", value, int(at_k[1]) if at_k else 1, doubt=doubt)
     return numbers
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, only_one
 from rlvr_bench.importers.guessing import first_fields
 from rlvr_bench.importers.printed import Printed, printed, summary, worth_showing
 from rlvr_bench.importers.tables import read_rows
@@ -59,10 +59,8 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     notes = tuple(
         f"{file}: left out, its responses are in {kept[0].name} with verdicts" for file in files if file not in kept
     )
-    models = {file.resolve().parent.name for file in kept if file.resolve().parent.parent.name == "output"}
-    if len(models) > 1:
-        raise DataError(f"{files[0].parent}: files of several models ({', '.join(sorted(models))}). Name those of one.")
-    return Origin(model="".join(models), notes=notes), kept
+    names = (file.resolve().parent.name for file in kept if file.resolve().parent.parent.name == "output")
+    return Origin(model=only_one(files[0], "files of several models", names), notes=notes), kept
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:

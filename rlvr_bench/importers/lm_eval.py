@@ -18,8 +18,8 @@ from typing import TypeVar
 
 import msgspec
 
-from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
+from rlvr_bench.errors import DataError, in_one_line
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number, only_one
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
 from rlvr_bench.importers.printed import Printed, member, printed, summary
 
@@ -83,13 +83,12 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     _GROUPING.grouped = len(tasks) > 1
     if len(tasks) > 1 and not group:
         raise DataError(f"{files[0].parent}: samples of several tasks ({', '.join(tasks)}). Name the files of one.")
-    models = sorted({result.model_name for result in results if result.model_name})
-    if len(models) > 1:
-        raise DataError(f"{files[0].parent}: samples of several models ({', '.join(models)}). Name the files of one.")
+    model = only_one(files[0], "samples of several models", (result.model_name or "" for result in results))
     versions = sorted({result.lm_eval_version for result in results if result.lm_eval_version})
-    notes = (f"{len(tasks)} subtasks ({', '.join(tasks)}) are one run of {group}",) if len(tasks) > 1 else ()
+    listed = in_one_line(", ".join(tasks), 300)
+    notes = (f"{len(tasks)} subtasks ({listed}) are one run of {in_one_line(group, 80)}",) if len(tasks) > 1 else ()
     task = group if len(tasks) > 1 else "".join(tasks)
-    return Origin(model="".join(models), task=task, version=", ".join(versions), notes=notes), list(files)
+    return Origin(model=model, task=task, version=", ".join(versions), notes=notes), list(files)
 
 
 def _group_of(tasks: Sequence[str], results: Sequence[_Results]) -> str:

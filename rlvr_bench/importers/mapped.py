@@ -35,7 +35,6 @@ __all__ = ["TABLE", "mapped_format"]
 
 TABLE = "table"  # the name of the format that a user's mapping makes
 _FIRST_ROWS = 50  # in which a field must occur
-_NAMES = 20
 
 Values = Mapping[str, object]
 
@@ -56,7 +55,15 @@ def mapped_format(
             reader.check(file)
         return origin, kept
 
-    return Format(name=name, fits=fits, survey=surveyed, read=reader.read, mapping=mapping, remarks=reader.remarks)
+    return Format(
+        name=name,
+        fits=fits,
+        survey=surveyed,
+        read=reader.read,
+        mapping=mapping,
+        restart=reader.begin,
+        remarks=reader.remarks,
+    )
 
 
 @dataclass
@@ -258,7 +265,8 @@ def _unknown_field(file: Path, shown_pair: str, path: FieldPath, rows: Sequence[
             if step not in names:
                 near = UnknownName("field", step, names).args[0]
                 where = f"{file}, in {visible(inside)}" if inside else f"{file}"
-                return DataError(f"{where}: {in_one_line(shown_pair, 80)}: {in_one_line(near, 600)}")
+                later = f" Only the first {len(rows)} rows were looked at." if len(rows) == _FIRST_ROWS else ""
+                return DataError(f"{where}: {in_one_line(shown_pair, 80)}: {in_one_line(near, 600)}{later}")
             values = [value[step] for value in values if isinstance(value, Mapping) and step in value]
         else:
             values = [item for value in values for item in _items(value, step)]

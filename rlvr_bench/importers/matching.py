@@ -109,14 +109,15 @@ class Matching:
 
         Raises DataError where two different problems of the files are one problem of the task.
         """
-        key = _digest(entry.problem, entry.question, entry.gold)
+        question = _question(entry)
+        key = _digest(entry.problem, question, entry.gold)
         if key in self._cache:
             return self._cache[key]
-        problem = self.problems.find(entry.problem.strip(), entry.question, entry.gold)
+        problem = self.problems.find(entry.problem.strip(), question, entry.gold)
         if problem is None:
-            self._miss(entry)
+            self._miss(entry, question)
         else:
-            self._identify(entry, problem)
+            self._identify(entry, question, problem)
         if len(self._cache) >= _MOST_CACHED:
             self._cache.clear()
         self._cache[key] = problem
@@ -149,29 +150,39 @@ class Matching:
             "Import them under another name (--task NAME), or with the file of a task of your own (--task ./FILE.py)."
         )
 
-    def _miss(self, entry: ImportedEntry) -> None:
-        self._bare_numbers &= entry.problem.strip().isdecimal() and not entry.question.strip()
-        self._missing[_digest(entry.problem, entry.question)] = None
+    def _miss(self, entry: ImportedEntry, question: str) -> None:
+        self._bare_numbers &= entry.problem.strip().isdecimal() and not question.strip()
+        self._missing[_digest(entry.problem, question)] = None
         if len(self._missing) <= _EXAMPLES and len(self._examples) < len(self._missing):
-            question = f": {_short(entry.question)}" if entry.question.strip() else ""
-            self._examples.append(f"{_short(entry.problem) if entry.problem else 'no id'}{question}")
+            shown = f": {_short(question)}" if question.strip() else ""
+            self._examples.append(f"{_short(entry.problem) if entry.problem else 'no id'}{shown}")
         if len(self._missing) > _MOST_MISSING:
             self.check()
 
-    def _identify(self, entry: ImportedEntry, problem: Problem) -> None:
+    def _identify(self, entry: ImportedEntry, question: str, problem: Problem) -> None:
         """Note which problem of the files this is; the same one may come again under the same id or the same question."""
-        text = _digest(plain_question(entry.question)) if entry.question.strip() else b""
+        text = _digest(plain_question(question)) if question.strip() else b""
         known = self._known.get(problem.id)
         if known is None:
             self._known[problem.id] = _Known(entry.problem, text, entry.where, entry.gold)
-            if text and not self.problems.is_text_of(problem, entry.question):
+            if text and not self.problems.is_text_of(problem, question):
                 self.other_texts.append(problem.id)
         elif not ((entry.problem and known.name == entry.problem) or (text and known.text == text)):
             raise DataError(
-                f"{entry.where}: problem {_short(entry.problem or entry.question)} and problem "
+                f"{entry.where}: problem {_short(entry.problem or question)} and problem "
                 f"{_short(known.name or 'without an id')} in {known.where} are both {problem.id!r} of {self.task.task.name}, "
                 "but neither their ids nor their questions are equal. Import them separately."
             )
+
+
+def _question(entry: ImportedEntry) -> str:
+    """The question, or the prompt where the files hold only that."""
+    if entry.question.strip() or entry.prompt is None:
+        return entry.question
+    parts = (
+        [entry.prompt] if isinstance(entry.prompt, str) else [message.get("content", "") for message in entry.prompt]
+    )
+    return "\n".join(parts)
 
 
 def _by_unique(problems: Iterable[Problem], key: Callable[[Problem], str]) -> dict[str, Problem]:

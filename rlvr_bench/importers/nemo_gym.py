@@ -13,8 +13,7 @@ from typing import Any
 
 import msgspec
 
-from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number, only_one
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.importers.messages import plain, sent, without_system
 from rlvr_bench.importers.undrawn import Undrawn
@@ -60,11 +59,9 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     _UNDRAWN.begin()
     failed = [file for file in files if file.name.endswith("_failures.jsonl")]
     kept = [file for file in files if file not in failed] or list(files)
-    models = sorted({name for file in kept if (name := _model(file))})
-    if len(models) > 1:
-        raise DataError(f"{files[0].parent}: rollouts of several models ({', '.join(models)}). Name the files of one.")
+    model = only_one(files[0], "rollouts of several models", map(_model, kept))
     notes = tuple(f"{file}: attempts that failed before a rollout was made: left out" for file in failed)
-    return Origin(model="".join(models), notes=notes), kept
+    return Origin(model=model, notes=notes), kept
 
 
 def _model(file: Path) -> str:

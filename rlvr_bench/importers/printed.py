@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from rlvr_bench.errors import in_one_line
 from rlvr_bench.importers.lines import MAX_LINE_BYTES
 
 __all__ = ["Printed", "member", "printed", "summary", "worth_showing"]
 
+_LONGEST_NAME = 80
 _ANYTHING: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
@@ -40,7 +42,8 @@ def printed(
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or k < 1:
         return []
     share = value / 100 if percent else float(value)
-    return [Printed(where=str(where), name=name, value=share, k=k, **more)] if 0 <= share <= 1 else []
+    shown = in_one_line(name, _LONGEST_NAME)
+    return [Printed(where=str(where), name=shown, value=share, k=k, **more)] if 0 <= share <= 1 else []
 
 
 def summary(file: Path, largest: int = MAX_LINE_BYTES) -> Any:

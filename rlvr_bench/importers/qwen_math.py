@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number, only_one
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.importers.printed import Printed, printed, summary
 
@@ -40,10 +40,8 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    tasks = sorted({file.resolve().parent.name for file in files if _NAME.fullmatch(file.name)})
-    if len(tasks) > 1:
-        raise DataError(f"{files[0].parent}: files of several data sets ({', '.join(tasks)}). Name those of one.")
-    return Origin(task="".join(tasks)), list(files)
+    names = (file.resolve().parent.name for file in files if _NAME.fullmatch(file.name))
+    return Origin(task=only_one(files[0], "files of several data sets", names)), list(files)
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:

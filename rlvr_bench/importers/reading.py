@@ -50,6 +50,7 @@ class Reading:
             for file in files:
                 self._numbering.note(cast(Iterable[Response], self._read(file)))
             self._numbering.sort()
+            self._format.restart()
 
     def entries(self, file: Path) -> Iterator[ImportedEntry]:
         """The entries of a file. Raises DataError."""

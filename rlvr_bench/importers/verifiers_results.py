@@ -11,8 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number, only_one
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines
 from rlvr_bench.importers.messages import plain, sent, without_system
 from rlvr_bench.importers.printed import Printed, member, printed, summary
@@ -54,17 +53,9 @@ def _fits(seen: Glimpse) -> bool:
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     _UNDRAWN.begin()
     beside = [_metadata(file) for file in files]
-    facts: dict[str, str] = {}
-    for plural, values in {
-        "models": {known.model for known in beside} - {""},
-        "environments": {known.env_id or known.env for known in beside} - {""},
-    }.items():
-        if len(values) > 1:
-            raise DataError(
-                f"{files[0].parent}: results of several {plural} ({', '.join(sorted(values))}). Name those of one."
-            )
-        facts[plural] = "".join(values)
-    return Origin(model=facts["models"], task=facts["environments"]), list(files)
+    model = only_one(files[0], "results of several models", (known.model for known in beside))
+    task = only_one(files[0], "results of several environments", (known.env_id or known.env for known in beside))
+    return Origin(model=model, task=task), list(files)
 
 
 def _metadata(results: Path) -> _Metadata:

@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from rlvr_bench.errors import DataError
-from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number
+from rlvr_bench.importers.entries import Format, Glimpse, Origin, Response, binary, chosen_verdict, number, only_one
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.importers.messages import plain
 from rlvr_bench.importers.undrawn import Undrawn
@@ -48,7 +47,6 @@ class _Call(msgspec.Struct):
 
 class _Agent(msgspec.Struct):
     name: str = "agent"
-    trainable: bool = True
 
 
 class _Reward(msgspec.Struct):
@@ -83,11 +81,9 @@ def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     """prime-rl writes every episode to ``all``, and those it trained on once more to ``effective``: keep the first."""
     _UNDRAWN.begin()
     kept = [file for file in files if not _is_repeated(file, files)]
-    models = sorted({name for file in kept if (name := _model(file))})
-    if len(models) > 1:
-        raise DataError(f"{files[0].parent}: traces of several models ({', '.join(models)}). Name the files of one.")
+    model = only_one(files[0], "traces of several models", map(_model, kept))
     notes = tuple(f"{file}: the same episodes are in all/: left out" for file in files if file not in kept)
-    return Origin(model="".join(models), notes=notes), kept
+    return Origin(model=model, notes=notes), kept
 
 
 def _is_repeated(file: Path, files: Sequence[Path]) -> bool:
@@ -100,7 +96,11 @@ def _model(file: Path) -> str:
 
 
 def _traces(line: _Line) -> Sequence[_Trace]:
-    return [line] if line.traces is None else line.traces
+    """The traces of a line; of an episode with several agents, those that were rewarded: a judge's is no rollout."""
+    if line.traces is None:
+        return [line]
+    several = len({trace.agent.name for trace in line.traces}) > 1
+    return [trace for trace in line.traces if trace.rewards] if several else line.traces
 
 
 def _read(file: Path, verdict: str | None, responses_only: bool) -> Iterator[Response]:

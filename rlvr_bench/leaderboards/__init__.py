@@ -182,7 +182,11 @@ def _compare_with_base(entries: Sequence[Entry], base: str | None) -> list[str]:
 def _base_of(entry: Entry, name: str, entries: Sequence[Entry]) -> Entry | None:
     """The base's run on the same problems; if there are several, the one with the same sampling parameters."""
     group = [other for other in entries if other.row["model"] == name and _agree(other, entry, ("task", "setting"))]
-    alike = [other for other in group if _agree(other, entry, ("temperature", "top_p", "max_tokens", "tools"))]
+    alike = [
+        other
+        for other in group
+        if _agree(other, entry, ("temperature", "top_p", "max_tokens", "tools", "other_parameters"))
+    ]
     chosen = alike or group
     return chosen[0] if len(chosen) == 1 else None
 

@@ -30,7 +30,7 @@ Row = dict[str, Cell]
 _BETWEEN = " | "  # between the caveats of a cell
 DEFAULT_KS = (1, 4, 16, 64, 256, 1024)
 # Runs that are equal in these columns have the same row: the newer one replaces the older.
-KEY = ("task", "setting", "model", "step", "temperature", "top_p", "max_tokens", "tools")
+KEY = ("task", "setting", "model", "step", "temperature", "top_p", "max_tokens", "tools", "other_parameters")
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -55,6 +55,9 @@ _FIRST = (
     Column("top_p", "number", "nucleus of sampling"),
     Column("max_tokens", "whole", "most tokens of a response"),
     Column("tools", "text", "what the model could run while it answered; empty: nothing"),
+    Column(
+        "other_parameters", "text", "other sampling parameters that change what is drawn, and chat-template arguments"
+    ),
     Column("problems", "whole", "number of problems"),
     Column("n", "whole", "rollouts per problem, of the problem that has fewest"),
 )
@@ -151,7 +154,7 @@ def is_added(name: str) -> bool:
 _BOUNDS = ("_at_least", "_at_most")
 ADDED = frozenset(
     [
-        *("tools", *(column.name for column in _BESIDE)),
+        *("tools", "other_parameters", *(column.name for column in _BESIDE)),
         *(
             column.name
             for name in (*(column.name for _, column in BOARD if not column.in_first), *_SHIFTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -122,9 +123,9 @@ def _bound_cells(name: str, estimate: Estimate | None) -> Row:
 def _setting(card: Scorecard, counts: RunCounts) -> str:
     """Hash of the fields in which rows that are ranked together are equal.
 
-    The chat template is not in it, because it belongs to the checkpoint and not to the task.
+    The chat template and its arguments are not in it, because they belong to the checkpoint and not to the task.
     """
-    asked = {name: getattr(card.run, name) for name in IDENTITY if name != "chat_template"}
+    asked = {name: getattr(card.run, name) for name in IDENTITY if not name.startswith("chat_template")}
     judged = {name: getattr(card.run.grading, name) for name in GRADING}
     if card.run.imported:
         by_task = _of_task(card.run.task)
@@ -158,7 +159,13 @@ def _sampling(run: ScoredRun) -> Row:
     drawn = run.sampling
     if drawn is None:
         return {}
-    return {"temperature": drawn.temperature, "top_p": drawn.top_p, "max_tokens": drawn.max_tokens}
+    arguments = (f"{name}={json.dumps(value)}" for name, value in run.chat_template_args.items())
+    return {
+        "temperature": drawn.temperature,
+        "top_p": drawn.top_p,
+        "max_tokens": drawn.max_tokens,
+        "other_parameters": _text(" ".join([*drawn.others_in_words(), *arguments])),
+    }
 
 
 def _engine(card: Scorecard) -> str | None:

@@ -21,7 +21,7 @@ def shift_cells(file: Path, card: Scorecard, base: Cell) -> Row:
 
     If there are several rescorings, the one under ``base`` is used, else the only one under another checkpoint. The
     divergence is the exact one or, if the tokens were sampled from the model's unmodified distribution (temperature 1,
-    top_p 1, no top_k), the mean log ratio; otherwise there is none. Raises RunError where a rescoring's file is
+    no cut, no penalty), the mean log ratio; otherwise there is none. Raises RunError where a rescoring's file is
     damaged.
     """
     rescoring = _chosen(read_rescorings(file.parent).values(), base) if file.name == "scorecard.json" else None
@@ -29,7 +29,7 @@ def shift_cells(file: Path, card: Scorecard, base: Cell) -> Row:
         return {}
     estimates = {item.name: item for item in rescoring.estimates if item.group is None}
     drawn = card.run.sampling
-    own_law = drawn is not None and drawn.temperature == 1 and drawn.top_p == 1 and not drawn.top_k
+    own_law = drawn is not None and drawn.is_own_law
     divergence = estimates.get("kl") or (estimates.get("kl_k1") if own_law else None)
     moved = estimates.get("moved_share") if rescoring.threshold == THRESHOLD else None
     return {"kl_to": rescoring.other.model, **cells_of("kl", divergence), **cells_of("moved_share", moved)}

@@ -22,7 +22,8 @@ from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_counts
 from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
-from rlvr_bench.pipeline.cautions import report_cautions
+from rlvr_bench.pipeline.before_loading import check_before_loading, check_template_use
+from rlvr_bench.pipeline.cautions import report_cautions, report_recommended
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.engines import Engines, model_name, open_engines
 from rlvr_bench.pipeline.folders import find_run
@@ -32,9 +33,9 @@ from rlvr_bench.pipeline.parameters import grading_before_progress
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
 from rlvr_bench.pipeline.resolve import make_manifest, opens_thought, resolve_sampling
+from rlvr_bench.pipeline.run_prompts import asked_template
 from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
 from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
-from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import Outcomes
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scorecard import AuditSummary, Grading, Scorecard, encode_scorecard
@@ -130,7 +131,7 @@ def _sample(
     """``sample``, given the engines."""
     name, loaded = model_name(model), load_task(task, options.data_dir)
     golds_of(loaded)  # raises where a verdict could not be right
-    template = open_prompt(options.prompt or loaded.task.prompt)
+    template = asked_template(loaded.task.prompt, options)
     prompts = render_prompts(template, loaded, options)
     folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
     chosen = loaded.problems[: options.limit]
@@ -138,13 +139,18 @@ def _sample(
         total = options.n * len(chosen)
         progress.start("sample", total, total)
         return folder
+    if isinstance(model, str):
+        check_before_loading(model, loaded, options, template)
     sampler = engines.open(name, loaded, options)
     try:
-        sampling = resolve_sampling(loaded.task, options, sampler, prompts)
+        if sampler.info.engine != "fake" or options.chat_template_args:
+            check_template_use(template, options, sampler.info.chat_template)
+        sampling = resolve_sampling(loaded.task, options, template, sampler, prompts)
         manifest = make_manifest(name, loaded, template, options, sampling, sampler.info)
         manifest = msgspec.structs.replace(manifest, opens_thought=opens_thought(sampler, prompts))
         with RunWriter(folder, manifest, chosen) as writer:
             report_cautions(manifest)
+            report_recommended(sampling, options, sampler.info)
             asked = {problem.id: prompts[problem.id] for problem in chosen}
             done = writer.n_drawn(asked, options.n)
             spans = list(writer.missing(asked, options.n, options.draw_batch))

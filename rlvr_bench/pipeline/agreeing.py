@@ -13,7 +13,7 @@ from rlvr_bench.grading import Grader
 from rlvr_bench.pipeline import models
 from rlvr_bench.pipeline.drawing import Plan
 from rlvr_bench.pipeline.options import SampleOptions, check
-from rlvr_bench.pipeline.resolve import make_manifest
+from rlvr_bench.pipeline.resolve import make_manifest, planned_sampling
 from rlvr_bench.pipeline.tool_runs import reading_statements
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, SamplingParameters
@@ -134,7 +134,7 @@ def _expected(
         dtype=(_typed_dtype(options) or old.dtype) if is_local else old.dtype,
         device="",
     )
-    wanted = make_manifest(model, loaded, template, options, _sampling(old, loaded, options), info)
+    wanted = make_manifest(model, loaded, template, options, _sampling(old, loaded, options, template, path), info)
     if is_local:
         return wanted
     return msgspec.structs.replace(wanted, token_stats=old.token_stats, inferred=old.inferred)
@@ -166,13 +166,14 @@ def _typed_dtype(options: SampleOptions) -> str | None:
     return _DTYPES.get(str(options.engine_args.get("dtype")).removeprefix("torch."))
 
 
-def _sampling(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> SamplingParameters:
+def _sampling(
+    old: Manifest, loaded: LoadedTask, options: SampleOptions, template: PromptTemplate, path: str
+) -> SamplingParameters:
     """As ``resolve_sampling``. A max_tokens that the user did not set may have been cut to the model's context.
 
     With "auto" the context decides: the run's value is taken here.
     """
-    recommended = loaded.task.sampling or SamplingParameters()
-    wanted = msgspec.structs.replace(recommended, **options.asked())
+    wanted = planned_sampling(loaded.task, options, template, path)
     if options.max_tokens == "auto" and old.sampling is not None:
         return msgspec.structs.replace(wanted, max_tokens=old.sampling.max_tokens)
     if options.max_tokens is None and old.sampling is not None:

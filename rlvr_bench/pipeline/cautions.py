@@ -7,12 +7,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from rlvr_bench.errors import ModelError
 from rlvr_bench.pipeline.options import SampleOptions
 from rlvr_bench.records import EngineInfo, SamplingParameters
+from rlvr_bench.samplers.generation_config import recommended_sampling
 from rlvr_bench.store.manifest import Manifest
 from rlvr_bench.task import Task
 
-__all__ = ["cautions", "report_cautions", "visible_gpus"]
+__all__ = ["cautions", "report_cautions", "report_recommended", "visible_gpus"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,24 @@ def cautions(
         more = f": --replicas {there // _size(options)} would use all" if info.engine == "vllm" else ""
         texts.append(f"{used} of {there} GPUs {'is' if used == 1 else 'are'} used{more}")
     return tuple(texts)
+
+
+def report_recommended(sampling: SamplingParameters, options: SampleOptions, info: EngineInfo) -> None:
+    """Log a line where the model recommends other sampling parameters than those used; nothing where it names none."""
+    if info.engine not in ("transformers", "vllm"):
+        return
+    try:
+        own = recommended_sampling(info.model, options.engine_args.get("revision"))
+    except ModelError as error:
+        logger.info("the model's recommended sampling parameters are not known: %s", error)
+        return
+    differing = {name: value for name, value in own.items() if getattr(sampling, name) != value}
+    if differing:
+        advised, used = (
+            ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in values.items())
+            for values in (differing, {name: getattr(sampling, name) for name in differing})
+        )
+        logger.info("the model recommends %s; used: %s (--sampling generation-config takes its own)", advised, used)
 
 
 def report_cautions(manifest: Manifest) -> None:

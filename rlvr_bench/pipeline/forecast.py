@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlvr_bench.pipeline.agreeing import is_finished, stored_context
+from rlvr_bench.pipeline.before_loading import check_before_loading
 from rlvr_bench.pipeline.engines import model_name
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.models import resolve_model
 from rlvr_bench.pipeline.options import SampleOptions
+from rlvr_bench.pipeline.run_prompts import asked_template
 from rlvr_bench.pipeline.tool_runs import render_prompts
-from rlvr_bench.prompts import open_prompt
 from rlvr_bench.records import SamplingParameters
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.store import open_run
@@ -46,7 +47,7 @@ def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecas
     ``sample`` raises before it loads an engine.
     """
     loaded = load_task(task, options.data_dir)
-    template = open_prompt(options.prompt or loaded.task.prompt)
+    template = asked_template(loaded.task.prompt, options)
     render_prompts(template, loaded, options)
     name = model_name(model)
     path = name
@@ -56,6 +57,7 @@ def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecas
     folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
     if isinstance(model, str):
         is_finished(folder, model, loaded, template, options)
+        check_before_loading(model, loaded, options, template)
     drawn = 0
     if (folder / "manifest.json").is_file():
         have = open_run(folder).drawn()

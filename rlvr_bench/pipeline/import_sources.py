@@ -38,6 +38,7 @@ class ImportSource:
 
         ``in_order``: put the rollouts in the order of the files' own numbers, for which all files are read once before.
         """
+        self.format.restart()
         reading = Reading(
             self.format,
             verdict=self.options.verdict,
@@ -47,7 +48,6 @@ class ImportSource:
         )
         if in_order:
             reading.prepare(self.files)
-        self.format.survey(self.files)  # the format counts what it leaves out from here
         return reading
 
 

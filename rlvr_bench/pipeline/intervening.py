@@ -36,7 +36,7 @@ from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.run_models import named_model
 from rlvr_bench.pipeline.run_tasks import grading_task
-from rlvr_bench.prompts import open_prompt
+from rlvr_bench.pipeline.tool_runs import reading_statements
 from rlvr_bench.records import Prompt, SamplingParameters
 from rlvr_bench.samplers.engine_arguments import deciding
 from rlvr_bench.samplers.protocol import PrefixSampler, Sampler
@@ -45,6 +45,7 @@ from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.paths import inside, read_whole, write_atomically
 from rlvr_bench.store.record_files import damaged, read_record, write_record
 from rlvr_bench.store.run import Run
+from rlvr_bench.store.run_prompts import drawn_template
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.verifiers.deciding import Decider, require_golds
 from rlvr_bench.verifiers.protocol import Verifier
@@ -74,7 +75,8 @@ def intervene(
     _check_arguments(opened, options)
     sampler = open_model(model, loaded, _sample_options(opened, options))
     try:
-        return intervene_with(sampler, opened, loaded.open_verifier(), options, grading, progress or Silent())
+        verifier = reading_statements(loaded.open_verifier(), opened)
+        return intervene_with(sampler, opened, verifier, options, grading, progress or Silent())
     finally:
         sampler.close()
 
@@ -135,7 +137,13 @@ def _drawing_model(run: Run) -> str:
 def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
     chat: Literal["auto", "none"] = "none" if run.manifest.chat_template is None else "auto"
     engine = run.manifest.engine if options.engine == "auto" else options.engine
-    return SampleOptions(engine=engine, chat_template=chat, token_stats="off", engine_args=options.engine_args)
+    return SampleOptions(
+        engine=engine,
+        chat_template=chat,
+        chat_template_args=run.manifest.chat_template_args,
+        token_stats="off",
+        engine_args=options.engine_args,
+    )
 
 
 def _check_arguments(run: Run, options: InterveneOptions) -> None:
@@ -177,7 +185,7 @@ def _design(
         task=manifest.task,
         task_version=manifest.task_version,
         weights=manifest.weights,
-        sampling=msgspec.to_builtins(manifest.sampling),
+        sampling=_sampling(run).recorded(),
         responses_sha256=responses,
         engine=sampler.info.engine,
         dtype=sampler.info.dtype,
@@ -201,16 +209,23 @@ def _agree(folder: Path, design: InterventionDesign) -> None:
 
 
 def _sampling(run: Run) -> SamplingParameters:
-    """The run's sampling parameters. Raises RunError for an imported run."""
-    if run.manifest.sampling is None:
+    """The run's sampling parameters.
+
+    Raises RunError for an imported run, and for parameters that an engine would not apply to the given prefix.
+    """
+    sampling = run.manifest.sampling
+    if sampling is None:
         raise RunError(f"{run.path}: imported, so that it is not known how to go on; draw a run here")
-    return run.manifest.sampling
+    if sampling.presence_penalty or sampling.stop:
+        raise RunError(
+            f"{run.path}: drawn at {sampling.in_words()}. A presence penalty and stop strings look at the response alone, "
+            "and an engine takes the given part of a response as prompt; draw a run without them"
+        )
+    return sampling
 
 
 def _prompts(run: Run) -> dict[str, Prompt]:
-    template = open_prompt(run.manifest.prompt)
-    if template.digest != run.manifest.prompt_sha256:
-        raise RunError(f"{run.path}: the prompt template {template.name!r} has changed since this run was drawn")
+    template = drawn_template(run)
     return {problem.id: template.render(problem) for problem in run.problems()}
 
 

@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -80,7 +79,7 @@ def judge_with(sampler: Sampler, run: Run, options: JudgeOptions, progress: Prog
         "weights": sampler.info.weights,
         "votes": options.votes,
         "seed": options.seed,
-        "sampling": msgspec.to_builtins(options.sampling),
+        "sampling": options.sampling.recorded(),
     }
     judgements = _Judgements(run, sampler.info.model, PROMPT_VERSION, described)
     texts = judgements.missing(progress)

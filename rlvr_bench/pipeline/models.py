@@ -90,6 +90,7 @@ def open_engine(model: str, options: SampleOptions) -> Sampler:
     sampler_options = SamplerOptions(
         model=path,
         chat_template=options.chat_template,
+        template_args=options.chat_template_args,
         token_stats=_engine_stats(engine, options),
         engine_args=options.engine_args,
     )

@@ -196,9 +196,9 @@ def _summary(
             f"a stopping rule looks at verdicts: only the first {rule.batch} rollouts of each problem are used"
         )
     sampling = run.manifest.sampling
-    if sampling is not None and (sampling.temperature != 1 or sampling.top_p < 1 or sampling.top_k):
+    if sampling is not None and not sampling.is_own_law:
         notes.append(
-            f"drawn at T={sampling.temperature:g} top-p={sampling.top_p:g}, not from the model's own law: kl_k1 and kl_k3 "
+            f"drawn at {sampling.in_words()}, not from the model's own law: kl_k1 and kl_k3 "
             "are means over these tokens, not unbiased for the divergence (--exact-kl is, at the prefixes drawn)"
         )
     pieces = TokenPieces(scorer.tokenizer)
@@ -288,7 +288,8 @@ def _run_of_other(folder: Rescored, model: str, scorer: Scorer, setting: Setting
     mine, theirs = run.manifest, beside.manifest
     if theirs.weights != scorer.info.weights or theirs.problems_sha256 != mine.problems_sha256:
         return None, f"other_on_other: {path} holds a run of other weights or problems"
-    if theirs.sampling != mine.sampling or theirs.prompt_sha256 != mine.prompt_sha256:
+    asked_alike = ("sampling", "prompt_sha256", "chat_template_args")
+    if any(getattr(theirs, name) != getattr(mine, name) for name in asked_alike):
         return None, f"other_on_other: {path} was drawn with another prompt or other sampling parameters"
     if theirs.token_stats not in ("full", "summary"):
         return None, f"other_on_other: {path} has no exact token statistics"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -12,30 +13,63 @@ from rlvr_bench.pipeline.folders import path_digest
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.pipeline.run_tasks import facts_of
 from rlvr_bench.prompts import PromptTemplate
-from rlvr_bench.records import EngineInfo, Prompt, SamplingParameters, StoppingRule
+from rlvr_bench.records import NEUTRAL, EngineInfo, Prompt, SamplingParameters, StoppingRule
 from rlvr_bench.samplers.engine_arguments import recorded
+from rlvr_bench.samplers.generation_config import recommended_sampling
 from rlvr_bench.samplers.model_files import companion_digests
-from rlvr_bench.samplers.protocol import PreparedSampler, ReadingSampler, Sampler
+from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, ReadingSampler, Sampler
 from rlvr_bench.store import SCHEMA, Manifest, Session
 from rlvr_bench.task import LoadedTask, Task
 from rlvr_bench.verifiers.extraction import ends_in_thought
 
-__all__ = ["make_manifest", "opens_thought", "resolve_sampling"]
+__all__ = ["make_manifest", "opens_thought", "planned_sampling", "resolve_sampling"]
+
+
+def planned_sampling(task: Task, options: SampleOptions, template: PromptTemplate, model: str) -> SamplingParameters:
+    """For each parameter: the value passed, else the task's or the model's, else the default.
+
+    ``model``: the folder or hub id that is loaded. Does not look at the model's context. Stop strings that are in none of
+    these are those of the prompt.
+
+    Raises BadArgument for parameters that a run with tools cannot have.
+    """
+    sampling = task.sampling or SamplingParameters()
+    if options.sampling == "generation-config":
+        own = _recommended(model, options)
+        sampling = msgspec.structs.replace(NEUTRAL, max_tokens=sampling.max_tokens, stop=sampling.stop, **own)
+    sampling = msgspec.structs.replace(sampling, **options.asked())
+    if options.stop is None and not sampling.stop:
+        sampling = msgspec.structs.replace(sampling, stop=template.stop)
+    if options.tools is not None:
+        why = "not with --tools: each turn continues the text of the turns before it as a prompt"
+        check(not sampling.presence_penalty, "--presence-penalty", sampling.presence_penalty, why)
+        check(not sampling.stop, "--stop", list(sampling.stop), why)
+    return sampling
+
+
+def _recommended(model: str, options: SampleOptions) -> dict[str, Any]:
+    """The parameters that the model recommends. Raises BadArgument where it recommends none that can be read here."""
+    own = recommended_sampling(model, options.engine_args.get("revision"), download=True)
+    why = f"{model} has no generation_config.json with sampling parameters that can be read here"
+    check(bool(own), "--sampling", options.sampling, why)
+    return own
 
 
 def resolve_sampling(
-    task: Task, options: SampleOptions, sampler: Sampler, prompts: Mapping[str, Prompt]
+    task: Task, options: SampleOptions, template: PromptTemplate, sampler: Sampler, prompts: Mapping[str, Prompt]
 ) -> SamplingParameters:
-    """For each parameter: the value passed, else the task's, else the default. Prepares the sampler with the prompts.
+    """The planned parameters, in the model's context. Prepares the sampler with the prompts.
 
     A max_tokens that was not passed is cut to the model's context; "auto" is what the context leaves. The longest prompt
     of the whole task decides, so that ``--limit`` changes nothing. Raises BadArgument where a passed max_tokens does not
-    fit into the context, or a prompt alone does not, or "auto" meets a model whose context is not known.
+    fit into the context, or a prompt alone does not, or "auto" meets a model whose context is not known, or the
+    sampler cannot use a parameter.
     """
     if isinstance(sampler, PreparedSampler):
         sampler.prepare(list(prompts.values()))
-    recommended = task.sampling or SamplingParameters()
-    sampling = msgspec.structs.replace(recommended, **options.asked())
+    sampling = planned_sampling(task, options, template, sampler.info.model)
+    if isinstance(sampler, LimitedSampler):
+        sampler.check_sampling(sampling)
     context = sampler.info.context_tokens
     if context is None:
         why = "the model's context is not known, or its server counts no tokens: pass a number"
@@ -86,6 +120,8 @@ def make_manifest(
         prompt=template.name,
         prompt_sha256=template.digest,
         chat_template=info.chat_template,
+        chat_template_args=dict(options.chat_template_args),
+        template=template,
         model=model,
         weights=info.weights,
         engine=info.engine,

@@ -18,6 +18,7 @@ from rlvr_bench.store import Run, open_run
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.paths import make_folder, write_atomically
 from rlvr_bench.store.prompt_files import StoredPrompt, read_prompts
+from rlvr_bench.store.run_prompts import drawn_template
 from rlvr_bench.training.selection import Pool, Selection, Strategy, choose
 
 __all__ = ["SelectionSummary", "select"]
@@ -125,9 +126,12 @@ def _prompts(run: Run, name: str | None) -> _Prompts:
     if run.manifest.imported is None:
         if name is not None:
             raise RunError(f"{run.path}: drawn with prompt {run.manifest.prompt!r}; --prompt is for imported runs")
-        template = _template(run)
+        template = drawn_template(run)
         conversational = run.manifest.chat_template is not None and bool(template.user)
-        return _Prompts(conversational, partial(_pair, template, conversational=conversational))
+        return _Prompts(
+            conversational,
+            partial(_pair, template, conversational=conversational, arguments=run.manifest.chat_template_args),
+        )
     if name is not None:
         template = open_prompt(name)
         return _Prompts(bool(template.user), partial(_pair, template, conversational=bool(template.user)))
@@ -148,17 +152,6 @@ def _stored_pair(
     if prompt is None or isinstance(prompt, str) == conversational:
         raise RunError(f"{run.path}: no prompt of the same kind as the others is stored for problem {problem.id!r}")
     return {"prompt": prompt, "completion": [{"role": "assistant", "content": text}] if conversational else text}
-
-
-def _template(run: Run) -> PromptTemplate:
-    """The template that the run was drawn with. Raises RunError."""
-    template = PROMPTS.get(run.manifest.prompt)
-    if template is None or template.digest != run.manifest.prompt_sha256:
-        raise RunError(
-            f"{run.path}: drawn with prompt {run.manifest.prompt!r}, which this version of rlvr-bench "
-            f"{'does not have' if template is None else 'has in another wording'}, so its prompts cannot be rebuilt"
-        )
-    return template
 
 
 def _check_usable(run: Run, pool: Pool, strategy: Strategy) -> None:
@@ -192,8 +185,17 @@ def _lines(run: Run, outcomes: Outcomes, chosen: Selection, pair: Callable[[Prob
                 yield msgspec.json.encode(line) + b"\n"
 
 
-def _pair(template: PromptTemplate, problem: Problem, text: str, *, conversational: bool) -> Pair:
+def _pair(
+    template: PromptTemplate,
+    problem: Problem,
+    text: str,
+    *,
+    conversational: bool,
+    arguments: Mapping[str, object] | None = None,
+) -> Pair:
+    """Prompt and completion; with ``arguments``, also under the name by which TRL passes them to the chat template."""
     prompt = template.render(problem)
     if not conversational:
         return {"prompt": prompt.text, "completion": text}
-    return {"prompt": prompt.messages, "completion": [{"role": "assistant", "content": text}]}
+    pair: Pair = {"prompt": prompt.messages, "completion": [{"role": "assistant", "content": text}]}
+    return pair | ({"chat_template_kwargs": dict(arguments)} if arguments else {})

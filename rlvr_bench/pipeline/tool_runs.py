@@ -1,9 +1,12 @@
-"""What differs in a run with ``--tools``: its prompts, its sampler, and the text that its verifier reads."""
+"""What differs in a run with ``--tools``: its prompts, its sampler, and what its verifier reads."""
 
 from __future__ import annotations
 
+import dataclasses
+
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.pipeline.options import SampleOptions
+from rlvr_bench.pipeline.run_prompts import check_policy
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import Prompt
 from rlvr_bench.samplers.protocol import Sampler
@@ -11,6 +14,7 @@ from rlvr_bench.samplers.tools import ToolSampler, with_instruction
 from rlvr_bench.store.run import Run
 from rlvr_bench.task import LoadedTask
 from rlvr_bench.verifiers import Verifier
+from rlvr_bench.verifiers.base import PolicyVerifier
 from rlvr_bench.verifiers.transcript import StatedAnswers
 
 __all__ = ["reading_statements", "render_prompts", "with_tools"]
@@ -40,5 +44,12 @@ def with_tools(sampler: Sampler, options: SampleOptions) -> Sampler:
 
 
 def reading_statements(verifier: Verifier, run: Run) -> Verifier:
-    """The verifier; for a run with tools, it reads what the model wrote and not what its code printed."""
+    """The verifier, which extracts answers by the policy of the run's prompt where that asks for no box.
+
+    For a run with tools, it reads what the model wrote and not what its code printed. Raises as ``check_policy``.
+    """
+    template = run.manifest.template
+    if template is not None and template.policy and isinstance(verifier, PolicyVerifier) and verifier.policy == "boxed":
+        check_policy(template)
+        verifier = dataclasses.replace(verifier, policy=template.policy)
     return verifier if run.manifest.tools is None else StatedAnswers(verifier)

@@ -255,6 +255,7 @@ def _settings(source: Source) -> dict[str, str]:
         "task": f"{run.task} (version {run.task_version}, problems {run.problems_sha256[:12]})",
         "prompt": run.prompt,
         "chat template": "none" if run.chat_template is None else run.chat_template[:12],
+        "chat-template arguments": ", ".join(f"{name} {value}" for name, value in run.chat_template_args.items()),
         "sampling": _in_words(run.sampling),
         "rollouts per problem": run.n,
         "stopping": "none" if run.stopping is None else _in_words(run.stopping),

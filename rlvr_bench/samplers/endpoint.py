@@ -18,6 +18,7 @@ import numpy as np
 from rlvr_bench.errors import BadArgument, EngineError, visible
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, TokenArrays
 from rlvr_bench.samplers.endpoint_client import Address, Client, Settings
+from rlvr_bench.samplers.endpoint_dialect import OWN_PARAMETERS, PLAIN
 from rlvr_bench.samplers.endpoint_failures import Failed
 from rlvr_bench.samplers.endpoint_replies import Choice, columns, mean_bounds, positions
 from rlvr_bench.samplers.endpoint_server import Server, begun_text
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+_NOT_TAKEN = "this server does not take it"
 _ODD_ANSWERS = 256  # malformed answers in a row before the server is given up
 
 
@@ -50,6 +52,7 @@ class EndpointSampler:
             self._client,
             self._address,
             chat=options.chat_template == "auto",
+            template_args=options.template_args,
             measure=options.token_stats != "off" and self._settings.logprobs == "auto",
             vllm_routes=self._settings.vllm_routes == "auto",
         )
@@ -72,6 +75,28 @@ class EndpointSampler:
         if self._info != self._said:
             log.info("server: %s", "; ".join(f"{name}: {how}" for name, how in self._info.inferred.items()))
         self._said = self._info
+
+    def check_sampling(self, sampling: SamplingParameters) -> None:
+        """Send one short request with the parameters that not every server knows, if there are any.
+
+        Raises BadArgument where the server does not accept them, EngineError where it fails.
+        """
+        asked = {name: value for name, value in sampling.recorded().items() if name not in PLAIN.recorded()}
+        for name in asked.keys() & set(OWN_PARAMETERS):
+            if not self._server.main.explicit:
+                raise BadArgument(f"--{name.replace('_', '-')}", asked[name], _NOT_TAKEN)
+        if not asked:
+            return
+        try:
+            self._client.call(self._server.probe, msgspec.structs.replace(sampling, max_tokens=1))
+        except Failed as error:
+            failure = error
+        else:
+            return
+        if failure.is_definite:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+            raise BadArgument(names, list(asked.values()), f"{_NOT_TAKEN}: it {failure}")
+        raise self._client.explain(failure)
 
     @property
     def info(self) -> EngineInfo:

@@ -24,13 +24,16 @@ from rlvr_bench.samplers.endpoint_failures import Failed
 from rlvr_bench.samplers.endpoint_replies import Choice, columns, positions
 from rlvr_bench.samplers.vllm_worker import COLUMNS
 
-__all__ = ["HOT", "PLAIN", "Dialect", "Route", "child_seed", "learn"]
+__all__ = ["HOT", "OWN_PARAMETERS", "PLAIN", "Dialect", "Route", "child_seed", "learn"]
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 Route = Literal["completions", "chat"]
+
+# Parameters of vLLM, SGLang and llama.cpp that OpenAI's protocol does not have.
+OWN_PARAMETERS = ("top_k", "min_p", "repetition_penalty")
 
 _TOP = 20  # the most that vLLM's and OpenAI's servers give
 _SEED_BITS = 62  # leaves room for + i in a signed 64-bit seed; see ``seeds.draw_seed``
@@ -68,9 +71,17 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
                 seed if self.seed_bits == _SEED_BITS else child_seed(seed, 0) >> (_SEED_BITS - self.seed_bits)
             )
         if self.explicit:  # top_k -1 means no limit in vLLM, SGLang and llama.cpp
-            body |= {"top_k": sampling.top_k or -1, "min_p": 0.0, "repetition_penalty": 1.0}
+            body |= {
+                "top_k": sampling.top_k or -1,
+                "min_p": sampling.min_p,
+                "repetition_penalty": sampling.repetition_penalty,
+            }
         elif sampling.top_k:
             body["top_k"] = sampling.top_k
+        if sampling.presence_penalty:  # of OpenAI's protocol, and 0 on every server
+            body["presence_penalty"] = sampling.presence_penalty
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
         if self.ids:
             body |= {"return_token_ids": True, "return_tokens_as_token_ids": True}
         if self.top:
@@ -88,7 +99,7 @@ Ask = Callable[[Dialect, SamplingParameters, int], Awaitable[list[Choice]]]
 # What can be added to a plain request, step by step. A step has alternatives, the best one first, and the parameter
 # names that a refusal may contain.
 _EXTRAS: tuple[tuple[tuple[dict[str, JSON], ...], tuple[str, ...]], ...] = (
-    (({"explicit": True},), ("top_k", "min_p", "repetition_penalty")),
+    (({"explicit": True},), OWN_PARAMETERS),
     (({"ids": True},), ("return_token_ids", "return_tokens_as_token_ids")),
     (({"top": _TOP}, {"top": 5}), ("logprobs", "top_logprobs")),
     (({"many": True},), ("n", "best_of", "multiple")),

@@ -32,6 +32,7 @@ _PROMPTS_KEPT = 4096
 _PROBE = Prompt(
     problem_id="probe", text="Name a few numbers:", messages=({"role": "user", "content": "Name a few numbers."},)
 )
+_PROBE_MESSAGES: dict[str, JSON] = {"messages": list(_PROBE.messages)}
 
 
 def begun_text(prompt: Prompt) -> str:
@@ -49,14 +50,26 @@ def begun_text(prompt: Prompt) -> str:
 class Server:
     """One model at one address. All coroutines run in the client's event loop."""
 
-    def __init__(self, client: Client, address: Address, *, chat: bool, measure: bool, vllm_routes: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        address: Address,
+        *,
+        chat: bool,
+        measure: bool,
+        vllm_routes: bool,
+        template_args: Mapping[str, JSON] | None = None,
+    ) -> None:
         """Nothing is sent before ``connect``.
 
-        ``chat``: send messages where the server has a chat template. ``measure``: ask for log-probabilities.
+        ``chat``: send messages where the server has a chat template, with ``template_args`` for it. ``measure``: ask
+        for log-probabilities.
         ``vllm_routes``: try vLLM's ``/version`` and ``/tokenize``.
         """
         self._client, self._address = client, address
         self._chat, self._measure, self._vllm_routes = chat, measure, vllm_routes
+        self._template_args: dict[str, JSON] = dict(template_args or {})
+        self._unused_args = False  # whether the arguments change nothing in the prompts of this server
         self._dialects: dict[Route, Dialect] = {}
         self._learning = asyncio.Lock()
         self._prompts: OrderedDict[str, tuple[Prompt, list[int]]] = OrderedDict()
@@ -93,6 +106,24 @@ class Server:
         self._bare = not any(prompt.messages for prompt in prompts)
         raw = self.tokenizes or not self.templated or self._bare
         self.main = await self._dialect("completions" if raw else "chat")
+        if self._template_args and self.templated and not self._bare:
+            await self._check_template_args()
+
+    async def _check_template_args(self) -> None:
+        """Raises EngineError where the server does not take arguments for its chat template."""
+        refused = EngineError(f"this server takes no chat_template_kwargs, and so not {', '.join(self._template_args)}")
+        if not self.main.explicit:
+            raise refused
+        try:
+            if self.tokenizes:
+                with_args = await self._tokenize(self._content(_PROBE))
+                self._unused_args = with_args == await self._tokenize(_PROBE_MESSAGES)
+            else:
+                await self._ask(self.main, self._content(_PROBE), PLAIN, 1, child_seed(0, 1))
+        except Failed as failure:
+            if failure.says_unsupported("chat_template_kwargs"):
+                raise refused from failure
+            raise
 
     def inferred(self) -> dict[str, str]:
         """What was found out about the server, as text by topic. It affects the draws, or what is known about them."""
@@ -121,6 +152,8 @@ class Server:
             and not self.templated
             and f"prompts are sent as {inferred['prompts']}",
             "own sampling": not self.main.explicit and f"the server takes no top-k of ours: {inferred['sampling']}",
+            "unused arguments": self._unused_args
+            and f"{', '.join(self._template_args)} changes nothing in this server's prompts: is the name right?",
             "no seeds": not self.main.seed_bits and "the server takes no seeds: what is drawn cannot be drawn again",
         }
         return tuple(text for text in lacking.values() if text)
@@ -141,6 +174,11 @@ class Server:
             return kept[1]
         return [*kept[1], *await self._tokenize({"prompt": prompt.begun, "add_special_tokens": False})]
 
+    async def probe(self, sampling: SamplingParameters) -> None:
+        """Ask for one response with these parameters. Raises Failed where the server does not give one."""
+        content = _PROBE_MESSAGES if self.main.route == "chat" else {"prompt": _PROBE.text}
+        await self._ask(self.main, content, sampling, 1, child_seed(0, 1))
+
     async def respond(self, request: DrawRequest, sampling: SamplingParameters) -> list[Choice]:
         """Ask for n responses to a prompt; a begun response is not repeated in them. Raises Failed.
 
@@ -152,10 +190,10 @@ class Server:
             content = {"prompt": await self.prompt_ids(prompt)}
         dialect = await self._dialect("chat" if "messages" in content else "completions")
         if request.stop:
-            content |= {"stop": list(request.stop)}
             content |= {"include_stop_str_in_output": True} if dialect.explicit else {}
         if "messages" in content and prompt.begun and dialect.explicit:  # others go on by themselves, or in a new turn
             content |= {"add_generation_prompt": False, "continue_final_message": True}
+        sampling = msgspec.structs.replace(sampling, stop=(*request.stop, *sampling.stop))
         choices = await self._ask(dialect, content, sampling, n if dialect.many else 1, seed)
         missing = range(len(choices), n)
         single = msgspec.structs.replace(dialect, many=False)
@@ -170,7 +208,8 @@ class Server:
         begun = begun_text(prompt)
         if self.templated and prompt.messages:
             more = [{"role": "assistant", "content": begun}] if begun else []
-            return {"messages": [*prompt.messages, *more]}
+            arguments: dict[str, JSON] = {"chat_template_kwargs": self._template_args} if self._template_args else {}
+            return {"messages": [*prompt.messages, *more], **arguments}
         return {"prompt": prompt.text + begun}
 
     async def _ask(
@@ -207,7 +246,7 @@ class Server:
         """
         try:
             if self.tokenizes:
-                return bool(await self._tokenize(self._content(_PROBE)))
+                return bool(await self._tokenize(_PROBE_MESSAGES))
         except Failed as failure:
             if failure.says_no_template():
                 return False
@@ -229,8 +268,7 @@ class Server:
             if route not in self._dialects:
 
                 async def ask(dialect: Dialect, sampling: SamplingParameters, n: int) -> list[Choice]:
-                    chat: Mapping[str, JSON] = {"messages": list(_PROBE.messages)}
-                    content = chat if route == "chat" else {"prompt": _PROBE.text}
+                    content = _PROBE_MESSAGES if route == "chat" else {"prompt": _PROBE.text}
                     return await self._ask(dialect, content, sampling, n, child_seed(0, n))
 
                 self._dialects[route] = await learn(ask, route, self._measure)

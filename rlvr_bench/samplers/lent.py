@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
-from rlvr_bench.samplers.protocol import PreparedSampler, Sampler
+from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, Sampler
 
 __all__ = ["LentSampler"]
 
@@ -29,6 +29,11 @@ class LentSampler:
         """Prepare the caller's sampler where it is a ``PreparedSampler``."""
         if isinstance(self._inner, PreparedSampler):
             self._inner.prepare(prompts)
+
+    def check_sampling(self, sampling: SamplingParameters) -> None:
+        """Ask the caller's sampler where it is a ``LimitedSampler``."""
+        if isinstance(self._inner, LimitedSampler):
+            self._inner.check_sampling(sampling)
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return self._inner.prompt_tokens(prompt)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlvr_bench.errors import ModelError
 from rlvr_bench.records import EngineInfo
+from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
@@ -45,6 +46,7 @@ class LoadedTransformers:
         transformers.utils.logging.disable_progress_bar()
         try:
             self.tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
+            check_template_arguments(self.tokenizer, options.template_args)
             model = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype, **args)
         except _REFUSALS as error:
             reason = str(error).strip().splitlines()[0][:200]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.records import EngineInfo
 from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
@@ -63,6 +64,7 @@ class LoadedVllm:
         self._llm = llm = _start(options)
         try:
             self.tokenizer: Tokenizer = llm.get_tokenizer()
+            check_template_arguments(self.tokenizer, options.template_args)
             self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
             self.info = _describe(options, llm.model_config, self.tokenizer)
             if options.token_stats != "off":

@@ -156,18 +156,22 @@ def template_cautions(tokenizer: object, chat_template: ChatTemplate) -> tuple[s
     return ("the model's chat template is not applied: prompts are sent as raw text, as asked",)
 
 
-def render(tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate) -> list[int]:
+def render(
+    tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate, template_args: Mapping[str, object] | None = None
+) -> list[int]:
     """The prompt's token ids as the model sees them, followed by those of a begun response.
 
-    The tokenizer's chat template is applied to messages, with its generation prompt at the end; the template writes the
-    special tokens itself. Raw text gets the special tokens that the tokenizer adds by default. Raises ModelError where
-    the template refuses the messages.
+    The tokenizer's chat template is applied to messages, with ``template_args`` and its generation prompt at the end; the
+    template writes the special tokens itself. Raw text gets the special tokens that the tokenizer adds by default. Raises
+    ModelError where the template refuses the messages.
     """
     begun, more = (prompt.begun, ()) if isinstance(prompt.begun, str) else ("", prompt.begun)
     if template_digest(tokenizer, chat_template, prompt) is None:
         return [*(int(i) for i in tokenizer(prompt.text + begun)["input_ids"]), *more]
     try:
-        text = tokenizer.apply_chat_template(list(prompt.messages), tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            list(prompt.messages), tokenize=False, add_generation_prompt=True, **(template_args or {})
+        )
     except Exception as error:
         raise ModelError(
             f"the model's chat template refuses the messages of problem {prompt.problem_id}: {error} "
@@ -177,28 +181,37 @@ def render(tokenizer: Tokenizer, prompt: Prompt, chat_template: ChatTemplate) ->
 
 
 def response_texts(
-    tokenizer: Tokenizer, prompt_ids: Sequence[int], request: DrawRequest, responses: Sequence[Sequence[int]]
+    tokenizer: Tokenizer,
+    prompt_ids: Sequence[int],
+    request: DrawRequest,
+    responses: Sequence[Sequence[int]],
+    before: Sequence[str] = (),
 ) -> list[tuple[str, bool]]:
     """The text of every response, with the begun part in front, and whether a stop string ended it.
 
-    ``prompt_ids`` are those of ``render``. Tokens of a begun response are decoded together with those that follow,
-    because one character may need tokens of both.
+    ``prompt_ids`` are those of ``render``. ``before``: stop strings that are not part of the text. Tokens of a begun
+    response are decoded together with those that follow, because one character may need tokens of both.
     """
     begun = request.prompt.begun
     if isinstance(begun, str):
-        decoded = (cut_at_stop(text, request.stop) for text in detokenise(tokenizer, prompt_ids, responses))
+        decoded = (cut_at_stop(text, request.stop, before) for text in detokenise(tokenizer, prompt_ids, responses))
         return [(begun + text, stopped) for text, stopped in decoded]
     whole = [[*begun, *ids] for ids in responses]
     return [
-        cut_at_stop(text, request.stop)
+        cut_at_stop(text, request.stop, before)
         for text in detokenise(tokenizer, prompt_ids[: len(prompt_ids) - len(begun)], whole)
     ]
 
 
-def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """The text up to the end of the first stop string in it, and whether it has one."""
-    ends = [at + len(stop) for stop in stops if (at := text.find(stop)) >= 0]
-    return (text[: min(ends)], True) if ends else (text, False)
+def cut_at_stop(text: str, stops: Sequence[str], before: Sequence[str] = ()) -> tuple[str, bool]:
+    """The text up to the stop string that is complete first, and whether it has one.
+
+    The string is part of the result if it is one of ``stops``, and not if it is one of ``before``.
+    """
+    kept = [(at + len(stop), at + len(stop)) for stop in stops if (at := text.find(stop)) >= 0]
+    dropped = [(at + len(stop), at) for stop in before if (at := text.find(stop)) >= 0]
+    ends = [*kept, *dropped]
+    return (text[: min(ends)[1]], True) if ends else (text, False)
 
 
 def detokenise(tokenizer: Tokenizer, prompt_ids: Sequence[int], responses: Sequence[Sequence[int]]) -> list[str]:

@@ -11,6 +11,7 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingPa
 
 __all__ = [
     "PROMPT_END",
+    "LimitedSampler",
     "NextTokens",
     "PrefixSampler",
     "PreparedSampler",
@@ -26,14 +27,16 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to open a sampler.
 
     ``model`` is a local directory, a hub id or a server's URL. ``chat_template`` is ``auto`` (use the model's template
-    where it has one and the prompt has messages) or ``none``. ``token_stats`` is ``off``, ``summary`` (per rollout) or
-    ``full`` (per-token arrays too). ``engine_args`` are passed to the engine unchanged.
+    where it has one and the prompt has messages) or ``none``; ``template_args`` are passed to it. ``token_stats``
+    is ``off``, ``summary`` (per rollout) or ``full`` (per-token arrays too). ``engine_args`` are passed to the engine
+    unchanged.
     """
 
     model: str
     chat_template: Literal["auto", "none"] = "auto"
     token_stats: Literal["off", "summary", "full"] = "summary"
     engine_args: Mapping[str, Any] = {}
+    template_args: Mapping[str, Any] = {}
 
 
 @runtime_checkable
@@ -67,6 +70,15 @@ class PreparedSampler(Sampler, Protocol):
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
         """Find out how to draw for these prompts; ``info`` may change. Raises EngineError."""
+        ...
+
+
+@runtime_checkable
+class LimitedSampler(Sampler, Protocol):
+    """A sampler that may not be able to draw with every sampling parameter."""
+
+    def check_sampling(self, sampling: SamplingParameters) -> None:
+        """Raises BadArgument for a parameter that the sampler cannot use, EngineError where this is not clear."""
         ...
 
 

@@ -33,7 +33,7 @@ from rlvr_bench.records import (
     TokenArrays,
     Tools,
 )
-from rlvr_bench.samplers.protocol import PreparedSampler, Sampler
+from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.verifiers.interpreter import Interpreter, Printed
@@ -75,6 +75,11 @@ class ToolSampler:
         """Prepare the inner sampler where it is a ``PreparedSampler``."""
         if isinstance(self._inner, PreparedSampler):
             self._inner.prepare(prompts)
+
+    def check_sampling(self, sampling: SamplingParameters) -> None:
+        """Ask the inner sampler where it is a ``LimitedSampler``."""
+        if isinstance(self._inner, LimitedSampler):
+            self._inner.check_sampling(sampling)
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return self._inner.prompt_tokens(prompt)

@@ -22,6 +22,7 @@ from rlvr_bench.samplers.model_files import cut_at_stop, render, response_texts
 from rlvr_bench.samplers.protocol import PROMPT_END, NextTokens, SamplerOptions
 from rlvr_bench.samplers.quiet import without_deprecations
 from rlvr_bench.samplers.summary import with_statistics
+from rlvr_bench.samplers.token_law import Penalties, choose
 from rlvr_bench.samplers.token_stats import token_statistics
 from rlvr_bench.samplers.tokenizer import Tokenizer
 
@@ -89,7 +90,7 @@ class TransformersSampler:
         self.loaded.close()
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        return render(self.loaded.tokenizer, prompt, self._options.chat_template)
+        return render(self.loaded.tokenizer, prompt, self._options.chat_template, self._options.template_args)
 
     def _window_rows(self, request: DrawRequest, sampling: SamplingParameters) -> int:
         length = self.prompt_tokens(request.prompt) + request.limit(sampling)
@@ -105,10 +106,13 @@ class TransformersSampler:
         streams = _Uniforms(window)
         limits = torch.tensor([request.limit(sampling) for request in window for _ in range(request.n)])
         limits = limits.to(self.loaded.device)
-        watch = _StopStrings(self.loaded.tokenizer, window, prompts)
+        watch = _StopStrings(self.loaded.tokenizer, window, prompts, sampling.stop)
+        by_row = [ids for ids, request in zip(prompts, window, strict=True) for _ in range(request.n)]
+        penalties = Penalties(by_row, batch.logits.shape[-1], sampling, like=batch.logits)
         tape = _Tape(sum(request.n for request in window), self._options.token_stats != "off")
         while True:
-            ids = _choose(batch.logits, streams.next()[batch.rows], sampling)
+            ids = choose(penalties.apply(batch.logits, batch.rows), streams.next()[batch.rows], sampling)
+            penalties.add(batch.rows, ids)
             tape.record(batch.rows, ids, batch.logits)
             ended = torch.isin(ids, self.loaded.stop) | (limits[batch.rows] <= tape.length)
             ended |= watch.stopped(batch.rows, ids)
@@ -116,13 +120,13 @@ class TransformersSampler:
                 break
             batch.advance(ids, ~ended)
         rows = iter(range(tape.n))
-        return [self._draw(request, [tape.row(next(rows)) for _ in range(request.n)]) for request in window]
+        return [self._draw(request, sampling, [tape.row(next(rows)) for _ in range(request.n)]) for request in window]
 
-    def _draw(self, request: DrawRequest, rows: Sequence[_Row]) -> Draw:
+    def _draw(self, request: DrawRequest, sampling: SamplingParameters, rows: Sequence[_Row]) -> Draw:
         stops = self.loaded.stop.tolist()
         ended = [int(row.ids[-1]) in stops for row in rows]
         responses = [(row.ids[:-1] if end else row.ids).tolist() for row, end in zip(rows, ended, strict=True)]
-        texts = response_texts(self.loaded.tokenizer, self._encode(request.prompt), request, responses)
+        texts = response_texts(self.loaded.tokenizer, self._encode(request.prompt), request, responses, sampling.stop)
         rollouts = []
         for offset, (row, end, (text, stopped)) in enumerate(zip(rows, ended, texts, strict=True)):
             rollout = Rollout(
@@ -140,16 +144,20 @@ class TransformersSampler:
 
 
 class _StopStrings:
-    """Finds the stop strings of requests in their responses; takes no time where no request has stop strings."""
+    """Finds the stop strings of a run and of its requests; takes no time where there are none."""
 
-    _TAIL = 32  # at most this many of the newest tokens are decoded: more than a stop string has
+    _TAIL = 32  # at least this many of the newest tokens are decoded, and always more than a stop string has
     _LEAD = 4  # tokens of the prompt before them: a first token that is decoded alone can lose its space
 
-    def __init__(self, tokenizer: Tokenizer, window: Sequence[DrawRequest], prompts: Sequence[list[int]]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, window: Sequence[DrawRequest], prompts: Sequence[list[int]], stops: Sequence[str]
+    ) -> None:
         self._tokenizer = tokenizer
-        self._stops = [request.stop for request in window for _ in range(request.n)]
+        self._stops = [(*request.stop, *stops) for request in window for _ in range(request.n)]
         self._tails: list[list[int]] = []
         if any(self._stops):
+            longest = max(len(stop.encode()) for stops in self._stops for stop in stops)  # a token has at least a byte
+            self._tail = max(self._TAIL, self._LEAD + 1 + longest)
             self._tails = [
                 ids[-self._LEAD :] for request, ids in zip(window, prompts, strict=True) for _ in range(request.n)
             ]
@@ -162,7 +170,7 @@ class _StopStrings:
         numbers = rows.tolist()
         for row, token in zip(numbers, ids.tolist(), strict=True):
             tail = [*self._tails[row], token]
-            if len(tail) > self._TAIL:  # drop all prompt tokens at once: no stop string may be found in them
+            if len(tail) > self._tail:  # drop all prompt tokens at once: no stop string may be found in them
                 tail, self._leads[row] = tail[self._LEAD + 1 :], ""
             self._tails[row] = tail
         texts = self._decode([self._tails[row] for row in numbers])
@@ -284,28 +292,3 @@ class _Tape:
             return [_Row(part, None) for part in ids]
         columns = [torch.cat([step.stats[i] for step in self._steps]).double().numpy()[order] for i in range(3)]
         return list(map(_Row, ids, np.split(np.stack(columns), bounds, axis=1)))
-
-
-def _choose(logits: Tensor, uniforms: Tensor, sampling: SamplingParameters) -> Tensor:
-    """One token per row (r,), drawn from softmax(logits / T) cut to top-k, then to top-p.
-
-    The token is the inverse distribution function at ``uniforms`` (r,). At temperature 0 it is the likeliest one.
-    """
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    scaled = logits / sampling.temperature
-    if not sampling.top_k and sampling.top_p >= 1:
-        return _inverse(scaled.softmax(-1), uniforms)
-    probabilities, ids = scaled.softmax(-1).sort(-1, descending=True)
-    if sampling.top_k:
-        probabilities[:, sampling.top_k :] = 0
-        probabilities /= probabilities.sum(-1, keepdim=True)
-    before = probabilities.cumsum(-1) - probabilities
-    probabilities[before >= sampling.top_p] = 0  # the token that crosses top-p stays
-    return ids.gather(-1, _inverse(probabilities, uniforms)[:, None])[:, 0]
-
-
-def _inverse(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    total = probabilities.double().cumsum(-1)
-    target = uniforms.to(total.device)[:, None] * total[:, -1:]
-    return torch.searchsorted(total, target, right=True)[:, 0].clamp_(max=total.shape[-1] - 1)

@@ -74,7 +74,7 @@ class VllmSampler:
                 if not open_draws:
                     return
                 for output in self.loaded.step():
-                    yield self._finish(*open_draws.pop(output.request_id), output.outputs)
+                    yield self._finish(*open_draws.pop(output.request_id), output.outputs, sampling.stop)
                     more = True
         finally:
             self._drawing = False
@@ -105,7 +105,10 @@ class VllmSampler:
         """Token ids of a prompt, cached. Draw batches of one problem follow each other, so a small cache is enough."""
         kept = self._prompts.get(prompt.problem_id)
         if kept is None or kept[0] != prompt:
-            kept = prompt, render(self.loaded.tokenizer, prompt, self._options.chat_template)
+            kept = (
+                prompt,
+                render(self.loaded.tokenizer, prompt, self._options.chat_template, self._options.template_args),
+            )
             self._prompts[prompt.problem_id] = kept
             if len(self._prompts) > _PROMPTS_KEPT:
                 self._prompts.popitem(last=False)
@@ -129,6 +132,7 @@ class VllmSampler:
         open_draws: dict[str, tuple[DrawRequest, list[int]]],
     ) -> None:
         ids, name = self._admit(request, sampling), f"draw-{next(self._names)}"
+        stops = [*request.stop, *sampling.stop]
         try:
             self.loaded.submit(
                 name,
@@ -138,21 +142,26 @@ class VllmSampler:
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=sampling.top_k,
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
+                presence_penalty=sampling.presence_penalty,
                 max_tokens=request.limit(sampling),
-                stop=list(request.stop) or None,
+                stop=stops or None,
                 logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
-                detokenize=bool(request.stop),  # else once at the end, not a token at a time
+                detokenize=bool(stops),  # else once at the end, not a token at a time
             )
         except refusals() as error:
             asked = msgspec.structs.asdict(sampling)
             raise BadArgument(f"sampling of problem {request.prompt.problem_id}", asked, one_line(error)) from error
         open_draws[name] = (request, ids)
 
-    def _finish(self, request: DrawRequest, prompt_ids: list[int], outputs: Sequence[CompletionOutput]) -> Draw:
-        # The token that ended a response is no part of its text, special or not. A stop string is part of it.
+    def _finish(
+        self, request: DrawRequest, prompt_ids: list[int], outputs: Sequence[CompletionOutput], stop: Sequence[str]
+    ) -> Draw:
+        # The token that ended a response is no part of its text, special or not.
         ended = [o.finish_reason == "stop" and not isinstance(o.stop_reason, str) for o in outputs]
         bodies = [o.token_ids[:-1] if end else o.token_ids for o, end in zip(outputs, ended, strict=True)]
-        texts = response_texts(self.loaded.tokenizer, prompt_ids, request, bodies)
+        texts = response_texts(self.loaded.tokenizer, prompt_ids, request, bodies, stop)
         rollouts = (
             self._rollout(request, i, o, text) for i, (o, (text, _)) in enumerate(zip(outputs, texts, strict=True))
         )

@@ -24,10 +24,8 @@ def unknown_law(sampling: SamplingParameters | None, tools: Tools | None) -> str
     """
     if sampling is None:
         return "the run does not say how its rollouts were sampled"
-    if sampling.temperature != 1 or sampling.top_p != 1 or sampling.top_k:
-        return (
-            "stored log-probabilities are those of temperature 1 without top-p and top-k, and it was sampled otherwise"
-        )
+    if not sampling.is_own_law:
+        return "stored log-probabilities are those of the model's own law (temperature 1), and it was sampled otherwise"
     return "the text of a tool is part of the responses" if tools is not None else None
 
 

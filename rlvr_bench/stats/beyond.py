@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import betaln
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.stats.extrapolation import extrapolate_pass_at_k, fit_power_law
@@ -37,11 +39,12 @@ def pass_beyond(
     Two curves are fitted: the power law -log pass@k = A k^-b (Brown et al. 2024, arXiv 2407.21787), at powers of two up
     to n, and a Beta model of solve rates (``extrapolate_pass_at_k``).
 
-    - The value is their mean. The interval contains both curves, and is wider on each side by the noise of the
-      rollouts: counts are redrawn from their posterior, and the power law is fitted to them again.
-    - The zero-inflated Beta model, with its sandwich interval, is used instead where the counts show a share of never
-      solved problems (``never_solved`` above 0 at ``level``), or where the power law is more than 1 point above the
-      unbiased pass@n or more than 5 points below it.
+    - The value is their mean. The interval contains both curves. It is wider on each side by the noise of the rollouts
+      (counts are redrawn from their posterior, and the power law is fitted to them again), and by chance: which of
+      these very unsolved problems k rollouts solve.
+    - The zero-inflated Beta model, with its sandwich interval and the same chance, is used instead where the counts
+      show a share of never solved problems (``never_solved`` above 0 at ``level``), or where the power law is more than
+      1 point above the unbiased pass@n or more than 5 points below it.
 
     Value and interval are never below the unbiased pass@n, since pass@k rises with k. Errors and coverage in
     simulation: docs/statistics.md.
@@ -60,12 +63,15 @@ def pass_beyond(
         model = extrapolate_pass_at_k(c, n, [n, k], "zero-inflated-beta", level).interval
         if abs(model.value[0] - reached) > ABOVE:
             raise BadArgument("k", k, f"cannot be extrapolated to: no curve meets the {reached:.1%} of k = {n}")
-        method, value, low, high = BETA, float(model.value[1]), float(model.low[1]), float(model.high[1])
+        method, value = BETA, float(model.value[1])
+        chance = normal_quantile(level) * _chance_of_unsolved(c, n, k, value)
+        low = value - math.hypot(value - float(model.low[1]), chance)
+        high = value + math.hypot(float(model.high[1]) - value, chance)
     else:
-        noise = normal_quantile(level) * float(_redrawn(c, n, k, rng).std())
         other = float(extrapolate_pass_at_k(c, n, k, "beta").interval.value[0])
-        method, low, high = BOTH, min(value, other) - noise, max(value, other) + noise
-        value = (value + other) / 2
+        method, value, apart = BOTH, (value + other) / 2, abs(value - other) / 2
+        noise = normal_quantile(level) * math.hypot(_redrawn(c, n, k, rng).std(), _chance_of_unsolved(c, n, k, value))
+        low, high = value - math.hypot(apart, noise), value + math.hypot(apart, noise)
     value, low, high = max(value, reached), max(low, reached), min(high, 1.0)
     if high - low > WIDEST:
         raise BadArgument("k", k, f"cannot be extrapolated to: anything from {low:.0%} to {high:.0%} fits these counts")
@@ -98,6 +104,20 @@ def _check_reach(c: Int64[np.ndarray, " P"], n: int, k: int) -> None:
 def _power_law(c: Int64[np.ndarray, " P"], n: int, ks: list[int]) -> list[float]:
     grid = 2 ** np.arange(n.bit_length())
     return [float(value) for value in fit_power_law(c, n, grid[grid <= n]).predict(check_budgets(ks))]
+
+
+def _chance_of_unsolved(c: Int64[np.ndarray, " P"], n: int, k: int, value: float) -> float:
+    """Standard error of mean pass@k from the unknown solve rates of the unsolved problems, at the fitted ``value``.
+
+    Under the Beta model the rate p of an unsolved problem is Beta(a, b + n), and its pass@k is q = 1 - (1 - p)^k. The
+    variance of q, as a share of its largest one at that mean, is taken from there, and the mean from ``value``.
+    """
+    unsolved = int((c == 0).sum())
+    alpha, beta = fit_beta_prior(c, np.full(c.size, n))
+    missed, twice = (math.exp(betaln(alpha, beta + n + times * k) - betaln(alpha, beta + n)) for times in (1, 2))
+    relative = (twice - missed**2) / (missed * (1 - missed))
+    share = min(max((value - 1) * c.size / unsolved + 1, 0.0), 1.0)
+    return math.sqrt(unsolved * relative * share * (1 - share)) / c.size
 
 
 def _redrawn(c: Int64[np.ndarray, " P"], n: int, k: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

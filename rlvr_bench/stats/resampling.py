@@ -56,6 +56,7 @@ __all__ = [
 _SEED = 20250807
 LEVEL = 0.95  # default level of every interval
 REPLICATES = 2000
+_AT_ONCE = 64  # replicates
 COLUMNS = 128  # budgets per block: a block of 2,000 replicates is 2 MB
 TINY = 1e-13  # a variance below this share of the mean square is the rounding noise of equal values
 HALF_PAIR = 0.5  # Agresti and Min's half discordant pair, in units of the largest observed difference
@@ -165,7 +166,11 @@ def _drawn(
 ) -> Float64[np.ndarray, "B U"]:
     """How often each replicate draws each unit; ``multiplicity`` is the number of equal units."""
     total = int(multiplicity.sum())
-    return rng.multinomial(total, multiplicity / total, size=replicates).astype(np.float64)
+    weights = np.empty((replicates, len(multiplicity)))
+    for start in range(0, replicates, _AT_ONCE):  # the same draws as all at once, without their copy as whole numbers
+        rows = weights[start : start + _AT_ONCE]
+        rows[:] = rng.multinomial(total, multiplicity / total, size=len(rows))
+    return weights
 
 
 def bootstrap(

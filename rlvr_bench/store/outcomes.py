@@ -50,7 +50,7 @@ def read_outcomes(run: Run) -> Outcomes:
     # Our wrong verdicts always have an answer; another program may give a verdict without one.
     nameless = bool((verdicts["answer"][verdicts["status"] == STATUSES.index("wrong")] < 0).any())
     unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
-    unsaid = grading.verifier.startswith("imported:") and (nameless or not grading.says_no_answer)
+    unsaid = grading.verifier.startswith("imported:") and (nameless or "no_answer" in grading.unsaid)
     unknown += [name for name, missing in (("answer", nameless), ("no_answer", unsaid)) if missing]
     verdicts["flags"]["unclosed_thought"] = _unclosed(
         verdicts.pop("thought"), rollouts["truncated"], run.manifest.opens_thought, is_known="truncated" not in unknown

@@ -98,7 +98,7 @@ class Verdicts:
                 yield VerdictRow(problem_id, index, text_hash, verdict, candidates)
 
     def publish(self, distinct: int, seconds: float, *, says_no_answer: bool = True) -> Grading:
-        """Make these the current verdicts, which ``score`` reads."""
+        """Make these the current verdicts, which ``score`` reads. ``says_no_answer``: they distinguish ``no_answer``."""
         statuses, errors, undecided = self._tally()
         total, failed = sum(statuses.values()), statuses["error"]
         listed = sorted(errors.values(), key=lambda count: -count.verdicts)[:_MOST_ERRORS]
@@ -111,7 +111,7 @@ class Verdicts:
             distinct=distinct,
             seconds=round(seconds, 3),
             statuses=statuses,
-            says_no_answer=says_no_answer or statuses["no_answer"] > 0,
+            unsaid=() if says_no_answer or statuses["no_answer"] else ("no_answer",),
             errors=tuple(listed),
             warnings=tuple(_warnings(total, failed, undecided)),
         )

@@ -293,6 +293,12 @@ def test_conditions_keep_rollouts_at_every_level(tmp_path: Path) -> None:
     assert len(numbers) == 3
 
 
+def test_conditions_count_once_where_an_index_needs_a_second_pass(tmp_path: Path) -> None:
+    rows = [{"id": 1, "k": k, "t": f"{k}", "ok": 1, "m": "xy"[k % 2]} for k in range(6)]
+    result = imported(jsonl(tmp_path / "x.jsonl", rows), tmp_path, f"{BASE},index=k", where=("m=x",))
+    assert "--where m=x keeps 3 of 6" in result.notes
+
+
 def test_rollouts_without_responses_become_counts(tmp_path: Path) -> None:
     files = [jsonl(tmp_path / f"{k}.jsonl", [{"id": i, "ok": (i + k) % 3 == 0} for i in range(4)]) for k in range(3)]
     result = import_run(files, ImportOptions(map="problem=id,verdict=ok", model="m", task="t", out=tmp_path / "runs"))

@@ -199,3 +199,15 @@ def test_a_summary_that_says_nothing_is_passed_over(name: str, content: str, tmp
 
     chosen = next(known for known in FORMATS if known.name == name)
     assert list(chosen.printed([file], {"nemo-skills": "symbolic_correct"}.get(name, "acc"))) == []
+
+
+def test_a_hostile_name_is_shown_in_one_line(tmp_path: Path) -> None:
+    source = EVERY_WRITER["evalscope"][0](tmp_path / "files", ROWS)
+    folder = source / "reports" / "my-model"
+    folder.mkdir(parents=True)
+    metric = {"name": "mean_acc\x1b[2J\n" + "x" * 10_000, "num": ["\x1b"] * 1000, "score": 0.01}
+    (folder / "arithmetic.json").write_text(json.dumps({"metrics": [metric]}))
+    (note,) = notes_of(source, tmp_path)
+    assert "\x1b" not in note
+    assert "\n" not in note
+    assert len(note) < 500

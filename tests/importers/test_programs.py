@@ -152,6 +152,14 @@ def test_weighted_rewards_of_verifiers_are_summed_and_single_ones_can_be_chosen(
     assert (responses(file)[0].status, responses(file)[0].verdict) == (None, "")
 
 
+def test_the_trace_of_a_judge_is_no_rollout(tmp_path: Path) -> None:
+    line = episode(0, "c", 0)
+    judge = {**episode(0, "w", 1)["traces"][0], "agent": {"config": {}, "name": "judge"}, "rewards": {}}
+    line["traces"].append(judge)
+    entries = responses(jsonl(tmp_path / "traces.jsonl", [line]))
+    assert [entry.status for entry in entries] == ["correct"]
+
+
 def test_what_prime_rl_trained_on_is_not_read_twice(tmp_path: Path) -> None:
     lines = [episode(0, letter, k) for k, letter in enumerate("cw")]
     for subset in ("all", "effective"):
@@ -236,3 +244,15 @@ def test_what_the_model_was_sent_is_kept_where_the_files_hold_it(name: str, tmp_
 @pytest.mark.parametrize("prompt", [None, "", [], [7], [{"role": "user"}], [{"role": 1, "content": "x"}], {"a": 1}])
 def test_a_prompt_that_is_no_text_and_no_messages_is_none(prompt: object) -> None:
     assert sent(prompt) is None
+
+
+def test_hostile_names_of_several_models_stay_in_one_line(tmp_path: Path) -> None:
+    gym = EVERY_WRITER["nemo-gym"][0](tmp_path / "files", ["cw"])
+    line = json.loads((gym / "rollouts.jsonl").read_text().splitlines()[0])
+    line["response"]["model"] = "a\n\x1b[2J" + "m" * 10_000
+    jsonl(gym / "others.jsonl", [line])
+    with pytest.raises(DataError, match="rollouts of several models") as caught:
+        imported(gym, out=tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 600

@@ -39,7 +39,7 @@ def test_tora_is_graded_by_our_verifier_where_it_has_no_verdict(rollouts: Path, 
     file = rollouts / "tora" / "gsm8k_first20.jsonl"
     rows = rows_of(file)
     mapping = "problem=idx,question=question,gold=gt,text=code[],answer=pred[]"
-    result = imported(file, tmp_path, map=mapping, task="gsm8k", where=("idx=3",))
+    result = imported(file, tmp_path, map=mapping, task="gsm8k", data_dir=rollouts.parent, where=("idx=3",))
     run = open_run(result.run)
     (problem,) = run.problems()
     assert (problem.question, problem.answer) == (rows[3]["question"], rows[3]["gt"])

@@ -49,6 +49,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sampled.rename(tmp_path / "samples_arithmetic_2025-11-22T02-00-35.jsonl")
     WRITERS["nemo-skills"][0](tmp_path, plain)
     (tmp_path / "my_task.py").write_text(TASK)
+    (tmp_path / "my_math.py").write_text(next(block for block in blocks("python") if "# my_math.py" in block))
     return tmp_path
 
 
@@ -89,7 +90,7 @@ def test_every_command_runs(files: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (files / "mine.toml").read_text() == blocks("toml")[0]
     for block in blocks("python"):
         exec(block, {})
-    assert len(list((files / "runs").glob("*/*/scorecard.json"))) == 12
+    assert len(list((files / "runs").glob("*/*/scorecard.json"))) == 13
 
 
 def test_mapped_files_give_what_the_known_format_gives(files: Path) -> None:

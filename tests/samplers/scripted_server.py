@@ -229,7 +229,8 @@ class Opener(contextlib.ExitStack):
     def __call__(self, server: ScriptedServer | None = None, **options: Any) -> tuple[ScriptedServer, EndpointSampler]:
         """Options are those of the sampler, ``fragment`` for the URL, and engine arguments."""
         running = self.enter_context(serving(server or ScriptedServer()))
-        named = {name: options.pop(name) for name in ("token_stats", "chat_template") if name in options}
+        names = ("token_stats", "chat_template", "template_args")
+        named = {name: options.pop(name) for name in names if name in options}
         model = running.url + options.pop("fragment", "")
         sampler = EndpointSampler(SamplerOptions(model=model, engine_args=options, **named))
         self.callback(sampler.close)

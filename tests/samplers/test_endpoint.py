@@ -348,3 +348,84 @@ def test_statistics_of_the_sampled_law_are_refused(opened: Opener) -> None:
     server._logprobs = processed  # type: ignore[method-assign]
     with pytest.raises(EngineError, match="measures the law it samples from.*--logprobs-mode raw_logprobs"):
         opened(server)
+
+
+# ------------------------------------------------------------------------------------------------ parameters
+PENALISED = SamplingParameters(
+    temperature=0.6, top_p=0.95, min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5, max_tokens=9, stop=("\n\n",)
+)
+
+
+def test_penalties_min_p_and_stop_strings_are_sent(opened: Opener) -> None:
+    server, sampler = opened()
+    sampler.check_sampling(PENALISED)
+    list(sampler.draw([request()], PENALISED))
+    (body,) = server.draws()
+    sent = {name: body[name] for name in ("min_p", "repetition_penalty", "presence_penalty", "stop")}
+    assert sent == {"min_p": 0.05, "repetition_penalty": 1.1, "presence_penalty": 0.5, "stop": ["\n\n"]}
+    assert "include_stop_str_in_output" not in body
+    list(sampler.draw([request(start=9)], SAMPLING))
+    assert not {"presence_penalty", "stop"} & server.draws()[1].keys()
+
+
+@pytest.mark.parametrize("name", ["min_p", "repetition_penalty"])
+def test_a_server_that_does_not_take_a_parameter_is_refused_before_drawing(opened: Opener, name: str) -> None:
+    def strict(path: str, body: dict[str, Any]) -> Reply | None:
+        known = "completions" not in path or not body.keys() & {"top_k", "min_p", "repetition_penalty"}
+        return None if known else Reply({"error": {"message": "unknown parameter top_k"}}, 400)
+
+    _, sampler = opened(ScriptedServer(script=strict))
+    sampler.check_sampling(SAMPLING)
+    value = getattr(PENALISED, name)
+    with pytest.raises(BadArgument, match=f"--{name.replace('_', '-')} is {value}: this server does not take it"):
+        sampler.check_sampling(SamplingParameters(temperature=1.0, top_p=1.0, **{name: value}))
+
+
+def test_a_refused_stop_string_is_one_line_before_drawing(opened: Opener) -> None:
+    def strict(path: str, body: dict[str, Any]) -> Reply | None:
+        return Reply({"error": {"message": "stop is not supported"}}, 400) if "stop" in body else None
+
+    _, sampler = opened(ScriptedServer(script=strict))
+    with pytest.raises(BadArgument, match=r"--stop is .*this server does not take it: it .*stop is not supported"):
+        sampler.check_sampling(SamplingParameters(temperature=1.0, top_p=1.0, stop=("x",)))
+
+
+# ------------------------------------------------------------------------------------------------ chat-template arguments
+ARGUMENTS = {"enable_thinking": False}
+
+
+def thinking(path: str, body: dict[str, Any]) -> Reply | None:
+    """A vLLM server whose template closes the thought where thinking is off."""
+    if path != "/tokenize" or "messages" not in body:
+        return None
+    closed = body.get("chat_template_kwargs", {}).get("enable_thinking") is False
+    ids = list(range(7 if closed else 5))
+    return Reply({"count": len(ids), "max_model_len": 64, "tokens": ids})
+
+
+@pytest.mark.parametrize("kind", ["plain", "vllm"])
+def test_arguments_for_the_chat_template_are_sent(opened: Opener, kind: str) -> None:
+    server, sampler = opened(ScriptedServer(kind=kind, script=thinking), template_args=ARGUMENTS)
+    sampler.prepare([request().prompt])
+    list(sampler.draw([request()], SAMPLING))
+    if kind == "plain":
+        assert server.draws()[0]["chat_template_kwargs"] == ARGUMENTS
+    else:
+        assert server.draws()[0]["prompt"] == list(range(7))
+    assert not sampler.info.cautions
+
+
+def test_arguments_that_change_nothing_are_said(opened: Opener) -> None:
+    _, sampler = opened(ScriptedServer(kind="vllm", script=thinking), template_args={"enable_thinkin": False})
+    sampler.prepare([request().prompt])
+    assert sampler.info.cautions == ("enable_thinkin changes nothing in this server's prompts: is the name right?",)
+
+
+@pytest.mark.parametrize("unknown", ["chat_template_kwargs", "top_k"])
+def test_a_server_without_template_arguments_is_refused(opened: Opener, unknown: str) -> None:
+    def strict(path: str, body: dict[str, Any]) -> Reply | None:
+        return Reply({"error": {"message": f"unknown parameter {unknown}"}}, 400) if unknown in body else None
+
+    _, sampler = opened(ScriptedServer(script=strict), template_args=ARGUMENTS)
+    with pytest.raises(EngineError, match="takes no chat_template_kwargs, and so not enable_thinking"):
+        sampler.prepare([request().prompt])

@@ -18,6 +18,7 @@ from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParam
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.seeds import draw_seed
 from tests.conftest import require
+from tests.samplers.laws import law, p_value
 
 pytestmark = [
     pytest.mark.vllm,
@@ -173,6 +174,49 @@ def test_text_is_what_vllm_itself_would_say(engine: Any) -> None:
     ]
     assert pairs
     assert all(a == b for a, b in pairs)
+
+
+LAWS = (
+    SamplingParameters(temperature=2.0, top_p=0.9, top_k=20, repetition_penalty=1.3, max_tokens=2),
+    SamplingParameters(
+        temperature=1.4, top_p=0.85, min_p=0.04, repetition_penalty=1.2, presence_penalty=1.6, max_tokens=2
+    ),
+)
+
+
+@pytest.mark.parametrize("sampling", LAWS, ids=lambda sampling: sampling.in_words())
+def test_two_tokens_follow_the_law_computed_by_hand(engine: Any, model_dir: Path, sampling: SamplingParameters) -> None:
+    """Penalties look at the prompt and at the first token; the statistics stay those of the model's own law."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64).eval()
+    asked = [request("p1", n=64, start=64 * i) for i in range(40)]
+    rollouts = [x for draw in engine.draw(asked, sampling) for x in draw.rollouts]
+    prompt_ids = engine._encode(prompt("p1"))
+    firsts = np.array([x.tokens.ids[0] for x in rollouts])
+    likeliest = int(np.bincount(firsts[~np.isin(firsts, STOPS)]).argmax())
+    with torch.inference_mode():
+        logits = model(torch.tensor([[*prompt_ids, likeliest]])).logits[0, -2:].numpy()
+    assert p_value(firsts, law(logits[0], prompt_ids, [], sampling)) > 1e-3
+    pairs = [x for x in rollouts if x.tokens.ids[0] == likeliest]
+    expected = law(logits[1], prompt_ids, [likeliest], sampling)
+    assert len(pairs) > 100
+    assert p_value(np.array([x.tokens.ids[1] for x in pairs]), expected) > 1e-3
+    own = logits[1] - np.log(np.exp(logits[1]).sum())
+    assert pairs[0].tokens.logprob[1] == pytest.approx(own[pairs[0].tokens.ids[1]], abs=1e-3)
+
+
+def test_a_response_ends_before_its_stop_string(engine: Any) -> None:
+    asked = request("p3", n=16)
+    (plain,) = engine.draw([asked], PLAIN)
+    words = max(plain.rollouts, key=lambda rollout: rollout.n_tokens).text.split()
+    stop = " ".join(words[10:12])
+    (draw,) = engine.draw([asked], msgspec.structs.replace(PLAIN, stop=(stop, "w9999")))
+    texts = [rollout.text.partition(stop)[0] for rollout in plain.rollouts]
+    assert [rollout.text for rollout in draw.rollouts] == texts
+    assert any(text != rollout.text for text, rollout in zip(texts, plain.rollouts, strict=True))
+    assert all(r.finish_reason == "stop" for r, p in zip(draw.rollouts, plain.rollouts, strict=True) if stop in p.text)
 
 
 def test_draws_come_as_they_finish_and_few_are_in_flight(engine: Any) -> None:

@@ -189,7 +189,7 @@ def test_prompts_that_cannot_be_rebuilt_are_refused(run: Path, tmp_path: Path) -
         target = tmp_path / name
         target.mkdir()
         manifest = json.loads((run / "manifest.json").read_text())
-        (target / "manifest.json").write_text(json.dumps({**manifest, name: "other"}))
+        (target / "manifest.json").write_text(json.dumps({**manifest, "template": None, name: "other"}))
         with pytest.raises(RunError, match=words):
             select(target, out=tmp_path / "set")
 
