@@ -62,6 +62,7 @@ _PUBLIC = {
     "score": "pipeline",
     "select": "pipeline.selecting",
     "series": "analysis.training_series",
+    "status": "pipeline.status",
     "validate": "task",
     "verify_many": "verifiers",
 }
@@ -117,6 +118,7 @@ __all__ = [
     "select",
     "series",
     "stats",
+    "status",
     "validate",
     "verify_many",
 ]
@@ -146,6 +148,7 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.previewing import preview_import
     from rlvr_bench.pipeline.rescoring import rescore
     from rlvr_bench.pipeline.selecting import select
+    from rlvr_bench.pipeline.status import status
     from rlvr_bench.planning import PlanOptions, plan
     from rlvr_bench.records import (
         Draw,

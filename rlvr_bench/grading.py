@@ -25,6 +25,7 @@ from rlvr_bench.store.shards import Schedule
 from rlvr_bench.store.verdicts import Grading, VerdictRow, Verdicts
 from rlvr_bench.text_rules import text_flags
 from rlvr_bench.verifiers.deciding import Decider, require_golds
+from rlvr_bench.verifiers.extraction import thought_of
 from rlvr_bench.verifiers.protocol import Verifier
 
 __all__ = ["Flip", "Grader", "Ungraded", "flips", "grade_run"]
@@ -101,7 +102,11 @@ class Grader:
         """
         decisions = self._decider.decide((row.problem_id, row.text) for row in rows)
         graded = [
-            VerdictRow(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates, text_flags(row.text))
+            VerdictRow(
+                *(row.problem_id, row.index, row.text_hash, verdict, extraction.candidates),
+                flags=text_flags(row.text),
+                thought=thought_of(row.text),
+            )
             for row, (verdict, extraction) in zip(rows, decisions, strict=True)
         ]
         new = [after for before, after in zip(rows, graded, strict=True) if not self._is_graded(before)]

@@ -20,7 +20,7 @@ SCHEMA = 1
 _LOOSE = frozenset(
     (
         *("n", "model", "task_file", "asked", "sessions", "n_problems", "source", "facts", "problems_file_sha256"),
-        *("seed_scheme", "model_path", "template"),
+        *("seed_scheme", "model_path", "template", "opens_thought"),
     )
 )
 # Fields that runs of older versions lack; an unknown value does not count as different.
@@ -99,6 +99,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     is drawn (configuration, tokenizer). ``seed_scheme`` 2: a draw's seed covers the model; 1: it does not.
     ``model_path``: a hash of where a local checkpoint was. ``template``: the content of the prompt template, whose hash is
     ``prompt_sha256``; ``chat_template_args``: what the user passed to the model's chat template.
+    ``opens_thought``: whether the prompts end with a thought that they open.
     Fields with a default are newer than the first runs: None means unknown, an empty chat_template_args none.
     """
 
@@ -135,6 +136,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     inferred: dict[str, str] | None = None
     chat_template_args: dict[str, object] = {}
     template: PromptTemplate | None = None
+    opens_thought: bool | None = None
 
     @property
     def drawn_by(self) -> str | None:

@@ -110,6 +110,8 @@ class SampleOptions:
 
     ``SamplingParameters`` says what the parameters mean. With ``sampling`` "generation-config" they have the values that
     the model recommends in its file of that name; those that it does not name then change nothing.
+    ``max_tokens`` "auto": as many as the model's context leaves after the longest prompt.
+
     ``stop_after`` R ends a problem after the draw batch with its R-th correct rollout; pass@k is then estimated with
     the unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT),
     or on this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the
@@ -131,7 +133,7 @@ class SampleOptions:
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
     stop: Sequence[str] | None = None
-    max_tokens: int | None = None
+    max_tokens: int | Literal["auto"] | None = None
     sampling: Literal["task", "generation-config"] = "task"
     prompt: str | None = None
     system: str | None = None
@@ -161,7 +163,9 @@ class SampleOptions:
             check(name.isidentifier(), "--chat-template-arg", name, "must be a name that a template can use")
         arguments = dict(self.chat_template_args)
         check(_is_json(arguments), "--chat-template-arg", arguments, "values must be such as JSON has")
-        check(self.max_tokens is None or self.max_tokens >= 1, "--max-tokens", self.max_tokens, "must be at least 1")
+        is_number = isinstance(self.max_tokens, int) and self.max_tokens >= 1
+        allowed = "must be at least 1, or auto"
+        check(is_number or self.max_tokens in (None, "auto"), "--max-tokens", self.max_tokens, allowed)
         check(self.draw_batch >= 1, "--draw-batch", self.draw_batch, "must be at least 1")
         check(self.stop_after is None or self.stop_after >= 1, "--stop-after", self.stop_after, "must be at least 1")
         check(
@@ -193,9 +197,9 @@ class SampleOptions:
         return task if self.tools is None else f"{task}@{self.tools}"
 
     def asked(self) -> dict[str, object]:
-        """The sampling parameters the user passed."""
+        """The sampling parameters the user passed, without a max_tokens of "auto", which only the engine knows."""
         names = SamplingParameters.__struct_fields__
-        asked = {name: value for name in names if (value := getattr(self, name)) is not None}
+        asked = {name: value for name in names if (value := getattr(self, name)) not in (None, "auto")}
         return asked | ({"stop": tuple(self.stop)} if self.stop is not None and not isinstance(self.stop, str) else {})
 
 

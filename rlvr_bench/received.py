@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 
-__all__ = ["decode", "read_regular"]
+__all__ = ["decode", "open_regular", "read_regular"]
 
 T = TypeVar("T")
 
@@ -26,10 +26,17 @@ def decode(content: bytes, kind: type[T]) -> T:
 
 def read_regular(file: Path) -> bytes:
     """The content of a file on this machine. Raises OSError, also for a pipe or a device, which may have no end."""
-    with open(file, "rb", opener=_without_waiting) as content:
-        if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
-            raise OSError("not a regular file")
+    with open_regular(file) as content:
         return content.read()
+
+
+def open_regular(file: Path) -> IO[bytes]:
+    """A file on this machine, open for reading. Raises OSError, also for a pipe or a device."""
+    content = open(file, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it
+    if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
+        content.close()
+        raise OSError("not a regular file")
+    return content
 
 
 def _without_waiting(path: str, flags: int) -> int:

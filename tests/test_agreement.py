@@ -217,6 +217,23 @@ def test_a_max_tokens_that_only_an_earlier_command_asked_for_is_not_taken_for_th
         pipeline.sample(str(drawn[1]), TASK, SampleOptions(**{**options_of(drawn[0]), "out": out}))
 
 
+def test_a_finished_run_with_max_tokens_auto_needs_no_engine(
+    drawn: tuple[Path, Path], tmp_path: Path, no_engine: None
+) -> None:
+    out = tmp_path / "runs"
+    shutil.copytree(drawn[0] / "runs", out)
+    (file,) = out.glob(f"*/{TASK}/manifest.json")
+    manifest = json.loads(file.read_text())
+    auto = SampleOptions(**{**options_of(drawn[0]), "out": out, "max_tokens": "auto"})
+    with pytest.raises(EngineError, match="an engine is loaded"):  # the task's limit may not be what the context leaves
+        pipeline.sample(str(drawn[1]), TASK, auto)
+    manifest |= {"asked": {"max_tokens": "auto"}, "sampling": manifest["sampling"] | {"max_tokens": 90}}
+    file.write_text(json.dumps(manifest))
+    pipeline.sample(str(drawn[1]), TASK, auto)
+    with pytest.raises(RunMismatch, match="max_tokens"):  # the task's is smaller
+        pipeline.sample(str(drawn[1]), TASK, SampleOptions(**{**options_of(drawn[0]), "out": out}))
+
+
 def swap_weights(model: Path) -> None:
     shutil.copyfile(checkpoint_path("grpo") / "model.safetensors", model / "model.safetensors")
 

@@ -95,6 +95,7 @@ BAD_INPUT = [
     ),
     ((*EVALUATE, "--limit", "0"), "--limit is 0"),
     ((*EVALUATE, "--max-tokens", "0"), "--max-tokens is 0"),
+    ((*EVALUATE, "--max-tokens", "auto"), "--max-tokens is 'auto'"),
     ((*EVALUATE, "--prompt", "qwen"), "unknown prompt 'qwen'. Did you mean 'qwen-boxed'?"),
     ((*EVALUATE, "--engine-arg", "x"), "--engine-arg is 'x': must read NAME=VALUE"),
     (("evaluate", "--model", "fake", "--task", "gsm8k", "--data-dir", "/nowhere"), "no gsm8k.jsonl"),

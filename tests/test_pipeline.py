@@ -145,6 +145,25 @@ def test_max_tokens_are_cut_to_the_context_unless_they_were_asked_for(
     assert not (tmp_path / "other").exists()
 
 
+def test_max_tokens_auto_is_what_the_context_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(BadArgument, match="--max-tokens is 'auto': the model's context is not known"):
+        pipeline.sample("fake", TASK, options(tmp_path, limit=3, max_tokens="auto"))
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(models, "FakeSampler", Short)
+    longest = max(len(problem.question) for problem in load_task(TASK).problems)
+    for n in (16, 32):  # the same command goes on
+        run = pipeline.sample("fake", TASK, options(tmp_path, limit=3, n=n, max_tokens="auto"))
+        manifest = open_run(run).manifest
+        assert manifest.asked == {"max_tokens": "auto"}
+        assert manifest.sampling is not None
+        assert manifest.sampling.max_tokens == 40 - longest
+    assert "max_tokens is" not in caplog.text, "it was asked for"
+    pipeline.sample("fake", TASK, options(tmp_path / "cut", limit=3))
+    assert "not the task's 32: the model's context has no more room" in caplog.text
+
+
 def test_asked_and_resolved_sampling_are_both_in_the_manifest(tmp_path: Path) -> None:
     run = pipeline.sample("fake", TASK, options(tmp_path, temperature=0.5))
     manifest = open_run(run).manifest

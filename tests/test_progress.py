@@ -75,6 +75,20 @@ def test_a_stage_has_a_line_at_its_start_in_between_and_at_its_end(lines: list[s
     ]
 
 
+def test_of_long_responses_the_tokens_are_shown_too(lines: list[str]) -> None:
+    clock = Clock()
+    progress = Lines(lines.append, clock=clock)
+    progress.start("sample", 4800, 1200)
+    clock.now += 100
+    progress.advance(10, 5000)
+    progress.report()
+    progress.advance(10, 200_000)
+    progress.advance(1000)  # spared by a stopping rule: no response
+    progress.report()
+    assert lines[1] == "sample: 1,210/4,800 rollouts (25%), 50 tokens/s, about 9 h 58 min left"
+    assert ", 205,000 tokens, 2,050 tokens/s, " in lines[2]
+
+
 def test_before_anything_is_done_no_time_is_promised(lines: list[str]) -> None:
     clock = Clock()
     progress = Lines(lines.append, clock=clock)

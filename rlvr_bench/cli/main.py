@@ -29,6 +29,7 @@ from rlvr_bench.cli import (
     rescore,
     select,
     series,
+    status,
 )
 from rlvr_bench.cli.messages import MessageHandler, print_json
 from rlvr_bench.cli.options import (
@@ -335,7 +336,7 @@ def zoo_train(
 
 
 prompts.register(app)
-for _verb in (compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
+for _verb in (status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
     _verb.register(app)  # after the stages, so that help lists those first
 
 

@@ -82,7 +82,14 @@ PresencePenalty = Annotated[float | None, typer.Option(help="Lowers the logits o
 Stop = Annotated[
     list[str] | None, typer.Option(help="End a response before this text, which is cut off. Any number of times.")
 ]
-MaxTokens = Annotated[int | None, typer.Option(help="Tokens per response. Default: the task's, cut to the context.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens per response; auto: all that the context leaves. Default: the task's, cut to the context.",
+        parser=lambda text: text if text == "auto" else int(text),
+        metavar="INTEGER|auto",
+    ),
+]
 Recommended = Annotated[
     Literal["task", "generation-config"],
     typer.Option(

@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rlvr_bench.cli.messages import STDERR
-from rlvr_bench.pipeline.progress import INTERVAL_S, Lines, Stage, duration
+from rlvr_bench.pipeline.progress import INTERVAL_S, Lines, Stage, duration, tokens_drawn
 
 __all__ = ["Bars"]
 
@@ -24,7 +24,8 @@ class Bars:
 
     A terminal shows one bar per stage, a notebook one line that is updated. A log gets a plain line every ``interval_s``
     seconds and at the start and end of each stage. Shown are: done, total, tokens per second, rollouts verified, problems
-    solved, time left. A context manager; ``with`` is needed only if something is printed afterwards.
+    solved, time left; the number of tokens too where responses have more than 500 on average. A context manager; ``with``
+    is needed only if something is printed afterwards.
     """
 
     def __init__(self, *, interval_s: float = INTERVAL_S) -> None:
@@ -32,13 +33,14 @@ class Bars:
         self._lines = None if self._bars else Strip() if _is_notebook() else Lines(_say, interval_s=interval_s)
         self._progress = self._fresh()
         self._stage: TaskID | None = None
-        self._tokens, self._began = 0, 0.0
+        self._tokens, self._drawn, self._began = 0, 0, 0.0
 
     def _fresh(self) -> Progress:
         return Progress(
             TextColumn("{task.description:>6}", markup=False),
             BarColumn(bar_width=10),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
+            TextColumn("{task.fields[tokens]}", markup=False),
             TextColumn("{task.fields[rate]}", markup=False),
             TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
@@ -55,9 +57,11 @@ class Bars:
 
     def start(self, stage: str, total: int, done: int, unit: str = "rollouts") -> None:
         """Begin a stage of which ``done`` of ``total`` is done already."""
-        self._tokens, self._began = 0, time.monotonic()
+        self._tokens, self._drawn, self._began = 0, 0, time.monotonic()
         self._progress.start()
-        self._stage = self._progress.add_task(stage, total=total, completed=done, rate="", note="", unit=unit)
+        self._stage = self._progress.add_task(
+            stage, total=total, completed=done, tokens="", rate="", note="", unit=unit
+        )
         if self._lines is not None:
             self._lines.start(stage, total, done, unit)
 
@@ -66,10 +70,12 @@ class Bars:
         if self._stage is None:
             return
         self._tokens += tokens
+        self._drawn += rollouts if tokens else 0
         self._progress.advance(self._stage, rollouts)
         elapsed = time.monotonic() - self._began
         if self._tokens and elapsed:
-            self._progress.update(self._stage, rate=f"{self._tokens / elapsed:,.0f} tok/s")
+            rate, tokens_text = f"{self._tokens / elapsed:,.0f} tok/s", tokens_drawn(self._tokens, self._drawn)
+            self._progress.update(self._stage, rate=rate, tokens=tokens_text)
         if self._lines is not None:
             self._lines.advance(rollouts, tokens)
 

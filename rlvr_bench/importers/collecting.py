@@ -19,6 +19,7 @@ from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store.run import ROLLOUT_SCHEMA, Run, stored_text, text_hash
 from rlvr_bench.store.verdicts import VerdictRow, Verdicts
 from rlvr_bench.text_rules import text_flags
+from rlvr_bench.verifiers.extraction import thought_of
 
 __all__ = ["MAX_ROLLOUTS", "NO_VERDICT", "Collected", "Collector"]
 
@@ -243,7 +244,9 @@ class Collector:
             }
         )
         self._unjudged += entry.status is None
-        self._rows.append(VerdictRow(tally.problem.id, index, digest, self._judged(entry), None, text_flags(text)))
+        self._rows.append(
+            VerdictRow(tally.problem.id, index, digest, self._judged(entry), None, text_flags(text), thought_of(text))
+        )
         tally.n += 1
         tally.c += entry.status == "correct"
         self._characters += len(text)

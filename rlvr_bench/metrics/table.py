@@ -158,6 +158,17 @@ METRICS: tuple[Metric, ...] = (
         rate="cut off",
     ),
     Metric(
+        name="unclosed_thought_rate",
+        meaning="share of rollouts cut before they closed their thought",
+        unit="fraction",
+        better="less",
+        averaged=_SHARE,
+        board=(BoardColumn(name="unclosed_thought_rate"),),
+        followed=True,
+        chart="quality",
+        rate="thought not closed",
+    ),
+    Metric(
         name="no_answer_rate",
         meaning="share of rollouts without an answer",
         unit="fraction",

@@ -32,7 +32,7 @@ from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, S
 from rlvr_bench.pipeline.parameters import grading_before_progress
 from rlvr_bench.pipeline.progress import with_progress
 from rlvr_bench.pipeline.remote_grading import RemoteGrader
-from rlvr_bench.pipeline.resolve import make_manifest, resolve_sampling
+from rlvr_bench.pipeline.resolve import make_manifest, opens_thought, resolve_sampling
 from rlvr_bench.pipeline.run_prompts import asked_template
 from rlvr_bench.pipeline.run_tasks import grading_task, kept_facts
 from rlvr_bench.pipeline.tool_runs import reading_statements, render_prompts
@@ -147,6 +147,7 @@ def _sample(
             check_template_use(template, options, sampler.info.chat_template)
         sampling = resolve_sampling(loaded.task, options, template, sampler, prompts)
         manifest = make_manifest(name, loaded, template, options, sampling, sampler.info)
+        manifest = msgspec.structs.replace(manifest, opens_thought=opens_thought(sampler, prompts))
         with RunWriter(folder, manifest, chosen) as writer:
             report_cautions(manifest)
             report_recommended(sampling, options, sampler.info)

@@ -30,7 +30,7 @@ from rlvr_bench.store.verdicts import Verdicts, current_grading
 from rlvr_bench.task import LoadedTask
 from rlvr_bench.verifiers import Verifier
 
-__all__ = ["is_finished", "standing_scorecard"]
+__all__ = ["is_finished", "standing_scorecard", "stored_context"]
 
 logger = logging.getLogger(__name__)
 
@@ -169,8 +169,13 @@ def _typed_dtype(options: SampleOptions) -> str | None:
 def _sampling(
     old: Manifest, loaded: LoadedTask, options: SampleOptions, template: PromptTemplate, path: str
 ) -> SamplingParameters:
-    """As ``resolve_sampling``. A max_tokens that the user did not set may have been cut to the model's context."""
+    """As ``resolve_sampling``. A max_tokens that the user did not set may have been cut to the model's context.
+
+    With "auto" the context decides: the run's value is taken here.
+    """
     wanted = planned_sampling(loaded.task, options, template, path)
+    if options.max_tokens == "auto" and old.sampling is not None:
+        return msgspec.structs.replace(wanted, max_tokens=old.sampling.max_tokens)
     if options.max_tokens is None and old.sampling is not None:
         return msgspec.structs.replace(wanted, max_tokens=min(wanted.max_tokens, old.sampling.max_tokens))
     return wanted
@@ -200,7 +205,13 @@ def _is_served(old: Manifest, model: str, options: SampleOptions) -> bool:
 
 
 def _is_cut(old: Manifest, loaded: LoadedTask, options: SampleOptions) -> bool:
-    """Whether the run had a passed max_tokens below the task's and none is passed now: the context decides again."""
+    """Whether only the context can decide whether max_tokens is that of the run.
+
+    So it is if the run had a passed value below the task's and none is passed now, or if "auto" is passed now and was not
+    then.
+    """
+    if options.max_tokens == "auto":
+        return old.asked.get("max_tokens") != "auto"
     recommended = (loaded.task.sampling or SamplingParameters()).max_tokens
     asked_less = "max_tokens" in old.asked and old.sampling is not None and old.sampling.max_tokens < recommended
     return options.max_tokens is None and asked_less
@@ -221,13 +232,19 @@ def _is_left(run: Run, loaded: LoadedTask, options: SampleOptions) -> bool:
     return Plan(spans, stop_after=options.stop_after, correct=correct, drawn=drawn).next() is not None
 
 
-def _check_room(path: str, options: SampleOptions) -> None:
-    """Raises BadArgument for a max_tokens that leaves no room for a prompt in the model's context."""
+def stored_context(path: str) -> int | None:
+    """The context in tokens by the configuration in a checkpoint's folder; None where it is not there."""
     try:
         config = json.loads((Path(path) / "config.json").read_bytes())
         context = (config.get("text_config") or config).get("max_position_embeddings")
     except (OSError, ValueError, AttributeError):
-        return
-    if options.max_tokens is not None and isinstance(context, int):
+        return None
+    return context if isinstance(context, int) else None
+
+
+def _check_room(path: str, options: SampleOptions) -> None:
+    """Raises BadArgument for a max_tokens that leaves no room for a prompt in the model's context."""
+    context = stored_context(path)
+    if isinstance(options.max_tokens, int) and context is not None:
         allowed = f"the model's context of {context} leaves no room for a prompt"
         check(options.max_tokens < context, "--max-tokens", options.max_tokens, allowed)

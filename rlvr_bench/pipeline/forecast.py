@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlvr_bench.pipeline.agreeing import is_finished
+from rlvr_bench.pipeline.agreeing import is_finished, stored_context
 from rlvr_bench.pipeline.before_loading import check_before_loading
 from rlvr_bench.pipeline.engines import model_name
 from rlvr_bench.pipeline.folders import find_run
@@ -42,15 +42,17 @@ class Forecast:
 def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecast:
     """Problems, rollouts, and upper bounds of tokens and disk for this run. Loads the task, no model; writes nothing.
 
-    ``max_tokens`` is the value passed, else the task's; the model's context may cut it further. Raises the errors that
+    ``max_tokens`` is the value passed (for "auto", the whole context where a folder states it), else the task's; the model's
+    context may cut it further. Raises the errors that
     ``sample`` raises before it loads an engine.
     """
     loaded = load_task(task, options.data_dir)
     template = asked_template(loaded.task.prompt, options)
     render_prompts(template, loaded, options)
     name = model_name(model)
+    path = name
     if isinstance(model, str) and not model.startswith("fake"):
-        resolve_model(model)
+        path = resolve_model(model)
     ids = [problem.id for problem in loaded.problems[: options.limit]]
     folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
     if isinstance(model, str):
@@ -60,7 +62,11 @@ def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecas
     if (folder / "manifest.json").is_file():
         have = open_run(folder).drawn()
         drawn = sum(have[name].count(options.n) for name in ids if name in have)
-    max_tokens = options.max_tokens or (loaded.task.sampling or SamplingParameters()).max_tokens
+    max_tokens = (loaded.task.sampling or SamplingParameters()).max_tokens
+    if isinstance(options.max_tokens, int):
+        max_tokens = options.max_tokens
+    elif options.max_tokens == "auto":
+        max_tokens = stored_context(path) or max_tokens
     left = options.n * len(ids) - drawn
     token_bytes = _TEXT_BYTES + (_ARRAY_BYTES if options.token_stats == "full" else 0)
     return Forecast(

@@ -14,12 +14,13 @@ from typing import ParamSpec, TypeVar
 
 from rlvr_bench.errors import visible
 
-__all__ = ["INTERVAL_S", "Lines", "Stage", "duration", "with_progress"]
+__all__ = ["INTERVAL_S", "Lines", "Stage", "duration", "tokens_drawn", "with_progress"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERVAL_S = 30.0
+_LONG_TOKENS = 500  # mean length of a response from which tokens are shown beside rollouts
 _SILENT_S = 2.0  # a stage that fails sooner writes no line: the log has only its error
 
 logger = logging.getLogger("rlvr_bench")
@@ -36,6 +37,7 @@ class Stage:
     began: float
     done: int = 0
     tokens: int = 0
+    drawn: int = 0
     verified: int | None = None
     solved: int = 0
     note: str = ""
@@ -62,8 +64,9 @@ class Stage:
         """Texts on the speed, and on rollouts verified and problems solved, where known."""
         seconds = now - self.began
         rate = f"{self.tokens / seconds:,.0f} tokens/s" if self.tokens and seconds > 0 else ""
+        tokens = tokens_drawn(self.tokens, self.drawn)
         verified = "" if self.verified is None else f"verified {self.verified:,}, solved {self.solved:,} problems"
-        return [part for part in (self.note or rate, verified) if part]
+        return [part for part in (tokens, self.note or rate, verified) if part]
 
 
 class Lines:
@@ -108,6 +111,7 @@ class Lines:
             self.announce()
             self._stage.done += rollouts
             self._stage.tokens += tokens
+            self._stage.drawn += rollouts if tokens else 0
 
     def verified(self, rollouts: int, solved: int) -> None:
         if self._stage is not None:
@@ -169,6 +173,11 @@ def _beat(lines: weakref.ref[Lines], ended: threading.Event, seconds: float) -> 
             alive.report()
         seconds = alive.interval_s
         del alive
+
+
+def tokens_drawn(tokens: int, rollouts: int) -> str:
+    """``1,234,000 tokens`` where responses are so long that rollouts alone say little; else empty."""
+    return f"{tokens:,} tokens" if rollouts and tokens / rollouts > _LONG_TOKENS else ""
 
 
 def duration(seconds: float) -> str:

@@ -17,11 +17,12 @@ from rlvr_bench.records import NEUTRAL, EngineInfo, Prompt, SamplingParameters, 
 from rlvr_bench.samplers.engine_arguments import recorded
 from rlvr_bench.samplers.generation_config import recommended_sampling
 from rlvr_bench.samplers.model_files import companion_digests
-from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, Sampler
+from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, ReadingSampler, Sampler
 from rlvr_bench.store import SCHEMA, Manifest, Session
 from rlvr_bench.task import LoadedTask, Task
+from rlvr_bench.verifiers.extraction import ends_in_thought
 
-__all__ = ["make_manifest", "planned_sampling", "resolve_sampling"]
+__all__ = ["make_manifest", "opens_thought", "planned_sampling", "resolve_sampling"]
 
 
 def planned_sampling(task: Task, options: SampleOptions, template: PromptTemplate, model: str) -> SamplingParameters:
@@ -59,9 +60,10 @@ def resolve_sampling(
 ) -> SamplingParameters:
     """The planned parameters, in the model's context. Prepares the sampler with the prompts.
 
-    A max_tokens that was not passed is cut to the model's context. The longest prompt of the whole task decides, so
-    that ``--limit`` changes nothing. Raises BadArgument where a passed max_tokens does not fit into the context, or a
-    prompt alone does not, or the sampler cannot use a parameter.
+    A max_tokens that was not passed is cut to the model's context; "auto" is what the context leaves. The longest prompt
+    of the whole task decides, so that ``--limit`` changes nothing. Raises BadArgument where a passed max_tokens does not
+    fit into the context, or a prompt alone does not, or "auto" meets a model whose context is not known, or the
+    sampler cannot use a parameter.
     """
     if isinstance(sampler, PreparedSampler):
         sampler.prepare(list(prompts.values()))
@@ -70,6 +72,8 @@ def resolve_sampling(
         sampler.check_sampling(sampling)
     context = sampler.info.context_tokens
     if context is None:
+        why = "the model's context is not known, or its server counts no tokens: pass a number"
+        check(options.max_tokens != "auto", "--max-tokens", "auto", why)
         return sampling
     lengths = {name: sampler.prompt_tokens(prompt) for name, prompt in prompts.items()}
     longest = max(lengths, key=lambda name: lengths[name])
@@ -77,6 +81,8 @@ def resolve_sampling(
     check(
         room >= 1, "prompt", f"{longest} ({lengths[longest]} tokens)", f"longer than the model's context of {context}"
     )
+    if options.max_tokens == "auto":
+        return msgspec.structs.replace(sampling, max_tokens=room)
     if options.max_tokens is not None and options.max_tokens > room:
         raise BadArgument(
             "--max-tokens",
@@ -84,6 +90,14 @@ def resolve_sampling(
             f"the model's context of {context} leaves {room} after the longest prompt ({longest})",
         )
     return msgspec.structs.replace(sampling, max_tokens=min(sampling.max_tokens, room))
+
+
+def opens_thought(sampler: Sampler, prompts: Mapping[str, Prompt]) -> bool | None:
+    """Whether the prompts end with a thought that they open; None where the sampler does not show them."""
+    first = next(iter(prompts.values()))
+    if isinstance(sampler, ReadingSampler):
+        return ends_in_thought(sampler.prompt_end(first))
+    return None if first.messages else ends_in_thought(first.text)
 
 
 def make_manifest(
@@ -114,7 +128,7 @@ def make_manifest(
         dtype=info.dtype,
         token_stats=options.token_stats if info.token_stats == "exact" else info.token_stats,
         sampling=sampling,
-        asked=options.asked(),
+        asked=options.asked() | ({"max_tokens": "auto"} if options.max_tokens == "auto" else {}),
         seed=options.seed,
         draw_batch=options.draw_batch,
         stopping=None

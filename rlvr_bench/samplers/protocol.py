@@ -9,7 +9,18 @@ import msgspec
 
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
 
-__all__ = ["LimitedSampler", "NextTokens", "PrefixSampler", "PreparedSampler", "Sampler", "SamplerOptions"]
+__all__ = [
+    "PROMPT_END",
+    "LimitedSampler",
+    "NextTokens",
+    "PrefixSampler",
+    "PreparedSampler",
+    "ReadingSampler",
+    "Sampler",
+    "SamplerOptions",
+]
+
+PROMPT_END = 32  # tokens at the end of a prompt that ``prompt_end`` returns
 
 
 class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +79,15 @@ class LimitedSampler(Sampler, Protocol):
 
     def check_sampling(self, sampling: SamplingParameters) -> None:
         """Raises BadArgument for a parameter that the sampler cannot use, EngineError where this is not clear."""
+        ...
+
+
+@runtime_checkable
+class ReadingSampler(Sampler, Protocol):
+    """A sampler that returns prompts as text, as the model sees them."""
+
+    def prompt_end(self, prompt: Prompt) -> str:
+        """The last tokens of the prompt as text, special tokens included."""
         ...
 
 

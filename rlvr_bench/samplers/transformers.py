@@ -19,7 +19,7 @@ from torch import Tensor
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
 from rlvr_bench.samplers.loaded_transformers import LoadedTransformers
 from rlvr_bench.samplers.model_files import cut_at_stop, render, response_texts
-from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
+from rlvr_bench.samplers.protocol import PROMPT_END, NextTokens, SamplerOptions
 from rlvr_bench.samplers.quiet import without_deprecations
 from rlvr_bench.samplers.summary import with_statistics
 from rlvr_bench.samplers.token_law import Penalties, choose
@@ -51,6 +51,9 @@ class TransformersSampler:
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(self._encode(prompt))
+
+    def prompt_end(self, prompt: Prompt) -> str:
+        return self.loaded.tokenizer.decode(self._encode(prompt)[-PROMPT_END:])
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         """Draws in the order of their requests, a window at a time."""

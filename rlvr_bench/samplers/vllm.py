@@ -21,7 +21,7 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, S
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.loaded_vllm import LoadedVllm, one_line, refusals
 from rlvr_bench.samplers.model_files import check_context, render, response_texts
-from rlvr_bench.samplers.protocol import NextTokens, SamplerOptions
+from rlvr_bench.samplers.protocol import PROMPT_END, NextTokens, SamplerOptions
 from rlvr_bench.samplers.summary import with_statistics
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class VllmSampler:
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(self._encode(prompt))
+
+    def prompt_end(self, prompt: Prompt) -> str:
+        return self.loaded.tokenizer.decode(self._encode(prompt)[-PROMPT_END:])
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         """Draws in order of completion. Closing the iterator early cancels the open requests.

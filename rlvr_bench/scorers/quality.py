@@ -56,10 +56,13 @@ def quality_rates(outcomes: Outcomes) -> dict[str, float | None]:
     - ``duplicate_rate``: rollouts whose text equals an earlier rollout of their problem.
     - ``distinct_texts``: mean number of distinct responses per problem.
     - ``several_answers_rate``: rollouts with more than one final answer, of which the answer policy used one.
+    - ``unclosed_thought_rate``: rollouts that were cut before they closed their thought, a part of ``truncation_rate``.
     - With tools: tool calls, and failed tool calls, per response.
     """
     lengths = stated(outcomes, "n_tokens", outcomes.n_tokens)
-    values = {**_rate_columns(outcomes), "tokens_per_response": lengths}
+    unclosed = outcomes.flags.get("unclosed_thought")
+    thoughts = {} if unclosed is None else {"unclosed_thought_rate": unclosed}
+    values = {**_rate_columns(outcomes), **thoughts, "tokens_per_response": lengths}
     if outcomes.tool_calls is not None and outcomes.tool_errors is not None:
         calls = {"tool_calls_per_response": outcomes.tool_calls, "tool_errors_per_response": outcomes.tool_errors}
         values = {**values, **calls}

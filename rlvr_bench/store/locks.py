@@ -25,15 +25,17 @@ import msgspec
 from rlvr_bench.errors import RunLocked, StorageError
 from rlvr_bench.received import decode
 from rlvr_bench.storage import is_remote, reason
-from rlvr_bench.store.paths import create, make_folder, read_if_there, remove, write_atomically
+from rlvr_bench.store.paths import create, listed_in, make_folder, read_if_there, remove, write_atomically
 
-__all__ = ["Lock", "Owner", "lock_folder", "owner_of"]
+__all__ = ["Lock", "Owner", "is_held", "lock_folder", "owner_of"]
 
 logger = logging.getLogger(__name__)
 
 # A lease is renewed every BEAT_S. A process that has seen no change for DEAD_S, by its own clock, takes the lease over.
 BEAT_S = 5.0
 DEAD_S = 20.0
+_SEEN_S = 60.0  # a lease renewed within this time is held: the clocks of two machines may differ by less
+_TRIES, _RETRY_S = 4, 0.02  # ``is_held`` has a file lock for an instant
 SETTLE_S = 1.0  # where two processes take over at once, both wait so long; the one that was overwritten gives up
 
 
@@ -80,17 +82,25 @@ class _FileLock(Lock):
         if not stat.S_ISREG(os.fstat(self._handle).st_mode):
             os.close(self._handle)
             raise StorageError(_unfit(file))
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._acquire():
             os.close(self._handle)
-            raise _locked(file) from None
+            raise _locked(file)
         os.ftruncate(self._handle, 0)
         os.write(self._handle, msgspec.json.encode(owner))
         os.fsync(self._handle)  # replicas on other machines read it
 
     def release(self) -> None:
         os.close(self._handle)
+
+    def _acquire(self) -> bool:
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_RETRY_S)
+            else:
+                return True
+        return False
 
 
 class _Lease(Lock):
@@ -173,6 +183,27 @@ def owner_of(path: Path) -> Owner | None:
         return decode(content or b"", Owner)
     except msgspec.DecodeError:
         return None
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process writes to the folder now. It changes nothing. Raises StorageError."""
+    file = path / "lock"
+    if is_remote(path):
+        return any(time.time() - lease.written < _SEEN_S for lease in listed_in(path, "lock") if lease.path == file)
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(handle)
+    return False
 
 
 def _unfit(file: Path) -> str:

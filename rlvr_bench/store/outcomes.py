@@ -21,6 +21,7 @@ from rlvr_bench.store.run import Run
 from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading
 from rlvr_bench.text_rules import FLAGS
+from rlvr_bench.verifiers.extraction import THOUGHTS
 
 __all__ = ["other_verdicts", "read_outcomes", "record_stopping", "stopped_on"]
 
@@ -51,6 +52,9 @@ def read_outcomes(run: Run) -> Outcomes:
     unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
     unsaid = grading.verifier.startswith("imported:") and (nameless or "no_answer" in grading.unsaid)
     unknown += [name for name, missing in (("answer", nameless), ("no_answer", unsaid)) if missing]
+    verdicts["flags"]["unclosed_thought"] = _unclosed(
+        verdicts.pop("thought"), rollouts["truncated"], run.manifest.opens_thought, is_known="truncated" not in unknown
+    )
     outcomes = Outcomes(
         problem_ids=tuple(problem.id for problem in problems),
         tiers=tuple(problem.tier for problem in problems),
@@ -195,14 +199,16 @@ def _verdicts(
     columns: dict[str, Any] = {"status": np.full(n, -1, np.int8), "candidates": np.empty(n, np.int32)}
     answers = np.full(n, -1, np.int32)
     flags: dict[str, Any] = {name: np.zeros(n, bool) for name in FLAGS}
+    thought = np.full(n, -1, np.int8)
     codes: dict[str, int] = {}
     nulls = 0
-    for at, table in rows.read(shards, ["text_hash", "status", "answer", "candidates", *FLAGS]):
+    for at, table in rows.read(shards, ["text_hash", "status", "answer", "candidates", "thought", *FLAGS]):
         same = text_hash[at] == table["text_hash"].to_numpy()
         at, table = at[same], table.filter(pa.array(same)).combine_chunks()
         columns["status"][at] = _codes(table["status"])
         nulls += table["candidates"].null_count
         columns["candidates"][at] = pc.fill_null(table["candidates"], 0).to_numpy()
+        thought[at] = _codes(table["thought"], THOUGHTS)
         answers[at] = _shared_codes(table["answer"], codes)
         for name in FLAGS:
             if table[name].null_count and flags[name].dtype == bool:
@@ -214,7 +220,25 @@ def _verdicts(
     distinct, first = np.unique(answers, return_index=True)
     number = dict(zip(distinct.tolist(), numbered[first].tolist(), strict=True))
     of_golds = tuple(number.get(codes.get(gold, -1), -1) for gold in golds)
-    return columns | {"answer": numbered, "golds": of_golds, "flags": flags, "known": [("candidates", not nulls)]}
+    columns |= {"answer": numbered, "golds": of_golds, "flags": flags, "thought": thought}
+    return columns | {"known": [("candidates", not nulls)]}
+
+
+def _unclosed(
+    thought: npt.NDArray[np.int8], truncated: npt.NDArray[np.bool_], opened: bool | None, *, is_known: bool
+) -> npt.NDArray[Any]:
+    """The rollouts (R,) that were cut before they closed their thought; NaN where that is not known.
+
+    ``opened``: whether the prompts open a thought. Where that was not recorded, a response that closes a thought which it
+    did not open shows it.
+    """
+    none, open_, _, closed_only = range(len(THOUGHTS))
+    if opened is None:
+        opened = bool((thought == closed_only).any())
+    unclosed: npt.NDArray[np.bool_] = truncated & ((thought == open_) | (opened & (thought == none)))
+    if is_known and (thought >= 0).all():
+        return unclosed
+    return np.where((thought >= 0) & is_known, unclosed, np.nan).astype(np.float32)
 
 
 def _shared_codes(values: pa.ChunkedArray, codes: dict[str, int]) -> npt.NDArray[np.int32]:
@@ -231,6 +255,7 @@ def _numbered(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     return np.asarray(pc.fill_null(codes, -1).to_numpy(zero_copy_only=False), dtype=np.int32)
 
 
-def _codes(status: pa.ChunkedArray) -> npt.NDArray[np.int8]:
-    codes = pc.index_in(status.cast(pa.string()), value_set=pa.array(STATUSES))
-    return np.asarray(codes.to_numpy(), dtype=np.int8)
+def _codes(values: pa.ChunkedArray, names: Sequence[str] = STATUSES) -> npt.NDArray[np.int8]:
+    """The number of each value among ``names``; -1 for null."""
+    codes = pc.index_in(values.cast(pa.string()), value_set=pa.array(names))
+    return np.asarray(pc.fill_null(codes, -1).to_numpy(), dtype=np.int8)

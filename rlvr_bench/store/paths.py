@@ -5,30 +5,47 @@ Object storage has no rename, no lock and no folders. This module and ``locks`` 
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from rlvr_bench.errors import RunError, StorageError
-from rlvr_bench.received import read_regular
+from rlvr_bench.received import open_regular, read_regular
 from rlvr_bench.storage import BUCKETS, Storage, is_remote, reason
 
 __all__ = [
+    "Listed",
     "absolute",
     "create",
     "files_in",
     "inside",
+    "listed_in",
     "make_folder",
     "move",
+    "read_end",
     "read_if_there",
+    "read_part",
     "read_whole",
     "remove",
     "staged",
     "write_atomically",
 ]
+
+
+_TIMES = ("LastModified", "mtime", "updated", "last_modified", "created")  # of storages, in their listings
+
+
+class Listed(NamedTuple):
+    """A file: its size in bytes, and when it was written, in seconds since 1970 by the clock of its storage."""
+
+    path: Path
+    size: int
+    written: float
 
 
 def absolute(path: Path) -> Path:
@@ -87,6 +104,74 @@ def files_in(folder: Path, suffix: str) -> list[Path]:
         except FileNotFoundError:
             return []
     return [folder / name for name in names]
+
+
+def listed_in(folder: Path, suffix: str) -> list[Listed]:
+    """As ``files_in``, with size and time. A file that vanishes meanwhile is left out. Raises StorageError."""
+    with _failing("read", folder):
+        try:
+            entries = list(_remote_entries(folder) if is_remote(folder) else _local_entries(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    return [
+        Listed(folder / name, size, written)
+        for name, size, written in sorted(entries)
+        if name.endswith(suffix) and not name.startswith(".")
+    ]
+
+
+def _local_entries(folder: Path) -> Iterator[tuple[str, int, float]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                yield entry.name, status.st_size, status.st_mtime
+
+
+def _remote_entries(folder: Path) -> Iterator[tuple[str, int, float]]:
+    for entry in _fs(folder).ls(_key(folder), detail=True):
+        if entry.get("type") == "file":
+            written = next((entry[name] for name in _TIMES if entry.get(name) is not None), 0.0)
+            yield entry["name"].rpartition("/")[2], int(entry.get("size") or 0), _seconds(written)
+
+
+def _seconds(written: datetime | float | str) -> float:
+    if isinstance(written, str):
+        written = datetime.fromisoformat(written)
+    if isinstance(written, datetime):
+        return (written if written.tzinfo else written.replace(tzinfo=UTC)).timestamp()
+    return float(written)
+
+
+def read_end(file: Listed, size: int) -> bytes | None:
+    """The last ``size`` bytes of a file, or all of a shorter one; None where it is gone. Raises StorageError."""
+    start = max(0, file.size - size)
+    with _failing("read", file.path):
+        try:
+            if is_remote(file.path):
+                return bytes(_fs(file.path).cat_file(_key(file.path), start=start))
+            with open_regular(file.path) as content:
+                content.seek(start)
+                return content.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+@contextmanager
+def read_part(file: Listed) -> Iterator[IO[bytes] | None]:
+    """A file to read parts of; from a storage, the whole file is fetched. None where it is gone. Raises StorageError."""
+    if is_remote(file.path):
+        content = read_if_there(file.path)
+        yield None if content is None else io.BytesIO(content)
+        return
+    with _failing("read", file.path):
+        try:
+            opened = open_regular(file.path)
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+            return
+    with opened:
+        yield opened
 
 
 def make_folder(path: Path) -> None:

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import LARGEST_INDEX, STATUSES
+from rlvr_bench.verifiers.extraction.thoughts import THOUGHTS
 
 __all__ = ["LARGEST_INDEX", "check_metadata", "check_table", "completed", "readable"]
 
 _LARGEST_COUNT = 2**31 - 1
 _NEVER_EMPTY = frozenset(("problem_id", "index", "text", "text_hash", "status", "site", "arm", "repeat", "votes"))
-_LATER = frozenset(("message",))  # columns that shards of older versions lack
+_LATER = frozenset(("message", "thought"))  # columns that shards of older versions lack
 _COUNTS = frozenset(("index", "n_tokens", "draw_start", "candidates", "site", "repeat", "tool_calls", "tool_errors"))
 # A log-probability may round to just above 0, an entropy to just below.
 _ROUNDED = 1e-3
@@ -28,7 +29,11 @@ _NUMBERS = {
     **dict.fromkeys(("branching_mean", "branching_low", "branching_high"), (0.0, math.inf)),
     "high_entropy_share": (0.0, 1.0),
 }
-_NAMES = {"status": frozenset(STATUSES), "finish_reason": frozenset(("stop", "length", None))}
+_NAMES = {
+    "status": frozenset(STATUSES),
+    "finish_reason": frozenset(("stop", "length", None)),
+    "thought": frozenset((*THOUGHTS, None)),
+}
 _PROFILE = "entropy_profile"
 _PROFILE_BINS = 20
 

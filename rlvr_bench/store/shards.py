@@ -24,6 +24,7 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.storage import is_remote
 from rlvr_bench.store.paths import files_in, inside, make_folder, move, read_whole, write_atomically
 from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table, completed, readable
+from rlvr_bench.store.shard_summaries import with_summary
 
 __all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]
 
@@ -98,7 +99,7 @@ class ShardFolder:
             files = self.files()
             self._next = int(files[-1].name.split("-")[0]) + 1 if files else 0
         sink = pa.BufferOutputStream()
-        pq.write_table(table.cast(self.schema), sink, compression="zstd")
+        pq.write_table(with_summary(table.cast(self.schema)), sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
         file = self.path / f"{self._next:06d}-{_digest(content)}.parquet"
         write_atomically(file, content)

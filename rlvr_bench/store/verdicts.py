@@ -44,6 +44,7 @@ VERDICT_SCHEMA = pa.schema(
         ("format_violation", pa.bool_()),
         ("repetition", pa.bool_()),
         ("language_mixing", pa.bool_()),
+        ("thought", pa.dictionary(pa.int32(), pa.string())),
         ("verifier", pa.dictionary(pa.int32(), pa.string())),
         ("version", pa.dictionary(pa.int32(), pa.string())),
         ("message", pa.dictionary(pa.int32(), pa.string())),
@@ -58,8 +59,8 @@ _MOST_MESSAGES = 1000  # that are counted separately
 class VerdictRow(msgspec.Struct, frozen=True):
     """One rollout's stored verdict. ``text_hash`` identifies the response that it was given for.
 
-    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text;
-    ``Verdicts.rows`` does not read them.
+    ``candidates`` is None where another program gave the verdict. ``flags``: signs of low-quality text; ``thought``: what
+    the response does with its thought (``thought_of``). ``Verdicts.rows`` does not read these two.
     """
 
     problem_id: str
@@ -68,6 +69,7 @@ class VerdictRow(msgspec.Struct, frozen=True):
     verdict: Verdict
     candidates: int | None
     flags: TextFlags | None = None
+    thought: str | None = None
 
 
 class Verdicts:
@@ -172,6 +174,7 @@ class Verdicts:
             "message": _storable(row.verdict.message),
             "candidates": row.candidates,
             **({} if row.flags is None else msgspec.structs.asdict(row.flags)),
+            "thought": row.thought,
             "verifier": self.name,
             "version": self.version,
         }

@@ -7,8 +7,12 @@ sentence mentions ("use <think> tags", `` `<think>` ``) is an ordinary word.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
-__all__ = ["after_thought"]
+__all__ = ["THOUGHTS", "Thought", "after_thought", "ends_in_thought", "thought_of"]
+
+Thought = Literal["none", "open", "closed", "closed only"]
+THOUGHTS: tuple[Thought, ...] = ("none", "open", "closed", "closed only")
 
 _PAIRS = (
     ("<think>", "</think>"),
@@ -59,3 +63,24 @@ def after_thought(response: str) -> str | None:
     if any(_is_open(text, mark, start) for mark, _ in _PAIRS):
         return None
     return text[start:]
+
+
+def thought_of(response: str) -> Thought:
+    """What a response does with its thought: "open" where the last one is not closed, "none" where it has no marks.
+
+    "closed only": it closes a thought that it did not open, so its prompt had opened one.
+    """
+    if after_thought(response) is None:
+        return "open"
+    if _FINAL in response:
+        return "closed"
+    ends = [(response.find(close), mark) for mark, close in _PAIRS if close in response]
+    if not ends:
+        return "none"
+    at, mark = min(ends)
+    return "closed" if mark in response[:at] else "closed only"
+
+
+def ends_in_thought(prompt: str) -> bool:
+    """Whether a prompt, as the model sees it, ends with a thought that it opens."""
+    return prompt.rstrip().endswith(tuple(mark for mark, _ in _PAIRS))
