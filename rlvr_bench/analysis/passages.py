@@ -13,7 +13,7 @@ from rlvr_bench.errors import ModelError, RlvrBenchError, RunError
 from rlvr_bench.records import Problem
 from rlvr_bench.samplers import open_tokenizer
 from rlvr_bench.samplers.logprobs import Passage, Scorer
-from rlvr_bench.samplers.model_files import detokenise, render, template_digest
+from rlvr_bench.samplers.model_files import cut_at_stop, detokenise, render, template_digest
 from rlvr_bench.samplers.tokenizer import Tokenizer
 from rlvr_bench.store import Run
 from rlvr_bench.store.run import stored_text
@@ -63,14 +63,16 @@ def check_tokens(run: Run, scorer: Scorer, prompts: Prompts) -> None:
     Raises RunError where the run has no rollouts, ModelError where a text differs.
     """
     table = _first_of_each(run)
-    vocabulary = len(scorer.tokenizer)
+    vocabulary, sampling = len(scorer.tokenizer), run.manifest.sampling
+    stops = () if sampling is None else sampling.stop
     for problem_id, text, ids in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
         if ids is None or problem_id not in prompts.ids:
             continue
         if max(ids, default=0) >= vocabulary:
             raise _other_tokenizer(run, scorer, f"token {max(ids)} of problem {problem_id} is beyond its {vocabulary}")
         # The text does not include the end token; a response that was cut has none.
-        decoded = detokenise(scorer.tokenizer, prompts.ids[problem_id], [ids, ids[:-1]])
+        whole = detokenise(scorer.tokenizer, prompts.ids[problem_id], [ids, ids[:-1]])
+        decoded = [cut_at_stop(response, (), stops)[0] for response in whole]
         if text not in map(stored_text, decoded):
             raise _other_tokenizer(run, scorer, f"it reads a response to problem {problem_id} differently")
 

@@ -63,6 +63,7 @@ def mapped_format(
         mapping=mapping,
         restart=reader.begin,
         remarks=reader.remarks,
+        says_no_answer="answer" in mapping.paths,
     )
 
 

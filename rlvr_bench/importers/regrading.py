@@ -30,33 +30,36 @@ def is_matched(manifest: Manifest) -> bool:
     return manifest.imported is None or manifest.task_version != UNKNOWN
 
 
-def check_gradable(run: Run, loaded: LoadedTask) -> None:
-    """Raises RunError where an import with its own problems cannot be graded with this task, and says what it lacks."""
+def check_gradable(run: Run, loaded: LoadedTask, name: str = "") -> None:
+    """Raises RunError where an import with its own problems cannot be graded with this task, and says what it lacks.
+
+    ``name`` is what the message calls the run, if not by its folder.
+    """
     if is_matched(run.manifest):
         return
-    task, problems = loaded.task, loaded.problems
+    task, problems, name = loaded.task, loaded.problems, name or str(run.path)
     if task.gold is None:
-        raise RunError(f"{run.path}: task {task.name!r} judges by tests, which the imported files do not hold")
+        raise RunError(f"{name}: task {task.name!r} judges by tests, which the imported files do not hold")
     if lacking := [problem.id for problem in problems if not problem.answer.strip()]:
-        raise RunError(f"{run.path}: {len(lacking)} problems have no gold answer ({', '.join(lacking[:3])})")
+        raise RunError(f"{name}: {len(lacking)} problems have no gold answer ({', '.join(lacking[:3])})")
     golds_only = dataclasses.replace(loaded, task=dataclasses.replace(task, cases=()))
     refused = [fault.where for fault in validate(golds_only) if fault.where.startswith("gold answer of ")]
     if refused:
         raise RunError(
-            f"{run.path}: the verifier of {task.name!r} does not accept {len(refused)} of {len(problems)} gold answers "
+            f"{name}: the verifier of {task.name!r} does not accept {len(refused)} of {len(problems)} gold answers "
             f"({refused[0]}): they are not in the form that this task reads"
         )
 
 
-def check_responses(run: Run) -> None:
-    """Raises RunError where an import has nothing to grade, or names no task. Other runs pass."""
+def check_responses(run: Run, name: str = "") -> None:
+    """Raises RunError where an import has nothing to grade, or names no task. Other runs pass. ``name`` as above."""
     origin = run.manifest.imported
     if origin is None:
         return
     if not run.rollouts.files():
-        raise RunError(f"{run.path}: imported counts without responses; there is nothing to grade")
+        raise RunError(f"{name or run.path}: imported counts without responses; there is nothing to grade")
     if not run.manifest.task_file:
         raise RunError(
-            f"{run.path}: its verdicts are those of {origin}. To grade it here, import it again with --task NAME, "
+            f"{name or run.path}: its verdicts are those of {origin}. To grade it here, import it again with --task NAME, "
             "a task whose verifier reads these answers."
         )

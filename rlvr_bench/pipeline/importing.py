@@ -232,15 +232,16 @@ def _write(collector: Collector, collected: Collected, source: ImportSource) -> 
     elif options.regrade:
         shutil.rmtree(run.path / "verdicts")  # they say of every response that there was no verdict
     else:
-        advice = f"Its {collected.advice}" if collected.rewards else f"Evaluate them with {run.manifest.imported} first"
+        first = "Map verdict= or reward=" if source.mapping else f"Evaluate them with {run.manifest.imported} first"
+        advice = f"Its {collected.advice}" if collected.rewards else first
         raise DataError(
             f"{run.manifest.source}: no response has a verdict of its own. {advice}, or grade them here: "
             "--task NAME --regrade"
         )
     if options.regrade:
         staged_run = Run(run.path, manifest)
-        check_responses(staged_run)
-        check_gradable(staged_run, grading_task(staged_run, options.task, options.data_dir))
+        check_responses(staged_run, manifest.source)
+        check_gradable(staged_run, grading_task(staged_run, options.task, options.data_dir), manifest.source)
     write_record(run.path / "manifest.json", manifest)
 
 

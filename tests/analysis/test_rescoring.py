@@ -285,3 +285,13 @@ def test_the_command_prints_tables_or_json_and_one_line_for_a_misfit(
         main(["rescore", str(run), "--model", str(make_tiny_llama(tmp_path / "tiny")), "--engine", "transformers"])
     assert stopped.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_run_with_stop_strings_is_rescored(tmp_path: Path) -> None:
+    """Its texts end before the stop string, its tokens after it."""
+    model = str(make_tiny_llama(tmp_path / "model"))
+    options = SampleOptions(
+        n=4, limit=2, engine="transformers", out=tmp_path / "runs", token_stats="full", stop=("w1", "w2", "w3")
+    )
+    run = pipeline.sample(model, "double_countdown", options)
+    assert rescore(run, model, RescoreOptions(engine="transformers")).n_rollouts == 8
