@@ -61,7 +61,7 @@ def check_row(rng: np.random.Generator, problems: int, k: int, tolerance: float,
     for _ in range(replicates):
         rates = mixed(rng, problems, looks_at(k)[0])
         for times in (1.0, 2.0):
-            runs = [growing(rng, solve_rates, k) for solve_rates in (rates, spread(rates, k, times * tolerance, rng))]
+            runs = [growing(rng, each, k) for each in (rates, spread(rates, k, times * tolerance, rng))]
             for every in (True, False):
                 ended.setdefault((times, every), []).append(first_outcome(runs, k, tolerance, every=every))
 
@@ -99,8 +99,8 @@ def p_values(rng: np.random.Generator, counts: list[Counts], n: int, ks: list[in
     looks = [Looks(stats.information(n, n, k)) if every else ONE_LOOK for k in ks]
     sizes = np.full(counts[0].size, n)
     sets = null_sizes((counts[0], sizes), (counts[1], sizes), n, rng, 999, looks[0])
-    tables = [stats.pass_at_k(correct, n, ks) for correct in counts]
-    solved = [(correct > 0) * 1.0 for correct in counts]
+    tables = [stats.pass_at_k(each, n, ks) for each in counts]
+    solved = [(each > 0) * 1.0 for each in counts]
     net = sign_flip_test(solved[1] - solved[0], rng)
     paired = _paired([("pass@k", k) for k in ks], tables, None, 2000, looks)
     return [

@@ -57,13 +57,13 @@ def pass_beyond(
     posterior = rare_solves(c, n, k, rng)
     if posterior.misfit < MISFIT:
         raise BadArgument("k", k, "cannot be extrapolated to: the rarely solved problems do not follow the model")
-    low, value, high = (float(limit) for limit in np.quantile(posterior.draws, [0.5 - level / 2, 0.5, 0.5 + level / 2]))
+    low, value, high = (float(each) for each in np.quantile(posterior.draws, [0.5 - level / 2, 0.5, 0.5 + level / 2]))
     at_n, beyond = _power_law(c, n, [n, k])
     method = MODEL
     if posterior.all_solvable >= SOLVABLE and -BELOW <= at_n - reached <= ABOVE:
         value = OF_LAW * beyond + (1 - OF_LAW) * value
         method, low, high = BOTH, min(low, beyond), max(high, beyond)
-    value, low, high = (min(max(chance, reached), 1.0) for chance in (value, low, high))
+    value, low, high = (min(max(each, reached), 1.0) for each in (value, low, high))
     if high - low > WIDEST:
         raise BadArgument("k", k, f"cannot be extrapolated to: anything from {low:.0%} to {high:.0%} fits these counts")
     return Interval(
