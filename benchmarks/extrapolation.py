@@ -71,7 +71,7 @@ def simulated(draw: Draw, repeats: int) -> str:
         truth = pass_of(rates)
         interval = attempt(rng.binomial(N, rates), N, K, rng)
         if interval is not None:
-            rows.append([*(holds(interval, each) for each in (truth, population)), *width_and_error(interval, truth)])
+            rows.append([*(holds(interval, mean) for mean in (truth, population)), *width_and_error(interval, truth)])
     return summary(rows, repeats, 2)
 
 

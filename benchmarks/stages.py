@@ -26,11 +26,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--repeats", type=int, default=500)
     parser.add_argument("--points", type=int, nargs="*", default=[10, 20, 40])
     given = parser.parse_args(argv)
-    _say("| points | errors | " + " | ".join(f"correlation {each}" for each in CORRELATIONS) + " |")
+    _say("| points | errors | " + " | ".join(f"correlation {value}" for value in CORRELATIONS) + " |")
     _say("|---|---|" + "---|" * len(CORRELATIONS))
     for points in given.points:
         for growth in (1.0, GROWTH):
-            shares = [false_alarms(points, each, growth, given.repeats) for each in CORRELATIONS]
+            shares = [false_alarms(points, value, growth, given.repeats) for value in CORRELATIONS]
             name = "equal" if growth == 1 else "growing"
             _say(f"| {points} | {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
 
@@ -39,11 +39,11 @@ def false_alarms(points: int, correlation: float, growth: float, repeats: int) -
     """Share of straight series that ``fit_stages`` gives a second stage."""
     rng = np.random.default_rng([points, int(100 * correlation), int(growth)])
     steps, errors = 10.0 * np.arange(points), np.linspace(1, growth, points)
-    found = [
+    fits = [
         fit_stages("m", steps, 0.1 * steps + errors * autoregression(rng, points, correlation), rng=rng, errors=errors)
         for _ in range(repeats)
     ]
-    return float(np.mean([bool(fit.second_stage) for fit in found]))
+    return float(np.mean([bool(fit.second_stage) for fit in fits]))
 
 
 def autoregression(rng: np.random.Generator, points: int, correlation: float) -> npt.NDArray[np.float64]:
