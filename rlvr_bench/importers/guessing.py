@@ -24,102 +24,50 @@ _ELEMENTS = 8
 
 # Names without case and punctuation, the surest first.
 _NAMES: dict[str, tuple[str, ...]] = {
-    "text": (
-        *("completion", "completiontext", "response", "responsetext", "modelresponse", "generation", "generatedtext"),
-        *("modeloutput", "output", "outputtext", "rollouttext", "rollout", "generatedcode", "code", "text", "sample"),
-        *("content", "trajectory", "solution", "prediction", "resp", "reply", "pred"),
-    ),
-    "question": (
-        *("question", "questiontext", "problem", "problemtext", "problemstatement", "query", "instruction", "prompt"),
-        *("prompttext", "input", "inputtext", "task", "q"),
-    ),
-    "problem": (
-        *("problemid", "qid", "questionid", "problemidx", "problemindex", "questionidx", "promptid", "taskid"),
-        *(
-            "exampleid",
-            "instanceid",
-            "docid",
-            "uniqueid",
-            "itemid",
-            "problem",
-            "question",
-            "task",
-            "idx",
-            "pid",
-            "id",
-            "uid",
-        ),
-        *("uuid", "name", "index", "key"),
-    ),
-    "gold": (
-        *("gold", "goldanswer", "groundtruth", "groundtruthanswer", "gt", "gtanswer", "goldstandard", "goldlabel"),
-        *(
-            "referenceanswer",
-            "reference",
-            "expectedanswer",
-            "expected",
-            "canonicalanswer",
-            "canonical",
-            "correctanswer",
-        ),
-        *("trueanswer", "target", "gts", "label", "answerkey", "finalanswer", "answer"),
-    ),
-    "answer": (
-        *("pred", "predanswer", "predictedanswer", "prediction", "extractedanswer", "parsedanswer", "modelanswer"),
-        *("extracted", "parsed", "answerextracted", "finalanswer", "answer", "choice"),
-    ),
-    "verdict": (
-        *("correct", "iscorrect", "correctness", "passed", "pass", "ispassed", "passedall", "graded", "verified"),
-        *("success", "solved", "acc", "accuracy", "verdict", "grade", "judgement", "judgment", "label", "score"),
-        *("reward", "outcomereward", "accuracyreward", "rewards", "result"),
-    ),
-    "index": (
-        *("rolloutindex", "rolloutidx", "rolloutid", "sampleindex", "sampleidx", "sampleid", "candidateindex"),
-        *("candidateidx", "candidateid", "completionindex", "completionidx", "completionid", "generationindex"),
-        *(
-            "generationidx",
-            "generationid",
-            "responseindex",
-            "responseidx",
-            "attempt",
-            "trial",
-            "epoch",
-            "repeat",
-            "draw",
-            "k",
-        ),
-    ),
-    "tokens": (
-        *("ntokens", "numtokens", "numgeneratedtokens", "completiontokens", "outputtokens", "responsetokens"),
-        *("generatedtokens", "tokencount", "responselength", "completionlength", "tokens"),
-    ),
-    "truncated": ("truncated", "istruncated", "finishreason", "stopreason", "clipped"),
-    "n": (
-        "n",
-        "numsamples",
-        "nsamples",
-        "numrollouts",
-        "nrollouts",
-        "rollouts",
-        "samples",
-        "attempts",
-        "total",
-        "count",
-    ),
-    "c": (
-        "c",
-        "numcorrect",
-        "ncorrect",
-        "correctcount",
-        "correct",
-        "numpassed",
-        "passed",
-        "passes",
-        "successes",
-        "solved",
-    ),
-    "cluster": ("cluster",),
-    "tier": ("tier", "difficulty", "level"),
+    field: tuple(names.split())
+    for field, names in {
+        "text": """
+            completion completiontext response responsetext modelresponse generation generatedtext
+            modeloutput output outputtext rollouttext rollout generatedcode code text sample content
+            trajectory solution prediction resp reply pred
+        """,
+        "question": """
+            question questiontext problem problemtext problemstatement query instruction prompt prompttext
+            input inputtext task q
+        """,
+        "problem": """
+            problemid qid questionid problemidx problemindex questionidx promptid taskid exampleid
+            instanceid docid uniqueid itemid problem question task idx pid id uid uuid name index key
+        """,
+        "gold": """
+            gold goldanswer groundtruth groundtruthanswer gt gtanswer goldstandard goldlabel referenceanswer
+            reference expectedanswer expected canonicalanswer canonical correctanswer trueanswer target gts
+            label answerkey finalanswer answer
+        """,
+        "answer": """
+            pred predanswer predictedanswer prediction extractedanswer parsedanswer modelanswer extracted
+            parsed answerextracted finalanswer answer choice
+        """,
+        "verdict": """
+            correct iscorrect correctness passed pass ispassed passedall graded verified success solved acc
+            accuracy verdict grade judgement judgment label score reward outcomereward accuracyreward
+            rewards result
+        """,
+        "index": """
+            rolloutindex rolloutidx rolloutid sampleindex sampleidx sampleid candidateindex candidateidx
+            candidateid completionindex completionidx completionid generationindex generationidx
+            generationid responseindex responseidx attempt trial epoch repeat draw k
+        """,
+        "tokens": """
+            ntokens numtokens numgeneratedtokens completiontokens outputtokens responsetokens
+            generatedtokens tokencount responselength completionlength tokens
+        """,
+        "truncated": "truncated istruncated finishreason stopreason clipped",
+        "n": "n numsamples nsamples numrollouts nrollouts rollouts samples attempts total count",
+        "c": "c numcorrect ncorrect correctcount correct numpassed passed passes successes solved",
+        "cluster": "cluster",
+        "tier": "tier difficulty level",
+    }.items()
 }
 _LAST_MESSAGE: tuple[Step, ...] = (-1, "content")
 _ROLLOUT = ("answer", "verdict", "index", "tokens", "truncated")  # fields that may differ between rollouts of a problem
