@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Status
 
-__all__ = ["CorrectRule", "plain_status"]
+__all__ = ["CorrectRule", "as_number", "plain_status"]
 
 Operator: TypeAlias = Literal[">=", ">", "=="]
 
@@ -36,7 +36,7 @@ class CorrectRule:
         """Read ``>=0.9``, ``>0``, ``==2`` or a value such as ``C``, ``true`` or ``pass``. Raises BadArgument."""
         match = _RULE.fullmatch(text)
         written, bound = (match[1] or "==", match[2].strip()) if match else ("==", "")
-        number = None if bound.casefold() in _BOOLS else _number(bound)
+        number = None if bound.casefold() in _BOOLS else as_number(bound)
         if not bound or bound.startswith(("=", "<", "!")) or (number is None and written in (">=", ">")):
             raise BadArgument("--correct", text, "must be a threshold ('>=0.9', '>0') or a value ('==1', 'C', 'true')")
         operator: Operator = ">=" if written == ">=" else ">" if written == ">" else "=="
@@ -52,7 +52,7 @@ class CorrectRule:
         if isinstance(value, list | dict):
             raise ValueError("is no single value")
         if self.number is not None:
-            number = _number(value)
+            number = as_number(value)
             if number is None:
                 raise ValueError(f"is not a number, which --correct '{self.operator}{self.bound}' needs")
             is_right = {">=": number >= self.number, ">": number > self.number, "==": number == self.number}[
@@ -79,7 +79,7 @@ def plain_status(value: object) -> Status | None:
     raise ValueError("is neither yes nor no: say what is correct, such as --correct '>=1'")
 
 
-def _number(value: object) -> float | None:
+def as_number(value: object) -> float | None:
     """The number that a value is or spells; None for others."""
     if isinstance(value, bool | int | float | Decimal):
         try:

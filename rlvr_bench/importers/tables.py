@@ -52,7 +52,7 @@ def read_rows(file: Path, fields: frozenset[str], *, only: bool = False, whole: 
         return _parquet_rows(file, fields if only else None)
     refuse_archive(file, head)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if start == b"{" and _has_a_value_a_line(file):
+    if start in (b"{", b"[") and _has_a_value_a_line(file, start):
         return _line_rows(file)
     if start in (b"{", b"["):
         return _json_rows(file, fields, whole)
@@ -61,10 +61,13 @@ def read_rows(file: Path, fields: frozenset[str], *, only: bool = False, whole: 
     return _csv_rows(file)
 
 
-def _has_a_value_a_line(file: Path) -> bool:
-    """Whether these are JSON lines: by name, or because the first line is a whole value and another line follows."""
-    if plain_name(file).endswith(_LINES):
-        return True
+def _has_a_value_a_line(file: Path, start: bytes) -> bool:
+    """Whether these are JSON lines: by name, or because the first line is a whole value and another line follows.
+
+    Lists need both: an array of several lines may have such a name.
+    """
+    if plain_name(file).endswith(_LINES) != (start == b"["):
+        return start == b"{"
     try:
         lines = raw_lines(file)
         where, first = next(lines)
