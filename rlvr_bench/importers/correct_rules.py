@@ -37,7 +37,12 @@ class CorrectRule:
         match = _RULE.fullmatch(text)
         written, bound = (match[1] or "==", match[2].strip()) if match else ("==", "")
         number = None if bound.casefold() in _BOOLS else as_number(bound)
-        if not bound or bound.startswith(("=", "<", "!")) or (number is None and written in (">=", ">")):
+        if (
+            not bound
+            or bound.startswith("!")
+            or re.search("[<>=]", bound)
+            or (number is None and written in (">=", ">"))
+        ):
             raise BadArgument("--correct", text, "must be a threshold ('>=0.9', '>0') or a value ('==1', 'C', 'true')")
         operator: Operator = ">=" if written == ">=" else ">" if written == ">" else "=="
         return cls(operator, bound, number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +68,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "tier": "tier difficulty level",
     }.items()
 }
-_ROLLOUT = ("answer", "verdict", "index", "tokens", "truncated")  # fields that may differ between rollouts of a problem
+_ROLLOUT = ("answer", "index", "tokens", "truncated")  # fields that may differ between rollouts of a problem
 _LEAST_FUZZY = 4
 _EXACT = ("cluster", "tier")  # fields that a part of a name does not show
 _LEAST_REWARD = 0.5
@@ -122,6 +123,8 @@ def _proposed(rows: Sequence[Row]) -> Proposal | None:
     for field in _ROLLOUT:
         if text and field not in chosen:
             take(field, lambda seen: _single(seen) and _goes_with(seen, text))
+    if text and "verdict" not in chosen:
+        take("verdict", lambda seen: _words(seen) and _goes_with(seen, text))
     if text and "tokens" not in chosen:
         take("tokens", lambda seen: seen.kind == "list" and _goes_with(seen, text))
     for field in ("cluster", "tier"):
@@ -137,11 +140,11 @@ def first_fields(file: Path) -> list[str]:
 
 
 def _first_rows(file: Path, *, whole: bool) -> list[Row]:
-    """The first rows of the file; none where it cannot be read."""
-    try:
-        return list(itertools.islice(read_rows(file, frozenset(), whole=whole), _ROWS))
-    except DataError:
-        return []
+    """The first rows of the file, as far as it can be read."""
+    rows: list[Row] = []
+    with contextlib.suppress(DataError):
+        rows.extend(itertools.islice(read_rows(file, frozenset(), whole=whole), _ROWS))
+    return rows
 
 
 def _take_counts(
@@ -164,7 +167,7 @@ def _proposal(chosen: Mapping[str, SeenField], *, is_keyed: bool) -> Proposal:
     correct = None
     fields = dict(chosen)
     verdict = fields.get("verdict")
-    if verdict is not None and not _plain(verdict.values):
+    if verdict is not None and not _plain(verdict.values) and not _words(verdict):
         correct = _threshold(verdict)
         fields["reward"] = fields.pop("verdict")
     order = ("problem", "question", "gold", "text", "answer", "verdict", "reward", "n", "c")
@@ -221,6 +224,11 @@ def _inside(seen: SeenField, chosen: Mapping[str, SeenField]) -> bool:
     """Whether a field is within the response, which happens to be JSON."""
     text = chosen.get("text")
     return text is not None and len(seen.steps) > len(text.steps) and seen.steps[: len(text.steps)] == text.steps
+
+
+def _words(seen: SeenField) -> bool:
+    """Short texts of which some are no numbers: a verdict in words that the user has to explain."""
+    return _names(seen) and any(as_number(value) is None for value in _present(seen))
 
 
 def _single(seen: SeenField) -> bool:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from rlvr_bench.errors import DataError, in_one_line, visible
 from rlvr_bench.importers.json_scanner import JsonScanner
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines, raw_lines
-from rlvr_bench.importers.streams import open_parquet, open_stream, plain_name, refuse_archive
+from rlvr_bench.importers.streams import open_parquet, open_stream, plain_name, refuse_archive, refuse_binary
 
 __all__ = ["Row", "delimiter", "read_rows"]
 
@@ -56,8 +56,7 @@ def read_rows(file: Path, fields: frozenset[str], *, only: bool = False, whole: 
         return _line_rows(file)
     if start in (b"{", b"["):
         return _json_rows(file, fields, whole)
-    if b"\0" in head:
-        raise DataError(f"{file}: not a table in UTF-8 text, JSON or parquet")
+    refuse_binary(file, head)
     return _csv_rows(file)
 
 
@@ -183,8 +182,14 @@ def _inside(scanner: JsonScanner, steps: list[str], name: str = "") -> Iterator[
 
 def delimiter(header: str) -> str:
     """The character that separates the cells of this line: the one that makes the most of them."""
-    cells = {character: len(next(csv.reader([header], delimiter=character), [])) for character in _DELIMITERS}
-    return max(_DELIMITERS, key=lambda character: cells[character])
+    return max(_DELIMITERS, key=lambda character: _cells(header, character))
+
+
+def _cells(header: str, character: str) -> int:
+    try:
+        return len(next(csv.reader([header], delimiter=character), []))
+    except csv.Error:  # no line of a CSV file
+        return 0
 
 
 def _csv_rows(file: Path) -> Iterator[Row]:

@@ -128,7 +128,7 @@ def test_a_number_too_large_for_a_float_compares_with_nothing() -> None:
         CorrectRule.parse(">=1").status(10**400)
 
 
-@pytest.mark.parametrize("rule", ["", ">=", ">=x", "<1", "<=1", "!=0", ">nan", "===1"])
+@pytest.mark.parametrize("rule", ["", ">=", ">=x", "<1", "<=1", "!=0", ">nan", "===1", "score>=1", "1<2"])
 def test_what_is_no_rule_is_refused(rule: str) -> None:
     with pytest.raises(BadArgument, match="must be a threshold"):
         CorrectRule.parse(rule)
@@ -185,6 +185,15 @@ def test_answers_that_mean_none_and_the_kinds_of_golds(tmp_path: Path) -> None:
     assert [entry.status for entry in entries] == ["wrong", *["no_answer"] * 4, *["wrong"] * 4]
     golds = [{"id": 1, "t": "x", "ok": 1, "g": gold} for gold in (18, ["4"], ["4", "5"], None)]
     assert [entry.gold for entry in read(tmp_path, golds, f"{BASE},gold=g")] == ["18", "4", '["4","5"]', ""]
+
+
+def test_the_response_at_the_end_of_a_conversation_is_no_part_of_the_prompt(tmp_path: Path) -> None:
+    sent = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "Which one?"}]
+    whole = [*sent, {"role": "user", "content": "That one."}, {"role": "assistant", "content": "4"}]
+    rows = [{"id": 1, "t": "4", "ok": 1, "m": whole}, {"id": 1, "t": "5", "ok": 0, "m": sent}]
+    first, second = read(tmp_path, rows, f"{BASE},prompt=m")
+    assert first.prompt == whole[:-1]
+    assert second.prompt == sent
 
 
 def test_names_numbers_tokens_and_finish_reasons(tmp_path: Path) -> None:
@@ -415,9 +424,24 @@ def test_without_a_verdict_a_task_of_ours_is_asked_for(tmp_path: Path) -> None:
             imported(file, tmp_path, "problem=id,text=t", **options)
 
 
+def test_the_task_has_the_name_of_the_files_where_none_is_given(tmp_path: Path) -> None:
+    rows = [{"id": 1, "t": text, "ok": 1} for text in ("x", "y")]
+    file = jsonl(tmp_path / "eval.v2.jsonl", rows)
+    result = imported(file, tmp_path, BASE, task=None)
+    assert open_run(result.run).manifest.task == "eval.v2"
+    assert "the task has the name of the files, eval.v2: --task gives it another" in result.notes
+    folder = tmp_path / "seeds of step 40"
+    folder.mkdir()
+    for number in (1, 2):
+        jsonl(folder / f"rs{number}.jsonl", [*rows, {"id": 1, "t": f"{number}", "ok": 0}])
+    assert open_run(imported(folder, tmp_path, BASE, task=None).run).manifest.task == "seeds of step 40"
+    with pytest.raises(BadArgument, match="--task is missing: must name a task whose verifier"):
+        imported(file, tmp_path, "problem=id,text=t", task=None)
+
+
 def test_model_and_task_are_asked_for_together(tmp_path: Path) -> None:
     file = jsonl(tmp_path / "x.jsonl", [{"id": 1, "t": "x", "ok": 1}])
-    with pytest.raises(BadArgument, match="--model and --task is None: must name the model and the task"):
+    with pytest.raises(BadArgument, match="--model and --task is missing: must name the model and the task"):
         imported(file, tmp_path, BASE, model=None, task=None)
 
 
