@@ -15,6 +15,7 @@ __all__ = ["CorrectRule", "as_number", "plain_status"]
 Operator: TypeAlias = Literal[">=", ">", "=="]
 
 _RULE = re.compile(r"\s*(>=|>|==|=)?(.*)", re.DOTALL)
+_ABSENT = ("", "none", "null", "nan", "<na>")
 _BOOLS = ("true", "false")
 # Words that mean yes or no in every program that writes them. Letters (C, I, A) are not among them: they may be choices.
 _WORDS: dict[str, Status] = {
@@ -52,7 +53,7 @@ class CorrectRule:
 
     def status(self, value: object) -> Status | None:
         """The status of a verdict's value; None for null. Raises ValueError, with a reason, where it does not compare."""
-        if value is None or value != value or value == "":
+        if _is_absent(value) and str(value).casefold() != self.bound.casefold():
             return None
         if isinstance(value, list | dict):
             raise ValueError("is no single value")
@@ -71,9 +72,9 @@ class CorrectRule:
 def plain_status(value: object) -> Status | None:
     """The status of a verdict that needs no rule: a bool, 0 or 1, or a word such as "true", "passed" or "wrong".
 
-    None for null. Raises ValueError, with a reason, for anything else.
+    None for null and for its names. Raises ValueError, with a reason, for anything else.
     """
-    if value is None or value != value or value == "":
+    if _is_absent(value):
         return None
     if isinstance(value, bool | int | float | Decimal) and value in (0, 1):
         return "correct" if value else "wrong"
@@ -81,7 +82,12 @@ def plain_status(value: object) -> Status | None:
         return status
     if isinstance(value, list | dict):
         raise ValueError("is no single value")
-    raise ValueError("is neither yes nor no: say what is correct, such as --correct '>=1'")
+    raise ValueError("is neither yes nor no: say what is correct, such as --correct '>=1' or --correct WORD")
+
+
+def _is_absent(value: object) -> bool:
+    """Whether a verdict is not there: null, NaN, or what Python and pandas write for these."""
+    return value is None or value != value or (isinstance(value, str) and value.strip().casefold() in _ABSENT)
 
 
 def as_number(value: object) -> float | None:

@@ -50,7 +50,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "verdict": """
             correct iscorrect correctness passed pass ispassed passedall graded verified success solved acc
             accuracy verdict grade judgement judgment judge score reward outcomereward accuracyreward
-            rewards result label
+            rewards result ok right match label
         """,
         "index": """
             rolloutindex rolloutidx rolloutid sampleindex sampleidx sampleid candidateindex candidateidx
@@ -104,7 +104,7 @@ def _proposed(rows: Sequence[Row]) -> Proposal | None:
 
     take("text", lambda seen: _texts(seen) and _rank("text", seen) <= _rank("question", seen))
     text = chosen.get("text")
-    take("verdict", lambda seen: _yes_or_no(seen) and _goes_with(seen, text))
+    take("verdict", lambda seen: _yes_or_no(seen) and (_goes_with(seen, text) or _is_one(seen, text)))
     if not text and not _take_counts(fields, chosen, take):
         return None
 
@@ -308,3 +308,8 @@ def _goes_with(seen: SeenField, text: SeenField | None) -> bool:
     if text is None or text.lists == 0 or (seen.lists == 0 and max(text.sizes) == 1):
         return seen.lists == 0
     return seen.lists == text.lists and seen.sizes == text.sizes
+
+
+def _is_one(seen: SeenField, text: SeenField | None) -> bool:
+    """Whether a field is the only element of a list beside a single response."""
+    return text is not None and text.lists == 0 and seen.lists == 1 and max(seen.sizes) == 1

@@ -117,8 +117,9 @@ def _held(value: object) -> object:
 
 
 def _numbered(value: Mapping[object, object]) -> bool:
-    """Whether the keys count, as those of a column that pandas wrote as JSON: the values are elements."""
-    return len(value) > 1 and all(str(name) == str(number) for number, name in enumerate(value))
+    """Whether the keys count, as in a column that pandas wrote as JSON, or ``sample_0``, ``sample_1``: values are elements."""
+    matches = [re.fullmatch(r"(\D*)\d+", str(name)) for name in value]
+    return len(matches) > 1 and all(matches) and len({match[1] for match in matches if match}) == 1
 
 
 def _is_message(value: object) -> bool:

@@ -91,7 +91,7 @@ def test_what_is_no_mapping_is_refused(text: str, match: str) -> None:
             for value in (True, 1, 1.0, "true", "True", "correct", "PASS", "passed", "1", "1.0", "yes")
         ),
         *((value, "wrong") for value in (False, 0, 0.0, "false", "incorrect", "failed", "0", "no", "wrong")),
-        *((value, None) for value in (None, "", float("nan"))),
+        *((value, None) for value in (None, "", float("nan"), "None", "nan", "NaN", "null")),
     ],
 )
 def test_plain_verdicts(value: object, status: str | None) -> None:
@@ -121,6 +121,12 @@ def test_rules_for_correct(rule: str, right: tuple[object, ...], wrong: tuple[ob
     assert [made.status(value) for value in right] == ["correct"] * len(right)
     assert [made.status(value) for value in wrong] == ["wrong"] * len(wrong)
     assert made.status(None) is None
+
+
+def test_a_rule_leaves_what_is_not_there_without_a_verdict() -> None:
+    for rule in (">=1", "C"):
+        assert {CorrectRule.parse(rule).status(value) for value in (None, "", "nan", "None", float("nan"))} == {None}
+    assert CorrectRule.parse("none").status("None") == "correct"
 
 
 def test_a_number_too_large_for_a_float_compares_with_nothing() -> None:

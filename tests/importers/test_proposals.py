@@ -84,6 +84,20 @@ FILES: dict[str, Callable[[Path], Path]] = {
             for q in range(3)
         ],
     ),
+    "rollouts by a name with a number": lambda folder: jsonl(
+        folder / "x.jsonl",
+        [
+            {
+                "question": QUESTIONS[q],
+                "answer": str(q + 2),
+                "generations": {f"sample_{k}": {"text": text(q, k), "ok": right(q, k)} for k in range(4)},
+            }
+            for q in range(3)
+        ],
+    ),
+    "a list of one verdict": lambda folder: jsonl(
+        folder / "x.jsonl", rollouts(response=text, scores=lambda q, k: [float(right(q, k))])
+    ),
     "columns": lambda folder: as_json(
         folder / "x.json", pd.DataFrame(rollouts(response=text, correct=right)).to_dict(orient="list")
     ),
