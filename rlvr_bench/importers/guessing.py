@@ -104,6 +104,8 @@ def _proposed(rows: Sequence[Row]) -> Proposal | None:
 
     take("text", lambda seen: _texts(seen) and _rank("text", seen) <= _rank("question", seen))
     text = chosen.get("text")
+    if text is not None and any(_is_numbered_like(seen, text) for seen in fields):
+        return None
     take("verdict", lambda seen: _yes_or_no(seen) and (_goes_with(seen, text) or _is_one(seen, text)))
     if not text and not _take_counts(fields, chosen, take):
         return None
@@ -268,6 +270,12 @@ def _plain(values: Sequence[object]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_numbered_like(seen: SeenField, text: SeenField) -> bool:
+    """Whether this is the column of another rollout: ``response_1`` beside ``response_0``. No mapping reads both."""
+    first, second = (re.sub(r"\d+", "", written(field.steps)) for field in (seen, text))
+    return seen.steps != text.steps and first == second and _texts(seen)
 
 
 def _decides(problem: SeenField, question: SeenField | None) -> bool:

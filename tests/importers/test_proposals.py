@@ -191,3 +191,13 @@ def test_a_model_may_answer_in_json(tmp_path: Path) -> None:
         proposed(jsonl(tmp_path / "x.jsonl", rows)).pairs
         == "question=question,gold=answer,text=response,verdict=correct"
     )
+
+
+def test_a_column_for_every_rollout_gets_no_proposal_of_one_of_them(tmp_path: Path) -> None:
+    rows = [
+        {"question": QUESTIONS[q]}
+        | {f"response_{k}": text(q, k) for k in range(4)}
+        | {f"correct_{k}": right(q, k) for k in range(4)}
+        for q in range(3)
+    ]
+    assert propose(jsonl(tmp_path / "x.jsonl", rows)) is None
