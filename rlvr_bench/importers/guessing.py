@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from rlvr_bench.errors import DataError
 from rlvr_bench.importers.correct_rules import as_number, plain_status
@@ -76,6 +77,9 @@ _PER_NAME = 4  # by which a name on the way to a field lowers its rank
 _MADE = re.compile("extract|pred|pars|model|generat")  # answers of the model, not gold ones
 
 
+_Take: TypeAlias = Callable[[str, Callable[[SeenField], bool]], None]
+
+
 @dataclass(frozen=True)
 class Proposal:
     """``pairs`` as --map takes them, and ``correct`` as --correct does, where the verdicts need it."""
@@ -122,16 +126,21 @@ def _proposed(rows: Sequence[Row]) -> Proposal | None:
     if "problem" not in chosen and question is None and not is_keyed:
         return None
     take("gold", lambda seen: _gives_gold(seen, text) or (_single(seen) and of_problem(seen) and not _is_made(seen)))
-    for field in _ROLLOUT:
-        if text and field not in chosen:
-            take(field, lambda seen: _single(seen) and _goes_with(seen, text))
-    if text and "verdict" not in chosen:
-        take("verdict", lambda seen: _words(seen) and _goes_with(seen, text))
-    if text and "tokens" not in chosen:
-        take("tokens", lambda seen: seen.kind == "list" and _goes_with(seen, text))
+    if text is not None:
+        _take_of_rollouts(text, chosen, take)
     for field in ("cluster", "tier"):
         take(field, lambda seen: _names(seen) and _above(seen, text))
     return _proposal(chosen, is_keyed=is_keyed)
+
+
+def _take_of_rollouts(text: SeenField, chosen: Mapping[str, SeenField], take: _Take) -> None:
+    """Choose the fields that may differ between the rollouts of a problem, beside their responses."""
+    for field in _ROLLOUT:
+        take(field, lambda seen: _single(seen) and _goes_with(seen, text))
+    if "verdict" not in chosen:
+        take("verdict", lambda seen: _words(seen) and _goes_with(seen, text))
+    if "tokens" not in chosen:
+        take("tokens", lambda seen: seen.kind == "list" and _goes_with(seen, text))
 
 
 def first_fields(file: Path) -> list[str]:
@@ -149,9 +158,7 @@ def _first_rows(file: Path, *, whole: bool) -> list[Row]:
     return rows
 
 
-def _take_counts(
-    fields: Sequence[SeenField], chosen: dict[str, SeenField], take: Callable[[str, Callable[[SeenField], bool]], None]
-) -> bool:
+def _take_counts(fields: Sequence[SeenField], chosen: dict[str, SeenField], take: _Take) -> bool:
     """Choose n and c, where both are there; else leave the verdict. False where neither is there."""
     verdict = chosen.pop("verdict", None)
     for field in ("n", "c"):
