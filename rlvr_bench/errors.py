@@ -51,7 +51,7 @@ class BadArgument(RlvrBenchError, ValueError):
     """An argument with a value that is not allowed. The message names the argument, the value and what is allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name} is {value!r}: {allowed}")
+        super().__init__(f"{name} is {'missing' if value is None else repr(value)}: {allowed}")
         self.name, self.value, self.allowed = name, value, allowed
 
 

@@ -59,7 +59,7 @@ MAP_FIELDS = {
     "index": "number or name of the rollout within its problem: orders the rollouts, and recognises copies",
     "tokens": "tokens of the response: a number, or a list that is counted",
     "truncated": "whether the response was cut: true or false, or a finish reason such as length or stop",
-    "prompt": "what the model was sent: a text or a list of messages; select uses it",
+    "prompt": "what the model was sent: a text or messages, without the response at their end; select uses it",
     "cluster": "group of problems that are not independent: one source, one template",
     "tier": "difficulty of the problem",
 }

@@ -128,9 +128,7 @@ class Collector:
                 raise DataError(f"{entry.where}: more than {MAX_ROLLOUTS:,} rollouts")
 
     def finish(self) -> Collected:
-        """Write the last shard. Raises DataError where there were no rollouts, or problems that the task does not have."""
-        if not self._total:
-            raise DataError("no rollouts in these files")
+        """Write the last shard; at least one entry was taken. Raises DataError for problems that the task does not have."""
         if self.matching is not None:
             self.matching.check()
         self._flush()
@@ -146,6 +144,11 @@ class Collector:
             prompts_differ=sum(tally.prompts_differ for tally in tallies),
             rewards=tuple(self._rewards),
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there were no rollouts."""
+        return not self._total
 
     @property
     def counts_only(self) -> bool:

@@ -10,11 +10,12 @@ from typing import Literal, TypeAlias
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Status
 
-__all__ = ["CorrectRule", "plain_status"]
+__all__ = ["CorrectRule", "as_number", "plain_status"]
 
 Operator: TypeAlias = Literal[">=", ">", "=="]
 
 _RULE = re.compile(r"\s*(>=|>|==|=)?(.*)", re.DOTALL)
+_ABSENT = ("", "none", "null", "nan", "<na>")
 _BOOLS = ("true", "false")
 # Words that mean yes or no in every program that writes them. Letters (C, I, A) are not among them: they may be choices.
 _WORDS: dict[str, Status] = {
@@ -36,8 +37,13 @@ class CorrectRule:
         """Read ``>=0.9``, ``>0``, ``==2`` or a value such as ``C``, ``true`` or ``pass``. Raises BadArgument."""
         match = _RULE.fullmatch(text)
         written, bound = (match[1] or "==", match[2].strip()) if match else ("==", "")
-        number = None if bound.casefold() in _BOOLS else _number(bound)
-        if not bound or bound.startswith(("=", "<", "!")) or (number is None and written in (">=", ">")):
+        number = None if bound.casefold() in _BOOLS else as_number(bound)
+        if (
+            not bound
+            or bound.startswith("!")
+            or re.search("[<>=]", bound)
+            or (number is None and written in (">=", ">"))
+        ):
             raise BadArgument("--correct", text, "must be a threshold ('>=0.9', '>0') or a value ('==1', 'C', 'true')")
         operator: Operator = ">=" if written == ">=" else ">" if written == ">" else "=="
         return cls(operator, bound, number)
@@ -47,12 +53,12 @@ class CorrectRule:
 
     def status(self, value: object) -> Status | None:
         """The status of a verdict's value; None for null. Raises ValueError, with a reason, where it does not compare."""
-        if value is None or value != value or value == "":
+        if _is_absent(value) and str(value).casefold() != self.bound.casefold():
             return None
         if isinstance(value, list | dict):
             raise ValueError("is no single value")
         if self.number is not None:
-            number = _number(value)
+            number = as_number(value)
             if number is None:
                 raise ValueError(f"is not a number, which --correct '{self.operator}{self.bound}' needs")
             is_right = {">=": number >= self.number, ">": number > self.number, "==": number == self.number}[
@@ -66,9 +72,9 @@ class CorrectRule:
 def plain_status(value: object) -> Status | None:
     """The status of a verdict that needs no rule: a bool, 0 or 1, or a word such as "true", "passed" or "wrong".
 
-    None for null. Raises ValueError, with a reason, for anything else.
+    None for null and for its names. Raises ValueError, with a reason, for anything else.
     """
-    if value is None or value != value or value == "":
+    if _is_absent(value):
         return None
     if isinstance(value, bool | int | float | Decimal) and value in (0, 1):
         return "correct" if value else "wrong"
@@ -76,10 +82,15 @@ def plain_status(value: object) -> Status | None:
         return status
     if isinstance(value, list | dict):
         raise ValueError("is no single value")
-    raise ValueError("is neither yes nor no: say what is correct, such as --correct '>=1'")
+    raise ValueError("is neither yes nor no: say what is correct, such as --correct '>=1' or --correct WORD")
 
 
-def _number(value: object) -> float | None:
+def _is_absent(value: object) -> bool:
+    """Whether a verdict is not there: null, NaN, or what Python and pandas write for these."""
+    return value is None or value != value or (isinstance(value, str) and value.strip().casefold() in _ABSENT)
+
+
+def as_number(value: object) -> float | None:
     """The number that a value is or spells; None for others."""
     if isinstance(value, bool | int | float | Decimal):
         try:

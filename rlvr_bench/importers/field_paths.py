@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-import msgspec
-
 from rlvr_bench.errors import DataError, visible
+from rlvr_bench.importers.cell_values import cell_value
 
 __all__ = ["MISSING", "UNFOLD", "FieldPath", "Step", "unfolded", "walk"]
 
@@ -36,8 +35,6 @@ _BASES: dict[str, Base] = {"#row": "row", "#key": "key", "#file": "file"}
 _TOKEN = re.compile(
     r'\.|\[(?P<index>-?\d{0,9})\]|"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<name>(?:\\.|[^.\[\]"\\])+)', re.DOTALL
 )
-_ANYTHING: msgspec.json.Decoder[object] = msgspec.json.Decoder()
-_MOST_JSON = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -113,8 +110,8 @@ def _steps(text: str) -> Iterator[Step]:
 def walk(value: object, path: FieldPath, begin: int, where: str) -> tuple[object, int]:
     """Follow a path from step ``begin`` to its end or its next UNFOLD: the value there, and the number of that step.
 
-    A field that is absent, or below null, is MISSING. Raises DataError where the path leads into a text or a number. A text
-    that the path goes into is decoded where it holds a JSON object or list.
+    A field that is absent, or below null or an empty text, is MISSING. Raises DataError where the path leads into a text or a
+    number. A text that the path goes into is decoded where it holds an object or a list.
     """
     steps = path.steps
     for number in range(begin, len(steps)):
@@ -122,7 +119,7 @@ def walk(value: object, path: FieldPath, begin: int, where: str) -> tuple[object
         if type(value) is dict and type(step) is str:  # the common case, first
             value = value.get(step, MISSING)
             continue
-        if value is None or value is MISSING:
+        if value is None or value is MISSING or value == "":  # an empty cell
             return MISSING, number if step is UNFOLD else _next_unfold(path, number)
         if isinstance(value, str):
             value = _decoded(value, path, number, where)
@@ -158,14 +155,14 @@ def _next_unfold(path: FieldPath, begin: int) -> int:
 
 
 def _decoded(text: str, path: FieldPath, number: int, where: str) -> object:
-    """The JSON object or list that a text holds, as cells of a table do."""
-    if text.lstrip()[:1] in ("{", "[") and len(text) <= _MOST_JSON:
-        try:
-            return _ANYTHING.decode(text)
-        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-            pass
-    name = path.until(len(path.steps) - number)
-    raise DataError(f"{where}: {visible(name)} is a text, and the path {visible(path.text)!r} goes on below it")
+    """The object or list that a text holds, as cells of a table do."""
+    try:
+        return cell_value(text)
+    except ValueError:
+        name = path.until(len(path.steps) - number)
+        raise DataError(
+            f"{where}: {visible(name)} is a text, and the path {visible(path.text)!r} goes on below it"
+        ) from None
 
 
 def _no_container(value: object, path: FieldPath, number: int, where: str, wanted: str) -> DataError:

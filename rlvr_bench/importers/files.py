@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,14 +17,15 @@ from rlvr_bench.importers.entries import Format, Glimpse
 from rlvr_bench.importers.guessing import first_fields, propose
 from rlvr_bench.importers.lines import json_lines
 from rlvr_bench.importers.streams import open_parquet, open_stream, plain_name, refuse_archive
-from rlvr_bench.importers.tables import delimiter
+from rlvr_bench.importers.tables import delimiter, read_rows
 
-__all__ = ["choose_files", "glimpse", "mapped_files", "without_copies"]
+__all__ = ["choose_files", "glimpse", "listed", "mapped_files", "table_name", "without_copies"]
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".eval", ".parquet", ".csv", ".tsv")
 _ZIP, _PARQUET = b"PK\x03\x04", b"PAR1"
 _HEAD_BYTES = 4096
 _MOST_NAMES = 12
+_MOST_TRIED = 20  # files of a folder for which a mapping is sought
 
 
 def mapped_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
@@ -31,7 +33,7 @@ def mapped_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
     files = [file for file, _ in _expanded(paths)]
     if not files:
         raise DataError(
-            f"{_listed(paths)}: no file in it ends with {', '.join(ENDINGS)}, or with .gz or .zst after that"
+            f"{listed(paths)}: no file in it ends with {', '.join(ENDINGS)}, or with .gz or .zst after that"
         )
     return without_copies(files)
 
@@ -49,20 +51,21 @@ def choose_files(
         raise UnknownName("format", asked, by_name)
     by_format: dict[str, list[Path]] = defaultdict(list)
     left_out: list[Path] = []
+    summaries: list[Path] = []
     for file, named in _expanded(paths):
         if name := asked if asked and named else _format_of(file, formats, asked, strict=named):
             by_format[name].append(file)
-        elif Path(plain_name(file)).suffix != ".json":  # summaries, of which every program writes some
-            left_out.append(file)
+        else:  # every program writes some .json summaries
+            (summaries if Path(plain_name(file)).suffix == ".json" else left_out).append(file)
     if not by_format:
-        raise DataError(f"{_listed(paths)}: nothing to import. Formats: {', '.join(by_name)}.")
+        raise _nothing_known(paths, [*left_out, *summaries], formats)
     if len(by_format) > 1:
-        held = "; ".join(f"{name}: {_listed(files)}" for name, files in by_format.items())
-        raise DataError(f"{_listed(paths)}: files of several formats ({held}). Choose one with --format.")
+        held = "; ".join(f"{name}: {listed(files)}" for name, files in by_format.items())
+        raise DataError(f"{listed(paths)}: files of several formats ({held}). Choose one with --format.")
     ((name, files),) = by_format.items()
     kept, notes = without_copies(files)
     if left_out:
-        notes.append(f"not of this format, left out: {_listed(left_out)}")
+        notes.append(f"not of this format, left out: {listed(left_out)}")
     return by_name[name], kept, notes
 
 
@@ -136,16 +139,34 @@ def _format_of(file: Path, formats: Sequence[Format], asked: str | None, *, stri
     )
     if name is None and strict:
         refuse_archive(file, _ZIP if seen.kind == "zip" else seen.head)
+        if not seen.head.strip(b"\xef\xbb\xbf \t\r\n") and seen.kind == "text":
+            raise DataError(f"{file}: empty")
         raise _unknown_file(seen, formats)
     return name
 
 
-def _unknown_file(seen: Glimpse, formats: Sequence[Format]) -> DataError:
-    """The error for a file that no format knows: its fields, and the mapping that they suggest."""
-    names = first_fields(seen.file) or sorted(seen.names)
-    fields = in_one_line(", ".join(visible(name) for name in names[:_MOST_NAMES]), 300) or "none"
+def _nothing_known(paths: Sequence[str | Path], files: Sequence[Path], formats: Sequence[Format]) -> DataError:
+    """The error for folders without a file of a known format: a file in them for which a mapping can be proposed."""
     known = ", ".join(known_format.name for known_format in formats)
+    for file in files[:_MOST_TRIED]:
+        if (proposal := propose(file)) is not None:
+            advice = f"{file} looks like: {in_one_line(str(proposal), 400)} ; try it with --preview"
+            return DataError(f"{listed(paths)}: no file in it fits one of the known formats ({known}). {advice}")
+    return DataError(f"{listed(paths)}: nothing to import. Formats: {known}.")
+
+
+def _unknown_file(seen: Glimpse, formats: Sequence[Format]) -> DataError:
+    """The error for a file that no format knows: its fields and the mapping that they suggest, or why it cannot be read."""
+    known = ", ".join(known_format.name for known_format in formats)
+    try:
+        next(read_rows(seen.file, frozenset()), None)
+    except DataError as error:
+        return DataError(f"{error}; it fits none of the known formats ({known})")
+    names = first_fields(seen.file) or sorted(seen.names)
+    fields = in_one_line(", ".join(visible(name) for name in names[:_MOST_NAMES]), 300)
     proposal = propose(seen.file)
+    if not names:
+        return DataError(f"{seen.file}: fits none of the known formats ({known}), and is no table with named fields")
     advice = "Say which field is what: --map problem=FIELD,gold=FIELD,text=FIELD,verdict=FIELD"
     if proposal is not None:
         advice = f"Looks like: {in_one_line(str(proposal), 400)} ; try it with --preview"
@@ -173,5 +194,13 @@ def _natural(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _listed(paths: Sequence[str | Path]) -> str:
+def table_name(files: Sequence[Path]) -> str:
+    """The name of a table without its endings; of several files, that of the folder that holds them all. Printable."""
+    whole = [file.resolve() for file in files]
+    common = Path(plain_name(whole[0])) if len(whole) == 1 else Path(os.path.commonpath(whole))
+    return visible(common.stem if len(whole) == 1 else common.name).strip()
+
+
+def listed(paths: Sequence[str | Path]) -> str:
+    """The first three of these paths, and how many more there are."""
     return ", ".join(map(str, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

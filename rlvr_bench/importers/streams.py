@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from rlvr_bench.errors import DataError, in_one_line
 
-__all__ = ["MAX_RATIO", "is_packed", "open_parquet", "open_stream", "plain_name", "refuse_archive"]
+__all__ = ["MAX_RATIO", "is_packed", "open_parquet", "open_stream", "plain_name", "refuse_archive", "refuse_binary"]
 
 MAX_RATIO = 500  # unpacked size by packed size; rollouts reach about 100 where a model repeats itself
 _FREE_BYTES = 2**30  # what any packed file may unpack to
@@ -28,6 +28,7 @@ _ARCHIVES = {
     b"BZh": "packed with bzip2",
     b"\xfd7zXZ\x00": "packed with xz",
 }
+_BINARY = (b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"\x80\x04", b"\x80\x05")  # pictures, documents, Python's pickle
 _TAR_MARK, _TAR_AT = b"ustar", 257
 _CHUNK = 2**20
 
@@ -51,6 +52,12 @@ def refuse_archive(file: Path, head: bytes) -> None:
         raise DataError(
             f"{file}: {kind}. Unpack it, and name the files in it (.gz and .zst files are read as they are)"
         )
+
+
+def refuse_binary(file: Path, head: bytes) -> None:
+    """Raises DataError where a file that begins with ``head`` is neither text nor of a kind that is recognised before."""
+    if b"\0" in head or head.startswith(_BINARY):
+        raise DataError(f"{file}: not a table in UTF-8 text, JSON or parquet")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pyarrow as pa
 from rlvr_bench.errors import DataError, in_one_line, visible
 from rlvr_bench.importers.json_scanner import JsonScanner
 from rlvr_bench.importers.lines import MAX_LINE_BYTES, decode, json_lines, raw_lines
-from rlvr_bench.importers.streams import open_parquet, open_stream, plain_name, refuse_archive
+from rlvr_bench.importers.streams import open_parquet, open_stream, plain_name, refuse_archive, refuse_binary
 
 __all__ = ["Row", "delimiter", "read_rows"]
 
@@ -52,19 +52,21 @@ def read_rows(file: Path, fields: frozenset[str], *, only: bool = False, whole: 
         return _parquet_rows(file, fields if only else None)
     refuse_archive(file, head)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if start == b"{" and _has_a_value_a_line(file):
+    if start in (b"{", b"[") and _has_a_value_a_line(file, start):
         return _line_rows(file)
     if start in (b"{", b"["):
         return _json_rows(file, fields, whole)
-    if b"\0" in head:
-        raise DataError(f"{file}: not a table in UTF-8 text, JSON or parquet")
+    refuse_binary(file, head)
     return _csv_rows(file)
 
 
-def _has_a_value_a_line(file: Path) -> bool:
-    """Whether these are JSON lines: by name, or because the first line is a whole value and another line follows."""
-    if plain_name(file).endswith(_LINES):
-        return True
+def _has_a_value_a_line(file: Path, start: bytes) -> bool:
+    """Whether these are JSON lines: by name, or because the first line is a whole value and another line follows.
+
+    Lists need both: an array of several lines may have such a name.
+    """
+    if plain_name(file).endswith(_LINES) != (start == b"["):
+        return start == b"{"
     try:
         lines = raw_lines(file)
         where, first = next(lines)
@@ -180,8 +182,14 @@ def _inside(scanner: JsonScanner, steps: list[str], name: str = "") -> Iterator[
 
 def delimiter(header: str) -> str:
     """The character that separates the cells of this line: the one that makes the most of them."""
-    cells = {character: len(next(csv.reader([header], delimiter=character), [])) for character in _DELIMITERS}
-    return max(_DELIMITERS, key=lambda character: cells[character])
+    return max(_DELIMITERS, key=lambda character: _cells(header, character))
+
+
+def _cells(header: str, character: str) -> int:
+    try:
+        return len(next(csv.reader([header], delimiter=character), []))
+    except csv.Error:  # no line of a CSV file
+        return 0
 
 
 def _csv_rows(file: Path) -> Iterator[Row]:

@@ -142,14 +142,19 @@ def as_cut(field: str, values: Values) -> bool | None:
 
 
 def as_prompt(field: str, values: Values) -> str | list[dict[str, str]] | None:
-    """A prompt: a text, or messages with role and content; None for null or an absent field."""
+    """A prompt: a text, or messages with role and content; None for null or an absent field.
+
+    Of a whole conversation, the response at its end is no part of the prompt.
+    """
     value = values.get(field, MISSING)
     if value is None or value is MISSING or value == "":
         return None
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value and all(_is_message(message) for message in value):
-        return [{"role": message["role"], "content": message["content"]} for message in value]
+        is_whole = value[-1]["role"] == "assistant" and value[-1]["content"] == values.get("text")
+        sent = value[:-1] if is_whole else value
+        return [{"role": message["role"], "content": message["content"]} for message in sent] or None
     raise Unreadable(field, f"is {_kind(value)}, not a text or a list of messages with role and content")
 
 

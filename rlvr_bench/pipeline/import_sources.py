@@ -10,7 +10,7 @@ from pathlib import Path
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.importers import FORMATS, Format, Origin
 from rlvr_bench.importers.correct_rules import CorrectRule
-from rlvr_bench.importers.files import choose_files, mapped_files
+from rlvr_bench.importers.files import choose_files, mapped_files, table_name
 from rlvr_bench.importers.mapped import mapped_format
 from rlvr_bench.importers.mapping import FieldMapping
 from rlvr_bench.importers.mapping_files import check_new_mapping, resolved
@@ -67,6 +67,9 @@ def choose_source(paths: Sequence[str | Path], options: ImportOptions, *, previe
     if not (preview or options.regrade):
         options = _grading_here(options, chosen)
     origin, files = chosen.survey(files)
+    if mapping is not None and options.model and not options.task:
+        name = table_name(files)
+        origin = Origin(task=name, notes=(f"the task has the name of the files, {name}: --task gives it another",))
     return ImportSource(
         options=options,
         mapping=mapping,

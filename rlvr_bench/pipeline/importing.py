@@ -14,6 +14,7 @@ from rlvr_bench.disagreements import Disagreements, read_disagreements
 from rlvr_bench.errors import BadArgument, DataError, RunError
 from rlvr_bench.importers.collecting import Collected, Collector
 from rlvr_bench.importers.counted_runs import write_counts
+from rlvr_bench.importers.files import listed
 from rlvr_bench.importers.mapping_files import save_mapping
 from rlvr_bench.importers.matching import Matching
 from rlvr_bench.importers.regrading import UNKNOWN, check_gradable, check_responses, named_task
@@ -79,6 +80,8 @@ def import_run(
     with staged(target) as staging:
         run = Run(staging, manifest if loaded is None else _of_task(manifest, loaded))
         collector, remarks = _read_all(run, source, loaded, progress)
+        if collector.is_empty:
+            raise DataError(f"{listed(source.files)}: no rollouts in these files")
         collected = collector.finish()
         remarks = [*unmatched, *matched_notes(collector.matching, collected), *remarks]
         if source.mapping is not None and max(collected.n) == 1:

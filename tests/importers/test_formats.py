@@ -101,7 +101,7 @@ def test_lighteval_names_model_and_task_by_its_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nemo-skills", "evalplus", "verl", "qwen-math", "counts"])
 def test_a_model_that_no_file_names_must_be_named(name: str, tmp_path: Path) -> None:
     source = WRITERS[name][0](tmp_path / "files", table())
-    with pytest.raises(RlvrBenchError, match="--model is None: must name the model"):
+    with pytest.raises(RlvrBenchError, match="--model is missing: must name the model"):
         imported(source, tmp_path, model=None)
 
 

@@ -184,6 +184,59 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     )
 
 
+BINARY = {
+    "random": b"\xf1\xef\x0f\xef\r\x18\xef<\x00I\xef\x1b",
+    "utf-16": "id,t\n1,x\n".encode("utf-16"),
+    "png": b"\x89PNG\r\n\x1a\nIDAT",
+    "pdf": b"%PDF-1.4\nxref",
+    "pickle": b"\x80\x04\x95\x11",
+}
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_a_binary_file_is_no_table_with_a_mapping_or_without(name: str, tmp_path: Path) -> None:
+    for ending in ("", ".csv", ".jsonl"):
+        file = tmp_path / f"{name}{ending}"
+        file.write_bytes(BINARY[name])
+        for mapping in (MAPPING, None):
+            refused(file, tmp_path, f"{name}{ending}: not a table in UTF-8 text, JSON or parquet", mapping)
+
+
+def test_files_without_rows_are_named(tmp_path: Path) -> None:
+    for name, content in {"none": "", "blank": "\n\n", "list": "[]", "object": "{}"}.items():
+        file = tmp_path / f"{name}.json"
+        file.write_text(content)
+        refused(file, tmp_path, f"{name}.json: no rollouts in these files")
+        without = refused(file, tmp_path, f"{name}.json: (empty|fits none of .* is no table with named fields)", None)
+        assert "FIELD" not in without
+
+
+def test_an_unknown_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_bytes(b'{"id": "caf\xe9", "t": "x"}\n')
+    refused(file, tmp_path, "x.jsonl, line 1: not UTF-8 text", None)
+
+
+def test_the_rows_before_a_broken_one_give_the_proposal(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "x.jsonl", [{"id": 1, "response": "It is", "correct": True}])
+    file.write_text(file.read_text() + '{"id": 2,\n')
+    refused(file, tmp_path, "Looks like: --map 'problem=id,text=response,verdict=correct'", None)
+
+
+def test_a_verdict_in_words_gets_a_proposal_that_can_be_previewed(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "x.jsonl", [{"id": 1, "response": "It is", "correct": word} for word in ("maybe", "1")])
+    refused(file, tmp_path, "Looks like: --map 'problem=id,text=response,verdict=correct' ;", None)
+
+
+def test_a_folder_of_unknown_files_gets_a_proposal(tmp_path: Path) -> None:
+    folder = tmp_path / "rollouts"
+    folder.mkdir()
+    (folder / "summary.json").write_text('{"acc": 0.5}')
+    (folder / "notes.txt").write_text("my notes")
+    jsonl(folder / "rollouts.jsonl", [{"id": 1, "response": "It is", "correct": True}])
+    refused(folder, tmp_path, r"rollouts\.jsonl looks like: --map 'problem=id,text=response,verdict=correct'", None)
+
+
 def test_parquet_with_odd_columns_is_one_line(tmp_path: Path) -> None:
     table = pa.table({"id": [1], "t": pa.array([b"\xff"], pa.binary()), "ok": pa.array([10**30], pa.decimal128(38))})
     pq.write_table(table, tmp_path / "x.parquet")

@@ -91,7 +91,7 @@ def test_what_is_no_mapping_is_refused(text: str, match: str) -> None:
             for value in (True, 1, 1.0, "true", "True", "correct", "PASS", "passed", "1", "1.0", "yes")
         ),
         *((value, "wrong") for value in (False, 0, 0.0, "false", "incorrect", "failed", "0", "no", "wrong")),
-        *((value, None) for value in (None, "", float("nan"))),
+        *((value, None) for value in (None, "", float("nan"), "None", "nan", "NaN", "null")),
     ],
 )
 def test_plain_verdicts(value: object, status: str | None) -> None:
@@ -123,12 +123,18 @@ def test_rules_for_correct(rule: str, right: tuple[object, ...], wrong: tuple[ob
     assert made.status(None) is None
 
 
+def test_a_rule_leaves_what_is_not_there_without_a_verdict() -> None:
+    for rule in (">=1", "C"):
+        assert {CorrectRule.parse(rule).status(value) for value in (None, "", "nan", "None", float("nan"))} == {None}
+    assert CorrectRule.parse("none").status("None") == "correct"
+
+
 def test_a_number_too_large_for_a_float_compares_with_nothing() -> None:
     with pytest.raises(ValueError, match="is not a number"):
         CorrectRule.parse(">=1").status(10**400)
 
 
-@pytest.mark.parametrize("rule", ["", ">=", ">=x", "<1", "<=1", "!=0", ">nan", "===1"])
+@pytest.mark.parametrize("rule", ["", ">=", ">=x", "<1", "<=1", "!=0", ">nan", "===1", "score>=1", "1<2"])
 def test_what_is_no_rule_is_refused(rule: str) -> None:
     with pytest.raises(BadArgument, match="must be a threshold"):
         CorrectRule.parse(rule)
@@ -187,6 +193,15 @@ def test_answers_that_mean_none_and_the_kinds_of_golds(tmp_path: Path) -> None:
     assert [entry.gold for entry in read(tmp_path, golds, f"{BASE},gold=g")] == ["18", "4", '["4","5"]', ""]
 
 
+def test_the_response_at_the_end_of_a_conversation_is_no_part_of_the_prompt(tmp_path: Path) -> None:
+    sent = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "Which one?"}]
+    whole = [*sent, {"role": "user", "content": "That one."}, {"role": "assistant", "content": "4"}]
+    rows = [{"id": 1, "t": "4", "ok": 1, "m": whole}, {"id": 1, "t": "5", "ok": 0, "m": sent}]
+    first, second = read(tmp_path, rows, f"{BASE},prompt=m")
+    assert first.prompt == whole[:-1]
+    assert second.prompt == sent
+
+
 def test_names_numbers_tokens_and_finish_reasons(tmp_path: Path) -> None:
     rows = [
         {"id": identity, "t": "x", "ok": 1, "n": tokens, "f": finish}
@@ -239,7 +254,29 @@ def test_json_in_a_cell_is_read_only_where_the_path_goes_on(tmp_path: Path) -> N
     (whole,) = read(tmp_path, [{**rows[0], "ok": 1}], BASE)
     assert whole.text == '["a", "b"]'
     with pytest.raises(DataError, match=r"line 1: t is a text, and the path 't\[\]' goes on below it"):
-        read(tmp_path, [{"id": 1, "t": "['a']", "ok": "[1]"}], "problem=id,text=t[],verdict=ok[]")
+        read(tmp_path, [{"id": 1, "t": "['a'", "ok": "[1]"}], "problem=id,text=t[],verdict=ok[]")
+
+
+def test_a_cell_that_python_printed_is_read_too(tmp_path: Path) -> None:
+    texts = ['It\'s "a",\nor \\(x\\) \\n \x07\xe9\U0001f600', 'only "double"', "True, None", ""]
+    row = {"id": 1, "t": repr(texts), "ok": "[True, False, None, nan]", "gold": repr({"answer": [1.5e-3, -2]})}
+    entries = read(tmp_path, [row], "problem=id,text=t[],verdict=ok[],gold=gold.answer")
+    assert [entry.text for entry in entries] == texts
+    assert [entry.status for entry in entries] == ["correct", "wrong", None, None]
+    assert {entry.gold for entry in entries} == {"[0.0015,-2]"}
+
+
+@pytest.mark.parametrize(
+    "cell", ["['a' 'b']", "[f(1)]", "['a', b]", "[" * 100_000, "['a'] + ['b']", "[array(['a'])]", "{1: 'a'}", "['\\"]
+)
+def test_a_cell_that_is_no_list_of_plain_values_is_one_line(cell: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 1: t is a text, and the path 't\[\]' goes on below it"):
+        read(tmp_path, [{"id": 1, "t": cell, "ok": "[1]"}], "problem=id,text=t[],verdict=ok[]")
+
+
+def test_an_empty_cell_holds_no_rollouts(tmp_path: Path) -> None:
+    rows = [{"id": 1, "t": "['a']", "ok": "[1]"}, {"id": 2, "t": "", "ok": ""}]
+    assert [entry.text for entry in read(tmp_path, rows, "problem=id,text=t[],verdict=ok[]")] == ["a"]
 
 
 def test_index_orders_the_rollouts_and_recognises_copies(tmp_path: Path) -> None:
@@ -393,9 +430,24 @@ def test_without_a_verdict_a_task_of_ours_is_asked_for(tmp_path: Path) -> None:
             imported(file, tmp_path, "problem=id,text=t", **options)
 
 
+def test_the_task_has_the_name_of_the_files_where_none_is_given(tmp_path: Path) -> None:
+    rows = [{"id": 1, "t": text, "ok": 1} for text in ("x", "y")]
+    file = jsonl(tmp_path / "eval.v2.jsonl", rows)
+    result = imported(file, tmp_path, BASE, task=None)
+    assert open_run(result.run).manifest.task == "eval.v2"
+    assert "the task has the name of the files, eval.v2: --task gives it another" in result.notes
+    folder = tmp_path / "seeds of step 40"
+    folder.mkdir()
+    for number in (1, 2):
+        jsonl(folder / f"rs{number}.jsonl", [*rows, {"id": 1, "t": f"{number}", "ok": 0}])
+    assert open_run(imported(folder, tmp_path, BASE, task=None).run).manifest.task == "seeds of step 40"
+    with pytest.raises(BadArgument, match="--task is missing: must name a task whose verifier"):
+        imported(file, tmp_path, "problem=id,text=t", task=None)
+
+
 def test_model_and_task_are_asked_for_together(tmp_path: Path) -> None:
     file = jsonl(tmp_path / "x.jsonl", [{"id": 1, "t": "x", "ok": 1}])
-    with pytest.raises(BadArgument, match="--model and --task is None: must name the model and the task"):
+    with pytest.raises(BadArgument, match="--model and --task is missing: must name the model and the task"):
         imported(file, tmp_path, BASE, model=None, task=None)
 
 
@@ -453,8 +505,6 @@ def test_the_proposal_for_a_table_is_the_mapping_that_reads_it(container: str, t
         file = tmp_path / container
         file.write_bytes(CONTAINERS[container](lines))
         proposal = propose(file)
-        if container.endswith(("csv", "tsv")):
-            continue  # the cells are texts there: their lists are not looked into
         assert proposal is not None
         assert proposal.pairs == mapping
 
