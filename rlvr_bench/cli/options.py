@@ -113,7 +113,12 @@ DrawBatch = Annotated[int, typer.Option(help="Rollouts of one problem drawn as o
 StopAfter = Annotated[int | None, typer.Option(help="End a problem after the draw batch of its R-th correct rollout.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl instead of the hub.")]
 Replicas = Annotated[
-    int | None, typer.Option(help="Engines that draw side by side. Default: 1; with --ray, all that fit.")
+    int | None,
+    typer.Option(
+        help="Engines that draw side by side; auto: all that the GPUs hold. Default: 1; with --ray, all that fit.",
+        parser=lambda text: text if text == "auto" else int(text),
+        metavar="INTEGER|auto",
+    ),
 ]
 RayAddress = Annotated[str | None, typer.Option("--ray", help="Draw on this Ray cluster: auto, or HOST:PORT.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
