@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rlvr_bench.samplers.model_files import cached_folder
 
-__all__ = ["Shape", "loaded_bytes", "loaded_files", "read_shape"]
+__all__ = ["Shape", "loaded_bytes", "loaded_files", "missing_files", "read_shape"]
 
 _FLOATS = {
     "F64": 8,
@@ -69,7 +69,17 @@ def loaded_files(folder: Path) -> list[Path]:
         models = [path for path in whole if suffix != "bin" or path.name.startswith(("pytorch_model", "model"))]
         if models or (files and suffix == "safetensors"):
             return models or files
-    return sorted(folder.glob("*.gguf"))
+    named = [*folder.glob("*.gguf"), *folder.glob("consolidated*.pth")]
+    return sorted(named)
+
+
+def missing_files(folder: Path) -> list[str]:
+    """The weight files that the folder's index names and that are not there."""
+    for suffix in ("safetensors", "bin"):
+        if any(folder.glob(f"*.{suffix}")):
+            listed = _indexed(next(iter(sorted(folder.glob(f"*.{suffix}.index.json"))), None))
+            return sorted(name for name in listed if not (folder / name).is_file())
+    return []
 
 
 def _indexed(index: Path | None) -> set[str]:
