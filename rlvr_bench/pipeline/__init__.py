@@ -145,7 +145,7 @@ def _sample(
     reported = None
     if isinstance(model, str):
         check_before_loading(model, loaded, options, template)
-        reported = report_unused(model, options)
+        reported = report_unused(model, options, known=engines.is_open)
     sampler = engines.open(name, loaded, options)
     try:
         if sampler.info.engine != "fake" or options.chat_template_args:

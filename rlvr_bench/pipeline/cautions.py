@@ -57,9 +57,9 @@ def report_cautions(manifest: Manifest, reported: str | None = None) -> None:
             logger.warning("%s", text)
 
 
-def report_unused(model: str, options: SampleOptions) -> str | None:
-    """Log and return the line on GPUs that will not be used: loading takes minutes, and then it is late to stop."""
+def report_unused(model: str, options: SampleOptions, *, known: bool = False) -> str | None:
+    """The line on GPUs that will not be used. It is logged before loading, which takes minutes; not again if ``known``."""
     text = unused_gpus(models.choose_engine(model, options), options)
-    if text is not None:
+    if text is not None and not known:
         logger.warning("%s", text)
     return text

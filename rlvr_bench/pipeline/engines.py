@@ -109,6 +109,11 @@ class Engines:
         self._opener = opener
         self._sampler: Sampler | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the checkpoint is loaded already."""
+        return self._sampler is not None
+
     def open(self, model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
         """The engine of this checkpoint: opened at the first call, then kept. A fake one is reopened for each task."""
         if self._sampler is not None and self._sampler.info.engine == "fake":

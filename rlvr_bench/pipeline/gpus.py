@@ -65,7 +65,7 @@ def with_replicas(options: SampleOptions, names: Sequence[str]) -> SampleOptions
     if options.ray is not None:
         return dataclasses.replace(options, replicas=None)
     elsewhere = any(models.is_endpoint(name) or models.is_fake(name, options) for name in names)
-    room = 1 if elsewhere or "device" in options.engine_args else len(machine_gpus())
+    room = 1 if elsewhere or _is_pinned(options) else len(machine_gpus())
     return dataclasses.replace(options, replicas=max(1, room // engine_gpus(options.engine_args)))
 
 
@@ -141,7 +141,7 @@ def _using_more(options: SampleOptions, size: int, there: int) -> str:
     fit = there // size
     if fit <= _number(options):
         return f"a further engine of {size} does not fit: --engine-arg tensor_parallel_size={there} uses all"
-    without = " without --engine-arg device" if "device" in options.engine_args else ""
+    without = " without --engine-arg device" if _is_pinned(options) else ""
     missing = "" if importlib.util.find_spec("ray") else " (needs Ray: pip install 'rlvr-bench[ray]')"
     return f"--replicas {fit}{without} uses {'all' if fit * size == there else fit * size}{missing}"
 
@@ -150,6 +150,11 @@ def _is_here(engine: str, options: SampleOptions) -> bool:
     """Whether the engines draw on GPUs of this machine, where it has any."""
     on_gpu = str(options.engine_args.get("device", "cuda")).startswith("cuda")
     return engine in _ON_GPUS and options.ray is None and on_gpu
+
+
+def _is_pinned(options: SampleOptions) -> bool:
+    """Whether an engine argument names one device."""
+    return str(options.engine_args.get("device", "cuda")) != "cuda"
 
 
 def _number(options: SampleOptions) -> int:

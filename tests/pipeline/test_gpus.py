@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.pipeline import SampleOptions, batch, gpus, models
+from rlvr_bench.pipeline.engines import Job
 from rlvr_bench.pipeline.gpus import check_gpus, engine_gpus, machine_gpus, unused_gpus, with_replicas
 from rlvr_bench.pipeline.options import GradeOptions, Silent
 from rlvr_bench.samplers.weight_files import Shape, loaded_bytes, loaded_files
-from tests.conftest import require
+from rlvr_bench.store import open_run
+from tests.conftest import ROOT, require
 
 GB = 10**9
 HEADS = {"num_attention_heads": 40, "num_key_value_heads": 8, "dtype": "bfloat16"}  # as Qwen2.5-32B
@@ -170,6 +177,36 @@ def test_it_is_logged_before_the_weights_are_loaded(
     assert said == ["1 of 8 GPUs used; --replicas 8 uses all", "loading"]
 
 
+class OnGpu:
+    """A fake sampler that says that it is a vLLM engine on a GPU."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.info = msgspec.structs.replace(inner.info, engine="vllm", device="cuda", version="1")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+@pytest.mark.usefixtures("box")
+def test_it_is_logged_once_for_all_tasks_of_a_checkpoint_and_stored_with_each_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(models, "open_model", lambda model, loaded, options: OnGpu(models.open_fake(model, loaded)))
+    monkeypatch.setattr(models, "choose_engine", lambda *_: "vllm")
+    monkeypatch.setattr("rlvr_bench.pipeline.check_before_loading", lambda *_: None)
+    monkeypatch.setattr("rlvr_bench.pipeline.is_finished", lambda *_: False)
+    line, options = "1 of 8 GPUs used; --replicas 8 uses all", SampleOptions(n=2, limit=2)
+    with Job(options) as job, job.checkpoint(Silent()) as engines:
+        runs = [
+            pipeline.sample("fake:0.5", TASK, dataclasses.replace(options, out=tmp_path / name), engines=engines)
+            for name in ("first", "second")
+        ]
+    assert [record.getMessage() for record in caplog.records].count(line) == 1
+    for run in runs:
+        assert list(open_run(run).manifest.sessions[-1].warnings) == [line]
+
+
 # --------------------------------------------------------------------------------------------------------- replicas: auto
 @pytest.mark.parametrize(
     ("count", "options", "models", "replicas"),
@@ -180,6 +217,8 @@ def test_it_is_logged_before_the_weights_are_loaded(
         (8, {"tensor_parallel_size": 2, "pipeline_parallel_size": 4}, ["ckpt"], 1),
         (8, {"tensor_parallel_size": 16}, ["ckpt"], 1),
         (8, {"device": "cpu"}, ["ckpt"], 1),
+        (8, {"device": "cuda:2"}, ["ckpt"], 1),
+        (8, {"device": "cuda"}, ["ckpt"], 8),
         (8, {}, ["fake:0.3"], 1),
         (8, {"engine": "fake"}, ["ckpt"], 1),
         (8, {}, ["ckpt", "http://host:8000/v1"], 1),
@@ -194,6 +233,20 @@ def test_auto_is_what_the_gpus_hold(
 ) -> None:
     machine(count, None)
     assert with_replicas(asked(replicas="auto", **options), models).replicas == replicas
+
+
+@pytest.mark.usefixtures("box")
+def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rlvr_bench.scaling.cluster", None)
+    with pytest.raises(EngineError, match=r"^--replicas and --ray need Ray: pip install 'rlvr-bench\[ray\]'$"):
+        pipeline.sample("ckpt", TASK, SampleOptions(out=tmp_path, replicas="auto"))
+
+
+def test_the_install_line_of_the_readme_brings_ray() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = re.search(r"a GPU:\n+```sh\npip install 'rlvr-bench\[([a-z,]+)\]'", (ROOT / "README.md").read_text())
+    assert named is not None
+    assert any(package.startswith("ray") for extra in named[1].split(",") for package in extras[extra])
 
 
 @pytest.mark.usefixtures("box")
