@@ -13,6 +13,8 @@ __all__ = ["checkpoint_folder"]
 
 # Where verl stores a checkpoint that can be loaded, seen from global_step_N and from global_step_N/actor.
 _INNER = ("actor/huggingface", "huggingface")
+_COPIED = ", and copy config.json and the tokenizer of the base model beside the result"
+_VERL = "merge them with `python -m verl.model_merger merge --backend"
 _STEP = re.compile(r"(global_step|checkpoint|step|iter)[-_]?\d+")
 
 
@@ -45,7 +47,7 @@ def _loadable(folder: Path) -> Path:
     steps = sorted(path.name for path in folder.iterdir() if path.is_dir() and _STEP.fullmatch(path.name))
     if steps:
         example = shlex.quote(str(folder / f"{steps[0].rstrip('0123456789')}*"))
-        raise ModelError(f"{folder}: {len(steps)} checkpoints in it: name one of them, or all with --model {example}")
+        raise ModelError(f"{folder}: not a checkpoint but a folder of them: name one, or all with --model {example}")
     raise ModelError(f"{folder}: no config.json in it, so not a Hugging Face checkpoint")
 
 
@@ -58,7 +60,8 @@ def _check_complete(folder: Path) -> None:
     missing = missing_files(folder)
     if missing:
         raise ModelError(
-            f"{folder}: {missing[0]} is missing ({len(missing)} files of the index): copy the whole checkpoint"
+            f"{folder}: {len(missing)} of the weight files in its index are missing, such as {missing[0]}: copy the whole "
+            "checkpoint"
         )
 
 
@@ -66,11 +69,11 @@ def _merging(folder: Path) -> str | None:
     """What turns the raw checkpoint in a folder into one that can be loaded; None where there is no raw one."""
     here = shlex.quote(str(folder))
     target = shlex.quote(str(folder / "huggingface"))
-    verl = f"merge it with `python -m verl.model_merger merge --backend {{}} --local_dir {here} --target_dir {target}`"
+    verl = f"--local_dir {here} --target_dir {target}`"
     if any(folder.glob("model_world_size_*_rank_*.pt")):
-        return "FSDP shards of verl, which no engine loads: " + verl.format("fsdp")
+        return f"FSDP shards of verl, which no engine loads: {_VERL} fsdp {verl}"
     if (folder / "dist_ckpt").is_dir():
-        return "a Megatron checkpoint of verl, which no engine loads: " + verl.format("megatron")
+        return f"Megatron shards of verl, which no engine loads: {_VERL} megatron {verl}"
     if (folder / "zero_to_fp32.py").is_file():
         script = shlex.quote(str(folder / "zero_to_fp32.py"))
         return f"a DeepSpeed checkpoint, which no engine loads: merge it with `python {script} {here} {here}`{_COPIED}"
@@ -88,11 +91,8 @@ def _merging(folder: Path) -> str | None:
     )
 
 
-_COPIED = ", and copy config.json and the tokenizer of the base model beside the result"
-
-
 def _is_megatron(folder: Path) -> bool:
-    """Whether Megatron-LM wrote this: ranks in folders of their own, or shards with a common part."""
+    """Whether Megatron-LM wrote this: a folder for every rank, or shards with a common part."""
     parts = (folder, *(path for path in folder.glob("iter_*") if path.is_dir()))
     return any(
         any(part.glob("mp_rank_*/*.pt")) or ((part / "common.pt").is_file() and any(part.glob("*.distcp")))

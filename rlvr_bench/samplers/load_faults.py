@@ -17,7 +17,7 @@ def loading_fault(model: str, error: BaseException) -> str:
 
 
 def known_fault(model: str, error: BaseException) -> str | None:
-    """The remedy where a model is gated, has code of its own, or has weights that are no mere tensors; else None."""
+    """The remedy where a model is gated, has custom code, or has weights that are no mere tensors; else None."""
     texts = " ".join(f"{type(part).__name__} {part}" for part in _chain(error)).lower()
     if "gatedrepoerror" in texts or "gated repo" in texts:
         return (
@@ -30,7 +30,7 @@ def known_fault(model: str, error: BaseException) -> str | None:
         )
     if "custom code" in texts:
         where = model if Path(model).is_dir() else f"https://huggingface.co/{model}"
-        return f"it has code of its own: read it ({where}), and allow it with --engine-arg trust_remote_code=true"
+        return f"it has custom code: read it ({where}), and allow it with --engine-arg trust_remote_code=true"
     return None
 
 

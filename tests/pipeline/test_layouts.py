@@ -106,9 +106,9 @@ def test_megatron_in_verl(tmp_path: Path, given: str) -> None:
         (["adapter_config.json", "adapter_model.safetensors"], "a LoRA adapter without its base model"),
         (
             ["global_step_20/actor/a", "global_step_100/actor/a"],
-            "2 checkpoints in it: .* --model '{0}/global_step_\\*'",
+            "a folder of them: .* --model '{0}/global_step_\\*'",
         ),
-        (["checkpoint-500/config.json"], "1 checkpoints in it: .* --model '{0}/checkpoint-\\*'"),
+        (["checkpoint-500/config.json"], "a folder of them: .* --model '{0}/checkpoint-\\*'"),
         (["notes.txt"], "no config.json in it, so not a Hugging Face checkpoint"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_folder_beside_raw_shards_is_not_taken_for_them(tmp_path: Path) -> Non
 
 
 def test_a_command_can_be_pasted(tmp_path: Path) -> None:
-    folder = write(tmp_path / "my run; rm x", "model_world_size_1_rank_0.pt")
+    folder = write(tmp_path / "my {run}; rm x", "model_world_size_1_rank_0.pt")
     with pytest.raises(ModelError, match=f"--local_dir '{folder}' --target_dir '{folder}/huggingface'"):
         resolve_model(str(folder))
 
@@ -142,7 +142,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     write(tmp_path, "config.json", names[0], names[2])
     index = {"weight_map": {f"w{number}": name for number, name in enumerate(names)}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ModelError, match=rf"{names[1]} is missing \(1 files of the index\)"):
+    with pytest.raises(ModelError, match=f"1 of the weight files in its index are missing, such as {names[1]}"):
         resolve_model(str(tmp_path))
     (tmp_path / names[1]).touch()
     assert resolve_model(str(tmp_path)) == str(tmp_path)

@@ -87,7 +87,7 @@ def test_code_of_a_model_is_neither_run_nor_asked_about(
     if part == "tokenizer":
         openers.append(lambda path: open_tokenizer(str(path)))
     for opener in openers:
-        with pytest.raises(ModelError, match=f"code of its own: read it .{folder}.*trust_remote_code=true") as caught:
+        with pytest.raises(ModelError, match=f"custom code: read it .{folder}.*trust_remote_code=true") as caught:
             opener(folder)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
