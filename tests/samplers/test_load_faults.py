@@ -67,7 +67,7 @@ def test_a_pickle_of_tensors_is_loaded(folder: Path) -> None:
 
 def with_code(folder: Path, part: str, ran: Path) -> None:
     """Let the configuration of the model or of the tokenizer name code in the folder."""
-    (folder / "mine.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    (folder / "mine.py").write_text(f"import pathlib\n\npathlib.Path({str(ran)!r}).touch()\n")
     file = folder / ("config.json" if part == "model" else "tokenizer_config.json")
     config = json.loads(file.read_text())
     if part == "model":
