@@ -114,11 +114,11 @@ class SampleOptions:
 
     ``stop_after`` R ends a problem after the draw batch with its R-th correct rollout; pass@k is then estimated with
     the unbiased estimator for that rule. ``replicas`` engines draw on the Ray cluster at ``ray`` (auto or HOST:PORT),
-    or on this machine if ``ray`` is None; the rollouts do not depend on which engine draws them. ``tools`` lets the
-    model run code in at most ``tool_calls`` blocks, with ``tool_seconds`` of CPU time for each block; such a run has a
-    separate folder. ``prompt`` is the name of a template or a file with one; ``system`` replaces its system message, and
-    ``chat_template_args`` are passed to the model's chat template. ``seed_scheme`` 2 (the default of a new run) includes
-    the model in every seed, 1 does not; a run keeps the scheme that it began with.
+    or on this machine if ``ray`` is None ("auto": as many as its GPUs hold); the rollouts do not depend on which engine
+    draws them. ``tools`` lets the model run code in at most ``tool_calls`` blocks, with ``tool_seconds`` of CPU time for
+    each block; such a run has a separate folder. ``prompt`` is the name of a template or a file with one; ``system``
+    replaces its system message, and ``chat_template_args`` are passed to the model's chat template. ``seed_scheme`` 2 (the
+    default of a new run) includes the model in every seed, 1 does not; a run keeps the scheme that it began with.
     """
 
     n: int = 64
@@ -147,7 +147,7 @@ class SampleOptions:
     tools: Literal["python"] | None = None
     tool_calls: int = Tools().calls
     tool_seconds: float = Tools().seconds
-    replicas: int | None = None
+    replicas: int | Literal["auto"] | None = None
     ray: str | None = None
     seed_scheme: Literal[1, 2] | None = None
 
@@ -178,12 +178,14 @@ class SampleOptions:
         check(self.tool_calls >= 1, "--tool-calls", self.tool_calls, "must be at least 1")
         check(self.tool_seconds > 0, "--tool-seconds", self.tool_seconds, "must be above 0")
         check(self.seed_scheme in (None, 1, 2), "--seed-scheme", self.seed_scheme, "must be 1 or 2")
-        check(self.replicas is None or self.replicas >= 1, "--replicas", self.replicas, "must be at least 1")
+        is_number = isinstance(self.replicas, int) and self.replicas >= 1
+        allowed = "must be at least 1, or auto"
+        check(is_number or self.replicas in (None, "auto"), "--replicas", self.replicas, allowed)
 
     @property
     def is_scaled(self) -> bool:
         """Whether more than one engine may draw, which needs Ray."""
-        return self.ray is not None or (self.replicas or 1) > 1
+        return self.ray is not None or self.replicas not in (None, 1)
 
     @property
     def tool_limits(self) -> Tools | None:

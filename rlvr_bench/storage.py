@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,12 +18,18 @@ from rlvr_bench.errors import RlvrBenchError, StorageError
 
 T = TypeVar("T")
 
-__all__ = ["BUCKETS", "Storage", "as_path", "is_remote", "reason"]
+__all__ = ["BUCKETS", "Storage", "as_path", "is_remote", "reason", "user_cache"]
 
 # Object storages. They need no folders, and creating a folder could create a bucket.
 BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 
 _ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)  # results, not failures
+
+
+def user_cache() -> Path:
+    """The folder of this program in the user's cache. Raises RuntimeError where the user has no home."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "rlvr-bench"
 
 
 def as_path(name: str | Path) -> Path:

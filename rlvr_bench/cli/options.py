@@ -44,6 +44,13 @@ __all__ = [
 ]
 
 
+def _number_or_auto(text: str) -> int | Literal["auto"]:
+    try:
+        return "auto" if text == "auto" else int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a whole number nor auto") from None
+
+
 MODEL_HELP = "Folder, hub id (owner/name), zoo:NAME, URL of an OpenAI-compatible server, or fake[:RATE]."
 TASK_HELP = "Task name, or path of your own: ./my_task.py."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
@@ -86,7 +93,7 @@ MaxTokens = Annotated[
     int | None,
     typer.Option(
         help="Tokens per response; auto: all that the context leaves. Default: the task's, cut to the context.",
-        parser=lambda text: text if text == "auto" else int(text),
+        parser=_number_or_auto,
         metavar="INTEGER|auto",
     ),
 ]
@@ -113,7 +120,12 @@ DrawBatch = Annotated[int, typer.Option(help="Rollouts of one problem drawn as o
 StopAfter = Annotated[int | None, typer.Option(help="End a problem after the draw batch of its R-th correct rollout.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with <task>.jsonl instead of the hub.")]
 Replicas = Annotated[
-    int | None, typer.Option(help="Engines that draw side by side. Default: 1; with --ray, all that fit.")
+    int | None,
+    typer.Option(
+        help="Engines that draw side by side; auto: all that the GPUs hold. Default: 1; with --ray, all that fit.",
+        parser=_number_or_auto,
+        metavar="INTEGER|auto",
+    ),
 ]
 RayAddress = Annotated[str | None, typer.Option("--ray", help="Draw on this Ray cluster: auto, or HOST:PORT.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]

@@ -23,10 +23,11 @@ from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_
 from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.before_loading import check_before_loading, check_template_use
-from rlvr_bench.pipeline.cautions import report_cautions, report_recommended
+from rlvr_bench.pipeline.cautions import report_cautions, report_recommended, report_unused
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.engines import Engines, model_name, open_engines
 from rlvr_bench.pipeline.folders import find_run
+from rlvr_bench.pipeline.gpus import with_replicas
 from rlvr_bench.pipeline.judging import judged_rollouts
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
 from rlvr_bench.pipeline.parameters import grading_before_progress
@@ -113,6 +114,8 @@ def sample(
     the one asked for; RunLocked where the run is in use; StorageError where the disk refuses (what was drawn is kept).
     """
     options, progress = options or SampleOptions(), progress or Silent()
+    if isinstance(model, str):
+        options = with_replicas(options, [model])
     if engines is not None:
         check(isinstance(model, str), "engines", model, "a sampler of your own is its own engine: leave engines out")
         return _sample(model, task, options, grading, progress, engines)
@@ -139,8 +142,10 @@ def _sample(
         total = options.n * len(chosen)
         progress.start("sample", total, total)
         return folder
+    reported = None
     if isinstance(model, str):
         check_before_loading(model, loaded, options, template)
+        reported = report_unused(model, options, known=engines.is_open)
     sampler = engines.open(name, loaded, options)
     try:
         if sampler.info.engine != "fake" or options.chat_template_args:
@@ -149,7 +154,7 @@ def _sample(
         manifest = make_manifest(name, loaded, template, options, sampling, sampler.info)
         manifest = msgspec.structs.replace(manifest, opens_thought=opens_thought(sampler, prompts))
         with RunWriter(folder, manifest, chosen) as writer:
-            report_cautions(manifest)
+            report_cautions(manifest, reported)
             report_recommended(sampling, options, sampler.info)
             asked = {problem.id: prompts[problem.id] for problem in chosen}
             done = writer.n_drawn(asked, options.n)

@@ -14,6 +14,7 @@ from pathlib import Path
 from rlvr_bench import pipeline
 from rlvr_bench.errors import ModelError, RlvrBenchError
 from rlvr_bench.pipeline.engines import Job
+from rlvr_bench.pipeline.gpus import with_replicas
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions
 from rlvr_bench.scorecard import Scorecard
 
@@ -64,6 +65,7 @@ def evaluate_all(
     checkpoints are drawn at once. Returns the results ordered by checkpoint, then task.
     """
     names = expand_models(models)
+    options = with_replicas(options, names)
     with Job(options, len(names)) as job:
 
         def evaluate(model: str, progress: Progress) -> Iterator[Result]:

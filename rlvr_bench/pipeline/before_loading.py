@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rlvr_bench.errors import ModelError
 from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline.gpus import check_gpus
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.pipeline.resolve import planned_sampling
 from rlvr_bench.prompts import PromptTemplate
@@ -25,11 +26,13 @@ def check_before_loading(model: str, loaded: LoadedTask, options: SampleOptions,
     """Check what can be known from the options, the task and the model's tokenizer; no weights are loaded.
 
     Raises BadArgument for sampling parameters that tools do not allow, for a stop string that the model cannot write, and
-    as ``check_template_use``; UnknownName for a chat-template argument that the template does not use.
+    as ``check_template_use``; UnknownName for a chat-template argument that the template does not use; the errors of
+    ``check_gpus``.
     """
     engine = models.choose_engine(model, options)
     path = models.resolve_model(model) if engine in _LOADED else model
     sampling = planned_sampling(loaded.task, options, template, path)
+    check_gpus(path, engine, options)
     if engine not in _LOADED:
         return
     if not sampling.stop and not options.chat_template_args:

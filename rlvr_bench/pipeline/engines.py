@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline.gpus import engine_gpus
 from rlvr_bench.pipeline.options import Progress, SampleOptions, check
 from rlvr_bench.pipeline.tool_runs import with_tools
 from rlvr_bench.samplers.lent import LentSampler
@@ -44,7 +45,7 @@ class Job:
     def __init__(self, options: SampleOptions, checkpoints: int = 1) -> None:
         """Connect to the cluster, if asked for.
 
-        Raises the errors of ``RayCluster``; EngineError if Ray is not installed.
+        ``options.replicas`` is a number or None. Raises the errors of ``RayCluster``; EngineError if Ray is not installed.
         """
         self.at_once = 1
         self._options = options
@@ -53,7 +54,9 @@ class Job:
         self._tally = Tally()
         if not options.is_scaled:
             return
-        self._cluster = open_cluster(options.ray, options.replicas, _gpus(options))
+        replicas = options.replicas if isinstance(options.replicas, int) else None
+        gpus = 0 if options.engine == "fake" else engine_gpus(options.engine_args)
+        self._cluster = open_cluster(options.ray, replicas, gpus)
         self.at_once = min(checkpoints, self._cluster.replicas)
         self._slots = Slots(self._cluster.replicas, checkpoints)
 
@@ -106,6 +109,11 @@ class Engines:
         self._opener = opener
         self._sampler: Sampler | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the checkpoint is loaded already."""
+        return self._sampler is not None
+
     def open(self, model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
         """The engine of this checkpoint: opened at the first call, then kept. A fake one is reopened for each task."""
         if self._sampler is not None and self._sampler.info.engine == "fake":
@@ -155,20 +163,6 @@ def _check_lent(options: SampleOptions) -> None:
     check(options.chat_template == "auto", "--chat-template", options.chat_template, why)
     check(not options.chat_template_args, "--chat-template-arg", dict(options.chat_template_args), why)
     check(not options.is_scaled, "--replicas, --ray", (options.replicas, options.ray), "a sampler is one engine")
-
-
-def _gpus(options: SampleOptions) -> int:
-    """The number of GPUs for one engine, 0 for a fake one.
-
-    Raises BadArgument for a size that is no positive integer.
-    """
-    sizes = []
-    for name in ("tensor_parallel_size", "pipeline_parallel_size"):
-        size = options.engine_args.get(name, 1)
-        if not isinstance(size, int) or size < 1:
-            raise BadArgument("--engine-arg", f"{name}={size}", "must be a whole number of at least 1")
-        sizes.append(size)
-    return 0 if options.engine == "fake" else sizes[0] * sizes[1]
 
 
 def _opener(model: str, loaded: LoadedTask, options: SampleOptions) -> Callable[[], Sampler]:

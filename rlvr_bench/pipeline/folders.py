@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from rlvr_bench.errors import ModelError, RunError
+from rlvr_bench.pipeline.layouts import checkpoint_folder
 from rlvr_bench.pipeline.models import is_endpoint
 from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.storage import as_path
@@ -93,12 +95,16 @@ def _usable(*names: str) -> list[str]:
 
 
 def _resolved(model: str) -> str | None:
-    """The absolute path of a folder, with links resolved; None where the name is no folder."""
+    """The absolute path of a checkpoint's folder, with links resolved; None where the name is no folder."""
     if is_endpoint(model):
         return None
     try:
         path = Path(model).expanduser()
-        return str(path.resolve()) if path.is_dir() else None
+        if not path.is_dir():
+            return None
+        with contextlib.suppress(ModelError):  # a folder without a checkpoint is itself
+            path = checkpoint_folder(path)
+        return str(path.resolve())
     except (OSError, RuntimeError, ValueError):  # a name too long for a path, or no home directory
         return None
 

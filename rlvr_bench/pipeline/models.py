@@ -8,6 +8,7 @@ from typing import Literal
 
 from rlvr_bench import countdown
 from rlvr_bench.errors import ModelError, UnknownName
+from rlvr_bench.pipeline.layouts import checkpoint_folder
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 def resolve_model(model: str) -> str:
     """The folder of ``zoo:NAME`` or of a local checkpoint; a URL or a hub id is returned unchanged.
 
-    Raises UnknownName; ModelError where a folder is missing or has no checkpoint; BadArgument for a name too long.
+    A folder may be one that verl writes around a checkpoint. Raises UnknownName; ModelError where a folder is missing or
+    has no checkpoint that can be loaded, with what to do; BadArgument for a name too long.
     """
     if is_endpoint(model):
         return model
@@ -37,9 +39,7 @@ def resolve_model(model: str) -> str:
     check(len(model) <= _LONGEST, "--model", f"{model[:40]}...", f"a name has at most {_LONGEST} characters")
     path = Path(model).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"{model}: no config.json in it, so not a Hugging Face checkpoint")
-        return str(path)
+        return str(checkpoint_folder(path))
     if path.is_file() or model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ModelError(f"{model}: no such folder. --model takes a folder, a hub id (owner/name) or zoo:NAME")
     return model

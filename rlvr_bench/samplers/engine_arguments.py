@@ -51,6 +51,9 @@ def check_engine_arguments(engine: str, arguments: Mapping[str, object], token_s
     if engine == "transformers" and (unknown := sorted(set(arguments) - set(TRANSFORMERS_ARGUMENTS))):
         allowed = f"the transformers engine takes {', '.join(TRANSFORMERS_ARGUMENTS)}"
         raise BadArgument("--engine-arg", unknown[0], allowed)
+    trusted = arguments.get("trust_remote_code", False)
+    if engine in ("transformers", "vllm") and not isinstance(trusted, bool):
+        raise BadArgument("--engine-arg trust_remote_code", trusted, "must be true or false")  # any text counts as true
     if engine != "vllm":
         return
     reserved = {"model": "it is --model", "worker_extension_cls": "the sampler loads its own worker extension"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 from collections.abc import Iterator
 
 import torch
@@ -13,6 +14,7 @@ from rlvr_bench.errors import ModelError
 from rlvr_bench.records import EngineInfo
 from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
+from rlvr_bench.samplers.load_faults import loading_fault
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.quiet import without_deprecations
@@ -24,7 +26,7 @@ _ROWS = 512  # rollouts generated together at most
 # With fewer parameters an operation is too short for several threads: on a busy machine two threads, which wait for
 # each other at every operation, were measured up to 50 times slower than one.
 _ONE_THREAD_PARAMETERS = 20_000_000
-_REFUSALS = (OSError, ValueError, KeyError, ImportError, RuntimeError)
+_REFUSALS = (OSError, ValueError, KeyError, ImportError, RuntimeError, pickle.UnpicklingError)
 
 
 class LoadedTransformers:
@@ -43,13 +45,19 @@ class LoadedTransformers:
         self.rows = int(args.pop("rows", _ROWS))
         threads = args.pop("threads", None)
         dtype = args.pop("dtype", "float32" if self.device.type == "cpu" else "auto")
+        # Without a value, transformers asks on standard input whether to run the model's code.
+        trusted = args.pop("trust_remote_code", False)
         transformers.utils.logging.disable_progress_bar()
         try:
-            self.tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(options.model)
+            self.tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(
+                options.model, trust_remote_code=trusted
+            )
             check_template_arguments(self.tokenizer, options.template_args)
-            model = transformers.AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype, **args)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                options.model, dtype=dtype, trust_remote_code=trusted, weights_only=True, **args
+            )
         except _REFUSALS as error:
-            reason = str(error).strip().splitlines()[0][:200]
+            reason = loading_fault(options.model, error)
             raise ModelError(f"cannot load {options.model!r} with transformers: {reason}") from error
         self._model: transformers.PreTrainedModel | None = model.to(self.device).eval()
         self.stop = self._stop_ids()
@@ -134,7 +142,7 @@ class LoadedTransformers:
 def load_tokenizer(model: str) -> Tokenizer:
     """Load only the tokenizer of a checkpoint. Raises ModelError where it cannot be loaded."""
     try:
-        tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        tokenizer: Tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except _REFUSALS as error:
-        raise ModelError(f"cannot load the tokenizer of {model!r}: {str(error).strip().splitlines()[0]}") from error
+        raise ModelError(f"cannot load the tokenizer of {model!r}: {loading_fault(model, error)}") from error
     return tokenizer

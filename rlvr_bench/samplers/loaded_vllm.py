@@ -20,6 +20,7 @@ from rlvr_bench.records import EngineInfo
 from rlvr_bench.samplers import vllm_check, vllm_worker
 from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
+from rlvr_bench.samplers.load_faults import known_fault
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.quiet import for_processes, without_deprecations
@@ -159,8 +160,12 @@ def _start(options: SamplerOptions) -> LLM:
     except TypeError as error:  # an argument that vLLM does not know
         raise BadArgument("engine_args", dict(options.engine_args), one_line(error)) from error
     except refused as error:  # raised while vLLM reads the configuration, before it starts a process
-        raise ModelError(f"vLLM cannot load {options.model!r}: {one_line(error)}") from error
+        reason = known_fault(options.model, error) or one_line(error)
+        raise ModelError(f"vLLM cannot load {options.model!r}: {reason}") from error
     except Exception as error:
+        known = known_fault(options.model, error)
+        if known is not None:
+            raise ModelError(f"vLLM cannot load {options.model!r}: {known}") from error
         raise EngineError(
             f"vLLM did not start on {options.model!r}: {one_line(error)} (its own messages are above; "
             "VLLM_LOGGING_LEVEL=INFO shows more)"

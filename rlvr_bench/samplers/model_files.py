@@ -14,6 +14,7 @@ from typing import Literal
 
 from rlvr_bench.errors import BadArgument, ModelError
 from rlvr_bench.records import DrawRequest, Prompt
+from rlvr_bench.samplers.digest_store import identity, is_settled, shared_digest
 from rlvr_bench.samplers.tokenizer import Tokenizer
 
 __all__ = [
@@ -48,8 +49,9 @@ def weights_digest(model: str, revision: str | None = None) -> str:
     """A text that identifies the weights of a model.
 
     For a local directory: ``sha256:`` and a digest over name, size and content of its weight files, so that a
-    checkpoint that was overwritten counts as another model. For a hub id: ``hub:ID@COMMIT`` where the local cache has
-    the commit (it always has after loading), else ``hub:ID``. Raises ModelError for a directory without weights.
+    checkpoint that was overwritten counts as another model; a node reads the files once for all its engines. For a hub
+    id: ``hub:ID@COMMIT`` where the local cache has the commit (it always has after loading), else ``hub:ID``. Raises
+    ModelError for a directory without weights.
     """
     directory = Path(model)
     if not directory.is_dir():
@@ -58,6 +60,10 @@ def weights_digest(model: str, revision: str | None = None) -> str:
     files = sorted(p for p in directory.iterdir() if p.suffix in _WEIGHT_SUFFIXES and p.name not in _NOT_WEIGHTS)
     if not files:
         raise ModelError(f"{directory} holds no weights: expected *.safetensors or *.bin beside config.json")
+    return shared_digest(files, lambda: _content_digest(files))
+
+
+def _content_digest(files: Sequence[Path]) -> str:
     whole = hashlib.sha256()
     with ThreadPoolExecutor(min(len(files), os.cpu_count() or 1)) as pool:  # hashing releases the interpreter lock
         for path, content in zip(files, pool.map(_file_digest, files), strict=True):
@@ -67,12 +73,14 @@ def weights_digest(model: str, revision: str | None = None) -> str:
 
 def _file_digest(path: Path) -> str:
     """SHA-256 of a file. A process reads a file once, and again only after a change."""
-    status = path.stat()
-    key = (path.resolve(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    if key not in _known_digests:
-        with path.open("rb") as stream:
-            _known_digests[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return _known_digests[key]
+    key = identity(path)
+    if key in _known_digests:
+        return _known_digests[key]
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if is_settled(key) and identity(path) == key:
+        _known_digests[key] = digest
+    return digest
 
 
 def companion_digests(model: str) -> dict[str, str] | None:

@@ -7,7 +7,6 @@ writes the whole folder into the user's cache.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 
 from rlvr_bench.errors import ModelError, StorageError, UnknownName
+from rlvr_bench.storage import user_cache
 from rlvr_bench.zoo import unpack
 
 __all__ = [
@@ -148,7 +148,7 @@ def checkpoint_path(name: str) -> Path:
 
 def _unpacked(name: str, file: Path, start: Path, sha256: str) -> Path:
     """The cached folder of a packed checkpoint; made where it is missing, complete or not at all."""
-    cache = _cache_directory()
+    cache = user_cache() / "zoo"
     target = cache / f"{name}-{sha256[:12]}"
     if (target / WEIGHTS).is_file():
         return target
@@ -172,11 +172,6 @@ def _unpacked(name: str, file: Path, start: Path, sha256: str) -> Path:
             f"cannot unpack zoo:{name} into {cache}: {fault}. Set XDG_CACHE_HOME to a folder."
         ) from fault
     return target
-
-
-def _cache_directory() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "rlvr-bench" / "zoo"
 
 
 def read_card(directory: Path) -> Card:

@@ -14,7 +14,8 @@ import pytest
 from rlvr_bench import pipeline
 from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.pipeline import SampleOptions, models
-from rlvr_bench.pipeline.cautions import cautions, visible_gpus
+from rlvr_bench.pipeline.cautions import cautions
+from rlvr_bench.pipeline.gpus import visible_gpus
 from rlvr_bench.records import Draw, EngineInfo, SamplingParameters
 from rlvr_bench.reporting.content import page_task
 from rlvr_bench.reporting.sources import read_sources
@@ -76,9 +77,9 @@ def test_a_limit_that_was_cut_and_gpus_that_are_idle() -> None:
     )
     whole = SamplingParameters(max_tokens=asked)
     assert not cautions(task, SampleOptions(max_tokens=asked - 1), cut, INFO, 1)
-    assert cautions(task, SampleOptions(), whole, INFO, 8) == ("1 of 8 GPUs is used: --replicas 8 would use all",)
+    assert cautions(task, SampleOptions(), whole, INFO, 8) == ("1 of 8 GPUs used; --replicas 8 uses all",)
     four = SampleOptions(engine_args={"tensor_parallel_size": 2}, replicas=2)
-    assert cautions(task, four, whole, INFO, 8) == ("4 of 8 GPUs are used: --replicas 4 would use all",)
+    assert cautions(task, four, whole, INFO, 8) == ("4 of 8 GPUs used; --replicas 4 uses all",)
     for options in (
         SampleOptions(replicas=8),
         SampleOptions(ray="auto"),
