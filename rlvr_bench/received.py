@@ -32,7 +32,7 @@ def read_regular(file: Path) -> bytes:
 
 def open_regular(file: Path) -> IO[bytes]:
     """A file on this machine, open for reading. Raises OSError, also for a pipe or a device."""
-    content = open(file, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it
+    content = os.fdopen(_without_waiting(str(file), os.O_RDONLY | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
         content.close()
         raise OSError("not a regular file")

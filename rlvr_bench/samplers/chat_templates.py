@@ -8,6 +8,7 @@ import jinja2
 import jinja2.ext
 import jinja2.meta
 import jinja2.nodes
+import jinja2.sandbox
 from jinja2.parser import Parser
 
 from rlvr_bench.errors import BadArgument, ModelError, UnknownName, in_one_line
@@ -28,7 +29,9 @@ _SET_BY_ENGINES = frozenset(
 class _Generation(jinja2.ext.Extension):
     """The block ``{% generation %}`` of Hugging Face's templates, which marks the words of the assistant."""
 
-    tags = {"generation"}  # noqa: RUF012  the base class's own name
+    def __init__(self, environment: jinja2.Environment) -> None:
+        super().__init__(environment)
+        self.tags = {"generation"}
 
     def parse(self, parser: Parser) -> jinja2.nodes.Node | list[jinja2.nodes.Node]:
         """The content of the block."""
@@ -46,7 +49,7 @@ def check_template_arguments(tokenizer: Tokenizer, arguments: Mapping[str, objec
         return
     template = tokenizer.get_chat_template()
     # Nothing is rendered here: the template is only read.
-    environment = jinja2.Environment(extensions=["jinja2.ext.loopcontrols", _Generation])  # noqa: S701
+    environment = jinja2.sandbox.SandboxedEnvironment(extensions=["jinja2.ext.loopcontrols", _Generation])
     try:
         used = jinja2.meta.find_undeclared_variables(environment.parse(template))
     except (jinja2.TemplateError, RecursionError) as error:
