@@ -112,7 +112,7 @@ class Format:
     file has several. With ``responses_only`` it yields responses without verdicts. All three raise DataError.
 
     ``mapping`` is that of a format made from one. ``remarks`` gives notes for the user after the files were read;
-    ``restart`` is called before they are read a second time.
+    ``restart`` is called before each time that they are read.
 
     ``holds_verdicts``: False where files of this format never say which responses are correct; a task of ours grades them.
     ``no_answer``: what the program writes in place of an answer where it found none. ``says_no_answer``: whether it

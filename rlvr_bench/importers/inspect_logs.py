@@ -88,7 +88,6 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    _UNDRAWN.begin()
     headers = [_header(file) for file in files]
     facts: dict[str, str] = {}
     for plural, values in {
@@ -270,6 +269,7 @@ FORMAT = Format(
     survey=_survey,
     read=_read,
     says_no_answer=False,
+    restart=_UNDRAWN.begin,
     remarks=_UNDRAWN.remarks,
     printed=_printed,
 )

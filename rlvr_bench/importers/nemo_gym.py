@@ -56,7 +56,6 @@ def _fits(seen: Glimpse) -> bool:
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     """Refuse files of several models; the first line of each names it. Leave the sidecar of failed attempts out."""
-    _UNDRAWN.begin()
     failed = [file for file in files if file.name.endswith("_failures.jsonl")]
     kept = [file for file in files if file not in failed] or list(files)
     model = only_one(files[0], "rollouts of several models", map(_model, kept))
@@ -112,4 +111,6 @@ def _truncated(made: _Made) -> bool | None:
     return None if made.usage is None else False
 
 
-FORMAT = Format(name="nemo-gym", fits=_fits, survey=_survey, read=_read, remarks=_UNDRAWN.remarks)
+FORMAT = Format(
+    name="nemo-gym", fits=_fits, survey=_survey, read=_read, restart=_UNDRAWN.begin, remarks=_UNDRAWN.remarks
+)

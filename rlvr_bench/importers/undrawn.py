@@ -10,7 +10,7 @@ __all__ = ["Undrawn"]
 
 @dataclass
 class Undrawn:
-    """Counts the rollouts that a reader left out since ``begin``; ``remarks`` is what the user is told of them."""
+    """Counts the rollouts that a reader left out since ``begin``; ``remarks`` has a note on them."""
 
     count: int = 0
 

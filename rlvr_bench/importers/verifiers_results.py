@@ -51,7 +51,6 @@ def _fits(seen: Glimpse) -> bool:
 
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
-    _UNDRAWN.begin()
     beside = [_metadata(file) for file in files]
     model = only_one(files[0], "results of several models", (known.model for known in beside))
     task = only_one(files[0], "results of several environments", (known.env_id or known.env for known in beside))
@@ -125,6 +124,7 @@ FORMAT = Format(
     survey=_survey,
     read=_read,
     says_no_answer=False,
+    restart=_UNDRAWN.begin,
     remarks=_UNDRAWN.remarks,
     printed=_printed,
 )

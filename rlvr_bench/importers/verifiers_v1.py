@@ -79,7 +79,6 @@ def _fits(seen: Glimpse) -> bool:
 
 def _survey(files: Sequence[Path]) -> tuple[Origin, list[Path]]:
     """prime-rl writes every episode to ``all``, and those it trained on once more to ``effective``: keep the first."""
-    _UNDRAWN.begin()
     kept = [file for file in files if not _is_repeated(file, files)]
     model = only_one(files[0], "traces of several models", map(_model, kept))
     notes = tuple(f"{file}: the same episodes are in all/: left out" for file in files if file not in kept)
@@ -166,5 +165,11 @@ def _truncated(trace: _Trace) -> bool | None:
 
 
 FORMAT = Format(
-    name="verifiers-traces", fits=_fits, survey=_survey, read=_read, says_no_answer=False, remarks=_UNDRAWN.remarks
+    name="verifiers-traces",
+    fits=_fits,
+    survey=_survey,
+    read=_read,
+    says_no_answer=False,
+    restart=_UNDRAWN.begin,
+    remarks=_UNDRAWN.remarks,
 )

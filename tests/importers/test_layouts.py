@@ -81,6 +81,17 @@ def test_every_target_of_inspect_is_kept(tmp_path: Path) -> None:
     }
 
 
+def own_verifier(folder: Path) -> Path:
+    """A task file that has none of the imported problems."""
+    (folder / "mine.py").write_text(
+        "from rlvr_bench import Generated, Problem, Task\n"
+        "NONE = Problem(id='none', question='No problem of the files.', answer='0')\n"
+        "TASK = Task(name='mine', version='1', summary='s', verifier='math',\n"
+        "    source=Generated(generate=lambda: [NONE], rows=1, sha256=None))\n"
+    )
+    return folder / "mine.py"
+
+
 def test_samples_of_inspect_that_failed_before_any_output_are_not_drawn(tmp_path: Path) -> None:
     samples = [inspect_sample(1, letter, k) for k, letter in enumerate("cwcw")]
     failed = {"message": "connection lost", "traceback": ""}
@@ -90,6 +101,10 @@ def test_samples_of_inspect_that_failed_before_any_output_are_not_drawn(tmp_path
     assert by_number(result) == [(3, 2)]
     assert [problem.error for problem in result.scorecard.problems] == [1], "one failed after its output"
     assert "1 rollouts failed before any output: they count as not drawn" in result.notes
+    twice = imported(tmp_path / "a.json", out=tmp_path, model="twice", task=str(own_verifier(tmp_path)), regrade=True)
+    assert "1 rollouts failed before any output: they count as not drawn" in twice.notes, (
+        "though read for its problems too"
+    )
     again = imported(inspect_json(tmp_path / "b.json", samples[::2]), out=tmp_path, model="b", verdict="match")
     assert not any("not drawn" in note for note in again.notes)
 
