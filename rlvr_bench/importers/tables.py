@@ -1,6 +1,6 @@
 """Rows of any table: JSON lines, one JSON array or object, CSV (commas, tabs, semicolons) and parquet; packed ones too.
 
-Rows are read one at a time, whatever the size of the file. What a file is, its content shows.
+Rows are read one at a time, so a large file needs little memory. The kind of a file is recognised by its content.
 """
 
 from __future__ import annotations

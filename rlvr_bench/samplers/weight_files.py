@@ -46,7 +46,7 @@ def read_shape(model: str, revision: str | None) -> Shape:
 def loaded_bytes(model: str, engine: str, dtype: object = None, revision: str | None = None) -> int:
     """The bytes that the weights take once they are loaded, without buffers; 0 where the files are not here.
 
-    ``dtype``: the engine argument. vLLM loads float32 weights as 16 bits unless it is told otherwise, transformers
+    ``dtype``: the engine argument. vLLM loads float32 weights as 16 bits if no type is named, transformers
     as the configuration says. Files other than safetensors count with their size.
     """
     folder = _folder(model, revision)

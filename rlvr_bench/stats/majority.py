@@ -22,7 +22,7 @@ def maj_at_k(answer_counts: npt.ArrayLike, correct: npt.ArrayLike, ks: npt.Array
 
     Exact over uniformly random k-subsets; tied most frequent answers share the win equally. ``answer_counts`` (P, A)
     counts each distinct answer of a problem, 0 where it has fewer; ``correct`` (P,) is the column of the correct
-    answer, -1 where nobody gave it. The caller decides whether rollouts without an answer are a class in the table or
+    answer, -1 where no rollout gave it. The caller decides whether rollouts without an answer are a class in the table or
     are left out.
 
     The sum over the winning count t and the number j of tied rivals, with the share 1 / (j + 1) of the win, is derived

@@ -83,7 +83,7 @@ class PairedInterval:
     """A mean difference, first minus second, and the two-sided bootstrap p-value of no difference, (K,).
 
     ``z``: the normal deviate (absolute) that ``p_value`` belongs to. Beyond the largest replicate, where the p-value is
-    1 / (1 + B) whatever the difference, it grows with the pivot: the normal tail is scaled to pass that replicate.
+    1 / (1 + B) for every difference, it grows with the pivot: the normal tail is scaled to pass that replicate.
     """
 
     difference: Interval

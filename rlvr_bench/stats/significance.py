@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 class SignFlip:
     """A two-sided ``p_value``, and the normal deviate ``z`` (absolute) that it belongs to.
 
-    Where the sum is beyond all replicates, so that its p-value is 1 / (1 + replicates) whatever the sum, the deviate is
+    Where the sum is beyond all replicates, so that its p-value is 1 / (1 + replicates) for every such sum, the deviate is
     that of the exact tail (``upper_deviate``) if that is larger.
     """
 
