@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlvr_bench import SampleOptions, status
+from rlvr_bench.errors import RunLocked
 from rlvr_bench.pipeline import GradeOptions, evaluate, grade, sample
 from rlvr_bench.pipeline.status import RunState, States
 from rlvr_bench.records import Problem
@@ -141,14 +144,29 @@ def test_a_writer_can_begin_at_any_moment_of_a_look(tmp_path: Path) -> None:
         while not over.is_set():
             is_held(tmp_path)
 
-    looking = threading.Thread(target=look)
-    looking.start()
+    looking = [threading.Thread(target=look) for _ in range(2)]
+    for thread in looking:
+        thread.start()
     try:
-        for _ in range(300):
+        for _ in range(100):
             lock_folder(tmp_path).release()
     finally:
         over.set()
-        looking.join()
+        for thread in looking:
+            thread.join()
+
+
+def test_a_suspended_look_delays_a_writer_and_another_writer_refuses_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_folder(tmp_path).release()
+    with (tmp_path / "lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        threading.Timer(0.5, fcntl.flock, (look, fcntl.LOCK_UN)).start()
+        writer = lock_folder(tmp_path)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited for a writer"))
+    with writer, pytest.raises(RunLocked):
+        lock_folder(tmp_path)
 
 
 def test_a_shard_is_opened_once_and_one_that_vanished_is_left_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

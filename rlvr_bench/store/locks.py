@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 BEAT_S = 5.0
 DEAD_S = 20.0
 _SEEN_S = 60.0  # a lease renewed within this time is held: the clocks of two machines may differ by less
-_TRIES, _RETRY_S = 4, 0.02  # ``is_held`` has a file lock for an instant
+_LOOKS_S, _RETRY_S = 10.0, 0.01  # ``is_held`` has a shared lock for an instant; a busy machine may suspend it there
 SETTLE_S = 1.0  # where two processes take over at once, both wait so long; the one that was overwritten gives up
 
 
@@ -93,14 +93,14 @@ class _FileLock(Lock):
         os.close(self._handle)
 
     def _acquire(self) -> bool:
-        for _ in range(_TRIES):
-            try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(_RETRY_S)
-            else:
-                return True
-        return False
+        """Lock, waiting for those who only look. False as soon as another writer has the lock."""
+        since = time.monotonic()
+        while not _flock(self._handle, fcntl.LOCK_EX):
+            if not _flock(self._handle, fcntl.LOCK_SH) or time.monotonic() - since > _LOOKS_S:
+                return False
+            fcntl.flock(self._handle, fcntl.LOCK_UN)
+            time.sleep(_RETRY_S)
+        return True
 
 
 class _Lease(Lock):
@@ -195,15 +195,20 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return stat.S_ISREG(os.fstat(handle).st_mode) and not _flock(handle, fcntl.LOCK_SH)
     except OSError:  # a file system without locks
         return False
     finally:
         os.close(handle)
-    return False
+
+
+def _flock(handle: int, kind: int) -> bool:
+    """Take a file lock if nobody has one that excludes it."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _unfit(file: Path) -> str:
