@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.importers.counts import CLUSTER, COLUMNS
+from rlvr_bench.importers.programs.counts import CLUSTER, COLUMNS
 from rlvr_bench.store.paths import write_atomically
 from rlvr_bench.store.record_files import damaged, write_record
 from rlvr_bench.store.run import Run
