@@ -18,6 +18,7 @@ from scipy.special import stdtrit
 from rlvr_bench import stats
 from rlvr_bench.analysis.performance_law import EntropyLaw, fit_law
 from rlvr_bench.analysis.stages import StageFit, corrected, fit_stages
+from rlvr_bench.analysis.turnover import BestCheckpoint, Turnover, best_checkpoints, turnovers
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.estimates import sound_estimates
 from rlvr_bench.comparison.folders import read_cards
@@ -88,7 +89,8 @@ class TrainingSeries(msgspec.Struct, frozen=True, kw_only=True):
     """Checkpoints of one training run on the same problems, in order of their step.
 
     ``stages`` are those of pass@1, pass@k at the largest common k, token entropy (all, correct, wrong; logarithms) and
-    branching factor (logarithm); ``law`` is R = -a exp(H) + b, None where entropy was not measured.
+    branching factor (logarithm); ``law`` is R = -a exp(H) + b, None where entropy was not measured. ``turnover`` and
+    ``best`` have one entry per budget.
     """
 
     schema: int
@@ -99,6 +101,8 @@ class TrainingSeries(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[StageFit, ...]
     milestones: tuple[Milestone, ...]
     law: EntropyLaw | None
+    turnover: tuple[Turnover, ...]
+    best: tuple[BestCheckpoint, ...]
     notes: tuple[str, ...]
 
 
@@ -130,6 +134,8 @@ def series_of(
     metrics = _metrics([_sound(file, card) for file, card in cards], unequal=unequal)
     if unequal:
         notes.append("rollouts per problem differ: what depends on their number is followed at common numbers only")
+    if any(run.stopping is not None for run in counted):
+        notes.append("no turnover and no best checkpoint: they need a number of rollouts that was fixed beforehand")
     return TrainingSeries(
         schema=SERIES_SCHEMA,
         task=cards[0][1].run.task,
@@ -144,6 +150,8 @@ def series_of(
             mark for metric in _followed(metrics) if (mark := _milestone(numbers, metric, _table(metric, counted)))
         ),
         law=_law(counted),
+        turnover=tuple(turnovers(numbers, counted)),
+        best=tuple(best_checkpoints(numbers, counted)),
         notes=tuple(notes),
     )
 

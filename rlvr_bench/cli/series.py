@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -12,7 +12,7 @@ from rich.console import Console
 from rlvr_bench.cli.compare import Allow
 from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
-from rlvr_bench.cli.tables import AsFormat, show_blocks, text_table
+from rlvr_bench.cli.tables import AsFormat, p_text, show_blocks, text_table
 from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.metrics import METRICS, find_metric
@@ -22,12 +22,19 @@ if TYPE_CHECKING:
     from rlvr_bench.analysis.performance_law import EntropyLaw
     from rlvr_bench.analysis.stages import StageFit
     from rlvr_bench.analysis.training_series import Metric, TrainingSeries
+    from rlvr_bench.analysis.turnover import BesideChance, BestCheckpoint, CheckpointTurnover, Turnover
     from rlvr_bench.records import Estimate
 
 __all__ = ["register"]
 
 Runs = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Run folders, scorecards, folders of these, or globs.")
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        "--k", help="Budget of the turnover and the best checkpoint. Default: the largest at which chance is tested."
+    ),
 ]
 Steps = Annotated[
     str | None,
@@ -41,16 +48,25 @@ def register(app: typer.Typer) -> None:
 
 
 def series(
-    runs: Runs, steps: Steps = None, allow: Allow = None, format_: AsFormat = "table", as_json: AsJson = False
+    runs: Runs,
+    steps: Steps = None,
+    k: Budget = None,
+    allow: Allow = None,
+    format_: AsFormat = "table",
+    as_json: AsJson = False,
 ) -> None:
-    """Show metrics by training step, stages of training, and the entropy-performance law. Reads scorecards only."""
+    """Show metrics by training step, stages of training, turnover of solved problems, and the entropy-performance law.
+
+    Reads scorecards only.
+    """
     from rlvr_bench.analysis.training_series import series as read_series
 
     training = read_series(runs, None if steps is None else _read_steps(steps), allow or ())
+    budget = _budget(training, k)
     if as_json:
         print_json(training)
     else:
-        _show(Terminal(), training, format_)
+        _show(Terminal(), training, format_, budget)
 
 
 def _read_steps(text: str) -> list[int]:
@@ -67,11 +83,23 @@ def _read_steps(text: str) -> list[int]:
 _COLUMNS = {(metric.name, group): title for metric in METRICS for group, title in metric.series_titles}
 
 
-def _show(console: Console, training: TrainingSeries, form: Format) -> None:
-    show_blocks(console, list(_blocks(training, as_drawn=form == "table")), form)
+def _budget(training: TrainingSeries, k: int | None) -> int | None:
+    ks = [turnover.k for turnover in training.turnover]
+    if k is not None and k not in ks:
+        raise BadArgument("--k", k, f"there is turnover at {', '.join(map(str, ks))}" if ks else "there is no turnover")
+    tested = [turnover.k for turnover in training.turnover if not any(map(_is_modelled, turnover.checkpoints))]
+    return k or max(tested, default=None) or (ks[0] if ks else None)
 
 
-def _blocks(training: TrainingSeries, *, as_drawn: bool) -> Iterator[Line | Table]:
+def _is_modelled(point: CheckpointTurnover) -> bool:
+    return point.forgotten is not None and point.forgotten.modelled
+
+
+def _show(console: Console, training: TrainingSeries, form: Format, k: int | None) -> None:
+    show_blocks(console, list(_blocks(training, k, as_drawn=form == "table")), form)
+
+
+def _blocks(training: TrainingSeries, k: int | None, *, as_drawn: bool) -> Iterator[Line | Table]:
     """``as_drawn``: numbers without their intervals, for which a terminal has no room."""
     yield Line(
         ((training.task, "bold"), f": {len(training.checkpoints)} checkpoints on {training.n_problems:,} problems")
@@ -92,6 +120,12 @@ def _blocks(training: TrainingSeries, *, as_drawn: bool) -> Iterator[Line | Tabl
         change = f"{mark.first:.3g} to {mark.last:.3g}"
         when = f"by step {mark.step:,} [{mark.low:,}, {mark.high:,}]"
         yield Line((f"{mark.metric}: {change}, three quarters of it {when}",))
+    for turnover in training.turnover:
+        if turnover.k == k:
+            yield from _turnover(turnover, with_interval=not as_drawn)
+    for best in training.best:
+        if best.k == k:
+            yield _best(best, [point.step for point in training.checkpoints])
     if training.law is not None:
         yield from _law(training.law)
     for note in training.notes:
@@ -125,7 +159,7 @@ def _cells(metric: Metric, *, with_interval: bool = False) -> list[Cell]:
 def _stage(fit: StageFit) -> list[str]:
     name = fit.metric if fit.scale == "linear" else f"{fit.metric} (log)"
     p_holm = fit.p_value if fit.p_holm is None else fit.p_holm
-    p_value = "" if p_holm is None else f"{p_holm:.3f}"
+    p_value = p_text(p_holm)
     if fit.knot is None:
         return [
             name,
@@ -137,6 +171,57 @@ def _stage(fit: StageFit) -> list[str]:
         ]
     interval = f"{fit.low:,.0f} to {fit.high:,.0f}"
     return [name, f"{fit.knot:,.0f}", interval, f"{fit.slope_before:.2e}", f"{fit.slope_after:.2e}", p_value]
+
+
+def _turnover(turnover: Turnover, *, with_interval: bool) -> Iterator[Line | Table]:
+    title = f"Turnover at k = {turnover.k:,}: {turnover.union:.1f} problems are solved by some checkpoint"
+    if turnover.share_if_alike is not None:
+        title += f"; checkpoints of one solve rate would each solve {turnover.share_if_alike:.0%} of them"
+    yield Line((title,))
+    heads = [
+        "step",
+        "solved",
+        "of these",
+        "first solved",
+        "by chance",
+        "p (Holm)",
+        "forgotten",
+        "by chance",
+        "p (Holm)",
+    ]
+    rows = []
+    for point in turnover.checkpoints:
+        limits = (point.solved.low, point.solved.high) if with_interval else (None, None)
+        solved = (
+            None
+            if point.solved.value is None
+            else Figure(value=point.solved.value, low=limits[0], high=limits[1], digits=1)
+        )
+        share = "" if point.share is None else f"{point.share:.0%}"
+        beside = [cell for statement in (point.first, point.forgotten) for cell in _beside(statement)]
+        rows.append([f"{point.step:,}", solved, share, *beside, f"{point.never:.1f}"])
+    yield text_table([*heads, "never solved"], rows)
+    if any(map(_is_modelled, turnover.checkpoints)):
+        yield Line(("~: from a fitted Beta model, not tested; chance needs more rollouts than there are",))
+
+
+def _beside(statement: BesideChance | None) -> list[str]:
+    if statement is None:
+        return ["", "", ""]
+    sign = "~" if statement.modelled else ""
+    chance = "" if statement.by_chance is None else f"{sign}{statement.by_chance:.1f}"
+    return [f"{statement.number:.1f}", chance, p_text(statement.p_holm)]
+
+
+def _best(best: BestCheckpoint, steps: Sequence[int]) -> Line:
+    fresh = best.fresh
+    limits = "" if fresh.low is None or fresh.high is None else f" [{fresh.low:.1%}, {fresh.high:.1%}]"
+    agreeing = best.chosen[steps.index(best.step)]
+    text = (
+        f"best checkpoint by pass@{best.k}: step {best.step:,} with {best.value:.1%}; on rollouts that did not choose it, "
+        f"the best has {fresh.value:.1%}{limits}. Half of the rollouts, at random, choose this step in {agreeing:.0%} of cases"
+    )
+    return Line((text,))
 
 
 def _law(law: EntropyLaw) -> Iterator[Line]:

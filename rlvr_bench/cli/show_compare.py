@@ -9,7 +9,7 @@ from string import ascii_uppercase
 import msgspec
 from rich.console import Console
 
-from rlvr_bench.cli.tables import show_blocks
+from rlvr_bench.cli.tables import p_text, show_blocks
 from rlvr_bench.comparison import (
     BoundaryChange,
     ChangedProblems,
@@ -91,7 +91,7 @@ def _row(item: Difference) -> tuple[Cell, ...]:
     change = _change(item, percent=percent)
     name = item.name.replace("@k", f"@{item.k}")
     label = name if item.name == "pass@k" else name.replace("_", " ")
-    return (label, *best_marked(sides, "neither" if metric is None else metric.better), change, _p(item.p_holm))
+    return (label, *best_marked(sides, "neither" if metric is None else metric.better), change, p_text(item.p_holm))
 
 
 def _change(item: Difference, *, percent: bool) -> Figure | None:
@@ -132,7 +132,7 @@ def _set_row(name: str, expected: float, ids: tuple[str, ...], size: NullSize | 
     if size is None:
         return (name, _size(expected), "not known", "", shown)
     chance = f"{_size(size.expected)} ({_size(size.low)} to {_size(size.high)})"
-    return (name, _size(expected), chance, _p(size.p_holm), shown)
+    return (name, _size(expected), chance, p_text(size.p_holm), shown)
 
 
 def _size(value: float) -> str:
@@ -160,9 +160,3 @@ def _overlaps(comparison: Comparison, letters: dict[str, str]) -> Table:
         for group in comparison.overlaps
     ]
     return Table((Column(f"solved in {comparison.overlap_k:,} by exactly"), Column("expected problems")), tuple(rows))
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<0.001" if value < 0.001 else f"{value:.3f}"

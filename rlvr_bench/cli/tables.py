@@ -15,7 +15,7 @@ from rlvr_bench.cli.messages import STDERR
 from rlvr_bench.cli.terminal import styled, write_out
 from rlvr_bench.tables import Cell, Column, Figure, Format, Line, Table, document
 
-__all__ = ["AsFormat", "Jobs", "print_drawing", "show_blocks", "show_table", "text_table"]
+__all__ = ["AsFormat", "Jobs", "p_text", "print_drawing", "show_blocks", "show_table", "text_table"]
 
 AsFormat = Annotated[
     Format,
@@ -61,6 +61,13 @@ def show_table(
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
     """A table whose columns are all left-aligned."""
     return Table(tuple(map(Column, columns)), tuple(map(tuple, rows)))
+
+
+def p_text(value: float | None) -> str:
+    """A p-value with three decimals; empty for None."""
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def print_line(console: Console, line: Line) -> None:

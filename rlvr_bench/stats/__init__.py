@@ -110,6 +110,12 @@ from rlvr_bench.stats.tokens import (
     positional_profile,
     token_entropy,
 )
+from rlvr_bench.stats.turnover import (
+    FreshBest,
+    Turnover,
+    fresh_best,
+    turnover,
+)
 from rlvr_bench.stats.zero_inflation import (
     ZeroInflated,
     cover_under,
@@ -125,6 +131,7 @@ __all__ = [
     "Copies",
     "EntropyFit",
     "Extrapolation",
+    "FreshBest",
     "Interval",
     "PairedInterval",
     "PassBounds",
@@ -132,6 +139,7 @@ __all__ = [
     "PowerLaw",
     "Resampling",
     "SupportDynamics",
+    "Turnover",
     "Unsolved",
     "ZeroInflated",
     "answer_entropy",
@@ -154,6 +162,7 @@ __all__ = [
     "fit_beta_prior",
     "fit_power_law",
     "fit_zero_inflated",
+    "fresh_best",
     "fresh_rng",
     "g_pass_at_k",
     "high_entropy_threshold",
@@ -191,5 +200,6 @@ __all__ = [
     "sign_flip",
     "support_dynamics",
     "token_entropy",
+    "turnover",
     "unsolved_upper_bound",
 ]

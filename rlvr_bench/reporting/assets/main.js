@@ -5,7 +5,7 @@ const SECTIONS = [
   ["reach", "Reach", "What can each checkpoint reach?", [passAtK, difference, tiers, cover, guess]],
   ["problems", "Problems", "Which problems?", [upset, chance, histogram, heat]],
   ["policy", "Exploration", "How does the policy explore?", [...(hasTraining() ? [] : [steps]), entropyKinds, branching, profile, lengths]],
-  ["training", "Training", "What happens during training?", hasTraining() ? [steps, stages, outcomeEntropy, law] : []],
+  ["training", "Training", "What happens during training?", hasTraining() ? [steps, turnover, stages, outcomeEntropy, law] : []],
   ["shifts", "Shifts", "Where did probability move?", [moves, divergence, perplexities, categories]],
   ["interventions", "Interventions", "Which tokens decide the answer?", [swaps]],
   ["reasoning", "Reasoning", "Is the reasoning valid?", [cot, validReasoning]],

@@ -105,6 +105,86 @@ const stages = {
   },
 };
 
+const STATES = ["solved", "forgotten", "never solved"];
+const stateColours = () => ({ solved: css("--accent"), forgotten: outcomeColour("wrong"), "never solved": css("--soft") });
+const BAR = 0.08; // half the width of a checkpoint's bar; the ribbons between bars are what changes
+
+const turnover = {
+  ...ofSeries,
+  id: "turnover",
+  title: "What does training forget?",
+  explain: "Expected numbers of problems that k rollouts of each checkpoint solve, that they do not solve although an earlier checkpoint did (forgotten), and that no checkpoint so far solved. Ribbons: the problems that change. Short lines: forgotten problems if every earlier checkpoint had this one's solve rates, so that only luck differs.",
+  wide: true,
+  controls: [seriesControl, { key: "k", label: "k", pick: (options) => (options.find(([k]) => k === testedBudget()) ?? options[0])[0], options: () => chosenSeries(turnover).result.turnover.map(({ k }) => [k, count(k)]) }],
+  empty: "Needs runs with a number of rollouts that was fixed beforehand.",
+  rows(chart) {
+    const found = turnoverAt(chart);
+    if (!found) return [];
+    const last = { series: chosenSeries(chart).series, k: found.k, level: found.level, n_problems: chosenSeries(chart).result.n_problems };
+    return found.checkpoints.flatMap((each, j) => {
+      const beside = { solved: { number: each.solved.value, low: each.solved.low, high: each.solved.high }, forgotten: each.forgotten ?? { number: 0 }, "never solved": { number: each.never } };
+      return STATES.map((what) => ({ ...last, step: each.step, what, value: beside[what].number, low: what === "solved" ? beside[what].low ?? null : null, high: what === "solved" ? beside[what].high ?? null : null, by_chance: beside[what].by_chance ?? null, excess: beside[what].excess ?? null, excess_low: what === "forgotten" ? beside[what].low ?? null : null, excess_high: what === "forgotten" ? beside[what].high ?? null : null, p_holm: beside[what].p_holm ?? null, first: each.first?.number ?? null, first_by_chance: each.first?.by_chance ?? null, lost: each.lost, regained: each.regained, _at: j }));
+    });
+  },
+  figure(rows, chart) {
+    const points = turnoverAt(chart).checkpoints, colours = stateColours();
+    const base = { solved: () => 0, forgotten: (j) => points[j].solved.value, "never solved": (j) => points[j].solved.value + (points[j].forgotten?.number ?? 0) };
+    const data = STATES.map((what) => {
+      const mine = rows.filter((each) => each.what === what);
+      return { type: "bar", name: what, x: mine.map((each) => each._at), y: mine.map((each) => each.value), base: mine.map((each) => base[what](each._at)), width: 2 * BAR, marker: { color: colours[what] }, hoverinfo: "text", hovertext: mine.map(turnoverWords) };
+    });
+    const marks = rows.filter((each) => each.what === "forgotten" && known(each.by_chance));
+    data.push({ type: "scatter", mode: "markers", name: "forgotten by chance", x: marks.map((each) => each._at), y: marks.map((each) => points[each._at].solved.value + each.by_chance), marker: { symbol: "line-ew", size: 14, color: css("--card"), line: { width: 2.5, color: css("--ink") } }, hoverinfo: "text", hovertext: marks.map(turnoverWords) });
+    const shapes = points.slice(1).flatMap((to, j) => flows(points[j], to).map(([state, ...limits]) => ({ type: "path", layer: "below", line: { width: 0 }, fillcolor: colours[state], opacity: 0.28, path: ribbon(j + BAR, j + 1 - BAR, ...limits) })));
+    const few = points.length <= 16;
+    return { data, layout: { height: 420, barmode: "overlay", showlegend: true, legend: topLegend(), shapes, xaxis: { title: "training step", tickvals: points.map((_unused, j) => j).filter((j) => few || j % Math.ceil(points.length / 12) === 0), ticktext: points.map((each) => count(each.step)).filter((_unused, j) => few || j % Math.ceil(points.length / 12) === 0) }, yaxis: { title: "problems", range: [0, chosenSeries(chart).result.n_problems] } } };
+  },
+  says(rows, chart) {
+    const { k, union, share_if_alike: alike, checkpoints } = turnoverAt(chart), last = checkpoints.at(-1), best = chosenSeries(chart).result.best.find((each) => each.k === k);
+    const { forgotten } = last, size = (value) => value.toFixed(1);
+    const chance = !forgotten || !known(forgotten.by_chance) ? "" : `; ${size(forgotten.by_chance)} would be by chance${forgotten.modelled ? " (from a fitted Beta model, not tested)" : ` (${size(forgotten.excess)} more, ${limits(forgotten.low, forgotten.high, size)}, ${pValue(forgotten.p_holm)} after Holm)`}`;
+    const lostWords = forgotten ? `Of the ${size(forgotten.number + last.never)} problems that step ${count(last.step)} does not solve in ${plural(k, "rollout")}, an earlier checkpoint solved ${size(forgotten.number)}${chance}. ` : "";
+    const share = known(last.share) ? `Some checkpoint solves ${size(union)} problems, step ${count(last.step)} ${percent(last.share)} of them${known(alike) ? ` (${percent(alike)} if all checkpoints had one solve rate)` : ""}. ` : "";
+    const bestWords = best ? `The best checkpoint by pass@${k} is step ${count(best.step)} with ${percent(best.value)}; on rollouts that did not choose it the best has ${percent(best.fresh.value)} ${limits(best.fresh.low, best.fresh.high, percent)}.` : "";
+    return `${lostWords}${share}${bestWords}`;
+  },
+};
+
+const turnoverAt = (chart) => chosenSeries(chart).result.turnover.find((each) => each.k === chosen(chart, "k"));
+
+// The largest budget at which no checkpoint's chance comes from a model.
+function testedBudget() {
+  const tested = chosenSeries(turnover).result.turnover.filter((each) => each.checkpoints.every((point) => !point.forgotten?.modelled));
+  return tested.at(-1)?.k;
+}
+
+// Ribbons from one checkpoint to the next: the state whose colour each has, and its limits on the left and on the right.
+function flows(from, to) {
+  const [solved, forgotten, never] = [from.solved.value, from.forgotten?.number ?? 0, from.never];
+  const kept = solved - to.lost, still = forgotten - to.regained, first = to.first.number;
+  const top = { left: solved + forgotten, right: to.solved.value + to.forgotten.number };
+  return [
+    ["solved", 0, kept, 0, kept],
+    ["forgotten", kept, solved, to.solved.value, to.solved.value + to.lost],
+    ["solved", solved, solved + to.regained, kept, kept + to.regained],
+    ["forgotten", solved + to.regained, solved + forgotten, to.solved.value + to.lost, to.solved.value + to.lost + still],
+    ["solved", top.left, top.left + first, kept + to.regained, to.solved.value],
+    ["never solved", top.left + first, top.left + never, top.right, top.right + to.never],
+  ].filter(([, low, high]) => high - low > 1e-9);
+}
+
+function ribbon(left, right, low, high, lowRight, highRight) {
+  const middle = (left + right) / 2;
+  return `M${left},${low} C${middle},${low} ${middle},${lowRight} ${right},${lowRight} L${right},${highRight} C${middle},${highRight} ${middle},${high} ${left},${high} Z`;
+}
+
+function turnoverWords(each) {
+  const lines = [`<b>step ${count(each.step)}</b>`, `${each.what}: ${decimal(each.value, 4)} ${known(each.low) ? limits(each.low, each.high, (value) => decimal(value, 4)) : ""}`];
+  if (each.what === "solved" && known(each.first)) lines.push(`first solved here ${decimal(each.first)}, by chance ${decimal(each.first_by_chance)}`, `regained ${decimal(each.regained)}`);
+  if (each.what === "forgotten" && known(each.by_chance)) lines.push(`by chance ${decimal(each.by_chance)}${known(each.p_holm) ? `, ${pValue(each.p_holm)}` : ""}`, `lost since the last checkpoint ${decimal(each.lost)}`);
+  return [...lines, `k = ${count(each.k)}, ${plural(each.n_problems, "problem")}`].join("<br>");
+}
+
 const outcomeEntropy = {
   ...ofSeries,
   id: "outcome-entropy",
