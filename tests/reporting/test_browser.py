@@ -338,7 +338,7 @@ def test_a_script_that_came_in_all_the_same_would_not_run(browser: Any, page: tu
 
 IMAGE = f"<img src=x onerror={CANARY}>"
 ANALYSED = {
-    "training": ["steps", "stages", "outcome-entropy", "law"],
+    "training": ["steps", "turnover", "stages", "outcome-entropy", "law"],
     "shifts": ["moves", "divergence", "perplexities", "categories"],
     "interventions": ["swaps"],
     "reasoning": ["cot", "valid-reasoning"],
