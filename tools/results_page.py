@@ -6,6 +6,7 @@ python tools/results_page.py --check    exit status 1 where README.md is not wha
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import sys
@@ -22,6 +23,7 @@ from rlvr_bench.analysis.performance_law import EntropyLaw
 from rlvr_bench.analysis.shift_results import Rescoring
 from rlvr_bench.analysis.stages import StageFit
 from rlvr_bench.analysis.training_series import TrainingSeries, series
+from rlvr_bench.analysis.turnover import BesideChance, CheckpointTurnover
 from rlvr_bench.comparison import Comparison, NullSize, PairComparison, compare
 from rlvr_bench.pipeline.intervening import Interventions
 from rlvr_bench.records import Estimate
@@ -88,6 +90,7 @@ def _page(results: Path, cards: Cards, pairs: dict[str, PairComparison]) -> str:
         _reasons(main),
         _series(cards),
         _stages(results / "scorecards"),
+        _forgotten(results / "scorecards"),
         _moved(results),
         _swapped(results),
         _cost(main),
@@ -382,6 +385,7 @@ def _series(cards: Cards) -> str:
     )
 
 
+@functools.cache
 def _training(folder: Path) -> TrainingSeries:
     steps, labels = zip(*grpo_steps(), strict=True)
     return series([folder / f"{label}.json" for label in labels], steps)
@@ -416,6 +420,51 @@ def _law(law: EntropyLaw) -> str:
             f"points (taking the last value seen: {100 * law.forecast.rmse_unchanged:.1f})."
         )
     return f"\n\nR = -a exp(H) + b (arXiv 2505.22617): a = {a}, b = {b}, ceiling {ceiling}{fit}.{ahead}"
+
+
+def _forgotten(folder: Path) -> str:
+    training = _training(folder)
+    tested = [found for found in training.turnover if not any(_modelled(point) for point in found.checkpoints)]
+    turnover = tested[-1]
+
+    def row(point: CheckpointTurnover) -> list[str]:
+        solved = _plain(_of(point.solved), 1)
+        return [str(point.step), solved, *_beside(point.first), *_beside(point.forgotten), f"{point.never:.1f}"]
+
+    header = ["step", "solved", "first solved", "by chance", "p", "forgotten", "by chance", "p", "never solved"]
+    best = [
+        [f"{found.k}", f"{found.step}", f"{found.value:.1%}", _percent(_of(found.fresh))]
+        for found in training.best
+        if found.k in KS
+    ]
+    last = turnover.checkpoints[-1]
+    assert last.forgotten is not None
+    return (
+        f"## What GRPO forgot\n\nExpected numbers of the {training.n_problems} problems within k = {turnover.k} rollouts of "
+        "each checkpoint. Forgotten: not solved by this checkpoint, but by an earlier one. By chance: the same if every "
+        "earlier checkpoint had the solve rates of this one (p after Holm). Of the "
+        f"{last.forgotten.number + last.never:.1f} problems that the last step leaves unsolved, GRPO once solved "
+        f"{last.forgotten.number:.1f}; {_excess(last.forgotten)} of these are forgotten beyond chance. Some checkpoint "
+        f"solves {turnover.union:.1f} problems, none more than "
+        f"{max(point.share or 0.0 for point in turnover.checkpoints):.0%} of them.\n\n"
+        + _rows(header, map(row, turnover.checkpoints))
+        + "\n\nThe best checkpoint depends on the budget. Its own value is lucky; the fresh value comes from rollouts "
+        "that did not choose it.\n\n" + _rows(["k", "best step", "pass@k", "fresh"], best)
+    )
+
+
+def _modelled(point: CheckpointTurnover) -> bool:
+    return point.forgotten is not None and point.forgotten.modelled
+
+
+def _beside(statement: BesideChance | None) -> list[str]:
+    if statement is None or statement.by_chance is None or statement.p_holm is None:
+        return ["-", "-", "-"]
+    return [f"{statement.number:.1f}", f"{statement.by_chance:.1f}", f"{statement.p_holm:.2g}"]
+
+
+def _excess(statement: BesideChance) -> str:
+    return f"{statement.excess:.1f} [{statement.low:.1f}, {statement.high:.1f}]"
 
 
 def _rescored(results: Path) -> Rescoring:
