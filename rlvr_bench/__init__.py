@@ -65,6 +65,7 @@ _PUBLIC = {
     "serve_verifier": "training.serving",
     "status": "pipeline.status",
     "validate": "task",
+    "validation_metrics": "training.validation",
     "verify_many": "verifiers",
 }
 
@@ -122,6 +123,7 @@ __all__ = [
     "stats",
     "status",
     "validate",
+    "validation_metrics",
     "verify_many",
 ]
 
@@ -169,6 +171,7 @@ if TYPE_CHECKING:
     from rlvr_bench.scorecard import Scorecard
     from rlvr_bench.task import Case, Task, list_tasks, load_task, validate
     from rlvr_bench.training.serving import serve_verifier
+    from rlvr_bench.training.validation import validation_metrics
     from rlvr_bench.verifiers import Verification, open_verifier, verify_many
 
 
