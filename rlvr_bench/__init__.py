@@ -62,8 +62,10 @@ _PUBLIC = {
     "score": "pipeline",
     "select": "pipeline.selecting",
     "series": "analysis.training_series",
+    "serve_verifier": "training.serving",
     "status": "pipeline.status",
     "validate": "task",
+    "validation_metrics": "training.validation",
     "verify_many": "verifiers",
 }
 
@@ -117,9 +119,11 @@ __all__ = [
     "score",
     "select",
     "series",
+    "serve_verifier",
     "stats",
     "status",
     "validate",
+    "validation_metrics",
     "verify_many",
 ]
 
@@ -166,6 +170,8 @@ if TYPE_CHECKING:
     from rlvr_bench.samplers.protocol import Sampler
     from rlvr_bench.scorecard import Scorecard
     from rlvr_bench.task import Case, Task, list_tasks, load_task, validate
+    from rlvr_bench.training.serving import serve_verifier
+    from rlvr_bench.training.validation import validation_metrics
     from rlvr_bench.verifiers import Verification, open_verifier, verify_many
 
 

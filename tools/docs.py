@@ -50,7 +50,6 @@ PACKAGE = (
         "countdown.py",
         "text_rules.py",
         "verifiers",
-        "training",
         "task.py",
     ),
     *(
@@ -65,6 +64,7 @@ PACKAGE = (
         "auditing.py",
         "disagreements.py",
         "scorers",
+        "training",
         "comparison",
         "planning.py",
         "analysis",

@@ -29,6 +29,7 @@ from rlvr_bench.cli import (
     rescore,
     select,
     series,
+    serve_verifier,
     status,
 )
 from rlvr_bench.cli.messages import MessageHandler, print_json
@@ -336,7 +337,11 @@ def zoo_train(
 
 
 prompts.register(app)
-for _verb in (status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select):
+_verbs = (
+    *(status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select),
+    serve_verifier,
+)
+for _verb in _verbs:
     _verb.register(app)  # after the stages, so that help lists those first
 
 

@@ -14,7 +14,15 @@ from rlvr_bench.scorers.answers import AnswerCounts, answer_classes, answer_coun
 from rlvr_bench.scorers.common import clusters_of, fewest, left_out, mean_estimate, problem_blocks
 from rlvr_bench.scorers.votes import vote_ks
 
-__all__ = ["distinct_answers", "distinct_texts", "diversity", "entropy_ks", "rarefied_entropies", "text_diversity"]
+__all__ = [
+    "distinct_answers",
+    "distinct_at",
+    "distinct_texts",
+    "diversity",
+    "entropy_ks",
+    "rarefied_entropies",
+    "text_diversity",
+]
 
 CHUNK_ELEMENTS = 2**21
 MOST_FOR_ENTROPY = 256  # answers; for larger subsets the entropy is about that of all answers
@@ -39,7 +47,7 @@ def diversity(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estim
         _Part(None, "answers", counts, classes >= 0),
         _Part("wrong", "wrong answers", wrong_answers(counts), classes > 0),
     ]
-    estimates = _distinct(outcomes, ks, classes >= 0)
+    estimates = distinct_at(outcomes, ks)
     estimates += [_entropy(outcomes, part) for part in parts]
     return estimates + [estimate for part in parts for estimate in _entropies(outcomes, ks, part)]
 
@@ -53,7 +61,9 @@ class _Part(NamedTuple):
     rollouts: npt.NDArray[np.bool_]
 
 
-def _distinct(outcomes: Outcomes, ks: Sequence[int] | None, rollouts: npt.NDArray[np.bool_]) -> list[Estimate]:
+def distinct_at(outcomes: Outcomes, ks: Sequence[int] | None) -> list[Estimate]:
+    """``distinct_answers@k`` alone, as in ``diversity``."""
+    rollouts = answer_classes(outcomes) >= 0
     n = np.bincount(outcomes.problem[rollouts], minlength=len(outcomes.problem_ids))
     grid = list(ks) if ks is not None else vote_ks(int(n.max(initial=0)))
     estimates = []
