@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import require
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -42,10 +45,19 @@ def test_a_sampler_of_ones_own(tmp_path: Path) -> None:
     assert shown.startswith(f"6 problems, {tmp_path}/my-model/")
 
 
+@pytest.mark.timeout(600)
+def test_training_with_trl(tmp_path: Path) -> None:
+    require("trl", "test")
+    shown = run(sys.executable, str(EXAMPLES / "train_with_trl.py"), str(tmp_path), "2", "1", "8", "5")
+    assert re.search(r"pass@1: .*% at 0, .*% at 1, .*% at 2", shown)
+    assert "pass@8: " in shown
+
+
 def test_every_example_is_run_here() -> None:
     assert {file.name for file in EXAMPLES.glob("*.py")} == {
         "my_task.py",
         "evaluate_in_python.py",
         "fine_tuning_set.py",
         "own_sampler.py",
+        "train_with_trl.py",
     }

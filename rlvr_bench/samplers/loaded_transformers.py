@@ -61,8 +61,7 @@ class LoadedTransformers:
             raise ModelError(f"cannot load {options.model!r} with transformers: {reason}") from error
         self._model: transformers.PreTrainedModel | None = model.to(self.device).eval()
         self.stop = self._stop_ids()
-        few = self.model.num_parameters() < _ONE_THREAD_PARAMETERS
-        self._threads = int(threads or (1 if few else torch.get_num_threads()))
+        self._threads = self._useful_threads(threads)
         self.info = self._describe(options)
 
     @property
@@ -109,6 +108,10 @@ class LoadedTransformers:
         self._model = None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _useful_threads(self, given: int | None) -> int:
+        few = self.model.num_parameters() < _ONE_THREAD_PARAMETERS
+        return int(given or (1 if few else torch.get_num_threads()))
 
     def _stop_ids(self) -> Tensor:
         """Every id that ends a response: those of the generation config, and the tokenizer's.

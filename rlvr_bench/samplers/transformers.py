@@ -40,9 +40,9 @@ _CHUNK = 64  # uniform numbers drawn ahead per rollout
 class TransformersSampler:
     """Implements ``Sampler`` with ``loaded``, a checkpoint in this process. Engine arguments: see its class."""
 
-    def __init__(self, options: SamplerOptions) -> None:
-        """Load tokenizer and weights. Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
-        self.loaded = LoadedTransformers(options)
+    def __init__(self, options: SamplerOptions, loaded: LoadedTransformers | None = None) -> None:
+        """Load tokenizer and weights, or take them. Raises ModelError where they cannot be loaded, BadArgument."""
+        self.loaded = loaded or LoadedTransformers(options)
         self._options = options
 
     @property
