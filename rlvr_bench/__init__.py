@@ -20,6 +20,7 @@ _PUBLIC = {
     "EngineInfo": "records",
     "Estimate": "records",
     "FakeSampler": "samplers.fake",
+    "FollowOptions": "following",
     "Generated": "datasets",
     "GradeOptions": "options",
     "HubDataset": "datasets",
@@ -45,6 +46,7 @@ _PUBLIC = {
     "check": "checking",
     "compare": "comparison",
     "evaluate": "pipeline",
+    "follow": "following",
     "grade": "pipeline",
     "import_run": "pipeline.importing",
     "intervene": "pipeline.intervening",
@@ -77,6 +79,7 @@ __all__ = [
     "EngineInfo",
     "Estimate",
     "FakeSampler",
+    "FollowOptions",
     "Generated",
     "GradeOptions",
     "HubDataset",
@@ -102,6 +105,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "follow",
     "grade",
     "import_run",
     "intervene",
@@ -136,6 +140,7 @@ if TYPE_CHECKING:
     from rlvr_bench.comparison.folders import read_scorecard
     from rlvr_bench.datasets import Generated, HubDataset, LocalFile, Row
     from rlvr_bench.errors import RlvrBenchError
+    from rlvr_bench.following import FollowOptions, follow
     from rlvr_bench.leaderboards import leaderboard
     from rlvr_bench.options import (
         GradeOptions,

@@ -30,6 +30,7 @@ LAYERS = (
     ("analysis", "leaderboards", "reporting", "checking", "planning"),
     ("zoo", "hf_evaluate"),
     ("pipeline",),
+    ("following",),
     ("cli", "__main__"),
 )
 # `zoo` trains on puzzles: it needs no store and nothing that is above tasks.

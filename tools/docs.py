@@ -73,6 +73,7 @@ PACKAGE = (
         "checking",
         "zoo",
         "pipeline",
+        "following",
         "cli",
         "hf_evaluate.py",
     ),

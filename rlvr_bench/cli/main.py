@@ -19,6 +19,7 @@ from rich.console import Console
 from rlvr_bench.cli import (
     check,
     compare,
+    follow,
     import_,
     intervene,
     judge,
@@ -339,7 +340,7 @@ def zoo_train(
 prompts.register(app)
 _verbs = (
     *(status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select),
-    serve_verifier,
+    *(follow, serve_verifier),
 )
 for _verb in _verbs:
     _verb.register(app)  # after the stages, so that help lists those first

@@ -1,0 +1,238 @@
+"""The loop of ``follow``: look, evaluate the next checkpoint, publish, wait.
+
+Nothing of its progress is in memory alone: a follower that was killed finds the finished runs on disk and goes on. Several
+followers share the work: each takes a checkpoint under a lock, and reads what the others have finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from rlvr_bench.analysis.training_series import series
+from rlvr_bench.errors import BadArgument, RlvrBenchError, RunLocked
+from rlvr_bench.following.checkpoints import Checkpoint, Signature, Watch, check_pattern, signature_of
+from rlvr_bench.json_format import format_json
+from rlvr_bench.options import GradeOptions, SampleOptions, check
+from rlvr_bench.pipeline import evaluate
+from rlvr_bench.pipeline.batch import Result
+from rlvr_bench.pipeline.engines import Job
+from rlvr_bench.pipeline.gpus import with_replicas
+from rlvr_bench.pipeline.layouts import checkpoint_folder
+from rlvr_bench.pipeline.options import Progress, Silent
+from rlvr_bench.reporting import report
+from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.storage import as_path
+from rlvr_bench.store.locks import lock_folder
+from rlvr_bench.store.names import hashed, model_name, task_name
+from rlvr_bench.store.paths import make_folder, write_atomically
+
+__all__ = ["FollowOptions", "Followed", "follow"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowOptions:
+    """How to follow. ``every``: only steps that are multiples of it. ``last_first``: the newest checkpoint before older ones.
+
+    ``settle_s``: a checkpoint whose files did not change for so long is whole. ``poll_s``: time between two looks.
+    ``idle_s``: end after so long without a new checkpoint (None: never); ``once``: end as soon as no whole one is left.
+    """
+
+    every: int = 1
+    last_first: bool = False
+    settle_s: float = 10.0
+    poll_s: float = 30.0
+    idle_s: float | None = None
+    once: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(self.every >= 1, "--every", self.every, "must be at least 1")
+        check(self.settle_s >= 0, "--settle", self.settle_s, "must be 0 seconds or more")
+        check(self.poll_s > 0, "--poll", self.poll_s, "must be above 0 seconds")
+        check(self.idle_s is None or self.idle_s > 0, "--idle", self.idle_s, "must be above 0 seconds")
+
+
+class Followed(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one checkpoint on one task: its run and scorecard, or the error."""
+
+    checkpoint: str
+    step: int
+    task: str
+    run: str | None = None
+    scorecard: Scorecard | None = None
+    error: str | None = None
+
+
+def follow(
+    pattern: str,
+    tasks: Sequence[str],
+    options: SampleOptions | None = None,
+    grading: GradeOptions | None = None,
+    following: FollowOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    on_result: Callable[[Followed], None] = lambda result: None,
+) -> list[Followed]:
+    """Evaluate every checkpoint that ``pattern`` matches, now and later, on ``tasks``; returns the last result of each.
+
+    ``pattern``: a glob of folders with steps in their names. Each task has ``series.json`` and ``report.html`` in the folder
+    ``followed/TASK`` of ``options.out``, written again after each checkpoint. ``on_result`` gets each result when it is
+    ready. A checkpoint that cannot be evaluated is a result with an error, and does not stop the others; one that was
+    overwritten after or while it was evaluated is such an error, and is left out of the series.
+
+    Raises BadArgument for a pattern without steps and for object storage, StorageError.
+    """
+    options, following = options or SampleOptions(), following or FollowOptions()
+    check_pattern(pattern)
+    if not tasks:
+        raise BadArgument("--task", None, "name at least one task")
+    if "://" in str(options.out):
+        raise BadArgument(
+            "--out", str(options.out), "must be on this machine or a shared disk: followers lock files there"
+        )
+    follower = _Follower(pattern, tasks, options, grading or GradeOptions(), following, progress or Silent(), on_result)
+    follower.run()
+    return follower.results()
+
+
+class _Follower:
+    """What one process knows: results by checkpoint and task, and the files that each of them was made from."""
+
+    def __init__(
+        self,
+        pattern: str,
+        tasks: Sequence[str],
+        options: SampleOptions,
+        grading: GradeOptions,
+        following: FollowOptions,
+        progress: Progress,
+        on_result: Callable[[Followed], None],
+    ) -> None:
+        self._watch = Watch(pattern, following.every, following.settle_s)
+        self._tasks, self._options, self._grading, self._following = tasks, options, grading, following
+        self._progress, self._on_result = progress, on_result
+        self._done: dict[Path, Signature] = {}
+        self._results: dict[tuple[int, str], Followed] = {}
+        self._reported: dict[Path, str] = {}
+
+    def results(self) -> list[Followed]:
+        """The last result of each checkpoint and task, by step."""
+        return [self._results[key] for key in sorted(self._results)]
+
+    def run(self) -> None:
+        """Work until ``once`` or ``idle_s`` ends it."""
+        last_work = time.monotonic()
+        while True:
+            if self._work():
+                last_work = time.monotonic()
+                continue
+            self._report_incomplete()
+            idle_s = self._following.idle_s
+            if self._following.once or (idle_s is not None and time.monotonic() - last_work >= idle_s):
+                return
+            time.sleep(self._following.poll_s)
+
+    def _work(self) -> bool:
+        """Evaluate the next checkpoint that no other follower works on; whether there was one."""
+        waiting = [point for point in self._watch.look() if self._done.get(point.folder) != point.signature]
+        for point in reversed(waiting) if self._following.last_first else waiting:
+            claim = as_path(self._options.out) / "followed" / "claims" / _short_name(point.folder)
+            try:
+                lock = lock_folder(claim)
+            except RunLocked:
+                continue
+            with lock:
+                if self._take(point):
+                    return True
+        return False
+
+    def _take(self, point: Checkpoint) -> bool:
+        """Evaluate a checkpoint; False where another process writes to its run, so that it has to wait."""
+        before = self._done.get(point.folder)
+        try:
+            results = list(_evaluated(str(point.folder), self._tasks, self._options, self._grading, self._progress))
+        except RunLocked:
+            return False
+        changed = _changed(point)
+        self._done[point.folder] = point.signature
+        for result in results:
+            error = result.error
+            if error is not None and before is not None:
+                error = f"overwritten since it was evaluated, so it is left out: {error}"
+            elif error is None and changed:
+                error = "overwritten while it was evaluated, so it is left out: its weights may be mixed"
+            self._record(point, result, error)
+        return True
+
+    def _record(self, point: Checkpoint, result: Result, error: str | None) -> None:
+        followed = Followed(
+            checkpoint=str(point.folder),
+            step=point.step,
+            task=result.task,
+            run=None if result.run is None else str(result.run),
+            scorecard=None if error is not None else result.scorecard,
+            error=error,
+        )
+        self._results[point.step, result.task] = followed
+        self._on_result(followed)
+        try:
+            self._publish(result.task)
+        except RlvrBenchError as problem:
+            logger.warning("series and report of %s are not up to date: %s", result.task, problem)
+
+    def _publish(self, task: str) -> None:
+        good = [
+            entry for entry in self.results() if entry.task == task and entry.error is None and entry.run is not None
+        ]
+        folder = as_path(self._options.out) / "followed" / task_name(task)
+        make_folder(folder)
+        runs = [str(entry.run) for entry in good]
+        if len(good) >= 2:
+            training = series(runs, [entry.step for entry in good])
+            write_atomically(folder / "series.json", format_json(training, enc_hook=str))
+        if good:
+            report(runs, folder / "report.html")
+
+    def _report_incomplete(self) -> None:
+        """A line for each checkpoint that is not whole, once for each reason."""
+        for folder, reason in self._watch.incomplete.items():
+            if self._reported.get(folder) != reason:
+                self._reported[folder] = reason
+                logger.info("waiting: %s", reason)
+
+
+def _evaluated(
+    model: str, tasks: Sequence[str], options: SampleOptions, grading: GradeOptions, progress: Progress
+) -> Iterator[Result]:
+    """The checkpoint on every task, with one engine. Raises RunLocked where another process writes to a run."""
+    options = with_replicas(options, [model])
+    with Job(options, 1) as job, job.checkpoint(progress) as engines:
+        for task in tasks:
+            try:
+                run, scorecard = evaluate(model, task, options, grading, progress, engines)
+                yield Result(model=model, task=task, run=run, scorecard=scorecard)
+            except RunLocked:
+                raise
+            except RlvrBenchError as error:
+                yield Result(model=model, task=task, error=str(error))
+
+
+def _changed(point: Checkpoint) -> bool:
+    """Whether the files of a checkpoint are others than before. One that is gone was loaded before it went."""
+    try:
+        return signature_of(checkpoint_folder(point.folder)) != point.signature
+    except (RlvrBenchError, OSError):
+        logger.warning("%s: deleted while it was evaluated; its results are of the weights it had", point.folder)
+        return False
+
+
+def _short_name(folder: Path) -> str:
+    return hashed(model_name(str(folder)), str(folder.resolve()))
