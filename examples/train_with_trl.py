@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from rlvr_bench import SampleOptions, countdown, series
+from rlvr_bench.following.trl import EvaluationCallback
 from rlvr_bench.training import advantages
 from rlvr_bench.training.rewards import task_reward
-from rlvr_bench.training.trl import EvaluationCallback
 from rlvr_bench.zoo.checkpoints import shipped_folder
 
 TASK = "double_countdown"

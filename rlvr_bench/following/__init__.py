@@ -1,4 +1,4 @@
-"""Follows a training run: evaluates every new checkpoint of a folder, and keeps its series and report up to date."""
+"""Evaluates while training runs: every new checkpoint of a folder (``follow``), or the model in TRL's memory (``trl``)."""
 
 from __future__ import annotations
 

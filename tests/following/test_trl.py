@@ -40,8 +40,8 @@ class Trained:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from trl import GRPOConfig, GRPOTrainer
 
+        from rlvr_bench.following.trl import EvaluationCallback
         from rlvr_bench.training.rewards import task_reward
-        from rlvr_bench.training.trl import EvaluationCallback
 
         torch.set_num_threads(1)
         puzzles = [problem.puzzle for problem in countdown.development(8)]
@@ -151,7 +151,7 @@ def test_the_model_is_left_as_it_was(trained: Trained) -> None:
 def test_a_failure_is_a_line_in_the_log_unless_training_shall_stop(
     trained: Trained, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from rlvr_bench.training.trl import EvaluationCallback
+    from rlvr_bench.following.trl import EvaluationCallback
 
     state = SimpleNamespace(global_step=9)
     wrong = EvaluationCallback(trained.trainer, "no_such_task", every=3)
@@ -164,7 +164,7 @@ def test_a_failure_is_a_line_in_the_log_unless_training_shall_stop(
 
 
 def test_what_cannot_be_evaluated_is_refused_at_once(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlvr_bench.training.trl import EvaluationCallback
+    from rlvr_bench.following.trl import EvaluationCallback
 
     with pytest.raises(BadArgument, match="1 or more"):
         EvaluationCallback(trained.trainer, TASK, every=0)
