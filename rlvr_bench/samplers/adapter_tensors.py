@@ -20,10 +20,12 @@ def read_tensors(adapter: Adapter) -> dict[str, Tensor]:
     A pickle is read as tensors only. Raises ModelError where the file is damaged or a number in it is not finite.
     """
     import torch
+    from safetensors import SafetensorError
 
+    damaged = (OSError, ValueError, RuntimeError, EOFError, KeyError, AttributeError, pickle.UnpicklingError)
     try:
         tensors = _loaded(adapter)
-    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, AttributeError) as error:
+    except (*damaged, SafetensorError) as error:
         kind = "safetensors" if adapter.weights.suffix == ".safetensors" else "pickle of tensors alone"
         raise ModelError(f"{adapter.weights}: it cannot be read as a {kind}: save the adapter again") from error
     wrong = next((name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())), None)

@@ -53,7 +53,6 @@ _IGNORED = frozenset(
         *("auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying", "eva_config"),
         *("exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern"),
         *("layers_to_transform", "loftq_config", "lora_ga_config", "megatron_core", "runtime_config", "target_modules"),
-        *("alpha_pattern", "rank_pattern", "use_dora", "use_rslora"),
     )
 )
 # With these, a saved adapter changes the base weights no more than any other.
@@ -166,7 +165,8 @@ def _checked(folder: Path, stated: Mapping[str, Any]) -> _Config:
         raise ModelError(f"{folder}: an adapter of the type {_shown(kind)}, and only LORA is evaluated: merge it first")
     asked = [name for name in _REFUSED if _is_set(stated.get(name))]
     asked += [] if stated.get("bias") in (None, "none") else ["bias"]
-    unknown = [name for name in stated if name not in {*_REFUSED, *_IGNORED, "bias"} and _is_switch(stated[name])]
+    known = {*_REFUSED, *_IGNORED, *_Config.__struct_fields__}
+    unknown = [name for name in stated if name not in known and _is_switch(stated[name])]
     for name in (*asked, *unknown):
         raise ModelError(
             f"{folder}: the adapter has {_shown(name)} {_shown(stated[name])}, which is more than LoRA: merge it "
