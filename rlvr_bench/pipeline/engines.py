@@ -132,12 +132,12 @@ class Engines:
         return self._sampler
 
     def _change_adapter(self, adapter: str | None) -> None:
-        """Give the open engine another adapter. It is closed where it cannot have it, or was left without any."""
-        if adapter is None or not isinstance(self._sampler, AdaptedSampler):
+        """Give the open engine another adapter, or none. It is closed where it has no room for one, or fails."""
+        if self._adapter is None or not isinstance(self._sampler, AdaptedSampler):
             self.close()
             return
         try:
-            self._sampler.use_adapter(resolve_adapter(adapter))
+            self._sampler.use_adapter(None if adapter is None else resolve_adapter(adapter))
         except BaseException:
             self.close()
             raise

@@ -25,17 +25,19 @@ def check_adapter(
     ``base``: the folder or hub id that is loaded. ``tensors``: the shapes of the adapter's tensors, where they were loaded.
     Raises ModelError.
     """
-    if engine == "vllm":
-        _check_vllm(adapter)
     modules = adapter.modules if tensors is None else read_modules(adapter, tensors)
+    if engine == "vllm":
+        _check_vllm(adapter, modules or {})
     if modules is not None:
         _check_modules(adapter, modules, model_shapes(base, revision))
 
 
-def _check_vllm(adapter: Adapter) -> None:
+def _check_vllm(adapter: Adapter, modules: Iterable[str]) -> None:
     remedy = "take --engine transformers, or merge the adapter"
     if adapter.config.use_dora:
         raise ModelError(f"{adapter.folder}: the adapter is DoRA, which vLLM does not compute: {remedy}")
+    if head := next((name for name in modules if "lm_head" in name), None):
+        raise ModelError(f"{adapter.folder}: the adapter changes {head}, which is not supported with vLLM: {remedy}")
     if adapter.rank > VLLM_RANKS[-1]:
         raise ModelError(
             f"{adapter.folder}: the adapter has rank {adapter.rank}, vLLM takes {VLLM_RANKS[-1]}: {remedy}"

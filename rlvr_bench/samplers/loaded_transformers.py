@@ -19,7 +19,7 @@ from rlvr_bench.samplers.adapters import adapted, read_adapter
 from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.load_faults import loading_fault
-from rlvr_bench.samplers.lora_transformers import check_peft, swap_adapter
+from rlvr_bench.samplers.lora_transformers import check_peft, remove_adapter, swap_adapter
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.quiet import without_deprecations
@@ -74,11 +74,15 @@ class LoadedTransformers:
             self.use_adapter(options.adapter)
 
     @without_deprecations()
-    def use_adapter(self, folder: str) -> None:
-        """Put a LoRA adapter into the model, in place of the one before.
+    def use_adapter(self, folder: str | None) -> None:
+        """Put a LoRA adapter into the model, in place of the one before; None: the base model again.
 
         Raises ModelError where it cannot be loaded into this model, EngineError where peft is not installed.
         """
+        if folder is None:
+            remove_adapter(self.model)
+            self.info = self._base
+            return
         check_peft()
         adapter = read_adapter(folder)
         check_adapter(adapter, "transformers", self._base.model)

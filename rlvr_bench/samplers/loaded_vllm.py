@@ -120,14 +120,22 @@ class LoadedVllm:
         prompt = {"type": "token", "prompt_token_ids": list(ids)}
         self.engine.add_request(name, prompt, SamplingParams(**asked), lora_request=self._lora)
 
-    def use_adapter(self, folder: str) -> None:
-        """Send requests with this LoRA adapter from now on. The engine must have been opened with an adapter, or room for one.
+    def use_adapter(self, folder: str | None) -> None:
+        """Send requests with this LoRA adapter, or without any, from now on. The engine must have been opened
+        with an adapter, or with room for one.
 
         Raises ModelError where vLLM or the base model does not take it.
         """
         from vllm.lora.request import LoRARequest
 
+        if folder is None:
+            self._lora, self.info = None, self._base
+            return
         adapter = read_adapter(folder)
+        room = self.engine.vllm_config.lora_config
+        if room is None or adapter.rank > room.max_lora_rank:
+            have = "for none" if room is None else f"up to rank {room.max_lora_rank}"
+            raise ModelError(f"{folder}: the adapter has rank {adapter.rank}, and this engine was opened {have}")
         _check_contents(adapter, self._base.model, self._revision)
         weights = adapted(self._base.weights, adapter)
         # A new name for each use: vLLM's prefix cache knows an adapter by its name.

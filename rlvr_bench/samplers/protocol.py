@@ -90,8 +90,11 @@ class LimitedSampler(Sampler, Protocol):
 class AdaptedSampler(Sampler, Protocol):
     """A sampler that can change the LoRA adapter of its model without loading the model again."""
 
-    def use_adapter(self, folder: str) -> None:
-        """Draw with this adapter from now on; ``info`` changes. No draws may be open. Raises ModelError, EngineError."""
+    def use_adapter(self, folder: str | None) -> None:
+        """Draw with this adapter, or without any, from now on; ``info`` changes. No draws may be open.
+
+        Raises ModelError, EngineError; the sampler must then be closed.
+        """
         ...
 
 

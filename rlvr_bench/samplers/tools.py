@@ -81,7 +81,7 @@ class ToolSampler:
         if isinstance(self._inner, LimitedSampler):
             self._inner.check_sampling(sampling)
 
-    def use_adapter(self, folder: str) -> None:
+    def use_adapter(self, folder: str | None) -> None:
         """Change the adapter of the inner sampler. Raises EngineError where it is not an ``AdaptedSampler``."""
         if not isinstance(self._inner, AdaptedSampler):
             raise EngineError(f"engine {self.info.engine!r} takes no adapters")

@@ -85,7 +85,7 @@ class TransformersSampler:
                     candidates.append(NextTokens(tuple(i for i, _ in known), tuple(value for _, value in known)))
         return candidates
 
-    def use_adapter(self, folder: str) -> None:
+    def use_adapter(self, folder: str | None) -> None:
         """As in ``AdaptedSampler``."""
         self.loaded.use_adapter(folder)
 

@@ -97,7 +97,7 @@ class VllmSampler:
                 by_number[names[output.request_id]] = _candidates(output.outputs[0].logprobs, self.loaded.end_tokens)
         return [by_number[number] for number in range(len(prompts))]
 
-    def use_adapter(self, folder: str) -> None:
+    def use_adapter(self, folder: str | None) -> None:
         """As in ``AdaptedSampler``."""
         if self._drawing:
             raise EngineError("this engine is drawing: exhaust or close the iterator before the adapter is changed")

@@ -27,7 +27,8 @@ def make_adapter(
 ) -> Path:
     """An adapter with random numbers for the modules of a base with ``only`` in their names; ``config`` is added."""
     folder.mkdir(parents=True, exist_ok=True)
-    stated = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "base_model_name_or_path": str(base), **config}
+    stated = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "base_model_name_or_path": str(base)}
+    stated |= {"target_modules": ["any"], **config}
     (folder / "adapter_config.json").write_text(json.dumps(stated))
     write_tensors(
         folder / "adapter_model.safetensors", lora_tensors(base, rank, seed, only) if tensors is None else tensors

@@ -170,7 +170,12 @@ def test_names_before_the_layers_may_differ_and_a_head_may_be_tied(tmp_path: Pat
     tensors |= whole("base_model.model.lm_head.lora_A.weight", 4, 128) | whole(
         "base_model.model.lm_head.lora_B.weight", 113, 4
     )
-    check_adapter(read_adapter(make_adapter(tmp_path, BASE, tensors=tensors)), "vllm", str(BASE))
+    adapter = read_adapter(make_adapter(tmp_path, BASE, tensors=tensors))
+    check_adapter(adapter, "transformers", str(BASE))
+    with pytest.raises(
+        ModelError, match="changes lm_head, which is not supported with vLLM: take --engine transformers"
+    ):
+        check_adapter(adapter, "vllm", str(BASE))
 
 
 def test_what_vllm_does_not_take(tmp_path: Path) -> None:
