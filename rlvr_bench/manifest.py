@@ -20,7 +20,7 @@ SCHEMA = 1
 _LOOSE = frozenset(
     (
         *("n", "model", "task_file", "asked", "sessions", "n_problems", "source", "facts", "problems_file_sha256"),
-        *("seed_scheme", "model_path", "template", "opens_thought"),
+        *("seed_scheme", "model_path", "template", "opens_thought", "base_model"),
     )
 )
 # Fields that runs of older versions lack; an unknown value does not count as different.
@@ -37,6 +37,7 @@ _PACKAGES = (
     "httpx",
     "reasoning-gym",
     "ray",
+    "peft",
 )
 
 
@@ -99,7 +100,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     is drawn (configuration, tokenizer). ``seed_scheme`` 2: a draw's seed covers the model; 1: it does not.
     ``model_path``: a hash of where a local checkpoint was. ``template``: the content of the prompt template, whose hash is
     ``prompt_sha256``; ``chat_template_args``: what the user passed to the model's chat template.
-    ``opens_thought``: whether the prompts end with a thought that they open.
+    ``opens_thought``: whether the prompts end with a thought that they open. ``base_model``: the name of the model that a
+    LoRA adapter, which ``model`` then names, was loaded into; ``weights`` cover both. None without an adapter.
     Fields with a default are newer than the first runs: None means unknown, an empty chat_template_args none.
     """
 
@@ -137,6 +139,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     chat_template_args: dict[str, object] = {}
     template: PromptTemplate | None = None
     opens_thought: bool | None = None
+    base_model: str | None = None
 
     @property
     def drawn_by(self) -> str | None:

@@ -97,6 +97,12 @@ def _is_json(value: object) -> bool:
         return False
 
 
+def check_adapter_name(adapter: object) -> None:
+    """Raise BadArgument for an adapter that is neither None nor a text."""
+    allowed = "must be a folder, or a hub id (owner/name, owner/name@revision)"
+    check(adapter is None or (isinstance(adapter, str) and bool(adapter.strip())), "--adapter", adapter, allowed)
+
+
 def check_sampling(parameters: Mapping[str, object]) -> None:
     """Raise BadArgument for a sampling parameter with a value that is not allowed; names as in SamplingParameters."""
     for name, (is_allowed, allowed) in _ALLOWED.items():
@@ -119,6 +125,9 @@ class SampleOptions:
     each block; such a run has a separate folder. ``prompt`` is the name of a template or a file with one; ``system``
     replaces its system message, and ``chat_template_args`` are passed to the model's chat template. ``seed_scheme`` 2 (the
     default of a new run) includes the model in every seed, 1 does not; a run keeps the scheme that it began with.
+    ``adapter``: the folder or hub id (owner/name, owner/name@revision) of a LoRA adapter of the model. The checkpoint is then
+    the model with the adapter, and has the adapter's name. ``adapter_rank``: a rank that the engine has room for, where it
+    will get other adapters later.
     """
 
     n: int = 64
@@ -150,9 +159,12 @@ class SampleOptions:
     replicas: int | Literal["auto"] | None = None
     ray: str | None = None
     seed_scheme: Literal[1, 2] | None = None
+    adapter: str | None = None
+    adapter_rank: int = 0
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
+        check_adapter_name(self.adapter)
         check(1 <= self.n <= LARGEST_INDEX, "-n", self.n, f"must be at least 1 and at most {LARGEST_INDEX:,}")
         check(self.limit is None or self.limit >= 1, "--limit", self.limit, "must be at least 1")
         check_sampling(self.asked())
@@ -181,6 +193,10 @@ class SampleOptions:
         is_number = isinstance(self.replicas, int) and self.replicas >= 1
         allowed = "must be at least 1, or auto"
         check(is_number or self.replicas in (None, "auto"), "--replicas", self.replicas, allowed)
+
+    def checkpoint(self, model: str) -> str:
+        """The name of the checkpoint: that of the adapter if there is one, else of the model."""
+        return model if self.adapter is None else self.adapter
 
     @property
     def is_scaled(self) -> bool:
@@ -225,7 +241,7 @@ class GradeOptions:
 class RescoreOptions:
     """How to rescore. ``n``: use only the first n rollouts of each problem. ``exact_kl``: also load the checkpoint that
     drew the run (transformers only). ``threshold``: the change of a token's probability from which the token counts as
-    moved.
+    moved. ``adapter``: as in ``SampleOptions``.
     """
 
     engine: str = "auto"
@@ -233,9 +249,11 @@ class RescoreOptions:
     exact_kl: bool = False
     threshold: float = 0.1
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
+        check_adapter_name(self.adapter)
         check(self.n is None or self.n >= 1, "-n", self.n, "must be at least 1")
         check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must be in (0, 1)")
 
@@ -281,8 +299,9 @@ class InterveneOptions:
     of each problem. Every response is continued ``repeats`` times after the kept token, and as often after the swapped
     one.
 
-    ``model``: the path of the run's checkpoint, if it was moved. ``model`` None and ``engine`` ``auto``: those of the
-    run. ``task``: the file of a task that is not shipped. ``data_dir``: the folder of the task's data.
+    ``model``: the path of the run's checkpoint, if it was moved; ``adapter``: that of its adapter, if it has one.
+    ``model`` None and ``engine`` ``auto``: those of the run. ``task``: the file of a task that is not shipped.
+    ``data_dir``: the folder of the task's data.
     """
 
     strata: tuple[str, ...] = tuple(LEVELS)
@@ -297,9 +316,12 @@ class InterveneOptions:
     data_dir: Path | None = None
     engine: str = "auto"
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
+        check_adapter_name(self.adapter)
+        check(self.adapter is None or self.model is not None, "--adapter", self.adapter, "needs its base: --model")
         levels_of(self.strata)
         check(self.swap in SWAPS, "--swap", self.swap, f"one of {', '.join(SWAPS)}")
         for name in ("sites", "repeats", "rollouts"):

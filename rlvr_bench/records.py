@@ -230,7 +230,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     ``token_stats`` is ``exact`` (over the full vocabulary), ``bounds`` (from truncated logprobs) or ``none``;
     ``chat_template`` the SHA-256 of the template that was applied, or None where prompts are sent as raw text;
     ``inferred`` the features of a server, found by requests of a few tokens, as text; ``cautions`` what changes the meaning
-    of the numbers.
+    of the numbers. ``adapter``: the folder of the LoRA adapter in the model, which ``weights`` covers; None without one.
     """
 
     engine: str
@@ -244,6 +244,7 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     inferred: dict[str, str] = {}
     cautions: tuple[str, ...] = ()
+    adapter: str | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

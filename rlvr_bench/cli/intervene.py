@@ -33,6 +33,7 @@ Rollouts = Annotated[int, typer.Option(help="Responses per problem to choose tok
 Seed = Annotated[int, typer.Option(help="Seed of the choice of tokens and of the continuations.")]
 Name = Annotated[str | None, typer.Option(help="Folder in RUN/interventions. Default: swap rule and strata.")]
 RunModel = Annotated[str | None, typer.Option("--model", "-m", help="Where the run's checkpoint is now.")]
+RunAdapter = Annotated[str | None, typer.Option("--adapter", help="Where its adapter is now, if it has one.")]
 Engine = Annotated[str, typer.Option(help="auto (the engine of the run), transformers or vllm.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine. May be repeated.")]
 _ALL_STRATA = ",".join(InterveneOptions.strata)
@@ -53,6 +54,7 @@ def intervene(
     seed: Seed = InterveneOptions.seed,
     name: Name = InterveneOptions.name,
     model: RunModel = InterveneOptions.model,
+    adapter: RunAdapter = InterveneOptions.adapter,
     task: OwnTask = InterveneOptions.task,
     data_dir: DataDir = InterveneOptions.data_dir,
     engine: Engine = InterveneOptions.engine,
@@ -74,6 +76,7 @@ def intervene(
         seed=seed,
         name=name,
         model=model,
+        adapter=adapter,
         task=task,
         data_dir=data_dir,
         engine=engine,

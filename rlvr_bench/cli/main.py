@@ -5,6 +5,7 @@ Heavy modules are imported inside the commands, so that ``--help`` is fast.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import signal
 import sys
@@ -35,6 +36,8 @@ from rlvr_bench.cli import (
 )
 from rlvr_bench.cli.messages import MessageHandler, print_json
 from rlvr_bench.cli.options import (
+    Adapter,
+    Adapters,
     AsJson,
     Budgets,
     DataDir,
@@ -111,6 +114,7 @@ def evaluate(
     model: Models,
     task: TaskNames,
     options: SampleOptions,
+    adapter: Adapters = None,
     workers: Workers = None,
     timeout: Timeout = GradeOptions.timeout_s,
     allow_unsafe_code: Unsafe = False,
@@ -119,16 +123,18 @@ def evaluate(
 ) -> None:
     """Sample, grade and score checkpoints on tasks. Run the same command again to resume or to top up."""
     from rlvr_bench.cli.show import show_forecasts
-    from rlvr_bench.pipeline.batch import evaluate_all, expand_models
+    from rlvr_bench.pipeline.batch import evaluate_all, expand_checkpoints
     from rlvr_bench.pipeline.forecast import forecast
 
     if dry_run:
-        forecasts = [forecast(name, task_name, options) for name in expand_models(model) for task_name in task]
+        checkpoints = expand_checkpoints(model, adapter or (), options)
+        forecasts = [forecast(name, task_name, of) for name, of in checkpoints for task_name in task]
         _result(as_json, forecasts, lambda console: show_forecasts(console, forecasts))
         return
     with _bars() as bars:
         report = _nothing if as_json else _reporter(bars)
-        results = evaluate_all(model, task, options, grade_options(workers, timeout, allow_unsafe_code), bars, report)
+        grading = grade_options(workers, timeout, allow_unsafe_code)
+        results = evaluate_all(model, task, options, grading, bars, report, adapter or ())
     errors = [result.error for result in results if result.error is not None]
     if as_json:
         cards = [result.scorecard or result for result in results]
@@ -143,10 +149,13 @@ def evaluate(
 
 @app.command()
 @draws
-def sample(model: Model, task: TaskName, options: SampleOptions, as_json: AsJson = False) -> None:
+def sample(
+    model: Model, task: TaskName, options: SampleOptions, adapter: Adapter = None, as_json: AsJson = False
+) -> None:
     """Draw rollouts up to n per problem, without grading them."""
     from rlvr_bench import pipeline
 
+    options = dataclasses.replace(options, adapter=adapter)
     with _bars() as bars:
         run = pipeline.sample(model, task, options, progress=bars)
     _result(as_json, {"run": str(run)}, lambda console: console.print(f"{run}", highlight=False, soft_wrap=True))

@@ -18,6 +18,8 @@ from rlvr_bench.storage import as_path
 __all__ = [
     "MODEL_HELP",
     "TASK_HELP",
+    "Adapter",
+    "Adapters",
     "AsJson",
     "Budgets",
     "ChatTemplate",
@@ -57,6 +59,11 @@ Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 TaskName = Annotated[str, typer.Option("--task", "-t", help=TASK_HELP)]
 OwnTask = Annotated[
     str | None, typer.Option("--task", "-t", help="File of the run's task, where it is not a shipped one.")
+]
+ADAPTER_HELP = "LoRA adapter of the model: a folder, or a hub id (owner/name@revision)."
+Adapter = Annotated[str | None, typer.Option(help=ADAPTER_HELP)]
+Adapters = Annotated[
+    list[str] | None, typer.Option("--adapter", help=ADAPTER_HELP + " Globs and repeats give a series.")
 ]
 Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
 TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]

@@ -10,6 +10,7 @@ from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import (
     MODEL_HELP,
     TASK_HELP,
+    Adapter,
     AsJson,
     ChatTemplate,
     ChatTemplateArg,
@@ -61,6 +62,7 @@ def prompts_show(
     name: Name,
     task: Task = None,
     model: Model = None,
+    adapter: Adapter = None,
     problem: ProblemId = None,
     system: System = None,
     chat_template: ChatTemplate = "auto",
@@ -72,7 +74,7 @@ def prompts_show(
     from rlvr_bench.pipeline.shown_prompts import show_prompt
 
     arguments = template_arguments(chat_template_arg)
-    options = SampleOptions(system=system, chat_template=chat_template, chat_template_args=arguments)
+    options = SampleOptions(system=system, chat_template=chat_template, chat_template_args=arguments, adapter=adapter)
     shown = show_prompt(name, task, model, problem, options, data_dir)
     if as_json:
         print_json(shown)

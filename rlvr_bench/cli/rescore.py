@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli.messages import print_json
-from rlvr_bench.cli.options import AsJson, EngineArg, RunPath, engine_arguments
+from rlvr_bench.cli.options import Adapter, AsJson, EngineArg, RunPath, engine_arguments
 from rlvr_bench.cli.terminal import Terminal, styled
 from rlvr_bench.options import RescoreOptions
 
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
 def rescore(
     run: RunPath,
     model: Model,
+    adapter: Adapter = RescoreOptions.adapter,
     engine: Engine = RescoreOptions.engine,
     n: First = RescoreOptions.n,
     exact_kl: Exact = RescoreOptions.exact_kl,
@@ -51,7 +52,9 @@ def rescore(
     from rlvr_bench.pipeline.rescoring import rescore as rescore_run
 
     arguments = engine_arguments(engine_arg)
-    options = RescoreOptions(engine=engine, n=n, exact_kl=exact_kl, threshold=threshold, engine_args=arguments)
+    options = RescoreOptions(
+        engine=engine, n=n, exact_kl=exact_kl, threshold=threshold, engine_args=arguments, adapter=adapter
+    )
     with Bars() as bars:
         result = rescore_run(run, model, options, bars)
     if as_json:

@@ -87,7 +87,7 @@ def described(
     step = step_of(model)
     cells: dict[str, Cell] = {
         "method": model.removeprefix(_ZOO) if model.startswith(_ZOO) else None,
-        "base_model": None,
+        "base_model": card.run.base_model,
         "step": step.step if step else None,
     }
     cells |= {name: before[name] for name in ABOUT if before.get(name) is not None}

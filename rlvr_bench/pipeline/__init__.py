@@ -136,7 +136,7 @@ def _sample(
     golds_of(loaded)  # raises where a verdict could not be right
     template = asked_template(loaded.task.prompt, options)
     prompts = render_prompts(template, loaded, options)
-    folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
+    folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name), options.adapter)
     chosen = loaded.problems[: options.limit]
     if isinstance(model, str) and is_finished(folder, model, loaded, template, options):
         total = options.n * len(chosen)

@@ -11,13 +11,15 @@ import msgspec
 from rlvr_bench.errors import RunError, RunMismatch, StorageError
 from rlvr_bench.grading import Grader
 from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline.adapters import checkpoint_digest
 from rlvr_bench.pipeline.drawing import Plan
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.pipeline.resolve import make_manifest, planned_sampling
 from rlvr_bench.pipeline.tool_runs import reading_statements
 from rlvr_bench.prompts import PromptTemplate
 from rlvr_bench.records import EngineInfo, SamplingParameters
-from rlvr_bench.samplers.model_files import stored_template, weights_digest
+from rlvr_bench.samplers.adapters import ADAPTED
+from rlvr_bench.samplers.model_files import stored_template
 from rlvr_bench.scorecard import Scorecard, decode_scorecard
 from rlvr_bench.scorers.scorecard import how_scored
 from rlvr_bench.storage import is_remote
@@ -142,8 +144,9 @@ def _expected(
 
 def _weights(old: Manifest, path: str, options: SampleOptions) -> str:
     """The weights digest. The commit of a hub model that is not cached is known only once it is loaded."""
-    digest = weights_digest(path, options.engine_args.get("revision"))
-    return old.weights if old.weights.startswith(f"{digest}@") else digest
+    digest = checkpoint_digest(path, options.adapter, options.engine_args.get("revision"))
+    (model, _, adapter), (known, _, of_adapter) = digest.partition(ADAPTED), old.weights.partition(ADAPTED)
+    return old.weights if known.startswith(f"{model}@") and adapter == of_adapter else digest
 
 
 def _template(old: Manifest, path: str, options: SampleOptions) -> str | None:

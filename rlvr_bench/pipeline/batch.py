@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import itertools
 import queue
@@ -13,19 +14,20 @@ from pathlib import Path
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import ModelError, RlvrBenchError
+from rlvr_bench.pipeline.adapters import largest_rank
 from rlvr_bench.pipeline.engines import Job
 from rlvr_bench.pipeline.gpus import with_replicas
-from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions
+from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, check
 from rlvr_bench.scorecard import Scorecard
 
-__all__ = ["Result", "evaluate_all", "expand_models"]
+__all__ = ["Result", "evaluate_all", "expand_checkpoints", "expand_models"]
 
 _STOP_S = 30.0  # seconds that the other threads get to write what they have, once the job is stopped
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of one checkpoint on one task: its run and scorecard, or the error."""
+    """The result of one checkpoint on one task: its run and scorecard, or the error. ``model``: the checkpoint's name."""
 
     model: str
     task: str
@@ -51,6 +53,22 @@ def expand_models(models: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def expand_checkpoints(
+    models: Sequence[str], adapters: Sequence[str], options: SampleOptions
+) -> list[tuple[str, SampleOptions]]:
+    """The checkpoints that the user named, as pairs of a model and its options: one for each model or adapter.
+
+    Globs are replaced as in ``expand_models``. Raises its errors; BadArgument for adapters of several models.
+    """
+    names = expand_models(models)
+    if not adapters:
+        return [(name, options) for name in names]
+    check(len(names) == 1, "--model", names, "with --adapter, name the one model that the adapters belong to")
+    chosen = expand_models(adapters)
+    rank = largest_rank(chosen)
+    return [(names[0], dataclasses.replace(options, adapter=name, adapter_rank=rank)) for name in chosen]
+
+
 def evaluate_all(
     models: Sequence[str],
     tasks: Sequence[str],
@@ -58,30 +76,37 @@ def evaluate_all(
     grading: GradeOptions,
     progress: Progress,
     report: Callable[[Result], None],
+    adapters: Sequence[str] = (),
 ) -> list[Result]:
     """Evaluate each checkpoint on each task; calls ``report`` with each result when it is ready.
 
-    An RlvrBenchError becomes a result. An engine stays open for all tasks of its checkpoint. On a cluster several
-    checkpoints are drawn at once. Returns the results ordered by checkpoint, then task.
+    With ``adapters``, the checkpoints are the one model with each of them. An RlvrBenchError becomes a result. An engine
+    stays open for all tasks of its checkpoint, and for all adapters of its model. On a cluster several checkpoints are
+    drawn at once, each in engines of its own. Returns the results ordered by checkpoint, then task.
     """
-    names = expand_models(models)
-    options = with_replicas(options, names)
+    options = with_replicas(options, expand_models(models))
+    checkpoints = expand_checkpoints(models, adapters, options)
+    names = [chosen.checkpoint(model) for model, chosen in checkpoints]
     with Job(options, len(names)) as job:
 
-        def evaluate(model: str, progress: Progress) -> Iterator[Result]:
+        def evaluate(checkpoints: Sequence[tuple[str, SampleOptions]], progress: Progress) -> Iterator[Result]:
             with job.checkpoint(progress) as engines:
-                for task in tasks:
+                for (model, chosen), task in itertools.product(checkpoints, tasks):
+                    name = chosen.checkpoint(model)
                     try:
-                        run, scorecard = pipeline.evaluate(model, task, options, grading, progress, engines)
-                        yield Result(model=model, task=task, run=run, scorecard=scorecard)
+                        run, scorecard = pipeline.evaluate(model, task, chosen, grading, progress, engines)
+                        yield Result(model=name, task=task, run=run, scorecard=scorecard)
                     except RlvrBenchError as error:
-                        yield Result(model=model, task=task, error=str(error))
+                        yield Result(model=name, task=task, error=str(error))
 
         ready: Iterator[Result]
-        if job.at_once == 1:
-            ready = itertools.chain.from_iterable(evaluate(model, progress) for model in names)
+        if adapters and not options.is_scaled:
+            ready = evaluate(checkpoints, progress)
+        elif job.at_once == 1:
+            ready = itertools.chain.from_iterable(evaluate([checkpoint], progress) for checkpoint in checkpoints)
         else:
-            ready = _side_by_side({name: evaluate(name, progress.lane(name)) for name in names}, job)
+            lanes = zip(names, checkpoints, strict=True)
+            ready = _side_by_side({name: evaluate([one], progress.lane(name)) for name, one in lanes}, job)
         results = []
         for result in ready:
             results.append(result)

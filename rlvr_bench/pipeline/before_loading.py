@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rlvr_bench.errors import ModelError
 from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline.adapters import check_fit
 from rlvr_bench.pipeline.gpus import check_gpus
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.pipeline.resolve import planned_sampling
@@ -27,10 +28,12 @@ def check_before_loading(model: str, loaded: LoadedTask, options: SampleOptions,
 
     Raises BadArgument for sampling parameters that tools do not allow, for a stop string that the model cannot write, and
     as ``check_template_use``; UnknownName for a chat-template argument that the template does not use; the errors of
-    ``check_gpus``.
+    ``check_gpus``; ModelError for an adapter that the engine or the model does not take.
     """
     engine = models.choose_engine(model, options)
     path = models.resolve_model(model) if engine in _LOADED else model
+    if options.adapter is not None:
+        check_fit(options.adapter, engine, path, dict(options.engine_args))
     sampling = planned_sampling(loaded.task, options, template, path)
     check_gpus(path, engine, options)
     if engine not in _LOADED:

@@ -6,17 +6,19 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline.adapters import resolve_adapter
 from rlvr_bench.pipeline.gpus import engine_gpus
 from rlvr_bench.pipeline.options import Progress, SampleOptions, check
 from rlvr_bench.pipeline.tool_runs import with_tools
 from rlvr_bench.samplers.lent import LentSampler
-from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.samplers.protocol import AdaptedSampler, Sampler
 from rlvr_bench.scaling import Dispatcher, Slots, Tally, open_cluster
 from rlvr_bench.store import RunWriter
 from rlvr_bench.task import LoadedTask
@@ -108,6 +110,7 @@ class Engines:
         self.cluster = cluster
         self._opener = opener
         self._sampler: Sampler | None = None
+        self._adapter: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -115,12 +118,29 @@ class Engines:
         return self._sampler is not None
 
     def open(self, model: str, loaded: LoadedTask, options: SampleOptions) -> Sampler:
-        """The engine of this checkpoint: opened at the first call, then kept. A fake one is reopened for each task."""
+        """The engine of this checkpoint: opened at the first call, then kept. A fake one is reopened for each task.
+
+        With another adapter than before, the engine is kept too where it can change adapters.
+        """
         if self._sampler is not None and self._sampler.info.engine == "fake":
             self.close()
+        if self._sampler is not None and options.adapter != self._adapter:
+            self._change_adapter(options.adapter)
         if self._sampler is None:
             self._sampler = self._opener(model, loaded, options)
+        self._adapter = options.adapter
         return self._sampler
+
+    def _change_adapter(self, adapter: str | None) -> None:
+        """Give the open engine another adapter, or none. It is closed where it has no room for one, or fails."""
+        if self._adapter is None or not isinstance(self._sampler, AdaptedSampler):
+            self.close()
+            return
+        try:
+            self._sampler.use_adapter(None if adapter is None else resolve_adapter(adapter))
+        except BaseException:
+            self.close()
+            raise
 
     def write_to(self, writer: RunWriter) -> None:
         """Let a cluster's replicas write what they draw from now on to this run; does nothing without a cluster."""
@@ -162,6 +182,7 @@ def _check_lent(options: SampleOptions) -> None:
     check(not options.engine_args, "--engine-arg", dict(options.engine_args), why)
     check(options.chat_template == "auto", "--chat-template", options.chat_template, why)
     check(not options.chat_template_args, "--chat-template-arg", dict(options.chat_template_args), why)
+    check(options.adapter is None, "--adapter", options.adapter, why)
     check(not options.is_scaled, "--replicas, --ray", (options.replicas, options.ray), "a sampler is one engine")
 
 
@@ -174,6 +195,8 @@ def _opener(model: str, loaded: LoadedTask, options: SampleOptions) -> Callable[
     path = Path(model).expanduser()
     checkpoint = str(path.resolve()) if path.is_dir() else model
     models.resolve_model(checkpoint)
+    if options.adapter is not None and Path(options.adapter).expanduser().is_dir():
+        options = replace(options, adapter=str(Path(options.adapter).expanduser().resolve()))
     return functools.partial(_open_there, checkpoint, options)
 
 

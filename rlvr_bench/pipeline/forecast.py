@@ -54,7 +54,7 @@ def forecast(model: str | Sampler, task: str, options: SampleOptions) -> Forecas
     if isinstance(model, str) and not model.startswith("fake"):
         path = resolve_model(model)
     ids = [problem.id for problem in loaded.problems[: options.limit]]
-    folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name))
+    folder = find_run(options.out, name, loaded.task.name, options.run_name(loaded.task.name), options.adapter)
     if isinstance(model, str):
         is_finished(folder, model, loaded, template, options)
         check_before_loading(model, loaded, options, template)

@@ -34,7 +34,7 @@ from rlvr_bench.pipeline.continuing import ARMS, CONTINUATIONS, Continuing, begu
 from rlvr_bench.pipeline.models import is_fake, open_model
 from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
-from rlvr_bench.pipeline.run_models import named_model
+from rlvr_bench.pipeline.run_models import NamedCheckpoint, named_checkpoint
 from rlvr_bench.pipeline.run_tasks import grading_task
 from rlvr_bench.pipeline.tool_runs import reading_statements
 from rlvr_bench.records import Prompt, SamplingParameters
@@ -70,10 +70,10 @@ def intervene(
     options, grading = options or InterveneOptions(), grading or GradeOptions()
     opened = open_run(run)
     read_sources(opened, 1)  # raises before a model is loaded
-    model = options.model or _drawing_model(opened)
+    model, adapter = NamedCheckpoint(options.model, options.adapter) if options.model else _drawing_model(opened)
     loaded = grading_task(opened, options.task, options.data_dir)
     _check_arguments(opened, options)
-    sampler = open_model(model, loaded, _sample_options(opened, options))
+    sampler = open_model(model, loaded, _sample_options(opened, options, adapter))
     try:
         verifier = reading_statements(loaded.open_verifier(), opened)
         return intervene_with(sampler, opened, verifier, options, grading, progress or Silent())
@@ -125,16 +125,17 @@ def intervene_with(
     return result
 
 
-def _drawing_model(run: Run) -> str:
+def _drawing_model(run: Run) -> NamedCheckpoint:
     if is_fake(run.manifest.model, SampleOptions()):
-        return run.manifest.model
+        return NamedCheckpoint(run.manifest.model, None)
     try:
-        return named_model(run)
+        return named_checkpoint(run)
     except ModelError as error:
-        raise ModelError(f"{error}. Name the run's checkpoint with --model") from error
+        names = "--model" if run.manifest.base_model is None else "--model and --adapter"
+        raise ModelError(f"{error}. Name the run's checkpoint with {names}") from error
 
 
-def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
+def _sample_options(run: Run, options: InterveneOptions, adapter: str | None) -> SampleOptions:
     chat: Literal["auto", "none"] = "none" if run.manifest.chat_template is None else "auto"
     engine = run.manifest.engine if options.engine == "auto" else options.engine
     return SampleOptions(
@@ -143,6 +144,7 @@ def _sample_options(run: Run, options: InterveneOptions) -> SampleOptions:
         chat_template_args=run.manifest.chat_template_args,
         token_stats="off",
         engine_args=options.engine_args,
+        adapter=adapter,
     )
 
 

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from rlvr_bench.errors import ModelError
+from rlvr_bench.samplers.adapters import adapter_folder, base_of
 from rlvr_bench.samplers.weight_files import loaded_files, missing_files
 
 __all__ = ["checkpoint_folder"]
@@ -33,22 +34,31 @@ def checkpoint_folder(folder: Path) -> Path:
 
 def _loadable(folder: Path) -> Path:
     for inside in (folder, *(folder / name for name in _INNER)):
-        if (inside / "config.json").is_file() and loaded_files(inside):
+        if (inside / "config.json").is_file() and _has_weights(inside):
             _check_complete(inside)
             return inside
+    adapter = adapter_folder(folder)
+    if (adapter / "adapter_config.json").is_file():
+        base, named = base_of(adapter), shlex.quote(str(folder))
+        raise ModelError(
+            f"{folder}: a LoRA adapter without its base model: --model {base} --adapter {named} evaluates it"
+        )
     for raw in (folder, folder / "actor", folder.parent):
         remedy = _merging(raw)
         if remedy is not None and (raw != folder.parent or _is_part_of_raw(folder)):
             raise ModelError(f"{folder}: {remedy}")
     if (folder / "config.json").is_file():
         return folder  # the engine decides: it may need no weights
-    if (folder / "adapter_config.json").is_file():
-        raise ModelError(f"{folder}: a LoRA adapter without its base model: merge it first (merge_and_unload of peft)")
     steps = sorted(path.name for path in folder.iterdir() if path.is_dir() and _STEP.fullmatch(path.name))
     if steps:
         example = shlex.quote(str(folder / f"{steps[0].rstrip('0123456789')}*"))
         raise ModelError(f"{folder}: not a checkpoint but a folder of them: name one, or all with --model {example}")
     raise ModelError(f"{folder}: no config.json in it, so not a Hugging Face checkpoint")
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether there are weights of a model, and not only those of an adapter."""
+    return any(not path.name.startswith("adapter_") for path in loaded_files(folder))
 
 
 def _is_part_of_raw(folder: Path) -> bool:

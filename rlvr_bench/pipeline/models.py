@@ -8,6 +8,7 @@ from typing import Literal
 
 from rlvr_bench import countdown
 from rlvr_bench.errors import ModelError, UnknownName
+from rlvr_bench.pipeline.adapters import resolve_adapter
 from rlvr_bench.pipeline.layouts import checkpoint_folder
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.samplers import SamplerOptions, open_sampler, resolve_engine
@@ -58,14 +59,17 @@ def is_fake(model: str, options: SampleOptions) -> bool:
 def choose_engine(model: str, options: SampleOptions) -> str:
     """The name of the engine that will draw, never ``auto``. Loads no engine.
 
-    Raises UnknownName; EngineError where it is not installed; BadArgument where it cannot take the model or an
-    argument.
+    Raises UnknownName; EngineError where it is not installed; BadArgument where it cannot take the model, an adapter or
+    an argument.
     """
     if is_fake(model, options):
+        check(options.adapter is None, "--adapter", options.adapter, f"{model} has no weights that it could change")
         allowed = model == GUESS or options.engine in ("auto", "fake")
         check(allowed, "--engine", options.engine, "a fake model needs the fake engine")
         return "fake"
     if is_endpoint(model):
+        why = "a server loads adapters itself and serves each as a model: name it with --engine-arg model=NAME"
+        check(options.adapter is None, "--adapter", options.adapter, why)
         check(options.engine in ("auto", "endpoint"), "--engine", options.engine, "a URL needs the endpoint engine")
         return resolve_engine("endpoint")
     check(options.engine != "endpoint", "--model", model, "the endpoint engine needs a URL (http://host:8000/v1)")
@@ -93,6 +97,8 @@ def open_engine(model: str, options: SampleOptions) -> Sampler:
         template_args=options.chat_template_args,
         token_stats=_engine_stats(engine, options),
         engine_args=options.engine_args,
+        adapter=None if options.adapter is None else resolve_adapter(options.adapter),
+        adapter_rank=options.adapter_rank,
     )
     try:
         return open_sampler(engine, sampler_options)

@@ -25,16 +25,16 @@ from rlvr_bench.analysis.shifts import Setting, Shifts, token_shifts
 from rlvr_bench.analysis.token_categories import RULES_VERSION, TokenPieces, categorise
 from rlvr_bench.errors import BadArgument, RlvrBenchError, RunError
 from rlvr_bench.options import RescoreOptions, check
+from rlvr_bench.pipeline.adapters import check_fit, checkpoint_digest, resolve_adapter
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.models import is_endpoint, resolve_model
 from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.pipeline.progress import with_progress
-from rlvr_bench.pipeline.run_models import named_model
+from rlvr_bench.pipeline.run_models import NamedCheckpoint, named_checkpoint
 from rlvr_bench.pipeline.run_tasks import kept_facts
 from rlvr_bench.records import Estimate
 from rlvr_bench.samplers import SamplerOptions, open_scorer, resolve_engine
 from rlvr_bench.samplers.logprobs import Passage, Scored, Scorer
-from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.scorers.common import cluster_labels, mean_estimate
 from rlvr_bench.storage import is_remote
 from rlvr_bench.store import Run, Session, open_run
@@ -62,12 +62,13 @@ def rescore(
     _check_run(opened)
     drawing_model = _drawing_model(opened, needed=options.exact_kl)
     scorer = _open(model, options, drawing_model)
+    name = model if options.adapter is None else options.adapter
     try:
-        prompts = prompts_of(opened, scorer, drawing_model)
+        prompts = prompts_of(opened, scorer, drawing_model and drawing_model.model)
         check_tokens(opened, scorer, prompts)
         divergence = "exact" if options.exact_kl else "sampled"
-        with Rescored(opened, model, divergence) as folder:
-            folder.agree(_manifest(opened, model, scorer, divergence))
+        with Rescored(opened, name, divergence) as folder:
+            folder.agree(_manifest(opened, name, scorer, divergence))
             _score_missing(folder, scorer, prompts.ids, options.n, progress)
             references, note = _reference_perplexities(opened, scorer, prompts)
             summary = _summary(folder, model, scorer, references, options)
@@ -92,15 +93,16 @@ def _check_run(run: Run) -> None:
         )
 
 
-def _drawing_model(run: Run, *, needed: bool) -> str | None:
-    """The folder of the checkpoint that drew the run; None if it cannot be used, for example not on this machine.
+def _drawing_model(run: Run, *, needed: bool) -> NamedCheckpoint | None:
+    """The folders of the checkpoint that drew the run; None if it cannot be used, for example not on this machine.
 
     With ``needed``, raises instead of returning None, and raises BadArgument if the weights have changed.
     """
     name = run.manifest.model
     try:
-        path = named_model(run, cached=True)
-        if needed and weights_digest(resolve_model(name)) != run.manifest.weights:
+        path = named_checkpoint(run, cached=True)
+        base = resolve_model(run.manifest.base_model or name)
+        if needed and checkpoint_digest(base, path.adapter) != run.manifest.weights:
             raise BadArgument("--exact-kl", name, f"the weights of that model are no longer those that drew {run.path}")
     except RlvrBenchError:
         if needed:
@@ -109,12 +111,17 @@ def _drawing_model(run: Run, *, needed: bool) -> str | None:
     return path
 
 
-def _open(model: str, options: RescoreOptions, drawing_model: str | None) -> Scorer:
+def _open(model: str, options: RescoreOptions, drawing_model: NamedCheckpoint | None) -> Scorer:
     check(not is_endpoint(model), "--model", model, "a server cannot score given tokens; name a folder or a hub id")
     check(not model.startswith("fake"), "--model", model, "the fake model has no distribution to score with")
     engine = resolve_engine("transformers" if options.exact_kl and options.engine == "auto" else options.engine)
-    arguments = SamplerOptions(model=resolve_model(model), engine_args=options.engine_args)
-    return open_scorer(engine, arguments, drawing_model if options.exact_kl else None)
+    path, adapter = resolve_model(model), options.adapter and resolve_adapter(options.adapter)
+    if options.adapter is not None:
+        check_fit(options.adapter, engine, path, dict(options.engine_args))
+    arguments = SamplerOptions(model=path, adapter=adapter, engine_args=options.engine_args)
+    if drawing_model is None or not options.exact_kl:
+        return open_scorer(engine, arguments)
+    return open_scorer(engine, arguments, msgspec.structs.replace(arguments, **drawing_model._asdict()))
 
 
 def _manifest(run: Run, model: str, scorer: Scorer, divergence: str) -> ScoringManifest:
@@ -210,14 +217,14 @@ def _summary(
     shifts = token_shifts(read, lambda shard: _categories(shard, pieces), setting)
     if not shifts.n_rollouts:
         raise RunError(f"{run.path}: no rollout with stored tokens. Draw it with --token-stats full.")
-    own_run, note = _run_of_other(folder, model, scorer, setting)
+    own_run, note = _run_of_other(folder, model, options.adapter, scorer, setting)
     notes += [note] if note else []
     return Rescoring(
         schema=RESCORE_SCHEMA,
         run=str(run.path),
         task=run.manifest.task,
         own=Checkpoint(model=run.manifest.model, weights=run.manifest.weights),
-        other=Checkpoint(model=model, weights=scorer.info.weights),
+        other=Checkpoint(model=options.adapter or model, weights=scorer.info.weights),
         engine=scorer.info.engine,
         dtype=scorer.info.dtype,
         divergence="exact" if options.exact_kl else "sampled",
@@ -278,12 +285,14 @@ def _reference_perplexities(run: Run, scorer: Scorer, prompts: Prompts) -> tuple
     return mean_estimate(label, np.array(values), floor=1.0), None
 
 
-def _run_of_other(folder: Rescored, model: str, scorer: Scorer, setting: Setting) -> tuple[Estimate | None, str | None]:
+def _run_of_other(
+    folder: Rescored, model: str, adapter: str | None, scorer: Scorer, setting: Setting
+) -> tuple[Estimate | None, str | None]:
     """Perplexity of the other checkpoint on its rollouts, from its run in the same --out folder; or None and why."""
     run = folder.run
-    path = find_run(run.path.parent.parent, model, run.manifest.task)
+    path = find_run(run.path.parent.parent, model, run.manifest.task, adapter=adapter)
     if not (path / "manifest.json").is_file():
-        return None, f"other_on_other: no run of {model} in {path}"
+        return None, f"other_on_other: no run of {adapter or model} in {path}"
     beside = open_run(path)
     mine, theirs = run.manifest, beside.manifest
     if theirs.weights != scorer.info.weights or theirs.problems_sha256 != mine.problems_sha256:

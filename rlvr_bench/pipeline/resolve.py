@@ -108,6 +108,7 @@ def make_manifest(
     sampling: SamplingParameters,
     info: EngineInfo,
 ) -> Manifest:
+    """The manifest of a run. ``model``: as the user named it, which is the base model where the options have an adapter."""
     warnings = cautions(loaded.task, options, sampling, info)
     return Manifest(
         schema=SCHEMA,
@@ -122,7 +123,8 @@ def make_manifest(
         chat_template=info.chat_template,
         chat_template_args=dict(options.chat_template_args),
         template=template,
-        model=model,
+        model=options.checkpoint(model),
+        base_model=None if options.adapter is None else model,
         weights=info.weights,
         engine=info.engine,
         dtype=info.dtype,
@@ -140,7 +142,7 @@ def make_manifest(
         engine_args=recorded(options.engine_args),
         model_files=companion_digests(info.model) if info.engine in ("transformers", "vllm") else None,
         seed_scheme=options.seed_scheme or 2,
-        model_path=path_digest(model),
+        model_path=path_digest(model, options.adapter),
         sessions=(Session.now(options.n, info, warnings),),
         inferred=dict(info.inferred),
     )

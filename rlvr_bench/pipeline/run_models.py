@@ -10,13 +10,15 @@ import json
 import logging
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from rlvr_bench.errors import ModelError
 from rlvr_bench.pipeline.models import is_endpoint, resolve_model
+from rlvr_bench.samplers.adapters import read_adapter
 from rlvr_bench.samplers.model_files import cached_folder
 from rlvr_bench.store.run import Run
 
-__all__ = ["named_model"]
+__all__ = ["NamedCheckpoint", "named_checkpoint", "named_model"]
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NOT_MODELS = frozenset(("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt"))
@@ -25,13 +27,40 @@ _CODE = re.compile(r'"auto_map"|attn_implementation\w*": "[^"]*/')
 logger = logging.getLogger(__name__)
 
 
-def named_model(run: Run, *, cached: bool = False) -> str:
-    """The folder of the checkpoint that a run's manifest names; with ``cached``, also a hub id's in the local cache.
+class NamedCheckpoint(NamedTuple):
+    """A model as it is opened, a folder or a name, and the folder or hub id of its adapter if it has one."""
 
-    Raises ModelError where the name is a server's address, the checkpoint is not on this machine or is not plain
-    safetensors, and the errors of ``resolve_model``.
-    """
+    model: str
+    adapter: str | None
+
+
+def named_checkpoint(run: Run, *, cached: bool = False) -> NamedCheckpoint:
+    """The checkpoint that a run's manifest names, as folders. Raises the errors of ``named_model``, for the adapter too."""
+    return NamedCheckpoint(
+        named_model(run, cached=cached), None if run.manifest.base_model is None else _named_adapter(run)
+    )
+
+
+def _named_adapter(run: Run) -> str:
+    """The folder of the adapter that the manifest names. Its configuration is checked whenever an adapter is read."""
     name = run.manifest.model
+    if not Path(name).is_dir():
+        raise ModelError(
+            f"{run.path}: its manifest names the adapter {name[:200]!r}, which is no folder on this machine"
+        )
+    adapter = read_adapter(name)
+    if adapter.modules is None:
+        raise ModelError(f"{run.path}: its manifest names the adapter {name[:200]!r}, which is no safetensors")
+    return str(adapter.folder)
+
+
+def named_model(run: Run, *, cached: bool = False) -> str:
+    """The folder of the model that a run's manifest names; with ``cached``, also a hub id's in the local cache.
+
+    For a run of an adapter it is the base model. Raises ModelError where the name is a server's address, the checkpoint is
+    not on this machine or is not plain safetensors, and the errors of ``resolve_model``.
+    """
+    name = run.manifest.base_model or run.manifest.model
     refused = f"{run.path}: its manifest names the model {name[:200]!r}, which is not opened: "
     if is_endpoint(name):
         raise ModelError(f"{refused}a run folder does not say which server is asked")

@@ -11,12 +11,14 @@ import msgspec
 
 from rlvr_bench.errors import UnknownName
 from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline.adapters import resolve_adapter
 from rlvr_bench.pipeline.before_loading import check_template_use
 from rlvr_bench.pipeline.options import SampleOptions, check
 from rlvr_bench.pipeline.run_prompts import asked_template
 from rlvr_bench.prompts import QUESTION, PromptTemplate
 from rlvr_bench.records import Problem, Prompt
 from rlvr_bench.samplers import open_tokenizer
+from rlvr_bench.samplers.adapters import read_adapter
 from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.model_files import render, template_digest
 from rlvr_bench.task import load_task
@@ -62,13 +64,14 @@ def show_prompt(
     loaded = None if task is None else load_task(task, data_dir)
     asked = _NO_TASK if loaded is None else _problem(loaded.problems, problem)
     template = asked_template(name, options)
+    check(options.adapter is None or model is not None, "--adapter", options.adapter, "needs its base: --model")
     prompt = template.render(asked)
     read = _Read(None, None, prompt.text) if model is None else _as_read(model, prompt, template, options)
     return ShownPrompt(
         prompt=template.name,
         prompt_sha256=template.digest,
         problem=asked.id,
-        model=model,
+        model=None if model is None else options.checkpoint(model),
         chat_template=read.chat_template,
         tokens=read.tokens,
         messages=prompt.messages,
@@ -87,6 +90,8 @@ class _Read(NamedTuple):
 def _as_read(model: str, prompt: Prompt, template: PromptTemplate, options: SampleOptions) -> _Read:
     why = "shows no prompt: name the folder or hub id of a checkpoint"
     check(not models.is_endpoint(model) and not models.is_fake(model, options), "--model", model, why)
+    if options.adapter is not None:  # it is checked, and the prompts are those of its base
+        read_adapter(resolve_adapter(options.adapter))
     tokenizer = open_tokenizer(models.resolve_model(model))
     digest = template_digest(tokenizer, options.chat_template, prompt)
     check_template_use(template, options, digest)

@@ -55,10 +55,10 @@ def open_sampler(engine: str, options: SamplerOptions) -> Sampler:
     return TransformersSampler(options)
 
 
-def open_scorer(engine: str, options: SamplerOptions, reference: str | None = None) -> Scorer:
+def open_scorer(engine: str, options: SamplerOptions, reference: SamplerOptions | None = None) -> Scorer:
     """Load a checkpoint for scoring into ``transformers`` or ``vllm``.
 
-    ``reference``: the folder or id of a second checkpoint, for exact divergences. Raises ModelError, EngineError;
+    ``reference``: how to open a second checkpoint, for exact divergences. Raises ModelError, EngineError;
     BadArgument where the engine cannot score, or cannot score with a reference.
     """
     if engine == "transformers":

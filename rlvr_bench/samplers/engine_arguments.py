@@ -25,6 +25,7 @@ NEUTRAL = frozenset(
         *("gpu_memory_utilization", "kv_cache_memory_bytes", "num_gpu_blocks_override", "swap_space"),
         *("cpu_offload_gb", "block_size", "enable_prefix_caching", "max_parallel_loading_workers", "download_dir"),
         # how many sequences at once
+        *("max_lora_rank", "max_loras", "max_cpu_loras", "fully_sharded_loras"),
         *("max_num_seqs", "max_num_batched_tokens", "enable_chunked_prefill", "async_scheduling", "rows"),
         *("enforce_eager", "disable_log_stats", "max_logprobs", "dtype"),
         # how a server is asked
@@ -56,7 +57,11 @@ def check_engine_arguments(engine: str, arguments: Mapping[str, object], token_s
         raise BadArgument("--engine-arg trust_remote_code", trusted, "must be true or false")  # any text counts as true
     if engine != "vllm":
         return
-    reserved = {"model": "it is --model", "worker_extension_cls": "the sampler loads its own worker extension"}
+    reserved = {
+        "model": "it is --model",
+        **dict.fromkeys(("enable_lora", "default_mm_loras"), "adapters are --adapter"),
+        "worker_extension_cls": "the sampler loads its own worker extension",
+    }
     if token_stats != "off":
         reserved["logprobs_mode"] = "token statistics are those of the raw logits; sample with token statistics off"
     for name, reason in reserved.items():

@@ -42,7 +42,7 @@ class _Live(LoadedTransformers):
         self._threads = self._useful_threads(None)
         self.stop = self._stop_ids()
         config = model.config.get_text_config()
-        self.info = EngineInfo(
+        self._base = self.info = EngineInfo(
             engine="transformers",
             version=transformers.__version__,
             model=name,

@@ -6,15 +6,20 @@ import contextlib
 import pickle
 from collections.abc import Iterator
 
+import msgspec
 import torch
 import transformers
 from torch import Tensor
 
 from rlvr_bench.errors import ModelError
 from rlvr_bench.records import EngineInfo
+from rlvr_bench.samplers.adapter_fit import adapter_cautions, check_adapter
+from rlvr_bench.samplers.adapter_tensors import read_tensors
+from rlvr_bench.samplers.adapters import adapted, read_adapter
 from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.load_faults import loading_fault
+from rlvr_bench.samplers.lora_transformers import check_peft, remove_adapter, swap_adapter
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.quiet import without_deprecations
@@ -53,6 +58,7 @@ class LoadedTransformers:
                 options.model, trust_remote_code=trusted
             )
             check_template_arguments(self.tokenizer, options.template_args)
+            _check_alone(options.model)
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 options.model, dtype=dtype, trust_remote_code=trusted, weights_only=True, **args
             )
@@ -62,7 +68,31 @@ class LoadedTransformers:
         self._model: transformers.PreTrainedModel | None = model.to(self.device).eval()
         self.stop = self._stop_ids()
         self._threads = self._useful_threads(threads)
-        self.info = self._describe(options)
+        self._base = self.info = self._describe(options)
+        if options.adapter is not None:
+            self.use_adapter(options.adapter)
+
+    @without_deprecations()
+    def use_adapter(self, folder: str | None) -> None:
+        """Put a LoRA adapter into the model, in place of the one before; None: the base model again.
+
+        Raises ModelError where it cannot be loaded into this model, EngineError where peft is not installed.
+        """
+        if folder is None:
+            remove_adapter(self.model)
+            self.info = self._base
+            return
+        check_peft()
+        adapter = read_adapter(folder)
+        check_adapter(adapter, "transformers", self._base.model)
+        swap_adapter(self.model, adapter, read_tensors(adapter))
+        cautions = adapter_cautions(adapter, self._base.model, self._base.chat_template)
+        self.info = msgspec.structs.replace(
+            self._base,
+            adapter=folder,
+            weights=adapted(self._base.weights, adapter),
+            cautions=(*self._base.cautions, *cautions),
+        )
 
     @property
     def model(self) -> transformers.PreTrainedModel:
@@ -139,6 +169,15 @@ class LoadedTransformers:
             token_stats="none" if options.token_stats == "off" else "exact",
             dtype=str(self.model.dtype).removeprefix("torch."),
             device=self.device.type,
+        )
+
+
+def _check_alone(model: str) -> None:
+    """Raises ModelError for a model with an adapter beside it: transformers would load that one too, unchecked."""
+    if transformers.utils.find_adapter_config_file(model) is not None:
+        raise ModelError(
+            f"{model}: it has an adapter_config.json, so what is meant is not clear: name an adapter with --model BASE "
+            "--adapter, or move that file out of the folder of merged weights"
         )
 
 

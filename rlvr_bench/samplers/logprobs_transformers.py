@@ -44,17 +44,17 @@ class _Piece(NamedTuple):
 class TransformersScorer:
     """Implements ``Scorer``. Engine arguments: see ``LoadedTransformers``; ``reference``: see ``open_scorer``."""
 
-    def __init__(self, options: SamplerOptions, reference: str | None = None) -> None:
+    def __init__(self, options: SamplerOptions, reference: SamplerOptions | None = None) -> None:
         """Raises ModelError where a checkpoint cannot be loaded, or where their logits differ in width."""
         self._loaded = LoadedTransformers(options)
         self._reference: LoadedTransformers | None = None
         if reference is not None:
-            other = LoadedTransformers(SamplerOptions(model=reference, engine_args=options.engine_args))
+            other = LoadedTransformers(reference)
             self._reference = other
             widths = [self._loaded.logits_width, other.logits_width]
             if widths[0] != widths[1]:
                 raise ModelError(
-                    f"exact divergence of {options.model!r} from {reference!r}: their logits have {widths[0]} and "
+                    f"exact divergence of {options.model!r} from {reference.model!r}: their logits have {widths[0]} and "
                     f"{widths[1]} entries. Leave out --exact-kl"
                 )
 

@@ -23,6 +23,7 @@ __all__ = [
     "companion_digests",
     "cut_at_stop",
     "detokenise",
+    "files_digest",
     "render",
     "response_texts",
     "stored_template",
@@ -60,6 +61,11 @@ def weights_digest(model: str, revision: str | None = None) -> str:
     files = sorted(p for p in directory.iterdir() if p.suffix in _WEIGHT_SUFFIXES and p.name not in _NOT_WEIGHTS)
     if not files:
         raise ModelError(f"{directory} holds no weights: expected *.safetensors or *.bin beside config.json")
+    return files_digest(files)
+
+
+def files_digest(files: Sequence[Path]) -> str:
+    """``sha256:`` and a digest over name, size and content of these files, which a node reads once."""
     return shared_digest(files, lambda: _content_digest(files))
 
 

@@ -11,6 +11,7 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingPa
 
 __all__ = [
     "PROMPT_END",
+    "AdaptedSampler",
     "LimitedSampler",
     "NextTokens",
     "PrefixSampler",
@@ -29,7 +30,8 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``model`` is a local directory, a hub id or a server's URL. ``chat_template`` is ``auto`` (use the model's template
     where it has one and the prompt has messages) or ``none``; ``template_args`` are passed to it. ``token_stats``
     is ``off``, ``summary`` (per rollout) or ``full`` (per-token arrays too). ``engine_args`` are passed to the engine
-    unchanged.
+    unchanged. ``adapter`` is the folder of a LoRA adapter; ``adapter_rank``: a rank that there is room for, where
+    other adapters come later.
     """
 
     model: str
@@ -37,6 +39,8 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     token_stats: Literal["off", "summary", "full"] = "summary"
     engine_args: Mapping[str, Any] = {}
     template_args: Mapping[str, Any] = {}
+    adapter: str | None = None
+    adapter_rank: int = 0
 
 
 @runtime_checkable
@@ -79,6 +83,18 @@ class LimitedSampler(Sampler, Protocol):
 
     def check_sampling(self, sampling: SamplingParameters) -> None:
         """Raises BadArgument for a parameter that the sampler cannot use, EngineError where this is not clear."""
+        ...
+
+
+@runtime_checkable
+class AdaptedSampler(Sampler, Protocol):
+    """A sampler that can change the LoRA adapter of its model without loading the model again."""
+
+    def use_adapter(self, folder: str | None) -> None:
+        """Draw with this adapter, or without any, from now on; ``info`` changes. No draws may be open.
+
+        Raises ModelError, EngineError; the sampler must then be closed.
+        """
         ...
 
 

@@ -33,7 +33,7 @@ from rlvr_bench.records import (
     TokenArrays,
     Tools,
 )
-from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, Sampler
+from rlvr_bench.samplers.protocol import AdaptedSampler, LimitedSampler, PreparedSampler, Sampler
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.verifiers.interpreter import Interpreter, Printed
@@ -80,6 +80,12 @@ class ToolSampler:
         """Ask the inner sampler where it is a ``LimitedSampler``."""
         if isinstance(self._inner, LimitedSampler):
             self._inner.check_sampling(sampling)
+
+    def use_adapter(self, folder: str | None) -> None:
+        """Change the adapter of the inner sampler. Raises EngineError where it is not an ``AdaptedSampler``."""
+        if not isinstance(self._inner, AdaptedSampler):
+            raise EngineError(f"engine {self.info.engine!r} takes no adapters")
+        self._inner.use_adapter(folder)
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         return self._inner.prompt_tokens(prompt)

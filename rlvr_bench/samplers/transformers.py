@@ -85,6 +85,10 @@ class TransformersSampler:
                     candidates.append(NextTokens(tuple(i for i, _ in known), tuple(value for _, value in known)))
         return candidates
 
+    def use_adapter(self, folder: str | None) -> None:
+        """As in ``AdaptedSampler``."""
+        self.loaded.use_adapter(folder)
+
     def close(self) -> None:
         """Free the weights."""
         self.loaded.close()

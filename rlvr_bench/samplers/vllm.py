@@ -97,6 +97,12 @@ class VllmSampler:
                 by_number[names[output.request_id]] = _candidates(output.outputs[0].logprobs, self.loaded.end_tokens)
         return [by_number[number] for number in range(len(prompts))]
 
+    def use_adapter(self, folder: str | None) -> None:
+        """As in ``AdaptedSampler``."""
+        if self._drawing:
+            raise EngineError("this engine is drawing: exhaust or close the iterator before the adapter is changed")
+        self.loaded.use_adapter(folder)
+
     def close(self) -> None:
         """End the engine's processes, which frees its memory; a closed sampler cannot draw."""
         self.loaded.close()

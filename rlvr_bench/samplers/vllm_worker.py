@@ -26,7 +26,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,7 @@ class TokenStatistics:
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         _install_v1()
         _install_v2()
+        _leave_head_alone()
         _follow_driver()
         return super().__new__(cls)
 
@@ -232,6 +233,37 @@ def _scoring(plain: Callable[..., LogprobsTensors]) -> Callable[..., LogprobsTen
         return table._replace(**{"cu_num_generated_tokens" + "_tensor" * tensor: cu_num_logits})
 
     return compute_topk_scores
+
+
+class _NoHead:
+    """Replaces what adds the part of an adapter to the logits of ``lm_head``."""
+
+    def add_lora_logits(self, logits: Tensor, *args: object, **kwargs: object) -> Tensor:
+        return logits
+
+
+def _leave_head_alone() -> None:
+    """Add no adapter to ``lm_head``: the sampler refuses adapters with one (``adapter_fit``).
+
+    vLLM would add its zeros with a table of the rows that are sampled. For prompt log-probabilities there are more rows, and
+    the engine ends with an error (vLLM 0.32, on a CPU, two prompts or more).
+    """
+    try:
+        from vllm.lora.layers.logits_processor import LogitsProcessorWithLoRA as Head
+    except ImportError as error:
+        log.debug("no adapters of lm_head in this vLLM: %s", error)
+        return
+    if hasattr(Head, _MARK):
+        return
+    plain = Head._get_logits
+
+    @functools.wraps(plain)
+    def _get_logits(self: Head, *args: object, **kwargs: object) -> Any:
+        self.punica_wrapper = _NoHead()
+        return plain(self, *args, **kwargs)
+
+    Head._get_logits = _get_logits
+    setattr(Head, _MARK, True)
 
 
 def _follow_driver() -> None:

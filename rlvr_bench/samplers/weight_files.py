@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from rlvr_bench.samplers.model_files import cached_folder
 
-__all__ = ["Shape", "loaded_bytes", "loaded_files", "missing_files", "read_shape"]
+__all__ = ["Shape", "loaded_bytes", "loaded_files", "missing_files", "model_shapes", "read_shape", "tensor_shapes"]
 
 _FLOATS = {
     "F64": 8,
@@ -106,6 +106,34 @@ def _bytes_of(path: Path, size: int | None) -> int:
         return whole
 
 
+def model_shapes(model: str, revision: str | None = None) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's tensors by name; empty where its files are not here, are no safetensors, or are quantised."""
+    folder = _folder(model, revision)
+    if folder is None or "quantization_config" in _configuration(folder):
+        return {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in loaded_files(folder):
+        stored = tensor_shapes(path) if path.suffix == ".safetensors" else None
+        if stored is None:
+            return {}
+        shapes |= stored
+    return shapes
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of a safetensors file's tensors by name; None where its header cannot be read."""
+    try:
+        tensors = {name: tensor["shape"] for name, tensor in (_header(path) or {}).items() if name != "__metadata__"}
+    except (KeyError, TypeError):
+        return None
+    are_shapes = all(isinstance(shape, list) and all(map(_is_size, shape)) for shape in tensors.values())
+    return {name: tuple(shape) for name, shape in tensors.items()} if tensors and are_shapes else None
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _stored(tensor: Mapping[str, Any]) -> int:
     begin, end = tensor["data_offsets"]
     return int(end) - int(begin)
@@ -117,7 +145,7 @@ def _header(path: Path) -> dict[str, Any] | None:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             content = json.loads(stream.read(length)) if 0 < length <= _LARGEST_HEADER else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -14,7 +14,7 @@ _LONGEST = 100  # characters of a name without its hash; file systems allow 255 
 # Parts of a path that do not identify a training run, so the parts before them are needed too.
 _COMMON = re.compile(
     r"(global[-_]?)?(step|checkpoint|ckpt|epoch|iter(ation)?)s?([-_]?[0-9]+)?|[0-9]+|actor|critic|policy|huggingface|hf(_model)?"
-    r"|models?|weights|merged|latest|last|final|best|outputs?"
+    r"|lora(_adapter)?|adapters?|models?|weights|merged|latest|last|final|best|outputs?"
 )
 _MODEL_SIGNS = "A-Za-z0-9._@/\\\\:#-"
 _TASK_SIGNS = "A-Za-z0-9._@:,=-"

@@ -15,10 +15,14 @@ import pytest
 
 from rlvr_bench.errors import BadArgument, EngineError, ModelError
 from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters
+from rlvr_bench.samplers.logprobs import Passage
+from rlvr_bench.samplers.logprobs_vllm import VllmScorer
+from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.seeds import draw_seed
 from tests.conftest import require
 from tests.samplers.laws import law, p_value
+from tests.samplers.made_adapters import lora_tensors, make_adapter
 
 pytestmark = [
     pytest.mark.vllm,
@@ -84,7 +88,8 @@ def engine(model_dir: Path) -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        sampler = VllmSampler(SamplerOptions(model=str(model_dir), token_stats="full", engine_args=ENGINE_ARGS))
+        options = SamplerOptions(model=str(model_dir), token_stats="full", engine_args=ENGINE_ARGS, adapter_rank=8)
+        sampler = VllmSampler(options)
     yield sampler
     sampler.close()
 
@@ -481,6 +486,61 @@ def test_both_engines_draw_and_measure_the_same(engine: Any, model_dir: Path) ->
         np.testing.assert_allclose(mine.tokens.entropy, theirs.tokens.entropy, atol=5e-5)
         assert (abs(mine.tokens.nucleus - theirs.tokens.nucleus) <= 1).all()
     other.close()
+
+
+def test_an_adapter_equals_its_merged_weights(engine: Any, model_dir: Path, tmp_path: Path) -> None:
+    """Against a float64 forward pass of the merged weights; after it the engine has the base model's law again."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    greedy = SamplingParameters(temperature=0.0, max_tokens=12)
+    ways = (([request(f"p{i}", n=1) for i in range(3)], greedy), ([request(f"p{i}", n=6) for i in range(3)], PLAIN))
+    plain = [rollouts_of(engine, *way) for way in ways]
+    kinds: list[dict[str, Any]] = [{}, {"alpha_pattern": {"q_proj": 1}}, {"use_rslora": True}]
+    for seed, patterns in enumerate(kinds):
+        tensors = lora_tensors(model_dir, 8, seed, only="layers.1")
+        folder = make_adapter(tmp_path / f"{seed}", model_dir, rank=8, tensors=tensors, **patterns)
+        engine.use_adapter(str(folder))
+        assert engine.info.weights.startswith(f"{weights_digest(str(model_dir))}+lora:sha256:")
+        merged = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64).eval()
+        for name, module in merged.named_modules():
+            if f"base_model.model.{name}.lora_A.weight" in tensors:
+                up, down = (tensors[f"base_model.model.{name}.lora_{part}.weight"].astype(float) for part in "BA")
+                alpha = 1 if "q_proj" in name and "alpha_pattern" in patterns else 16
+                scale = alpha / (8**0.5 if "use_rslora" in patterns else 8)
+                module.weight.data += scale * torch.tensor(up @ down)
+        drawn = [rollouts_of(engine, *way) for way in ways]
+        assert [x.text for x in drawn[0]] != [x.text for x in plain[0]]
+        for x in (*drawn[0], *drawn[1]):
+            prompt_ids = engine._encode(prompt(x.problem_id))
+            with torch.inference_mode():
+                logits = merged(torch.tensor([[*prompt_ids, *x.tokens.ids.tolist()]])).logits[
+                    0, len(prompt_ids) - 1 : -1
+                ]
+            logprobs = logits.log_softmax(-1).numpy()
+            np.testing.assert_allclose(x.tokens.logprob, logprobs[np.arange(x.n_tokens), x.tokens.ids], atol=2e-4)
+            np.testing.assert_allclose(x.tokens.entropy, -(np.exp(logprobs) * logprobs).sum(-1), atol=2e-4)
+        given = [Passage(tuple(engine._encode(prompt(x.problem_id))), x.tokens.ids) for x in drawn[1]]
+        for number, scored in VllmScorer(engine.loaded).score(given):
+            np.testing.assert_allclose(scored.logprob, drawn[1][number].tokens.logprob, atol=2e-4)
+            np.testing.assert_allclose(scored.entropy, drawn[1][number].tokens.entropy, atol=2e-4)
+    engine.use_adapter(None)
+    assert [x.text for x in rollouts_of(engine, *ways[1])] == [x.text for x in plain[1]]
+
+
+def test_an_adapter_that_there_is_no_room_for_leaves_the_engine_as_it_was(
+    engine: Any, model_dir: Path, tmp_path: Path
+) -> None:
+    large = make_adapter(tmp_path / "large", model_dir, rank=16)
+    with pytest.raises(ModelError, match="has rank 16, and this engine was opened up to rank 8"):
+        engine.use_adapter(str(large))
+    assert engine.info.adapter is None
+    assert len(rollouts_of(engine, [request("p1")], PLAIN)) == 4
+
+
+def rollouts_of(engine: Any, asked: list[DrawRequest], sampling: SamplingParameters) -> list[Any]:
+    draws = sorted(engine.draw(asked, sampling), key=lambda draw: draw.request.prompt.problem_id)
+    return [rollout for draw in draws for rollout in draw.rollouts]
 
 
 def test_bad_arguments_are_told_before_an_engine_starts(model_dir: Path, tmp_path: Path) -> None:
