@@ -1,0 +1,340 @@
+"""Kills while responses grow: what is stored has the law of an undisturbed run, and a state and its shard go together."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from rlvr_bench import pipeline
+from rlvr_bench.errors import RunError, StorageError
+from rlvr_bench.pipeline import SampleOptions
+from rlvr_bench.records import (
+    Draw,
+    DrawRequest,
+    EngineInfo,
+    Problem,
+    Prompt,
+    Rollout,
+    SamplingParameters,
+    SavedRollout,
+)
+from rlvr_bench.samplers.protocol import Growth, usable
+from rlvr_bench.store import RunWriter, growing, open_run, paths
+from rlvr_bench.store.growing import SavePace
+from rlvr_bench.store.run import Span
+from rlvr_bench.store.shards import ShardFolder
+from tests.conftest import draw_of, info_of, manifest_with
+
+TASK, HAZARD, LONGEST = "double_countdown", 0.06, 60
+
+
+class Killed(Exception):
+    """The session ends here; the test restores the folder as it was on disk at this moment."""
+
+
+class Growing:
+    """An engine that is not deterministic: seeds mean nothing to it. Longer responses are right more often.
+
+    A response ends after each token with the probability HAZARD, or at LONGEST tokens. Its last token decides whether it
+    is right. ``steps``: the number of steps after which it calls ``kill``.
+    """
+
+    info: EngineInfo = info_of()
+
+    def __init__(self, rng: random.Random, steps: float = np.inf, kill: Iterator[object] | None = None) -> None:
+        self._rng, self._steps, self._kill = rng, steps, kill
+        self.continued = 0
+
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        return 1
+
+    def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
+        return (item for item in self.draw_growing(requests, sampling) if isinstance(item, Draw))
+
+    def draw_growing(
+        self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters
+    ) -> Iterator[Draw | Growth]:
+        waiting, window = iter(requests), list[tuple[DrawRequest, list[SavedRollout]]]()
+        for step in itertools.count():
+            while len(window) < 60 and (request := next(waiting, None)) is not None:
+                window.append((request, self._begin(request)))
+            if not window:
+                return
+            if step == self._steps:
+                next(self._kill or iter(()))
+                raise Killed
+            window = [(request, [self._longer(rollout) for rollout in rollouts]) for request, rollouts in window]
+            for request, rollouts in window:
+                if all(rollout.ended for rollout in rollouts):
+                    yield Draw(request=request, rollouts=tuple(map(finished, rollouts)))
+            window = [(request, rollouts) for request, rollouts in window if not all(r.ended for r in rollouts)]
+            yield lambda window=window: [rollout for _, rollouts in window for rollout in rollouts]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _begin(self, request: DrawRequest) -> list[SavedRollout]:
+        known = usable(request, LONGEST, 10, with_columns=False)
+        self.continued += len(known)
+        return [known.get(i) or grown(request, request.start + i, []) for i in range(request.n)]
+
+    def _longer(self, rollout: SavedRollout) -> SavedRollout:
+        if rollout.ended:
+            return rollout
+        ids = [*rollout.ids.tolist(), self._rng.randrange(10)]
+        ended = "token" if self._rng.random() < HAZARD else "length" if len(ids) == LONGEST else None
+        return SavedRollout(
+            problem_id=rollout.problem_id, index=rollout.index, ids=np.array(ids, np.int32), ended=ended
+        )
+
+
+def grown(request: DrawRequest, index: int, ids: list[int]) -> SavedRollout:
+    return SavedRollout(problem_id=request.prompt.problem_id, index=index, ids=np.array(ids, np.int32))
+
+
+def finished(rollout: SavedRollout) -> Rollout:
+    length = len(rollout.ids)
+    return Rollout(
+        problem_id=rollout.problem_id,
+        index=rollout.index,
+        text="right" if rollout.ids[-1] < min(9, length // 4) else "wrong",
+        n_tokens=length,
+        finish_reason="length" if rollout.ended == "length" else "stop",
+    )
+
+
+def law() -> dict[tuple[int, bool], float]:
+    """The probability of (length / 6, right), by the definition of the engine."""
+    probabilities: dict[tuple[int, bool], float] = Counter()
+    alive = 1.0
+    for length in range(1, LONGEST + 1):
+        ends = alive if length == LONGEST else alive * HAZARD
+        right = min(9, length // 4) / 10
+        probabilities[length // 6, True] += ends * right
+        probabilities[length // 6, False] += ends * (1 - right)
+        alive -= ends
+    return {key: value for key, value in probabilities.items() if value}
+
+
+def p_value(run: Path) -> float:
+    """Chi-square of the stored lengths and verdicts against the law."""
+    counts: Counter[tuple[int, bool]] = Counter()
+    for table in open_run(run).rollouts.read(["text", "n_tokens"]):
+        texts, lengths = table["text"].to_pylist(), table["n_tokens"].to_pylist()
+        counts.update((length // 6, text == "right") for text, length in zip(texts, lengths, strict=True))
+    expected = {key: value * counts.total() for key, value in law().items()}
+    many = [key for key, value in expected.items() if value >= 5]
+    observed = [counts[key] for key in many]
+    total = sum(expected[key] for key in many)
+    return float(stats.chisquare(observed, [expected[key] * sum(observed) / total for key in many]).pvalue)
+
+
+def killed_run(out: Path, seed: int, *, saves: bool) -> tuple[Path, int]:
+    """A run with ten kills at random steps; returns it, and how many rollouts were continued."""
+    rng, continued = random.Random(seed), 0
+    options = SampleOptions(n=24, limit=50, out=out / "runs", draw_batch=2)
+    for _ in range(10):
+
+        def kill() -> Iterator[object]:
+            shutil.copytree(out / "runs", out / "as-killed")
+            yield None
+
+        engine = Growing(rng, rng.randrange(4, 16), kill())
+        with pytest.raises(Killed):
+            pipeline.sample(engine, TASK, options)
+        shutil.rmtree(out / "runs")
+        (out / "as-killed").rename(out / "runs")
+        if not saves:
+            for folder in (out / "runs").glob("*/*/growing"):
+                shutil.rmtree(folder)
+        continued += engine.continued
+    last = Growing(rng)
+    run = pipeline.sample(last, TASK, options)
+    return run, continued + last.continued
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is due at every fourth step."""
+    steps = itertools.count()
+    monkeypatch.setattr(SavePace, "is_due", property(lambda _: next(steps) % 4 == 3))
+
+
+@pytest.mark.usefixtures("often")
+def test_ten_kills_leave_lengths_and_verdicts_with_their_law(tmp_path: Path) -> None:
+    run, continued = killed_run(tmp_path / "saved", 1, saves=True)
+    assert sum(drawn.count() for drawn in open_run(run).drawn().values()) == 50 * 24
+    assert continued > 200
+    assert p_value(run) > 0.01
+    assert not list((run / "growing").glob("*.parquet")), "a finished run keeps no state of open batches"
+    # The same kills without what was saved: short responses are preferred, and the same test sees it.
+    assert p_value(killed_run(tmp_path / "lost", 1, saves=False)[0]) < 1e-5
+
+
+def part(index: int, length: int = 3, problem: str = "p0", **changed: object) -> SavedRollout:
+    fields: dict[str, object] = {"columns": None, "ended": None, **changed}
+    return SavedRollout(problem_id=problem, index=index, ids=np.arange(length, dtype=np.int32), **fields)  # type: ignore[arg-type]
+
+
+def open_writer(path: Path, problems: list[Problem]) -> RunWriter:
+    return RunWriter(path, manifest_with(n=24), problems)
+
+
+def saved_in(path: Path, problems: list[Problem]) -> dict[int, int]:
+    """Indices and lengths of what is saved of p0."""
+    with open_writer(path, problems) as writer:
+        return {one.index: len(one.ids) for one in writer.take_saved(Span("p0", 0, 24))}
+
+
+def test_a_state_comes_back_exactly(tmp_path: Path, problems: list[Problem]) -> None:
+    columns = (
+        np.array([-0.5, -2, 0], np.float32),
+        np.array([0.1, 3, 0], np.float32),
+        np.array([1, 40_000, 151_936], np.int32),
+    )
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(2, columns=columns), part(7, 5, ended="string")])
+    writer.lock.release()
+    with open_writer(tmp_path, problems) as again:
+        grows, ended = again.take_saved(Span("p0", 0, 24))
+        assert again.take_saved(Span("p0", 0, 24)) == ()
+    assert (grows.index, grows.ended, ended.index, ended.ended, ended.columns) == (2, None, 7, "string", None)
+    assert grows.columns is not None
+    assert all((mine == theirs).all() for mine, theirs in zip(columns, grows.columns, strict=True))
+    assert ended.ids.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("fails_at", ["state", "shard", "removal", "nothing"])
+def test_a_shard_and_its_state_are_on_disk_both_or_neither(
+    tmp_path: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(0, 3), part(1, 3)])
+    writer.add(draw_of("p0", 0, 1), hold=True)
+    calls = itertools.count()
+    honest = paths.write_atomically
+
+    def failing(file: Path, content: bytes) -> None:
+        if ("state", "shard")[next(calls)] == fails_at:
+            raise StorageError("the disk is full")
+        honest(file, content)
+
+    def refusing(file: Path) -> None:
+        raise StorageError("read only now")
+
+    monkeypatch.setattr(growing, "write_atomically", failing)
+    monkeypatch.setattr("rlvr_bench.store.shards.write_atomically", failing)
+    if fails_at == "removal":
+        monkeypatch.setattr(growing, "remove", refusing)
+    if fails_at == "nothing":
+        writer.save([part(1, 9)])
+    else:
+        with pytest.raises(StorageError):
+            writer.save([part(1, 9)])
+    monkeypatch.undo()
+    writer.lock.release()
+    both = fails_at in ("removal", "nothing")
+    drawn = open_run(tmp_path).drawn()
+    assert [drawn["p0"].count() if drawn else 0, saved_in(tmp_path, problems)] == (
+        [1, {1: 9}] if both else [0, {0: 3, 1: 3}]
+    )
+
+
+def test_what_was_not_asked_for_again_is_kept(tmp_path: Path, problems: list[Problem]) -> None:
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(0), part(1, problem="p3")])
+    writer.lock.release()
+    with open_writer(tmp_path, problems) as writer:
+        writer.take_saved(Span("p0", 0, 4))
+        writer.add(draw_of("p0", 0, 4))
+    with open_writer(tmp_path, problems) as writer:
+        assert writer.take_saved(Span("p0", 0, 4)) == ()
+        assert [one.index for one in writer.take_saved(Span("p3", 0, 4))] == [1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [
+        ({"ended": "soon"}, "unknown end"),
+        ({"token_ids": [1, -1, 2]}, "no valid token ids"),
+        ({"token_ids": [1, None, 2]}, "no valid token ids"),
+        ({"token_ids": [1]}, "no valid token ids"),
+        ({"token_ids": []}, "no valid token ids"),
+        ({"index": -1}, "'index' has -1"),
+        ({"token_logprob": [0.0, float("nan"), 0.0]}, "statistics"),
+        ({"token_logprob": [0.0, 5.0, 0.0]}, "statistics"),
+        ({"token_nucleus": [1, 0, 1]}, "statistics"),
+        ({"token_nucleus": [1]}, "statistics"),
+        ({"token_entropy": None}, "statistics"),
+    ],
+)
+def test_hostile_states_are_refused_in_one_line(
+    tmp_path: Path, problems: list[Problem], changed: dict[str, object], wrong: str
+) -> None:
+    open_writer(tmp_path, problems).lock.release()
+    row = {
+        "problem_id": "p0",
+        "index": 0,
+        "n_tokens": 3,
+        "ended": None,
+        "token_ids": [1, 2, 3],
+        "with_shard": "",
+        "token_logprob": [0.0] * 3,
+        "token_entropy": [0.0] * 3,
+        "token_nucleus": [1] * 3,
+    }
+    folder = ShardFolder(tmp_path / "growing", growing.GROWING_SCHEMA)
+    folder.append(pa.Table.from_pylist([row], schema=growing.GROWING_SCHEMA))
+    assert saved_in(tmp_path, problems) == {0: 3}
+    folder.append(pa.Table.from_pylist([row | changed], schema=growing.GROWING_SCHEMA))
+    with pytest.raises(RunError, match=wrong) as refused:
+        open_writer(tmp_path, problems)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_state_is_moved_aside_and_a_large_one_refused(
+    tmp_path: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(0)])
+    writer.lock.release()
+    monkeypatch.setattr(growing, "_LARGEST_FILE", 100)
+    with pytest.raises(RunError, match="more than a session writes"):
+        open_writer(tmp_path, problems)
+    monkeypatch.undo()
+    (state,) = (tmp_path / "growing").glob("*.parquet")
+    state.write_bytes(state.read_bytes()[:-40])
+    assert saved_in(tmp_path, problems) == {}
+    assert list((tmp_path / "growing" / "set-aside").iterdir())
+
+
+def test_a_link_is_refused(tmp_path: Path, problems: list[Problem]) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "growing").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="a link"):
+        open_writer(tmp_path / "run", problems)
+
+
+def test_the_pace_grows_with_the_cost_up_to_a_minute() -> None:
+    now = [0.0]
+    pace = SavePace(sparing=False, clock=lambda: now[0])
+    intervals = []
+    for cost in (0.0, 0.5, 30.0):
+        began = now[0]
+        now[0] += cost
+        pace.saved(began)
+        after = now[0]
+        while not pace.is_due:
+            now[0] += 1
+        intervals.append(now[0] - after)
+    assert intervals == [5, 25, 60]
