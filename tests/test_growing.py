@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +78,8 @@ class Growing:
                 if all(rollout.ended for rollout in rollouts):
                     yield Draw(request=request, rollouts=tuple(map(finished, rollouts)))
             window = [(request, rollouts) for request, rollouts in window if not all(r.ended for r in rollouts)]
-            yield lambda window=window: [rollout for _, rollouts in window for rollout in rollouts]
+            state = [rollout for _, rollouts in window for rollout in rollouts]
+            yield state.copy
 
     def close(self) -> None:
         """Nothing to free."""
@@ -91,6 +93,7 @@ class Growing:
         if rollout.ended:
             return rollout
         ids = [*rollout.ids.tolist(), self._rng.randrange(10)]
+        ended: Literal["token", "length"] | None
         ended = "token" if self._rng.random() < HAZARD else "length" if len(ids) == LONGEST else None
         return SavedRollout(
             problem_id=rollout.problem_id, index=rollout.index, ids=np.array(ids, np.int32), ended=ended
@@ -114,7 +117,7 @@ def finished(rollout: SavedRollout) -> Rollout:
 
 def law() -> dict[tuple[int, bool], float]:
     """The probability of (length / 6, right), by the definition of the engine."""
-    probabilities: dict[tuple[int, bool], float] = Counter()
+    probabilities: defaultdict[tuple[int, bool], float] = defaultdict(float)
     alive = 1.0
     for length in range(1, LONGEST + 1):
         ends = alive if length == LONGEST else alive * HAZARD

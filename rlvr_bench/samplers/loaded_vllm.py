@@ -88,6 +88,11 @@ class LoadedVllm:
         """Raises EngineError once this is closed."""
         return self.llm.llm_engine
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model knows."""
+        return int(self.llm.model_config.get_vocab_size())
+
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
         """Every id that ends a response in the engine: those of the generation config, and the tokenizer's."""
