@@ -23,7 +23,7 @@ from tests.conftest import require
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-N, PROBLEMS = 256, 40
+N, PROBLEMS = 128, 40
 
 
 def command(out: Path, *extra: str, n: int = N) -> list[str]:

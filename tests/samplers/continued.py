@@ -13,19 +13,19 @@ __all__ = ["continue_from", "interrupt"]
 
 
 def interrupt(
-    sampler: GrowingSampler, requests: Sequence[DrawRequest], sampling: SamplingParameters, steps: int
+    sampler: GrowingSampler, requests: Sequence[DrawRequest], sampling: SamplingParameters, tokens: int
 ) -> tuple[list[Draw], list[SavedRollout]]:
-    """The finished draws after so many steps, and the rollouts of those that are open."""
+    """The finished draws, and the rollouts of the open ones, once all have a token and one has so many."""
     draws, items = list[Draw](), sampler.draw_growing(requests, sampling)
     for item in items:
         if isinstance(item, Draw):
             draws.append(item)
             continue
-        steps -= 1
-        if steps == 0:
-            saved = list(item())
+        saved = list(item())
+        asked = sum(request.n for request in requests) - sum(draw.request.n for draw in draws)
+        if len(saved) == asked and max(len(rollout.ids) for rollout in saved) >= tokens:
             items.close()  # type: ignore[attr-defined]  # a generator
-            return draws, saved
+            return draws, sorted(saved, key=lambda rollout: (rollout.problem_id, rollout.index))
     raise AssertionError("everything was drawn before")
 
 

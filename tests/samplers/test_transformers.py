@@ -224,8 +224,8 @@ def test_an_interrupted_draw_continues_with_the_tokens_of_an_undisturbed_one(
     asked = [msgspec.structs.replace(one, n=1 if sampling.temperature == 0 else 8) for one in requests()]
     straight = list(sampler.draw(asked, sampling))
     waiting, saved = asked, list[SavedRollout]()
-    for steps in (1, 7, 30):  # one prefix after the other: the second and the third begin with saved rollouts
-        draws, saved = interrupt(sampler, waiting, sampling, steps)
+    for length in (1, 8, 38):  # one prefix after the other: the second and the third begin with saved rollouts
+        draws, saved = interrupt(sampler, waiting, sampling, length)
         assert draws == []
         waiting = continue_from(asked, draws, saved)
     assert {one.ended for one in saved} >= ({None} if sampling.temperature == 0 else {None, "token"})

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from rlvr_bench.errors import BadArgument, EngineError, ModelError
-from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters
+from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters, SavedRollout
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.seeds import draw_seed
 from tests.conftest import require
+from tests.samplers.continued import continue_from, interrupt
 from tests.samplers.laws import law, p_value
 
 pytestmark = [
@@ -184,14 +185,25 @@ LAWS = (
 )
 
 
-@pytest.mark.parametrize("sampling", LAWS, ids=lambda sampling: sampling.in_words())
-def test_two_tokens_follow_the_law_computed_by_hand(engine: Any, model_dir: Path, sampling: SamplingParameters) -> None:
-    """Penalties look at the prompt and at the first token; the statistics stay those of the model's own law."""
+@pytest.mark.parametrize(
+    ("sampling", "interrupted"),
+    [(LAWS[0], False), (LAWS[1], False), (LAWS[0], True)],
+    ids=["repetition", "presence", "repetition, interrupted"],
+)
+def test_two_tokens_follow_the_law_computed_by_hand(
+    engine: Any, model_dir: Path, sampling: SamplingParameters, interrupted: bool
+) -> None:
+    """Penalties look at the prompt and at the first token; the statistics stay those of the model's own law.
+
+    A draw that is interrupted after its first token draws the second one by the same law.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64).eval()
     asked = [request("p1", n=64, start=64 * i) for i in range(40)]
+    if interrupted:
+        asked = [after(engine, request("p1", n=WINDOW // 2, start=64 * i), sampling, 1) for i in range(160)]
     rollouts = [x for draw in engine.draw(asked, sampling) for x in draw.rollouts]
     prompt_ids = engine._encode(prompt("p1"))
     firsts = np.array([x.tokens.ids[0] for x in rollouts])
@@ -217,6 +229,81 @@ def test_a_response_ends_before_its_stop_string(engine: Any) -> None:
     assert [rollout.text for rollout in draw.rollouts] == texts
     assert any(text != rollout.text for text, rollout in zip(texts, plain.rollouts, strict=True))
     assert all(r.finish_reason == "stop" for r, p in zip(draw.rollouts, plain.rollouts, strict=True) if stop in p.text)
+
+
+def after(engine: Any, asked: DrawRequest, sampling: SamplingParameters, length: int) -> DrawRequest:
+    """The request after its draw was interrupted, when its longest response had so many tokens."""
+    draws, saved = interrupt(engine, [asked], sampling, length)
+    (rest,) = continue_from([asked], draws, saved)
+    return rest
+
+
+@pytest.mark.parametrize("token_stats", ["full", "summary", "off"])
+def test_an_interrupted_draw_continues_behind_its_tokens(
+    engine: Any, reference: Any, token_stats: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(engine, monkeypatch, token_stats=token_stats)
+    asked = request("p6", n=16)
+    once = after(engine, asked, PLAIN, 12)
+    twice = after(engine, once, PLAIN, 24)  # the saved ones are saved again, with more tokens
+    longer = [len(late.ids) - len(early.ids) for early, late in zip(once.saved, twice.saved, strict=True)]
+    assert [one.ended for one in once.saved].count(None) > 8
+    assert max(longer) >= 10
+    assert all(not more for more, one in zip(longer, once.saved, strict=True) if one.ended)
+    (draw,) = engine.draw([twice], PLAIN)
+    prompt_ids = engine._encode(asked.prompt)
+    for saved, x in zip(twice.saved, draw.rollouts, strict=True):
+        kept = saved.ids.tolist()[: -1 if saved.ended == "token" else None]
+        assert x.text.split()[: len(kept)] == [f"w{i}" for i in kept]
+        assert (x.n_tokens > len(saved.ids)) == (saved.ended is None)
+        assert x.n_tokens == PLAIN.max_tokens if x.finish_reason == "length" else x.n_tokens <= PLAIN.max_tokens
+        assert (x.entropy_mean is None) == (token_stats == "off")
+        if token_stats == "full":
+            logprobs = reference(prompt_ids, x)
+            np.testing.assert_allclose(x.tokens.logprob, logprobs[np.arange(x.n_tokens), x.tokens.ids], atol=5e-5)
+            np.testing.assert_allclose(x.tokens.entropy, -(np.exp(logprobs) * logprobs).sum(-1), atol=5e-5)
+    assert {x.finish_reason for x in draw.rollouts} == {"stop", "length"}
+
+
+def test_a_stop_string_may_begin_in_saved_tokens(engine: Any) -> None:
+    saved = after(engine, request("p3", n=16), PLAIN, 10)
+    (plain,) = engine.draw([saved], PLAIN)
+    number = next(i for i, one in enumerate(saved.saved) if one.ended is None)
+    length = len(saved.saved[number].ids)
+    words = plain.rollouts[number].text.split()
+    (draw,) = engine.draw([saved], msgspec.structs.replace(PLAIN, stop=(f"{words[length - 1]} {words[length]}",)))
+    cut = draw.rollouts[number]
+    assert cut.text.split() == words[: length - 1]
+    assert (cut.n_tokens, cut.finish_reason, len(cut.tokens.ids)) == (length + 1, "stop", length + 1)
+
+
+def test_a_full_response_draws_its_last_token_again(engine: Any) -> None:
+    """Its statistics need room for one more token, which a response up to the context's end does not leave."""
+    asked = request("p4", n=8, words=200)
+    room = CONTEXT - len(engine._encode(asked.prompt))
+    sampling = msgspec.structs.replace(PLAIN, max_tokens=room)
+    (whole,) = engine.draw([asked], sampling)
+    saved = [
+        SavedRollout(
+            problem_id="p4", index=x.index, ids=x.tokens.ids, ended="length" if x.n_tokens == room else "token"
+        )
+        for x in whole.rollouts
+    ]
+    assert any(one.ended == "length" for one in saved)
+    (draw,) = engine.draw(continue_from([asked], [], saved), sampling)
+    for now, before in zip(draw.rollouts, whole.rollouts, strict=True):
+        kept = min(before.n_tokens, room - 1)
+        assert now.n_tokens == before.n_tokens
+        assert (now.tokens.ids[:kept] == before.tokens.ids[:kept]).all()
+
+
+def test_with_a_presence_penalty_nothing_is_saved_or_continued(engine: Any) -> None:
+    sampling = msgspec.structs.replace(PLAIN, presence_penalty=0.5)
+    saved = after(engine, request("p4", n=4), PLAIN, 5)
+    items = list(engine.draw_growing([saved], sampling))
+    assert [type(item) for item in items] == [Draw]
+    (plain,) = engine.draw([request("p4", n=4)], sampling)
+    assert tokens(items[0]) == tokens(plain)
 
 
 def test_draws_come_as_they_finish_and_few_are_in_flight(engine: Any) -> None:
