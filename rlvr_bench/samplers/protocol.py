@@ -33,7 +33,7 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``model`` is a local directory, a hub id or a server's URL. ``chat_template`` is ``auto`` (use the model's template
     where it has one and the prompt has messages) or ``none``; ``template_args`` are passed to it. ``token_stats``
     is ``off``, ``summary`` (per rollout) or ``full`` (per-token arrays too). ``engine_args`` are passed to the engine
-    unchanged.
+    unchanged. With ``deterministic`` a rollout depends on its request alone, bit by bit; nothing is saved as it grows.
     """
 
     model: str
@@ -41,6 +41,7 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     token_stats: Literal["off", "summary", "full"] = "summary"
     engine_args: Mapping[str, Any] = {}
     template_args: Mapping[str, Any] = {}
+    deterministic: bool = False
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 import torch
 
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
@@ -54,13 +55,18 @@ class TransformersSampler:
     def draw_growing(
         self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters
     ) -> Iterator[Draw | Growth]:
-        """As ``draw``. A saved rollout continues its stream where it stopped, and gets the tokens of an undisturbed run."""
+        """As ``draw``. A saved rollout continues its stream where it stopped, and gets the tokens of an undisturbed run.
+
+        A deterministic engine draws one request at a time, always from its beginning: a sum of floating-point numbers
+        depends on the shape of its batch, so that another batch or a prompt that was read again can change a token.
+        """
+        alone = self._options.deterministic
         waiting = iter(requests)
         for first in waiting:
             if first is None:
                 continue
-            rows = self._window_rows(first, sampling)
-            window = [first]
+            rows = 0 if alone else self._window_rows(first, sampling)
+            window = [msgspec.structs.replace(first, saved=()) if alone else first]
             while sum(request.n for request in window) < rows and (request := next(waiting, None)) is not None:
                 window.append(request)
             with self.loaded.threads():
@@ -68,7 +74,8 @@ class TransformersSampler:
             while opened.is_open:
                 with self.loaded.threads():
                     opened.step()
-                yield opened.growth
+                if not alone:
+                    yield opened.growth
             with self.loaded.threads():
                 draws = opened.draws()
             yield from draws

@@ -69,7 +69,8 @@ class VllmSampler:
     ) -> Iterator[Draw | Growth]:
         """As ``draw``. The rest of a saved rollout is drawn from a seed hashed from the batch's and the saved length.
 
-        With a presence penalty nothing is saved or continued: vLLM would not count saved tokens as drawn.
+        With a presence penalty nothing is saved or continued: vLLM would not count saved tokens as drawn. Nor is it by a
+        deterministic engine, whose texts must not depend on kills.
         """
         if self._drawing:
             raise EngineError("this engine is drawing already: exhaust or close the other iterator first")
@@ -91,7 +92,7 @@ class VllmSampler:
                     elif draw.take(output):
                         yield self._finish_continued(draw, sampling.stop)
                     more = True
-                if not sampling.presence_penalty:
+                if self._continues(sampling):
                     yield open_draws
         finally:
             self._drawing = False
@@ -170,8 +171,11 @@ class VllmSampler:
         columns = {} if self._options.token_stats == "off" else {"prompt_logprobs": vllm_worker.COLUMNS}
         return self._send([*draw.prompt_ids, *saved.ids.tolist()], request, sampling, **columns)
 
+    def _continues(self, sampling: SamplingParameters) -> bool:
+        return not sampling.presence_penalty and not self._options.deterministic
+
     def _continuable(self, request: DrawRequest, sampling: SamplingParameters) -> dict[int, SavedRollout]:
-        if sampling.presence_penalty:
+        if not self._continues(sampling):
             return {}
         limit = request.limit(sampling)
         saved = usable(request, limit, self.loaded.vocabulary, with_columns=False)

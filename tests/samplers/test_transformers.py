@@ -256,3 +256,20 @@ def test_what_cannot_be_continued_is_drawn_from_its_beginning(folder: Path, samp
     for useless in (saved, too_long, unknown):  # the first lacks the statistics that this engine measures
         (draw,) = sampler.draw(continue_from(asked, [], useless), FREE)
         assert texts(draw) == straight
+
+
+def test_a_deterministic_draw_is_the_same_to_the_bit_in_any_company(folder: Path) -> None:
+    drawn = []
+    for rows, order in ((3, 1), (64, -1)):
+        options = SamplerOptions(model=str(folder), token_stats="full", engine_args={"rows": rows}, deterministic=True)
+        engine = TransformersSampler(options)
+        drawn.append({draw.request.prompt.problem_id: draw for draw in engine.draw(requests()[::order], FREE)})
+        items = list(engine.draw_growing(requests()[:1], FREE))
+        engine.close()
+        assert [type(item) for item in items] == [Draw], "what continues is read again in another batch"
+    for name, draw in drawn[0].items():
+        for mine, theirs in zip(draw.rollouts, drawn[1][name].rollouts, strict=True):
+            assert mine.text == theirs.text
+            assert mine.tokens is not None
+            assert theirs.tokens is not None
+            assert mine.tokens.logprob.tobytes() == theirs.tokens.logprob.tobytes()

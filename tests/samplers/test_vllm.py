@@ -253,8 +253,9 @@ def test_an_interrupted_draw_continues_behind_its_tokens(
     (draw,) = engine.draw([twice], PLAIN)
     prompt_ids = engine._encode(asked.prompt)
     for saved, x in zip(twice.saved, draw.rollouts, strict=True):
-        kept = saved.ids.tolist()[: -1 if saved.ended == "token" else None]
-        assert x.text.split()[: len(kept)] == [f"w{i}" for i in kept]
+        ids = saved.ids.tolist()[: -1 if saved.ended == "token" else None]
+        kept = [f"w{i}" for i in ids if i > 2]
+        assert x.text.split()[: len(kept)] == kept
         assert (x.n_tokens > len(saved.ids)) == (saved.ended is None)
         assert x.n_tokens == PLAIN.max_tokens if x.finish_reason == "length" else x.n_tokens <= PLAIN.max_tokens
         assert (x.entropy_mean is None) == (token_stats == "off")
@@ -608,3 +609,68 @@ def test_closing_ends_every_process(engine: Any) -> None:
     assert engine.info.engine == "vllm"
     with pytest.raises(EngineError, match="closed"):
         list(engine.draw([request("p1")], PLAIN))
+
+
+class Gpu:
+    """A platform as vLLM describes it, of this compute capability."""
+
+    def __init__(self, capability: int) -> None:
+        self._capability = capability
+
+    def is_cpu(self) -> bool:
+        return False
+
+    def is_cuda(self) -> bool:
+        return True
+
+    def has_device_capability(self, least: int) -> bool:
+        return self._capability >= least
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_starts_the_engine_in_its_batch_invariant_mode(
+    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vllm
+
+    from rlvr_bench.samplers.loaded_vllm import LoadedVllm
+
+    started = []
+
+    def start(**arguments: Any) -> None:
+        started.append(os.environ.get("VLLM_BATCH_INVARIANT"))
+        raise OSError("stop here")
+
+    monkeypatch.delenv("VLLM_BATCH_INVARIANT", raising=False)
+    monkeypatch.setattr("vllm.platforms.current_platform", Gpu(90))
+    monkeypatch.setattr(vllm, "LLM", start)
+    with pytest.raises(ModelError, match="stop here"):
+        LoadedVllm(SamplerOptions(model="org/model", deterministic=deterministic))
+    assert started == ["1" if deterministic else None]
+    assert "VLLM_BATCH_INVARIANT" not in os.environ
+
+
+def test_deterministic_is_refused_where_vllm_has_no_such_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    import vllm.envs
+
+    from rlvr_bench.samplers.loaded_vllm import LoadedVllm
+
+    options = SamplerOptions(model="org/model", deterministic=True)
+    with pytest.raises(BadArgument, match="for GPUs only; --engine transformers"):
+        LoadedVllm(options)
+    monkeypatch.setattr("vllm.platforms.current_platform", Gpu(75))
+    with pytest.raises(BadArgument, match="compute capability 8.0"):
+        LoadedVllm(options)
+    monkeypatch.delitem(vllm.envs.environment_variables, "VLLM_BATCH_INVARIANT")
+    with pytest.raises(BadArgument, match="has no batch-invariant mode"):
+        LoadedVllm(options)
+
+
+def test_a_deterministic_engine_saves_and_continues_nothing(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request("p4", n=4)
+    (plain,) = engine.draw([asked], PLAIN)
+    saved = after(engine, asked, PLAIN, 5)
+    use(engine, monkeypatch, deterministic=True)
+    items = list(engine.draw_growing([saved], PLAIN))
+    assert [type(item) for item in items] == [Draw]
+    assert tokens(items[0]) == tokens(plain)
