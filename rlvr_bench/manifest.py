@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from rlvr_bench.prompts import PromptTemplate
-from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
+from rlvr_bench.records import CacheUse, EngineInfo, SamplingParameters, StoppingRule, Tools
 from rlvr_bench.samplers.engine_arguments import deciding
 
 __all__ = ["SCHEMA", "Manifest", "Session", "TaskFacts", "installed_packages"]
@@ -54,7 +54,8 @@ def installed_packages() -> dict[str, str]:
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One session of sampling: start, engine version, device, the n asked for, and versions of packages.
 
-    ``warnings``: what was unusual and changes the meaning of the numbers.
+    ``warnings``: what was unusual and changes the meaning of the numbers. ``cache``: how the engine's KV cache was used;
+    None where it is not known, and in a session that was killed.
     """
 
     started: str
@@ -63,6 +64,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     packages: dict[str, str]
     warnings: tuple[str, ...] = ()
+    cache: CacheUse | None = None
 
     @classmethod
     def now(cls, n: int, info: EngineInfo, warnings: tuple[str, ...] = ()) -> Session:

@@ -16,6 +16,7 @@ __all__ = [
     "LARGEST_INDEX",
     "NEUTRAL",
     "STATUSES",
+    "CacheUse",
     "Draw",
     "DrawRequest",
     "EngineInfo",
@@ -262,6 +263,18 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     inferred: dict[str, str] = {}
     cautions: tuple[str, ...] = ()
+
+
+class CacheUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How an engine's KV cache was used.
+
+    ``peak``: the largest share in use; ``preempted``: how often a response had to leave it; ``again``: tokens computed
+    again for that.
+    """
+
+    peak: float = 0.0
+    preempted: int = 0
+    again: int = 0
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

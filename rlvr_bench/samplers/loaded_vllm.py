@@ -24,6 +24,7 @@ from rlvr_bench.samplers.load_faults import known_fault
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.quiet import for_processes, without_deprecations
+from rlvr_bench.samplers.vllm_room import EngineWatch, Room, kv_tokens
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -54,8 +55,9 @@ _ENVIRONMENT = {
 class LoadedVllm:
     """One vLLM engine with one checkpoint. Engine arguments are those of vLLM's ``LLM``.
 
-    ``window``: how many rollouts or passages should be in flight. Token statistics come from a hook in the engine's
-    workers (``vllm_worker``). Before any other use, the hook is checked against vLLM's own log-probabilities.
+    ``window``: how many passages should be in flight; ``room``: how many rollouts; ``watch``: the use of the KV cache.
+    Token statistics come from a hook in the engine's workers (``vllm_worker``). Before any other use, the hook is checked
+    against vLLM's own log-probabilities.
     """
 
     @without_deprecations()
@@ -67,7 +69,11 @@ class LoadedVllm:
         try:
             self.tokenizer: Tokenizer = llm.get_tokenizer()
             check_template_arguments(self.tokenizer, options.template_args)
-            self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+            sequences = int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+            self.window = _AHEAD * sequences
+            chosen, block = "max_num_seqs" in options.engine_args, llm.llm_engine.vllm_config.cache_config.block_size
+            self.room = Room(kv_tokens(llm.llm_engine), sequences, chosen=chosen, block=int(block))
+            self.watch = EngineWatch.of(llm.llm_engine)
             self.info = _describe(options, llm.model_config, self.tokenizer)
             if options.token_stats != "off":
                 vllm_check.check_hook(llm)
@@ -216,11 +222,16 @@ def _defaults() -> Mapping[str, bool | str]:
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
-        return {"enable_prefix_caching": True}
+        return {"enable_prefix_caching": True, "disable_log_stats": False}
     # On a CPU the engine fails where a prompt is read in pieces and its request has a seed ("CPU Generator does not use
     # offset", vLLM 0.32): the random number drawn for the unfinished prompt cannot be undone. The embedded engine too
     # computes in float32 on a CPU; bfloat16 kernels ended with an illegal instruction on some processors.
-    return {"enable_prefix_caching": True, "enable_chunked_prefill": False, "dtype": "float32"}
+    return {
+        "enable_prefix_caching": True,
+        "disable_log_stats": False,
+        "enable_chunked_prefill": False,
+        "dtype": "float32",
+    }
 
 
 @contextlib.contextmanager

@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters, SavedRollout
+from rlvr_bench.records import CacheUse, Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters, SavedRollout
 
 __all__ = [
     "PROMPT_END",
+    "CachedSampler",
     "GrowingSampler",
     "Growth",
     "LimitedSampler",
@@ -127,6 +128,15 @@ class LimitedSampler(Sampler, Protocol):
 
     def check_sampling(self, sampling: SamplingParameters) -> None:
         """Raises BadArgument for a parameter that the sampler cannot use, EngineError where this is not clear."""
+        ...
+
+
+@runtime_checkable
+class CachedSampler(Sampler, Protocol):
+    """A sampler that knows how its KV cache is used."""
+
+    def take_cache_use(self) -> CacheUse | None:
+        """The use since the last call; None where it is not known."""
         ...
 
 

@@ -17,7 +17,16 @@ import msgspec
 import numpy as np
 
 from rlvr_bench.errors import BadArgument, EngineError
-from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters, SavedRollout
+from rlvr_bench.records import (
+    CacheUse,
+    Draw,
+    DrawRequest,
+    EngineInfo,
+    Prompt,
+    Rollout,
+    SamplingParameters,
+    SavedRollout,
+)
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.loaded_vllm import LoadedVllm, one_line, refusals
 from rlvr_bench.samplers.model_files import check_context, render, response_texts
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["VllmSampler"]
 
 _PROMPTS_KEPT = 512
+_SPLIT = 8  # where the engine holds fewer batches than this, the responses of a batch are sent as there is room
 
 
 class VllmSampler:
@@ -79,19 +89,27 @@ class VllmSampler:
         self._drawing = more = True
         try:
             while True:
-                while more and engine.get_num_unfinished_requests() < self.loaded.window:
-                    request = next(waiting, None)
-                    if more := request is not None:  # else there is none before a draw is finished, or none at all
-                        self._submit(request, sampling, open_draws)
+                while engine.get_num_unfinished_requests() < self.loaded.room.responses:
+                    if open_draws.unsent:
+                        self._send_one(*open_draws.unsent.popleft(), sampling, open_draws)
+                        continue
+                    request = next(waiting, None) if more else None
+                    more = request is not None  # else there is none before a draw is finished, or none at all
+                    if request is None:
+                        break
+                    self._submit(request, sampling, open_draws)
                 if not open_draws:
                     return
                 for output in self.loaded.step():
                     draw = open_draws.pop(output.request_id)
-                    if not draw.offsets:
+                    self.loaded.room.ended(draw.lengths(output))
+                    if not draw.is_split:
                         yield self._finish(draw.request, draw.prompt_ids, output.outputs, sampling.stop)
                     elif draw.take(output):
                         yield self._finish_continued(draw, sampling.stop)
                     more = True
+                if self.loaded.room.is_outdated:
+                    self.loaded.room.renew(0, open_draws.lengths(), sampling.max_tokens)
                 if self._continues(sampling):
                     yield open_draws
         finally:
@@ -115,6 +133,10 @@ class VllmSampler:
             for output in self.loaded.step():
                 by_number[names[output.request_id]] = _candidates(output.outputs[0].logprobs, self.loaded.end_tokens)
         return [by_number[number] for number in range(len(prompts))]
+
+    def take_cache_use(self) -> CacheUse | None:
+        """How the KV cache was used since the last call; None where vLLM's statistics are off."""
+        return None if self.loaded.watch is None else self.loaded.watch.take()
 
     def close(self) -> None:
         """End the engine's processes, which frees its memory; a closed sampler cannot draw."""
@@ -144,23 +166,25 @@ class VllmSampler:
         check_context({request.prompt.problem_id: len(ids)}, request.limit(sampling), self.info.context_tokens)
         return ids
 
-    def _submit(
-        self,
-        request: DrawRequest,
-        sampling: SamplingParameters,
-        open_draws: OpenDraws,
-    ) -> None:
-        draw = OpenDraw(request, self._admit(request, sampling), self._continuable(request, sampling))
-        if not draw.saved:
+    def _submit(self, request: DrawRequest, sampling: SamplingParameters, open_draws: OpenDraws) -> None:
+        """Send a batch to the engine, or leave it to be sent one response after the other, as there is room."""
+        draw, room = OpenDraw(request, self._admit(request, sampling)), self.loaded.room
+        draw.saved = self._continuable(request, sampling)
+        if not open_draws:
+            room.renew(len(draw.prompt_ids), [], sampling.max_tokens)
+        draw.is_split = bool(draw.saved) or (room.is_tight and request.n * _SPLIT > room.responses)
+        if draw.is_split:
+            open_draws.unsent += [(draw, offset) for offset in range(request.n)]
+        else:
             open_draws[self._send(draw.prompt_ids, request, sampling)] = draw
-            return
-        for offset in range(request.n):
-            name = self._send_one(draw, offset, sampling)
-            draw.offsets[name] = offset
-            open_draws[name] = draw
 
-    def _send_one(self, draw: OpenDraw, offset: int, sampling: SamplingParameters) -> str:
-        """Send the request of one response of a batch in which some are saved; returns its name."""
+    def _send_one(self, draw: OpenDraw, offset: int, sampling: SamplingParameters, open_draws: OpenDraws) -> None:
+        """Send the request of one response of a split batch."""
+        name = self._send_response(draw, offset, sampling)
+        draw.offsets[name] = offset
+        open_draws[name] = draw
+
+    def _send_response(self, draw: OpenDraw, offset: int, sampling: SamplingParameters) -> str:
         saved = draw.saved.get(offset)
         request = msgspec.structs.replace(draw.request, n=1, seed=draw.request.seed + offset)
         if saved is None:

@@ -7,8 +7,8 @@ computed again, as those of prompt tokens, so only the ids are saved.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -57,20 +57,28 @@ class Response(NamedTuple):
 class OpenDraw:
     """A draw batch in the engine: its request, and the token ids of its prompt.
 
-    ``saved``: its saved rollouts by offset. ``offsets``: the offset of each request of one response, by name; empty where
-    one request has all responses. ``outputs``: the finished ones.
+    ``saved``: its saved rollouts by offset. ``is_split``: each response is a request, not all together. ``offsets``: the
+    offsets of these requests by name, once they are sent. ``outputs``: the finished ones.
     """
 
     request: DrawRequest
     prompt_ids: list[int]
     saved: Mapping[int, SavedRollout] = field(default_factory=dict)
+    is_split: bool = False
     offsets: dict[str, int] = field(default_factory=dict)
     outputs: dict[int, RequestOutput] = field(default_factory=dict)
 
     def take(self, output: RequestOutput) -> bool:
         """Note the output of a finished request; returns whether it was the last one."""
         self.outputs[self.offsets[output.request_id]] = output
-        return len(self.outputs) == len(self.offsets)
+        return len(self.outputs) == self.request.n
+
+    def lengths(self, output: RequestOutput) -> list[int]:
+        """Tokens of the responses in a finished output, saved ones included; none where these had ended before."""
+        saved = self.saved.get(self.offsets.get(output.request_id, -1))
+        if saved is not None and saved.ended is not None:
+            return []
+        return [(0 if saved is None else len(saved.ids)) + len(response.token_ids) for response in output.outputs]
 
     def responses(
         self, columns: Callable[[CompletionOutput], Any], saved_columns: Callable[..., Any]
@@ -102,7 +110,7 @@ class OpenDraw:
 
     def rollouts(self, states: Mapping[str, Sequence[RequestState]]) -> Iterator[SavedRollout]:
         """What the rollouts have so far. ``states``: those of the engine's unfinished responses, by name of request."""
-        if self.offsets:
+        if self.is_split:
             yield from self._one_by_one(states)
             return
         for live in states.values():
@@ -141,6 +149,7 @@ class OpenDraws(dict[str, OpenDraw]):
         super().__init__()
         self._engine = engine
         self._last: list[SavedRollout] | None = None
+        self.unsent: deque[tuple[OpenDraw, int]] = deque()  # draws and offsets for which there was no room yet
 
     def __call__(self) -> list[SavedRollout]:
         return self._rollouts() if self._last is None else self._last
@@ -149,17 +158,30 @@ class OpenDraws(dict[str, OpenDraw]):
         """Keep what the rollouts have now for all later calls: the requests are about to be cancelled."""
         self._last = self._rollouts()
 
+    def lengths(self) -> list[int]:
+        """Tokens so far of the responses in the engine, saved ones included."""
+        return [
+            state.prompt_len - len(self[state.external_req_id].prompt_ids) + len(_ids(state))
+            for state in self._states()
+            if state.external_req_id in self
+        ]
+
+    def _states(self) -> Collection[RequestState]:
+        states: dict[str, RequestState] = self._engine.output_processor.request_states
+        return states.values()
+
     def _rollouts(self) -> list[SavedRollout]:
         states: dict[str, list[RequestState]] = defaultdict(list)
-        for state in self._engine.output_processor.request_states.values():
+        for state in self._states():
             states[state.external_req_id].append(state)
         names: dict[int, list[str]] = defaultdict(list)
         for name, draw in self.items():
             names[id(draw)].append(name)
+        draws = {id(draw): draw for draw in (*self.values(), *(draw for draw, _ in self.unsent))}
         return [
             rollout
-            for draw in {id(draw): draw for draw in self.values()}.values()
-            for rollout in draw.rollouts({name: states[name] for name in names[id(draw)] if states[name]})
+            for number, draw in draws.items()
+            for rollout in draw.rollouts({name: states[name] for name in names[number] if states[name]})
             if len(rollout.ids)
         ]
 
@@ -183,6 +205,7 @@ def redrawn(saved: SavedRollout, limit: int) -> SavedRollout:
     return saved if len(saved.ids) < limit else msgspec.structs.replace(saved, ids=saved.ids[:-1], ended=None)
 
 
-def _ids(state: RequestState) -> list[int]:
+def _ids(state: RequestState) -> Sequence[int]:
     assert state.detokenizer is not None  # only requests that pool have none
-    return list(state.detokenizer.output_token_ids)
+    ids: Sequence[int] = state.detokenizer.output_token_ids
+    return ids

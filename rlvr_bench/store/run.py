@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rlvr_bench.errors import RunError, RunMismatch, StorageError
-from rlvr_bench.records import Draw, Problem, Rollout, SavedRollout
+from rlvr_bench.records import CacheUse, Draw, Problem, Rollout, SavedRollout
 from rlvr_bench.storage import as_path, is_remote
 from rlvr_bench.store.growing import GrowingFolder, SavePace
 from rlvr_bench.store.locks import lock_folder
@@ -222,6 +222,14 @@ class RunWriter:
         self._waiting = []
         self._schedule.written()
         self._pace.saved(began)
+
+    def note_cache(self, use: CacheUse) -> None:
+        """Record in the manifest how this session used the engine's KV cache."""
+        self.lock.check()
+        *earlier, last = self.run.manifest.sessions
+        sessions = (*earlier, msgspec.structs.replace(last, cache=use))
+        self.run = Run(self.path, msgspec.structs.replace(self.run.manifest, sessions=sessions))
+        write_record(self.path / "manifest.json", self.run.manifest)
 
     def __enter__(self) -> RunWriter:
         return self

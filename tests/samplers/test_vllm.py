@@ -325,6 +325,31 @@ def test_draws_come_as_they_finish_and_few_are_in_flight(engine: Any) -> None:
     assert max(ahead) <= 3 * WINDOW // 8
 
 
+def test_no_more_responses_are_sent_than_the_cache_holds(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlvr_bench.samplers.vllm_room import Room
+
+    asked = [request("p5", n=12), request("p6", n=12)]
+    plain = {draw.request.prompt.problem_id: tokens(draw) for draw in engine.draw(asked, PLAIN)}
+    room = Room(10 * (PLAIN.max_tokens + 8), WINDOW // 2, chosen=False)  # ten of the longest
+    monkeypatch.setattr(engine.loaded, "room", room)
+    engine.take_cache_use()
+    draws, most = list[Draw](), list[tuple[int, int]]()
+    for item in engine.draw_growing(asked, PLAIN):
+        if isinstance(item, Draw):
+            draws.append(item)
+        else:
+            most.append((engine.loaded.engine.get_num_unfinished_requests(), len(item())))
+    assert 8 <= max(number for number, _ in most) <= WINDOW // 2
+    assert max(number for _, number in most) > 12, "responses of both batches are saved, those that wait left out"
+    assert (
+        sum(a == b for draw in draws for a, b in zip(tokens(draw), plain[draw.request.prompt.problem_id], strict=True))
+        > 20
+    )
+    use = engine.take_cache_use()
+    assert use.peak > 0
+    assert (use.preempted, use.again) == (0, 0)
+
+
 def test_the_next_request_may_wait_for_a_draw(engine: Any) -> None:
     """None among the requests: ask again when a draw is back."""
     back: list[Draw] = []
@@ -600,17 +625,6 @@ def descendants() -> set[int]:
     return {int(pid) for pid, _, args in rows if int(pid) in processes and args.startswith("VLLM::")}
 
 
-def test_closing_ends_every_process(engine: Any) -> None:
-    """The last test of the shared engine: the next checkpoint must find its memory free."""
-    assert len(descendants()) >= 2
-    engine.close()
-    engine.close()
-    assert not descendants()
-    assert engine.info.engine == "vllm"
-    with pytest.raises(EngineError, match="closed"):
-        list(engine.draw([request("p1")], PLAIN))
-
-
 class Gpu:
     """A platform as vLLM describes it, of this compute capability."""
 
@@ -674,3 +688,14 @@ def test_a_deterministic_engine_saves_and_continues_nothing(engine: Any, monkeyp
     items = list(engine.draw_growing([saved], PLAIN))
     assert [type(item) for item in items] == [Draw]
     assert tokens(items[0]) == tokens(plain)
+
+
+def test_closing_ends_every_process(engine: Any) -> None:
+    """The last test of the shared engine: the next checkpoint must find its memory free."""
+    assert len(descendants()) >= 2
+    engine.close()
+    engine.close()
+    assert not descendants()
+    assert engine.info.engine == "vllm"
+    with pytest.raises(EngineError, match="closed"):
+        list(engine.draw([request("p1")], PLAIN))
