@@ -6,18 +6,19 @@ import itertools
 import random
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, RunError, RunMismatch, StorageError
-from rlvr_bench.pipeline import SampleOptions
+from rlvr_bench.pipeline import GradeOptions, SampleOptions
 from rlvr_bench.records import (
     Draw,
     DrawRequest,
@@ -33,6 +34,7 @@ from rlvr_bench.store import RunWriter, growing, open_run, paths
 from rlvr_bench.store.growing import SavePace
 from rlvr_bench.store.run import Span
 from rlvr_bench.store.shards import ShardFolder
+from rlvr_bench.task import gold_response, golds_of, load_task
 from tests.conftest import draw_of, info_of, manifest_with
 
 TASK, HAZARD, LONGEST = "double_countdown", 0.06, 60
@@ -50,6 +52,7 @@ class Growing:
     """
 
     info: EngineInfo = info_of()
+    right: Mapping[str, str] = defaultdict(lambda: "right")  # responses by problem id
 
     def __init__(self, rng: random.Random, steps: float = np.inf, kill: Iterator[object] | None = None) -> None:
         self._rng, self._steps, self._kill = rng, steps, kill
@@ -71,12 +74,12 @@ class Growing:
             if not window:
                 return
             if step == self._steps:
-                next(self._kill or iter(()))
+                next(self._kill or iter((None,)))
                 raise Killed
             window = [(request, [self._longer(rollout) for rollout in rollouts]) for request, rollouts in window]
             for request, rollouts in window:
                 if all(rollout.ended for rollout in rollouts):
-                    yield Draw(request=request, rollouts=tuple(map(finished, rollouts)))
+                    yield Draw(request=request, rollouts=tuple(map(self._finished, rollouts)))
             window = [(request, rollouts) for request, rollouts in window if not all(r.ended for r in rollouts)]
             state = [rollout for _, rollouts in window for rollout in rollouts]
             yield state.copy
@@ -99,20 +102,27 @@ class Growing:
             problem_id=rollout.problem_id, index=rollout.index, ids=np.array(ids, np.int32), ended=ended
         )
 
+    def _finished(self, rollout: SavedRollout) -> Rollout:
+        length = len(rollout.ids)
+        return Rollout(
+            problem_id=rollout.problem_id,
+            index=rollout.index,
+            text=self.right[rollout.problem_id] if rollout.ids[-1] < min(9, length // 4) else "wrong",
+            n_tokens=length,
+            finish_reason="length" if rollout.ended == "length" else "stop",
+        )
+
+
+class Seeded(Growing):
+    """The same engine made deterministic: a token depends on its rollout and its position alone."""
+
+    def _longer(self, rollout: SavedRollout) -> SavedRollout:
+        self._rng = random.Random(f"{rollout.problem_id} {rollout.index} {len(rollout.ids)}")
+        return super()._longer(rollout)
+
 
 def grown(request: DrawRequest, index: int, ids: list[int]) -> SavedRollout:
     return SavedRollout(problem_id=request.prompt.problem_id, index=index, ids=np.array(ids, np.int32))
-
-
-def finished(rollout: SavedRollout) -> Rollout:
-    length = len(rollout.ids)
-    return Rollout(
-        problem_id=rollout.problem_id,
-        index=rollout.index,
-        text="right" if rollout.ids[-1] < min(9, length // 4) else "wrong",
-        n_tokens=length,
-        finish_reason="length" if rollout.ended == "length" else "stop",
-    )
 
 
 def law() -> dict[tuple[int, bool], float]:
@@ -181,6 +191,40 @@ def test_ten_kills_leave_lengths_and_verdicts_with_their_law(tmp_path: Path) -> 
     assert not list((run / "growing").glob("*.parquet")), "a finished run keeps no state of open batches"
     # The same kills without what was saved: short responses are preferred, and the same test sees it.
     assert p_value(killed_run(tmp_path / "lost", 1, saves=False)[0]) < 1e-5
+
+
+def test_an_error_loses_nothing_and_the_next_session_goes_on(tmp_path: Path) -> None:
+    options = SampleOptions(n=24, limit=8, out=tmp_path, draw_batch=4)
+    with pytest.raises(Killed):
+        pipeline.sample(Growing(random.Random(0), 30), TASK, options)
+    (state,) = tmp_path.glob("*/*/growing/*.parquet")
+    tokens = sum(pq.read_table(state)["n_tokens"].to_pylist())
+    assert tokens > 500
+    engine = Growing(random.Random(1))
+    run = pipeline.sample(engine, TASK, options)
+    assert engine.continued > 30
+    assert sum(drawn.count() for drawn in open_run(run).drawn().values()) == 8 * 24
+
+
+@pytest.mark.usefixtures("often")
+def test_an_adaptive_run_with_kills_ends_like_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half-stored batch is no decision: what its first rollouts show stops nothing before it is complete."""
+    loaded = load_task(TASK)
+    right = {name: gold_response(loaded.task, problem) for name, problem in golds_of(loaded).items()}
+    monkeypatch.setattr(Growing, "right", right)
+
+    def evaluate(out: str, steps: float = np.inf) -> list[tuple[str, int, int]]:
+        options = SampleOptions(n=24, limit=10, out=tmp_path / out, draw_batch=4, stop_after=3)
+        engine = Seeded(random.Random(0), steps)
+        _, card = pipeline.evaluate(engine, TASK, options, GradeOptions(workers=1))
+        return [(problem.id, problem.n, problem.c) for problem in card.problems]
+
+    straight = evaluate("straight")
+    for steps in (10, 25, 45):
+        with pytest.raises(Killed):
+            evaluate("killed", steps)
+    assert evaluate("killed") == straight
+    assert len({n for _, n, _ in straight}) > 2
 
 
 def part(index: int, length: int = 3, problem: str = "p0", **changed: object) -> SavedRollout:
