@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from rlvr_bench.prompts import PromptTemplate
-from rlvr_bench.records import EngineInfo, SamplingParameters, StoppingRule, Tools
+from rlvr_bench.records import CacheUse, EngineInfo, SamplingParameters, StoppingRule, Tools
 from rlvr_bench.samplers.engine_arguments import deciding
 
 __all__ = ["SCHEMA", "Manifest", "Session", "TaskFacts", "installed_packages"]
@@ -55,7 +55,8 @@ def installed_packages() -> dict[str, str]:
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One session of sampling: start, engine version, device, the n asked for, and versions of packages.
 
-    ``warnings``: what was unusual and changes the meaning of the numbers.
+    ``warnings``: what was unusual and changes the meaning of the numbers. ``cache``: how the engine's KV cache was used;
+    None where it is not known, and in a session that was killed.
     """
 
     started: str
@@ -64,6 +65,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     packages: dict[str, str]
     warnings: tuple[str, ...] = ()
+    cache: CacheUse | None = None
 
     @classmethod
     def now(cls, n: int, info: EngineInfo, warnings: tuple[str, ...] = ()) -> Session:
@@ -102,6 +104,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``prompt_sha256``; ``chat_template_args``: what the user passed to the model's chat template.
     ``opens_thought``: whether the prompts end with a thought that they open. ``base_model``: the name of the model that a
     LoRA adapter, which ``model`` then names, was loaded into; ``weights`` cover both. None without an adapter.
+    ``deterministic``: whether the engine was asked for texts that are the same in every run. Otherwise they may differ from
+    run to run: sums of floating-point numbers depend on what else is in the batch.
     Fields with a default are newer than the first runs: None means unknown, an empty chat_template_args none.
     """
 
@@ -140,6 +144,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     template: PromptTemplate | None = None
     opens_thought: bool | None = None
     base_model: str | None = None
+    deterministic: bool = False
 
     @property
     def drawn_by(self) -> str | None:

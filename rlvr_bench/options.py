@@ -128,6 +128,7 @@ class SampleOptions:
     ``adapter``: the folder or hub id (owner/name, owner/name@revision) of a LoRA adapter of the model. The checkpoint is then
     the model with the adapter, and has the adapter's name. ``adapter_rank``: a rank that the engine has room for, where it
     will get other adapters later.
+    ``deterministic``: the texts do not depend on what else the engine draws at the same time, nor on kills.
     """
 
     n: int = 64
@@ -161,6 +162,7 @@ class SampleOptions:
     seed_scheme: Literal[1, 2] | None = None
     adapter: str | None = None
     adapter_rank: int = 0
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""

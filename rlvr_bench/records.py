@@ -16,6 +16,7 @@ __all__ = [
     "LARGEST_INDEX",
     "NEUTRAL",
     "STATUSES",
+    "CacheUse",
     "Draw",
     "DrawRequest",
     "EngineInfo",
@@ -27,6 +28,7 @@ __all__ = [
     "Restopped",
     "Rollout",
     "SamplingParameters",
+    "SavedRollout",
     "Status",
     "StoppingRule",
     "TokenArrays",
@@ -152,11 +154,27 @@ class Restopped(msgspec.Struct, frozen=True, kw_only=True):
     used: Literal["all rollouts", "up to the stop", "first rollouts"]
 
 
+class SavedRollout(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The T tokens that a rollout has while its draw batch is open.
+
+    ``ids`` (T,); ``columns``: log-probability and entropy in nats and nucleus size in tokens, (T,) each, or None without
+    token statistics. ``ended``: by the model's end token (the last of ``ids``), by a stop string or at max_tokens; None
+    where it is still growing.
+    """
+
+    problem_id: str
+    index: int
+    ids: npt.NDArray[np.int32]
+    columns: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]] | None = None
+    ended: Literal["token", "string", "length"] | None = None
+
+
 class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One draw batch: rollouts ``start`` to ``start + n - 1`` of one problem, drawn from one random stream ``seed``.
 
     ``max_tokens``: a limit below that of the sampling parameters, or None. ``stop``: a response ends after the first of
-    these strings, which is part of its text (a server may cut it off).
+    these strings, which is part of its text (a server may cut it off). ``saved``: what an earlier session has of some of
+    its rollouts; a ``GrowingSampler`` continues them, another sampler draws them from their beginning.
     """
 
     prompt: Prompt
@@ -165,6 +183,7 @@ class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    saved: tuple[SavedRollout, ...] = ()
 
     def limit(self, sampling: SamplingParameters) -> int:
         """The largest number of tokens of a response."""
@@ -245,6 +264,18 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     inferred: dict[str, str] = {}
     cautions: tuple[str, ...] = ()
     adapter: str | None = None
+
+
+class CacheUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How an engine's KV cache was used.
+
+    ``peak``: the largest share in use; ``preempted``: how often a response had to leave it; ``again``: tokens computed
+    again for that.
+    """
+
+    peak: float = 0.0
+    preempted: int = 0
+    again: int = 0
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

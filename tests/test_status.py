@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -11,14 +12,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from rlvr_bench import SampleOptions, status
+from rlvr_bench.cli.show_status import show_states
 from rlvr_bench.errors import RunLocked
 from rlvr_bench.pipeline import GradeOptions, evaluate, grade, sample
 from rlvr_bench.pipeline.status import RunState, States
-from rlvr_bench.records import Problem
+from rlvr_bench.records import Problem, SavedRollout
 from rlvr_bench.storage import as_path
 from rlvr_bench.store import open_run, paths, shard_summaries
 from rlvr_bench.store.locks import Lock, is_held, lock_folder
@@ -297,3 +301,20 @@ def test_a_run_on_a_storage(tmp_path: Path) -> None:
     lease = as_path(str(path)) / "lock"
     lease.write_bytes(b"{}")
     assert only(address).state == "verifying", "a lease that was just renewed"
+
+
+def test_open_draw_batches_are_shown_and_count_as_news(half: Path, problems: list[Problem]) -> None:
+    before = only(half)
+    ids = np.arange(1000, dtype=np.int32)
+    writer = RunWriter(half, manifest_with(n=8, n_problems=len(problems)), problems)
+    writer.save([SavedRollout(problem_id="p1", index=4 + i, ids=ids) for i in range(3)])
+    writer.lock.release()
+    after = only(half)
+    assert (before.growing, after.growing, after.growing_tokens) == (0, 3, 3000)
+    assert (after.drawn, after.state) == (before.drawn, before.state)
+    assert before.last_written is not None
+    assert after.last_written is not None
+    assert after.last_written > before.last_written
+    out = io.StringIO()
+    show_states(Console(file=out, width=200), [before, after], "table", watched=False)
+    assert "12 of 32 (38%) + 3 open" in out.getvalue()

@@ -136,6 +136,9 @@ Replicas = Annotated[
 ]
 RayAddress = Annotated[str | None, typer.Option("--ray", help="Draw on this Ray cluster: auto, or HOST:PORT.")]
 EngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the engine, any number of times.")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Texts do not depend on what else is drawn at the same time; slower.")
+]
 ToolName = Annotated[Literal["python"] | None, typer.Option("--tools", help="Let the model run code: python.")]
 ToolCalls = Annotated[int, typer.Option(help="With --tools: blocks of code a response may run.")]
 ToolSeconds = Annotated[float, typer.Option(help="With --tools: CPU seconds one block may take.")]
@@ -174,6 +177,7 @@ _DRAWING = {
     "stop_after": StopAfter,
     "data_dir": DataDir,
     "engine_arg": EngineArg,
+    "deterministic": Deterministic,
     "tools": ToolName,
     "tool_calls": ToolCalls,
     "tool_seconds": ToolSeconds,

@@ -45,11 +45,12 @@ def _line(state: RunState) -> str:
 def _cells(state: RunState) -> list[str]:
     """The texts of ``_NUMBERS``."""
     asked = "" if state.asked is None else f" of {state.asked:,} ({state.drawn / max(1, state.asked):.0%})"
+    growing = f" + {state.growing:,} open" if state.growing else ""
     rollouts = "" if state.rollouts_per_second is None else f"{state.rollouts_per_second:,.2f}"
     tokens = "" if state.tokens_per_second is None else f"{state.tokens_per_second:,.0f}"
     left = "" if state.seconds_left is None else duration(state.seconds_left)
     return [
-        f"{state.drawn:,}{asked}",
+        f"{state.drawn:,}{asked}{growing}",
         f"{state.verified:,}",
         f"{state.solved:,} of {state.problems:,}",
         rollouts,

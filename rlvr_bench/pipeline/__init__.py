@@ -23,7 +23,7 @@ from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_
 from rlvr_bench.importers.regrading import check_gradable, check_responses
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.before_loading import check_before_loading, check_template_use
-from rlvr_bench.pipeline.cautions import report_cautions, report_recommended, report_unused
+from rlvr_bench.pipeline.cautions import report_cache, report_cautions, report_recommended, report_unused
 from rlvr_bench.pipeline.drawing import DrawGrader, Drawing, LiveGrader, Plan
 from rlvr_bench.pipeline.engines import Engines, model_name, open_engines
 from rlvr_bench.pipeline.folders import find_run
@@ -165,6 +165,7 @@ def _sample(
                 with _graded_alongside(writer, loaded, options, grading, engines) as (live, correct):
                     plan = Plan(spans, stop_after=options.stop_after, correct=correct, drawn=writer.drawn)
                     Drawing(writer, asked, plan, live, progress).run(sampler)
+                report_cache(writer, sampler)
     except BaseException:
         engines.close()  # it may be broken or still busy
         raise

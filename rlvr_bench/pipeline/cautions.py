@@ -10,10 +10,12 @@ from rlvr_bench.pipeline.gpus import unused_gpus
 from rlvr_bench.pipeline.options import SampleOptions
 from rlvr_bench.records import EngineInfo, SamplingParameters
 from rlvr_bench.samplers.generation_config import recommended_sampling
+from rlvr_bench.samplers.protocol import CachedSampler, Sampler
+from rlvr_bench.store import RunWriter
 from rlvr_bench.store.manifest import Manifest
 from rlvr_bench.task import Task
 
-__all__ = ["cautions", "report_cautions", "report_recommended", "report_unused"]
+__all__ = ["cautions", "report_cache", "report_cautions", "report_recommended", "report_unused"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,3 +65,13 @@ def report_unused(model: str, options: SampleOptions, *, known: bool = False) ->
     if text is not None and not known:
         logger.warning("%s", text)
     return text
+
+
+def report_cache(writer: RunWriter, sampler: Sampler) -> None:
+    """Log and record how this session used the engine's KV cache, where the engine knows."""
+    use = sampler.take_cache_use() if isinstance(sampler, CachedSampler) else None
+    if use is None:
+        return
+    writer.note_cache(use)
+    lost = f"{use.preempted:,} times a response had to leave it ({use.again:,} tokens computed again)"
+    logger.info("KV cache: at most %.0f %% in use, %s", 100 * use.peak, lost if use.preempted else "no preemptions")

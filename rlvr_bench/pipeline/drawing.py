@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
+from rlvr_bench.errors import StorageError
 from rlvr_bench.grading import Grader, Ungraded
 from rlvr_bench.pipeline.options import Progress
 from rlvr_bench.records import Draw, DrawRequest, Prompt
-from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.samplers.protocol import Growth, Sampler, growing_draws
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store import Manifest, RunWriter
 from rlvr_bench.store.marks import Drawn
@@ -211,19 +212,34 @@ class Drawing:
         """Draw until the plan is empty. Raises the errors of sampler, store and grading; what was drawn is kept."""
         manifest = self._writer.run.manifest
         assert manifest.sampling is not None  # only imports lack it, and the writer refuses to add to one
-        for draw in sampler.draw(self._requests(manifest), manifest.sampling):
-            self._in_flight -= 1
-            if not draw.rollouts:  # given up: the sampler raises the reason later
-                self._progress.advance(self._plan.given_up(draw.request.prompt.problem_id))
-                continue
-            self._drawn += len(draw.rollouts)
-            self._writer.add(draw)
-            if self._live is not None:
-                self._live.submit(draw)
-            self._progress.advance(len(draw.rollouts), sum(rollout.n_tokens for rollout in draw.rollouts))
-            self._take_verdicts(wait=False)
+        growth: Growth | None = None
+        try:
+            for item in growing_draws(sampler, self._requests(manifest), manifest.sampling):
+                if isinstance(item, Draw):
+                    self._take(item, hold=growth is not None)
+                    continue
+                growth = item
+                if self._writer.is_save_due:
+                    self._writer.save(growth())
+        except BaseException as error:
+            if growth is not None and not isinstance(error, StorageError):
+                self._writer.save(growth())
+            raise
         while self._live is not None and self._verified < self._drawn:
             self._take_verdicts(wait=True)
+
+    def _take(self, draw: Draw, *, hold: bool) -> None:
+        """Store a draw, and pass it on to the grader."""
+        self._in_flight -= 1
+        if not draw.rollouts:  # given up: the sampler raises the reason later
+            self._progress.advance(self._plan.given_up(draw.request.prompt.problem_id))
+            return
+        self._drawn += len(draw.rollouts)
+        self._writer.add(draw, hold=hold)
+        if self._live is not None:
+            self._live.submit(draw)
+        self._progress.advance(len(draw.rollouts), sum(rollout.n_tokens for rollout in draw.rollouts))
+        self._take_verdicts(wait=False)
 
     def _requests(self, manifest: Manifest) -> Iterator[DrawRequest | None]:
         """Yields the requests; None means that nothing can be requested before more draws are finished."""
@@ -233,7 +249,8 @@ class Drawing:
             if span is not None:
                 self._in_flight += 1
                 seed = draw_seed(manifest.seed, manifest.task, span.problem_id, span.start, manifest.drawn_by)
-                yield DrawRequest(prompt=self._prompts[span.problem_id], start=span.start, n=span.n, seed=seed)
+                prompt, saved = self._prompts[span.problem_id], self._writer.take_saved(span)
+                yield DrawRequest(prompt=prompt, start=span.start, n=span.n, seed=seed, saved=saved)
             elif not self._plan.waiting:
                 return
             elif self._in_flight:

@@ -183,6 +183,7 @@ def _check_lent(options: SampleOptions) -> None:
     check(options.chat_template == "auto", "--chat-template", options.chat_template, why)
     check(not options.chat_template_args, "--chat-template-arg", dict(options.chat_template_args), why)
     check(options.adapter is None, "--adapter", options.adapter, why)
+    check(not options.deterministic, "--deterministic", True, why)
     check(not options.is_scaled, "--replicas, --ray", (options.replicas, options.ray), "a sampler is one engine")
 
 

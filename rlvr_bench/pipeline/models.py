@@ -71,6 +71,7 @@ def choose_engine(model: str, options: SampleOptions) -> str:
         why = "a server loads adapters itself and serves each as a model: name it with --engine-arg model=NAME"
         check(options.adapter is None, "--adapter", options.adapter, why)
         check(options.engine in ("auto", "endpoint"), "--engine", options.engine, "a URL needs the endpoint engine")
+        check(not options.deterministic, "--deterministic", True, "a server decides itself how it computes")
         return resolve_engine("endpoint")
     check(options.engine != "endpoint", "--model", model, "the endpoint engine needs a URL (http://host:8000/v1)")
     engine = resolve_engine(options.engine)
@@ -99,6 +100,7 @@ def open_engine(model: str, options: SampleOptions) -> Sampler:
         engine_args=options.engine_args,
         adapter=None if options.adapter is None else resolve_adapter(options.adapter),
         adapter_rank=options.adapter_rank,
+        deterministic=options.deterministic,
     )
     try:
         return open_sampler(engine, sampler_options)

@@ -145,4 +145,5 @@ def make_manifest(
         model_path=path_digest(model, options.adapter),
         sessions=(Session.now(options.n, info, warnings),),
         inferred=dict(info.inferred),
+        deterministic=options.deterministic,
     )

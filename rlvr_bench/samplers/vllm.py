@@ -11,18 +11,29 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from rlvr_bench.errors import BadArgument, EngineError
-from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, Rollout, SamplingParameters
+from rlvr_bench.records import (
+    CacheUse,
+    Draw,
+    DrawRequest,
+    EngineInfo,
+    Prompt,
+    Rollout,
+    SamplingParameters,
+    SavedRollout,
+)
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.loaded_vllm import LoadedVllm, one_line, refusals
 from rlvr_bench.samplers.model_files import check_context, render, response_texts
-from rlvr_bench.samplers.protocol import PROMPT_END, NextTokens, SamplerOptions
+from rlvr_bench.samplers.protocol import PROMPT_END, Growth, NextTokens, SamplerOptions, usable
+from rlvr_bench.samplers.seeds import continued_seed
 from rlvr_bench.samplers.summary import with_statistics
+from rlvr_bench.samplers.vllm_open import OpenDraw, OpenDraws, end_of, redrawn
 
 if TYPE_CHECKING:
     from vllm.logprobs import FlatLogprobs
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["VllmSampler"]
 
 _PROMPTS_KEPT = 512
+_SPLIT = 8  # where the engine holds fewer batches than this, the responses of a batch are sent as there is room
 
 
 class VllmSampler:
@@ -60,24 +72,49 @@ class VllmSampler:
         Raises BadArgument where a prompt does not fit or a request asks for several greedy draws; EngineError where the
         engine fails, or another ``draw`` is in progress.
         """
+        return (item for item in self.draw_growing(requests, sampling) if isinstance(item, Draw))
+
+    def draw_growing(
+        self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters
+    ) -> Iterator[Draw | Growth]:
+        """As ``draw``. The rest of a saved rollout is drawn from a seed hashed from the batch's and the saved length.
+
+        With a presence penalty nothing is saved or continued: vLLM would not count saved tokens as drawn. Nor is it by a
+        deterministic engine, whose texts must not depend on kills.
+        """
         if self._drawing:
             raise EngineError("this engine is drawing already: exhaust or close the other iterator first")
         engine, waiting = self.loaded.engine, iter(requests)
-        open_draws: dict[str, tuple[DrawRequest, list[int]]] = {}
+        open_draws = OpenDraws(engine)
         self._drawing = more = True
         try:
             while True:
-                while more and engine.get_num_unfinished_requests() < self.loaded.window:
-                    request = next(waiting, None)
-                    if more := request is not None:  # else there is none before a draw is finished, or none at all
-                        self._submit(request, sampling, open_draws)
+                while engine.get_num_unfinished_requests() < self.loaded.room.responses:
+                    if open_draws.unsent:
+                        self._send_one(*open_draws.unsent.popleft(), sampling, open_draws)
+                        continue
+                    request = next(waiting, None) if more else None
+                    more = request is not None  # else there is none before a draw is finished, or none at all
+                    if request is None:
+                        break
+                    self._submit(request, sampling, open_draws)
                 if not open_draws:
                     return
                 for output in self.loaded.step():
-                    yield self._finish(*open_draws.pop(output.request_id), output.outputs, sampling.stop)
+                    draw = open_draws.pop(output.request_id)
+                    self.loaded.room.ended(draw.lengths(output))
+                    if not draw.is_split:
+                        yield self._finish(draw.request, draw.prompt_ids, output.outputs, sampling.stop)
+                    elif draw.take(output):
+                        yield self._finish_continued(draw, sampling.stop)
                     more = True
+                if self.loaded.room.is_outdated:
+                    self.loaded.room.renew(0, open_draws.lengths(), sampling.max_tokens)
+                if self._continues(sampling):
+                    yield open_draws
         finally:
             self._drawing = False
+            open_draws.freeze()
             self.loaded.abort(list(open_draws))
 
     def next_tokens(self, prompts: Sequence[Prompt], most: int) -> list[NextTokens]:
@@ -102,6 +139,10 @@ class VllmSampler:
         if self._drawing:
             raise EngineError("this engine is drawing: exhaust or close the iterator before the adapter is changed")
         self.loaded.use_adapter(folder)
+
+    def take_cache_use(self) -> CacheUse | None:
+        """How the KV cache was used since the last call; None where vLLM's statistics are off."""
+        return None if self.loaded.watch is None else self.loaded.watch.take()
 
     def close(self) -> None:
         """End the engine's processes, which frees its memory; a closed sampler cannot draw."""
@@ -131,14 +172,49 @@ class VllmSampler:
         check_context({request.prompt.problem_id: len(ids)}, request.limit(sampling), self.info.context_tokens)
         return ids
 
-    def _submit(
-        self,
-        request: DrawRequest,
-        sampling: SamplingParameters,
-        open_draws: dict[str, tuple[DrawRequest, list[int]]],
-    ) -> None:
-        ids, name = self._admit(request, sampling), f"draw-{next(self._names)}"
-        stops = [*request.stop, *sampling.stop]
+    def _submit(self, request: DrawRequest, sampling: SamplingParameters, open_draws: OpenDraws) -> None:
+        """Send a batch to the engine, or leave it to be sent one response after the other, as there is room."""
+        draw, room = OpenDraw(request, self._admit(request, sampling)), self.loaded.room
+        draw.saved = self._continuable(request, sampling)
+        if not open_draws:
+            room.renew(len(draw.prompt_ids), [], sampling.max_tokens)
+        draw.is_split = bool(draw.saved) or (room.is_tight and request.n * _SPLIT > room.responses)
+        if draw.is_split:
+            open_draws.unsent += [(draw, offset) for offset in range(request.n)]
+        else:
+            open_draws[self._send(draw.prompt_ids, request, sampling)] = draw
+
+    def _send_one(self, draw: OpenDraw, offset: int, sampling: SamplingParameters, open_draws: OpenDraws) -> None:
+        """Send the request of one response of a split batch."""
+        name = self._send_response(draw, offset, sampling)
+        draw.offsets[name] = offset
+        open_draws[name] = draw
+
+    def _send_response(self, draw: OpenDraw, offset: int, sampling: SamplingParameters) -> str:
+        saved = draw.saved.get(offset)
+        request = msgspec.structs.replace(draw.request, n=1, seed=draw.request.seed + offset)
+        if saved is None:
+            return self._send(draw.prompt_ids, request, sampling)
+        left = 1 if saved.ended is not None else request.limit(sampling) - len(saved.ids)
+        seed = continued_seed(draw.request.seed, offset, len(saved.ids))
+        request = msgspec.structs.replace(request, seed=seed, max_tokens=left)
+        columns = {} if self._options.token_stats == "off" else {"prompt_logprobs": vllm_worker.COLUMNS}
+        return self._send([*draw.prompt_ids, *saved.ids.tolist()], request, sampling, **columns)
+
+    def _continues(self, sampling: SamplingParameters) -> bool:
+        return not sampling.presence_penalty and not self._options.deterministic
+
+    def _continuable(self, request: DrawRequest, sampling: SamplingParameters) -> dict[int, SavedRollout]:
+        if not self._continues(sampling):
+            return {}
+        limit = request.limit(sampling)
+        saved = usable(request, limit, self.loaded.vocabulary, with_columns=False)
+        shortened = {offset: redrawn(rollout, limit) for offset, rollout in saved.items()}
+        return {offset: rollout for offset, rollout in shortened.items() if len(rollout.ids)}
+
+    def _send(self, ids: list[int], request: DrawRequest, sampling: SamplingParameters, **more: object) -> str:
+        """Send a request to the engine; returns its name. Raises BadArgument where the engine refuses it."""
+        name, stops = f"draw-{next(self._names)}", [*request.stop, *sampling.stop]
         try:
             self.loaded.submit(
                 name,
@@ -155,11 +231,12 @@ class VllmSampler:
                 stop=stops or None,
                 logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
                 detokenize=bool(stops),  # else once at the end, not a token at a time
+                **more,
             )
         except refusals() as error:
             asked = msgspec.structs.asdict(sampling)
             raise BadArgument(f"sampling of problem {request.prompt.problem_id}", asked, one_line(error)) from error
-        open_draws[name] = (request, ids)
+        return name
 
     def _finish(
         self, request: DrawRequest, prompt_ids: list[int], outputs: Sequence[CompletionOutput], stop: Sequence[str]
@@ -173,13 +250,43 @@ class VllmSampler:
         )
         return Draw(request=request, rollouts=tuple(rollouts))
 
+    def _finish_continued(self, draw: OpenDraw, stop: Sequence[str]) -> Draw:
+        """The finished draw of a batch of which some rollouts were saved."""
+        request, tokenizer, with_stats = draw.request, self.loaded.tokenizer, self._options.token_stats != "off"
+        responses = draw.responses(
+            lambda output: vllm_worker.decode(output.logprobs, output.token_ids) if with_stats else None,
+            lambda logprobs, ids: vllm_worker.decode(logprobs, ids) if with_stats else None,
+        )
+        lengths = [0 if offset not in draw.saved else len(draw.saved[offset].ids) for offset in range(request.n)]
+        stops = [*request.stop, *stop]
+        responses = [
+            response.cut(tokenizer, draw.prompt_ids, length, stops)
+            for response, length in zip(responses, lengths, strict=True)
+        ]
+        bodies = [response.ids[: -1 if response.ended == "token" else None].tolist() for response in responses]
+        texts = response_texts(tokenizer, draw.prompt_ids, request, bodies, stop)
+        rollouts = []
+        for offset, (response, (text, _)) in enumerate(zip(responses, texts, strict=True)):
+            rollout = Rollout(
+                problem_id=request.prompt.problem_id,
+                index=request.start + offset,
+                text=text,
+                n_tokens=len(response.ids),
+                finish_reason="length" if response.ended == "length" else "stop",
+            )
+            if response.columns is not None:
+                full = self._options.token_stats == "full"
+                rollout = with_statistics(rollout, response.ids, response.columns, full=full)
+            rollouts.append(rollout)
+        return Draw(request=request, rollouts=tuple(rollouts))
+
     def _rollout(self, request: DrawRequest, offset: int, output: CompletionOutput, text: str) -> Rollout:
         rollout = Rollout(
             problem_id=request.prompt.problem_id,
             index=request.start + offset,
             text=text,
             n_tokens=len(output.token_ids),
-            finish_reason=_finish_reason(output.finish_reason),
+            finish_reason="length" if end_of(output) == "length" else "stop",
         )
         if self._options.token_stats == "off":
             return rollout
@@ -193,13 +300,3 @@ def _candidates(logprobs: FlatLogprobs, ends: Collection[int]) -> NextTokens:
     listed = zip(logprobs.token_ids[start:end], logprobs.logprobs[start:end], strict=True)
     known = [(int(token), float(value)) for token, value in listed if token not in ends]
     return NextTokens(tuple(token for token, _ in known), tuple(value for _, value in known))
-
-
-def _finish_reason(reason: str | None) -> Literal["stop", "length"]:
-    if reason == "stop":
-        return "stop"
-    if reason == "length":
-        return "length"
-    raise EngineError(
-        f"vLLM ended a rollout with {reason!r}: it was neither finished by the model nor cut at max_tokens"
-    )

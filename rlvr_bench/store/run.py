@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from rlvr_bench.errors import RunError, RunMismatch, StorageError
-from rlvr_bench.records import Draw, Problem, Rollout
+from rlvr_bench.records import CacheUse, Draw, Problem, Rollout, SavedRollout
 from rlvr_bench.storage import as_path, is_remote
+from rlvr_bench.store.growing import GrowingFolder, SavePace
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.manifest import Manifest, read_manifest
 from rlvr_bench.store.marks import Drawn
@@ -150,11 +151,14 @@ class RunWriter:
             write_record(path / "manifest.json", manifest)
             self._known: set[str] = set()  # names of the shards whose rollouts are in _drawn
             self._drawn = self._scan()
+            self._growing = GrowingFolder(path, self.run.largest_index)
+            self._saved = self._unfinished()
         except BaseException:
             self.lock.release()
             raise
         self._waiting: list[Draw] = []
         self._schedule = Schedule(sparing=is_remote(path))
+        self._pace = SavePace(sparing=is_remote(path))
 
     def missing(self, problem_ids: Iterable[str], n: int, batch: int) -> Iterator[Span]:
         """Spans to be drawn until each problem has n rollouts.
@@ -172,10 +176,10 @@ class RunWriter:
         """Rollout indices on disk or waiting to be written, by problem."""
         return self._drawn
 
-    def add(self, draw: Draw) -> None:
+    def add(self, draw: Draw, *, hold: bool = False) -> None:
         """Add a finished draw. It is on disk within seconds, at the latest when the writer closes.
 
-        A draw that a replica has already stored is only counted.
+        A draw that a replica has already stored is only counted. With ``hold`` it is written by the next ``save``.
         """
         indices = np.array([rollout.index for rollout in draw.rollouts], dtype=np.int64)
         self._drawn.setdefault(draw.request.prompt.problem_id, Drawn()).mark(indices)
@@ -184,7 +188,7 @@ class RunWriter:
             return
         self._waiting.append(draw)
         self._schedule.add(len(draw.rollouts))
-        if self._schedule.due_in() == 0:
+        if self._schedule.due_in() == 0 and not hold:
             self.flush()
 
     def flush(self) -> None:
@@ -195,6 +199,38 @@ class RunWriter:
             self._waiting = []
             self._schedule.written()
 
+    def take_saved(self, span: Span) -> tuple[SavedRollout, ...]:
+        """What earlier sessions have of the rollouts of a span, for the engine that draws it; later calls lack them."""
+        keys = [(span.problem_id, index) for index in range(span.start, span.start + span.n)]
+        return tuple(self._saved.pop(key) for key in keys if key in self._saved)
+
+    @property
+    def is_save_due(self) -> bool:
+        """Whether ``save`` should be called now."""
+        return self._pace.is_due or self._schedule.is_full
+
+    def save(self, open_rollouts: Sequence[SavedRollout]) -> None:
+        """Write the waiting draws, and what the open draws have at this moment; both or neither survive a kill."""
+        began, rollouts = self._pace.now(), [*open_rollouts, *self._saved.values()]
+        if not rollouts and not self._waiting and self._growing.is_empty:
+            return
+        self.lock.check()
+        shard = self.run.rollouts.prepared(rollout_table(self._waiting)) if self._waiting else None
+        self._growing.write(rollouts, shard)
+        if shard is not None:
+            self._known.add(shard[0].name)
+        self._waiting = []
+        self._schedule.written()
+        self._pace.saved(began)
+
+    def note_cache(self, use: CacheUse) -> None:
+        """Record in the manifest how this session used the engine's KV cache."""
+        self.lock.check()
+        *earlier, last = self.run.manifest.sessions
+        sessions = (*earlier, msgspec.structs.replace(last, cache=use))
+        self.run = Run(self.path, msgspec.structs.replace(self.run.manifest, sessions=sessions))
+        write_record(self.path / "manifest.json", self.run.manifest)
+
     def __enter__(self) -> RunWriter:
         return self
 
@@ -204,6 +240,7 @@ class RunWriter:
                 self.flush()
             if error is None:
                 self._take_in_unreported()
+                self.save(())
         finally:
             self.lock.release()
 
@@ -215,6 +252,16 @@ class RunWriter:
         for file, table in self.run.rollouts.sound(["problem_id", "index"]):
             self._take_in(file, table, drawn)
         return drawn
+
+    def _unfinished(self) -> dict[tuple[str, int], SavedRollout]:
+        """What earlier sessions have of rollouts that are not drawn, by problem and index."""
+        saved = self._growing.read(self._known)
+        drawn = self._drawn
+        return {
+            (one.problem_id, one.index): one
+            for one in saved
+            if one.problem_id not in drawn or not drawn[one.problem_id].at(one.index)
+        }
 
     def _take_in(self, file: Path, table: pa.Table, drawn: dict[str, Drawn]) -> None:
         """Add a shard's rollouts to ``drawn``; move it aside where it repeats one of them."""

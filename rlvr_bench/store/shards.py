@@ -62,11 +62,16 @@ class Schedule:
         """Seconds until the rollouts are due, ``patience_s`` after the oldest was added or sooner; None without any."""
         if not self._waiting:
             return None
-        if self._waiting >= SHARD_ROLLOUTS:
+        if self.is_full:
             return 0.0
         now = time.monotonic()
         longest = sparing_patience(now - self._began) if self._sparing else SHARD_SECONDS
         return max(0.0, self._oldest + min(patience_s, longest) - now)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many rollouts wait as a shard has."""
+        return self._waiting >= SHARD_ROLLOUTS
 
     def written(self) -> None:
         """Note that all rollouts were written."""
@@ -94,6 +99,12 @@ class ShardFolder:
 
     def append(self, table: pa.Table) -> Path:
         """Write one shard. Raises StorageError; shards written before are not affected."""
+        file, content = self.prepared(table)
+        write_atomically(file, content)
+        return file
+
+    def prepared(self, table: pa.Table) -> tuple[Path, bytes]:
+        """The path and the content of the next shard, for a caller that writes it. Raises StorageError."""
         if self._next is None:
             make_folder(self.path)
             files = self.files()
@@ -102,9 +113,8 @@ class ShardFolder:
         pq.write_table(with_summary(table.cast(self.schema)), sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
         file = self.path / f"{self._next:06d}-{_digest(content)}.parquet"
-        write_atomically(file, content)
         self._next += 1
-        return file
+        return file, content
 
     def set_aside_damaged(self) -> list[Path]:
         """Move shards that do not match their checksum into ``set-aside/``; returns their new paths."""

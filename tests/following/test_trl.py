@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,9 +85,9 @@ class Trained:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     require("trl", "test")
-    yield Trained(tmp_path_factory.mktemp("trl"))
+    return Trained(tmp_path_factory.mktemp("trl"))
 
 
 def test_every_step_is_a_checkpoint_of_a_series(trained: Trained) -> None:

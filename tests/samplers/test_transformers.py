@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,9 +18,10 @@ from scipy import stats as scipy_stats
 from transformers import AutoModelForCausalLM
 
 from rlvr_bench.errors import BadArgument, ModelError
-from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters
+from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters, SavedRollout
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.transformers import TransformersSampler
+from tests.samplers.continued import continue_from, interrupt
 from tests.samplers.tiny_llama import make_tiny_llama
 
 TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}w5"
@@ -208,3 +210,66 @@ def test_models_that_cannot_be_loaded_are_one_clear_line(tmp_path: Path, folder:
     assert "\n" not in str(error.value)
     with pytest.raises(BadArgument, match="--engine-arg is 'tensor_parallel_size': the transformers engine takes"):
         TransformersSampler(SamplerOptions(model=str(folder), engine_args={"tensor_parallel_size": 2}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"repetition_penalty": 1.5, "presence_penalty": 0.7}, {"stop": ("w7 w", "3 w4")}, {"temperature": 0.0}],
+    ids=["free", "penalties", "stops", "greedy"],
+)
+def test_an_interrupted_draw_continues_with_the_tokens_of_an_undisturbed_one(
+    sampler: TransformersSampler, changed: dict[str, object]
+) -> None:
+    sampling = msgspec.structs.replace(FREE, max_tokens=100, **changed)
+    asked = [msgspec.structs.replace(one, n=1 if sampling.temperature == 0 else 8) for one in requests()]
+    straight = list(sampler.draw(asked, sampling))
+    waiting, saved = asked, list[SavedRollout]()
+    for length in (1, 8, 38):  # one prefix after the other: the second and the third begin with saved rollouts
+        draws, saved = interrupt(sampler, waiting, sampling, length)
+        assert draws == []
+        waiting = continue_from(asked, draws, saved)
+    assert {one.ended for one in saved} >= ({None} if sampling.temperature == 0 else {None, "token"})
+    assert any(len(one.ids) == 38 for one in saved)
+    continued = list(sampler.draw(waiting, sampling))
+    for draw, before in zip(continued, straight, strict=True):
+        for mine, theirs in zip(draw.rollouts, before.rollouts, strict=True):
+            assert (mine.text, mine.n_tokens, mine.finish_reason) == (
+                theirs.text,
+                theirs.n_tokens,
+                theirs.finish_reason,
+            )
+            assert mine.tokens is not None
+            assert theirs.tokens is not None
+            assert (mine.tokens.ids == theirs.tokens.ids).all()
+            np.testing.assert_allclose(mine.tokens.logprob, theirs.tokens.logprob, atol=1e-4)
+            assert mine.entropy_profile == pytest.approx(theirs.entropy_profile, abs=1e-4)
+
+
+def test_what_cannot_be_continued_is_drawn_from_its_beginning(folder: Path, sampler: TransformersSampler) -> None:
+    asked = [request("p0", "w1 w2 w3", n=4)]
+    straight = texts(next(sampler.draw(asked, FREE)))
+    bare = TransformersSampler(SamplerOptions(model=str(folder), token_stats="off"))
+    _, saved = interrupt(bare, asked, FREE, 5)
+    bare.close()
+    too_long = [msgspec.structs.replace(one, ids=np.zeros(24, np.int32)) for one in saved]
+    unknown = [msgspec.structs.replace(one, ids=np.full(3, sampler.loaded.vocabulary)) for one in saved]
+    for useless in (saved, too_long, unknown):  # the first lacks the statistics that this engine measures
+        (draw,) = sampler.draw(continue_from(asked, [], useless), FREE)
+        assert texts(draw) == straight
+
+
+def test_a_deterministic_draw_is_the_same_to_the_bit_in_any_company(folder: Path) -> None:
+    drawn = []
+    for rows, order in ((3, 1), (64, -1)):
+        options = SamplerOptions(model=str(folder), token_stats="full", engine_args={"rows": rows}, deterministic=True)
+        engine = TransformersSampler(options)
+        drawn.append({draw.request.prompt.problem_id: draw for draw in engine.draw(requests()[::order], FREE)})
+        items = list(engine.draw_growing(requests()[:1], FREE))
+        engine.close()
+        assert [type(item) for item in items] == [Draw], "what continues is read again in another batch"
+    for name, draw in drawn[0].items():
+        for mine, theirs in zip(draw.rollouts, drawn[1][name].rollouts, strict=True):
+            assert mine.text == theirs.text
+            assert mine.tokens is not None
+            assert theirs.tokens is not None
+            assert mine.tokens.logprob.tobytes() == theirs.tokens.logprob.tobytes()

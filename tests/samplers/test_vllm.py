@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from rlvr_bench.errors import BadArgument, EngineError, ModelError
-from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters
+from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters, SavedRollout
 from rlvr_bench.samplers.logprobs import Passage
 from rlvr_bench.samplers.logprobs_vllm import VllmScorer
 from rlvr_bench.samplers.model_files import weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.seeds import draw_seed
 from tests.conftest import require
+from tests.samplers.continued import continue_from, interrupt
 from tests.samplers.laws import law, p_value
 from tests.samplers.made_adapters import lora_tensors, make_adapter
 
@@ -189,14 +190,25 @@ LAWS = (
 )
 
 
-@pytest.mark.parametrize("sampling", LAWS, ids=lambda sampling: sampling.in_words())
-def test_two_tokens_follow_the_law_computed_by_hand(engine: Any, model_dir: Path, sampling: SamplingParameters) -> None:
-    """Penalties look at the prompt and at the first token; the statistics stay those of the model's own law."""
+@pytest.mark.parametrize(
+    ("sampling", "interrupted"),
+    [(LAWS[0], False), (LAWS[1], False), (LAWS[0], True)],
+    ids=["repetition", "presence", "repetition, interrupted"],
+)
+def test_two_tokens_follow_the_law_computed_by_hand(
+    engine: Any, model_dir: Path, sampling: SamplingParameters, interrupted: bool
+) -> None:
+    """Penalties look at the prompt and at the first token; the statistics stay those of the model's own law.
+
+    A draw that is interrupted after its first token draws the second one by the same law.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64).eval()
     asked = [request("p1", n=64, start=64 * i) for i in range(40)]
+    if interrupted:
+        asked = [after(engine, request("p1", n=WINDOW // 2, start=64 * i), sampling, 1) for i in range(160)]
     rollouts = [x for draw in engine.draw(asked, sampling) for x in draw.rollouts]
     prompt_ids = engine._encode(prompt("p1"))
     firsts = np.array([x.tokens.ids[0] for x in rollouts])
@@ -224,6 +236,82 @@ def test_a_response_ends_before_its_stop_string(engine: Any) -> None:
     assert all(r.finish_reason == "stop" for r, p in zip(draw.rollouts, plain.rollouts, strict=True) if stop in p.text)
 
 
+def after(engine: Any, asked: DrawRequest, sampling: SamplingParameters, length: int) -> DrawRequest:
+    """The request after its draw was interrupted, when its longest response had so many tokens."""
+    draws, saved = interrupt(engine, [asked], sampling, length)
+    (rest,) = continue_from([asked], draws, saved)
+    return rest
+
+
+@pytest.mark.parametrize("token_stats", ["full", "summary", "off"])
+def test_an_interrupted_draw_continues_behind_its_tokens(
+    engine: Any, reference: Any, token_stats: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(engine, monkeypatch, token_stats=token_stats)
+    asked = request("p6", n=16)
+    once = after(engine, asked, PLAIN, 12)
+    twice = after(engine, once, PLAIN, 24)  # the saved ones are saved again, with more tokens
+    longer = [len(late.ids) - len(early.ids) for early, late in zip(once.saved, twice.saved, strict=True)]
+    assert [one.ended for one in once.saved].count(None) > 8
+    assert max(longer) >= 10
+    assert all(not more for more, one in zip(longer, once.saved, strict=True) if one.ended)
+    (draw,) = engine.draw([twice], PLAIN)
+    prompt_ids = engine._encode(asked.prompt)
+    for saved, x in zip(twice.saved, draw.rollouts, strict=True):
+        ids = saved.ids.tolist()[: -1 if saved.ended == "token" else None]
+        kept = [f"w{i}" for i in ids if i > 2]
+        assert x.text.split()[: len(kept)] == kept
+        assert (x.n_tokens > len(saved.ids)) == (saved.ended is None)
+        assert x.n_tokens == PLAIN.max_tokens if x.finish_reason == "length" else x.n_tokens <= PLAIN.max_tokens
+        assert (x.entropy_mean is None) == (token_stats == "off")
+        if token_stats == "full":
+            logprobs = reference(prompt_ids, x)
+            np.testing.assert_allclose(x.tokens.logprob, logprobs[np.arange(x.n_tokens), x.tokens.ids], atol=5e-5)
+            np.testing.assert_allclose(x.tokens.entropy, -(np.exp(logprobs) * logprobs).sum(-1), atol=5e-5)
+    assert {x.finish_reason for x in draw.rollouts} == {"stop", "length"}
+
+
+def test_a_stop_string_may_begin_in_saved_tokens(engine: Any) -> None:
+    saved = after(engine, request("p3", n=16), PLAIN, 10)
+    (plain,) = engine.draw([saved], PLAIN)
+    number = next(i for i, one in enumerate(saved.saved) if one.ended is None)
+    length = len(saved.saved[number].ids)
+    words = plain.rollouts[number].text.split()
+    (draw,) = engine.draw([saved], msgspec.structs.replace(PLAIN, stop=(f"{words[length - 1]} {words[length]}",)))
+    cut = draw.rollouts[number]
+    assert cut.text.split() == words[: length - 1]
+    assert (cut.n_tokens, cut.finish_reason, len(cut.tokens.ids)) == (length + 1, "stop", length + 1)
+
+
+def test_a_full_response_draws_its_last_token_again(engine: Any) -> None:
+    """Its statistics need room for one more token, which a response up to the context's end does not leave."""
+    asked = request("p4", n=8, words=200)
+    room = CONTEXT - len(engine._encode(asked.prompt))
+    sampling = msgspec.structs.replace(PLAIN, max_tokens=room)
+    (whole,) = engine.draw([asked], sampling)
+    saved = [
+        SavedRollout(
+            problem_id="p4", index=x.index, ids=x.tokens.ids, ended="length" if x.n_tokens == room else "token"
+        )
+        for x in whole.rollouts
+    ]
+    assert any(one.ended == "length" for one in saved)
+    (draw,) = engine.draw(continue_from([asked], [], saved), sampling)
+    for now, before in zip(draw.rollouts, whole.rollouts, strict=True):
+        kept = min(before.n_tokens, room - 1)
+        assert now.n_tokens == before.n_tokens
+        assert (now.tokens.ids[:kept] == before.tokens.ids[:kept]).all()
+
+
+def test_with_a_presence_penalty_nothing_is_saved_or_continued(engine: Any) -> None:
+    sampling = msgspec.structs.replace(PLAIN, presence_penalty=0.5)
+    saved = after(engine, request("p4", n=4), PLAIN, 5)
+    items = list(engine.draw_growing([saved], sampling))
+    assert [type(item) for item in items] == [Draw]
+    (plain,) = engine.draw([request("p4", n=4)], sampling)
+    assert tokens(items[0]) == tokens(plain)
+
+
 def test_draws_come_as_they_finish_and_few_are_in_flight(engine: Any) -> None:
     """Never a barrier: the iterator is pulled only so far ahead of what was given back."""
     pulled = itertools.count()
@@ -240,6 +328,31 @@ def test_draws_come_as_they_finish_and_few_are_in_flight(engine: Any) -> None:
     assert ahead[0] < 24
     # A draw is open until its last rollout ends, so that more than window / n of them can be.
     assert max(ahead) <= 3 * WINDOW // 8
+
+
+def test_no_more_responses_are_sent_than_the_cache_holds(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlvr_bench.samplers.vllm_room import Room
+
+    asked = [request("p5", n=12), request("p6", n=12)]
+    plain = {draw.request.prompt.problem_id: tokens(draw) for draw in engine.draw(asked, PLAIN)}
+    room = Room(10 * (PLAIN.max_tokens + 8), WINDOW // 2, chosen=False)  # ten of the longest
+    monkeypatch.setattr(engine.loaded, "room", room)
+    engine.take_cache_use()
+    draws, most = list[Draw](), list[tuple[int, int]]()
+    for item in engine.draw_growing(asked, PLAIN):
+        if isinstance(item, Draw):
+            draws.append(item)
+        else:
+            most.append((engine.loaded.engine.get_num_unfinished_requests(), len(item())))
+    assert 8 <= max(number for number, _ in most) <= WINDOW // 2
+    assert max(number for _, number in most) > 12, "responses of both batches are saved, those that wait left out"
+    assert (
+        sum(a == b for draw in draws for a, b in zip(tokens(draw), plain[draw.request.prompt.problem_id], strict=True))
+        > 20
+    )
+    use = engine.take_cache_use()
+    assert use.peak > 0
+    assert (use.preempted, use.again) == (0, 0)
 
 
 def test_the_next_request_may_wait_for_a_draw(engine: Any) -> None:
@@ -570,6 +683,71 @@ def descendants() -> set[int]:
         frontier = {int(pid) for pid, parent, _ in rows if int(parent) in frontier}
         processes |= frontier
     return {int(pid) for pid, _, args in rows if int(pid) in processes and args.startswith("VLLM::")}
+
+
+class Gpu:
+    """A platform as vLLM describes it, of this compute capability."""
+
+    def __init__(self, capability: int) -> None:
+        self._capability = capability
+
+    def is_cpu(self) -> bool:
+        return False
+
+    def is_cuda(self) -> bool:
+        return True
+
+    def has_device_capability(self, least: int) -> bool:
+        return self._capability >= least
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_starts_the_engine_in_its_batch_invariant_mode(
+    deterministic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vllm
+
+    from rlvr_bench.samplers.loaded_vllm import LoadedVllm
+
+    started = []
+
+    def start(**arguments: Any) -> None:
+        started.append(os.environ.get("VLLM_BATCH_INVARIANT"))
+        raise OSError("stop here")
+
+    monkeypatch.delenv("VLLM_BATCH_INVARIANT", raising=False)
+    monkeypatch.setattr("vllm.platforms.current_platform", Gpu(90))
+    monkeypatch.setattr(vllm, "LLM", start)
+    with pytest.raises(ModelError, match="stop here"):
+        LoadedVllm(SamplerOptions(model="org/model", deterministic=deterministic))
+    assert started == ["1" if deterministic else None]
+    assert "VLLM_BATCH_INVARIANT" not in os.environ
+
+
+def test_deterministic_is_refused_where_vllm_has_no_such_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    import vllm.envs
+
+    from rlvr_bench.samplers.loaded_vllm import LoadedVllm
+
+    options = SamplerOptions(model="org/model", deterministic=True)
+    with pytest.raises(BadArgument, match="for GPUs only; --engine transformers"):
+        LoadedVllm(options)
+    monkeypatch.setattr("vllm.platforms.current_platform", Gpu(75))
+    with pytest.raises(BadArgument, match="compute capability 8.0"):
+        LoadedVllm(options)
+    monkeypatch.delitem(vllm.envs.environment_variables, "VLLM_BATCH_INVARIANT")
+    with pytest.raises(BadArgument, match="has no batch-invariant mode"):
+        LoadedVllm(options)
+
+
+def test_a_deterministic_engine_saves_and_continues_nothing(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request("p4", n=4)
+    (plain,) = engine.draw([asked], PLAIN)
+    saved = after(engine, asked, PLAIN, 5)
+    use(engine, monkeypatch, deterministic=True)
+    items = list(engine.draw_growing([saved], PLAIN))
+    assert [type(item) for item in items] == [Draw]
+    assert tokens(items[0]) == tokens(plain)
 
 
 def test_closing_ends_every_process(engine: Any) -> None:

@@ -1,0 +1,174 @@
+"""What a run has of the draw batches that are open: the tokens of every rollout so far, in ``growing/``.
+
+A shard of rollouts and the state of the open batches at that moment belong together. If finished rollouts were stored and
+the others drawn again from an earlier point, long responses would get a second chance to end early, and what is stored
+would prefer short ones. So the state is written first and names the shard, the shard is written next, and the older state
+is removed last. A reader takes the newest state whose shard exists: a kill at any moment leaves a shard and a state of the
+same moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from rlvr_bench.errors import RunError
+from rlvr_bench.records import SavedRollout
+from rlvr_bench.store.paths import inside, listed_in, remove, write_atomically
+from rlvr_bench.store.shard_checks import LARGEST_INDEX
+from rlvr_bench.store.shards import SHARD_SECONDS, ShardFolder, sparing_patience
+
+__all__ = ["GROWING_SCHEMA", "GrowingFolder", "SavePace"]
+
+GROWING_SCHEMA = pa.schema(
+    [
+        ("problem_id", pa.dictionary(pa.int32(), pa.string())),
+        ("index", pa.int32()),
+        ("n_tokens", pa.int32()),
+        ("ended", pa.dictionary(pa.int32(), pa.string())),
+        ("token_ids", pa.list_(pa.int32())),
+        ("token_logprob", pa.list_(pa.float32())),
+        ("token_entropy", pa.list_(pa.float32())),
+        ("token_nucleus", pa.list_(pa.int32())),
+        ("with_shard", pa.dictionary(pa.int32(), pa.string())),
+    ]
+)
+_COLUMNS = ("token_logprob", "token_entropy", "token_nucleus")
+_ENDS: dict[str | None, Literal["token", "string", "length"] | None] = {
+    "token": "token",
+    "string": "string",
+    "length": "length",
+    None: None,
+}
+_LARGEST_FILE = 2**32  # bytes: 1,024 rollouts of 128k tokens have half of this
+_MOST_SECONDS = 60.0
+_SHARE = 0.02  # of the session at most, for saving
+
+
+class GrowingFolder:
+    """The states of the open draw batches of one run; there is one writer at a time."""
+
+    def __init__(self, run: Path, largest: int = LARGEST_INDEX) -> None:
+        """``largest``: the largest allowed rollout index. Raises RunError where the folder is a link."""
+        self._folder = ShardFolder(inside(run, "growing"), GROWING_SCHEMA, largest)
+
+    def read(self, shards: Collection[str]) -> list[SavedRollout]:
+        """The rollouts of the newest state whose shard is one of ``shards``; empty without one.
+
+        A damaged state is moved aside. Raises RunError where one has content that is not ours, StorageError.
+        """
+        for listed in listed_in(self._folder.path, ".parquet"):
+            if listed.size > _LARGEST_FILE:
+                raise RunError(f"{listed.path}: {listed.size:,} bytes, more than a session writes. Remove it.")
+        newest: list[SavedRollout] = []
+        for file, table in self._folder.sound(GROWING_SCHEMA.names):
+            rollouts = [_saved(file, table, row) for row in range(table.num_rows)]
+            if set(table["with_shard"].cast(pa.string()).to_pylist()) <= {"", *shards}:
+                newest = rollouts
+        return newest
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no state. Raises StorageError."""
+        return not self._folder.files()
+
+    def write(self, rollouts: Sequence[SavedRollout], shard: tuple[Path, bytes] | None) -> None:
+        """Write a shard (path and content) together with what the open batches have at the same moment.
+
+        Raises StorageError; then the state and the shards from before are as they were.
+        """
+        older = self._folder.files()
+        if rollouts:
+            self._folder.append(_table(rollouts, "" if shard is None else shard[0].name))
+        if shard is not None:
+            write_atomically(*shard)
+        for file in older:
+            remove(file)
+
+
+class SavePace:
+    """When the state of the open draw batches is due to be written: every few seconds, at most 2 % of the time.
+
+    The interval grows with the time that writing takes, and for storages with the session, but not above a minute.
+    """
+
+    def __init__(self, *, sparing: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        """``sparing``: each file is a request to a storage."""
+        self._sparing, self._clock = sparing, clock
+        self._began = self._last = clock()
+        self._cost = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        now = self._clock()
+        least = sparing_patience(now - self._began) if self._sparing else SHARD_SECONDS
+        return now - self._last >= max(least, min(self._cost / _SHARE, _MOST_SECONDS))
+
+    def saved(self, began: float) -> None:
+        """Note that a state is written, which began at ``began`` by the clock."""
+        self._last = self._clock()
+        self._cost = self._last - began
+
+    def now(self) -> float:
+        """The time by the clock."""
+        return self._clock()
+
+
+def _table(rollouts: Sequence[SavedRollout], shard: str) -> pa.Table:
+    rows = []
+    for saved in rollouts:
+        columns = dict(zip(_COLUMNS, saved.columns or (None, None, None), strict=True))
+        rows.append(
+            {
+                "problem_id": saved.problem_id,
+                "index": saved.index,
+                "n_tokens": len(saved.ids),
+                "ended": saved.ended,
+                "token_ids": saved.ids,
+                "with_shard": shard,
+                **columns,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=GROWING_SCHEMA)
+
+
+def _saved(file: Path, table: pa.Table, row: int) -> SavedRollout:
+    """One row. Raises RunError where it is no rollout that an engine could have drawn so far."""
+    ids, *columns = (_values(table[name][row]) for name in ("token_ids", *_COLUMNS))
+    ended, n_tokens = table["ended"][row].as_py(), table["n_tokens"][row].as_py()
+    wrong = None
+    if ended not in _ENDS:
+        wrong = f"unknown end {ended[:40]!r}"
+    elif ids is None or not len(ids) or len(ids) != n_tokens or ids.dtype.kind != "i" or ids.min() < 0:
+        wrong = "a rollout has no valid token ids"
+    elif not (_are_statistics(columns, len(ids)) or all(values is None for values in columns)):
+        wrong = "token statistics that these tokens cannot have"
+    if wrong or ids is None:
+        raise RunError(f"{file}: not a file of ours ({wrong}). Remove it: its rollouts are then drawn again.")
+    logprob, entropy, nucleus = columns
+    return SavedRollout(
+        problem_id=str(table["problem_id"][row].as_py()),
+        index=int(table["index"][row].as_py()),
+        ids=ids,
+        columns=None if logprob is None or entropy is None or nucleus is None else (logprob, entropy, nucleus),
+        ended=_ENDS[ended],
+    )
+
+
+def _values(cell: pa.ListScalar) -> npt.NDArray[Any] | None:
+    """The values of a list; one with an empty value has another dtype. None without a list."""
+    return cell.values.to_numpy(zero_copy_only=False) if cell.is_valid else None
+
+
+def _are_statistics(columns: Sequence[npt.NDArray[Any] | None], n: int) -> bool:
+    """Whether these are log-probabilities, entropies and nucleus sizes of n tokens."""
+    if any(values is None or len(values) != n or not np.isfinite(values).all() for values in columns):
+        return False
+    logprob, _, nucleus = columns
+    return logprob is not None and nucleus is not None and bool((logprob <= 1e-3).all() and (nucleus >= 1).all())

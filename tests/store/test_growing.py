@@ -1,0 +1,178 @@
+"""What a run has of its open draw batches: written with the shard of the same moment, and read with suspicion."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rlvr_bench.errors import RunError, StorageError
+from rlvr_bench.records import Problem, SavedRollout
+from rlvr_bench.store import RunWriter, growing, open_run, paths
+from rlvr_bench.store.growing import SavePace
+from rlvr_bench.store.run import Span
+from rlvr_bench.store.shards import ShardFolder
+from tests.conftest import draw_of, manifest_with
+
+
+def part(index: int, length: int = 3, problem: str = "p0", **changed: object) -> SavedRollout:
+    fields: dict[str, object] = {"columns": None, "ended": None, **changed}
+    return SavedRollout(problem_id=problem, index=index, ids=np.arange(length, dtype=np.int32), **fields)  # type: ignore[arg-type]
+
+
+def open_writer(path: Path, problems: list[Problem]) -> RunWriter:
+    return RunWriter(path, manifest_with(n=24), problems)
+
+
+def saved_in(path: Path, problems: list[Problem]) -> dict[int, int]:
+    """Indices and lengths of what is saved of p0."""
+    with open_writer(path, problems) as writer:
+        return {one.index: len(one.ids) for one in writer.take_saved(Span("p0", 0, 24))}
+
+
+def test_a_state_comes_back_exactly(tmp_path: Path, problems: list[Problem]) -> None:
+    columns = (
+        np.array([-0.5, -2, 0], np.float32),
+        np.array([0.1, 3, 0], np.float32),
+        np.array([1, 40_000, 151_936], np.int32),
+    )
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(2, columns=columns), part(7, 5, ended="string")])
+    writer.lock.release()
+    with open_writer(tmp_path, problems) as again:
+        grows, ended = again.take_saved(Span("p0", 0, 24))
+        assert again.take_saved(Span("p0", 0, 24)) == ()
+    assert (grows.index, grows.ended, ended.index, ended.ended, ended.columns) == (2, None, 7, "string", None)
+    assert grows.columns is not None
+    assert all((mine == theirs).all() for mine, theirs in zip(columns, grows.columns, strict=True))
+    assert ended.ids.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("fails_at", ["state", "shard", "removal", "nothing"])
+def test_a_shard_and_its_state_are_on_disk_both_or_neither(
+    tmp_path: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch, fails_at: str
+) -> None:
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(0, 3), part(1, 3)])
+    writer.add(draw_of("p0", 0, 1), hold=True)
+    calls = itertools.count()
+    honest = paths.write_atomically
+
+    def failing(file: Path, content: bytes) -> None:
+        if ("state", "shard")[next(calls)] == fails_at:
+            raise StorageError("the disk is full")
+        honest(file, content)
+
+    def refusing(file: Path) -> None:
+        raise StorageError("read only now")
+
+    monkeypatch.setattr(growing, "write_atomically", failing)
+    monkeypatch.setattr("rlvr_bench.store.shards.write_atomically", failing)
+    if fails_at == "removal":
+        monkeypatch.setattr(growing, "remove", refusing)
+    if fails_at == "nothing":
+        writer.save([part(1, 9)])
+    else:
+        with pytest.raises(StorageError):
+            writer.save([part(1, 9)])
+    monkeypatch.undo()
+    writer.lock.release()
+    both = fails_at in ("removal", "nothing")
+    drawn = open_run(tmp_path).drawn()
+    assert [drawn["p0"].count() if drawn else 0, saved_in(tmp_path, problems)] == (
+        [1, {1: 9}] if both else [0, {0: 3, 1: 3}]
+    )
+
+
+def test_what_was_not_asked_for_again_is_kept(tmp_path: Path, problems: list[Problem]) -> None:
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(0), part(1, problem="p3")])
+    writer.lock.release()
+    with open_writer(tmp_path, problems) as writer:
+        writer.take_saved(Span("p0", 0, 4))
+        writer.add(draw_of("p0", 0, 4))
+    with open_writer(tmp_path, problems) as writer:
+        assert writer.take_saved(Span("p0", 0, 4)) == ()
+        assert [one.index for one in writer.take_saved(Span("p3", 0, 4))] == [1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [
+        ({"ended": "soon"}, "unknown end"),
+        ({"token_ids": [1, -1, 2]}, "no valid token ids"),
+        ({"token_ids": [1, None, 2]}, "no valid token ids"),
+        ({"token_ids": [1]}, "no valid token ids"),
+        ({"token_ids": []}, "no valid token ids"),
+        ({"index": -1}, "'index' has -1"),
+        ({"token_logprob": [0.0, float("nan"), 0.0]}, "statistics"),
+        ({"token_logprob": [0.0, 5.0, 0.0]}, "statistics"),
+        ({"token_nucleus": [1, 0, 1]}, "statistics"),
+        ({"token_nucleus": [1]}, "statistics"),
+        ({"token_entropy": None}, "statistics"),
+    ],
+)
+def test_hostile_states_are_refused_in_one_line(
+    tmp_path: Path, problems: list[Problem], changed: dict[str, object], wrong: str
+) -> None:
+    open_writer(tmp_path, problems).lock.release()
+    row = {
+        "problem_id": "p0",
+        "index": 0,
+        "n_tokens": 3,
+        "ended": None,
+        "token_ids": [1, 2, 3],
+        "with_shard": "",
+        "token_logprob": [0.0] * 3,
+        "token_entropy": [0.0] * 3,
+        "token_nucleus": [1] * 3,
+    }
+    folder = ShardFolder(tmp_path / "growing", growing.GROWING_SCHEMA)
+    folder.append(pa.Table.from_pylist([row], schema=growing.GROWING_SCHEMA))
+    assert saved_in(tmp_path, problems) == {0: 3}
+    folder.append(pa.Table.from_pylist([row | changed], schema=growing.GROWING_SCHEMA))
+    with pytest.raises(RunError, match=wrong) as refused:
+        open_writer(tmp_path, problems)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_state_is_moved_aside_and_a_large_one_refused(
+    tmp_path: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(0)])
+    writer.lock.release()
+    monkeypatch.setattr(growing, "_LARGEST_FILE", 100)
+    with pytest.raises(RunError, match="more than a session writes"):
+        open_writer(tmp_path, problems)
+    monkeypatch.undo()
+    (state,) = (tmp_path / "growing").glob("*.parquet")
+    state.write_bytes(state.read_bytes()[:-40])
+    assert saved_in(tmp_path, problems) == {}
+    assert list((tmp_path / "growing" / "set-aside").iterdir())
+
+
+def test_a_link_is_refused(tmp_path: Path, problems: list[Problem]) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "growing").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="a link"):
+        open_writer(tmp_path / "run", problems)
+
+
+def test_the_pace_grows_with_the_cost_up_to_a_minute() -> None:
+    now = [0.0]
+    pace = SavePace(sparing=False, clock=lambda: now[0])
+    intervals = []
+    for cost in (0.0, 0.5, 30.0):
+        began = now[0]
+        now[0] += cost
+        pace.saved(began)
+        after = now[0]
+        while not pace.is_due:
+            now[0] += 1
+        intervals.append(now[0] - after)
+    assert intervals == [5, 25, 60]
