@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.records import EngineInfo
-from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers import vllm_check, vllm_scheduler, vllm_worker
 from rlvr_bench.samplers.chat_templates import check_template_arguments
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.load_faults import known_fault
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedVllm", "one_line", "refusals"]
 
 _EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
+_SCHEDULER = f"{vllm_scheduler.__name__}.{vllm_scheduler.StatisticsScheduler.__name__}"
 # Rollouts in flight per rollout that the engine runs at once: so the next ones already wait in the engine.
 _AHEAD = 2
 _SHUTDOWN_S = 30.0
@@ -154,6 +155,8 @@ def _start(options: SamplerOptions) -> LLM:
         ) from error
     refused: tuple[type[Exception], ...] = (OSError, *refusals())
     arguments = {**_defaults(), **options.engine_args, "worker_extension_cls": _EXTENSION}
+    if options.token_stats != "off":
+        arguments["scheduler_cls"] = _SCHEDULER
     try:
         with _variable(vllm_worker.DRIVER_PID, str(os.getpid())), _variable("PYTHONWARNINGS", for_processes()):
             return vllm.LLM(model=options.model, **arguments)

@@ -22,7 +22,9 @@ from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.loaded_vllm import LoadedVllm, one_line, refusals
 from rlvr_bench.samplers.model_files import check_context, render, response_texts
 from rlvr_bench.samplers.protocol import PROMPT_END, NextTokens, SamplerOptions
-from rlvr_bench.samplers.summary import with_statistics
+from rlvr_bench.samplers.summary import TokenSummary, with_statistics
+from rlvr_bench.samplers.vllm_packing import unpack
+from rlvr_bench.samplers.vllm_scheduler import marked
 
 if TYPE_CHECKING:
     from vllm.logprobs import FlatLogprobs
@@ -147,13 +149,19 @@ class VllmSampler:
                 presence_penalty=sampling.presence_penalty,
                 max_tokens=request.limit(sampling),
                 stop=stops or None,
-                logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
                 detokenize=bool(stops),  # else once at the end, not a token at a time
+                **self._statistics(stops),
             )
         except refusals() as error:
             asked = msgspec.structs.asdict(sampling)
             raise BadArgument(f"sampling of problem {request.prompt.problem_id}", asked, one_line(error)) from error
         open_draws[name] = (request, ids)
+
+    def _statistics(self, stops: Sequence[str]) -> dict[str, object]:
+        """The sampling parameters that ask for token statistics."""
+        if self._options.token_stats == "off":
+            return {}
+        return marked("arrays" if stops or self._options.token_stats == "full" else "summary")
 
     def _finish(
         self, request: DrawRequest, prompt_ids: list[int], outputs: Sequence[CompletionOutput], stop: Sequence[str]
@@ -177,8 +185,11 @@ class VllmSampler:
         )
         if self._options.token_stats == "off":
             return rollout
-        columns = vllm_worker.decode(output.logprobs, output.token_ids)
-        return with_statistics(rollout, np.asarray(output.token_ids), columns, full=self._options.token_stats == "full")
+        statistics = unpack(output.routed_experts, output.token_ids)
+        if isinstance(statistics, TokenSummary):
+            return msgspec.structs.replace(rollout, **msgspec.structs.asdict(statistics))
+        full = self._options.token_stats == "full"
+        return with_statistics(rollout, np.asarray(output.token_ids), statistics, full=full)
 
 
 def _candidates(logprobs: FlatLogprobs, ends: Collection[int]) -> NextTokens:

@@ -26,12 +26,12 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.errors import EngineError
+from rlvr_bench.samplers.vllm_packing import TokenColumns, columns_of, marks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from vllm.v1.sample.metadata import SamplingMetadata
     from vllm.v1.sample.sampler import Sampler
 
-__all__ = ["COLUMNS", "DRIVER_PID", "TOP_P", "TokenColumns", "TokenStatistics", "decode"]
+__all__ = ["COLUMNS", "DRIVER_PID", "TOP_P", "TokenStatistics", "decode"]
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,6 @@ _V2_MODULES = (
 _MARK = "_rlvr_bench_token_statistics"
 _switch = {"on": True}
 
-Ids = TypeVar("Ids", "npt.NDArray[np.int64]", "Tensor")
-
 
 class TokenStatistics:
     """Worker extension. Creating the worker installs the hook, and makes the worker end when its driver ends."""
@@ -77,31 +75,12 @@ class TokenStatistics:
 
 
 # ------------------------------------------------------------------------------------------------ in the driver
-class TokenColumns(NamedTuple):
-    """Statistics of T tokens, all of shape (T,): log-probability and entropy in nats, nucleus size in tokens."""
-
-    logprob: npt.NDArray[np.float32]
-    entropy: npt.NDArray[np.float32]
-    nucleus: npt.NDArray[np.int32]
-
-
 def decode(logprobs: SampleLogprobs | None, token_ids: Sequence[int]) -> TokenColumns:
     """Read the statistics of the T sampled ``token_ids`` from a completion's ``logprobs``, which are flat or dicts.
 
     Raises EngineError where the hook was not active, so ordinary log-probabilities are never read as statistics.
     """
-    tokens = np.asarray(token_ids, dtype=np.int64)
-    ids, values = _table(logprobs)
-    expected = np.stack([tokens, *_marks(tokens)], 1)
-    # A log-probability is never positive and a nucleus is never empty, so the last column is enough to distinguish
-    # them. The marks also check the order of the columns.
-    if ids.shape != expected.shape or (ids != expected).any() or not (values[:, 2] >= 1).all():
-        raise EngineError(
-            "the token statistics hook is not active in this engine (ordinary log-probabilities came back): "
-            "start it with worker_extension_cls=rlvr_bench.samplers.vllm_worker.TokenStatistics, "
-            "or sample with token statistics off"
-        )
-    return TokenColumns(values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), values[:, 2].astype(np.int32))
+    return columns_of(*_table(logprobs), token_ids)
 
 
 def _table(
@@ -122,15 +101,6 @@ def _table(
     return ids, np.array([[entry.logprob for _, entry in row] for row in rows])
 
 
-def _marks(tokens: Ids) -> tuple[Ids, Ids]:
-    """Ids for the columns of entropy and nucleus size, valid for any V >= 4.
-
-    They differ from the sampled id, because a dict would merge equal ids.
-    """
-    step = 1 - 2 * (tokens >= 2)
-    return tokens + step * (1 - 2 * (tokens == 1)), tokens + 2 * step
-
-
 # ------------------------------------------------------------------------------------------------ in the worker
 def _wanted(k: int | None, vocabulary: int) -> bool:
     return _switch["on"] and k is not None and COLUMNS <= k < vocabulary
@@ -145,7 +115,7 @@ def _columns(logits: Tensor, tokens: Tensor, k: int) -> LogprobsTensors:
 
     tokens = tokens.long().view(-1)
     statistics = token_statistics(logits, tokens, TOP_P)
-    ids = torch.stack([tokens, *_marks(tokens)], 1)
+    ids = torch.stack([tokens, *marks(tokens)], 1)
     values = torch.stack([statistics.logprob, statistics.entropy, statistics.nucleus.double()], 1).float()
     if k > COLUMNS:
         best = logits.log_softmax(-1, dtype=torch.float32).topk(k - COLUMNS, -1)

@@ -11,6 +11,7 @@ import pytest
 
 from rlvr_bench.errors import EngineError
 from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers.vllm_packing import marks
 from rlvr_bench.samplers.vllm_worker import decode
 
 COLUMNS = [(-0.5, 1.25, 3.0), (-2.0, 0.75, 1.0), (-0.01, 0.0, 1.0)]
@@ -36,7 +37,7 @@ class Flat:
 
 
 def marked(token: int) -> tuple[int, int, int]:
-    first, second = vllm_worker._marks(np.array([token]))
+    first, second = marks(np.array([token]))
     return token, int(first[0]), int(second[0])
 
 
