@@ -29,6 +29,7 @@ _INACTIVE = (
     "or sample with token statistics off"
 )
 Ids = TypeVar("Ids", "npt.NDArray[np.int64]", "Tensor")
+_USUAL_MARKS = np.arange(3)  # what ``marks`` subtracts from all ids but 0 and 1
 _NUMBERS = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
 ROW = 6
 _SUMMARY = (1, 2 + len(_NUMBERS) + PROFILE_BINS)
@@ -59,7 +60,8 @@ def columns_of(
     Raises EngineError where the hook was not active, so ordinary log-probabilities are never read as statistics.
     """
     tokens = np.asarray(token_ids, dtype=np.int64)
-    expected = np.stack([tokens, *marks(tokens)], 1)
+    small = len(tokens) and tokens.min() < 2
+    expected = np.stack([tokens, *marks(tokens)], 1) if small else tokens[:, None] - _USUAL_MARKS
     # A log-probability is never positive and a nucleus is never empty, so the last column is enough to distinguish
     # them. The marks also check the order of the columns.
     if ids.shape != expected.shape or (ids != expected).any() or not (values[:, 2] >= 1).all():
