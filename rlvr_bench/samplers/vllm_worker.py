@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import inspect
 import logging
 import os
 import select
@@ -64,10 +65,12 @@ class TokenStatistics:
     """Worker extension. Creating the worker installs the hook, and makes the worker end when its driver ends."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        _install_v1()
-        _install_v2()
-        _follow_driver()
+        _install()
         return super().__new__(cls)
+
+    def init_worker_extension(self) -> None:
+        """Called by vLLM 0.33 and later once the device is ready. Earlier versions only create the worker."""
+        _install()
 
     def switch_token_statistics(self, on: bool) -> None:
         """Turn the hook on or off, by ``collective_rpc``: the start-up test compares it with vLLM's own numbers."""
@@ -121,6 +124,13 @@ def _columns(logits: Tensor, tokens: Tensor, k: int) -> LogprobsTensors:
         best = logits.log_softmax(-1, dtype=torch.float32).topk(k - COLUMNS, -1)
         ids, values = torch.cat([ids, best.indices], 1), torch.cat([values, best.values], 1)
     return LogprobsTensors(ids.int(), values, statistics.nucleus)
+
+
+@functools.cache
+def _install() -> None:
+    _install_v1()
+    _install_v2()
+    _follow_driver()
 
 
 def _install_v1() -> None:
@@ -181,25 +191,22 @@ def _install_v2() -> None:
 
 def _scoring(plain: Callable[..., LogprobsTensors]) -> Callable[..., LogprobsTensors]:
     """A version of vLLM's ``compute_topk_scores`` with the statistics in the columns of its result."""
+    signature = inspect.signature(plain)
 
     @functools.wraps(plain)
-    def compute_topk_scores(
-        logits: Tensor,
-        num_logprobs: int,
-        sampled_token_ids: Tensor,
-        cu_num_logits: Sequence[int] | Tensor | None = None,
-        *args: object,
-        **kwargs: object,
-    ) -> LogprobsTensors:
-        special = kwargs.get("max_per_req_token_ids") or kwargs.get("logits_mode")
-        if special or not _wanted(num_logprobs, logits.shape[-1]):
-            return plain(logits, num_logprobs, sampled_token_ids, cu_num_logits, *args, **kwargs)
-        table = _columns(logits, sampled_token_ids, num_logprobs)
-        if cu_num_logits is None:
+    def compute_topk_scores(*args: object, **kwargs: object) -> LogprobsTensors:
+        asked = signature.bind(*args, **kwargs).arguments
+        logits, k = asked["logits"], asked["num_logprobs"]
+        special = asked.get("max_per_req_token_ids") or asked.get("logits_mode")
+        if special or not _wanted(k, logits.shape[-1]):
+            return plain(*args, **kwargs)
+        table = _columns(logits, asked["sampled_token_ids"], k)
+        boundaries = asked.get("cu_num_logits")
+        if boundaries is None:
             return table
         # Row boundaries are a list, or a tensor where they are only on the device.
-        tensor = not isinstance(cu_num_logits, list)
-        return table._replace(**{"cu_num_generated_tokens" + "_tensor" * tensor: cu_num_logits})
+        tensor = not isinstance(boundaries, list)
+        return table._replace(**{"cu_num_generated_tokens" + "_tensor" * tensor: boundaries})
 
     return compute_topk_scores
 

@@ -59,6 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     logits = {**cases(), **ties(), "broken": broken}
     ids = {name: z.float().nan_to_num(nan=0.0, posinf=0.0).argmax(-1) for name, z in logits.items()}
     ids["one block"] = torch.tensor([0, 450, 899])
+    logits["no token"], ids["no token"] = torch.randn(3, 300), torch.tensor([-1, 300, 2**40])
     torch.save({name: (z, ids[name]) for name, z in logits.items()}, file)
     done = subprocess.run([sys.executable, str(SCRIPT), str(file)], capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
@@ -83,6 +84,12 @@ def test_rows_without_a_law_have_nan_and_do_not_spoil_others(run: Any) -> None:
     logprob, entropy, nucleus = run.results["broken"]
     assert logprob.isnan().tolist() == entropy.isnan().tolist() == [True, True, True, False]
     assert (nucleus >= 1).all()
+
+
+def test_an_id_that_is_none_reads_nothing(run: Any) -> None:
+    logprob, entropy, _ = run.results["no token"]
+    assert logprob.isnan().all()
+    assert entropy.isfinite().all()
 
 
 def test_the_torch_path_agrees_with_the_kernel(run: Any) -> None:
