@@ -42,6 +42,7 @@ PARAMETERS = {
             "Scheduler.update_from_output",
             "self scheduler_output model_runner_output",
         ),
+        ("vllm/v1/outputs.py", "LogprobsLists.slice_request", "self req_idx num_positions"),
         ("vllm/config/scheduler.py", "SchedulerConfig.get_scheduler_cls", "self"),
     ),
 }
@@ -61,7 +62,8 @@ FIELDS = {
             "EngineCoreOutput",
             "request_id new_token_ids new_logprobs finish_reason routed_experts",
         ),
-        ("vllm/v1/outputs.py", "LogprobsLists", "logprob_token_ids logprobs"),
+        ("vllm/v1/outputs.py", "LogprobsLists", "logprob_token_ids logprobs cu_num_generated_tokens"),
+        ("vllm/v1/outputs.py", "ModelRunnerOutput", "logprobs"),
         ("vllm/config/scheduler.py", "SchedulerConfig", "scheduler_cls"),
         ("vllm/sampling_params.py", "SamplingParams", "extra_args flat_logprobs logprobs"),
         ("vllm/outputs.py", "CompletionOutput", "routed_experts"),
@@ -70,7 +72,10 @@ FIELDS = {
 # The second runner binds the function by name in each of these modules.
 IMPORTS = ("sample/sampler.py", "sample/prompt_logprob.py", "spec_decode/rejection_sampler.py")
 TEXTS = {
-    "scheduler": (("vllm/v1/engine/output_processor.py", "np.concatenate(self.routed_experts_chunks, axis=0)"),),
+    "scheduler": (
+        ("vllm/v1/engine/output_processor.py", "np.concatenate(self.routed_experts_chunks, axis=0)"),
+        ("vllm/v1/core/sched/scheduler.py", "logprobs.slice_request(req_index, len(new_token_ids))"),
+    ),
 }
 OFFICIAL = ("vllm/v1/worker/worker_base.py", '"init_worker_extension"')
 

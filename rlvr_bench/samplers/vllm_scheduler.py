@@ -9,7 +9,7 @@ asynchronous scheduling, speculation and ``n`` need no care here. The driver get
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,15 @@ from rlvr_bench.samplers.vllm_worker import COLUMNS
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
     from vllm.v1.engine import EngineCoreOutput
+    from vllm.v1.outputs import LogprobsLists
 
-__all__ = ["Gathering", "StatisticsScheduler", "marked"]
+__all__ = ["StatisticsScheduler", "marked"]
 
 Kind = Literal["summary", "arrays"]
 _MARK = "rlvr_bench_statistics"
 # Tokens that are sent to the driver at once. It has to see every token alone only where it looks for stop strings.
 _HELD = 64
+_ROW_BYTES = 4 * ROW
 
 
 def marked(kind: Kind) -> dict[str, object]:
@@ -71,8 +73,10 @@ class _Gatherer:
             self._gatherings.pop(name, None)
         return finished
 
-    def update_from_output(self, *args: Any, **kwargs: Any) -> dict[int, Any]:
-        batches: dict[int, Any] = super().update_from_output(*args, **kwargs)  # type: ignore[misc]
+    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> dict[int, Any]:
+        if self._gatherings and model_runner_output.logprobs is not None:
+            model_runner_output.logprobs = _Step(model_runner_output.logprobs)
+        batches: dict[int, Any] = super().update_from_output(scheduler_output, model_runner_output)  # type: ignore[misc]
         for batch in batches.values():
             batch.outputs = [output for output in batch.outputs if self._is_sent(output)]
         return batches
@@ -80,10 +84,48 @@ class _Gatherer:
     def _is_sent(self, output: EngineCoreOutput) -> bool:
         gathering = self._gatherings.get(output.request_id)
         if gathering is None:
+            if isinstance(output.new_logprobs, _Slice):
+                output.new_logprobs = output.new_logprobs.unpacked()
             return True
         if output.finish_reason is not None:
             del self._gatherings[output.request_id]
         return gathering.add(output)
+
+
+class _Step:
+    """In place of vLLM's ``LogprobsLists`` of one step: the rows of all requests are packed at once."""
+
+    def __init__(self, lists: LogprobsLists) -> None:
+        self.lists = lists
+        self.rows = _packed_rows(lists)
+
+    def slice_request(self, request: int, positions: int) -> _Slice:
+        return _Slice(self, request, positions)
+
+
+def _packed_rows(lists: LogprobsLists) -> bytes:
+    """The rows of a step; nothing where they have another form, so that a response has too few and is refused."""
+    try:
+        rows = pack_rows(lists.logprob_token_ids, lists.logprobs)
+    except (ValueError, IndexError):
+        return b""
+    return rows.tobytes() if rows.dtype == np.int32 and rows.shape[1] == ROW else b""
+
+
+class _Slice(NamedTuple):
+    """The rows of one request in a step."""
+
+    step: _Step
+    request: int
+    positions: int
+
+    def packed(self) -> bytes:
+        starts = self.step.lists.cu_num_generated_tokens
+        start = self.request if starts is None else starts[self.request]
+        return self.step.rows[_ROW_BYTES * start : _ROW_BYTES * (start + self.positions)]
+
+    def unpacked(self) -> LogprobsLists:
+        return self.step.lists.slice_request(self.request, self.positions)
 
 
 class Gathering:
@@ -99,7 +141,7 @@ class Gathering:
     def add(self, output: EngineCoreOutput) -> bool:
         """Take the output's tokens and statistics. True if it must be sent: it then has everything gathered so far."""
         if output.new_logprobs is not None:
-            self._rows += pack_rows(output.new_logprobs.logprob_token_ids, output.new_logprobs.logprobs).tobytes()
+            self._rows += output.new_logprobs.packed()
             output.new_logprobs = None
         self._unsent += output.new_token_ids
         bare = output == type(output)(output.request_id, output.new_token_ids)

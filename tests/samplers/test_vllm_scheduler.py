@@ -19,10 +19,15 @@ RNG = np.random.default_rng(5)
 
 
 class Logprobs(NamedTuple):
-    """The shape of vLLM's log-probabilities of one request and step."""
+    """The shape of vLLM's log-probabilities of one step."""
 
     logprob_token_ids: np.ndarray[Any, Any]
     logprobs: np.ndarray[Any, Any]
+    cu_num_generated_tokens: list[int] | None = None
+
+    def slice_request(self, request: int, count: int) -> Logprobs:
+        start = self.cu_num_generated_tokens[request] if self.cu_num_generated_tokens else request
+        return Logprobs(self.logprob_token_ids[start : start + count], self.logprobs[start : start + count])
 
 
 class Output(msgspec.Struct):
@@ -37,10 +42,10 @@ class Output(msgspec.Struct):
 
 
 class Plain:
-    """A scheduler that gives out the outputs it was made with, step by step."""
+    """A scheduler that gives out the outputs it was made with, step by step, with their rows of the step's table."""
 
     def __init__(self, config: Any, steps: Sequence[Sequence[Output]], **_: object) -> None:
-        self._steps = iter(steps)
+        self.steps = list(steps)
 
     def add_request(self, request: Any) -> None:
         self.last = request
@@ -49,7 +54,21 @@ class Plain:
         return []
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> dict[int, Any]:
-        return {0: SimpleNamespace(outputs=list(next(self._steps)))}
+        outputs, logprobs = self.steps.pop(0), model_runner_output.logprobs
+        for index, output in enumerate(outputs):
+            output.new_logprobs = logprobs and logprobs.slice_request(index, len(output.new_token_ids))
+        return {0: SimpleNamespace(outputs=list(outputs))}
+
+
+def drawn(outputs: Sequence[Output]) -> Any:
+    """What the workers return of a step: one table for all requests, with a list of starts as in speculation."""
+    tables = [output.new_logprobs for output in outputs]
+    if not tables or None in tables:
+        return SimpleNamespace(logprobs=None)
+    names, values = (np.concatenate([part[column] for part in tables if part]) for column in (0, 1))
+    starts = np.cumsum([0, *(len(part.logprobs) for part in tables if part)]).tolist()
+    alone = all(len(output.new_token_ids) == 1 for output in outputs)
+    return SimpleNamespace(logprobs=Logprobs(names, values, None if alone else starts))
 
 
 def scheduler(steps: Sequence[Sequence[Output]], **requests: Any) -> Any:
@@ -100,7 +119,7 @@ class Driver:
         self.parts: dict[str, list[Any]] = {}
         self.messages: list[Output] = []
         for _ in range(steps):
-            for output in engine.update_from_output(None, None)[0].outputs:
+            for output in engine.update_from_output(None, drawn(engine.steps[0]))[0].outputs:
                 self.messages.append(output)
                 self.ids.setdefault(output.request_id, []).extend(output.new_token_ids)
                 if output.routed_experts is not None:
@@ -167,7 +186,9 @@ def test_requests_of_one_step_are_kept_apart() -> None:
     assert driver.statistics("a") == summarise(*columns["a"])
     assert driver.statistics("c") == summarise(*columns["c"])
     same(driver.statistics("b"), columns["b"])
-    assert all(m.new_logprobs is not None for m in driver.messages if m.request_id == "other")
+    for message, t in zip((m for m in driver.messages if m.request_id == "other"), range(40), strict=True):
+        assert isinstance(message.new_logprobs, Logprobs)  # as vLLM made them
+        assert message.new_logprobs.logprobs[:, 1] == columns["other"].entropy[t]
 
 
 def test_a_cancelled_request_is_forgotten_and_its_name_may_come_back() -> None:
@@ -197,9 +218,9 @@ def _ordinary(logprobs: Logprobs) -> Logprobs:
         lambda logprobs: Logprobs(logprobs.logprob_token_ids + 1, logprobs.logprobs),
         lambda logprobs: Logprobs(logprobs.logprob_token_ids, -logprobs.logprobs),
         lambda logprobs: Logprobs(logprobs.logprob_token_ids[:, :2], logprobs.logprobs[:, :2]),
-        lambda logprobs: Logprobs(*(np.repeat(part, 2, 0) for part in logprobs)),
+        lambda logprobs: Logprobs(np.zeros(0, np.int32), logprobs.logprobs),
     ],
-    ids=["missing", "ordinary", "of other tokens", "values that are none", "too few columns", "too many rows"],
+    ids=["missing", "ordinary", "of other tokens", "values that are none", "too few columns", "the whole vocabulary"],
 )
 def test_one_step_without_the_hook_spoils_a_response(kind: str, spoil: Any) -> None:
     stream = outputs("a", list(range(6)), statistics(6))

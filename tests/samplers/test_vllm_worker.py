@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlvr_bench.errors import EngineError
+from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.samplers import vllm_check
+from rlvr_bench.samplers.engine_arguments import check_engine_arguments
 from rlvr_bench.samplers.vllm_packing import marks, pack_rows
 from rlvr_bench.samplers.vllm_versions import VERSIONS, check_version
 from rlvr_bench.samplers.vllm_worker import decode
@@ -183,6 +184,14 @@ def test_the_start_up_test_has_greedy_seeded_and_prompt_rows() -> None:
         True,
         False,
     }
+
+
+@pytest.mark.parametrize(
+    "name", ["worker_extension_cls", "logprobs_mode", "scheduler_cls", "enable_return_routed_experts"]
+)
+def test_arguments_that_the_statistics_need_are_refused(name: str) -> None:
+    with pytest.raises(BadArgument, match=f"engine argument {name} .*not allowed"):
+        check_engine_arguments("vllm", {name: True}, "summary")
 
 
 @pytest.mark.parametrize("version", ["0.26.0", "0.32.0", "0.32.1+cpu", "0.33.0rc1", "0.33.1.dev7+gabc"])
