@@ -5,7 +5,9 @@ r"""Speed and memory of the vLLM sampler beside plain ``LLM.generate``: same eng
         --max-tokens 32 --temperature 1 --top-p 1 --prompts 40 -n 64
 
 Every round runs all arms in a shuffled order in one engine; ratios are taken within a round and their median printed,
-so that a machine that slows down slows every arm. ``plain`` runs twice a round: its own ratio is the noise.
+so that a machine that slows down slows every arm. ``plain`` runs twice a round: its own ratio is the noise. The last column
+is the CPU time of the driver's process per token, which limits how fast an engine on a GPU can be. ``ours, stops`` is how a
+turn with ``--tools`` is drawn: with per-token statistics, and a stop string that ends no response here.
 Works on a GPU as on a CPU. ``--eager`` skips compilation, which takes minutes on a CPU the first time.
 """
 
@@ -27,6 +29,7 @@ from rlvr_bench.records import DrawRequest, Prompt, SamplingParameters
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.samplers.vllm import VllmSampler
+from rlvr_bench.verifiers.transcript import STOP
 
 BATCH = 16
 
@@ -58,7 +61,7 @@ class Arms:
         outputs = self.sampler.loaded.llm.generate(prompts, params, use_tqdm=False)
         return sum(len(completion.token_ids) for output in outputs for completion in output.outputs)
 
-    def ours(self, n: int, token_stats: str) -> int:
+    def ours(self, n: int, token_stats: str, stop: tuple[str, ...] = ()) -> int:
         # One engine serves all arms: what is kept of a rollout is decided request by request.
         self.sampler._options = msgspec.structs.replace(self.sampler._options, token_stats=token_stats)
         self._seed += 1
@@ -68,6 +71,7 @@ class Arms:
                 start=start,
                 n=min(BATCH, n - start),
                 seed=draw_seed(self._seed, "bench", prompt.problem_id, start),
+                stop=stop,
             )
             for prompt in self.prompts
             for start in range(0, n, BATCH)
@@ -75,10 +79,11 @@ class Arms:
         return sum(rollout.n_tokens for draw in self.sampler.draw(requests, self.sampling) for rollout in draw.rollouts)
 
 
-def speed(arm: Callable[[], int]) -> float:
-    """Tokens a second."""
-    started = time.perf_counter()
-    return arm() / (time.perf_counter() - started)
+def speed(arm: Callable[[], int]) -> tuple[float, float]:
+    """Tokens a second, and microseconds of this process's CPU time per token."""
+    started, used = time.perf_counter(), time.process_time()
+    tokens = arm()
+    return tokens / (time.perf_counter() - started), (time.process_time() - used) / tokens * 1e6
 
 
 def compare(arms: Arms, n: int, rounds: int) -> None:
@@ -87,20 +92,24 @@ def compare(arms: Arms, n: int, rounds: int) -> None:
         "plain again": lambda: arms.plain(n),
         "ours, off": lambda: arms.ours(n, "off"),
         "ours, summary": lambda: arms.ours(n, "summary"),
+        "ours, full": lambda: arms.ours(n, "full"),
+        "ours, stops": lambda: arms.ours(n, "full", (STOP,)),
     }
     rates: dict[str, list[float]] = {name: [] for name in todo}
+    costs: dict[str, list[float]] = {name: [] for name in todo}
     for round_ in range(-1, rounds):  # the first round warms up
         for name in random.Random(round_).sample(list(todo), len(todo)):
-            rate = speed(todo[name])
+            rate, cost = speed(todo[name])
             if round_ >= 0:
                 rates[name].append(rate)
+                costs[name].append(cost)
     base = [(a + b) / 2 for a, b in zip(rates["plain"], rates["plain again"], strict=True)]
-    print(f"{'arm':15} {'tok/s':>8} {'ratio':>6}  range over {rounds} rounds")
+    print(f"{'arm':15} {'tok/s':>8} {'ratio':>6}  {f'range over {rounds} rounds':22} driver us/token")
     for name, values in rates.items():
         against = rates["plain"] if name == "plain again" else base
         ratios = sorted(v / b for v, b in zip(values, against, strict=True))
-        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-        print(f"{name:15} {statistics.median(values):8.0f} {statistics.median(ratios):6.3f}  {spread}")
+        spread, cost = f"{ratios[0]:.2f} to {ratios[-1]:.2f}", statistics.median(costs[name])
+        print(f"{name:15} {statistics.median(values):8.0f} {statistics.median(ratios):6.3f}  {spread:22} {cost:15.1f}")
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:

@@ -45,6 +45,7 @@ OWNERS = {
         "zoo/publish.py",
         "zoo/tokenizer.py",
     },
+    "triton": {"samplers/token_kernel.py"},
     "math_verify": {"verifiers/math.py"},
     "datasets": {"datasets.py"},
     **{name: {"reporting/render.py"} for name in ("plotly", "markupsafe")},
@@ -172,9 +173,10 @@ def test_a_circle_is_found_where_there_is_one() -> None:
     assert circles(graph) == [{"b", "c"}, {"b", "c"}]
 
 
-# Verbs load late, so that ``--help`` answers at once; a vLLM worker needs torch, whoever reads its columns does not.
+# Verbs load late, so that ``--help`` answers at once; a vLLM worker needs torch, whoever reads its columns does not; the
+# kernel needs Triton, which torch on a CPU does not have.
 LATE_LAYERS = {"cli", "__main__"}
-LATE_FILES = {"samplers/vllm_worker.py"}
+LATE_FILES = {"samplers/token_stats.py", "samplers/vllm_worker.py"}
 
 
 def late_imports(file: Path) -> list[str]:

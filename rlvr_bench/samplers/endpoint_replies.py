@@ -20,6 +20,7 @@ from rlvr_bench.json_format import JSON
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.bounds import law_bounds
 from rlvr_bench.samplers.endpoint_failures import Failed
+from rlvr_bench.samplers.vllm_packing import TokenColumns
 
 __all__ = ["Choice", "MeanBounds", "Position", "columns", "mean_bounds", "positions", "read_choices"]
 
@@ -244,7 +245,7 @@ class _Flat:
         return len(self.start_indices)
 
 
-def columns(choice: Choice) -> vllm_worker.TokenColumns:
+def columns(choice: Choice) -> TokenColumns:
     """Exact statistics from the columns that our worker extension writes into a completion's log-probabilities.
 
     Raises Failed where the columns are missing.

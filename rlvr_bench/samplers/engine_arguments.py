@@ -63,7 +63,10 @@ def check_engine_arguments(engine: str, arguments: Mapping[str, object], token_s
         "worker_extension_cls": "the sampler loads its own worker extension",
     }
     if token_stats != "off":
-        reserved["logprobs_mode"] = "token statistics are those of the raw logits; sample with token statistics off"
+        off = "sample with token statistics off"
+        reserved["logprobs_mode"] = f"token statistics are those of the raw logits; {off}"
+        reserved["scheduler_cls"] = f"token statistics are gathered by a scheduler of the sampler; {off}"
+        reserved["enable_return_routed_experts"] = f"token statistics come in its field; {off}"
     for name, reason in reserved.items():
         if name in arguments:
             raise BadArgument(f"engine argument {name}", arguments[name], f"not allowed: {reason}")

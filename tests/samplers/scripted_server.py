@@ -130,9 +130,9 @@ class ScriptedServer:
 
 def hooked(token: int) -> dict[int, float]:
     """The three columns that our worker extension writes."""
-    from rlvr_bench.samplers.vllm_worker import _marks
+    from rlvr_bench.samplers.vllm_packing import marks
 
-    first, second = (int(mark) for mark in _marks(np.array(token)))
+    first, second = (int(mark) for mark in marks(np.array(token)))
     entropy = -(LAW * LOGPROBS).sum()
     nucleus = (LAW.cumsum() < 0.95).sum() + 1
     return {token: float(LOGPROBS[token]), first: float(entropy), second: float(nucleus)}

@@ -173,7 +173,7 @@ def test_the_compiled_path_of_accelerators_agrees() -> None:
     for rows in (1, 3, 2):
         logits = laws(3_000, 2.0, rows=rows)
         ids = drawn(logits)
-        statistics = token_stats._on_accelerator(logits, ids, 0.95)
+        statistics = token_stats._by_compiled_functions(logits, ids, 0.95)
         logprob, entropy, cumulative = oracle(logits, ids)
         np.testing.assert_allclose(statistics.logprob, logprob, rtol=0, atol=1e-7)
         np.testing.assert_allclose(statistics.entropy, entropy, rtol=0, atol=1e-7)

@@ -234,6 +234,12 @@ def test_a_response_ends_before_its_stop_string(engine: Any) -> None:
     assert [rollout.text for rollout in draw.rollouts] == texts
     assert any(text != rollout.text for text, rollout in zip(texts, plain.rollouts, strict=True))
     assert all(r.finish_reason == "stop" for r, p in zip(draw.rollouts, plain.rollouts, strict=True) if stop in p.text)
+    for r, p in zip(
+        draw.rollouts, plain.rollouts, strict=True
+    ):  # ended by the driver, with the statistics of its tokens
+        assert r.n_tokens < p.n_tokens or stop not in p.text
+        np.testing.assert_allclose(r.tokens.entropy, p.tokens.entropy[: r.n_tokens], atol=5e-5)
+        np.testing.assert_allclose(r.tokens.logprob, p.tokens.logprob[: r.n_tokens], atol=5e-5)
 
 
 def after(engine: Any, asked: DrawRequest, sampling: SamplingParameters, length: int) -> DrawRequest:
@@ -473,6 +479,7 @@ def test_summary_and_off_and_full(engine: Any, monkeypatch: pytest.MonkeyPatch) 
         assert a.branching_mean == pytest.approx(float(a.tokens.nucleus.mean()), rel=1e-5)
         assert (a.entropy_profile, a.high_entropy_share) == (b.entropy_profile, b.high_entropy_share)
         assert (b.entropy_mean, b.branching_mean) == (a.entropy_mean, a.branching_mean)
+        assert b.logprob_sum == a.logprob_sum
         assert (c.logprob_sum, c.entropy_mean, c.entropy_profile, c.high_entropy_share) == (None,) * 4
 
 
