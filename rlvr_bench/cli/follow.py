@@ -35,6 +35,10 @@ AlarmNames = Annotated[
 Against = Annotated[str | None, typer.Option(help="Base of the alarms: a run folder, a scorecard, or a model.")]
 OnAlarm = Annotated[str | None, typer.Option(help="Command or webhook that gets an alarm as JSON.")]
 StopOnAlarm = Annotated[bool, typer.Option("--stop-on-alarm", help="End with status 1 at the first alarm.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(help="Send metrics to tensorboard, wandb, trackio or mlflow; :PROJECT after it. Any number of times."),
+]
 Once = Annotated[bool, typer.Option("--once", help="End when no whole checkpoint is left.")]
 
 
@@ -58,6 +62,7 @@ def follow(
     against: Against = None,
     on_alarm: OnAlarm = None,
     stop_on_alarm: StopOnAlarm = False,
+    track: Track = None,
     workers: Workers = None,
     timeout: Timeout = GradeOptions.timeout_s,
     allow_unsafe_code: Unsafe = False,
@@ -83,6 +88,7 @@ def follow(
         against=against,
         on_alarm=on_alarm,
         stop_on_alarm=stop_on_alarm,
+        trackers=tuple(track or ()),
     )
     alarms: list[Fired] = []
     with Bars() as bars:

@@ -20,6 +20,7 @@ from rlvr_bench.errors import BadArgument, RlvrBenchError, RunError, RunLocked
 from rlvr_bench.following.actions import act, check_action
 from rlvr_bench.following.alarms import ALARM_LEVEL, Alarm, Fired, Look, sound_alarm
 from rlvr_bench.following.checkpoints import Checkpoint, Signature, Watch, check_pattern, signature_of
+from rlvr_bench.following.trackers import Trackers
 from rlvr_bench.json_format import format_json
 from rlvr_bench.options import GradeOptions, SampleOptions, check
 from rlvr_bench.pipeline import evaluate
@@ -49,7 +50,7 @@ class FollowOptions:
 
     ``alarms`` (``alarms.read_alarms``) compare every checkpoint with ``against``, a run folder or scorecard, or else a model,
     which is evaluated first. ``on_alarm`` is a command or the URL of a webhook, both get the alarm as JSON;
-    ``stop_on_alarm`` ends the following.
+    ``stop_on_alarm`` ends the following. ``trackers``: experiment trackers (``Trackers``) that get every checkpoint's metrics.
     """
 
     every: int = 1
@@ -62,6 +63,7 @@ class FollowOptions:
     against: str | None = None
     on_alarm: str | None = None
     stop_on_alarm: bool = False
+    trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
@@ -120,7 +122,10 @@ def follow(
     follower = _Follower(
         pattern, tasks, options, grading or GradeOptions(), following, progress or Silent(), on_result, on_fired
     )
-    follower.run()
+    try:
+        follower.run()
+    finally:
+        follower.close()
     return follower.results()
 
 
@@ -143,6 +148,9 @@ class _Follower:
         self._progress, self._on_result, self._on_fired = progress, on_result, on_fired
         self._bases: dict[str, tuple[Path, Scorecard]] = {}
         self._pending: set[int] = set()
+        self._trackers = Trackers(
+            following.trackers, _series_name(pattern), as_path(options.out) / "followed" / "trackers"
+        )
         self._is_stopped = False
         self._done: dict[Path, Signature] = {}
         self._results: dict[tuple[int, str], Followed] = {}
@@ -151,6 +159,10 @@ class _Follower:
     def results(self) -> list[Followed]:
         """The last result of each checkpoint and task, by step."""
         return [self._results[key] for key in sorted(self._results)]
+
+    def close(self) -> None:
+        """End the trackers' runs."""
+        self._trackers.close()
 
     def run(self) -> None:
         """Work until ``once`` or ``idle_s`` ends it."""
@@ -211,6 +223,8 @@ class _Follower:
         )
         self._results[point.step, result.task] = followed
         self._on_result(followed)
+        if followed.scorecard is not None:
+            self._trackers.log(result.task, point.step, followed.scorecard)
         try:
             self._publish(result.task)
         except RlvrBenchError as problem:
@@ -310,6 +324,11 @@ def _changed(point: Checkpoint) -> bool:
     except (RlvrBenchError, OSError):
         logger.warning("%s: deleted while it was evaluated; its results are of the weights it had", point.folder)
         return False
+
+
+def _series_name(pattern: str) -> str:
+    """The training run that the checkpoints are of: the folder that they are in."""
+    return model_name(str(Path(pattern).parent.resolve()))
 
 
 def _short_name(folder: Path) -> str:
