@@ -14,7 +14,7 @@ from rlvr_bench import stats
 from rlvr_bench.stats.intervals import score_interval
 from rlvr_bench.stats.sequential import ONE_LOOK, REPLICATES_OF_LOOKS, Looks
 
-__all__ = ["Evidence", "about_new_problems", "about_these_problems"]
+__all__ = ["Evidence", "RateMean", "about_new_problems", "about_these_problems", "mean_of"]
 
 REPLICATES_PER_RULE = 200
 FEWEST_REPLICATES = 2000
@@ -42,7 +42,7 @@ class Evidence:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Mean:
+class RateMean:
     """A mean rate and its shrinkage, Var(mean) / (mean (1 - mean)), from which score intervals at any level follow."""
 
     value: float
@@ -65,7 +65,7 @@ def about_these_problems(
     of the errors are added. The p-value inverts the limits. Problems with fewer than k rollouts in either run must be
     left out.
     """
-    means = [_mean(run, k, level) for run in (first, second)]
+    means = [mean_of(run, k, level) for run in (first, second)]
     value = means[0].value - means[1].value
     low, high = _limits(means[0], means[1], looks.quantile(level))
     return Evidence(
@@ -118,22 +118,23 @@ def about_new_problems(
     )
 
 
-def _mean(run: Counts, k: int, level: float) -> _Mean:
+def mean_of(run: Counts, k: int, level: float) -> RateMean:
+    """Mean pass@k of (n_correct, n_samples), with the error of rollouts only."""
     interval = stats.rollout_interval(*run, [k], 2 * level - 1)
     value = float(interval.value[0])
     edge = float((interval.high if value < 0.5 else interval.low)[0])
     spread = float(ndtri(level)) ** 2 * edge * (1 - edge)
-    return _Mean(value, (edge - value) ** 2 / spread if spread > 0 else 0.0)
+    return RateMean(value, (edge - value) ** 2 / spread if spread > 0 else 0.0)
 
 
-def _limits(first: _Mean, second: _Mean, z: float) -> tuple[float, float]:
+def _limits(first: RateMean, second: RateMean, z: float) -> tuple[float, float]:
     (low1, high1), (low2, high2) = first.limits(z), second.limits(z)
     value = first.value - second.value
     low = value - math.hypot(first.value - low1, high2 - second.value)
     return low, value + math.hypot(high1 - first.value, second.value - low2)
 
 
-def _standard_errors(first: _Mean, second: _Mean, tolerance: float) -> float:
+def _standard_errors(first: RateMean, second: RateMean, tolerance: float) -> float:
     """Standard errors from the tolerance to the difference: the z at which a limit is equal to the tolerance."""
     above = first.value - second.value > tolerance
     near, far = 0.0, FARTHEST

@@ -15,8 +15,12 @@ from pathlib import Path
 import msgspec
 
 from rlvr_bench.analysis.training_series import series
-from rlvr_bench.errors import BadArgument, RlvrBenchError, RunLocked
+from rlvr_bench.comparison.folders import read_cards, scorecard_files
+from rlvr_bench.errors import BadArgument, RlvrBenchError, RunError, RunLocked
+from rlvr_bench.following.actions import act, check_action
+from rlvr_bench.following.alarms import ALARM_LEVEL, Alarm, Fired, Look, sound_alarm
 from rlvr_bench.following.checkpoints import Checkpoint, Signature, Watch, check_pattern, signature_of
+from rlvr_bench.following.trackers import Trackers
 from rlvr_bench.json_format import format_json
 from rlvr_bench.options import GradeOptions, SampleOptions, check
 from rlvr_bench.pipeline import evaluate
@@ -30,7 +34,7 @@ from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.storage import as_path
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.names import hashed, model_name, task_name
-from rlvr_bench.store.paths import make_folder, write_atomically
+from rlvr_bench.store.paths import make_folder, read_if_there, write_atomically
 
 __all__ = ["FollowOptions", "Followed", "follow"]
 
@@ -43,6 +47,10 @@ class FollowOptions:
 
     ``settle_s``: a checkpoint whose files did not change for so long is whole. ``poll_s``: time between two looks.
     ``idle_s``: end after so long without a new checkpoint (None: never); ``once``: end as soon as no whole one is left.
+
+    ``alarms`` (``alarms.read_alarms``) compare every checkpoint with ``against``, a run folder or scorecard, or else a model,
+    which is evaluated first. ``on_alarm`` is a command or the URL of a webhook, both get the alarm as JSON;
+    ``stop_on_alarm`` ends the following. ``trackers``: experiment trackers (``Trackers``) that get every checkpoint's metrics.
     """
 
     every: int = 1
@@ -51,12 +59,23 @@ class FollowOptions:
     poll_s: float = 30.0
     idle_s: float | None = None
     once: bool = False
+    alarms: tuple[Alarm, ...] = ()
+    against: str | None = None
+    on_alarm: str | None = None
+    stop_on_alarm: bool = False
+    trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises BadArgument naming the option."""
         check(self.every >= 1, "--every", self.every, "must be at least 1")
         check(self.settle_s >= 0, "--settle", self.settle_s, "must be 0 seconds or more")
         check(self.poll_s > 0, "--poll", self.poll_s, "must be above 0 seconds")
+        base = "must name the base that an --alarm compares with, and belongs to one"
+        check((self.against is None) == (not self.alarms), "--against", self.against, base)
+        in_order = "cannot be used with --alarm, which needs the checkpoints in the order of their steps"
+        check(not (self.last_first and self.alarms), "--last-first", self.last_first, in_order)
+        if self.on_alarm is not None:
+            check_action(self.on_alarm)
         check(self.idle_s is None or self.idle_s > 0, "--idle", self.idle_s, "must be above 0 seconds")
 
 
@@ -80,13 +99,15 @@ def follow(
     *,
     progress: Progress | None = None,
     on_result: Callable[[Followed], None] = lambda result: None,
+    on_fired: Callable[[Fired], None] = lambda fired: None,
 ) -> list[Followed]:
     """Evaluate every checkpoint that ``pattern`` matches, now and later, on ``tasks``; returns the last result of each.
 
     ``pattern``: a glob of folders with steps in their names. Each task has ``series.json`` and ``report.html`` in the folder
     ``followed/TASK`` of ``options.out``, written again after each checkpoint. ``on_result`` gets each result when it is
-    ready. A checkpoint that cannot be evaluated is a result with an error, and does not stop the others; one that was
-    overwritten after or while it was evaluated is such an error, and is left out of the series.
+    ready, and ``on_fired`` each alarm, once; ``followed/TASK/alarms.json`` lists the alarms so far. A checkpoint that cannot be
+    evaluated is a result with an error, and does not stop the others; one that was overwritten after or while it was
+    evaluated is such an error, and is left out of the series.
 
     Raises BadArgument for a pattern without steps and for object storage, StorageError.
     """
@@ -98,8 +119,13 @@ def follow(
         raise BadArgument(
             "--out", str(options.out), "must be on this machine or a shared disk: followers lock files there"
         )
-    follower = _Follower(pattern, tasks, options, grading or GradeOptions(), following, progress or Silent(), on_result)
-    follower.run()
+    follower = _Follower(
+        pattern, tasks, options, grading or GradeOptions(), following, progress or Silent(), on_result, on_fired
+    )
+    try:
+        follower.run()
+    finally:
+        follower.close()
     return follower.results()
 
 
@@ -115,10 +141,17 @@ class _Follower:
         following: FollowOptions,
         progress: Progress,
         on_result: Callable[[Followed], None],
+        on_fired: Callable[[Fired], None],
     ) -> None:
         self._watch = Watch(pattern, following.every, following.settle_s)
         self._tasks, self._options, self._grading, self._following = tasks, options, grading, following
-        self._progress, self._on_result = progress, on_result
+        self._progress, self._on_result, self._on_fired = progress, on_result, on_fired
+        self._bases: dict[str, tuple[Path, Scorecard]] = {}
+        self._pending: set[int] = set()
+        self._trackers = Trackers(
+            following.trackers, _series_name(pattern), as_path(options.out) / "followed" / "trackers"
+        )
+        self._is_stopped = False
         self._done: dict[Path, Signature] = {}
         self._results: dict[tuple[int, str], Followed] = {}
         self._reported: dict[Path, str] = {}
@@ -127,10 +160,15 @@ class _Follower:
         """The last result of each checkpoint and task, by step."""
         return [self._results[key] for key in sorted(self._results)]
 
+    def close(self) -> None:
+        """End the trackers' runs."""
+        self._trackers.close()
+
     def run(self) -> None:
         """Work until ``once`` or ``idle_s`` ends it."""
+        self._read_bases()
         last_work = time.monotonic()
-        while True:
+        while not self._is_stopped:
             if self._work():
                 last_work = time.monotonic()
                 continue
@@ -143,6 +181,7 @@ class _Follower:
     def _work(self) -> bool:
         """Evaluate the next checkpoint that no other follower works on; whether there was one."""
         waiting = [point for point in self._watch.look() if self._done.get(point.folder) != point.signature]
+        self._pending = {point.step for point in waiting}
         for point in reversed(waiting) if self._following.last_first else waiting:
             claim = as_path(self._options.out) / "followed" / "claims" / _short_name(point.folder)
             try:
@@ -162,6 +201,7 @@ class _Follower:
         except RunLocked:
             return False
         changed = _changed(point)
+        self._pending.discard(point.step)
         self._done[point.folder] = point.signature
         for result in results:
             error = result.error
@@ -183,16 +223,68 @@ class _Follower:
         )
         self._results[point.step, result.task] = followed
         self._on_result(followed)
+        if followed.scorecard is not None:
+            self._trackers.log(result.task, point.step, followed.scorecard)
         try:
             self._publish(result.task)
         except RlvrBenchError as problem:
             logger.warning("series and report of %s are not up to date: %s", result.task, problem)
+        for alarm in self._following.alarms:
+            try:
+                self._listen(alarm, result.task)
+            except RlvrBenchError as problem:
+                logger.warning("no alarm on %s: %s", alarm.metric, problem)
+
+    def _good(self, task: str) -> list[Followed]:
+        """The results that are in the series of a task."""
+        results = [entry for entry in self.results() if entry.task == task]
+        return [entry for entry in results if entry.error is None and entry.run is not None]
+
+    def _folder(self, task: str) -> Path:
+        return as_path(self._options.out) / "followed" / task_name(task)
+
+    def _read_bases(self) -> None:
+        """The base's scorecard of every task; a model is evaluated. Raises RunError where the base lacks a task."""
+        against = self._following.against
+        if against is None:
+            return
+        if as_path(against).exists() and (files := scorecard_files(against)):
+            self._bases = {card.run.task: (file, card) for file, card in read_cards(files)}
+            return
+        for result in _evaluated(against, self._tasks, self._options, self._grading, self._progress):
+            if result.run is None or result.scorecard is None:
+                raise RunError(f"--against {against}: {result.error}")
+            self._bases[result.scorecard.run.task] = (result.run / "scorecard.json", result.scorecard)
+
+    def _listen(self, alarm: Alarm, task: str) -> None:
+        """Sound an alarm that has not sounded before, on the checkpoints before the first one that is still to come."""
+        file = self._folder(task) / "alarms.json"
+        earlier = msgspec.json.decode(read_if_there(file) or b"[]", type=list[Fired])
+        if any(entry.alarm == alarm.metric for entry in earlier):
+            return
+        before = min(self._pending, default=None)
+        looks = [
+            Look(step=entry.step, file=Path(str(entry.run)) / "scorecard.json", card=entry.scorecard)
+            for entry in self._good(task)
+            if entry.scorecard is not None and (before is None or entry.step < before)
+        ]
+        if not looks:
+            return
+        base = self._bases.get(looks[0].card.run.task)
+        if base is None:
+            raise RunError(f"--against {self._following.against} has no scorecard of {task}")
+        level = ALARM_LEVEL / (len(self._following.alarms) * len(self._tasks))
+        fired = sound_alarm(alarm, task, base, looks, level)
+        if fired is None:
+            return
+        write_atomically(file, format_json([*earlier, fired]))
+        self._is_stopped = self._is_stopped or self._following.stop_on_alarm
+        self._on_fired(fired)
+        if self._following.on_alarm is not None:
+            act(self._following.on_alarm, fired)
 
     def _publish(self, task: str) -> None:
-        good = [
-            entry for entry in self.results() if entry.task == task and entry.error is None and entry.run is not None
-        ]
-        folder = as_path(self._options.out) / "followed" / task_name(task)
+        good, folder = self._good(task), self._folder(task)
         make_folder(folder)
         runs = [str(entry.run) for entry in good]
         if len(good) >= 2:
@@ -232,6 +324,11 @@ def _changed(point: Checkpoint) -> bool:
     except (RlvrBenchError, OSError):
         logger.warning("%s: deleted while it was evaluated; its results are of the weights it had", point.folder)
         return False
+
+
+def _series_name(pattern: str) -> str:
+    """The training run that the checkpoints are of: the folder that they are in."""
+    return model_name(str(Path(pattern).parent.resolve()))
 
 
 def _short_name(folder: Path) -> str:

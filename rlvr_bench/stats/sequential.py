@@ -13,15 +13,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
+import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.stats.validation import check_probability
 
-__all__ = ["ONE_LOOK", "REPLICATES_OF_LOOKS", "Looks", "anytime_p_value", "anytime_quantile", "information"]
+__all__ = [
+    "ONE_LOOK",
+    "REPLICATES_OF_LOOKS",
+    "Looks",
+    "anytime_p_value",
+    "anytime_quantile",
+    "information",
+    "log_mixture",
+]
 
 REPLICATES_OF_LOOKS = 5000  # an anytime-valid limit is further in the tail than one of a single look
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 FIRST = 4  # rollouts per problem in the unit of information: the bound is tightest from twice to thirty times it
 PER_K = 4
@@ -47,7 +60,7 @@ def anytime_p_value(z: float, r: float, *, two_sided: bool = False) -> float:
     ``z``: the estimate in standard errors. The p-value is 1 / M(z, r), at most 1. One-sided: M = 2 (1 + r)^(-1/2)
     exp(z^2 r / (2 (1 + r))) Phi(z (r / (1 + r))^(1/2)); two-sided: without the factors 2 and Phi.
     """
-    return min(1.0, math.exp(-_log_mixture(z, r, two_sided=two_sided)))
+    return min(1.0, math.exp(-float(log_mixture(z, r, two_sided=two_sided))))
 
 
 def anytime_quantile(level: float, r: float, *, two_sided: bool = False) -> float:
@@ -59,7 +72,7 @@ def anytime_quantile(level: float, r: float, *, two_sided: bool = False) -> floa
     low, high = 0.0, FARTHEST
     for _ in range(STEPS):
         z = (low + high) / 2
-        low, high = (low, z) if _log_mixture(z, r, two_sided=two_sided) > goal else (z, high)
+        low, high = (low, z) if log_mixture(z, r, two_sided=two_sided) > goal else (z, high)
     return high
 
 
@@ -112,6 +125,8 @@ class Looks:
 ONE_LOOK = Looks()
 
 
-def _log_mixture(z: float, r: float, *, two_sided: bool) -> float:
-    exponent = z * z * r / (1 + r) / 2 - 0.5 * math.log1p(r)
-    return exponent if two_sided else exponent + math.log(2) + float(log_ndtr(z * math.sqrt(r / (1 + r))))
+def log_mixture(z: npt.ArrayLike, r: npt.ArrayLike, *, two_sided: bool) -> npt.NDArray[np.float64]:
+    """Log M(z, r), the evidence against the hypothesis (``anytime_p_value``); numbers, or arrays of one shape."""
+    z, r = np.asarray(z, dtype=np.float64), np.asarray(r, dtype=np.float64)
+    exponent = z * z * r / (1 + r) / 2 - 0.5 * np.log1p(r)
+    return np.asarray(exponent if two_sided else exponent + math.log(2) + log_ndtr(z * np.sqrt(r / (1 + r))))
