@@ -10,6 +10,7 @@ Nothing is installed or run. Prints a row of the table in docs/sampling.md per w
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import tempfile
@@ -103,9 +104,14 @@ def row(version: str, read: Read) -> tuple[str, bool]:
     return f"| {version} | {' | '.join(cells)} | {official} |", not any(lacking.values())
 
 
+@functools.cache
+def _tree(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 def _definition(text: str, name: str) -> ast.AST | None:
     """The class, function or method of this name in a source text."""
-    node: ast.AST | None = ast.parse(text)
+    node: ast.AST | None = _tree(text)
     for part in name.split("."):
         body = getattr(node, "body", [])
         node = next((item for item in body if getattr(item, "name", None) == part), None)
@@ -131,7 +137,7 @@ def _has_fields(text: str, name: str, names: str) -> bool:
 
 
 def _imported(text: str) -> set[str]:
-    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    nodes = [node for node in ast.walk(_tree(text)) if isinstance(node, ast.ImportFrom)]
     return {alias.asname or alias.name for node in nodes for alias in node.names}
 
 

@@ -9,6 +9,8 @@ asynchronous scheduling, speculation and ``n`` need no care here. The driver get
 
 from __future__ import annotations
 
+import functools
+import importlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,8 +29,9 @@ __all__ = ["StatisticsScheduler", "marked"]
 
 Kind = Literal["summary", "arrays"]
 _MARK = "rlvr_bench_statistics"
-# Tokens that are sent to the driver at once. It has to see every token alone only where it looks for stop strings.
-_HELD = 64
+# Tokens that are sent to the driver at once, and where it looks for stop strings, after which the engine goes on for so
+# long.
+_HELD, _HELD_WITH_STOPS = 64, 4
 _ROW_BYTES = 4 * ROW
 
 
@@ -52,6 +55,13 @@ class StatisticsScheduler:
         return type(plain.__name__, (_Gatherer, plain), {})(vllm_config, *args, **kwargs)
 
 
+@functools.cache
+def _held_with_stops() -> int:
+    """Before version 0.32, vLLM's driver does not drop the tokens that follow a stop string: it must see each alone."""
+    driver: object = importlib.import_module("vllm.v1.engine.output_processor").OutputProcessor
+    return _HELD_WITH_STOPS if hasattr(driver, "_trim_surplus_tokens") else 1
+
+
 class _Gatherer:
     """Overrides of vLLM's ``SchedulerInterface``; the plain scheduler follows in the order of base classes."""
 
@@ -64,7 +74,7 @@ class _Gatherer:
         sampling = request.sampling_params
         kind = ((sampling and sampling.extra_args) or {}).get(_MARK)
         if kind is not None:
-            self._gatherings[request.request_id] = Gathering(kind, held=1 if sampling.stop else _HELD)
+            self._gatherings[request.request_id] = Gathering(kind, _held_with_stops() if sampling.stop else _HELD)
 
     def finish_requests(self, request_ids: Any, finished_status: Any) -> Any:
         finished = super().finish_requests(request_ids, finished_status)  # type: ignore[misc]

@@ -16,7 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from rlvr_bench.errors import BadArgument, ModelError  # noqa: E402
+from rlvr_bench.errors import BadArgument, EngineError, ModelError  # noqa: E402
 from rlvr_bench.samplers import SamplerOptions, open_sampler, open_tokenizer  # noqa: E402
 from rlvr_bench.samplers.engine_arguments import check_engine_arguments  # noqa: E402
 from rlvr_bench.samplers.load_faults import known_fault, loading_fault  # noqa: E402
@@ -144,8 +144,19 @@ def test_the_same_through_vllm(kind: type[Exception], folder: Path, monkeypatch:
 
     monkeypatch.setattr(loaded_vllm, "_defaults", dict)
     monkeypatch.setattr(loaded_vllm, "refusals", lambda: (ValueError,))
-    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(LLM=llm))
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(LLM=llm, __version__="0.32.0"))
     with pytest.raises(ModelError, match=f"vLLM cannot load .{folder}.: it is gated: accept its terms at"):
+        loaded_vllm.LoadedVllm(SamplerOptions(model=str(folder), token_stats="off"))
+
+
+def test_another_version_of_vllm_loads_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlvr_bench.samplers import loaded_vllm
+
+    def llm(**_: object) -> None:
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(LLM=llm, __version__="0.25.1"))
+    with pytest.raises(EngineError, match=r"vLLM 0.25.1 is not supported: .*0.26 to 0.33"):
         loaded_vllm.LoadedVllm(SamplerOptions(model=str(folder), token_stats="off"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from rlvr_bench.errors import EngineError
+from rlvr_bench.samplers import vllm_scheduler
 from rlvr_bench.samplers.summary import TokenSummary, summarise
 from rlvr_bench.samplers.vllm_packing import TokenColumns, marks, unpack
 from rlvr_bench.samplers.vllm_scheduler import StatisticsScheduler, marked
@@ -130,6 +132,16 @@ class Driver:
         return unpack(np.concatenate(parts) if parts else None, self.ids[name])
 
 
+def drivers_of(monkeypatch: pytest.MonkeyPatch, trims: bool) -> None:
+    """vLLM with a driver that drops the tokens after a stop string, or with an earlier one."""
+    driver = SimpleNamespace(_trim_surplus_tokens=None) if trims else SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "vllm.v1.engine.output_processor", SimpleNamespace(OutputProcessor=driver))
+    monkeypatch.setitem(sys.modules, "vllm.v1.engine", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "vllm.v1", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace())
+    monkeypatch.setattr(vllm_scheduler, "_held_with_stops", vllm_scheduler._held_with_stops.__wrapped__)
+
+
 def same(ours: TokenColumns | TokenSummary, theirs: TokenColumns) -> None:
     assert isinstance(ours, TokenColumns)
     for a, b in zip(ours, theirs, strict=True):
@@ -151,10 +163,14 @@ def test_a_summary_comes_once_with_the_numbers_of_the_arrays(length: int, step: 
     assert driver.messages[0].prefill_stats == "cached"
 
 
-@pytest.mark.parametrize(("stop", "messages"), [(["x"], 150), (None, 4)])
-def test_arrays_come_with_the_tokens_and_at_once_where_stop_strings_are_looked_for(
-    stop: list[str] | None, messages: int
+@pytest.mark.parametrize(
+    ("stop", "trims", "messages"), [(["x"], False, 150), (["x"], True, 39), (None, False, 4), (None, True, 4)]
+)
+def test_arrays_come_with_the_tokens_and_sooner_where_stop_strings_are_looked_for(
+    stop: list[str] | None, trims: bool, messages: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One token at a time where vLLM's driver cannot drop those after a stop string."""
+    drivers_of(monkeypatch, trims)
     ids, columns = RNG.integers(0, 500, 150).tolist(), statistics(150)
     steps = [[output] for output in outputs("a", ids, columns)]
     driver = Driver(scheduler(steps, a=("arrays", stop)), 150)
@@ -162,7 +178,8 @@ def test_arrays_come_with_the_tokens_and_at_once_where_stop_strings_are_looked_f
     same(driver.statistics("a"), columns)
 
 
-def test_a_response_that_the_driver_ends_has_the_statistics_of_its_tokens() -> None:
+def test_a_response_that_the_driver_ends_has_the_statistics_of_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    drivers_of(monkeypatch, trims=False)
     ids, columns = list(range(10)), statistics(10)
     steps = [[output] for output in outputs("a", ids, columns)]
     driver = Driver(scheduler(steps, a=("arrays", ["x"])), 4)
