@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["StatisticsScheduler", "marked"]
 
 Kind = Literal["summary", "arrays"]
-_MARK = "rlvr_bench_statistics"
+_MARK, _HOLD = "rlvr_bench_statistics", "rlvr_bench_held"
 # Tokens that are sent to the driver at once, and where it looks for stop strings, after which the engine goes on for so
 # long.
-_HELD, _HELD_WITH_STOPS = 64, 4
+HELD, _HELD_WITH_STOPS = 64, 4
 _ROW_BYTES = 4 * ROW
 
 
@@ -41,7 +41,7 @@ def marked(kind: Kind) -> dict[str, object]:
     ``summary``: once per response, at its end. ``arrays``: with the tokens. A response that the driver ends, at a stop
     string, has only ``arrays``.
     """
-    return {"logprobs": COLUMNS, "extra_args": {_MARK: kind}}
+    return {"logprobs": COLUMNS, "extra_args": {_MARK: kind, _HOLD: HELD}}
 
 
 class StatisticsScheduler:
@@ -72,9 +72,10 @@ class _Gatherer:
     def add_request(self, request: Any) -> None:
         super().add_request(request)  # type: ignore[misc]
         sampling = request.sampling_params
-        kind = ((sampling and sampling.extra_args) or {}).get(_MARK)
-        if kind is not None:
-            self._gatherings[request.request_id] = Gathering(kind, _held_with_stops() if sampling.stop else _HELD)
+        given = (sampling and sampling.extra_args) or {}
+        if _MARK in given:
+            held = min(given[_HOLD], _held_with_stops()) if sampling.stop else given[_HOLD]
+            self._gatherings[request.request_id] = Gathering(given[_MARK], held)
 
     def finish_requests(self, request_ids: Any, finished_status: Any) -> Any:
         finished = super().finish_requests(request_ids, finished_status)  # type: ignore[misc]

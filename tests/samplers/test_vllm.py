@@ -15,6 +15,7 @@ import pytest
 
 from rlvr_bench.errors import BadArgument, EngineError, ModelError
 from rlvr_bench.records import Draw, DrawRequest, Prompt, Rollout, SamplingParameters, SavedRollout
+from rlvr_bench.samplers import vllm_scheduler
 from rlvr_bench.samplers.logprobs import Passage
 from rlvr_bench.samplers.logprobs_vllm import VllmScorer
 from rlvr_bench.samplers.model_files import weights_digest
@@ -244,7 +245,9 @@ def test_a_response_ends_before_its_stop_string(engine: Any) -> None:
 
 def after(engine: Any, asked: DrawRequest, sampling: SamplingParameters, length: int) -> DrawRequest:
     """The request after its draw was interrupted, when its longest response had so many tokens."""
-    draws, saved = interrupt(engine, [asked], sampling, length)
+    with pytest.MonkeyPatch.context() as each_token:  # the driver sees tokens at once, not by 64
+        each_token.setattr(vllm_scheduler, "HELD", 1)
+        draws, saved = interrupt(engine, [asked], sampling, length)
     (rest,) = continue_from([asked], draws, saved)
     return rest
 
@@ -343,6 +346,7 @@ def test_no_more_responses_are_sent_than_the_cache_holds(engine: Any, monkeypatc
     plain = {draw.request.prompt.problem_id: tokens(draw) for draw in engine.draw(asked, PLAIN)}
     room = Room(10 * (PLAIN.max_tokens + 8), WINDOW // 2, chosen=False)  # ten of the longest
     monkeypatch.setattr(engine.loaded, "room", room)
+    monkeypatch.setattr(vllm_scheduler, "HELD", 1)  # the estimate sees lengths that are up to so many tokens old
     engine.take_cache_use()
     draws, most = list[Draw](), list[tuple[int, int]]()
     for item in engine.draw_growing(asked, PLAIN):
