@@ -205,6 +205,34 @@ def test_an_error_loses_nothing_and_the_next_session_goes_on(tmp_path: Path) -> 
     assert sum(drawn.count() for drawn in open_run(run).drawn().values()) == 8 * 24
 
 
+def test_what_an_engine_has_not_begun_again_stays_saved(tmp_path: Path) -> None:
+    """The engine fails at the third of the requests that it is given: what is saved of it is not lost."""
+
+    class Failing(Growing):
+        def _begin(self, request: DrawRequest) -> list[SavedRollout]:
+            if request.prompt.problem_id == failing:
+                raise Killed
+            return super()._begin(request)
+
+        def draw_growing(
+            self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters
+        ) -> Iterator[Draw | Growth]:
+            yield list  # a step without any response
+            yield from super().draw_growing(requests, sampling)
+
+    options = SampleOptions(n=4, limit=4, out=tmp_path, draw_batch=4)
+    with pytest.raises(Killed):
+        pipeline.sample(Growing(random.Random(3), 3), TASK, options)
+    (state,) = tmp_path.glob("*/*/growing/*.parquet")
+    before = pq.read_table(state, columns=["problem_id", "index", "n_tokens"]).to_pylist()
+    failing = sorted({row["problem_id"] for row in before})[2]
+    with pytest.raises(Killed):
+        pipeline.sample(Failing(random.Random(4)), TASK, options)
+    (state,) = tmp_path.glob("*/*/growing/*.parquet")
+    after = pq.read_table(state, columns=["problem_id", "index", "n_tokens"]).to_pylist()
+    assert sorted(after, key=str) == sorted(before, key=str)
+
+
 @pytest.mark.usefixtures("often")
 def test_an_adaptive_run_with_kills_ends_like_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A half-stored batch is no decision: what its first rollouts show stops nothing before it is complete."""

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, Self
 from rlvr_bench.errors import StorageError
 from rlvr_bench.grading import Grader, Ungraded
 from rlvr_bench.pipeline.options import Progress
-from rlvr_bench.records import Draw, DrawRequest, Prompt
+from rlvr_bench.records import Draw, DrawRequest, Prompt, SavedRollout
 from rlvr_bench.samplers.protocol import Growth, Sampler, growing_draws
 from rlvr_bench.samplers.seeds import draw_seed
 from rlvr_bench.store import Manifest, RunWriter
@@ -205,6 +205,7 @@ class Drawing:
         self._writer, self._prompts, self._plan = writer, prompts, plan
         self._live, self._progress = live, progress
         self._in_flight = 0
+        self._handed: dict[tuple[str, int], SavedRollout] = {}  # saved rollouts of the open draws
         self._drawn = 0
         self._verified = 0
 
@@ -220,17 +221,26 @@ class Drawing:
                     continue
                 growth = item
                 if self._writer.is_save_due:
-                    self._writer.save(growth())
+                    self._save(growth)
         except BaseException as error:
             if growth is not None and not isinstance(error, StorageError):
-                self._writer.save(growth())
+                self._save(growth)
             raise
         while self._live is not None and self._verified < self._drawn:
             self._take_verdicts(wait=True)
 
+    def _save(self, growth: Growth) -> None:
+        """Save what the open draws have; of those that the engine has not begun, what earlier sessions had."""
+        rollouts = growth()
+        begun = {(rollout.problem_id, rollout.index) for rollout in rollouts}
+        waiting = [saved for saved in self._handed.values() if (saved.problem_id, saved.index) not in begun]
+        self._writer.save([*rollouts, *waiting])
+
     def _take(self, draw: Draw, *, hold: bool) -> None:
         """Store a draw, and pass it on to the grader."""
         self._in_flight -= 1
+        for saved in draw.request.saved:
+            self._handed.pop((saved.problem_id, saved.index), None)
         if not draw.rollouts:  # given up: the sampler raises the reason later
             self._progress.advance(self._plan.given_up(draw.request.prompt.problem_id))
             return
@@ -250,6 +260,7 @@ class Drawing:
                 self._in_flight += 1
                 seed = draw_seed(manifest.seed, manifest.task, span.problem_id, span.start, manifest.drawn_by)
                 prompt, saved = self._prompts[span.problem_id], self._writer.take_saved(span)
+                self._handed |= {(one.problem_id, one.index): one for one in saved}
                 yield DrawRequest(prompt=prompt, start=span.start, n=span.n, seed=seed, saved=saved)
             elif not self._plan.waiting:
                 return

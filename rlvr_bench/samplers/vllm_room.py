@@ -44,7 +44,7 @@ class Room:
 
     @property
     def responses(self) -> int:
-        """How many may be in the engine, at least one. Where its own limit is lower, twice as many: some then wait there."""
+        """How many may be in the engine, at least one. Where the engine's limit is lower, twice as many, so that some wait."""
         return max(1, int(self._fit)) if self.is_tight else 2 * self._sequences
 
     @property
@@ -132,7 +132,7 @@ def kv_tokens(engine: LLMEngine) -> int | None:
 
 
 class EngineWatch:
-    """Adds up the scheduler's statistics. It takes the place of vLLM's own logger, which costs time for every token."""
+    """Adds up the scheduler's statistics. It replaces vLLM's logger, which costs time for every token."""
 
     def __init__(self) -> None:
         self._use = CacheUse()
