@@ -61,6 +61,7 @@ def expand_checkpoints(
     Globs are replaced as in ``expand_models``. Raises its errors; BadArgument for adapters of several models.
     """
     names = expand_models(models)
+    adapters = [*adapters, *filter(None, [options.adapter])]
     if not adapters:
         return [(name, options) for name in names]
     check(len(names) == 1, "--model", names, "with --adapter, name the one model that the adapters belong to")
@@ -100,7 +101,7 @@ def evaluate_all(
                         yield Result(model=name, task=task, error=str(error))
 
         ready: Iterator[Result]
-        if adapters and not options.is_scaled:
+        if any(chosen.adapter for _, chosen in checkpoints) and not options.is_scaled:
             ready = evaluate(checkpoints, progress)
         elif job.at_once == 1:
             ready = itertools.chain.from_iterable(evaluate([checkpoint], progress) for checkpoint in checkpoints)
