@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import pickle
 import shutil
@@ -207,6 +208,16 @@ def test_an_adapter_of_another_base_is_refused_before_the_model_loads(tmp_path: 
     assert "the adapter is of another base" in str(result.error)
     assert loads == []
     assert not (tmp_path / "runs").exists()
+
+
+def test_without_peft_it_is_one_line_before_the_model_loads(
+    tmp_path: Path, loads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "peft" else plain(name, *rest))
+    (result,) = evaluated(tmp_path / "runs", make_adapter(tmp_path / "lora", BASE))
+    assert result.error == "--adapter with the transformers engine needs peft: pip install 'rlvr-bench[torch]'"
+    assert loads == []
 
 
 def test_adapters_belong_to_one_model(tmp_path: Path) -> None:
