@@ -121,13 +121,10 @@ def evaluate(
 ) -> None:
     """Sample, grade and score checkpoints on tasks. Run the same command again to resume or to top up."""
     from rlvr_bench.cli.show import show_forecasts
-    from rlvr_bench.pipeline.batch import evaluate_all, expand_checkpoints
-    from rlvr_bench.pipeline.forecast import forecast
+    from rlvr_bench.pipeline.batch import evaluate_all, forecast_all
 
     if dry_run:
-        forecasts = [
-            forecast(name, t, of) for name, of in expand_checkpoints(model, adapter or (), options) for t in task
-        ]
+        forecasts = forecast_all(model, task, options, adapter or ())
         _result(as_json, forecasts, lambda console: show_forecasts(console, forecasts))
         return
     with _bars() as bars:
