@@ -5,12 +5,12 @@ Heavy modules are imported inside the commands, so that ``--help`` is fast.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,12 +123,10 @@ def evaluate(
 ) -> None:
     """Sample, grade and score checkpoints on tasks. Run the same command again to resume or to top up."""
     from rlvr_bench.cli.show import show_forecasts
-    from rlvr_bench.pipeline.batch import evaluate_all, expand_checkpoints
-    from rlvr_bench.pipeline.forecast import forecast
+    from rlvr_bench.pipeline.batch import evaluate_all, forecast_all
 
     if dry_run:
-        checkpoints = expand_checkpoints(model, adapter or (), options)
-        forecasts = [forecast(name, task_name, of) for name, of in checkpoints for task_name in task]
+        forecasts = forecast_all(model, task, options, adapter or ())
         _result(as_json, forecasts, lambda console: show_forecasts(console, forecasts))
         return
     with _bars() as bars:
@@ -155,9 +153,8 @@ def sample(
     """Draw rollouts up to n per problem, without grading them."""
     from rlvr_bench import pipeline
 
-    options = dataclasses.replace(options, adapter=adapter)
     with _bars() as bars:
-        run = pipeline.sample(model, task, options, progress=bars)
+        run = pipeline.sample(model, task, replace(options, adapter=adapter), progress=bars)
     _result(as_json, {"run": str(run)}, lambda console: console.print(f"{run}", highlight=False, soft_wrap=True))
 
 

@@ -25,7 +25,9 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path, form: F
     """Print a scorecard: pass@k, the boundary, entropy and branching, quality, and the files."""
     run = scorecard.run
     drawn = f": {run.n_problems_drawn} problems, {_span(run.n_min, run.n_max)} rollouts each, {_drawn_how(run)}"
-    blocks: list[Line | Table] = [Line(((run.model, "bold"), " on ", (run.task, "bold"), drawn)), main_table(scorecard)]
+    of_base = "" if run.base_model is None else f" (adapter of {run.base_model})"
+    title = Line(((run.model, "bold"), of_base, " on ", (run.task, "bold"), drawn))
+    blocks: list[Line | Table] = [title, main_table(scorecard)]
     for e in scorecard.extrapolated:
         limits = "" if e.low is None else f" [{e.low:.1%}, {e.high:.1%}]"
         blocks.append(Line((f"extrapolated, not measured: pass@{e.k} {e.value:.1%}{limits} ({e.method}; {e.note})",)))

@@ -12,6 +12,7 @@ from rlvr_bench.errors import ModelError
 from rlvr_bench.samplers.adapter_fit import check_adapter
 from rlvr_bench.samplers.adapters import adapted, adapter_folder, read_adapter
 from rlvr_bench.samplers.load_faults import loading_fault
+from rlvr_bench.samplers.lora_transformers import check_peft
 from rlvr_bench.samplers.model_files import weights_digest
 
 __all__ = ["check_fit", "checkpoint_digest", "largest_rank", "resolve_adapter"]
@@ -63,7 +64,12 @@ def checkpoint_digest(model: str, adapter: str | None, revision: str | None = No
 
 
 def check_fit(adapter: str, engine: str, model: str, arguments: dict[str, Any]) -> None:
-    """Check an adapter against the engine and the base model, before weights are loaded. Raises ModelError."""
+    """Check an adapter against the engine and the base model, before weights are loaded.
+
+    Raises ModelError; EngineError where the engine lacks what it loads adapters with.
+    """
+    if engine == "transformers":
+        check_peft()
     check_adapter(read_adapter(resolve_adapter(adapter)), engine, model, arguments.get("revision"))
 
 

@@ -16,11 +16,12 @@ from rlvr_bench import pipeline
 from rlvr_bench.errors import ModelError, RlvrBenchError
 from rlvr_bench.pipeline.adapters import largest_rank
 from rlvr_bench.pipeline.engines import Job
+from rlvr_bench.pipeline.forecast import Forecast, forecast
 from rlvr_bench.pipeline.gpus import with_replicas
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, check
 from rlvr_bench.scorecard import Scorecard
 
-__all__ = ["Result", "evaluate_all", "expand_checkpoints", "expand_models"]
+__all__ = ["Result", "evaluate_all", "expand_checkpoints", "expand_models", "forecast_all"]
 
 _STOP_S = 30.0  # seconds that the other threads get to write what they have, once the job is stopped
 
@@ -61,12 +62,21 @@ def expand_checkpoints(
     Globs are replaced as in ``expand_models``. Raises its errors; BadArgument for adapters of several models.
     """
     names = expand_models(models)
+    adapters = [*adapters, *filter(None, [options.adapter])]
     if not adapters:
         return [(name, options) for name in names]
     check(len(names) == 1, "--model", names, "with --adapter, name the one model that the adapters belong to")
     chosen = expand_models(adapters)
     rank = largest_rank(chosen)
     return [(names[0], dataclasses.replace(options, adapter=name, adapter_rank=rank)) for name in chosen]
+
+
+def forecast_all(
+    models: Sequence[str], tasks: Sequence[str], options: SampleOptions, adapters: Sequence[str] = ()
+) -> list[Forecast]:
+    """What ``evaluate_all`` would draw, by checkpoint and task. Raises the errors of ``forecast``."""
+    checkpoints = expand_checkpoints(models, adapters, options)
+    return [forecast(model, task, chosen) for (model, chosen), task in itertools.product(checkpoints, tasks)]
 
 
 def evaluate_all(
@@ -100,7 +110,7 @@ def evaluate_all(
                         yield Result(model=name, task=task, error=str(error))
 
         ready: Iterator[Result]
-        if adapters and not options.is_scaled:
+        if any(chosen.adapter for _, chosen in checkpoints) and not options.is_scaled:
             ready = evaluate(checkpoints, progress)
         elif job.at_once == 1:
             ready = itertools.chain.from_iterable(evaluate([checkpoint], progress) for checkpoint in checkpoints)

@@ -68,7 +68,7 @@ def choose_engine(model: str, options: SampleOptions) -> str:
         check(allowed, "--engine", options.engine, "a fake model needs the fake engine")
         return "fake"
     if is_endpoint(model):
-        why = "a server loads adapters itself and serves each as a model: name it with --engine-arg model=NAME"
+        why = f"a server loads adapters itself, and serves each as a model of its own: --model {model.partition('#')[0]}#NAME"
         check(options.adapter is None, "--adapter", options.adapter, why)
         check(options.engine in ("auto", "endpoint"), "--engine", options.engine, "a URL needs the endpoint engine")
         check(not options.deterministic, "--deterministic", True, "a server decides itself how it computes")

@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -61,6 +61,7 @@ _PATTERN = re.compile(r"\^?[\w.]+\$?")  # a pattern that is a name or the end of
 _TENSOR = re.compile(r"(?:base_model\.model\.)?([\w.]+)\.lora_(?:(embedding)_)?([AB])(?:\.weight)?")
 _MAGNITUDE = re.compile(r"(?:base_model\.model\.)?([\w.]+)\.lora_magnitude_vector(?:\.weight)?")
 
+T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
 _Rank = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -225,27 +226,40 @@ def read_modules(adapter: Adapter, shapes: Shapes) -> dict[str, Module]:
             )
     if not pairs:
         raise ModelError(f"{adapter.weights}: no tensors of LoRA in it")
-    return {name: _module(adapter, name, pair) for name, pair in pairs.items()}
+    ranks, alphas = _Patterns(adapter.config.rank_pattern), _Patterns(adapter.config.alpha_pattern)
+    return {
+        name: _module(adapter, name, pair, ranks.of(name, adapter.config.r), alphas.of(name, adapter.config.lora_alpha))
+        for name, pair in pairs.items()
+    }
 
 
-def _module(adapter: Adapter, name: str, pair: Mapping[str, tuple[int, ...]]) -> Module:
-    config = adapter.config
-    rank = _of_pattern(config.rank_pattern, name, config.r)
+def _module(adapter: Adapter, name: str, pair: Mapping[str, tuple[int, ...]], rank: int, alpha: float) -> Module:
     down, up = pair.get("A", ()), pair.get("B", ())
     if len(down) != 2 or len(up) != 2 or down[0] != rank or up[1] != rank or min(*down, *up) < 1:
         raise ModelError(
             f"{adapter.weights}: {_shown(name)} has tensors of shapes {list(down)} and {list(up)}, not of rank {rank} as "
             f"in {_CONFIG}"
         )
-    return Module(down[1], up[0], rank, _of_pattern(config.alpha_pattern, name, config.lora_alpha))
+    return Module(down[1], up[0], rank, alpha)
 
 
-def _of_pattern(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
-    """The value of the first pattern that is the name or its end, as peft and vLLM choose it."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
-            return value
-    return default
+class _Patterns(Generic[T]):
+    """Values of modules by the ends of their names. The first that fits decides, as in peft and vLLM.
+
+    A file may have thousands of both, so that no module is compared with every pattern.
+    """
+
+    def __init__(self, stated: Mapping[str, T] | None) -> None:
+        self._ordered: dict[str, tuple[int, T]] = {}
+        for number, (pattern, value) in enumerate((stated or {}).items()):
+            self._ordered.setdefault(pattern.removesuffix("$"), (number, value))
+
+    def of(self, name: str, default: T) -> T:
+        """The value of a module. A pattern with ``^`` is its whole name."""
+        parts = name.split(".")
+        ends = [f"^{name}", *(".".join(parts[start:]) for start in range(len(parts)))]
+        fitting = [self._ordered[end] for end in ends if end in self._ordered]
+        return min(fitting, key=lambda item: item[0])[1] if fitting else default
 
 
 def base_of(folder: Path) -> str:

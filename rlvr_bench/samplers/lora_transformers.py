@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-from torch import Tensor
 
 from rlvr_bench.errors import EngineError, ModelError
 from rlvr_bench.samplers.adapters import Adapter, Module, read_modules
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 __all__ = ["check_peft", "remove_adapter", "swap_adapter"]
@@ -22,10 +21,8 @@ _NAME = "rlvr_bench"
 
 def check_peft() -> None:
     """Raises EngineError where peft is not installed."""
-    try:
-        importlib.import_module("peft")
-    except ImportError as error:
-        raise EngineError("--adapter in the transformers engine needs peft: pip install 'rlvr-bench[torch]'") from error
+    if importlib.util.find_spec("peft") is None:
+        raise EngineError("--adapter with the transformers engine needs peft: pip install 'rlvr-bench[torch]'")
 
 
 def swap_adapter(model: PreTrainedModel, adapter: Adapter, tensors: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,14 @@ from rlvr_bench.analysis.training_series import series
 from rlvr_bench.errors import BadArgument, ModelError, RunMismatch
 from rlvr_bench.leaderboards import leaderboard
 from rlvr_bench.options import InterveneOptions, RescoreOptions
-from rlvr_bench.pipeline import models
+from rlvr_bench.pipeline import engines, models
 from rlvr_bench.pipeline.batch import Result, evaluate_all
 from rlvr_bench.pipeline.intervening import intervene
 from rlvr_bench.pipeline.options import GradeOptions, SampleOptions, Silent
 from rlvr_bench.pipeline.rescoring import rescore
 from rlvr_bench.samplers import loaded_transformers
 from rlvr_bench.store import open_run
+from rlvr_bench.task import load_task
 from tests.conftest import run_verb
 from tests.samplers.made_adapters import lora_tensors, make_adapter
 
@@ -140,6 +143,18 @@ def test_one_adapter_on_two_bases_is_two_runs(tmp_path: Path) -> None:
     ]
 
 
+def test_a_replica_gets_the_adapter_wherever_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opens an engine in another process: it is sent there, and that process has another working directory."""
+    adapter = make_adapter(tmp_path / "lora", BASE)
+    monkeypatch.chdir(tmp_path)
+    opener = engines._opener("zoo:base", load_task(TASK), options(tmp_path / "runs", adapter="lora"))
+    monkeypatch.chdir("/")
+    sampler = pickle.loads(pickle.dumps(opener))()
+    assert sampler.info.adapter == str(adapter)
+    assert "+lora:sha256:" in sampler.info.weights
+    sampler.close()
+
+
 def test_other_options_beside_an_adapter(tmp_path: Path) -> None:
     """The context and the recommended parameters are those of the base."""
     base = shutil.copytree(BASE, tmp_path / "base")
@@ -195,8 +210,20 @@ def test_an_adapter_of_another_base_is_refused_before_the_model_loads(tmp_path: 
     assert not (tmp_path / "runs").exists()
 
 
+def test_without_peft_it_is_one_line_before_the_model_loads(
+    tmp_path: Path, loads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "peft" else plain(name, *rest))
+    (result,) = evaluated(tmp_path / "runs", make_adapter(tmp_path / "lora", BASE))
+    assert result.error == "--adapter with the transformers engine needs peft: pip install 'rlvr-bench[torch]'"
+    assert loads == []
+
+
 def test_adapters_belong_to_one_model(tmp_path: Path) -> None:
     asked = options(tmp_path)
+    with pytest.raises(BadArgument, match="name the one model that the adapters belong to"):
+        evaluate_all(["zoo:base", "fake"], [TASK], options(tmp_path, adapter="a"), GRADING, Silent(), lambda _: None)
     with pytest.raises(BadArgument, match="name the one model that the adapters belong to"):
         evaluate_all(["zoo:base", "fake"], [TASK], asked, GRADING, Silent(), lambda _: None, ["a"])
     with pytest.raises(ModelError, match="no checkpoint folder matches"):

@@ -35,12 +35,12 @@ def test_ranks_and_alphas_of_single_modules(tmp_path: Path) -> None:
     tensors = lora_tensors(BASE, 4, only="q_proj") | lora_tensors(BASE, 7, only="1.self_attn.q_proj")
     patterns: dict[str, Any] = {
         "rank_pattern": {"layers.1.self_attn.q_proj": 7},
-        "alpha_pattern": {"^model.layers.0.self_attn.q_proj$": 9},
+        "alpha_pattern": {"^model.layers.0.self_attn.q_proj$": 9, "q_proj": 3},
     }
     adapter = read_adapter(make_adapter(tmp_path, BASE, tensors=tensors, **patterns))
     assert adapter.modules is not None
     assert adapter.modules[Q] == Module(128, 128, 4, 9)
-    assert adapter.modules["model.layers.1.self_attn.q_proj"] == Module(128, 128, 7, 8)
+    assert adapter.modules["model.layers.1.self_attn.q_proj"] == Module(128, 128, 7, 3)
     assert (adapter.rank, adapter.has_patterns) == (7, True)
 
 
@@ -149,7 +149,7 @@ def test_folders_without_an_adapter(tmp_path: Path) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- fits
-def test_an_adapter_of_another_base_is_told_by_its_shapes(tmp_path: Path) -> None:
+def test_an_adapter_of_another_base_is_recognised_by_its_shapes(tmp_path: Path) -> None:
     tensors = lora_tensors(BASE, only="q_proj")
     tensors |= whole("base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", 4, 64)
     tensors |= whole("base_model.model.model.layers.0.mlp.up_proj.lora_B.weight", 384, 4)

@@ -23,6 +23,7 @@ from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.endpoint import EndpointSampler
 from rlvr_bench.samplers.protocol import SamplerOptions
 from tests.conftest import require
+from tests.samplers.laws import law, p_value
 from tests.samplers.tiny_llama import VOCABULARY, make_tiny_llama
 
 pytestmark = [
@@ -125,8 +126,8 @@ def without_extension(url: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def logprobs(model_dir: Path) -> Any:
-    """Log-probabilities (T, V) of a response, from a float64 forward pass of another implementation."""
+def logits(model_dir: Path) -> Any:
+    """Logits (T, V) of a response, from a float64 forward pass of another implementation."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -134,10 +135,15 @@ def logprobs(model_dir: Path) -> Any:
 
     def of(prompt_ids: list[int], response: list[int]) -> Any:
         with torch.inference_mode():
-            logits = model(torch.tensor([[*prompt_ids, *response]])).logits[0, len(prompt_ids) - 1 : -1]
-        return logits.log_softmax(-1).numpy()
+            return model(torch.tensor([[*prompt_ids, *response]])).logits[0, len(prompt_ids) - 1 : -1]
 
     return of
+
+
+@pytest.fixture(scope="module")
+def logprobs(logits: Any) -> Any:
+    """Log-probabilities (T, V) of a response."""
+    return lambda prompt_ids, response: logits(prompt_ids, response).log_softmax(-1).numpy()
 
 
 def requests(n: int = 8) -> list[DrawRequest]:
@@ -211,6 +217,35 @@ def test_bounds_of_a_server_without_the_extension_hold_the_exact_values(
             assert rollout.branching_low <= nucleus.mean() <= rollout.branching_high
     sampler.close()
     assert compared > 12
+
+
+LAWS = (
+    SamplingParameters(temperature=1.2, top_p=0.9, top_k=20, repetition_penalty=1.3, max_tokens=2),
+    SamplingParameters(
+        temperature=1.4, top_p=1.0, min_p=0.05, repetition_penalty=1.2, presence_penalty=1.2, max_tokens=2
+    ),
+)
+
+
+@pytest.mark.parametrize(("sampling", "other"), [LAWS, LAWS[::-1]], ids=[sampling.in_words() for sampling in LAWS])
+def test_20_000_tokens_follow_the_law_by_hand(
+    url: str, logits: Any, sampling: SamplingParameters, other: SamplingParameters
+) -> None:
+    """The first token, and the second after the likeliest first one: penalties look at it and at the prompt."""
+    sampler = EndpointSampler(SamplerOptions(model=url, chat_template="none", token_stats="full"))
+    asked = [DrawRequest(prompt=requests()[0].prompt, start=500 * i, n=500, seed=9_000 * i) for i in range(20)]
+    drawn = [x.tokens.ids for draw in sampler.draw(asked, sampling) for x in draw.rollouts if x.tokens is not None]
+    sampler.close()
+    ids = prompt_ids(asked[0].prompt, "none")
+    firsts = np.array([tokens[0] for tokens in drawn])
+    likeliest = int(np.bincount(firsts[firsts != 2]).argmax())
+    seconds = np.array([tokens[1] for tokens in drawn if tokens[0] == likeliest])
+    assert len(firsts) == 10_000
+    assert len(seconds) > 300
+    first, second = logits(ids, [likeliest, likeliest]).numpy()
+    assert p_value(firsts, law(first, ids, [], sampling)) > 1e-3
+    assert p_value(seconds, law(second, ids, [likeliest], sampling)) > 1e-3
+    assert p_value(firsts, law(first, ids, [], other)) < 1e-6  # the test would notice
 
 
 def test_seeds_mean_the_same_again_and_the_description(url: str, model_dir: Path) -> None:

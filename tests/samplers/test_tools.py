@@ -391,3 +391,17 @@ def test_where_tools_cannot_be_used_one_line_says_so(
     monkeypatch.setattr(tools_module, "sandbox_problem", lambda: "bubblewrap (bwrap) is not installed")
     with pytest.raises(BadArgument, match=r"cannot run model code: bubblewrap \(bwrap\) is not installed"):
         ToolSampler(Scripted(TWO_CALLS), Tools())
+
+
+def test_the_adapter_of_the_model_is_changed() -> None:
+    class Adapted(Scripted):
+        adapter: str | None = "first"
+
+        def use_adapter(self, folder: str | None) -> None:
+            self.adapter = folder
+
+    model = Adapted(lambda *_: "w")
+    ToolSampler(model, Tools()).use_adapter("second")
+    assert model.adapter == "second"
+    with pytest.raises(EngineError, match="takes no adapters"):
+        ToolSampler(Scripted(lambda *_: "w"), Tools()).use_adapter("second")
