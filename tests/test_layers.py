@@ -41,6 +41,7 @@ OWNERS = {
     "transformers": {
         "samplers/loaded_transformers.py",
         "samplers/logprobs_transformers.py",
+        "training/callback.py",
         "zoo/export.py",
         "zoo/publish.py",
         "zoo/tokenizer.py",

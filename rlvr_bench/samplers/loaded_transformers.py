@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 import transformers
@@ -63,7 +64,17 @@ class LoadedTransformers:
         self.stop = self._stop_ids()
         few = self.model.num_parameters() < _ONE_THREAD_PARAMETERS
         self._threads = int(threads or (1 if few else torch.get_num_threads()))
-        self.info = self._describe(options)
+        self.info = self._describe(options, weights_digest(options.model))
+
+    @classmethod
+    def lent(cls, model: transformers.PreTrainedModel, tokenizer: Tokenizer, name: str) -> Self:
+        """A model that the caller has loaded, such as one that is being trained. The caller keeps it: do not close this."""
+        loaded = cls.__new__(cls)
+        loaded.device, loaded.rows, loaded.tokenizer, loaded._model = model.device, _ROWS, tokenizer, model
+        loaded.stop = loaded._stop_ids()
+        loaded._threads = torch.get_num_threads()
+        loaded.info = loaded._describe(SamplerOptions(model=name), weights="in memory")
+        return loaded
 
     @property
     def model(self) -> transformers.PreTrainedModel:
@@ -123,13 +134,13 @@ class LoadedTransformers:
             ids.append(end)
         return torch.tensor(sorted(set(ids)), device=self.model.device)
 
-    def _describe(self, options: SamplerOptions) -> EngineInfo:
+    def _describe(self, options: SamplerOptions, weights: str) -> EngineInfo:
         config = self.model.config.get_text_config()
         return EngineInfo(
             engine="transformers",
             version=transformers.__version__,
             model=options.model,
-            weights=weights_digest(options.model),
+            weights=weights,
             context_tokens=getattr(config, "max_position_embeddings", None),
             chat_template=template_digest(self.tokenizer, options.chat_template),
             cautions=template_cautions(self.tokenizer, options.chat_template),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,14 @@ class TransformersSampler:
         """Load tokenizer and weights. Raises ModelError where the checkpoint cannot be loaded, BadArgument."""
         self.loaded = LoadedTransformers(options)
         self._options = options
+
+    @classmethod
+    def lent(cls, model: PreTrainedModel, tokenizer: Tokenizer, name: str) -> Self:
+        """A sampler of a model that the caller has loaded and keeps: do not close it."""
+        sampler = cls.__new__(cls)
+        sampler.loaded = LoadedTransformers.lent(model, tokenizer, name)
+        sampler._options = SamplerOptions(model=name)
+        return sampler
 
     @property
     def info(self) -> EngineInfo:
