@@ -36,6 +36,7 @@ from rlvr_bench.storage import as_path
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.names import hashed, model_name, task_name
 from rlvr_bench.store.paths import make_folder, read_if_there, write_atomically
+from rlvr_bench.task import read_task
 
 __all__ = ["FollowOptions", "Followed", "follow"]
 
@@ -110,12 +111,14 @@ def follow(
     evaluated is a result with an error, and does not stop the others; one that was overwritten after or while it was
     evaluated is such an error, and is left out of the series.
 
-    Raises BadArgument for a pattern without steps and for object storage, StorageError.
+    Raises BadArgument for a pattern without steps and for object storage, the errors of reading a task, StorageError.
     """
     options, following = options or SampleOptions(), following or FollowOptions()
     check_pattern(pattern)
     if not tasks:
         raise BadArgument("--task", None, "name at least one task")
+    for task in tasks:
+        read_task(task)  # a wrong name is an error now, not at the first checkpoint
     if "://" in str(options.out):
         raise BadArgument(
             "--out", str(options.out), "must be on this machine or a shared disk: followers lock files there"
@@ -127,6 +130,8 @@ def follow(
         follower.run()
     finally:
         follower.close()
+    if not follower.results():
+        logger.warning("no whole checkpoint matches %s", pattern)
     return follower.results()
 
 

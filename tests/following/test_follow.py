@@ -239,6 +239,7 @@ def test_two_followers_share_the_work(tiny: Path, tmp_path: Path, evaluations: E
         ("ckpts/model*", {}, "needs steps in the names"),
         ("s3://bucket/step_*", {}, "on this machine or a shared disk"),
         ("step_*", {"tasks": []}, "--task"),
+        ("step_*", {"tasks": ["math501"]}, "unknown task 'math501'"),
         ("step_*", {"options": SampleOptions(out="s3://bucket/runs")}, "--out"),
     ],
 )
@@ -248,6 +249,11 @@ def test_bad_arguments_are_one_line(pattern: str, more: dict[str, Any], match: s
     for fields in ({"every": 0}, {"settle_s": -1}, {"poll_s": 0}, {"idle_s": 0}):
         with pytest.raises(BadArgument):
             FollowOptions(**fields)  # type: ignore[arg-type]
+
+
+def test_nothing_to_follow_is_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert follow(str(tmp_path / "step_*"), [TASK], options(tmp_path / "runs"), following=ONCE) == []
+    assert "no whole checkpoint matches" in caplog.text
 
 
 def command(pattern: str, out: Path) -> list[str]:
