@@ -39,6 +39,7 @@ FORBIDDEN = {"zoo": {"samplers", "store", "grading", "scorers"}}
 OWNERS = {
     "vllm": {"samplers/loaded_vllm.py", "samplers/vllm_check.py", "samplers/vllm_worker.py"},
     "transformers": {
+        "following/trl.py",
         "samplers/loaded_transformers.py",
         "samplers/logprobs_transformers.py",
         "zoo/export.py",

@@ -57,6 +57,7 @@ class Fired(msgspec.Struct, frozen=True, kw_only=True):
     value: float | None
     base: float | None
     message: str
+    tolerance: float = 0.0
     log_evidence: float | None = None
     threshold: float | None = None
     problems: tuple[str, ...] = ()
@@ -134,6 +135,7 @@ def sound_alarm(
         base=float(bases[at]),
         message=f"{alarm.metric} on {task} is {values[at]:.3g} at step {looks[at].step}, {bases[at]:.3g} in the base: "
         f"{_claim(alarm)} is shown, most likely since step {looks[since].step}",
+        tolerance=alarm.tolerance,
         log_evidence=float(evidence.log_evidence[at]),
         threshold=threshold,
     )

@@ -43,7 +43,7 @@ class Watch:
         """Folders that were not whole at the last look, and why."""
 
     def look(self) -> list[Checkpoint]:
-        """The whole checkpoints that are there now, in the order of their steps. Raises BadArgument for equal steps."""
+        """The whole checkpoints that are there now, in the order of their steps; of two with one step the first by name."""
         whole: dict[int, Checkpoint] = {}
         self.incomplete = {}
         for folder, step in self._folders():
@@ -55,17 +55,16 @@ class Watch:
                 fault = str(error)
             except OSError as error:
                 fault = f"{folder} cannot be read: {error.strerror or error}"
+            if fault is None and step in whole:
+                fault = f"{folder}: {whole[step].folder} has this step too, and is the one that is followed"
             if fault is not None:
                 self.incomplete[folder] = fault
-            elif step in whole:
-                message = f"two checkpoints have this step: {whole[step].folder} and {folder}"
-                raise BadArgument("CHECKPOINTS", step, message)
             else:
                 whole[step] = Checkpoint(folder, step, signature)
         return [whole[step] for step in sorted(whole)]
 
     def _folders(self) -> Iterator[tuple[Path, int]]:
-        for name in glob.glob(self._pattern):
+        for name in sorted(glob.glob(self._pattern)):
             named = step_of(name)
             if named is not None and named.step % self._every == 0 and Path(name).is_dir():
                 yield Path(name), named.step

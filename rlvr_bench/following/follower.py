@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from rlvr_bench.analysis.training_series import series
-from rlvr_bench.comparison.folders import read_cards, scorecard_files
-from rlvr_bench.errors import BadArgument, RlvrBenchError, RunError, RunLocked
+from rlvr_bench.comparison.folders import read_cards
+from rlvr_bench.errors import BadArgument, ModelError, RlvrBenchError, RunError, RunLocked
 from rlvr_bench.following.actions import act, check_action
 from rlvr_bench.following.alarms import ALARM_LEVEL, Alarm, Fired, Look, sound_alarm
 from rlvr_bench.following.checkpoints import Checkpoint, Signature, Watch, check_pattern, signature_of
@@ -29,12 +29,14 @@ from rlvr_bench.pipeline.engines import Job
 from rlvr_bench.pipeline.gpus import with_replicas
 from rlvr_bench.pipeline.layouts import checkpoint_folder
 from rlvr_bench.pipeline.options import Progress, Silent
+from rlvr_bench.received import decode
 from rlvr_bench.reporting import report
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.storage import as_path
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.names import hashed, model_name, task_name
 from rlvr_bench.store.paths import make_folder, read_if_there, write_atomically
+from rlvr_bench.task import read_task
 
 __all__ = ["FollowOptions", "Followed", "follow"]
 
@@ -109,12 +111,14 @@ def follow(
     evaluated is a result with an error, and does not stop the others; one that was overwritten after or while it was
     evaluated is such an error, and is left out of the series.
 
-    Raises BadArgument for a pattern without steps and for object storage, StorageError.
+    Raises BadArgument for a pattern without steps and for object storage, the errors of reading a task, StorageError.
     """
     options, following = options or SampleOptions(), following or FollowOptions()
     check_pattern(pattern)
     if not tasks:
         raise BadArgument("--task", None, "name at least one task")
+    for task in tasks:
+        read_task(task)  # a wrong name is an error now, not at the first checkpoint
     if "://" in str(options.out):
         raise BadArgument(
             "--out", str(options.out), "must be on this machine or a shared disk: followers lock files there"
@@ -126,6 +130,8 @@ def follow(
         follower.run()
     finally:
         follower.close()
+    if not follower.results():
+        logger.warning("no whole checkpoint matches %s", pattern)
     return follower.results()
 
 
@@ -198,7 +204,8 @@ class _Follower:
         before = self._done.get(point.folder)
         try:
             results = list(_evaluated(str(point.folder), self._tasks, self._options, self._grading, self._progress))
-        except RunLocked:
+        except RunLocked as locked:
+            logger.info("waiting: %s", locked)
             return False
         changed = _changed(point)
         self._pending.discard(point.step)
@@ -248,8 +255,8 @@ class _Follower:
         against = self._following.against
         if against is None:
             return
-        if as_path(against).exists() and (files := scorecard_files(against)):
-            self._bases = {card.run.task: (file, card) for file, card in read_cards(files)}
+        if as_path(against).exists() and not _is_model(as_path(against)):
+            self._bases = {card.run.task: (file, card) for file, card in read_cards([against])}
             return
         for result in _evaluated(against, self._tasks, self._options, self._grading, self._progress):
             if result.run is None or result.scorecard is None:
@@ -259,8 +266,8 @@ class _Follower:
     def _listen(self, alarm: Alarm, task: str) -> None:
         """Sound an alarm that has not sounded before, on the checkpoints before the first one that is still to come."""
         file = self._folder(task) / "alarms.json"
-        earlier = msgspec.json.decode(read_if_there(file) or b"[]", type=list[Fired])
-        if any(entry.alarm == alarm.metric for entry in earlier):
+        earlier = _earlier(file)
+        if any((entry.alarm, entry.tolerance) == (alarm.metric, alarm.tolerance) for entry in earlier):
             return
         before = min(self._pending, default=None)
         looks = [
@@ -299,6 +306,21 @@ class _Follower:
             if self._reported.get(folder) != reason:
                 self._reported[folder] = reason
                 logger.info("waiting: %s", reason)
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        return path.is_dir() and bool(checkpoint_folder(path))
+    except ModelError:
+        return False
+
+
+def _earlier(file: Path) -> list[Fired]:
+    """The alarms that have sounded. Raises RunError where the file cannot be read."""
+    try:
+        return decode(read_if_there(file) or b"[]", list[Fired])
+    except msgspec.DecodeError as error:
+        raise RunError(f"{file} cannot be read: {error}. Remove it; then alarms may sound again") from error
 
 
 def _evaluated(

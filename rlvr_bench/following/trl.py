@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from rlvr_bench.errors import BadArgument, RlvrBenchError, in_one_line
 from rlvr_bench.options import GradeOptions, SampleOptions, check
@@ -16,7 +16,7 @@ from rlvr_bench.samplers.live_transformers import live_sampler
 from rlvr_bench.training.validation import card_metrics
 
 if TYPE_CHECKING:
-    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+    from transformers import TrainerControl, TrainerState, TrainingArguments
 
 __all__ = ["EvaluationCallback"]
 
@@ -68,30 +68,32 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
         if state.global_step == 0:
-            self._evaluate(state)
+            self._evaluate(state, control)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         if state.global_step % self._every == 0:
-            self._evaluate(state)
+            self._evaluate(state, control)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         if state.global_step != self._evaluated:
-            self._evaluate(state)
+            self._evaluate(state, control)
 
-    def _evaluate(self, state: TrainerState) -> None:
+    def _evaluate(self, state: TrainerState, control: TrainerControl) -> None:
         self._evaluated = state.global_step
         accelerator = self._trainer.accelerator
         metrics: dict[str, float] = {}
         if accelerator.is_main_process:
             try:
                 metrics = self._metrics(state.global_step)
-            except RlvrBenchError as error:
+            except (RlvrBenchError, RuntimeError, OSError) as error:  # out of memory is a RuntimeError of torch
                 if self._stop_on_error:
                     raise
                 logger.warning("step %d was not evaluated: %s", state.global_step, in_one_line(str(error)))
         accelerator.wait_for_everyone()
         if metrics:
-            self._trainer.log(metrics)
+            is_due = control.should_log  # logging ends what is due, but these are not the numbers of the step
+            Trainer.log(self._trainer, metrics)  # TRL's own would end the averages of the step that is under way
+            control.should_log = is_due
 
     def _metrics(self, step: int) -> dict[str, float]:
         from rlvr_bench import pipeline

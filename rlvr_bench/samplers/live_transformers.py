@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import torch
-import transformers
 
-from rlvr_bench.records import EngineInfo
 from rlvr_bench.samplers.loaded_transformers import LoadedTransformers
-from rlvr_bench.samplers.model_files import template_cautions, template_digest
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.tokenizer import Tokenizer
 from rlvr_bench.samplers.transformers import TransformersSampler
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["live_sampler"]
 
 _ROWS = 256
 
 
-def live_sampler(
-    model: transformers.PreTrainedModel, tokenizer: Tokenizer, name: str, rows: int = _ROWS
-) -> TransformersSampler:
+def live_sampler(model: PreTrainedModel, tokenizer: Tokenizer, name: str, rows: int = _ROWS) -> TransformersSampler:
     """A sampler that draws with ``model`` as it is now, at most ``rows`` rollouts together.
 
     ``name`` is that of the checkpoint. The sampler must not be used after the weights have changed. Closing it leaves the
@@ -34,29 +33,17 @@ def live_sampler(
 class _Live(LoadedTransformers):
     """The weights of another program."""
 
-    def __init__(self, model: transformers.PreTrainedModel, tokenizer: Tokenizer, name: str, rows: int) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer, name: str, rows: int) -> None:
         self.device = model.device
         self.rows = rows
         self.tokenizer = tokenizer
         self._model = model
         self._threads = self._useful_threads(None)
         self.stop = self._stop_ids()
-        config = model.config.get_text_config()
-        self._base = self.info = EngineInfo(
-            engine="transformers",
-            version=transformers.__version__,
-            model=name,
-            weights=_digest(model),
-            context_tokens=getattr(config, "max_position_embeddings", None),
-            chat_template=template_digest(tokenizer, "auto"),
-            cautions=template_cautions(tokenizer, "auto"),
-            token_stats="exact",
-            dtype=str(model.dtype).removeprefix("torch."),
-            device=model.device.type,
-        )
+        self._base = self.info = self._describe(SamplerOptions(model=name), _digest(model))
 
 
-def _digest(model: transformers.PreTrainedModel) -> str:
+def _digest(model: PreTrainedModel) -> str:
     """SHA-256 over the names and values of the weights that are trained, or of all if none is."""
     named = [*model.named_parameters()]
     trained = [(name, weights) for name, weights in named if weights.requires_grad]

@@ -68,7 +68,7 @@ class LoadedTransformers:
         self._model: transformers.PreTrainedModel | None = model.to(self.device).eval()
         self.stop = self._stop_ids()
         self._threads = self._useful_threads(threads)
-        self._base = self.info = self._describe(options)
+        self._base = self.info = self._describe(options, weights_digest(options.model))
         if options.adapter is not None:
             self.use_adapter(options.adapter)
 
@@ -156,13 +156,13 @@ class LoadedTransformers:
             ids.append(end)
         return torch.tensor(sorted(set(ids)), device=self.model.device)
 
-    def _describe(self, options: SamplerOptions) -> EngineInfo:
+    def _describe(self, options: SamplerOptions, weights: str) -> EngineInfo:
         config = self.model.config.get_text_config()
         return EngineInfo(
             engine="transformers",
             version=transformers.__version__,
             model=options.model,
-            weights=weights_digest(options.model),
+            weights=weights,
             context_tokens=getattr(config, "max_position_embeddings", None),
             chat_template=template_digest(self.tokenizer, options.chat_template),
             cautions=template_cautions(self.tokenizer, options.chat_template),

@@ -8,7 +8,6 @@ own stream of uniform numbers, which the inverse distribution function turns int
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 import torch
@@ -19,9 +18,6 @@ from rlvr_bench.samplers.model_files import render
 from rlvr_bench.samplers.protocol import PROMPT_END, Growth, NextTokens, SamplerOptions
 from rlvr_bench.samplers.quiet import without_deprecations
 from rlvr_bench.samplers.transformers_window import Batch, Window
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["TransformersSampler"]
 

@@ -1,8 +1,7 @@
 """What a training program takes from us: rewards, advantages and fine-tuning sets.
 
 ``rewards``: verdicts as reward functions of TRL, verl, OpenRLHF, slime and prime-rl; ``validation``: numbers for their
-validation hooks. The others are pure functions on
-arrays, without engine and IO.
+validation hooks. The others are pure functions on arrays, without engine and IO.
 
 ``advantages``: group-normalised, Pass@k Training, PKPO, shaped by perplexity or by position, and the token masks of
 KL-Cov and Clip-Cov; NumPy arrays or torch tensors. ``selection``: rejection-sampling fine-tuning sets, correct

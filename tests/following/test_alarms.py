@@ -30,10 +30,14 @@ RATES = np.random.default_rng(0).beta(0.6, 1.0, P)
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Scorecard:
-    out = tmp_path_factory.mktemp("template")
-    _, card = rlvr_bench.evaluate("fake:0.4", TASK, SampleOptions(n=N, limit=P, out=out), GradeOptions(workers=1))
-    return card
+def base_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = SampleOptions(n=N, limit=P, out=tmp_path_factory.mktemp("template"))
+    return rlvr_bench.evaluate("fake:0.4", TASK, options, GradeOptions(workers=1))[0]
+
+
+@pytest.fixture(scope="module")
+def template(base_run: Path) -> Scorecard:
+    return rlvr_bench.read_scorecard(base_run)
 
 
 def made(
@@ -153,16 +157,30 @@ def test_an_alarm_sounds_once_also_after_a_restart(tiny: Path, tmp_path: Path, f
     assert json.loads(log.read_text())["message"] == fired.message
 
 
-def test_stop_on_alarm_ends_with_status_1(
-    tiny: Path, tmp_path: Path, falling: None, capsys: pytest.CaptureFixture[str]
+def test_stop_on_alarm_ends_with_status_1_and_the_base_may_be_a_run(
+    tiny: Path, tmp_path: Path, falling: None, base_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in (3, 4, 5, 6, 7, 8):
         write(tiny, tmp_path / f"step_{step}")
-    more = ["--alarm", "pass@1", "--against", "base", "--stop-on-alarm"]
+    more = ["--alarm", "pass@1", "--against", str(base_run), "--stop-on-alarm"]
     main_ends([*command(str(tmp_path / "step_*"), tmp_path / "runs"), *more], 1)
     shown = capsys.readouterr()
     assert "ALARM: pass@1 on double_countdown" in shown.err
     assert "step 8" not in shown.out
+
+
+def test_a_damaged_list_of_alarms_is_a_line(
+    tiny: Path, tmp_path: Path, falling: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tiny, tmp_path / "step_1")
+    file = tmp_path / "runs" / "followed" / TASK / "alarms.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("[{")
+    following = FollowOptions(once=True, settle_s=0, alarms=read_alarms(["lost"]), against="base")
+    (result,) = follow(str(tmp_path / "step_*"), [TASK], SampleOptions(out=tmp_path / "runs"), following=following)
+    assert result.error is None
+    (line,) = [text for record in caplog.records if (text := record.getMessage()).startswith("no alarm on")]
+    assert "alarms.json cannot be read" in line
 
 
 def test_a_webhook_gets_the_alarm_and_a_failing_action_is_a_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -35,7 +35,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_llama(tmp_path_factory.mktemp("tiny") / "model")
 
 
-def write(tiny: Path, folder: Path, *, age_s: float = 100) -> Path:
+def write(tiny: Path, folder: Path, *, age_s: float = 10_000) -> Path:
     """A checkpoint whose files are so old."""
     shutil.copytree(tiny, folder, dirs_exist_ok=True)
     for file in folder.iterdir():
@@ -50,12 +50,12 @@ def look(watch: Watch) -> list[int]:
 def test_a_checkpoint_is_whole_when_complete_and_unchanged(tiny: Path, tmp_path: Path) -> None:
     pattern = str(tmp_path / "global_step_*")
     write(tiny, tmp_path / "global_step_10")
-    assert look(Watch(pattern, settle_s=50)) == [10]
+    assert look(Watch(pattern, settle_s=5000)) == [10]
     fresh = write(tiny, tmp_path / "global_step_20", age_s=0)
-    watch = Watch(pattern, settle_s=3600)
-    assert look(watch) == []  # not even the old one: it is old for less than an hour
-    assert "less than 3600 s ago" in watch.incomplete[fresh]
-    watch = Watch(pattern, settle_s=50)
+    watch = Watch(pattern, settle_s=20_000)
+    assert look(watch) == []  # not even the old one: it is younger than that
+    assert "less than 20000 s ago" in watch.incomplete[fresh]
+    watch = Watch(pattern, settle_s=5000)
     assert look(watch) == [10]
     (tmp_path / "global_step_30").mkdir()
     (tmp_path / "global_step_40").write_text("a file")
@@ -82,6 +82,14 @@ def test_what_is_missing_is_named(tiny: Path, tmp_path: Path) -> None:
     for reason, part in zip(reasons, expected, strict=True):
         assert part in reason
         assert "\n" not in reason
+
+
+def test_of_two_folders_with_one_step_the_first_is_followed(tiny: Path, tmp_path: Path) -> None:
+    for name in ("step_5", "step_05"):
+        write(tiny, tmp_path / name)
+    watch = Watch(str(tmp_path / "step_*"), settle_s=0)
+    assert [point.folder.name for point in watch.look()] == ["step_05"]
+    assert "step_05 has this step too" in watch.incomplete[tmp_path / "step_5"]
 
 
 def test_a_file_that_grows_is_waited_for(tiny: Path, tmp_path: Path) -> None:
@@ -208,7 +216,7 @@ def test_two_followers_share_the_work(tiny: Path, tmp_path: Path, evaluations: E
 
     evaluations.before = work
     results: list[list[Followed]] = []
-    following = FollowOptions(settle_s=0, poll_s=0.05, idle_s=1.0)
+    following = FollowOptions(settle_s=0, poll_s=0.05, idle_s=2.0)
     threads = [
         threading.Thread(
             target=lambda: results.append(
@@ -222,7 +230,7 @@ def test_two_followers_share_the_work(tiny: Path, tmp_path: Path, evaluations: E
     for thread in threads:
         thread.join()
     assert twice == []
-    assert [[result.step for result in shown] for shown in results] == [[1, 2, 3, 4, 5, 6]] * 2
+    assert {result.step for shown in results for result in shown} == {1, 2, 3, 4, 5, 6}
 
 
 @pytest.mark.parametrize(
@@ -231,6 +239,7 @@ def test_two_followers_share_the_work(tiny: Path, tmp_path: Path, evaluations: E
         ("ckpts/model*", {}, "needs steps in the names"),
         ("s3://bucket/step_*", {}, "on this machine or a shared disk"),
         ("step_*", {"tasks": []}, "--task"),
+        ("step_*", {"tasks": ["math501"]}, "unknown task 'math501'"),
         ("step_*", {"options": SampleOptions(out="s3://bucket/runs")}, "--out"),
     ],
 )
@@ -240,6 +249,11 @@ def test_bad_arguments_are_one_line(pattern: str, more: dict[str, Any], match: s
     for fields in ({"every": 0}, {"settle_s": -1}, {"poll_s": 0}, {"idle_s": 0}):
         with pytest.raises(BadArgument):
             FollowOptions(**fields)  # type: ignore[arg-type]
+
+
+def test_nothing_to_follow_is_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert follow(str(tmp_path / "step_*"), [TASK], options(tmp_path / "runs"), following=ONCE) == []
+    assert "no whole checkpoint matches" in caplog.text
 
 
 def command(pattern: str, out: Path) -> list[str]:

@@ -211,26 +211,26 @@ def test_a_hang_and_a_crash_cost_their_own_item_only() -> None:
 
 
 def test_a_worker_killed_while_it_grades_is_at_most_one_error(tmp_path: Path) -> None:
-    source = "import os, pathlib, time\ndef judge(answer, problem):\n"
-    source += (
-        f"    with pathlib.Path({str(tmp_path / 'pids')!r}).open('a') as file: file.write(f'{{os.getpid()}}\\n')\n"
-    )
+    log = tmp_path / "pids"
+    source = f"import os, pathlib, time\nlog = pathlib.Path({str(log)!r})\ndef judge(answer, problem):\n"
+    source += "    with log.open('a') as file: file.write(f'{answer} {os.getpid()}\\n')\n"
     source += "    if answer == 'slow': time.sleep(600)\n    return answer == problem.answer\n"
     (tmp_path / "judged.py").write_text(source)
     got: list[float] = []
     with Reward(FunctionVerifier(f"{tmp_path / 'judged.py'}:judge"), error_value=-1) as reward:
         grading = threading.Thread(target=lambda: got.extend(reward.rewards(["a", "slow", "b"], ["a", "slow", "b"])))
         grading.start()
-        killed: set[int] = set()
+        killed: set[str] = set()
         deadline = time.monotonic() + 120
         while grading.is_alive() and time.monotonic() < deadline:
-            lines = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
-            if len(lines) >= 2 and int(lines[-1]) not in killed and (len(killed) == 0 or len(lines) >= 3):
-                killed.add(int(lines[-1]))
-                os.kill(int(lines[-1]), signal.SIGKILL)
+            lines = log.read_text().splitlines() if log.exists() else []
+            for pid in {line.removeprefix("slow ") for line in lines if line.startswith("slow ")} - killed:
+                killed.add(pid)
+                os.kill(int(pid), signal.SIGKILL)
             time.sleep(0.05)
-        grading.join(1)
+        grading.join(60)
     assert got == [1.0, -1.0, 1.0]
+    assert len(killed) == 2  # it was tried once more
 
 
 def test_after_close_rewards_are_errors_and_training_goes_on() -> None:
