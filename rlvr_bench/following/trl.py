@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer, TrainerCallback
 
+from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, RlvrBenchError, in_one_line
 from rlvr_bench.options import GradeOptions, SampleOptions, check
 from rlvr_bench.samplers.live_transformers import live_sampler
@@ -96,8 +97,6 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
             control.should_log = is_due
 
     def _metrics(self, step: int) -> dict[str, float]:
-        from rlvr_bench import pipeline
-
         model = self._trainer.accelerator.unwrap_model(self._trainer.model)
         tokenizer = getattr(self._trainer.processing_class, "tokenizer", self._trainer.processing_class)
         with _evaluating(model):

@@ -140,7 +140,7 @@ def test_the_model_is_left_as_it_was(trained: Trained) -> None:
     model.train()
     before = torch.random.get_rng_state(), [weights.clone() for weights in model.parameters()]
     state = SimpleNamespace(global_step=7)
-    trained.callback.on_step_end(trained.trainer.args, state, None)
+    trained.callback.on_step_end(trained.trainer.args, state, trained.trainer.control)
     assert model.training
     assert np.array_equal(before[0], torch.random.get_rng_state())
     assert all(map(torch.equal, before[1], model.parameters()))
@@ -155,11 +155,11 @@ def test_a_failure_is_a_line_in_the_log_unless_training_shall_stop(
     state = SimpleNamespace(global_step=9)
     wrong = EvaluationCallback(trained.trainer, "no_such_task", every=3)
     with caplog.at_level(logging.WARNING):
-        wrong.on_step_end(trained.trainer.args, state, None)
+        wrong.on_step_end(trained.trainer.args, state, trained.trainer.control)
     assert "step 9 was not evaluated: " in caplog.text
     strict = EvaluationCallback(trained.trainer, "no_such_task", every=3, stop_on_error=True)
     with pytest.raises(RlvrBenchError, match="no_such_task"):
-        strict.on_step_end(trained.trainer.args, state, None)
+        strict.on_step_end(trained.trainer.args, state, trained.trainer.control)
 
 
 def test_what_cannot_be_evaluated_is_refused_at_once(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
