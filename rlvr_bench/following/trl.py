@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ from transformers import Trainer, TrainerCallback
 
 from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, RlvrBenchError, in_one_line
+from rlvr_bench.following.trackers import metrics_of
 from rlvr_bench.options import GradeOptions, SampleOptions, check
 from rlvr_bench.samplers.live_transformers import live_sampler
-from rlvr_bench.training.validation import card_metrics
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -32,7 +32,7 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
     The weights are used where they are, in evaluation mode, by the transformers engine: nothing is saved or loaded, and
     the trainer's random numbers are left alone. Each evaluation is a run like any other, of the checkpoint
     ``NAME@STEP``, in ``options.out``: ``series``, ``report`` and ``check`` read it. The trainer logs its numbers
-    (``trainer.log``) under the names of ``validation_metrics``, with ``ks`` as budgets.
+    as ``PREFIX/pass@16``, ``PREFIX/pass@16/low`` and so on, as ``follow`` sends them to trackers.
 
     ``name``: of the series, by default that of the trainer's output folder. ``rows``: rollouts drawn together.
 
@@ -49,7 +49,6 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
         every: int,
         options: SampleOptions | None = None,
         grading: GradeOptions | None = None,
-        ks: Sequence[int] = (1, 4, 16),
         name: str | None = None,
         prefix: str = "val",
         rows: int = 256,
@@ -61,7 +60,7 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
             raise BadArgument("trainer", type(trainer).__name__, mend)
         self._trainer, self._task, self._every = trainer, task, every
         self._options, self._grading = options or SampleOptions(n=16), grading or GradeOptions()
-        self._ks, self._prefix, self._rows, self._stop_on_error = list(ks), prefix, rows, stop_on_error
+        self._prefix, self._rows, self._stop_on_error = prefix, rows, stop_on_error
         self._name = name or Path(trainer.args.output_dir or "model").name
         self._evaluated: int | None = None
 
@@ -102,7 +101,7 @@ class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
         with _evaluating(model):
             sampler = live_sampler(model, tokenizer, f"{self._name}@{step}", self._rows)
             _, card = pipeline.evaluate(sampler, self._task, self._options, self._grading)
-        return card_metrics(card, self._ks, self._prefix)
+        return metrics_of(self._prefix, card)
 
 
 @contextmanager

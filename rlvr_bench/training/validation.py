@@ -22,11 +22,7 @@ from rlvr_bench.scorers.diversity import distinct_at
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from rlvr_bench.scorecard import Scorecard
-
-__all__ = ["card_metrics", "validation_metrics", "verifiers_validation_metrics", "verl_validation_metrics"]
-
-_OF_CARD = ("error_rate", "truncation_rate", "tokens_per_response", "token_entropy", "branching_factor")
+__all__ = ["validation_metrics", "verifiers_validation_metrics", "verl_validation_metrics"]
 
 
 def validation_metrics(
@@ -75,26 +71,6 @@ def validation_metrics(
             metrics |= _named(name, mean_estimate(label, problem_means(outcomes, column), floor=0.0))
     for estimate in distinct_at(outcomes, budgets) if answers is not None else ():
         metrics |= _named(f"distinct_answers@{estimate.k}", estimate)
-    return {f"{prefix}/{name}": value for name, value in metrics.items()}
-
-
-def card_metrics(card: Scorecard, ks: Sequence[int] = (1, 4, 16), prefix: str = "val") -> dict[str, float]:
-    """The numbers of a scorecard under the names of ``validation_metrics``, and ``branching_factor`` where it was measured.
-
-    A budget that the scorecard does not have is left out. Raises BadArgument for budgets that are not whole numbers from 1.
-    """
-    budgets = _budgets(ks)
-    metrics = {"problems": float(len(card.problems)), "rollouts": float(card.run.n_min)}
-    curve = [estimate for estimate in card.estimates if estimate.name == "pass@k" and estimate.group is None]
-    for estimate in card.estimates:
-        if estimate.group is not None:
-            continue
-        if estimate.name in ("pass@k", "distinct_answers@k") and estimate.k in budgets:
-            metrics |= _named(estimate.name.replace("@k", f"@{estimate.k}"), estimate)
-        elif estimate.name in _OF_CARD:
-            metrics |= _named(estimate.name, estimate)
-    widest = [estimate for estimate in curve if estimate.k == card.run.n_min]
-    metrics |= _named("unsolved_share", _complement(widest[0])) if widest else {}
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import rlvr_bench
 from rlvr_bench import GradeOptions, SampleOptions
+from rlvr_bench.comparison.cards import read_card
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.following import FollowOptions, follow, follower
 from rlvr_bench.following.actions import act
@@ -207,3 +208,20 @@ def test_a_webhook_gets_the_alarm_and_a_failing_action_is_a_line(caplog: pytest.
     for action in (address, "no-such-command --x", "sh -c 'exit 3'"):
         act(action, fired)
     assert len(caplog.records) == 3
+
+
+def test_the_alarm_on_pass_at_256_sounds_in_the_shipped_training_run_and_that_on_pass_at_1_does_not() -> None:
+    """GRPO of the zoo raises pass@1 and lowers pass@256 (results/README.md)."""
+    folder = Path(__file__).parent.parent.parent / "results" / "scorecards"
+    looks = [
+        Look(step=step, file=file, card=read_card(file)[1])
+        for step in (5, 10, 20, 30)
+        for file in [folder / f"grpo@{step}.json"]
+    ]
+    base = read_card(folder / "base.json")
+    wide, narrow = read_alarms(["pass@256", "pass@1"])
+    fired = sound_alarm(wide, "double_countdown", base, looks)
+    assert fired is not None
+    assert fired.step == 30
+    assert (fired.value or 1) < (fired.base or 0)
+    assert sound_alarm(narrow, "double_countdown", base, looks) is None
