@@ -9,6 +9,7 @@ The defaults take about ten minutes on two cores. pass@1 rises; pass@N falls, be
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -29,7 +30,7 @@ DEFAULTS = [200, 50, 256, 60]  # steps, every, n, problems
 class PositionShapedTrainer(GRPOTrainer):
     """GRPO whose late tokens count more (arXiv 2508.07534)."""
 
-    def _generate_and_score_completions(self, inputs):
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super()._generate_and_score_completions(inputs)
         mask = batch["completion_mask"]
         batch["advantages"] = advantages.position_shaped(batch["advantages"], mask.sum(1), mask.shape[1])
