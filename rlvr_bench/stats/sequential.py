@@ -16,7 +16,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import erfcx, log_ndtr, ndtr, ndtri
 
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.stats.validation import check_probability
@@ -128,5 +128,11 @@ ONE_LOOK = Looks()
 def log_mixture(z: npt.ArrayLike, r: npt.ArrayLike, *, two_sided: bool) -> npt.NDArray[np.float64]:
     """Log M(z, r), the evidence against the hypothesis (``anytime_p_value``); numbers, or arrays of one shape."""
     z, r = np.asarray(z, dtype=np.float64), np.asarray(r, dtype=np.float64)
-    exponent = z * z * r / (1 + r) / 2 - 0.5 * np.log1p(r)
-    return np.asarray(exponent if two_sided else exponent + math.log(2) + log_ndtr(z * np.sqrt(r / (1 + r))))
+    y = z * np.sqrt(r / (1 + r))
+    if two_sided:
+        return np.asarray(y * y / 2 - 0.5 * np.log1p(r))
+    below, above = np.minimum(y, 0), np.maximum(y, 0)
+    with np.errstate(divide="ignore"):  # no evidence at all at z = -inf
+        log_half = np.log(erfcx(-below / math.sqrt(2)))  # log (2 exp(y^2 / 2) Phi(y)) for y <= 0
+    mixed = np.where(y < 0, log_half, above * above / 2 + math.log(2) + log_ndtr(above))
+    return np.asarray(mixed - 0.5 * np.log1p(r))
