@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ def modules() -> list[Path]:
     return sorted(file for file in PACKAGE.rglob("*.py") if "_tasks" not in file.parts)
 
 
+@functools.cache
 def import_statements(file: Path) -> list[ast.Import | ast.ImportFrom]:
     """Imports anywhere in a file, those only for type checking left out."""
     tree = ast.parse(file.read_text())

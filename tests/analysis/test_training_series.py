@@ -285,8 +285,8 @@ def test_a_milestone_lies_in_its_interval_and_is_left_out_where_no_change_is_sho
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Token entropy of 40 problems at five checkpoints, three quarters of the change by the third; 100 noisy series."""
-    for name in ("turnovers", "best_checkpoints"):  # not looked at here, and most of the time
-        monkeypatch.setattr(training_series, name, lambda *_: [])
+    for unused in ("turnovers", "best_checkpoints"):  # not looked at here, and most of the time
+        monkeypatch.setattr(training_series, unused, lambda *_: [])
     rng = np.random.default_rng(7)
     true, covered, narrow, flat = np.array([1.0, 0.7, 0.38, 0.25, 0.2]), 0, 0, 0
     for _ in range(100):
