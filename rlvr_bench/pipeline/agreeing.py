@@ -240,7 +240,7 @@ def stored_context(path: str) -> int | None:
     try:
         config = json.loads((Path(path) / "config.json").read_bytes())
         context = (config.get("text_config") or config).get("max_position_embeddings")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return context if isinstance(context, int) else None
 

@@ -35,7 +35,7 @@ def recommended_sampling(model: str, revision: str | None = None, *, download: b
         check_sampling(values)
     except BadArgument as error:
         raise ModelError(f"{file}: {error.name} is {error.value!r}: {error.allowed}") from error
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError, OverflowError) as error:
         raise ModelError(f"{file}: no generation config that can be read ({in_one_line(str(error))})") from error
     return values
 
@@ -43,6 +43,7 @@ def recommended_sampling(model: str, revision: str | None = None, *, download: b
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{value!r} is no number")
+    float(value)  # OverflowError for a number that no engine takes
     return value
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor
 
 from rlvr_bench.errors import ModelError
@@ -31,7 +33,11 @@ _ROWS = 512  # rollouts generated together at most
 # With fewer parameters an operation is too short for several threads: on a busy machine two threads, which wait for
 # each other at every operation, were measured up to 50 times slower than one.
 _ONE_THREAD_PARAMETERS = 20_000_000
-_REFUSALS = (OSError, ValueError, KeyError, ImportError, RuntimeError, pickle.UnpicklingError)
+# A damaged or hostile folder makes the readers of configuration, tokenizer and weights fail in all these ways.
+_REFUSALS = (
+    *(OSError, ValueError, LookupError, ImportError, RuntimeError, pickle.UnpicklingError, SafetensorError),
+    *(TypeError, AttributeError, RecursionError, ArithmeticError, AssertionError, StrictDataclassError),
+)
 
 
 class LoadedTransformers:
@@ -59,16 +65,24 @@ class LoadedTransformers:
             )
             check_template_arguments(self.tokenizer, options.template_args)
             _check_alone(options.model)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                options.model, dtype=dtype, trust_remote_code=trusted, weights_only=True, **args
+            model, loading = transformers.AutoModelForCausalLM.from_pretrained(
+                options.model,
+                dtype=dtype,
+                trust_remote_code=trusted,
+                weights_only=True,
+                output_loading_info=True,
+                **args,
             )
         except _REFUSALS as error:
             reason = loading_fault(options.model, error)
             raise ModelError(f"cannot load {options.model!r} with transformers: {reason}") from error
+        _check_whole(options.model, loading)
         self._model: transformers.PreTrainedModel | None = model.to(self.device).eval()
         self.stop = self._stop_ids()
         self._threads = self._useful_threads(threads)
-        self._base = self.info = self._describe(options, weights_digest(options.model))
+        described = self._describe(options, weights_digest(options.model))
+        described = msgspec.structs.replace(described, cautions=(*described.cautions, *_surplus(loading)))
+        self._base = self.info = described
         if options.adapter is not None:
             self.use_adapter(options.adapter)
 
@@ -170,6 +184,29 @@ class LoadedTransformers:
             dtype=str(self.model.dtype).removeprefix("torch."),
             device=self.device.type,
         )
+
+
+def _check_whole(model: str, loading: Mapping[str, Collection[str]]) -> None:
+    """Raises ModelError for weights that the checkpoint lacks: transformers fills them with random numbers.
+
+    ``loading``: what transformers found of the model's tensors.
+    """
+    if names := _named(loading.get("missing_keys")):
+        raise ModelError(
+            f"{model}: it has no weights for {names}: weights and config.json are not of one model, or a file is missing"
+        )
+
+
+def _surplus(loading: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """A caution where the checkpoint has weights that the model does not use; a value head is harmless, a layer is not."""
+    names = _named(loading.get("unexpected_keys"))
+    return (f"the checkpoint has weights that its model does not use: {names}",) if names else ()
+
+
+def _named(names: Collection[str] | None) -> str:
+    """The first three names, and how many more there are."""
+    shown = sorted(map(str, names or ()))
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
 
 
 def _check_alone(model: str) -> None:

@@ -108,11 +108,11 @@ def _content(path: Path) -> bytes:
         return content
     try:
         values = json.loads(content)
-    except ValueError:
+        if isinstance(values, dict):
+            values = {name: value for name, value in values.items() if name not in _UNIMPORTANT}
+        return json.dumps(values, sort_keys=True).encode()
+    except (ValueError, RecursionError):
         return content
-    if isinstance(values, dict):
-        values = {name: value for name, value in values.items() if name not in _UNIMPORTANT}
-    return json.dumps(values, sort_keys=True).encode()
 
 
 def stored_template(model: str) -> str | None:
@@ -120,7 +120,7 @@ def stored_template(model: str) -> str | None:
     folder = Path(model)
     with contextlib.suppress(OSError, ValueError):
         return hashlib.sha256((folder / "chat_template.jinja").read_bytes()).hexdigest()
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
         template = json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template")
         return hashlib.sha256(template.encode()).hexdigest() if template else None
     return None

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rlvr_bench.errors import EngineError
 from rlvr_bench.records import SamplingParameters
 
 __all__ = ["Penalties", "choose"]
+
+_COLDEST = (
+    1e-30  # below it float32 has no number to divide by; all but the likeliest tokens have probability 0 long before
+)
+_NOT_FINITE = (
+    "the logits are not finite (NaN or infinite), so no token can be drawn: the weights are damaged or have diverged, or "
+    "a penalty is too extreme"
+)
 
 
 class Penalties:
@@ -50,11 +59,14 @@ def choose(logits: Tensor, uniforms: Tensor, sampling: SamplingParameters) -> Te
     """One token per row (r,), drawn from softmax(logits / T) cut to min-p, then to top-k, then to top-p.
 
     A cut law is renormalised before the next cut. The token is the inverse distribution function at ``uniforms`` (r,).
-    At temperature 0 it is the likeliest one.
+    At temperature 0 it is the likeliest one. Raises EngineError for logits without a largest finite one: no law follows.
     """
+    largest = logits.amax(-1, keepdim=True)
+    if not bool(largest.isfinite().all()):
+        raise EngineError(_NOT_FINITE)
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    scaled = logits / sampling.temperature
+    scaled = (logits - largest) / max(sampling.temperature, _COLDEST)
     if not sampling.top_k and sampling.top_p >= 1 and not sampling.min_p:
         return _inverse(scaled.softmax(-1), uniforms)
     probabilities, ids = scaled.softmax(-1).sort(-1, descending=True)

@@ -28,6 +28,7 @@ _INACTIVE = (
     "start it with worker_extension_cls=rlvr_bench.samplers.vllm_worker.TokenStatistics, "
     "or sample with token statistics off"
 )
+_NOT_FINITE = "the model's log-probabilities are not finite (NaN or infinite): the weights are damaged or have diverged"
 Ids = TypeVar("Ids", "npt.NDArray[np.int64]", "Tensor")
 _USUAL_MARKS = np.arange(3)  # what ``marks`` subtracts from all ids but 0 and 1
 _NUMBERS = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
@@ -57,7 +58,8 @@ def columns_of(
 ) -> TokenColumns:
     """The statistics in ids (T, 3) and values (T, 3) of the T sampled ``token_ids``.
 
-    Raises EngineError where the hook was not active, so ordinary log-probabilities are never read as statistics.
+    Raises EngineError where the hook was not active, so ordinary log-probabilities are never read as statistics, and where
+    the model gave no numbers.
     """
     tokens = np.asarray(token_ids, dtype=np.int64)
     small = len(tokens) and tokens.min() < 2
@@ -66,6 +68,8 @@ def columns_of(
     # them. The marks also check the order of the columns.
     if ids.shape != expected.shape or (ids != expected).any() or not (values[:, 2] >= 1).all():
         raise EngineError(_INACTIVE)
+    if not np.isfinite(values[:, :2]).all():
+        raise EngineError(_NOT_FINITE)
     return TokenColumns(values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), values[:, 2].astype(np.int32))
 
 

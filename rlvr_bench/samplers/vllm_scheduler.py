@@ -165,11 +165,14 @@ class Gathering:
         return True
 
     def _packed(self) -> npt.NDArray[np.number] | None:
-        """The packed statistics; None where the columns are not those of the hook, which the driver refuses."""
+        """The packed statistics; None or rows where they are not those of the hook, which the driver refuses."""
         ids, rows = self._ids, bytes(self._rows)
         self._ids, self._rows = [], bytearray()
         try:
             table = np.frombuffer(rows, np.int32).reshape(len(ids), ROW)
-            return table if self._kind == "arrays" else pack_summary(table, ids)
-        except (ValueError, EngineError):
+        except ValueError:
             return None
+        try:
+            return table if self._kind == "arrays" else pack_summary(table, ids)
+        except EngineError:
+            return table

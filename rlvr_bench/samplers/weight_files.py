@@ -87,7 +87,7 @@ def _indexed(index: Path | None) -> set[str]:
     try:
         content = json.loads(index.read_bytes()) if index is not None else {}
         return {str(name) for name in content["weight_map"].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return set()
 
 
@@ -159,7 +159,7 @@ def _configuration(folder: Path | None) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_bytes()) if folder is not None else {}
         return {**config, **(config.get("text_config") or {})}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
 
 
