@@ -16,13 +16,14 @@ import torch
 import transformers
 from torch import Tensor
 
-from rlvr_bench.errors import ModelError
+from rlvr_bench.errors import EngineError, ModelError
 from rlvr_bench.records import EngineInfo
 from rlvr_bench.samplers.loaded_transformers import LoadedTransformers
 from rlvr_bench.samplers.logprobs import Passage, Scored
 from rlvr_bench.samplers.protocol import SamplerOptions
 from rlvr_bench.samplers.token_stats import token_statistics
 from rlvr_bench.samplers.tokenizer import Tokenizer
+from rlvr_bench.samplers.vllm_packing import NOT_FINITE
 
 __all__ = ["TransformersScorer", "divergences"]
 
@@ -131,6 +132,8 @@ class _Table:
 
 
 def _scored(columns: npt.NDArray[np.float64]) -> Scored:
+    if np.isnan(columns[:2]).any():
+        raise EngineError(NOT_FINITE)
     logprob, entropy, nucleus, *divergence = columns
     kl, kl_reverse = (column.astype(np.float32) for column in divergence) if divergence else (None, None)
     return Scored(

@@ -21,14 +21,14 @@ from rlvr_bench.samplers.summary import PROFILE_BINS, TokenSummary, summarise
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ROW", "TokenColumns", "columns_of", "marks", "pack_rows", "pack_summary", "unpack"]
+__all__ = ["NOT_FINITE", "ROW", "TokenColumns", "columns_of", "marks", "pack_rows", "pack_summary", "unpack"]
 
 _INACTIVE = (
     "the token statistics hook is not active in this engine (ordinary log-probabilities came back): "
     "start it with worker_extension_cls=rlvr_bench.samplers.vllm_worker.TokenStatistics, "
     "or sample with token statistics off"
 )
-_NOT_FINITE = "the model's log-probabilities are not finite (NaN or infinite): the weights are damaged or have diverged"
+NOT_FINITE = "the model's log-probabilities are not finite (NaN): its weights are damaged or have diverged"
 Ids = TypeVar("Ids", "npt.NDArray[np.int64]", "Tensor")
 _USUAL_MARKS = np.arange(3)  # what ``marks`` subtracts from all ids but 0 and 1
 _NUMBERS = ("logprob_sum", "entropy_mean", "branching_mean", "high_entropy_share")
@@ -68,8 +68,8 @@ def columns_of(
     # them. The marks also check the order of the columns.
     if ids.shape != expected.shape or (ids != expected).any() or not (values[:, 2] >= 1).all():
         raise EngineError(_INACTIVE)
-    if not np.isfinite(values[:, :2]).all():
-        raise EngineError(_NOT_FINITE)
+    if np.isnan(values[:, :2]).any():
+        raise EngineError(NOT_FINITE)
     return TokenColumns(values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), values[:, 2].astype(np.int32))
 
 

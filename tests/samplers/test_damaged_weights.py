@@ -115,3 +115,13 @@ def test_statistics_that_are_not_finite_are_named_as_such() -> None:
     ids = np.array([[7, 6, 5], [8, 7, 6]])
     with pytest.raises(EngineError, match="not finite"):
         columns_of(ids, np.array([[-1.0, 0.5, 2.0], [np.nan, np.nan, 2.0]]), tokens)
+
+
+def test_responses_are_not_scored_under_a_model_of_nan(model: Path) -> None:
+    from rlvr_bench.samplers.logprobs import Passage
+    from rlvr_bench.samplers.logprobs_transformers import TransformersScorer
+
+    change(model, "model.norm.weight", torch.full((make_width(model),), torch.nan))
+    scorer = TransformersScorer(SamplerOptions(model=str(model)))
+    with pytest.raises(EngineError, match="not finite"):
+        list(scorer.score([Passage(prompt=(3, 4), response=np.array([5, 6], np.int32))]))
