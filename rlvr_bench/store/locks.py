@@ -203,7 +203,7 @@ def is_held(path: Path) -> bool:
 
 
 def _flock(handle: int, kind: int) -> bool:
-    """Take a file lock if nobody has one that excludes it."""
+    """Take a file lock, unless another lock excludes it. Returns whether it was taken."""
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
