@@ -2,7 +2,7 @@
 
 The statistics are those of the model's own distribution: softmax(z) at temperature 1, before top-p and penalties.
 Entropy is defined as in arXiv 2507.14843 and 2506.01939, nucleus size as in the rollout branching factor (arXiv
-2508.07534 section 2). Needs torch only.
+2508.07534 section 2). Needs torch and numpy only.
 
 Numerics: with e = exp(z - max z), S = sum e and T = sum e * (z - max z), log p_i = z_i - max z - log S and
 H = log S - T / S. The sums are computed in float64. In float32 the error at a vocabulary of 150,000 is up to 5e-5 nats
@@ -15,6 +15,7 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -138,12 +139,22 @@ def _heaviest(weights: Tensor, k: int) -> Tensor:
     """
     rows, V = weights.shape
     if V < _STRIP_MINIMUM:
-        return weights.topk(min(k, V), dim=-1).values
+        return _largest(weights, min(k, V))
     width = V // _STRIP
     strips = weights[:, : width * _STRIP].view(rows, _STRIP, width)
     best = strips.amax(1).topk(k, dim=-1).indices
     candidates = strips.gather(2, best[:, None, :].expand(-1, _STRIP, -1)).flatten(1)
-    return torch.cat([candidates, weights[:, width * _STRIP :]], 1).topk(k, dim=-1).values
+    return _largest(torch.cat([candidates, weights[:, width * _STRIP :]], 1), k)
+
+
+def _largest(values: Tensor, k: int) -> Tensor:
+    """The ``k`` largest of each row, descending: as ``topk``, which takes up to 20 times as long on a CPU."""
+    if values.device.type != "cpu":
+        return values.topk(k, dim=-1).values
+    rows = values.detach().numpy()
+    if (width := rows.shape[-1]) > 4 * k:
+        rows = np.partition(rows, width - k, axis=-1)[:, width - k :]
+    return torch.from_numpy(np.ascontiguousarray(np.sort(rows, axis=-1)[:, ::-1][:, :k]))
 
 
 def _nucleus_of_broad_row(weights: Tensor, target: Tensor) -> Tensor:
