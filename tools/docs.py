@@ -7,13 +7,12 @@ python tools/docs.py --check   # exit status 1 and the stale files where anythin
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import typer.main
+from typer.testing import CliRunner
 
 from rlvr_bench.cli.main import app
 from rlvr_bench.metrics import METRICS, Metric
@@ -109,7 +108,7 @@ def tree() -> str:
 
 
 def cli_page() -> str:
-    """The help text of every verb, as printed on an 100-column terminal without colour."""
+    """The help text of every verb, as printed on a terminal of 80 columns without colour."""
     group = typer.main.get_command(app)
     parts = [
         "# Command line",
@@ -189,9 +188,8 @@ def _verbs(command: object, words: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def _help(words: tuple[str, ...]) -> str:
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    command = [sys.executable, "-c", "from rlvr_bench.cli import main; main()", *words, "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    environment = {"NO_COLOR": "1", "TERM": "dumb"}
+    shown = CliRunner(env=environment).invoke(app, [*words, "--help"], catch_exceptions=False, terminal_width=78).stdout
     shown = re.sub(r"Usage: \S+", "Usage: rlvr-bench", shown)
     return "\n".join(line.rstrip() for line in shown.strip().splitlines())
 
