@@ -79,6 +79,7 @@ def import_statements(file: Path) -> list[ast.Import | ast.ImportFrom]:
     ]
 
 
+@functools.cache
 def imported(file: Path) -> set[str]:
     """Dotted names a file imports anywhere, those only for type checking left out."""
     names: set[str] = set()
