@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,24 @@ def test_a_file_that_holds_no_template_is_one_line(tmp_path: Path, name: str, co
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "bytes.txt").write_bytes(b"\xff{question}")
     (tmp_path / "large.txt").write_bytes(b"x" * (2**20 + 1))
-    for name, message in (("none.toml", "No such file"), ("bytes.txt", "not text in UTF-8"), ("large.txt", "at most")):
+    os.mkfifo(tmp_path / "pipe.txt")  # nobody writes into it
+    for name, message in (
+        ("none.toml", "No such file"),
+        ("bytes.txt", "not text in UTF-8"),
+        ("large.txt", "at most"),
+        ("pipe.txt", "not a plain file"),
+    ):
         with pytest.raises(DataError, match=message):
             open_prompt(str(tmp_path / name))
     with pytest.raises(UnknownName, match="A file is a path"):
         open_prompt("mine")
+
+
+def test_capitals_and_the_mark_of_a_windows_editor_change_nothing(tmp_path: Path) -> None:
+    plain = write(tmp_path, "user = 'Q: {question}'", "plain.toml")
+    marked = tmp_path / "marked.TOML"
+    marked.write_bytes(b"\xef\xbb\xbfuser = 'Q: {question}'\r\n")
+    assert open_prompt(str(marked)) == open_prompt(plain)
 
 
 def test_a_file_may_name_policy_and_stop_strings(tmp_path: Path) -> None:

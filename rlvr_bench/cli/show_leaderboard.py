@@ -14,6 +14,7 @@ from rlvr_bench.leaderboards import Leaderboard, Row, markdown_text, table_of_al
 from rlvr_bench.leaderboards.columns import BOARD
 from rlvr_bench.leaderboards.common_k import bounds_text, common_k, unsolved_at
 from rlvr_bench.leaderboards.files import row_order
+from rlvr_bench.leaderboards.names import sampling_words
 from rlvr_bench.tables import Format, Line
 
 __all__ = ["show_leaderboard"]
@@ -68,11 +69,12 @@ def _table(rows: Sequence[Row], ks: Sequence[int], all_ks: Sequence[int], *, wid
     last = (unsolved, *(column.short for _, column in _IN_TERMINAL)) if wide else ()
     for name in ("n", *(f"pass@{k}" for k in ks), *(("+/-",) if has_base else ()), *last):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in sorted(rows, key=row_order(ks)):
+    ordered = sorted(rows, key=row_order(ks))
+    for row, words in zip(ordered, sampling_words(ordered), strict=True):
         change = "" if row["gained"] is None else f"+{_number(row, 'gained', '.1f')}/-{_number(row, 'lost', '.1f')}"
         sets = [change] if has_base else []
         more = [unsolved_at(row, common), *_estimates(row)] if wide else []
-        table.add_row(_name(row), f"{row['n']}", *(_cell(row, k) for k in ks), *sets, *more)
+        table.add_row(_name(row, words), f"{row['n']}", *(_cell(row, k) for k in ks), *sets, *more)
     return table
 
 
@@ -85,10 +87,11 @@ def _number(row: Row, name: str, style: str) -> str:
     return "" if value is None else format(float(value), style)
 
 
-def _name(row: Row) -> Text:
+def _name(row: Row, words: str) -> Text:
     about = [str(row["method"])] if row["method"] is not None else []
     about += [f"step {row['step']}"] if row["step"] is not None else []
     about += [f"with {row['tools']}"] if row["tools"] is not None else []
+    about += [words] if words else []
     text = styled(" ".join(str(row["model"]).split()))
     return text.append(f"\n{', '.join(about)}", style="dim") if about else text
 

@@ -13,6 +13,7 @@ from rlvr_bench.errors import DataError
 from rlvr_bench.json_format import format_json
 from rlvr_bench.leaderboards.columns import BOARD, KEY, Cell, Column, Row, caveats_of, columns, is_added
 from rlvr_bench.leaderboards.common_k import bounds_text, common_k, unsolved_at
+from rlvr_bench.leaderboards.names import sampling_words
 from rlvr_bench.tables import Cell as Shown
 from rlvr_bench.tables import Column as Heading
 from rlvr_bench.tables import Figure, Line, Table, as_markdown, best_marked, markdown, no_formula
@@ -136,9 +137,9 @@ def _tables(rows: Sequence[Row], ks: Sequence[int]) -> Iterator[tuple[Line, Tabl
 def _footnotes(rows: Sequence[Row]) -> list[Line]:
     """A line for each caveat of an interval of these rows, with the models that it holds for unless that is all."""
     models: dict[str, list[str]] = {}
-    for row in rows:
+    for row, name in zip(rows, _models(rows), strict=True):
         for caveat in caveats_of(row):
-            models.setdefault(caveat, []).append(_model(row))
+            models.setdefault(caveat, []).append(name)
     of = {caveat: "" if len(names) == len(rows) else f" of {', '.join(names)}" for caveat, names in models.items()}
     return [Line((f"intervals{whose}: {caveat}",)) for caveat, whose in of.items()]
 
@@ -155,7 +156,7 @@ def row_order(ks: Sequence[int]) -> Callable[[Row], tuple[float, str]]:
 
 def _table(rows: Sequence[Row], ks: Sequence[int], common: int | None) -> Table:
     """All columns with their cells, the best figures marked; gained and lost if the base of any row is known."""
-    made: list[tuple[Heading, list[Shown]]] = [(Heading("model"), [_model(row) for row in rows])]
+    made: list[tuple[Heading, list[Shown]]] = [(Heading("model"), _models(rows))]
     made += [(Heading(name), [_text(row[name]) for row in rows]) for name in ("method", "step", "n")]
     for k in ks:
         cells = best_marked([_pass(row, k) for row in rows], "more")
@@ -174,8 +175,13 @@ def _text(cell: Cell) -> str:
     return "" if cell is None else str(cell)
 
 
-def _model(row: Row) -> str:
-    return str(row["model"]) if row["tools"] is None else f"{row['model']} + {row['tools']}"
+def _models(rows: Sequence[Row]) -> list[str]:
+    return [_model(row, words) for row, words in zip(rows, sampling_words(rows), strict=True)]
+
+
+def _model(row: Row, words: str) -> str:
+    name = str(row["model"]) if row["tools"] is None else f"{row['model']} + {row['tools']}"
+    return f"{name} ({words})" if words else name
 
 
 def _unsolved(row: Row, k: int | None) -> Shown:

@@ -21,14 +21,15 @@ from rlvr_bench.task import LoadedTask
 __all__ = ["check_before_loading", "check_template_use"]
 
 _LOADED = ("transformers", "vllm")  # engines that load a tokenizer from files
+_COLDEST = 0.01
 
 
 def check_before_loading(model: str, loaded: LoadedTask, options: SampleOptions, template: PromptTemplate) -> None:
     """Check what can be known from the options, the task and the model's tokenizer; no weights are loaded.
 
-    Raises BadArgument for sampling parameters that tools do not allow, for a stop string that the model cannot write, and
-    as ``check_template_use``; UnknownName for a chat-template argument that the template does not use; the errors of
-    ``check_gpus``; ModelError for an adapter that the engine or the model does not take.
+    Raises BadArgument for sampling parameters that tools or the engine do not allow, for a stop string that the model
+    cannot write, and as ``check_template_use``; UnknownName for a chat-template argument that the template does not use;
+    the errors of ``check_gpus``; ModelError for an adapter that the engine or the model does not take.
     """
     engine = models.choose_engine(model, options)
     path = models.resolve_model(model) if engine in _LOADED else model
@@ -36,6 +37,10 @@ def check_before_loading(model: str, loaded: LoadedTask, options: SampleOptions,
         check_fit(options.adapter, engine, path, dict(options.engine_args))
     sampling = planned_sampling(loaded.task, options, template, path)
     check_gpus(path, engine, options)
+    if engine == "vllm":
+        # vLLM draws them as 0.01, with a warning in its log.
+        allowed = f"vLLM draws no temperature between 0 and {_COLDEST}: take {_COLDEST}, or 0 with -n 1"
+        check(not 0 < sampling.temperature < _COLDEST, "--temperature", sampling.temperature, allowed)
     if engine not in _LOADED:
         return
     if not sampling.stop and not options.chat_template_args:

@@ -20,7 +20,7 @@ _ROLES = ("system", "developer", "user", "assistant")
 
 def is_prompt_file(name: str) -> bool:
     """Whether ``name`` is a path and not the name of a prompt."""
-    return "/" in name or name.endswith(_SUFFIXES)
+    return "/" in name or name.lower().endswith(_SUFFIXES)
 
 
 def read_prompt_file(name: str) -> PromptTemplate:
@@ -31,7 +31,7 @@ def read_prompt_file(name: str) -> PromptTemplate:
     Any other file is the user message and the text in one; a line break at its end is left out. Raises DataError.
     """
     content = _read(Path(name).expanduser())
-    if name.endswith(".toml"):
+    if name.lower().endswith(".toml"):
         template = _from_toml(name, content)
     else:
         template = PromptTemplate(name="", text=content.removesuffix("\n"), user=content.removesuffix("\n"))
@@ -40,6 +40,8 @@ def read_prompt_file(name: str) -> PromptTemplate:
 
 
 def _read(file: Path) -> str:
+    if file.exists() and not file.is_file():  # a pipe without a writer would wait for ever
+        raise DataError(f"{file}: not a plain file. --prompt takes a name or a file")
     try:
         with file.open("rb") as stream:
             content = stream.read(_LARGEST + 1)
@@ -50,7 +52,7 @@ def _read(file: Path) -> str:
     if len(content) > _LARGEST:
         raise DataError(f"{file}: a prompt file has at most {_LARGEST:,} bytes")
     try:
-        return content.decode().replace("\r\n", "\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not text in UTF-8 ({error.reason} at byte {error.start})") from error
 

@@ -218,7 +218,12 @@ def read_modules(adapter: Adapter, shapes: Shapes) -> dict[str, Module]:
     pairs: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         if match := _TENSOR.fullmatch(name):
-            pairs.setdefault(match[1], {})[match[3]] = shape
+            pair = pairs.setdefault(match[1], {})
+            if match[3] in pair:
+                raise ModelError(
+                    f"{adapter.weights}: two tensors {match[3]} of {_shown(match[1])}: save the adapter again"
+                )
+            pair[match[3]] = shape
         elif not (adapter.config.use_dora and _MAGNITUDE.fullmatch(name)):
             raise ModelError(
                 f"{adapter.weights}: the tensor {_shown(name)} is not one of LoRA: merge the adapter (merge_and_unload "

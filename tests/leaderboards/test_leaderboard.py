@@ -20,7 +20,7 @@ from rlvr_bench.cli.leaderboard import register
 from rlvr_bench.errors import BadArgument, DataError, RunError, UnknownName
 from rlvr_bench.leaderboards import columns, csv_text, json_text, markdown_text, parquet_bytes
 from rlvr_bench.leaderboards.ranks import rank
-from rlvr_bench.records import Estimate
+from rlvr_bench.records import Estimate, SamplingParameters
 from tests.comparison.made import card
 
 ROOT = Path(__file__).parent.parent.parent
@@ -60,6 +60,16 @@ def test_cells_by_hand(runs: Path) -> None:
     assert (zoo["method"], zoo["gained"], zoo["lost"]) == ("grpo", 2, 0)
     assert base["gained"] is None
     assert [row["rank@1"] for row in (base, step, zoo)] == [3, 2, 1]
+
+
+def test_rows_of_one_checkpoint_that_differ_in_sampling_say_how(tmp_path: Path) -> None:
+    folder = tmp_path / "cards"
+    for temperature, min_p in ((0.6, 0.0), (1.0, 0.0), (1.0, 0.05)):
+        write(folder, "base", [0, 4, 1], 8, sampling=SamplingParameters(temperature=temperature, min_p=min_p))
+    write(folder, "other", [1, 2, 3], 8, sampling=SamplingParameters(temperature=0.6))
+    board = leaderboard([folder], ks=KS)
+    names = {cells.split("|")[1].strip() for cells in markdown_text(board.rows, board.ks).splitlines() if "| " in cells}
+    assert {"base (T=0.6)", "base (T=1)", "base (T=1, min-p=0.05)", "other"} <= names
 
 
 def test_estimates_are_those_of_the_scorecard(tmp_path: Path) -> None:

@@ -115,6 +115,12 @@ TENSORS: dict[str, tuple[dict[str, Any], str]] = {
     "none": ({}, "its header cannot be read"),
     "another rank": (lora_tensors(BASE, 5, only="q_proj"), "not of rank 4"),
     "half a pair": (whole(f"{Q}.lora_A.weight", 4, 128), r"shapes \[4, 128\] and \[\]"),
+    "a tensor under two names": (
+        whole(f"{Q}.lora_A.weight", 4, 128)
+        | whole(f"{Q}.lora_B.weight", 128, 4)
+        | whole(f"base_model.model.{Q}.lora_A.weight", 4, 128),
+        "two tensors A of model.layers.0.self_attn.q_proj: save",
+    ),
     "no matrix": (whole(f"{Q}.lora_A.weight", 4, 8, 16) | whole(f"{Q}.lora_B.weight", 128, 4), "shapes"),
     "empty": (whole(f"{Q}.lora_A.weight", 4, 0) | whole(f"{Q}.lora_B.weight", 128, 4), "shapes"),
     "whole weights": (
