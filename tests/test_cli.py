@@ -80,7 +80,10 @@ BAD_INPUT = [
     ((*EVALUATE, "-n", "0"), "-n is 0: must be at least 1"),
     ((*EVALUATE, "--top-p", "1.5"), "--top-p is 1.5: must be in (0, 1]"),
     ((*EVALUATE, "--temperature", "-1"), "--temperature is -1.0"),
-    ((*EVALUATE, "--engine", "vllm", "--temperature", "0.001"), "vLLM draws no temperature between 0 and 0.01"),
+    (
+        ("evaluate", "--model", "zoo:base", "--task", "double_countdown", "--engine", "vllm", "--temperature", "0.001"),
+        "vLLM draws no temperature between 0 and 0.01",
+    ),
     ((*EVALUATE, "--min-p", "1.2"), "--min-p is 1.2: must be in [0, 1]"),
     ((*EVALUATE, "--repetition-penalty", "0"), "--repetition-penalty is 0.0: must be above 0"),
     ((*EVALUATE, "--presence-penalty", "nan"), "--presence-penalty is nan: must be in [-2, 2]"),
