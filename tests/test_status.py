@@ -25,6 +25,7 @@ from rlvr_bench.pipeline.status import RunState, States
 from rlvr_bench.records import Problem, SavedRollout
 from rlvr_bench.storage import as_path
 from rlvr_bench.store import open_run, paths, shard_summaries
+from rlvr_bench.store.growing import GrowingFolder
 from rlvr_bench.store.locks import Lock, is_held, lock_folder
 from rlvr_bench.store.paths import Listed, listed_in
 from rlvr_bench.store.run import RunWriter
@@ -318,3 +319,8 @@ def test_open_draw_batches_are_shown_and_count_as_news(half: Path, problems: lis
     out = io.StringIO()
     show_states(Console(file=out, width=200), [before, after], "table", watched=False)
     assert "12 of 32 (38%) + 3 open" in out.getvalue()
+    for name, indices in (("r0", (4, 5)), ("r1", (6,))):  # replicas go on from the driver's state
+        rollouts = [SavedRollout(problem_id="p1", index=i, ids=np.arange(1500, dtype=np.int32)) for i in indices]
+        GrowingFolder(half, writer=name).write(rollouts, None)
+    scaled = only(half)
+    assert (scaled.growing, scaled.growing_tokens) == (3, 4500)

@@ -20,6 +20,7 @@ from rlvr_bench.store.locks import is_held
 from rlvr_bench.store.paths import Listed, inside, listed_in, read_if_there
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.shard_summaries import Summary, read_summaries
+from rlvr_bench.store.shards import writer_of
 from rlvr_bench.store.verdicts import Grading, current_grading
 
 __all__ = ["RunState", "State", "States", "status"]
@@ -112,7 +113,7 @@ class States:
         state = _named(run, held=held, complete=complete, is_verified=verified >= drawn, began=bool(verdicts))
         speed = _speed(rollouts if state == "drawing" else verdicts, began) if held else None
         left = _left(speed, (asked or drawn) - drawn if state == "drawing" else drawn - verified)
-        growing = self._shards(inside(run.path, "growing"))[-1:]
+        growing = self._growing(run)
         newest = max((shard.written for shard in (*rollouts, *verdicts, *growing)), default=None)
         return RunState(
             run=str(run.path),
@@ -143,6 +144,16 @@ class States:
         return self._read(
             max(listings, key=lambda files: max((file.written for file in files), default=0.0), default=[])
         )
+
+    def _growing(self, run: Run) -> list[_Shard]:
+        """The newest state of every replica, or that of a single process.
+
+        With replicas, the driver has one of what they continue; it is not counted twice.
+        """
+        newest = {writer_of(file.path): file for file in listed_in(inside(run.path, "growing"), ".parquet")}
+        if len(newest) > 1:
+            newest.pop("", None)
+        return self._read(list(newest.values()))
 
     def _shards(self, folder: Path) -> list[_Shard]:
         return self._read(listed_in(folder, ".parquet"))

@@ -3,7 +3,8 @@
 The seed of a batch decides its rollouts, and is hashed from the batch's name. So it does not matter where and when a
 batch is drawn, and after how many failed tries. Each batch is counted once: one replica has it at a time, and a second
 result is dropped. Requests that have not begun move from a slow replica to an idle one. Requests that have begun stay:
-where an engine is not deterministic to the bit, keeping the copy that ends first would prefer short responses.
+where an engine is not deterministic to the bit, keeping the copy that ends first would prefer short responses. For the
+same reason the batches of a lost replica continue from what it had saved when it last wrote finished ones.
 """
 
 from __future__ import annotations
@@ -270,6 +271,7 @@ class Dispatcher:
         if worker is None or work is None:
             return []
         stored = list(self._stored(worker))
+        self._take_over(number, worker)
         return [*stored, *(Draw(request=request, rollouts=()) for request in self._draw_again(worker, lost, work))]
 
     def _stored(self, worker: Worker) -> Iterator[Draw]:
@@ -282,6 +284,17 @@ class Dispatcher:
             for key, rollouts in batches.items():
                 self._count(worker, rollouts)
                 yield Draw(request=worker.out.pop(key), rollouts=rollouts, shard=shard)
+
+    def _take_over(self, number: int, worker: Worker) -> None:
+        """Add what a lost replica had saved of its batches to their requests."""
+        if self._writer is None:
+            return
+        taken = self._writer.take_over(self._name(number))
+        for key, request in worker.out.items():
+            indices = range(request.start, request.start + request.n)
+            saved = {one.index: one for one in request.saved}
+            saved |= {index: taken[key[0], index] for index in indices if (key[0], index) in taken}
+            worker.out[key] = msgspec.structs.replace(request, saved=tuple(saved.values()))
 
     def _draw_again(self, worker: Worker, lost: Lost, work: Work) -> Iterator[DrawRequest]:
         """Queue the batches of a lost replica again; yields those that are given up."""
@@ -315,8 +328,14 @@ class Dispatcher:
     def _begin(self, number: int) -> None:
         assert self._sampling is not None
         self._workers[number].rest()
-        target = None if self._writer is None else Target(absolute(self._writer.path), self._writer.lock.token)
+        target = None
+        if self._writer is not None:
+            target = Target(absolute(self._writer.path), self._writer.lock.token, self._name(number))
         self._pool.begin(number, self._session, self._sampling, target)
+
+    def _name(self, number: int) -> str:
+        """The name of a replica in the files that it writes in this session."""
+        return f"s{self._session}r{number}"
 
     # ------------------------------------------------------------------------------------------- counting
     def _count(self, worker: Worker, rollouts: Sequence[Rollout]) -> None:

@@ -68,10 +68,11 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The run that replicas write to, and the token of its driver's lock."""
+    """The run that a replica writes to, the token of its driver's lock, and the replica's name in that run."""
 
     path: Path
     token: str
+    writer: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

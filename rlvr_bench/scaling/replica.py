@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from rlvr_bench.errors import StorageError
-from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters
-from rlvr_bench.samplers.protocol import Sampler
+from rlvr_bench.records import Draw, DrawRequest, Prompt, SamplingParameters, SavedRollout
+from rlvr_bench.samplers.protocol import Growth, Sampler, growing_draws
 from rlvr_bench.scaling.messages import Failure, Opened, Report, TakenBack, Target, batch_name
-from rlvr_bench.scaling.recording import Recorder
+from rlvr_bench.scaling.recording import Recorder, Unwritten
 from rlvr_bench.store.manifest import installed_packages
 
 __all__ = ["Probe", "Replica", "probe"]
@@ -45,7 +45,8 @@ class Replica:
         self._thread: threading.Thread | None = None
         self._recorder: Recorder | None = None
         self._queue: deque[DrawRequest] = deque()
-        self._finished: list[Draw] = []
+        self._unwritten = Unwritten()
+        self._writing = False  # whether the thread in ``collect`` writes
         self._failure: Failure | None = None
         self._received = self._received_then = 0
         self._begun = 0  # requests that the engine has taken and not finished
@@ -111,17 +112,21 @@ class Replica:
                     self._change.wait(self._due_in)
             if self._session != session or self._over:
                 return Report(finished=[], received=0, queued=0, room=0)
-            draws = self._take() if self._due_in == 0 or self._failure is not None else []
+            draws, state = self._take() if self._due_in == 0 or self._failure is not None else ([], None)
             self._asking = False
             received, queued, failure = self._received, len(self._queue), self._failure
             room = max(0, self._ahead - queued)
             recorder = self._recorder
+            self._writing = recorder is not None and (bool(draws) or state is not None)
         shard = None
-        if recorder is not None and draws:
+        if recorder is not None and self._writing:
             try:
-                shard, draws = recorder.write(draws)
+                shard, draws = recorder.write(draws, state)
             except Exception as error:  # it is sent to the driver, which raises it
                 failure, draws = Failure.of(error), []
+            with self._change:
+                self._writing = False
+                self._change.notify_all()
         finished = [(batch_name(draw.request), draw.rollouts) for draw in draws]
         return Report(finished=finished, received=received, queued=queued, room=room, shard=shard, failure=failure)
 
@@ -146,10 +151,11 @@ class Replica:
         if self._thread is not None:
             self._thread.join()
         with self._change:
-            left = self._take()
-        if left and self._recorder is not None:
+            self._change.wait_for(lambda: not self._writing)  # what comes is later, and replaces it
+            draws, state = self._take()
+        if self._recorder is not None and (draws or state is not None):
             with contextlib.suppress(StorageError):  # no caller waits for the result
-                self._recorder.write(left)
+                self._recorder.write(draws, state)
 
     @property
     def _has_news(self) -> bool:
@@ -160,21 +166,32 @@ class Replica:
         """Seconds until finished draws are reported; None where there are no finished draws.
 
         Without a target they are reported at once, else when they are due to be written. They are due soon where the
-        driver has no more requests, because its next requests may depend on them.
+        driver has no more requests, because its next requests may depend on them. While draws grow, the engine's thread
+        sets the moments (``_save``).
         """
         if self._recorder is None:
-            return 0.0 if self._finished else None
-        return self._recorder.schedule.due_in(_SOON_S if self._dry else math.inf)
+            return 0.0 if self._unwritten.rollouts else None
+        if self._unwritten.is_marked:
+            return 0.0
+        if self._unwritten.is_growing and self._begun:
+            return None
+        return self._recorder.schedule.due_in(self._patience_s)
 
-    def _take(self) -> list[Draw]:
-        draws, self._finished = self._finished, []
+    @property
+    def _patience_s(self) -> float:
+        return _SOON_S if self._dry else math.inf
+
+    def _take(self) -> tuple[list[Draw], Sequence[SavedRollout] | None]:
+        draws, state = self._unwritten.take(is_idle=not self._begun)
         if self._recorder is not None:
             self._recorder.schedule.written()
-        return draws
+            if self._unwritten.rollouts:
+                self._recorder.schedule.add(self._unwritten.rollouts)
+        return draws, state
 
     def _clear(self) -> None:
         self._queue.clear()
-        self._finished, self._failure = [], None
+        self._unwritten, self._failure = Unwritten(), None
         self._received = self._received_then = self._begun = 0
         self._ahead = _FEWEST_AHEAD
         self._asking, self._dry = True, False
@@ -191,19 +208,50 @@ class Replica:
 
     def _work(self, session: int, sampling: SamplingParameters) -> None:
         try:
-            for draw in self._engine().draw(self._requests(), sampling):
-                with self._change:
-                    self._begun -= 1
-                    self._finished.append(draw)
-                    if self._recorder is not None:
-                        self._recorder.schedule.add(len(draw.rollouts))
-                    self._change.notify_all()
-                    if self._over:
-                        return
+            self._draw(sampling)
         except Exception as error:  # it is sent to the driver, which handles it
             with self._change:
                 self._failure = Failure.of(error)
                 self._change.notify_all()
+
+    def _draw(self, sampling: SamplingParameters) -> None:
+        growth: Growth | None = None
+        try:
+            for item in growing_draws(self._engine(), self._requests(), sampling):
+                if isinstance(item, Draw):
+                    self._finish(item)
+                elif self._recorder is not None:
+                    growth = item
+                    self._save(growth, self._recorder)
+                if self._over:
+                    break
+            else:
+                growth = None  # no draw is open
+        finally:
+            if growth is not None:
+                self._mark(growth)
+
+    def _finish(self, draw: Draw) -> None:
+        with self._change:
+            self._begun -= 1
+            self._unwritten.add(draw)
+            if self._recorder is not None:
+                self._recorder.schedule.add(len(draw.rollouts))
+            self._change.notify_all()
+
+    def _save(self, growth: Growth, recorder: Recorder) -> None:
+        """Note what the open draws have if it is due to be written; the thread in ``collect`` writes it."""
+        self._unwritten.is_growing = True
+        waits = recorder.schedule.due_in(self._patience_s) == 0
+        is_due = recorder.pace.is_due_after(self._patience_s if waits else math.inf) or recorder.schedule.is_full
+        if is_due and not self._unwritten.is_marked:
+            self._mark(growth)
+
+    def _mark(self, growth: Growth) -> None:
+        state = growth()
+        with self._change:
+            self._unwritten.mark(state)
+            self._change.notify_all()
 
     def _requests(self) -> Iterator[DrawRequest | None]:
         """The requests for the engine; None where there is none now and the driver had ``_PATIENCE_S`` to send one."""

@@ -5,13 +5,19 @@ the others drawn again from an earlier point, long responses would get a second 
 would prefer short ones. So the state is written first and names the shard, the shard is written next, and the older state
 is removed last. A reader takes the newest state whose shard exists: a kill at any moment leaves a shard and a state of the
 same moment.
+
+Where replicas draw, each writes shards and states of its own draw batches; its states have its name. The driver has a
+state of what the replicas continue: the rollouts of earlier sessions and of lost replicas. A rollout may be in the driver's
+state and in that of a replica, which got it from the driver, so that the replica has the later one. When a session begins,
+all states become one of the driver. So no state of a replica is older than the session.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +29,7 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.records import SavedRollout
 from rlvr_bench.store.paths import inside, listed_in, remove, write_atomically
 from rlvr_bench.store.shard_checks import LARGEST_INDEX
-from rlvr_bench.store.shards import SHARD_SECONDS, ShardFolder, sparing_patience
+from rlvr_bench.store.shards import SHARD_SECONDS, ShardFolder, sparing_patience, writer_of
 
 __all__ = ["GROWING_SCHEMA", "GrowingFolder", "SavePace"]
 
@@ -54,26 +60,38 @@ _IS_CHOSEN = "RLVR_BENCH_SHARD_SECONDS" in os.environ  # then the interval is th
 
 
 class GrowingFolder:
-    """The states of the open draw batches of one run; there is one writer at a time."""
+    """The states of the open draw batches of one run, for the driver or, with ``writer``, for a replica."""
 
-    def __init__(self, run: Path, largest: int = LARGEST_INDEX) -> None:
+    def __init__(self, run: Path, largest: int = LARGEST_INDEX, writer: str = "") -> None:
         """``largest``: the largest allowed rollout index. Raises RunError where the folder is a link."""
-        self._folder = ShardFolder(inside(run, "growing"), GROWING_SCHEMA, largest)
+        self._folder = ShardFolder(inside(run, "growing"), GROWING_SCHEMA, largest, writer)
+        self._writer = writer
+        self._written: list[Path] = []  # by this replica
 
     def read(self, shards: Collection[str]) -> list[SavedRollout]:
-        """The rollouts of the newest state whose shard is one of ``shards``; empty without one.
+        """The rollouts of every writer's newest state whose shard is one of ``shards``; states of replicas become a part of
+        the driver's.
 
         A damaged state is moved aside. Raises RunError where one has content that is not ours, StorageError.
         """
-        for listed in listed_in(self._folder.path, ".parquet"):
-            if listed.size > _LARGEST_FILE:
-                raise RunError(f"{listed.path}: {listed.size:,} bytes, more than a session writes. Remove it.")
-        newest: list[SavedRollout] = []
-        for file, table in self._folder.sound(GROWING_SCHEMA.names):
-            rollouts = [_saved(file, table, row) for row in range(table.num_rows)]
-            if set(table["with_shard"].cast(pa.string()).to_pylist()) <= {"", *shards}:
-                newest = rollouts
-        return newest
+        files = self._folder.files()
+        newest = self._newest(files, shards)
+        rollouts = _each_once([newest.pop("", []), *newest.values()])
+        if any(map(writer_of, files)):
+            self.write(rollouts, None)
+        return rollouts
+
+    def take_over(self, writer: str, shards: Collection[str]) -> list[SavedRollout]:
+        """The rollouts in the newest state of a lost replica, which becomes a part of the driver's. Raises as ``read``."""
+        files = [file for file in self._folder.files() if writer_of(file) in ("", writer)]
+        newest = self._newest(files, shards)
+        rollouts = newest.get(writer, [])
+        if rollouts:
+            self._folder.append(_table(_each_once([newest.get("", []), rollouts]), ""))
+        for file in files:
+            if rollouts or writer_of(file):
+                remove(file, missing_ok=True)
+        return rollouts
 
     @property
     def is_empty(self) -> bool:
@@ -83,15 +101,30 @@ class GrowingFolder:
     def write(self, rollouts: Sequence[SavedRollout], shard: tuple[Path, bytes] | None) -> None:
         """Write a shard (path and content) together with what the open batches have at the same moment.
 
-        Raises StorageError; then the state and the shards from before are as they were.
+        A replica replaces its states, the driver those of all. Raises StorageError; then the states and the shards from
+        before are as they were.
         """
-        older = self._folder.files()
+        older = self._written if self._writer else self._folder.files()
+        self._written = [*older]
         if rollouts:
-            self._folder.append(_table(rollouts, "" if shard is None else shard[0].name))
+            self._written.append(self._folder.append(_table(rollouts, "" if shard is None else shard[0].name)))
         if shard is not None:
             write_atomically(*shard)
         for file in older:
-            remove(file)
+            remove(file, missing_ok=True)  # when a session ends, the driver and its replicas remove the same states
+            self._written.remove(file)
+
+    def _newest(self, files: Sequence[Path], shards: Collection[str]) -> dict[str, list[SavedRollout]]:
+        """The rollouts of every writer's newest state whose shard is one of ``shards``."""
+        for listed in listed_in(self._folder.path, ".parquet"):
+            if listed.size > _LARGEST_FILE:
+                raise RunError(f"{listed.path}: {listed.size:,} bytes, more than a session writes. Remove it.")
+        newest: dict[str, list[SavedRollout]] = {}
+        for file, table in self._folder.sound(GROWING_SCHEMA.names, files):
+            rollouts = [_saved(file, table, row) for row in range(table.num_rows)]
+            if set(table["with_shard"].cast(pa.string()).to_pylist()) <= {"", *shards}:
+                newest[writer_of(file)] = rollouts
+        return newest
 
 
 class SavePace:
@@ -108,10 +141,14 @@ class SavePace:
 
     @property
     def is_due(self) -> bool:
+        return self.is_due_after(math.inf)
+
+    def is_due_after(self, patience_s: float) -> bool:
+        """Whether the state is due where something waits for it, for ``patience_s`` unless it costs too much."""
         now = self._clock()
         least = sparing_patience(now - self._began) if self._sparing else SHARD_SECONDS
         by_cost = 0.0 if _IS_CHOSEN else min(self._cost / _SHARE, _MOST_SECONDS)
-        return now - self._last >= max(least, by_cost)
+        return now - self._last >= max(min(patience_s, least), by_cost)
 
     def saved(self, began: float) -> None:
         """Note that a state is written, which began at ``began`` by the clock."""
@@ -121,6 +158,11 @@ class SavePace:
     def now(self) -> float:
         """The time by the clock."""
         return self._clock()
+
+
+def _each_once(states: Iterable[Sequence[SavedRollout]]) -> list[SavedRollout]:
+    """The rollouts of several states; one that is in two of them is taken from the later one."""
+    return list({(one.problem_id, one.index): one for state in states for one in state}.values())
 
 
 def _table(rollouts: Sequence[SavedRollout], shard: str) -> pa.Table:

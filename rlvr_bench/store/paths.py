@@ -191,9 +191,9 @@ def move(file: Path, target: Path) -> None:
             file.rename(target)
 
 
-def remove(file: Path) -> None:
-    """Delete a file. Raises StorageError."""
-    with _failing("remove", file):
+def remove(file: Path, *, missing_ok: bool = False) -> None:
+    """Delete a file; with ``missing_ok`` it may be gone already. Raises StorageError."""
+    with _failing("remove", file), suppress(*([FileNotFoundError] if missing_ok else [])):
         if is_remote(file):
             _fs(file).rm_file(_key(file))
         else:

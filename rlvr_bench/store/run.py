@@ -204,6 +204,12 @@ class RunWriter:
         keys = [(span.problem_id, index) for index in range(span.start, span.start + span.n)]
         return tuple(self._saved.pop(key) for key in keys if key in self._saved)
 
+    def take_over(self, replica: str) -> dict[tuple[str, int], SavedRollout]:
+        """What a lost replica, which has this name, saved of rollouts that are not drawn; it stays saved for later sessions."""
+        self.lock.check()
+        shards = {file.name for file in self.run.rollouts.files()}
+        return self._not_drawn(self._growing.take_over(replica, shards))
+
     @property
     def is_save_due(self) -> bool:
         """Whether ``save`` should be called now."""
@@ -255,7 +261,9 @@ class RunWriter:
 
     def _unfinished(self) -> dict[tuple[str, int], SavedRollout]:
         """What earlier sessions have of rollouts that are not drawn, by problem and index."""
-        saved = self._growing.read(self._known)
+        return self._not_drawn(self._growing.read(self._known))
+
+    def _not_drawn(self, saved: Sequence[SavedRollout]) -> dict[tuple[str, int], SavedRollout]:
         drawn = self._drawn
         return {
             (one.problem_id, one.index): one

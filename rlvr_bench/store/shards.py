@@ -2,7 +2,8 @@
 
 A shard is written once and never changed. A shard whose content does not match its name (a torn write, a bad disk) is
 moved into ``set-aside/``; it is not read and not deleted. Several processes may write to one folder: each numbers only
-its shards, and the checksums make their names differ.
+its shards, and the checksums make their names differ. The name may also contain that of its writer:
+``000007-<writer>-3f9a0c12d4e5b6a7.parquet``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rlvr_bench.store.paths import files_in, inside, make_folder, move, read_who
 from rlvr_bench.store.shard_checks import LARGEST_INDEX, check_metadata, check_table, completed, readable
 from rlvr_bench.store.shard_summaries import with_summary
 
-__all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience"]
+__all__ = ["SHARD_ROLLOUTS", "SHARD_SECONDS", "Schedule", "ShardFolder", "sparing_patience", "writer_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +87,12 @@ def sparing_patience(elapsed_s: float) -> float:
 class ShardFolder:
     """An append-only collection of parquet shards in one folder."""
 
-    def __init__(self, path: Path, schema: pa.Schema, largest: int = LARGEST_INDEX) -> None:
-        """``largest``: the largest allowed rollout index."""
+    def __init__(self, path: Path, schema: pa.Schema, largest: int = LARGEST_INDEX, writer: str = "") -> None:
+        """``largest``: the largest allowed rollout index. ``writer``: a name that new shards have in theirs, without dashes."""
         self.path = path
         self.schema = schema
         self._largest = largest
+        self._writer = f"{writer}-" if writer else ""
         self._next: int | None = None
 
     def files(self) -> list[Path]:
@@ -112,7 +114,7 @@ class ShardFolder:
         sink = pa.BufferOutputStream()
         pq.write_table(with_summary(table.cast(self.schema)), sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
-        file = self.path / f"{self._next:06d}-{_digest(content)}.parquet"
+        file = self.path / f"{self._next:06d}-{self._writer}{_digest(content)}.parquet"
         self._next += 1
         return file, content
 
@@ -120,9 +122,9 @@ class ShardFolder:
         """Move shards that do not match their checksum into ``set-aside/``; returns their new paths."""
         return [self.set_aside(file, _DAMAGED) for file, content in self._contents() if not _fits(file, content)]
 
-    def sound(self, columns: Sequence[str]) -> Iterator[tuple[Path, pa.Table]]:
-        """Files and tables of all shards; moves damaged ones aside, for a caller that can make their rows again."""
-        for file, content in self._contents():
+    def sound(self, columns: Sequence[str], files: Sequence[Path] | None = None) -> Iterator[tuple[Path, pa.Table]]:
+        """Files and tables of all shards, or of ``files``. Damaged ones are moved aside: the caller makes their rows again."""
+        for file, content in self._contents(files):
             if _fits(file, content):
                 yield file, self._checked(file, content, columns)
             else:
@@ -181,6 +183,11 @@ class ShardFolder:
                     yield first, content.result()
             for file, content in coming:
                 yield file, content.result()
+
+
+def writer_of(file: Path) -> str:
+    """The name of the writer in the name of a shard; empty without one."""
+    return "-".join(file.stem.split("-")[1:-1])
 
 
 def _digest(content: bytes) -> str:

@@ -28,7 +28,8 @@ from rlvr_bench.records import Draw, DrawRequest, EngineInfo, Prompt, SamplingPa
 from rlvr_bench.samplers.protocol import Sampler
 from rlvr_bench.scorecard import ProblemScore
 from rlvr_bench.storage import as_path
-from rlvr_bench.store import open_run
+from rlvr_bench.store import RunWriter, open_run
+from rlvr_bench.store.shards import writer_of
 from tests.conftest import require
 from tests.store.object_storage import s3_server
 
@@ -154,21 +155,47 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return made
 
 
-def test_an_engine_and_a_node_die_in_the_middle_of_a_run(tmp_path: Path, nodes: TwoNodes, pools: list[Any]) -> None:
-    import ray
+class KillsGrowing(At):
+    """Also kills the first engine that has saved what its open draws have."""
 
-    def kill_one() -> None:
-        ray.kill(next(handle for handle in pools[0]._handles if handle is not None))
+    def __init__(self, run: Path, pools: list[Any], *calls: tuple[int, Callable[[], None]]) -> None:
+        super().__init__(*calls)
+        self._run, self._pools = run, pools
+
+    def advance(self, rollouts: int, tokens: int = 0) -> None:
+        import ray
+
+        super().advance(rollouts, tokens)
+        handles = self._pools[0]._handles
+        saved = [writer_of(file) for file in (self._run / "growing").glob("*.parquet")]
+        number = next((int(name.partition("r")[2]) for name in saved if name), None)
+        if len(handles) == 2 and number is not None:
+            ray.kill(handles[number])
+
+
+def test_an_engine_and_a_node_die_in_the_middle_of_a_run(
+    tmp_path: Path, nodes: TwoNodes, pools: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others go on behind the tokens that were saved: the texts are those of an undisturbed run."""
+    continued: list[int] = []
+    plain = RunWriter.take_over
+
+    def take_over(self: RunWriter, replica: str) -> Any:
+        saved = plain(self, replica)
+        continued.append(sum(len(one.ids) for one in saved.values()))
+        return saved
+
+    monkeypatch.setattr(RunWriter, "take_over", take_over)
 
     def kill_node() -> None:
         nodes.remove(nodes.second, kill=True)
 
     small = functools.partial(options, n=32, engine_args={"rows": 16})
     straight = pipeline.sample("zoo:base", TASK, small(tmp_path / "straight"))
-    scaled = pipeline.sample(
-        "zoo:base", TASK, small(tmp_path / "scaled", nodes, 2), progress=At((100, kill_one), (300, kill_node))
-    )
+    progress = KillsGrowing(tmp_path / "scaled" / "zoo-base" / TASK, pools, (300, kill_node))
+    scaled = pipeline.sample("zoo:base", TASK, small(tmp_path / "scaled", nodes, 2), progress=progress)
     nodes.second = nodes.add()
+    assert sum(continued) > 0
     assert len(pools[0]._handles) >= 3, "both deaths should fall in the middle"
     assert rollouts(scaled) == rollouts(straight)
 

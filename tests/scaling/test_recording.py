@@ -139,10 +139,10 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_what_is_there(
 ) -> None:
     written = Recorder.write
 
-    def full(self: Recorder, draws: list[Draw]) -> tuple[str, list[Draw]]:
+    def full(self: Recorder, draws: list[Draw], state: None) -> tuple[str | None, list[Draw]]:
         if len(writer.run.rollouts.files()) >= 3:
             raise StorageError("cannot write x: No space left on device. What was written before is kept.")
-        return written(self, draws)
+        return written(self, draws, state)
 
     monkeypatch.setattr(Recorder, "write", full)
     with pytest.raises(StorageError, match="No space left on device"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ import pytest
 from rlvr_bench.errors import RunError, StorageError
 from rlvr_bench.records import Problem, SavedRollout
 from rlvr_bench.store import RunWriter, growing, open_run, paths
-from rlvr_bench.store.growing import SavePace
+from rlvr_bench.store.growing import GrowingFolder, SavePace
 from rlvr_bench.store.run import Span
-from rlvr_bench.store.shards import ShardFolder
+from rlvr_bench.store.shards import ShardFolder, writer_of
 from tests.conftest import draw_of, manifest_with
 
 
@@ -66,7 +67,7 @@ def test_a_shard_and_its_state_are_on_disk_both_or_neither(
             raise StorageError("the disk is full")
         honest(file, content)
 
-    def refusing(file: Path) -> None:
+    def refusing(file: Path, *, missing_ok: bool) -> None:
         raise StorageError("read only now")
 
     monkeypatch.setattr(growing, "write_atomically", failing)
@@ -176,3 +177,66 @@ def test_the_pace_grows_with_the_cost_up_to_a_minute() -> None:
             now[0] += 1
         intervals.append(now[0] - after)
     assert intervals == [5, 25, 60]
+
+
+def states_in(path: Path) -> list[str]:
+    """The writers of the states on disk, in order."""
+    return [writer_of(file) for file in sorted((path / "growing").glob("*.parquet"))]
+
+
+def test_states_of_replicas_go_with_their_shards_and_win_over_the_drivers(
+    tmp_path: Path, problems: list[Problem]
+) -> None:
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(0, 3), part(1, 3), part(2, 3)])
+    first, second = (GrowingFolder(tmp_path, writer=name) for name in ("r0", "r1"))
+    first.write([part(0, 5), part(3, 5)], None)
+    first.write([part(0, 6), part(3, 6)], None)
+    second.write([part(1, 7)], None)
+    lost = tmp_path / "rollouts" / "000000-lost.parquet"
+    second._folder.append(growing._table([part(1, 90)], lost.name))  # its shard was never written
+    assert states_in(tmp_path) == ["", "r0", "r1", "r1"]
+    writer.lock.release()
+    with open_writer(tmp_path, problems) as again:
+        assert states_in(tmp_path) == [""], "when a session begins, they are the driver's"
+        saved = again.take_saved(Span("p0", 0, 24))
+    assert {one.index: len(one.ids) for one in saved} == {0: 6, 1: 7, 2: 3, 3: 6}
+
+
+def test_the_state_of_a_lost_replica_becomes_the_drivers(tmp_path: Path, problems: list[Problem]) -> None:
+    writer = open_writer(tmp_path, problems)
+    lost, live = (GrowingFolder(tmp_path, writer=name) for name in ("r0", "r1"))
+    lost.write([part(0, 5), part(1, 5)], None)
+    live.write([part(8, 5)], None)
+    writer.add(draw_of("p0", 1, 1))
+    assert {key: len(one.ids) for key, one in writer.take_over("r0").items()} == {("p0", 0): 5}
+    assert writer.take_over("r0") == {}
+    assert sorted(states_in(tmp_path)) == ["", "r1"]
+    GrowingFolder(tmp_path, writer="r2").write([part(0, 9)], None)
+    assert len(writer.take_over("r2")["p0", 0].ids) == 9
+    assert sorted(states_in(tmp_path)) == ["", "r1"]
+    writer.flush()
+    writer.lock.release()
+    assert saved_in(tmp_path, problems) == {0: 9, 8: 5}
+
+
+def test_a_failed_write_of_a_replica_leaves_its_state(
+    tmp_path: Path, problems: list[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    open_writer(run, problems).lock.release()
+    folder = GrowingFolder(run, writer="r0")
+    folder.write([part(0, 5)], None)
+
+    def full(file: Path, content: bytes) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(growing, "write_atomically", full)
+    with pytest.raises(StorageError):
+        folder.write([part(0, 6)], (run / "rollouts" / "000000-new.parquet", b""))
+    monkeypatch.undo()
+    shutil.copytree(run, copy)
+    assert saved_in(copy, problems) == {0: 5}
+    folder.write([part(0, 7)], None)
+    assert states_in(run) == ["r0"]
+    assert saved_in(run, problems) == {0: 7}
