@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 # name -> module it lives in
 _PUBLIC = {
     "Bars": "cli.progress",
+    "CapOptions": "options",
     "Case": "task",
     "Draw": "records",
     "DrawRequest": "records",
@@ -62,6 +63,7 @@ _PUBLIC = {
     "rescore": "pipeline.rescoring",
     "sample": "pipeline",
     "score": "pipeline",
+    "score_caps": "capping",
     "select": "pipeline.selecting",
     "series": "analysis.training_series",
     "serve_verifier": "training.serving",
@@ -73,6 +75,7 @@ _PUBLIC = {
 
 __all__ = [
     "Bars",
+    "CapOptions",
     "Case",
     "Draw",
     "DrawRequest",
@@ -121,6 +124,7 @@ __all__ = [
     "rescore",
     "sample",
     "score",
+    "score_caps",
     "select",
     "series",
     "serve_verifier",
@@ -134,6 +138,7 @@ __all__ = [
 if TYPE_CHECKING:
     from rlvr_bench import stats
     from rlvr_bench.analysis.training_series import series
+    from rlvr_bench.capping import score_caps
     from rlvr_bench.checking import check
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.comparison import compare
@@ -143,6 +148,7 @@ if TYPE_CHECKING:
     from rlvr_bench.following import FollowOptions, follow
     from rlvr_bench.leaderboards import leaderboard
     from rlvr_bench.options import (
+        CapOptions,
         GradeOptions,
         ImportOptions,
         InterveneOptions,

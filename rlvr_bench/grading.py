@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,8 +46,16 @@ class Ungraded(msgspec.Struct, frozen=True):
 class Grader:
     """Gives the rollouts of one run the verdicts of one verifier, in worker processes; earlier decisions are reused."""
 
-    def __init__(self, run: Run, verifier: Verifier, *, workers: int = 1, timeout_s: float = 5.0) -> None:
-        """Read the verdicts of earlier gradings by this verifier.
+    def __init__(
+        self,
+        run: Run,
+        verifier: Verifier,
+        *,
+        workers: int = 1,
+        timeout_s: float = 5.0,
+        known: Iterable[VerdictRow] = (),
+    ) -> None:
+        """Read the verdicts of earlier gradings by this verifier. ``known``: its verdicts in other runs of the problems.
 
         Raises StorageError, RunError, GoldError where the verifier cannot use a gold answer.
         """
@@ -64,6 +72,8 @@ class Grader:
         self._decider = Decider(
             verifier, self._problems.__getitem__, workers=workers, timeout_s=timeout_s, keep_errors=True
         )
+        for row in known:
+            self._decider.remember(row.problem_id, row.verdict)
         for row in self.verdicts.rows():
             self._remember(row)
 
@@ -165,12 +175,14 @@ def grade_run(
     workers: int = 1,
     timeout_s: float = 5.0,
     progress: Callable[[int], None] = lambda rollouts: None,
+    known: Iterable[VerdictRow] = (),
 ) -> Grading:
     """Give every rollout of ``run`` a verdict, and make these the run's current verdicts.
 
+    ``known``: verdicts of this verifier in other runs of the same problems; their answers are not decided again.
     ``progress`` gets the number of rollouts graded since its last call. Raises StorageError, VerifierError, GoldError.
     """
-    with Grader(run, verifier, workers=workers, timeout_s=timeout_s) as grader:
+    with Grader(run, verifier, workers=workers, timeout_s=timeout_s, known=known) as grader:
         grader.grade_missing(progress)
         return grader.publish()
 

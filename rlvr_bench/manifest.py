@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from rlvr_bench.prompts import PromptTemplate
-from rlvr_bench.records import CacheUse, EngineInfo, SamplingParameters, StoppingRule, Tools
+from rlvr_bench.records import CacheUse, Cap, EngineInfo, SamplingParameters, StoppingRule, Tools
 from rlvr_bench.samplers.engine_arguments import deciding
 
 __all__ = ["SCHEMA", "Manifest", "Session", "TaskFacts", "installed_packages"]
@@ -106,6 +106,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     LoRA adapter, which ``model`` then names, was loaded into; ``weights`` cover both. None without an adapter.
     ``deterministic``: whether the engine was asked for texts that are the same in every run. Otherwise they may differ from
     run to run: sums of floating-point numbers depend on what else is in the batch.
+    ``cap``: how the responses were cut to ``sampling.max_tokens`` or ``tools.calls`` after they were drawn; None where they
+    were not.
     Fields with a default are newer than the first runs: None means unknown, an empty chat_template_args none.
     """
 
@@ -145,6 +147,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     opens_thought: bool | None = None
     base_model: str | None = None
     deterministic: bool = False
+    cap: Cap | None = None
 
     @property
     def drawn_by(self) -> str | None:

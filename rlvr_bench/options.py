@@ -22,6 +22,7 @@ __all__ = [
     "MAP_FIELDS",
     "RULES",
     "SWAPS",
+    "CapOptions",
     "GradeOptions",
     "ImportOptions",
     "InterveneOptions",
@@ -237,6 +238,29 @@ class GradeOptions:
         """Raises BadArgument naming the option."""
         check(self.workers >= 1, "--workers", self.workers, "must be at least 1")
         check(self.timeout_s > 0, "--timeout", self.timeout_s, "must be above 0 seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapOptions:
+    """At which smaller budgets to score a run: ``token_caps`` per response, or ``call_caps`` of its tool.
+
+    ``tokenizer``: folder or hub id of the checkpoint that drew the run, if it was moved. ``task``: the file of a task that
+    is not shipped. ``data_dir``: the folder of the task's data.
+    """
+
+    token_caps: Sequence[int] = ()
+    call_caps: Sequence[int] = ()
+    tokenizer: str | None = None
+    task: str | None = None
+    data_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        for name, caps in (("--token-cap", self.token_caps), ("--call-cap", self.call_caps)):
+            for cap in caps:
+                check(isinstance(cap, int) and cap >= 1, name, cap, "must be at least 1")
+        both = f"{self.token_caps} and {self.call_caps}"
+        check(bool(self.token_caps) != bool(self.call_caps), "--token-cap", both, "name token caps or call caps")
 
 
 @dataclass(frozen=True, kw_only=True)

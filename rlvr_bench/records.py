@@ -17,6 +17,8 @@ __all__ = [
     "NEUTRAL",
     "STATUSES",
     "CacheUse",
+    "Cap",
+    "CutBy",
     "Draw",
     "DrawRequest",
     "EngineInfo",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 Status = Literal["correct", "wrong", "no_answer", "error"]
+CutBy = Literal["nothing", "token ids", "tokenizer", "token ids and tokenizer", "transcript"]
 STATUSES: tuple[Status, ...] = ("correct", "wrong", "no_answer", "error")
 # Memory for a problem grows with its largest index.
 LARGEST_INDEX = 2**22
@@ -129,6 +132,21 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     calls: int = 8
     seconds: float = 5.0
     output_chars: int = 2000
+
+
+class Cap(msgspec.Struct, frozen=True, kw_only=True):
+    """A smaller budget that a run's responses were cut to after they were drawn: ``tokens``, or ``calls`` of a tool.
+
+    ``drawn``: the budget that they were drawn with. ``cut`` responses were longer. ``by``: what they were cut by; the
+    tokenizer reads the text of ``doubtful`` of them as other tokens than were drawn, as far as can be seen.
+    """
+
+    tokens: int | None = None
+    calls: int | None = None
+    drawn: int
+    cut: int = 0
+    doubtful: int = 0
+    by: CutBy = "nothing"
 
 
 class StoppingRule(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ LAYERS = (
     ("analysis", "leaderboards", "reporting", "checking", "planning"),
     ("zoo", "hf_evaluate"),
     ("pipeline",),
+    ("capping",),
     ("following",),
     ("cli", "__main__"),
 )

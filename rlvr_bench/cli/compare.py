@@ -38,6 +38,12 @@ AllowErrors = Annotated[
 ]
 
 
+EqualTokens = Annotated[
+    bool,
+    typer.Option("--equal-tokens", help="Also where both runs use equally many tokens, with the crossover in tokens."),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command()(compare)
@@ -49,6 +55,7 @@ def compare(
     allow: Allow = None,
     allow_errors: AllowErrors = False,
     looks: Looks = False,
+    equal_tokens: EqualTokens = False,
     format_: AsFormat = "table",
     as_json: AsJson = False,
 ) -> None:
@@ -57,7 +64,14 @@ def compare(
     from rlvr_bench.comparison import compare as compare_runs
 
     ks = None if k is None else read_budgets(k)
-    compared = compare_runs(runs, ks, allow or (), looks="any" if looks else "one", allow_errors=allow_errors)
+    compared = compare_runs(
+        runs,
+        ks,
+        allow or (),
+        looks="any" if looks else "one",
+        allow_errors=allow_errors,
+        at_equal_tokens=equal_tokens,
+    )
     if as_json:
         print_json(compared)
     else:

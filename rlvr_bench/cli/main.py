@@ -29,6 +29,7 @@ from rlvr_bench.cli import (
     prompts,
     report,
     rescore,
+    score,
     select,
     series,
     serve_verifier,
@@ -39,13 +40,12 @@ from rlvr_bench.cli.options import (
     Adapter,
     Adapters,
     AsJson,
-    Budgets,
     DataDir,
     DryRun,
-    Extrapolate,
     Model,
     Models,
     OwnTask,
+    RunPaths,
     TaskName,
     TaskNames,
     Timeout,
@@ -53,25 +53,18 @@ from rlvr_bench.cli.options import (
     Workers,
     draws,
     grade_options,
-    read_budgets,
 )
 from rlvr_bench.cli.tables import AsFormat, Jobs
 from rlvr_bench.cli.terminal import Terminal, say
 from rlvr_bench.errors import BadArgument, RlvrBenchError, visible
 from rlvr_bench.options import GradeOptions, SampleOptions
 from rlvr_bench.parallel import check_jobs
-from rlvr_bench.storage import as_path
 
 if TYPE_CHECKING:
     from rlvr_bench.cli.progress import Bars
     from rlvr_bench.pipeline.batch import Result
 
 __all__ = ["app", "main"]
-
-RunPaths = Annotated[
-    list[Path],
-    typer.Argument(metavar="RUN...", parser=as_path, help="Run folders: runs/<model>/<task>, or their addresses."),
-]
 
 app = typer.Typer(
     name="rlvr-bench",
@@ -219,34 +212,6 @@ def grade(
     _result(as_json, payload, show)
 
 
-@app.command()
-def score(
-    runs: RunPaths,
-    k: Budgets = None,
-    extrapolate: Extrapolate = None,
-    jobs: Jobs = 1,
-    format_: AsFormat = "table",
-    as_json: AsJson = False,
-) -> None:
-    """Score graded runs: write scorecard.json and print it, or a table of several runs."""
-    from rlvr_bench import pipeline
-    from rlvr_bench.cli.show import show_scorecard
-    from rlvr_bench.cli.show_several import end_of_scores
-
-    ks = None if k is None else read_budgets(k)
-    if len(runs) > 1:
-        from rlvr_bench.pipeline.several import score_all
-
-        with _bars() as bars:
-            done = score_all(runs, ks, jobs=jobs, progress=bars)
-        end_of_scores(done, format_, as_json=as_json)
-        return
-    check_jobs(jobs)
-    with _bars() as bars:
-        scorecard = pipeline.score(runs[0], ks, bars, extrapolate)
-    _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, runs[0], format_))
-
-
 @tasks_app.command("list")
 def tasks_list(format_: AsFormat = "table", as_json: AsJson = False) -> None:
     """List all shipped tasks."""
@@ -345,6 +310,7 @@ def zoo_train(
 
 prompts.register(app)
 _verbs = (
+    score,
     *(status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select),
     *(follow, serve_verifier),
 )

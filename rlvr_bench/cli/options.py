@@ -22,6 +22,8 @@ __all__ = [
     "Adapters",
     "AsJson",
     "Budgets",
+    "CallCaps",
+    "CapTokenizer",
     "ChatTemplate",
     "ChatTemplateArg",
     "DataDir",
@@ -32,16 +34,19 @@ __all__ = [
     "Out",
     "OwnTask",
     "RunPath",
+    "RunPaths",
     "System",
     "TaskName",
     "TaskNames",
     "Timeout",
+    "TokenCaps",
     "Unsafe",
     "Workers",
     "draws",
     "engine_arguments",
     "grade_options",
     "read_budgets",
+    "read_caps",
     "template_arguments",
 ]
 
@@ -70,6 +75,22 @@ TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + "
 Budgets = Annotated[str | None, typer.Option("--k", help="Budgets, such as 1,16,256. Default: powers of two, and n.")]
 Extrapolate = Annotated[
     int | None, typer.Option(metavar="K", help="Estimate pass@K beyond n by a fitted curve, marked.")
+]
+TokenCaps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--token-cap",
+        metavar="TOKENS",
+        help="Score responses cut to so many tokens, such as 512,2048. May be repeated. Draws nothing.",
+    ),
+]
+CallCaps = Annotated[
+    list[str] | None,
+    typer.Option("--call-cap", metavar="CALLS", help="For a run with tools: score responses cut to so many calls."),
+]
+CapTokenizer = Annotated[
+    str | None,
+    typer.Option("--tokenizer", help="With --token-cap: the run's checkpoint (folder or hub id), if it was moved."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be drawn, load and write nothing.")]
 N = Annotated[int, typer.Option("-n", help="Rollouts per problem, those on disk included.")]
@@ -149,6 +170,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", parser=as_path, help="Run folder: runs/<model>/<task>, or its address.")
 ]
+RunPaths = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN...", parser=as_path, help="Run folders: runs/<model>/<task>, or their addresses."),
+]
 
 
 # The sampling options in the order of the help page; their defaults are those of SampleOptions.
@@ -195,6 +220,15 @@ def read_budgets(text: str) -> list[int]:
     if min(budgets) < 1:
         raise BadArgument("--k", text, "every budget must be at least 1")
     return sorted(set(budgets))
+
+
+def read_caps(option: str, texts: list[str] | None) -> tuple[int, ...]:
+    """Read caps such as ``512,2048`` of a repeated option. Raises BadArgument."""
+    parts = [part for text in texts or () for part in text.split(",")]
+    try:
+        return tuple(int(part) for part in parts)
+    except ValueError:
+        raise BadArgument(option, ",".join(parts), "must be whole numbers, such as 512,2048") from None
 
 
 def draws(verb: Callable[..., None]) -> Callable[..., None]:

@@ -13,6 +13,7 @@ from rlvr_bench.cli.tables import show_blocks, show_table, text_table
 from rlvr_bench.errors import visible
 from rlvr_bench.grading import Flip
 from rlvr_bench.pipeline.forecast import Forecast
+from rlvr_bench.records import Cap
 from rlvr_bench.scorecard import ErrorCount, Grading, Scorecard, ScoredRun
 from rlvr_bench.scorecard_views import curve_notes, main_table, quality_line
 from rlvr_bench.scorers.warnings import warnings_of
@@ -106,7 +107,13 @@ def _errors(warnings: Sequence[str], errors: Sequence[ErrorCount]) -> Iterator[L
 def _drawn_how(run: ScoredRun) -> str:
     if run.sampling is None:
         return f"imported from {run.imported}, sampling parameters unknown"
-    return f"{run.sampling.in_words()}, engine {run.engine}"
+    drawn = f"{run.sampling.in_words()}, engine {run.engine}"
+    return drawn if run.cap is None else f"{drawn}, {_cut_how(run.cap)}"
+
+
+def _cut_how(cap: Cap) -> str:
+    to = f"{cap.calls:,} calls" if cap.tokens is None else f"{cap.tokens:,} tokens"
+    return f"cut to {to} by {cap.by} (drawn with {cap.drawn:,})"
 
 
 def _span(low: int, high: int) -> str:

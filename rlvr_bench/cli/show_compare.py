@@ -9,12 +9,14 @@ from string import ascii_uppercase
 import msgspec
 from rich.console import Console
 
+from rlvr_bench.cli.show_caps import splits_table
 from rlvr_bench.cli.tables import p_text, show_blocks
 from rlvr_bench.comparison import (
     BoundaryChange,
     ChangedProblems,
     Comparison,
     Difference,
+    EqualTokens,
     NullSize,
     PairComparison,
     ProblemChange,
@@ -69,12 +71,45 @@ def _pair(pair: PairComparison, letters: dict[str, str], *, every_k: bool) -> It
     leader = pair.crossover.leader
     ahead = f"{letters[leader]} leads at small k, " if leader is not None else ""
     yield Line((f"crossover: {ahead}{pair.crossover.text}",))
+    if pair.equal_tokens is not None:
+        yield from _equal_tokens(pair.equal_tokens, letters, first, second)
     yield from _boundary(pair.boundary, first, second)
     if pair.gained_bounds is not None and pair.lost_bounds is not None:
         gained, lost = (f"{least:.1f} to {most:.1f}" for least, most in (pair.gained_bounds, pair.lost_bounds))
         yield Line((f"expected sizes over what the rollouts without a verdict could be: gained {gained}, lost {lost}",))
     if pair.problems is not None:
         yield from _problems(pair.problems, first, second)
+
+
+def _equal_tokens(equal: EqualTokens, letters: dict[str, str], first: str, second: str) -> Iterator[Line | Table]:
+    """pass@k at equal numbers of tokens, the crossover, and the best splits that are stored."""
+    yield Line(
+        (f"at equal tokens: {first} uses {equal.first_tokens:,.1f} per response, {second} {equal.second_tokens:,.1f}",)
+    )
+    change = Column(f"{second} - {first}", "right", "95% interval")
+    columns = (
+        Column("tokens per problem"),
+        Column(first, "right"),
+        Column(second, "right"),
+        change,
+        Column("p (Holm)", "right"),
+    )
+    rows = tuple(
+        (
+            f"{item.k:,}",
+            *best_marked([Figure.of(side or 0.0, percent=True) for side in (item.first, item.second)], "more"),
+            _change(item, percent=True),
+            p_text(item.p_holm),
+        )
+        for item in equal.differences
+    )
+    yield Table(columns, rows)
+    leader = equal.crossover.leader
+    ahead = f"{letters[leader]} leads at few tokens, " if leader is not None else ""
+    yield Line((f"crossover: {ahead}{equal.crossover.text}",))
+    for label, splits in equal.splits.items():
+        yield Line((f"best splits of tokens between the length of a response and k, {letters[label]}",))
+        yield splits_table(splits)
 
 
 def _is_shown(item: Difference, pair: PairComparison) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -17,9 +16,9 @@ from rlvr_bench.pipeline.several import Done, Graded
 from rlvr_bench.records import STATUSES
 from rlvr_bench.scorecard import Scorecard
 from rlvr_bench.scorecard_views import figure_of, shown_curve
-from rlvr_bench.tables import Cell, Column, Format, Table, best_marked
+from rlvr_bench.tables import Cell, Column, Format, Line, Table, best_marked
 
-__all__ = ["end_of_gradings", "end_of_scores"]
+__all__ = ["end_of_gradings", "end_of_runs", "end_of_scores"]
 
 T = TypeVar("T")
 
@@ -29,27 +28,34 @@ _BUDGETS = 3
 
 def end_of_scores(done: Sequence[Done[Scorecard]], form: Format, *, as_json: bool) -> None:
     """Print a row for each scorecard. Raises typer.Exit with status 2 where a run failed."""
-    _end(done, lambda card: card, functools.partial(_scores, with_intervals=form != "table"), form, as_json=as_json)
+    with_intervals = form != "table"
+    end_of_runs(
+        done, lambda card: card, lambda well: [_scores(well, with_intervals=with_intervals)], form, as_json=as_json
+    )
 
 
 def end_of_gradings(done: Sequence[Done[Graded]], form: Format, *, as_json: bool) -> None:
     """Print a row for each grading. Raises typer.Exit with status 2 where a run failed."""
-    _end(done, _grading_json, _gradings, form, as_json=as_json)
+    end_of_runs(done, _grading_json, lambda well: [_gradings(well)], form, as_json=as_json)
 
 
-def _end(
+def end_of_runs(
     done: Sequence[Done[T]],
     plain: Callable[[T], object],
-    table: Callable[[Sequence[Done[T]]], Table],
+    blocks: Callable[[Sequence[Done[T]]], Sequence[Line | Table]],
     form: Format,
     *,
     as_json: bool,
 ) -> None:
+    """Print the results as JSON (``plain``) or as ``blocks``, and a line for each failure.
+
+    Raises typer.Exit with status 2 where a run failed.
+    """
     well = [item for item in done if item.result is not None]
     if as_json:
         print_json([_failed(item) if item.result is None else plain(item.result) for item in done])
     elif well:
-        show_blocks(Terminal(), [table(well)], form)
+        show_blocks(Terminal(), blocks(well), form)
     for item in done:
         if item.error is not None:
             where = "" if str(item.run) in item.error else f"{item.run}: "

@@ -12,6 +12,7 @@ import numpy as np
 from rlvr_bench import stats
 from rlvr_bench.comparison.cards import Incomparable, RunCounts, align, clusters, read_card
 from rlvr_bench.comparison.curves import crossover, looks_of, pass_differences, policy_differences
+from rlvr_bench.comparison.equal_tokens import equal_tokens
 from rlvr_bench.comparison.results import (
     BoundaryChange,
     ChangedProblems,
@@ -19,6 +20,7 @@ from rlvr_bench.comparison.results import (
     Comparison,
     Crossover,
     Difference,
+    EqualTokens,
     NullSize,
     Overlap,
     PairComparison,
@@ -39,6 +41,7 @@ __all__ = [
     "Comparison",
     "Crossover",
     "Difference",
+    "EqualTokens",
     "Incomparable",
     "NullSize",
     "Overlap",
@@ -59,6 +62,7 @@ def compare(
     *,
     looks: Literal["one", "any"] = "one",
     allow_errors: bool = False,
+    at_equal_tokens: bool = False,
 ) -> Comparison:
     """Compare runs, given as run folders or scorecard files, each against the first.
 
@@ -67,11 +71,13 @@ def compare(
     ...). ``looks``: "any" makes intervals and p-values valid at every look while rollouts are added
     (``stats.sequential``), and intervals about one and a half times as wide; by default they are valid for one look at
     numbers of rollouts fixed before. ``allow_errors``: also compare runs whose verifier failed on more than 1 % of the
-    rollouts; the bounds include all verdicts that these could have had. Raises RunError where a scorecard is missing,
+    rollouts; the bounds include all verdicts that these could have had. ``at_equal_tokens``: also compare them where both
+    use the same number of tokens (``equal_tokens``). Raises RunError where a scorecard is missing,
     or its verifier failed too often; Incomparable (a RunError) where the runs answer different questions; BadArgument
     for fewer than two runs or a budget that no problem has.
     """
-    return compare_cards([read_card(path) for path in paths], ks, allow, looks=looks, allow_errors=allow_errors)
+    cards = [read_card(path) for path in paths]
+    return compare_cards(cards, ks, allow, looks=looks, allow_errors=allow_errors, at_equal_tokens=at_equal_tokens)
 
 
 def compare_cards(
@@ -81,6 +87,7 @@ def compare_cards(
     *,
     looks: Literal["one", "any"] = "one",
     allow_errors: bool = False,
+    at_equal_tokens: bool = False,
 ) -> Comparison:
     """``compare`` for scorecards already read, each with its file."""
     if len(cards) < 2:
@@ -95,6 +102,13 @@ def compare_cards(
     tests = (len(runs) - 1) * max(len(grid), 3)
     replicates = max(2000, REPLICATES_PER_TEST * tests)
     pairs = [_pair(ids, runs[0], run, grid, replicates, every_look=looks == "any") for run in runs[1:]]
+    if at_equal_tokens:
+        pairs = [
+            msgspec.structs.replace(
+                pair, equal_tokens=equal_tokens(runs[0], run, replicates, every_look=looks == "any")
+            )
+            for pair, run in zip(pairs, runs[1:], strict=True)
+        ]
     return Comparison(
         schema=SCHEMA,
         task=cards[0][1].run.task,
@@ -148,19 +162,23 @@ def _checked(ks: Sequence[int], runs: Sequence[RunCounts]) -> list[int]:
 
 
 def _corrected(pairs: Sequence[PairComparison]) -> list[PairComparison]:
-    """Holm's correction (1979) over all pairs; the families are pass@k, policy statistics and boundary sets."""
+    """Holm's correction (1979) over all pairs; the families are pass@k, policy statistics, boundary sets, equal tokens."""
     curves = _holm_differences([pair.pass_at_k for pair in pairs])
     policies = _holm_differences([pair.policy for pair in pairs])
+    tokens = _holm_differences([pair.equal_tokens.differences if pair.equal_tokens else () for pair in pairs])
     sizes = [size for pair in pairs for size in (pair.boundary.gains, pair.boundary.losses) if size is not None]
     adjusted = iter(stats.holm([size.p_value for size in sizes]).tolist() if sizes else [])
     result = []
-    for pair, curve, policy in zip(pairs, curves, policies, strict=True):
+    for pair, curve, policy, at_tokens in zip(pairs, curves, policies, tokens, strict=True):
         gains, losses = (
             size and msgspec.structs.replace(size, p_holm=next(adjusted))
             for size in (pair.boundary.gains, pair.boundary.losses)
         )
         boundary = msgspec.structs.replace(pair.boundary, gains=gains, losses=losses)
-        result.append(msgspec.structs.replace(pair, pass_at_k=curve, policy=policy, boundary=boundary))
+        equal = pair.equal_tokens and msgspec.structs.replace(pair.equal_tokens, differences=at_tokens)
+        result.append(
+            msgspec.structs.replace(pair, pass_at_k=curve, policy=policy, boundary=boundary, equal_tokens=equal)
+        )
     return result
 
 

@@ -17,7 +17,7 @@ from rlvr_bench.metrics import Metric
 from rlvr_bench.received import decode, read_regular
 from rlvr_bench.records import StoppingRule
 from rlvr_bench.samplers.engine_arguments import deciding
-from rlvr_bench.scorecard import ProblemScore, Scorecard, decode_scorecard
+from rlvr_bench.scorecard import ProblemScore, Scorecard, ScoredRun, decode_scorecard
 from rlvr_bench.scorers.common import cluster_labels
 from rlvr_bench.scorers.counts import Counts
 from rlvr_bench.storage import as_path, is_remote
@@ -178,7 +178,9 @@ def align(
     not known, and the verifier may be another program: notes name these differences.
     """
     labels = _labels(cards)
-    fields = [_identity(card) for _, card in cards]
+    fields = [
+        _identity(card) | cap for (_, card), cap in zip(cards, _caps([card.run for _, card in cards]), strict=True)
+    ]
     differing = {name: values for name in fields[0] if _differ(values := tuple(run[name] for run in fields))}
     named = {name: differing.pop(name) for name in tuple(differing) if _is_of_imports(name, differing[name], cards)}
     drawn = [{entry.id: entry for entry in card.problems if entry.n} for _, card in cards]
@@ -230,6 +232,16 @@ def _identity(card: Scorecard) -> dict[str, object]:
             for name in GRADING
         },
     }
+
+
+def _caps(runs: Sequence[ScoredRun]) -> list[dict[str, object]]:
+    """The budget per response of each run, where one of the runs was cut to it after it was drawn; else empty."""
+    fields: list[dict[str, object]] = [{} for _ in runs]
+    for name, section, part in (("tokens", "sampling", "max_tokens"), ("calls", "tools", "calls")):
+        if any(run.cap is not None and getattr(run.cap, name) is not None for run in runs):
+            for field, run in zip(fields, runs, strict=True):
+                field[part] = getattr(getattr(run, section), part, None)
+    return fields
 
 
 def _is_of_imports(name: str, values: Sequence[object], cards: Sequence[tuple[Path, Scorecard]]) -> bool:
@@ -338,12 +350,24 @@ def _argument_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[st
         yield f"engine arguments are {UNKNOWN} of {', '.join(unsaid)}: drawn by an older version, which did not keep them"
 
 
+def _is_cut_from(cut: ScoredRun, other: ScoredRun) -> bool:
+    """Whether two runs have the same draws, at most different caps."""
+    same = ("weights", "prompt_sha256", "chat_template_args", "seed", "engine_args", "seed_scheme", "model", "task")
+    return all(getattr(cut, name) == getattr(other, name) for name in same)
+
+
 def _stream_notes(cards: Sequence[tuple[Path, Scorecard]], labels: Sequence[str]) -> Iterator[str]:
     """Notes on runs that are not independent; for imported runs this is unknown."""
     drawn = [(label, card.run) for label, (_, card) in zip(labels, cards, strict=True) if card.run.seed is not None]
-    whole = [msgspec.json.encode([getattr(run, name) for name in _DRAW]) for _, run in drawn]
+    whole = [msgspec.json.encode([*(getattr(run, name) for name in _DRAW), run.cap is None]) for _, run in drawn]
     if len(set(whole)) < len(whole):
         yield "two runs have the same weights, sampling and seed: they are one run, not two independent ones"
+    cut = [run for _, run in drawn if run.cap is not None]
+    if any(_is_cut_from(run, other) for run in cut for _, other in drawn if other is not run):
+        yield (
+            "one run is cut from the rollouts of the other: differences are paired within them, but sizes expected by chance "
+            "and single problems are those of independent runs"
+        )
     streams: dict[tuple[str, str], dict[str, list[str]]] = {}
     for label, run in drawn:
         if run.seed_scheme == 1:

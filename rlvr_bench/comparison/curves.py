@@ -18,7 +18,15 @@ from rlvr_bench.stats import REPLICATES
 from rlvr_bench.stats.resampling import HALF_PAIR
 from rlvr_bench.stats.sequential import ONE_LOOK, REPLICATES_OF_LOOKS, Looks
 
-__all__ = ["crossover", "crossover_of", "looks_of", "pass_differences", "policy_differences", "search_grid"]
+__all__ = [
+    "crossover",
+    "crossover_of",
+    "looks_of",
+    "paired_differences",
+    "pass_differences",
+    "policy_differences",
+    "search_grid",
+]
 
 TIE = 1e-12  # means closer than this are equal
 EVERY_K = 128
@@ -42,11 +50,11 @@ def pass_differences(
     bounds = [run.pass_bounds(ks) for run in (first, second)]
     groups = clusters(first)
     looks = [looks_of(first, second, k, every=every_look) for k in ks]
-    least = _paired(names, [bounds[0].high, bounds[1].low], groups, replicates, looks)
+    least = paired_differences(names, [bounds[0].high, bounds[1].low], groups, replicates, looks)
     if all((limits.low == limits.high).all() for limits in bounds) and not any(_gaps((first, second), ks)):
         return least
-    most = _paired(names, [bounds[0].low, bounds[1].high], groups, replicates, looks)
-    lower = _paired(names, [limits.low for limits in bounds], groups, replicates, looks)
+    most = paired_differences(names, [bounds[0].low, bounds[1].high], groups, replicates, looks)
+    lower = paired_differences(names, [limits.low for limits in bounds], groups, replicates, looks)
     return [
         plain if not gap and low.value == high.value else _between(plain, low, high, known=not gap)
         for plain, low, high, gap in zip(lower, least, most, _gaps((first, second), ks), strict=True)
@@ -98,7 +106,9 @@ def policy_differences(
         for run in (first, second)
     ]
     looks = [looks_of(first, second, budget, every=every_look) for _, budget in chosen]
-    return _paired([(metric.name, budget) for metric, budget in chosen], tables, clusters(first), replicates, looks)
+    return paired_differences(
+        [(metric.name, budget) for metric, budget in chosen], tables, clusters(first), replicates, looks
+    )
 
 
 def crossover(first: RunCounts, second: RunCounts, *, every_look: bool = False) -> Crossover:
@@ -219,7 +229,7 @@ def _described(crossing: Crossover) -> Crossover:
     return msgspec.structs.replace(crossing, text=text)
 
 
-def _paired(
+def paired_differences(
     names: Sequence[tuple[str, int | None]],
     tables: Sequence[npt.NDArray[np.float64]],
     groups: npt.NDArray[np.str_] | None,

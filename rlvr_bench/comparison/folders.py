@@ -30,16 +30,18 @@ def read_scorecard(path: str | Path) -> Scorecard:
 def scorecard_files(path: str | Path) -> list[Path]:
     """The scorecard files of ``path``: a file, a run, a folder of runs, or a folder of scorecard files.
 
-    Sorted by path. In a folder: every ``scorecard.json`` at any depth or, if there is none, every ``*.json`` directly
-    in it. A path that does not exist is returned as it is; reading it raises the error. Raises RunError for a folder
-    without scorecards.
+    Sorted by path. In a folder: every ``scorecard.json`` at any depth, without those of runs at a cap, or, if there is
+    none, every ``*.json`` directly in it. A path that does not exist is returned as it is; reading it raises the error.
+    Raises RunError for a folder without scorecards.
     """
     path = as_path(path)
     if not path.is_dir():
         return [path]
     if (scorecard := path / "scorecard.json").is_file():
         return [scorecard]
-    files = sorted(path.rglob("scorecard.json")) or sorted(path.glob("*.json"))
+    files = [file for file in sorted(path.rglob("scorecard.json")) if not _is_at_cap(file)] or sorted(
+        path.glob("*.json")
+    )
     if not files:
         raise RunError(
             f"{path}: no scorecard in this folder. Name a run folder, a scorecard file, or a folder of them."
@@ -51,3 +53,9 @@ def read_cards(paths: Sequence[str | Path]) -> list[tuple[Path, Scorecard]]:
     """The scorecards of all ``paths``, each file once, in the order given. Raises RunError (``read_card``)."""
     files = dict.fromkeys(file for path in paths for file in scorecard_files(path))
     return [read_card(file) for file in files]
+
+
+def _is_at_cap(scorecard: Path) -> bool:
+    """Whether a scorecard is in ``caps/`` of a run: it has the run's rollouts, cut."""
+    caps = scorecard.parent.parent
+    return caps.name == "caps" and (caps.parent / "manifest.json").is_file()

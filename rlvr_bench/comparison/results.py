@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from rlvr_bench.comparison.cap_scores import BestSplit
+
 __all__ = [
     "BoundaryChange",
     "ChangedProblems",
@@ -13,6 +15,7 @@ __all__ = [
     "Comparison",
     "Crossover",
     "Difference",
+    "EqualTokens",
     "NullSize",
     "Overlap",
     "PairComparison",
@@ -143,11 +146,27 @@ class ChangedProblems(msgspec.Struct, frozen=True, kw_only=True):
     method: str
 
 
+class EqualTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Two runs at equal numbers of tokens per problem: pass@k of each where its k rollouts use them.
+
+    ``k`` of the differences, and ``k``, ``low``, ``high``, ``last`` and ``largest_k`` of the crossover, are tokens per
+    problem. ``first_tokens`` and ``second_tokens``: mean tokens per response, over problems. ``splits``: the best splits
+    of tokens of each run that has them, by label.
+    """
+
+    first_tokens: float
+    second_tokens: float
+    differences: tuple[Difference, ...]
+    crossover: Crossover
+    splits: dict[str, tuple[BestSplit, ...]] = {}
+
+
 class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
     """The ``second`` run against the ``first``, by label. ``problems`` is None where a run stopped early.
 
     ``gained_bounds`` and ``lost_bounds``: smallest and largest expected size of each set of ``boundary``, over all
-    possible verdicts of the rollouts without one; None where these are too few to matter.
+    possible verdicts of the rollouts without one; None where these are too few to matter. ``equal_tokens``: None unless
+    asked for.
     """
 
     first: str
@@ -159,6 +178,7 @@ class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
     problems: ChangedProblems | None = None
     gained_bounds: tuple[float, float] | None = None
     lost_bounds: tuple[float, float] | None = None
+    equal_tokens: EqualTokens | None = None
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,6 +127,8 @@ def _setting(card: Scorecard, counts: RunCounts) -> str:
     """
     asked = {name: getattr(card.run, name) for name in IDENTITY if not name.startswith("chat_template")}
     judged = {name: getattr(card.run.grading, name) for name in GRADING}
+    if card.run.cap is not None:
+        asked |= {"token_cap": card.run.cap.tokens, "call_cap": card.run.cap.calls}
     if card.run.imported:
         by_task = _of_task(card.run.task)
         asked |= {name: value for name, value in by_task.items() if name in asked}

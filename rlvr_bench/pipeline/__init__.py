@@ -64,6 +64,7 @@ __all__ = [
     "disagreements",
     "evaluate",
     "grade",
+    "permitted",
     "sample",
     "score",
 ]
@@ -87,7 +88,7 @@ def evaluate(
     grading = grading or GradeOptions()
     run = sample(model, task, options, grading, progress, engines)
     opened, (known, file) = open_run(run), read_task(task)
-    card = standing_scorecard(opened, reading_statements(_permitted(task_verifier(known, file), grading), opened))
+    card = standing_scorecard(opened, reading_statements(permitted(task_verifier(known, file), grading), opened))
     if card is None:
         _grade(opened, known, file, grading, progress or Silent())
         card = score(run, progress=progress)
@@ -181,7 +182,7 @@ def _graded_alongside(
         yield None, {}
         return
     grading = grading or GradeOptions()
-    verifier = reading_statements(_permitted(loaded.open_verifier(), grading), writer.run)
+    verifier = reading_statements(permitted(loaded.open_verifier(), grading), writer.run)
     grader = Grader(writer.run, verifier, workers=grading.workers, timeout_s=grading.timeout_s)
     if options.stop_after is not None:
         record_stopping(writer.run, grader.verdicts.folder)
@@ -225,7 +226,7 @@ def grade(
 
 def _grade(run: Run, task: Task, file: Path, options: GradeOptions, progress: Progress) -> tuple[Grading, list[Flip]]:
     """``grade``, given the task."""
-    verifier = reading_statements(_permitted(task_verifier(task, file), options), run)
+    verifier = reading_statements(permitted(task_verifier(task, file), options), run)
     with lock_folder(run.path):
         before = current_grading(run)
         progress.start("verify", sum(drawn.count() for drawn in run.drawn().values()), 0)
@@ -329,7 +330,7 @@ def _with_warnings(scorecard: Scorecard) -> Scorecard:
     return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, warnings=tuple(texts)))
 
 
-def _permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
+def permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
     """The verifier, allowed to run programs and third-party scorers without a sandbox if the user allowed it."""
     if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier | ReasoningGymVerifier)):
         return verifier

@@ -17,7 +17,7 @@ from rlvr_bench.parallel import check_jobs, map_in_order
 from rlvr_bench.pipeline.options import GradeOptions, Progress, Silent
 from rlvr_bench.scorecard import Grading, Scorecard
 
-__all__ = ["Done", "Graded", "grade_all", "score_all"]
+__all__ = ["Done", "Graded", "grade_all", "over_runs", "score_all"]
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def score_all(
 
     Raises BadArgument; an RlvrBenchError of a run becomes its result.
     """
-    return _all("score", functools.partial(_score, ks), runs, jobs, progress or Silent())
+    return over_runs("score", functools.partial(_score, ks), runs, jobs, progress or Silent())
 
 
 def grade_all(
@@ -70,10 +70,18 @@ def grade_all(
     options = options or GradeOptions()
     at_once = max(1, min(jobs, len(set(runs))))
     options = replace(options, workers=max(1, options.workers // at_once))
-    return _all("verify", functools.partial(_grade, options, task, data_dir, audit), runs, jobs, progress or Silent())
+    return over_runs(
+        "verify", functools.partial(_grade, options, task, data_dir, audit), runs, jobs, progress or Silent()
+    )
 
 
-def _all(stage: str, work: Callable[[Path], T], runs: Sequence[Path], jobs: int, progress: Progress) -> list[Done[T]]:
+def over_runs(
+    stage: str, work: Callable[[Path], T], runs: Sequence[Path], jobs: int, progress: Progress
+) -> list[Done[T]]:
+    """The result of ``work`` for each run once, in ``jobs`` processes; an RlvrBenchError becomes the run's result.
+
+    Raises BadArgument without runs.
+    """
     check_jobs(jobs)
     if not runs:
         raise BadArgument("RUN", [], "name at least one run folder")

@@ -12,19 +12,20 @@ from rlvr_bench.store.verdicts import MOST_ERRORS
 __all__ = ["MOST_TRUNCATED", "warnings_of"]
 
 MOST_TRUNCATED = 0.05  # share of responses truncated at max_tokens; more than this lowers pass@k
+MOST_DOUBTFUL = 0.01  # share of the cut responses from which a doubt about their tokens is a warning
 
 
 def warnings_of(run: ScoredRun, quality: Mapping[str, float | None], estimates: Sequence[Estimate] = ()) -> list[str]:
     """The warnings, one line each, from ``run``, ``quality`` and ``estimates`` of a scorecard of any version."""
     warnings = [text for session in run.sessions for text in session.warnings]
     truncated, errors = quality.get("truncation_rate"), quality.get("error_rate")
-    if truncated is not None and truncated > MOST_TRUNCATED:
+    if truncated is not None and truncated > MOST_TRUNCATED and run.cap is None:  # a cap cuts on purpose
         where = "" if run.sampling is None else f" at max_tokens ({run.sampling.max_tokens:,})"
         warnings.append(f"{truncated:.1%} of the responses were cut{where}: pass@k would be higher with more tokens")
     warnings += run.grading.warnings
     if errors is not None and errors >= MOST_ERRORS and not run.grading.warnings:
         warnings.append(f"{errors:.1%} of the rollouts have no verdict (verifier errors): they count as not correct")
-    warnings += [text for text in (_restopped(run), _chosen(run), _copied(estimates)) if text]
+    warnings += [text for text in (_restopped(run), _chosen(run), _copied(estimates), _doubtful(run)) if text]
     return list(dict.fromkeys(warnings))
 
 
@@ -50,6 +51,16 @@ def _chosen(run: ScoredRun) -> str:
     return (
         f"the problems have {run.n_min:,} to {run.n_max:,} rollouts, more where fewer were right (p = {run.n_chosen:.1g}): "
         "a stopping rule seems to be at work. Plain estimates would be too high; only bounds that hold under any rule are given"
+    )
+
+
+def _doubtful(run: ScoredRun) -> str:
+    cap = run.cap
+    if cap is None or cap.doubtful < MOST_DOUBTFUL * cap.cut or not cap.doubtful:
+        return ""
+    return (
+        f"{cap.doubtful:,} of {cap.cut:,} cut responses may be other tokens than were drawn: their text has another number of "
+        "tokens. Token ids cut exactly (--token-stats full)"
     )
 
 

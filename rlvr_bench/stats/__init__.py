@@ -101,6 +101,11 @@ from rlvr_bench.stats.thresholds import (
     max_at_k,
     mg_pass_at_k,
 )
+from rlvr_bench.stats.token_budgets import (
+    Splits,
+    best_splits,
+    pass_at_cost,
+)
 from rlvr_bench.stats.tokens import (
     EntropyFit,
     entropy_performance_fit,
@@ -138,6 +143,7 @@ __all__ = [
     "PosteriorPass",
     "PowerLaw",
     "Resampling",
+    "Splits",
     "SupportDynamics",
     "Turnover",
     "Unsolved",
@@ -147,6 +153,7 @@ __all__ = [
     "anytime_quantile",
     "auc_at_k",
     "benjamini_hochberg",
+    "best_splits",
     "bootstrap",
     "bootstrap_mean",
     "copies",
@@ -179,6 +186,7 @@ __all__ = [
     "null_support_dynamics",
     "paired_bootstrap",
     "paired_bootstrap_mean",
+    "pass_at_cost",
     "pass_at_k",
     "pass_at_k_posterior",
     "pass_at_k_relabelled",

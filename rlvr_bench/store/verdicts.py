@@ -30,6 +30,7 @@ __all__ = [
     "Verdicts",
     "check_folder_name",
     "current_grading",
+    "keyed_hashes",
 ]
 
 VERDICT_SCHEMA = pa.schema(
@@ -148,7 +149,7 @@ class Verdicts:
     def _in_force(self) -> Iterator[pa.Table]:
         """The last verdict of each stored rollout for its stored text; none for rollouts that are no longer stored."""
         ids: dict[str, int] = {}
-        stored = [_keyed(table, ids) for table in self.run.rollouts.read(["problem_id", "index", "text_hash"])]
+        stored = [keyed_hashes(table, ids) for table in self.run.rollouts.read(["problem_id", "index", "text_hash"])]
         if not any(len(keys) for keys, _ in stored):
             return
         keys, hashes = (np.concatenate(parts) for parts in zip(*stored, strict=True))
@@ -157,7 +158,7 @@ class Verdicts:
         is_left = np.ones(len(keys), dtype=bool)
         columns = ["problem_id", "index", "text_hash", "status", "kind", "message"]
         for table in self.shards.read(columns, self.shards.files()[::-1]):
-            graded, text_hash = _keyed(table, ids)
+            graded, text_hash = keyed_hashes(table, ids)
             at = np.minimum(np.searchsorted(keys, graded), len(keys) - 1)
             chosen = (keys[at] == graded) & (hashes[at] == text_hash) & is_left[at]
             is_left[at[chosen]] = False
@@ -180,7 +181,7 @@ class Verdicts:
         }
 
 
-def _keyed(table: pa.Table, ids: dict[str, int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def keyed_hashes(table: pa.Table, ids: dict[str, int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """A number for each rollout, and its text hash, both (m,); ``ids`` numbers the problems and gets new ones."""
     names = table["problem_id"].combine_chunks()
     numbers = np.array([ids.setdefault(name, len(ids)) for name in names.dictionary.to_pylist()], dtype=np.int64)

@@ -16,7 +16,7 @@ import msgspec
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.verifiers.protocol import Extraction, Verifier
 
-__all__ = ["STOP", "StatedAnswers", "Turn", "output_block", "read_turn", "statements"]
+__all__ = ["STOP", "StatedAnswers", "Turn", "call_ends", "output_block", "read_turn", "statements"]
 
 STOP = "\n```\n"
 """Where a model must stop: after a line that closes (or opens) a block."""
@@ -70,6 +70,26 @@ def output_block(output: str) -> str:
     """The output of a call, as the model sees it and as it is stored."""
     body = re.sub("`{3,}", lambda ticks: "'" * len(ticks[0]), output).strip("\n")
     return f"```output\n{body}\n```\n"
+
+
+def call_ends(text: str) -> list[int]:
+    """Where the output of each call begins in a transcript: the offset of its block, which directly follows the code."""
+    ends = []
+    language: str | None = None
+    is_code_closed = False  # by the last line that is not blank
+    at = 0
+    for line in text.split("\n"):
+        if language is None:
+            if line.startswith("```"):
+                language = line[3:].strip().lower()
+                if is_code_closed and language == "output":
+                    ends.append(at)
+            is_code_closed = is_code_closed and not line.strip()
+        elif line.rstrip() == "```":
+            is_code_closed = language in _PYTHON
+            language = None
+        at += len(line) + 1
+    return ends
 
 
 def statements(text: str) -> str:
