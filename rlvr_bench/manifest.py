@@ -36,6 +36,7 @@ _PACKAGES = (
     "math-verify",
     "httpx",
     "reasoning-gym",
+    "verifiers",
     "ray",
     "peft",
 )

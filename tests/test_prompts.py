@@ -22,6 +22,7 @@ PINNED = {
     "simple-boxed": "cfd37c05",
     "raw": "8e435fb6",
     "python-function": "f5fa17b8",
+    "conversation": "3fe89d22",
     "python-program": "7a6076c3",
     "r1-zero": "97b69a26",
     "answer-tags": "74a787ae",

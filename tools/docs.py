@@ -135,7 +135,7 @@ def tasks_page() -> str:
         verifier = task.verifier if isinstance(task.verifier, str) else task.verifier.__name__
         cells = (
             f"`{name}`",
-            f"{task.source.rows:,}",
+            "" if task.source.rows is None else f"{task.source.rows:,}",
             _unversioned(task.source.describe()),
             verifier,
             task.prompt,

@@ -22,6 +22,10 @@ from rlvr_bench.task import LoadedTask, Task, is_shipped, load_task, read_task
 __all__ = ["facts_of", "grading_task", "kept_facts"]
 
 _LONGEST = 1000  # characters of a task's name
+_BY_PARAMETERS = (
+    "reasoning_gym",
+    "verifiers",
+)  # verifiers of tasks whose parameters choose code that makes the problems
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +65,7 @@ def grading_task(
     if task.name != run.manifest.task:
         raise RunError(f"{run.path}: drawn with the task {run.manifest.task!r}, not with {task.name!r} ({file})")
     problems = tuple(run.problems())
-    if named is None and task.name.partition(":")[2] and task.verifier == "reasoning_gym":
+    if named is None and task.name.partition(":")[2] and task.verifier in _BY_PARAMETERS:
         _check_recorded(run, problems, task, sandboxed)
     else:
         _check_problems(run, problems, task, name, data_dir)

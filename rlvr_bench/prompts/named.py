@@ -68,6 +68,8 @@ PROMPTS: dict[str, PromptTemplate] = {
         ),
         # The question alone, never through a chat template.
         PromptTemplate(name="raw", text="{question}"),
+        # The problem's conversation as it is, for environments that bring their own instructions.
+        PromptTemplate(name="conversation", text="{question}", user="{question}", earlier="messages"),
         # HumanEval-style completion for chat models; base models continue the program itself.
         PromptTemplate(
             name="python-function",

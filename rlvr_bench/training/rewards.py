@@ -32,6 +32,7 @@ __all__ = [
     "Reward",
     "compute_score",
     "compute_score_batched",
+    "environment_reward",
     "math_reward",
     "reward_func",
     "slime_reward",
@@ -275,8 +276,13 @@ async def slime_reward(args: object, sample: Any, **more: object) -> Any:
 
 
 async def verifiers_reward(completion: object, answer: object) -> float:
-    """For verifiers and prime-rl: ``Rubric(funcs=[verifiers_reward])``."""
+    """For verifiers before 0.4 and prime-rl: ``Rubric(funcs=[verifiers_reward])``."""
     return await _shared().verifiers_reward(completion, answer)
+
+
+async def environment_reward(task: Any, trace: Any) -> float:
+    """For verifiers 0.4: the reward of a task with an ``answer``, plugged in by ``TaskConfig(rewards=...)``."""
+    return await _shared().verifiers_reward(trace.last_reply, task.answer)
 
 
 def responses_of(queries: Sequence[str], prompts: Sequence[str]) -> list[str]:

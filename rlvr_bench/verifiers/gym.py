@@ -66,7 +66,7 @@ class ReasoningGymVerifier(PolicyVerifier):
         entry = {"question": problem.question, "answer": problem.answer, "metadata": metadata}
         scored = _score(dataset, answer, entry, allow_unsafe=self.allow_unsafe)
         if scored.failed:
-            return Verdict(status="error", answer=answer, kind=scored.failed)
+            return Verdict(status="error", answer=answer, kind=scored.failed, message=scored.message)
         if scored.score >= self.threshold:
             return Verdict(status="correct", answer=answer)
         kind = "unsafe" if scored.refused else "partial" if scored.score > 0 else None

@@ -10,11 +10,15 @@ Frames: 4-byte length, JSON.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import concurrent.futures
 import contextlib
 import ctypes
+import errno
 import gc
 import json
+import math
 import os
 import resource
 import select
@@ -30,7 +34,10 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     class Start(TypedDict):
-        """What the program is started with; ``filter`` is the system call filter in base64, ``safe_eval`` a file's text."""
+        """What the program is started with; ``filter`` is the system call filter in base64, ``safe_eval`` a file's text.
+
+        ``library`` names the scorers, ``opening`` is what they are opened with, in JSON.
+        """
 
         uid: int
         memory_bytes: int
@@ -39,15 +46,20 @@ if TYPE_CHECKING:
         filter: str
         safe_eval: str
         path: list[str]
+        library: str
+        opening: str
 
 
 FRAME = struct.Struct("!I")
-_REPLY = struct.Struct("!cd?")  # how it ended, the score, whether the text asked for more than arithmetic
+_REPLY = struct.Struct(
+    "!cd?200s"
+)  # how it ended, the score, whether it asked for what it may not have, the error's text
 _READ = b"r"  # the child has read the whole request: the pipe is at the next one
 _ENDS = {b"e": "exception", b"m": "memory", b"l": "limit"}
 _STARVED_FACTOR = 5
 _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SECCOMP_FILTER = 4, 38, 22, 2
 _TIMEOUTS = (signal.SIGPROF, signal.SIGXCPU)
+_REFUSED = (errno.EPERM, errno.EACCES, errno.EAGAIN, errno.EROFS, errno.ENETUNREACH, errno.EFBIG)
 
 Score = Callable[[str, dict[str, object]], float]
 
@@ -97,7 +109,10 @@ def _confine(spoken: Start) -> None:
         os.setgroups([])
         os.setgid(spoken["uid"])
         os.setuid(spoken["uid"])
+    # A sandbox that a worker starts again inherits what is left of its answer's CPU time.
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
     for which, limit in (
+        (resource.RLIMIT_CPU, most),
         (resource.RLIMIT_AS, spoken["memory_bytes"]),
         (resource.RLIMIT_FSIZE, spoken["file_bytes"]),
         (resource.RLIMIT_NOFILE, 64),
@@ -130,18 +145,32 @@ def _answer(score: Score, requests: int, reply: int, cpu_s: float, kernel: _Kern
         os.close(requests)
         os.write(reply, _READ)
         _confine_child(cpu_s, kernel)
-        end, value = b"s", 0.0
+        end, value, refused, text = b"s", 0.0, False, ""
         try:
             value = float(score(request["answer"], request["entry"]))
         except MemoryError:
             end = b"m"
         except RecursionError:
             end = b"l"
-        except BaseException:  # noqa: BLE001  any error becomes a result
-            end = b"e"
-        os.write(reply, _REPLY.pack(end, value, bool(refusals)))
+        except BaseException as error:  # noqa: BLE001  any error becomes a result
+            end, refused, text = b"e", _is_refusal(error), f"{type(error).__name__}: {error}"
+        os.write(reply, _REPLY.pack(end, value, refused or bool(refusals), text.encode(errors="replace")[:200]))
     finally:
         os._exit(0)
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether an error comes from something that a scorer may not have: the network, a process, a thread, a file to write."""
+    for _ in range(20):
+        if error is None:
+            return False
+        by_system = (
+            isinstance(error, OSError) and error.errno is not None and (error.errno in _REFUSED or error.errno < 0)
+        )
+        if by_system or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _collect(pid: int, reply: int, cpu_s: float) -> tuple[bytes, bool]:
@@ -159,7 +188,7 @@ def _collect(pid: int, reply: int, cpu_s: float) -> tuple[bytes, bool]:
             if late:
                 break
             continue
-        part = os.read(reply, 64)
+        part = os.read(reply, 512)
         if not part:
             break
         reply_bytes += part
@@ -192,10 +221,11 @@ def _decide(score: Score, requests: int, cpu_s: float, kernel: _Kernel, refusals
     finally:
         os.close(read_end)
     if reply_bytes[:1] == _READ and len(reply_bytes) == len(_READ) + _REPLY.size:
-        end, value, refused = _REPLY.unpack(reply_bytes[1:])
+        end, value, refused, text = _REPLY.unpack(reply_bytes[1:])
         if end == b"s":
             return {"score": value, "refused": refused}
-        return {"failed": _ENDS.get(end, "crash"), "lost": False}
+        words = text.rstrip(b"\0").decode(errors="replace")
+        return {"failed": _ENDS.get(end, "crash"), "lost": False, "refused": refused, "text": words}
     return {"failed": "timeout" if timed_out else "crash", "lost": reply_bytes[:1] != _READ}
 
 
@@ -214,14 +244,87 @@ class _ReasoningGym:
         return scorer
 
 
-def _serve(requests: int, replies: int, gym: _ReasoningGym, kernel: _Kernel, refusals: list[str]) -> None:
+class _Verifiers:
+    """The rewards of one environment of the package verifiers, for a conversation with one response."""
+
+    def __init__(self, environment: str, settings: dict[str, object], reward: str) -> None:
+        import verifiers.v1 as vf
+        from verifiers.v1.state import state_cls
+
+        self.names, self._vf, self._reward = (environment,), vf, reward
+        self._task = vf.task_type(environment)
+        self._state = state_cls(self._task)
+        config = vf.taskset_config_type(environment).model_validate({**settings, "id": environment})
+        self._config = config.task
+
+    def scorer(self, name: str) -> Score:
+        return self._score
+
+    def _score(self, answer: str, entry: dict[str, object]) -> float:
+        task = self._task(self._task.data_type().model_validate(entry), self._config)
+        trace = self._trace(task, answer)
+        _Loop().run_until_complete(task.score(trace))
+        if self._reward and self._reward not in trace.rewards:
+            raise LookupError(f"no reward {self._reward!r}; there are: {', '.join(trace.rewards)}")
+        value = float(trace.rewards[self._reward].score if self._reward else trace.reward)
+        if not -math.inf < value < math.inf:
+            raise ValueError(f"the reward is {value}")
+        return value
+
+    def _trace(self, task: Any, answer: str) -> Any:
+        """The trace of a finished rollout as the package records it: the prompt's messages and one response."""
+        vf, data = self._vf, task.data
+        messages = [vf.UserMessage(content=data.prompt)] if isinstance(data.prompt, str) else [*data.prompt]
+        if data.system_prompt is not None:
+            messages.insert(0, vf.SystemMessage(content=data.system_prompt))
+        messages.append(vf.AssistantMessage(content=answer))
+        nodes = [
+            vf.MessageNode(message=message, parent=number - 1 if number else None, sampled=number == len(messages) - 1)
+            for number, message in enumerate(messages)
+        ]
+        record = vf.TraceTask(type=type(task).__name__, data=data, key=task.key, hash=task.hash)
+        trace = vf.Trace(task=record, agent=vf.AgentInfo(config=vf.AgentConfig()), nodes=nodes, state=self._state())
+        trace.stop("agent_completed")
+        return trace
+
+
+class _InThisThread(concurrent.futures.ThreadPoolExecutor):
+    """Runs at once what a coroutine gives to a thread: a scorer may not start one."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> concurrent.futures.Future[Any]:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        try:
+            future.set_result(function(*arguments, **named))
+        except Exception as error:  # noqa: BLE001  whoever awaits the future gets it
+            future.set_exception(error)
+        return future
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop without the pair of sockets by which another thread or a signal would wake it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_default_executor(_InThisThread())
+
+    def _make_self_pipe(self) -> None:
+        self._ssock = self._csock = None
+
+    def _write_to_self(self) -> None:
+        pass
+
+
+_LIBRARIES: dict[str, Callable[..., Any]] = {"reasoning_gym": _ReasoningGym, "verifiers": _Verifiers}
+
+
+def _serve(requests: int, replies: int, library: Any, kernel: _Kernel, refusals: list[str]) -> None:
     while True:
         request = _read_frame(requests)
         try:
-            if request["dataset"] not in gym.names:
-                reply: dict[str, object] = {"unknown": sorted(gym.names), "lost": True}
+            if request["dataset"] not in library.names:
+                reply: dict[str, object] = {"unknown": sorted(library.names), "lost": True}
             else:
-                score = gym.scorer(request["dataset"])
+                score = library.scorer(request["dataset"])
                 gc.freeze()  # so that garbage collection in a child does not write to the shared pages
                 reply = _decide(score, requests, request["cpu_s"], kernel, refusals)
         except (OSError, ValueError, LookupError, TypeError, MemoryError, AttributeError, ImportError) as error:
@@ -248,13 +351,16 @@ def main(spoken: Start) -> None:
     kernel = _Kernel(base64.b64decode(spoken["filter"]))
     safe_eval = types.ModuleType("safe_eval")
     exec(compile(spoken["safe_eval"], "safe_eval.py", "exec"), vars(safe_eval))  # noqa: S102  our own file's text
-    sys.path.extend(spoken["path"])
+    # The packages of the interpreter that the grader's environment was made from may be other versions.
+    sys.path[:] = [entry for entry in sys.path if not entry.endswith(("site-packages", "dist-packages"))] + spoken[
+        "path"
+    ]
     greeting = _read_frame(requests)
     try:
-        gym = _ReasoningGym()
+        library = _LIBRARIES[spoken["library"]](**json.loads(spoken["opening"]))
         reply = {"ready": True}
-    except ImportError as error:
-        reply = {"missing": str(error)[:500]}  # type: ignore[dict-item]
+    except Exception as error:  # noqa: BLE001  a package may raise anything when it is loaded
+        reply = {"missing": f"{type(error).__name__}: {error}"[:500]}  # type: ignore[dict-item]
     kernel.hide()
     safe_eval.guard()
     gc.collect()
@@ -262,7 +368,7 @@ def main(spoken: Start) -> None:
     _send(replies, {**reply, "number": greeting["number"]})
     if "ready" in reply:
         with contextlib.suppress(EOFError):
-            _serve(requests, replies, gym, kernel, safe_eval.refusals)
+            _serve(requests, replies, library, kernel, safe_eval.refusals)
 
 
 if __name__ == "__main__" and len(sys.argv) > 1:

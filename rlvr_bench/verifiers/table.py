@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rlvr_bench.errors import UnknownName, VerifierError
 from rlvr_bench.verifiers.code import CodeVerifier
+from rlvr_bench.verifiers.environments import VerifiersVerifier
 from rlvr_bench.verifiers.exact import ChoiceVerifier, ExactVerifier, IntegerVerifier, RegexVerifier
 from rlvr_bench.verifiers.function import FunctionVerifier
 from rlvr_bench.verifiers.gym import ReasoningGymVerifier
@@ -26,6 +27,7 @@ VERIFIERS: dict[str, Callable[..., Verifier]] = {
     "math": MathVerifier,
     "reasoning_gym": ReasoningGymVerifier,
     "regex": RegexVerifier,
+    "verifiers": VerifiersVerifier,
 }
 
 
