@@ -28,6 +28,7 @@ __all__ = [
     "check_problems",
     "content_digest",
     "has_local_data",
+    "mirror_stem",
     "read_rows",
 ]
 
@@ -101,7 +102,7 @@ class HubDataset:
         return [problem for row in rows if (problem := self.to_problem(row)) is not None]
 
     def _hub_rows(self, name: str) -> Iterator[Row]:
-        remedy = f"Put a copy at DIR/{name}.jsonl and pass --data-dir DIR (or set {DATA_DIR_VARIABLE})."
+        remedy = f"Put a copy at DIR/{mirror_stem(name)}.jsonl and pass --data-dir DIR (or set {DATA_DIR_VARIABLE})."
         try:
             import datasets
         except ImportError as error:
@@ -252,10 +253,16 @@ def _mirror(name: str, data_dir: Path | None) -> Path | None:
     folder = data_dir or (Path(os.environ[DATA_DIR_VARIABLE]) if os.environ.get(DATA_DIR_VARIABLE) else None)
     if folder is None:
         return None
+    stem = mirror_stem(name)
     for ending in (".jsonl", ".parquet", ".csv"):
-        if (folder / f"{name}{ending}").is_file():
-            return folder / f"{name}{ending}"
-    raise DataError(f"{folder}: no {name}.jsonl, .parquet or .csv in this data folder")
+        if (folder / f"{stem}{ending}").is_file():
+            return folder / f"{stem}{ending}"
+    raise DataError(f"{folder}: no {stem}.jsonl, .parquet or .csv in this data folder")
+
+
+def mirror_stem(name: str) -> str:
+    """The name of a task's file in a data folder, without ending: ``matharena:aime_2025`` is in ``matharena_aime_2025``."""
+    return name.replace(":", "_")
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,22 +6,26 @@ A file may also define ``make_task(parameters: str) -> Task``; ``NAME:PARAMETERS
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from rlvr_bench.datasets import Source, check_problems
+from rlvr_bench.datasets import HubDataset, Source, check_problems
 from rlvr_bench.errors import GoldError, RlvrBenchError, TaskError, UnknownName, VerifierError
 from rlvr_bench.prompts import PromptTemplate, open_prompt
 from rlvr_bench.records import Problem, SamplingParameters, Status, Verdict
 from rlvr_bench.source_files import run_source
-from rlvr_bench.verifiers import VERIFIERS, Decider, FunctionVerifier, Verifier, open_verifier
-from rlvr_bench.verifiers.deciding import read_golds, require_golds
+from rlvr_bench.task_groups import GROUP_PREFIX
+
+if TYPE_CHECKING:  # the verifiers take 0.2 s to import, and a list of tasks needs none
+    from rlvr_bench.verifiers import FunctionVerifier, Verifier
 
 __all__ = [
     "VERIFIER_GROUP",
@@ -42,7 +46,10 @@ __all__ = [
     "validate",
 ]
 
+logger = logging.getLogger(__name__)
+
 UserVerifier = Callable[[str, Problem], Verdict]
+Kind = Literal["maths", "code", "puzzle", "choice", "instructions", "other"]
 
 # Packages that bring a verifier declare it in this group: name = "module:function".
 VERIFIER_GROUP = "rlvr_bench.verifiers"
@@ -68,7 +75,8 @@ class Task:
     answer, with ``{answer}`` in it: the verifier must accept it for every problem. It is None where the problems have no
     gold answer and only tests judge them; ``answer`` then describes those tests. ``sampling`` holds the recommended
     parameters. ``answer_space`` is the number of possible answers where it is small (AIME: 1000), for the guessing
-    baseline. Raise ``version`` whenever scores would change.
+    baseline; a choice problem has its options in its data instead. ``kind`` and ``licence`` (as the data card states it, empty
+    where that is not known) are for the list of tasks. Raise ``version`` whenever scores would change.
     """
 
     name: str
@@ -82,6 +90,8 @@ class Task:
     cases: tuple[Case, ...] = ()
     sampling: SamplingParameters | None = None
     answer_space: int | None = None
+    kind: Kind = "other"
+    licence: str = ""
 
     @property
     def runs_problems(self) -> bool:
@@ -194,7 +204,20 @@ def load_task(name: str, data_dir: Path | None = None) -> LoadedTask:
     task, file = read_task(name)
     problems = task.source.load(task.name, data_dir)
     digest = check_problems(task.name, task.source, problems)
+    if isinstance(task.source, HubDataset) and task.source.sha256 is None:
+        _warn_unpinned(task.name, task.source.describe(), digest)
     return LoadedTask(task=task, file=file, problems=tuple(problems), digest=digest)
+
+
+@functools.cache  # once, however many checkpoints are evaluated on the task
+def _warn_unpinned(name: str, source: str, digest: str) -> None:
+    logger.warning(
+        "task %r: the content of %s is not pinned, so a change of it would not be noticed. To pin these problems, copy the "
+        "task and set sha256=%r",
+        name,
+        source,
+        digest,
+    )
 
 
 def golds_of(loaded: LoadedTask) -> dict[str, Problem]:
@@ -202,6 +225,8 @@ def golds_of(loaded: LoadedTask) -> dict[str, Problem]:
 
     Raises GoldError, with the id of the first problem whose gold answer the verifier cannot use.
     """
+    from rlvr_bench.verifiers.deciding import require_golds
+
     try:
         return require_golds(loaded.open_verifier(), loaded.problems)
     except GoldError as error:
@@ -214,6 +239,8 @@ def task_verifier(task: Task, file: Path) -> Verifier:
     Raises UnknownName for a name that is neither in the verifier table nor an installed entry point, VerifierError for
     options that the verifier does not have.
     """
+    from rlvr_bench.verifiers import VERIFIERS, FunctionVerifier, open_verifier
+
     if not isinstance(task.verifier, str):
         return FunctionVerifier(f"{file}:{task.verifier.__name__}", version=task.version)
     if task.verifier in VERIFIERS:
@@ -226,6 +253,8 @@ def task_verifier(task: Task, file: Path) -> Verifier:
 
 def _entry_verifier(entry: EntryPoint, task: Task) -> FunctionVerifier:
     """The verifier function of an installed package; its default version is that of the package."""
+    from rlvr_bench.verifiers import FunctionVerifier
+
     unknown = sorted(set(task.options) - {"policy", "version"})
     if unknown:
         raise VerifierError(f"verifier {entry.name!r} has no option {', '.join(unknown)}. It has: policy, version.")
@@ -247,9 +276,11 @@ def describe(loaded: LoadedTask) -> dict[str, object]:
     return {
         "task": f"{task.name}, version {task.version}",
         "summary": task.summary,
+        "kind": task.kind,
+        "licence of the data": task.licence or "unknown",
         "source": task.source.describe(),
         "problems": len(loaded.problems),
-        "content SHA-256": loaded.digest,
+        "content SHA-256": loaded.digest + ("" if task.source.sha256 else " (not pinned)"),
         "prompt": f"{loaded.template.name} ({loaded.template.digest[:12]})",
         "verifier": f"{verifier.name} {verifier.version} {dict(verifier.options)}",
         "recommended sampling": "T = 0.6, top-p = 0.95" if task.sampling is None else str(task.sampling),
@@ -265,6 +296,9 @@ def validate(loaded: LoadedTask, workers: int = 1) -> list[TaskProblem]:
 
     A task without gold answers (``Task.gold`` is None) is checked by its cases and its prompt only. Returns the faults.
     """
+    from rlvr_bench.verifiers import Decider
+    from rlvr_bench.verifiers.deciding import read_golds
+
     verifier = loaded.open_verifier()
     golds, refused = read_golds(verifier, loaded.problems)
     faults = [TaskProblem(where=f"gold answer of {name}", message=message) for name, message in refused.items()]
@@ -314,6 +348,10 @@ def _prompt_problems(loaded: LoadedTask) -> list[TaskProblem]:
 def _task_file(name: str) -> tuple[Path, str | None]:
     """The file of a task's name or path, and the parameters after the colon (None without a colon)."""
     plain, colon, parameters = name.partition(":")
+    if name.startswith(GROUP_PREFIX):
+        raise TaskError(
+            f"{name!r} is a group of tasks: `evaluate` and `follow` take groups, here one task must be named"
+        )
     if not (plain.endswith(".py") or "/" in plain):
         file = task_folder() / f"{plain}.py"
         if plain not in list_tasks():

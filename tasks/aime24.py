@@ -18,6 +18,7 @@ TASK = Task(
     name="aime24",
     version="2",
     summary="AIME 2024, both papers: 30 problems, integer answers from 0 to 999.",
+    kind="maths",
     source=HubDataset(
         path="HuggingFaceH4/aime_2024",
         split="train",

@@ -3,12 +3,13 @@
 from rlvr_bench.datasets import HubDataset, Row
 from rlvr_bench.records import Problem, SamplingParameters
 from rlvr_bench.task import Case, Task
-from rlvr_bench.verifiers.extraction import last_boxed
 
 PAPER = 15  # problems: the first paper comes first
 
 
 def to_problem(row: Row) -> Problem:
+    from rlvr_bench.verifiers.extraction import last_boxed  # here, because the list of tasks does without verifiers
+
     answer = row.text("answer", "solution")
     return Problem(
         id=f"aime25-{row.number - 1}",  # the hub set numbers its rows from 0, some mirrors have no ids
@@ -22,6 +23,7 @@ TASK = Task(
     name="aime25",
     version="2",
     summary="AIME 2025, both papers: 30 problems, integer answers from 0 to 999.",
+    kind="maths",
     source=HubDataset(
         path="math-ai/aime25",
         split="test",

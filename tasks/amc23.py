@@ -18,6 +18,7 @@ TASK = Task(
     name="amc23",
     version="1",
     summary="AMC 12 2023, both papers without multiple choice: 40 problems, numeric answers.",
+    kind="maths",
     source=HubDataset(
         path="math-ai/amc23",
         split="test",

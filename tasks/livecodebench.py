@@ -203,6 +203,7 @@ def make_task(parameters: str) -> Task:
         name=f"livecodebench:{parameters}",
         version="2",
         summary=f"LiveCodeBench {parameters}: {source.rows:,} competition programs judged by hidden tests.",
+        kind="code",
         source=source,
         prompt="python-program",
         verifier="code",

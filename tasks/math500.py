@@ -19,6 +19,7 @@ TASK = Task(
     name="math500",
     version="1",
     summary="MATH-500: 500 competition problems in five difficulty levels, LaTeX answers.",
+    kind="maths",
     source=HubDataset(
         path="HuggingFaceH4/MATH-500",
         split="test",

@@ -3,10 +3,11 @@
 from rlvr_bench.datasets import HubDataset, Row
 from rlvr_bench.records import Problem, SamplingParameters
 from rlvr_bench.task import Case, Task
-from rlvr_bench.verifiers.extraction import last_boxed
 
 
 def to_problem(row: Row) -> Problem:
+    from rlvr_bench.verifiers.extraction import last_boxed  # here, because the list of tasks does without verifiers
+
     answer = row.text("answer", "solution")
     return Problem(
         id=f"minerva-{row.number - 1}",
@@ -20,6 +21,7 @@ TASK = Task(
     name="minerva_math",
     version="1",
     summary="Minerva OCW: 272 undergraduate problems from MIT courses, numeric and symbolic answers.",
+    kind="maths",
     source=HubDataset(
         path="math-ai/minervamath",
         split="test",

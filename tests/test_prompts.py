@@ -20,6 +20,8 @@ from tests.conftest import manifest_with
 PINNED = {
     "qwen-boxed": "f7a69e43",
     "simple-boxed": "cfd37c05",
+    "choice-boxed": "924fe0a7",
+    "question": "3f920491",
     "raw": "8e435fb6",
     "python-function": "f5fa17b8",
     "conversation": "3fe89d22",

@@ -214,16 +214,23 @@ def grade(
 
 @tasks_app.command("list")
 def tasks_list(format_: AsFormat = "table", as_json: AsJson = False) -> None:
-    """List all shipped tasks."""
-    from rlvr_bench.cli.show import show_table
+    """List all shipped tasks and groups of tasks: kind, size, whether the content is pinned, and licence."""
+    from rlvr_bench.cli.show_tasks import show_tasks
     from rlvr_bench.task import list_tasks, read_task
 
     tasks = [read_task(name)[0] for name in list_tasks()]
-    rows = [[task.name, str(task.source.rows or "?"), task.summary] for task in tasks]
-    payload = [{"name": task.name, "problems": task.source.rows, "summary": task.summary} for task in tasks]
-    _result(
-        as_json, payload, lambda console: show_table(console, "", ["task", "problems", "what it is"], rows, format_)
-    )
+    payload = [
+        {
+            "name": task.name,
+            "kind": task.kind,
+            "problems": task.source.rows,
+            "pinned": task.source.sha256 is not None,
+            "licence": task.licence or None,
+            "summary": task.summary,
+        }
+        for task in tasks
+    ]
+    _result(as_json, payload, lambda console: show_tasks(console, tasks, format_))
 
 
 @tasks_app.command("show")

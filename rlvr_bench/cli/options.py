@@ -71,7 +71,7 @@ Adapters = Annotated[
     list[str] | None, typer.Option("--adapter", help=ADAPTER_HELP + " Globs and repeats give a series.")
 ]
 Models = Annotated[list[str], typer.Option("--model", "-m", help=MODEL_HELP + " Globs and repeats give a series.")]
-TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Any number of times.")]
+TaskNames = Annotated[list[str], typer.Option("--task", "-t", help=TASK_HELP + " Or group:NAME. Any number of times.")]
 Budgets = Annotated[str | None, typer.Option("--k", help="Budgets, such as 1,16,256. Default: powers of two, and n.")]
 Extrapolate = Annotated[
     int | None, typer.Option(metavar="K", help="Estimate pass@K beyond n by a fitted curve, marked.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,8 +12,10 @@ from rlvr_bench.cli.messages import print_json
 from rlvr_bench.cli.options import AsJson
 from rlvr_bench.cli.terminal import Terminal
 from rlvr_bench.errors import BadArgument
-from rlvr_bench.planning import Plan
 from rlvr_bench.storage import as_path
+
+if TYPE_CHECKING:
+    from rlvr_bench.planning import Plan
 
 __all__ = ["register"]
 

@@ -37,6 +37,7 @@ from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.names import hashed, model_name, task_name
 from rlvr_bench.store.paths import make_folder, read_if_there, write_atomically
 from rlvr_bench.task import read_task
+from rlvr_bench.task_groups import expand_tasks
 
 __all__ = ["FollowOptions", "Followed", "follow"]
 
@@ -117,6 +118,7 @@ def follow(
     check_pattern(pattern)
     if not tasks:
         raise BadArgument("--task", None, "name at least one task")
+    tasks = expand_tasks(tasks)
     for task in tasks:
         read_task(task)  # a wrong name is an error now, not at the first checkpoint
     if "://" in str(options.out):

@@ -20,6 +20,7 @@ from rlvr_bench.pipeline.forecast import Forecast, forecast
 from rlvr_bench.pipeline.gpus import with_replicas
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, check
 from rlvr_bench.scorecard import Scorecard
+from rlvr_bench.task_groups import expand_tasks
 
 __all__ = ["Result", "evaluate_all", "expand_checkpoints", "expand_models", "forecast_all"]
 
@@ -74,8 +75,8 @@ def expand_checkpoints(
 def forecast_all(
     models: Sequence[str], tasks: Sequence[str], options: SampleOptions, adapters: Sequence[str] = ()
 ) -> list[Forecast]:
-    """What ``evaluate_all`` would draw, by checkpoint and task. Raises the errors of ``forecast``."""
-    checkpoints = expand_checkpoints(models, adapters, options)
+    """What ``evaluate_all`` would draw, by checkpoint and task. Raises the errors of ``forecast`` and ``expand_tasks``."""
+    checkpoints, tasks = expand_checkpoints(models, adapters, options), expand_tasks(tasks)
     return [forecast(model, task, chosen) for (model, chosen), task in itertools.product(checkpoints, tasks)]
 
 
@@ -92,8 +93,10 @@ def evaluate_all(
 
     With ``adapters``, the checkpoints are the one model with each of them. An RlvrBenchError becomes a result. An engine
     stays open for all tasks of its checkpoint, and for all adapters of its model. On a cluster several checkpoints are
-    drawn at once, each in engines of its own. Returns the results ordered by checkpoint, then task.
+    drawn at once, each in engines of its own. Returns the results ordered by checkpoint, then task. Raises UnknownName for
+    a group of tasks that is not there.
     """
+    tasks = expand_tasks(tasks)
     options = with_replicas(options, expand_models(models))
     checkpoints = expand_checkpoints(models, adapters, options)
     names = [chosen.checkpoint(model) for model, chosen in checkpoints]

@@ -7,6 +7,7 @@ from rlvr_bench.prompts.template import PromptTemplate
 __all__ = ["PROMPTS"]
 
 _BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+_LETTER = "Please reason step by step, and put the letter of the correct option within \\boxed{}."
 
 _CONVERSATION = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant first "
@@ -66,6 +67,14 @@ PROMPTS: dict[str, PromptTemplate] = {
             text="Question:\n{question}\n" + _BOXED + "\nAnswer:",
             user="{question}\n" + _BOXED,
         ),
+        # The same for lettered options, which are part of the question.
+        PromptTemplate(
+            name="choice-boxed",
+            text="Question:\n{question}\n" + _LETTER + "\nAnswer:",
+            user="{question}\n\n" + _LETTER,
+        ),
+        # The question alone, as the user's message; instructions to follow are complete in themselves.
+        PromptTemplate(name="question", text="{question}\n\n", user="{question}"),
         # The question alone, never through a chat template.
         PromptTemplate(name="raw", text="{question}"),
         # The problem's conversation as it is, for environments that bring their own instructions.
