@@ -156,7 +156,7 @@ def row_order(ks: Sequence[int]) -> Callable[[Row], tuple[float, str]]:
 
 def _table(rows: Sequence[Row], ks: Sequence[int], common: int | None) -> Table:
     """All columns with their cells, the best figures marked; gained and lost if the base of any row is known."""
-    made: list[tuple[Heading, list[Shown]]] = [(Heading("model"), _models(rows))]
+    made: list[tuple[Heading, list[Shown]]] = [(Heading("model"), [*_models(rows)])]
     made += [(Heading(name), [_text(row[name]) for row in rows]) for name in ("method", "step", "n")]
     for k in ks:
         cells = best_marked([_pass(row, k) for row in rows], "more")
