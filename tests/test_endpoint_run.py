@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from rlvr_bench import pipeline
 from rlvr_bench.errors import BadArgument, EngineError, RunMismatch
 from rlvr_bench.pipeline import SampleOptions
 from rlvr_bench.pipeline.forecast import forecast
-from rlvr_bench.store import open_run
+from rlvr_bench.pipeline.options import Silent
+from rlvr_bench.store import open_run, shards
 from tests.samplers.scripted_server import Reply, ScriptedServer, probe_text, serving, settle
 
 TASK = "double_countdown"
@@ -67,6 +69,45 @@ def test_failed_requests_are_drawn_by_the_next_run(tmp_path: Path) -> None:
         run, card = pipeline.evaluate(server.url, TASK, options(tmp_path))
     assert [problem["n"] for problem in card.problems] == [8] * 5
     assert len(open_run(run).manifest.sessions) == 2
+
+
+def test_a_kill_costs_the_batches_that_are_open_and_they_are_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch has no reply yet when the command ends: the others are on disk, and it is sent again as it was."""
+    released, held = threading.Event(), list[tuple[int, int]]()
+
+    class Killed(Exception):
+        pass
+
+    class Kill(Silent):
+        drawn = 0
+
+        def advance(self, rollouts: int, tokens: int = 0) -> None:
+            self.drawn += rollouts if tokens else 0
+            if self.drawn == 36:
+                raise Killed
+
+    def script(path: str, body: dict[str, Any]) -> Reply | None:
+        if "completions" in path and "robe" not in probe_text(body) and (not held or held == [asked(body)]):
+            held[:] = [asked(body)]
+            released.wait(60)
+        return None
+
+    def asked(body: dict[str, Any]) -> tuple[int, int]:
+        return body["seed"], body.get("n", 1)
+
+    monkeypatch.setattr(shards, "SHARD_SECONDS", 0.0)
+    with serving(ScriptedServer(script=script)) as server:
+        with pytest.raises(Killed):
+            pipeline.sample(server.url, TASK, options(tmp_path), progress=Kill())
+        released.set()
+        (run,) = tmp_path.glob("*/*")
+        assert sum(drawn.count() for drawn in open_run(run).drawn().values()) == 36
+        before = len(server.draws())
+        pipeline.sample(server.url, TASK, options(tmp_path))
+        assert [asked(body) for body in server.draws()[before:]] == held
+    assert sum(drawn.count() for drawn in open_run(run).drawn().values()) == 40
 
 
 def test_a_server_that_is_down_is_one_clear_line_and_nothing_is_written(tmp_path: Path) -> None:

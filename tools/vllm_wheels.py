@@ -26,6 +26,7 @@ PARAMETERS = {
     "first runner": (
         ("vllm/v1/sample/sampler.py", "Sampler.forward", "self logits sampling_metadata"),
         ("vllm/v1/sample/sampler.py", "Sampler.gather_logprobs", "logprobs num_logprobs token_ids"),
+        ("vllm/v1/worker/gpu_model_runner.py", "GPUModelRunner._dummy_sampler_run", "self hidden_states"),
     ),
     "second runner": (
         (
@@ -34,6 +35,7 @@ PARAMETERS = {
             "logits num_logprobs sampled_token_ids cu_num_logits logprob_token_ids_state expanded_idx_mapping "
             "max_per_req_token_ids logits_mode",
         ),
+        (f"{_V2}/model_runner.py", "GPUModelRunner._dummy_sampler_run", "self hidden_states"),
     ),
     "scheduler": (
         ("vllm/v1/core/sched/scheduler.py", "Scheduler.add_request", "self request"),

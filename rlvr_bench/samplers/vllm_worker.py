@@ -58,7 +58,7 @@ _V2_MODULES = (
     "vllm.v1.worker.gpu.spec_decode.rejection_sampler",
 )
 _MARK = "_rlvr_bench_token_statistics"
-_switch = {"on": True}
+_switch = {"on": True, "profiling": False}
 
 
 class TokenStatistics:
@@ -130,6 +130,7 @@ def _columns(logits: Tensor, tokens: Tensor, k: int) -> LogprobsTensors:
 def _install() -> None:
     _install_v1()
     _install_v2()
+    _install_in_profile()
     _leave_head_alone()
     _follow_driver()
 
@@ -146,7 +147,7 @@ def _install_v1() -> None:
     def forward(
         self: Sampler, logits: Tensor, sampling_metadata: SamplingMetadata, *args: object, **kwargs: object
     ) -> SamplerOutput:
-        k = sampling_metadata.max_num_logprobs
+        k = COLUMNS if _switch["profiling"] else sampling_metadata.max_num_logprobs
         mode = kwargs.get("logprobs_mode_override") or self.logprobs_mode
         if not _wanted(k, logits.shape[-1]) or sampling_metadata.logprob_token_ids or mode != "raw_logprobs":
             return plain_forward(self, logits, sampling_metadata, *args, **kwargs)
@@ -210,6 +211,57 @@ def _scoring(plain: Callable[..., LogprobsTensors]) -> Callable[..., LogprobsTen
         return table._replace(**{"cu_num_generated_tokens" + "_tensor" * tensor: boundaries})
 
     return compute_topk_scores
+
+
+def _install_in_profile() -> None:
+    """Compute statistics where vLLM measures the memory that it needs, so that the KV cache leaves room for them.
+
+    There the sampler runs on as many rows as it can get, and nothing is asked for.
+    """
+    for name, profiled in _RUNNERS.items():
+        try:
+            runner = importlib.import_module(name).GPUModelRunner
+        except ImportError as error:
+            log.debug("no %s in this vLLM: %s", name, error)
+            continue
+        if hasattr(runner, "_dummy_sampler_run") and not hasattr(runner, _MARK):
+            runner._dummy_sampler_run = profiled(runner._dummy_sampler_run)
+            setattr(runner, _MARK, True)
+
+
+def _asking(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The first runner's run of its sampler, in which the hook takes statistics as asked for."""
+
+    @functools.wraps(plain)
+    def _dummy_sampler_run(self: object, *args: object, **kwargs: object) -> Any:
+        _switch["profiling"] = True
+        try:
+            return plain(self, *args, **kwargs)
+        finally:
+            _switch["profiling"] = False
+
+    return _dummy_sampler_run
+
+
+def _adding(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The second runner's run of its sampler, followed by statistics of as many rows."""
+
+    @functools.wraps(plain)
+    def _dummy_sampler_run(self: Any, hidden_states: Tensor, *args: object, **kwargs: object) -> Any:
+        import torch
+
+        result = plain(self, hidden_states, *args, **kwargs)
+        with torch.inference_mode():
+            logits = self.model.compute_logits(hidden_states)
+            if logits is not None:
+                processed = logits.float()  # the sampler has such a copy while statistics are computed
+                _columns(logits.zero_(), processed.new_zeros(len(processed)), COLUMNS)
+        return result
+
+    return _dummy_sampler_run
+
+
+_RUNNERS = {"vllm.v1.worker.gpu_model_runner": _asking, "vllm.v1.worker.gpu.model_runner": _adding}
 
 
 class _NoHead:

