@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from rlvr_bench.comparison.steps import step_of
-from rlvr_bench.errors import BadArgument, ModelError
+from rlvr_bench.errors import BadArgument, ModelError, RlvrBenchError, StorageError
 from rlvr_bench.pipeline.layouts import checkpoint_folder
 from rlvr_bench.samplers.weight_files import loaded_files
 
-__all__ = ["Checkpoint", "Signature", "Watch", "check_pattern", "signature_of"]
+__all__ = ["Checkpoint", "Signature", "Watch", "check_pattern", "fault_of"]
 
-Signature = tuple[tuple[str, int, int, int], ...]
+Signature = tuple[tuple[str, int, int, int | str], ...]
+logger = logging.getLogger(__name__)
 _LENGTH_BYTES = 8  # of the header, at the beginning of a safetensors file
 _LARGEST_HEADER = 100_000_000
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint's folder and step, and its files: name, size, time of change in ns and inode of each."""
+    """A checkpoint's folder and step, and its files: name, size, time of change in ns, and inode or entity tag of each."""
 
     folder: Path
     step: int
@@ -47,11 +50,11 @@ class Watch:
         whole: dict[int, Checkpoint] = {}
         self.incomplete = {}
         for folder, step in self._folders():
+            signature: Signature = ()
             try:
-                inside = checkpoint_folder(folder)
-                signature = signature_of(inside)
-                fault = self._unsettled(folder, signature) or _fault(inside)
-            except ModelError as error:
+                signature = self.signature(folder)
+                fault = self._unsettled(folder, signature) or self._fault(folder, signature)
+            except (ModelError, StorageError) as error:
                 fault = str(error)
             except OSError as error:
                 fault = f"{folder} cannot be read: {error.strerror or error}"
@@ -62,6 +65,31 @@ class Watch:
             else:
                 whole[step] = Checkpoint(folder, step, signature)
         return [whole[step] for step in sorted(whole)]
+
+    @contextmanager
+    def here(self, point: Checkpoint) -> Iterator[Path]:
+        """The checkpoint's folder on this machine, while the context lasts."""
+        yield point.folder
+
+    def changed(self, point: Checkpoint) -> bool:
+        """Whether the files are others than before. A checkpoint that is gone was loaded before it went."""
+        try:
+            return self.signature(point.folder) != point.signature
+        except (RlvrBenchError, OSError):
+            logger.warning("%s: deleted while it was evaluated; its results are of the weights it had", point.folder)
+            return False
+
+    def signature(self, folder: Path) -> Signature:
+        """The files in the folder that an engine loads, without the folders in it. Raises ModelError, OSError."""
+        files = []
+        for entry in sorted(os.scandir(checkpoint_folder(folder)), key=lambda entry: entry.name):
+            if entry.is_file():
+                facts = entry.stat()
+                files.append((entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
+        return tuple(files)
+
+    def _fault(self, folder: Path, signature: Signature) -> str | None:
+        return fault_of(checkpoint_folder(folder))
 
     def _folders(self) -> Iterator[tuple[Path, int]]:
         for name in sorted(glob.glob(self._pattern)):
@@ -83,26 +111,14 @@ class Watch:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raises BadArgument for an address, and for a pattern whose matches have no step in their names."""
-    if "://" in pattern:
-        raise BadArgument("CHECKPOINTS", pattern, "must be a glob of folders on this machine or a shared disk")
+    """Raises BadArgument for a pattern whose matches have no step in their names."""
     example = pattern.replace("*", "0")
-    names = glob.glob(pattern) or [example]
+    names = ([] if "://" in pattern else glob.glob(pattern)) or [example]
     if all(step_of(name) is None for name in names):
         raise BadArgument("CHECKPOINTS", pattern, "needs steps in the names, such as 'ckpts/global_step_*'")
 
 
-def signature_of(folder: Path) -> Signature:
-    """The files in a folder, without the folders in it. Raises OSError where one vanishes meanwhile."""
-    files = []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_file():
-            facts = entry.stat()
-            files.append((entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
-    return tuple(files)
-
-
-def _fault(folder: Path) -> str | None:
+def fault_of(folder: Path) -> str | None:
     """What a loadable folder lacks: weights, or the end of one of their files."""
     weights = loaded_files(folder)
     if not weights:

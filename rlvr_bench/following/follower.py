@@ -16,10 +16,11 @@ import msgspec
 
 from rlvr_bench.analysis.training_series import series
 from rlvr_bench.comparison.folders import read_cards
-from rlvr_bench.errors import BadArgument, ModelError, RlvrBenchError, RunError, RunLocked
+from rlvr_bench.errors import BadArgument, ModelError, RlvrBenchError, RunError, RunLocked, StorageError
 from rlvr_bench.following.actions import act, check_action
 from rlvr_bench.following.alarms import ALARM_LEVEL, Alarm, Fired, Look, sound_alarm
-from rlvr_bench.following.checkpoints import Checkpoint, Signature, Watch, check_pattern, signature_of
+from rlvr_bench.following.checkpoints import Checkpoint, Signature, Watch, check_pattern
+from rlvr_bench.following.stored import Pins, StoredWatch
 from rlvr_bench.following.trackers import Trackers
 from rlvr_bench.json_format import format_json
 from rlvr_bench.options import GradeOptions, SampleOptions, check
@@ -32,7 +33,7 @@ from rlvr_bench.pipeline.options import Progress, Silent
 from rlvr_bench.received import decode
 from rlvr_bench.reporting import report
 from rlvr_bench.scorecard import Scorecard
-from rlvr_bench.storage import as_path
+from rlvr_bench.storage import as_path, is_remote
 from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.names import hashed, model_name, task_name
 from rlvr_bench.store.paths import make_folder, read_if_there, write_atomically
@@ -106,13 +107,15 @@ def follow(
 ) -> list[Followed]:
     """Evaluate every checkpoint that ``pattern`` matches, now and later, on ``tasks``; returns the last result of each.
 
-    ``pattern``: a glob of folders with steps in their names. Each task has ``series.json`` and ``report.html`` in the folder
-    ``followed/TASK`` of ``options.out``, written again after each checkpoint. ``on_result`` gets each result when it is
-    ready, and ``on_fired`` each alarm, once; ``followed/TASK/alarms.json`` lists the alarms so far. A checkpoint that cannot be
-    evaluated is a result with an error, and does not stop the others; one that was overwritten after or while it was
-    evaluated is such an error, and is left out of the series.
+    ``pattern``: a glob of folders with steps in their names, here or on object storage (``s3://``, ``gs://``). Each task
+    has ``series.json`` and ``report.html`` in the folder ``followed/TASK`` of ``options.out``, written again after each
+    checkpoint. ``on_result`` gets each result when it is ready, and ``on_fired`` each alarm, once;
+    ``followed/TASK/alarms.json`` lists the alarms so far. A checkpoint that cannot be evaluated is a result with an error,
+    and does not stop the others; one that was overwritten after or while it was evaluated is such an error, and is left out
+    of the series.
 
-    Raises BadArgument for a pattern without steps and for object storage, the errors of reading a task, StorageError.
+    Raises BadArgument for a pattern without steps and for ``out`` on object storage, the errors of reading a task,
+    StorageError.
     """
     options, following = options or SampleOptions(), following or FollowOptions()
     check_pattern(pattern)
@@ -151,14 +154,18 @@ class _Follower:
         on_result: Callable[[Followed], None],
         on_fired: Callable[[Fired], None],
     ) -> None:
-        self._watch = Watch(pattern, following.every, following.settle_s)
+        followed = as_path(options.out) / "followed"
+        self._pins = Pins(followed / "pins", (options, grading)) if "://" in pattern else None
+        self._watch = (
+            Watch(pattern, following.every, following.settle_s)
+            if self._pins is None
+            else StoredWatch(pattern, followed / "copies", following.every, following.settle_s)
+        )
         self._tasks, self._options, self._grading, self._following = tasks, options, grading, following
         self._progress, self._on_result, self._on_fired = progress, on_result, on_fired
         self._bases: dict[str, tuple[Path, Scorecard]] = {}
         self._pending: set[int] = set()
-        self._trackers = Trackers(
-            following.trackers, _series_name(pattern), as_path(options.out) / "followed" / "trackers"
-        )
+        self._trackers = Trackers(following.trackers, _series_name(pattern), followed / "trackers")
         self._is_stopped = False
         self._done: dict[Path, Signature] = {}
         self._results: dict[tuple[int, str], Followed] = {}
@@ -205,11 +212,11 @@ class _Follower:
         """Evaluate a checkpoint; False where another process writes to its run, so that it has to wait."""
         before = self._done.get(point.folder)
         try:
-            results = list(_evaluated(str(point.folder), self._tasks, self._options, self._grading, self._progress))
-        except RunLocked as locked:
-            logger.info("waiting: %s", locked)
+            results = self._evaluate(point)
+        except (RunLocked, StorageError) as reason:
+            self._watch.incomplete[point.folder] = str(reason)
             return False
-        changed = _changed(point)
+        changed = self._watch.changed(point)
         self._pending.discard(point.step)
         self._done[point.folder] = point.signature
         for result in results:
@@ -220,6 +227,18 @@ class _Follower:
                 error = "overwritten while it was evaluated, so it is left out: its weights may be mixed"
             self._record(point, result, error)
         return True
+
+    def _evaluate(self, point: Checkpoint) -> list[Result]:
+        """The results of a checkpoint. Raises RunLocked, or StorageError where it cannot be copied to this machine."""
+        name = _short_name(point.folder)
+        pinned = None if self._pins is None else self._pins.read(name, point, self._tasks)
+        if pinned is not None:
+            return pinned
+        with self._watch.here(point) as folder:
+            results = list(_evaluated(str(folder), self._tasks, self._options, self._grading, self._progress))
+        if self._pins is not None:
+            self._pins.write(name, point, results)
+        return results
 
     def _record(self, point: Checkpoint, result: Result, error: str | None) -> None:
         followed = Followed(
@@ -341,19 +360,10 @@ def _evaluated(
                 yield Result(model=model, task=task, error=str(error))
 
 
-def _changed(point: Checkpoint) -> bool:
-    """Whether the files of a checkpoint are others than before. One that is gone was loaded before it went."""
-    try:
-        return signature_of(checkpoint_folder(point.folder)) != point.signature
-    except (RlvrBenchError, OSError):
-        logger.warning("%s: deleted while it was evaluated; its results are of the weights it had", point.folder)
-        return False
-
-
 def _series_name(pattern: str) -> str:
     """The training run that the checkpoints are of: the folder that they are in."""
-    return model_name(str(Path(pattern).parent.resolve()))
+    return model_name(pattern.rpartition("/")[0] if "://" in pattern else str(Path(pattern).parent.resolve()))
 
 
 def _short_name(folder: Path) -> str:
-    return hashed(model_name(str(folder)), str(folder.resolve()))
+    return hashed(model_name(str(folder)), str(folder if is_remote(folder) else folder.resolve()))

@@ -114,6 +114,10 @@ class Counts:
         method = f"unbiased under stop-after {rule.stop_after}, batches of {rule.batch}"
         return method if self.stopped_on is None else f"{method}, on other verdicts"
 
+    def has_all(self, k: int) -> bool:
+        """Whether every problem has at least k rollouts, all with a verdict, and nothing chose how many: no bounds needed."""
+        return self.stopping is None and not self.chosen and not self.errors.any() and bool((self.n >= k).all())
+
     def bounds(self, ks: Sequence[int]) -> stats.PassBounds:
         """Bounds of pass@k of each problem, (P, K); equal where there is an unbiased estimate.
 

@@ -12,7 +12,7 @@ from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.common import clusters_of, with_bounds, with_intervals
 from rlvr_bench.scorers.counts import Counts
 
-__all__ = ["budgets", "default_ks", "gaps", "largest_k", "pass_at_k", "values_or_bounds"]
+__all__ = ["budgets", "default_ks", "gaps", "largest_k", "pass_at_k", "pass_of_counts", "values_or_bounds"]
 
 
 def default_ks(n: int) -> list[int]:
@@ -42,13 +42,19 @@ def pass_at_k(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estim
     drawn = outcomes.n_samples > 0
     if not drawn.any():
         return []
-    counts = Counts.of_outcomes(outcomes)
+    return pass_of_counts(Counts.of_outcomes(outcomes), ks, clusters_of(outcomes, drawn))
+
+
+def pass_of_counts(
+    counts: Counts, ks: Sequence[int] | None = None, clusters: npt.NDArray[np.str_] | None = None
+) -> list[Estimate]:
+    """``pass_at_k`` from the counts of the problems that have rollouts; ``clusters``: a label for each of them."""
     grid = list(ks) if ks is not None else budgets(counts)
     labels = [
         Estimate(name="pass@k", k=k, value=None, method=counts.method, n_samples=int(counts.n.min()), note=note)
         for k, note in zip(grid, gaps(counts, grid), strict=True)
     ]
-    return values_or_bounds(labels, counts, clusters_of(outcomes, drawn))
+    return values_or_bounds(labels, counts, clusters)
 
 
 def gaps(counts: Counts, ks: Sequence[int]) -> list[str | None]:
@@ -77,6 +83,9 @@ def values_or_bounds(
 ) -> list[Estimate]:
     """The labels with the mean pass@k at their budgets: a value where it is known, else bounds."""
     grid = [label.k or 1 for label in labels]
+    if counts.has_all(max(grid)):
+        interval = stats.bootstrap(counts.c, counts.n, grid, rng=stats.fresh_rng(), clusters=clusters)
+        return with_intervals(labels, interval)
     bounds = counts.bounds(grid)
     exact = (bounds.low == bounds.high).all(axis=0) & np.array([label.note is None for label in labels])
     done: dict[int, Estimate] = {}

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from rlvr_bench import scorers, stats
+from rlvr_bench import stats
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import STATUSES, Estimate, Outcomes
 from rlvr_bench.scorers.common import fewest, mean_estimate, problem_means, with_intervals
 from rlvr_bench.scorers.counts import Counts
 from rlvr_bench.scorers.diversity import distinct_at
+from rlvr_bench.scorers.solve_rate import pass_of_counts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -55,11 +56,11 @@ def validation_metrics(
     budgets = _budgets(ks)
     counts = Counts.of_outcomes(outcomes)
     metrics = {"problems": float(len(counts.n)), "rollouts": float(counts.n.min())}
-    passes = {estimate.k: estimate for estimate in scorers.pass_at_k(outcomes, budgets)}
+    passes = {estimate.k: estimate for estimate in pass_of_counts(counts, budgets)}
     for k, estimate in passes.items():
         metrics |= _named(f"pass@{k}", estimate)
     most = counts.largest_k
-    reach = passes.get(most) or scorers.pass_at_k(outcomes, [most])[0]
+    reach = passes.get(most) or pass_of_counts(counts, [most])[0]
     metrics |= _named("unsolved_share", _complement(reach))
     metrics["error_rate"] = float(np.mean(problem_means(outcomes, outcomes.has_status("error"))))
     if truncated is not None:
@@ -156,7 +157,8 @@ def _outcomes(
     wrong = right[~np.isin(right, (0.0, 1.0)) & ~np.isnan(right)]
     if wrong.size:
         raise BadArgument("correct", float(wrong[0]), "must be 0 or 1, or NaN for no verdict")
-    order = np.argsort(problem, kind="stable")
+    is_sorted = (problem[1:] >= problem[:-1]).all()
+    order = slice(None) if is_sorted else np.argsort(problem, kind="stable")
     sizes = np.bincount(problem)
     zeros, nan = np.zeros(len(problem), dtype=np.int32), np.full(len(problem), np.nan)
     given = {"answer": answers, "n_tokens": tokens, "truncated": truncated}
