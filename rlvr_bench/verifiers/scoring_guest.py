@@ -16,6 +16,8 @@ import ctypes
 import gc
 import json
 import os
+import random
+import re
 import resource
 import select
 import signal
@@ -23,14 +25,18 @@ import struct
 import sys
 import time
 import types
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from typing import TypedDict
 
     class Start(TypedDict):
-        """What the program is started with; ``filter`` is the system call filter in base64, ``safe_eval`` a file's text."""
+        """What the program is started with.
+
+        ``filter`` is the system call filter in base64, ``safe_eval`` a file's text; ``library`` has the scorers, ``data`` the
+        folders of its language data.
+        """
 
         uid: int
         memory_bytes: int
@@ -39,6 +45,8 @@ if TYPE_CHECKING:
         filter: str
         safe_eval: str
         path: list[str]
+        library: str
+        data: list[str]
 
 
 FRAME = struct.Struct("!I")
@@ -47,9 +55,20 @@ _READ = b"r"  # the child has read the whole request: the pipe is at the next on
 _ENDS = {b"e": "exception", b"m": "memory", b"l": "limit"}
 _STARVED_FACTOR = 5
 _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SECCOMP_FILTER = 4, 38, 22, 2
+STRICT, LOOSE = 0, 20  # the first bits of the two sets in a score of instructions; a float holds 53 bits
+# Data of nltk that a check may need and that does not come with the package.
+DATA = ("punkt_tab", "averaged_perceptron_tagger_eng", "stopwords")
 _TIMEOUTS = (signal.SIGPROF, signal.SIGXCPU)
 
 Score = Callable[[str, dict[str, object]], float]
+
+
+class LackingData(Exception):
+    """A check needs data of nltk that are not installed: ``name``, one of `DATA`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 def _read(descriptor: int, size: int) -> bytes:
@@ -133,6 +152,8 @@ def _answer(score: Score, requests: int, reply: int, cpu_s: float, kernel: _Kern
         end, value = b"s", 0.0
         try:
             value = float(score(request["answer"], request["entry"]))
+        except LackingData as error:
+            end, value = b"d", float(DATA.index(error.name))
         except MemoryError:
             end = b"m"
         except RecursionError:
@@ -195,8 +216,18 @@ def _decide(score: Score, requests: int, cpu_s: float, kernel: _Kernel, refusals
         end, value, refused = _REPLY.unpack(reply_bytes[1:])
         if end == b"s":
             return {"score": value, "refused": refused}
+        if end == b"d":
+            return {"failed": "exception", "lacking": DATA[int(value)], "lost": False}
         return {"failed": _ENDS.get(end, "crash"), "lost": False}
     return {"failed": "timeout" if timed_out else "crash", "lost": reply_bytes[:1] != _READ}
+
+
+class Library(Protocol):
+    """Scorers by name. Raises ImportError on construction where the package is missing."""
+
+    names: Container[str]
+
+    def scorer(self, name: str) -> Score: ...
 
 
 class _ReasoningGym:
@@ -214,14 +245,75 @@ class _ReasoningGym:
         return scorer
 
 
-def _serve(requests: int, replies: int, gym: _ReasoningGym, kernel: _Kernel, refusals: list[str]) -> None:
+class _IfVerifiable:
+    """The checks of if-verifiable: which instructions of a prompt a response follows, strictly and loosely.
+
+    Random numbers, which a check draws where its arguments are incomplete, and langdetect's are seeded with the prompt. A score
+    is two sets of bits: `STRICT` and below, the instructions followed as they are; from `LOOSE` on, those that one of the
+    variants of the response follows.
+    """
+
+    def __init__(self, data: Sequence[str]) -> None:
+        # The package loads its own data sets with this package, which takes seconds and memory; the checks do not use it.
+        sys.modules.setdefault("datasets", types.ModuleType("datasets")).load_dataset = None  # type: ignore[attr-defined]
+        import langdetect
+        import nltk
+
+        nltk.data.path[:] = list(data)
+        nltk.download = lambda *words, **options: False  # a check whose data are missing must say so
+        from if_verifiable.common import get_loose_transformations
+        from if_verifiable.ifbench.instructions_registry import INSTRUCTION_DICT as IFBENCH
+        from if_verifiable.ifeval.instructions_registry import INSTRUCTION_DICT as IFEVAL
+
+        langdetect.DetectorFactory.seed = 0
+        self._variants = get_loose_transformations
+        self._checks: dict[str, Mapping[str, Any]] = {"ifbench": IFBENCH, "ifeval": IFEVAL}
+        self.names: Container[str] = self._checks
+        langdetect.detect("Load the profiles before the answers come.")
+        with contextlib.suppress(LookupError):
+            nltk.word_tokenize("Load the data.")
+
+    def scorer(self, name: str) -> Score:
+        checks = self._checks[name]
+
+        def score(response: str, entry: dict[str, Any]) -> float:
+            try:
+                return self._followed(checks, response, entry)
+            except LookupError as error:
+                for resource in DATA:
+                    if re.search(rf"\b{resource}\b", str(error)):
+                        raise LackingData(resource) from error
+                raise
+
+        return score
+
+    def _followed(self, checks: Mapping[str, Any], response: str, entry: dict[str, Any]) -> float:
+        strict = loose = 0
+        for number, (name, given) in enumerate(zip(entry["instructions"], entry["arguments"], strict=True)):
+            random.seed(f"{number}/{entry['question']}")
+            check = checks[name](name)
+            check.build_description(**{key: value for key, value in given.items() if value is not None})
+            if "prompt" in (check.get_instruction_args() or {}):
+                check.build_description(prompt=entry["question"])
+            if response.strip() and check.check_following(response):
+                strict |= 1 << number
+            if any(text.strip() and check.check_following(text) for text in self._variants(response)):
+                loose |= 1 << number
+        return float(strict + (loose << LOOSE))
+
+
+def _open_library(spoken: Start) -> Library:
+    return _ReasoningGym() if spoken["library"] == "reasoning_gym" else _IfVerifiable(spoken["data"])
+
+
+def _serve(requests: int, replies: int, library: Library, kernel: _Kernel, refusals: list[str]) -> None:
     while True:
         request = _read_frame(requests)
         try:
-            if request["dataset"] not in gym.names:
-                reply: dict[str, object] = {"unknown": sorted(gym.names), "lost": True}
+            if request["dataset"] not in library.names:
+                reply: dict[str, object] = {"unknown": sorted(library.names), "lost": True}  # type: ignore[call-overload]
             else:
-                score = gym.scorer(request["dataset"])
+                score = library.scorer(request["dataset"])
                 gc.freeze()  # so that garbage collection in a child does not write to the shared pages
                 reply = _decide(score, requests, request["cpu_s"], kernel, refusals)
         except (OSError, ValueError, LookupError, TypeError, MemoryError, AttributeError, ImportError) as error:
@@ -251,7 +343,7 @@ def main(spoken: Start) -> None:
     sys.path.extend(spoken["path"])
     greeting = _read_frame(requests)
     try:
-        gym = _ReasoningGym()
+        library = _open_library(spoken)
         reply = {"ready": True}
     except ImportError as error:
         reply = {"missing": str(error)[:500]}  # type: ignore[dict-item]
@@ -262,7 +354,7 @@ def main(spoken: Start) -> None:
     _send(replies, {**reply, "number": greeting["number"]})
     if "ready" in reply:
         with contextlib.suppress(EOFError):
-            _serve(requests, replies, gym, kernel, safe_eval.refusals)
+            _serve(requests, replies, library, kernel, safe_eval.refusals)
 
 
 if __name__ == "__main__" and len(sys.argv) > 1:
