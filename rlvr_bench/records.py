@@ -335,7 +335,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     name: the text rules. ``golds`` (P,) are the numbers in ``answer`` of the problems' gold answers as written, -1 for one
     that no rollout gave; empty where they are not known. ``stopping`` is the rule the rollouts were drawn under, None for a
     fixed number; ``asked`` the largest n asked for. ``stopped_on`` (R,): correct by the verdicts that the rule looked at,
-    None where they are those of ``status``; ``restopped`` says what that changes.
+    None where they are those of ``status``; ``restopped`` says what that changes. ``options`` (P,): how many lettered options a
+    problem has, 0 for another kind. ``instructions`` (P,): how many instructions a prompt has; ``followed`` (R, 2): how many of
+    them a response follows, strictly and loosely, NaN without a verdict; both only where instructions were checked.
     """
 
     problem_ids: tuple[str, ...]
@@ -367,6 +369,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     branching_high: npt.NDArray[np.float64] | None = None
     tool_calls: npt.NDArray[np.float64] | None = None
     tool_errors: npt.NDArray[np.float64] | None = None
+    options: tuple[int, ...] = ()
+    instructions: tuple[int, ...] = ()
+    followed: npt.NDArray[np.float64] | None = None
 
     @property
     def n_samples(self) -> npt.NDArray[np.int64]:

@@ -38,7 +38,8 @@ __all__ = [
 
 _NEGLIGIBLE = 0.005  # a chance of guessing below this is not printed next to pass@k
 _SINGLE = {metric.name: metric for metric in METRICS if metric.summary}
-_OF_ANY_BUDGET = ("pass@k", "unsolved@k", "guess@k", "cot_pass@k")  # estimates whose budgets `score --k` sets
+# Estimates whose budgets `score --k` sets.
+_OF_ANY_BUDGET = ("pass@k", "unsolved@k", "guess@k", "corrected_pass@k", "cot_pass@k")
 _BUDGET = re.compile(r"([A-Za-z_]+)@([1-9][0-9]{0,9})")
 _NAMES = 6
 _NAME_CHARACTERS = 80
@@ -77,9 +78,10 @@ def _shown(card: Scorecard) -> Iterator[Line | Table]:
 
 def main_table(card: Scorecard) -> Table:
     """pass@k at the budgets of ``shown_curve``, and the metrics that have a summary in ``METRICS``."""
-    guesses = _guesses(card.estimates)
+    guesses, corrected = _guesses(card.estimates), _corrected(card.estimates)
     rows: list[tuple[Cell, ...]] = [
-        _pass_row(estimate, guesses.get(estimate.k)) for estimate in shown_curve(card.estimates)
+        _pass_row(estimate, guesses.get(estimate.k), corrected.get(estimate.k, ""))
+        for estimate in shown_curve(card.estimates)
     ]
     for name, metric in _SINGLE.items():
         single = next((e for e in card.estimates if e.name == name and e.group is None and _is_known(e)), None)
@@ -161,11 +163,20 @@ def _guesses(estimates: Sequence[Estimate]) -> dict[int | None, float]:
     return chances
 
 
-def _pass_row(estimate: Estimate, guess: float | None) -> tuple[Cell, ...]:
+def _corrected(estimates: Sequence[Estimate]) -> dict[int | None, str]:
+    """By k, pass@k corrected for guessing, in words."""
+    return {
+        e.k: "; corrected for it: no value" if e.value is None else f"; corrected for it {e.value:.1%}"
+        for e in estimates
+        if e.name == "corrected_pass@k" and (e.value is not None or e.at_least is None)
+    }
+
+
+def _pass_row(estimate: Estimate, guess: float | None, corrected: str) -> tuple[Cell, ...]:
     meaning = "solved by one rollout" if estimate.k == 1 else f"solved by one of {estimate.k:,}"
     lucky = "" if guess is None else f"; guessing {guess:.1%}"
     bounds = "bounds: " if estimate.value is None else ""
-    return (f"pass@{estimate.k}", figure_of(estimate), f"{bounds}{meaning}{_over_errors(estimate)}{lucky}")
+    return (f"pass@{estimate.k}", figure_of(estimate), f"{bounds}{meaning}{_over_errors(estimate)}{lucky}{corrected}")
 
 
 def _span(low: int, high: int) -> str:

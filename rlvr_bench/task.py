@@ -54,7 +54,7 @@ Kind = Literal["maths", "code", "puzzle", "choice", "instructions", "other"]
 # Packages that bring a verifier declare it in this group: name = "module:function".
 VERIFIER_GROUP = "rlvr_bench.verifiers"
 # Verifiers that run code from the problems, or pass it to a third-party scorer.
-_RUNS_PROBLEMS = frozenset(("code", "reasoning_gym", "verifiers"))
+_RUNS_PROBLEMS = frozenset(("code", "instructions", "reasoning_gym", "verifiers"))
 
 
 @dataclass(frozen=True)

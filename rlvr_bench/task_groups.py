@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "puzzles": ("arc_1d", "countdown_rg", "knights_knaves", "maze", "sudoku", "zebra"),
     "clean": ("clean_arithmetic", "double_countdown"),  # generated, so they can be newer than any training data
     "knowledge": ("gpqa_diamond", "mmlu_pro", "supergpqa"),
+    "instructions": ("ifbench", "ifeval"),
 }
 
 

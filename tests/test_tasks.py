@@ -34,7 +34,7 @@ WITHOUT_DIGEST = {
     **dict.fromkeys(
         (
             *("apex", "beyond_aime", "brumo25", "cmimc25", "hmmt_feb26", "hmmt_nov25", "math_beyond", "matharena"),
-            *("olymmath", "smt25", "bbeh_mini", "gpqa_diamond", "mmlu_pro", "supergpqa"),
+            *("olymmath", "smt25", "bbeh_mini", "gpqa_diamond", "ifeval", "mmlu_pro", "supergpqa"),
         ),
         NOT_AT_HAND,
     ),
@@ -93,6 +93,9 @@ def test_a_task_is_valid(name: str, request: pytest.FixtureRequest) -> None:
     mirror: Path | None = None if generated else request.getfixturevalue("data_dir")
     if name in WITHOUT_DIGEST and mirror and not any(mirror.glob(f"{name}*")):
         pytest.skip(f"no mirror of {name} here")
+    if name == "ifbench":
+        for module in ("ifbench", "if_verifiable"):
+            pytest.importorskip(module, exc_type=ModuleNotFoundError)
     loaded = load_task(name, mirror)
     assert len({problem.id for problem in loaded.problems}) == task.source.rows
     if isinstance(task.source, GymDataset) and name != "reasoning_gym":

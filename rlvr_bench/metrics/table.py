@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rlvr_bench.metrics.row import OVER_ROLLOUTS, BoardColumn, Metric, first_column
 from rlvr_bench.metrics.tokens import PROFILE_AND_BOUNDS, TOKEN_METRICS
 
@@ -297,6 +299,29 @@ METRICS: tuple[Metric, ...] = (
         unit="fraction",
         no_gate="it is a control, not a property of the policy",
         chart="guess",
+    ),
+    Metric(
+        name="corrected_pass@k",
+        meaning="pass@k of a choice task, corrected for guessing among the options: 0 is what guessing reaches",
+        unit="fraction",
+        low=-math.inf,
+        better="more",
+        across_n="any n of at least k",
+        no_gate="it is pass@k on another scale; gate on pass@K",
+    ),
+    Metric(
+        name="instructions_followed",
+        meaning="share of all instructions that a response follows, strictly or loosely",
+        unit="fraction",
+        better="more",
+        averaged="sum over prompts, divided by the number of instructions",
+    ),
+    Metric(
+        name="prompts_followed",
+        meaning="share of responses that follow every instruction of their prompt, strictly or loosely",
+        unit="fraction",
+        better="more",
+        averaged=OVER_ROLLOUTS,
     ),
     Metric(
         name="accuracy_histogram",

@@ -55,6 +55,7 @@ from rlvr_bench.task import LoadedTask, Task, golds_of, load_task, read_task, ta
 from rlvr_bench.verifiers import Verifier
 from rlvr_bench.verifiers.code import CodeVerifier
 from rlvr_bench.verifiers.gym import ReasoningGymVerifier
+from rlvr_bench.verifiers.instructions import InstructionVerifier
 
 __all__ = [
     "GradeOptions",
@@ -332,6 +333,8 @@ def _with_warnings(scorecard: Scorecard) -> Scorecard:
 
 def permitted(verifier: Verifier, options: GradeOptions) -> Verifier:
     """The verifier, allowed to run programs and third-party scorers without a sandbox if the user allowed it."""
-    if not (options.allow_unsafe_code and isinstance(verifier, CodeVerifier | ReasoningGymVerifier)):
+    if not (
+        options.allow_unsafe_code and isinstance(verifier, CodeVerifier | InstructionVerifier | ReasoningGymVerifier)
+    ):
         return verifier
     return dataclasses.replace(verifier, allow_unsafe=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -11,9 +12,11 @@ from rlvr_bench.errors import BadArgument
 from rlvr_bench.records import Estimate, Outcomes
 from rlvr_bench.scorers.answers import answer_counts, wrong_answers
 from rlvr_bench.scorers.common import clusters_of, fewest, rate_estimates
-from rlvr_bench.scorers.solve_rate import default_ks, largest_k
+from rlvr_bench.scorers.solve_rate import default_ks, largest_k, pass_at_k
 
-__all__ = ["guess_chances", "guessing"]
+__all__ = ["MEANINGLESS", "corrected", "guess_chances", "guessing"]
+
+MEANINGLESS = 0.9  # pass@k of guesses from which pass@k says nothing about a model
 
 LEGIBLE = 0.9  # share of solved problems whose gold answer, as written, must be an accepted answer
 
@@ -22,10 +25,11 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
     """``guess@k``: the pass@k of guesses made without knowledge of the problem.
 
     Group ``uniform``: all A = ``answer_space`` answers of the task are equally likely, 1 - (1 - 1/A)^k; this is exact,
-    so there is no interval. Group ``own answers``: guesses have the distribution of the run's wrong answers to other
-    problems (``guess_chances``), averaged over problems. It is for answer spaces with a few likely answers: models
-    guess 0, 1 and 2 far more often than 617. A problem without a known probability is left out, so at every k it counts
-    as the mean of the others. Raises BadArgument where ``answer_space`` is below 1.
+    so there is no interval. For choice problems A is the number of a problem's options, and the mean over problems is
+    taken. Group ``own answers``: guesses have the distribution of the run's wrong answers to other problems
+    (``guess_chances``), averaged over problems. It is for answer spaces with a few likely answers: models guess 0, 1 and
+    2 far more often than 617. A problem without a known probability is left out, so at every k it counts as the mean of
+    the others. Raises BadArgument where ``answer_space`` is below 1.
     """
     if answer_space is not None and answer_space < 1:
         raise BadArgument("answer_space", answer_space, "must be at least 1")
@@ -33,7 +37,9 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
     if not drawn.any():
         return []
     grid = list(ks) if ks is not None else default_ks(largest_k(outcomes))
-    estimates = [] if answer_space is None else _uniform(answer_space, grid, int(drawn.sum()))
+    estimates = _among_options(outcomes, grid)
+    if not estimates and answer_space is not None:
+        estimates = _uniform(answer_space, grid, int(drawn.sum()))
     chances = guess_chances(outcomes)
     known = ~np.isnan(chances)
     if not known.any():
@@ -56,6 +62,62 @@ def guessing(outcomes: Outcomes, ks: Sequence[int] | None = None, answer_space: 
     ]
     values = -np.expm1(np.outer(np.log1p(-np.minimum(chances[drawn], 1 - 1e-12)), grid))
     return estimates + rate_estimates(labels, values, clusters_of(outcomes, drawn))
+
+
+def corrected(outcomes: Outcomes, ks: Sequence[int] | None = None) -> list[Estimate]:
+    """``corrected_pass@k`` of choice problems: (pass@k - g) / (1 - g), where g is the mean ``guess@k`` among the options.
+
+    0 is what guessing reaches, 1 is everything; chance may give less than 0. If a model knows a share of the answers and
+    guesses the others, it is that share (the classical correction for guessing, at k draws). The interval is that of
+    pass@k under the same map. Where g reaches ``MEANINGLESS`` there is no value: what is left of pass@k is noise. Empty
+    unless all problems have options. Raises the errors of ``pass_at_k``.
+    """
+    if not _all_have_options(outcomes):
+        return []
+    estimates = []
+    for estimate in pass_at_k(outcomes, ks):
+        luck = float(_luck(outcomes, [estimate.k or 1])[0])
+        named = msgspec.structs.replace(
+            estimate, name="corrected_pass@k", method=f"(pass@k - g) / (1 - g), g = {luck:.4g}; {estimate.method}"
+        )
+        if luck >= MEANINGLESS:
+            limits = dict.fromkeys(("value", "low", "high", "at_least", "at_most"))
+            note = f"guessing alone reaches {luck:.1%} at this k"
+            estimates.append(msgspec.structs.replace(named, **limits, note=note))
+            continue
+        moved = {
+            field: None if (value := getattr(estimate, field)) is None else (value - luck) / (1 - luck)
+            for field in ("value", "low", "high", "at_least", "at_most")
+        }
+        estimates.append(msgspec.structs.replace(named, **moved))
+    return estimates
+
+
+def _all_have_options(outcomes: Outcomes) -> bool:
+    drawn = outcomes.n_samples > 0
+    return bool(outcomes.options) and bool(drawn.any()) and bool((np.array(outcomes.options)[drawn] > 1).all())
+
+
+def _luck(outcomes: Outcomes, grid: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Mean over the drawn problems of 1 - (1 - 1/options)^k, (K,)."""
+    options = np.array(outcomes.options)[outcomes.n_samples > 0]
+    return np.asarray(np.mean(1 - (1 - 1 / options[:, None]) ** np.array(grid), axis=0))
+
+
+def _among_options(outcomes: Outcomes, grid: Sequence[int]) -> list[Estimate]:
+    if not _all_have_options(outcomes):
+        return []
+    return [
+        Estimate(
+            name="guess@k",
+            k=k,
+            value=float(luck),
+            group="uniform",
+            method=f"1 - (1 - 1/options)^{k}, mean over problems",
+            n_problems=int((outcomes.n_samples > 0).sum()),
+        )
+        for k, luck in zip(grid, _luck(outcomes, grid), strict=True)
+    ]
 
 
 def guess_chances(outcomes: Outcomes) -> npt.NDArray[np.float64]:

@@ -16,6 +16,8 @@ from rlvr_bench.scorers.copies import copied
 from rlvr_bench.scorers.cost import tokens_to_first_success
 from rlvr_bench.scorers.cot import cot_pass_at_k
 from rlvr_bench.scorers.counts import n_chosen
+from rlvr_bench.scorers.guessing import corrected
+from rlvr_bench.scorers.instructions import instructions
 from rlvr_bench.scorers.stopping import settled
 
 __all__ = ["SCORERS", "Given", "Judged", "Need", "Scorer", "estimates_of", "has_answers"]
@@ -99,6 +101,7 @@ SCORERS = (
         lambda given: scorers.guessing(given.outcomes, given.ks, given.answer_space),
         *("responses", "answers"),
     ),
+    _scorer("corrected_pass@k", lambda given: corrected(given.outcomes, given.ks)),
     _scorer("unsolved", lambda given: scorers.boundary(given.outcomes)),
     _scorer("unsolved@k", lambda given: scorers.unsolved_sizes(given.outcomes, given.ks)),
     _scorer("cover cover_posterior", lambda given: scorers.cover(given.outcomes)),
@@ -125,6 +128,11 @@ SCORERS = (
     ),
     _scorer(
         "tokens_to_first_success", lambda given: tokens_to_first_success(given.outcomes), "responses", "fair sample"
+    ),
+    _scorer(
+        "instructions_followed prompts_followed",
+        lambda given: instructions(given.outcomes),
+        *("responses", "fair sample"),
     ),
     _scorer("cot_pass@k valid_reasoning", lambda given: _cot(given), "responses", "judge"),
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard import ScoredRun
 from rlvr_bench.scorers.copies import NAME as COPIED_RATE
+from rlvr_bench.scorers.guessing import MEANINGLESS
 from rlvr_bench.store.verdicts import MOST_ERRORS
 
 __all__ = ["MOST_TRUNCATED", "warnings_of"]
@@ -25,7 +26,9 @@ def warnings_of(run: ScoredRun, quality: Mapping[str, float | None], estimates: 
     warnings += run.grading.warnings
     if errors is not None and errors >= MOST_ERRORS and not run.grading.warnings:
         warnings.append(f"{errors:.1%} of the rollouts have no verdict (verifier errors): they count as not correct")
-    warnings += [text for text in (_restopped(run), _chosen(run), _copied(estimates), _doubtful(run)) if text]
+    warnings += [
+        text for text in (_restopped(run), _chosen(run), _copied(estimates), _doubtful(run), _lucky(estimates)) if text
+    ]
     return list(dict.fromkeys(warnings))
 
 
@@ -62,6 +65,18 @@ def _doubtful(run: ScoredRun) -> str:
         f"{cap.doubtful:,} of {cap.cut:,} cut responses may be other tokens than were drawn: their text has another number of "
         "tokens. Token ids cut exactly (--token-stats full)"
     )
+
+
+def _lucky(estimates: Sequence[Estimate]) -> str:
+    reached = [
+        item
+        for item in estimates
+        if item.name == "guess@k" and item.group == "uniform" and item.value is not None and item.value >= MEANINGLESS
+    ]
+    if not reached:
+        return ""
+    first = min(reached, key=lambda item: item.k or 0)
+    return f"guessing alone reaches {first.value:.1%} at k = {first.k}: pass@k at this k and above says nothing about the model"
 
 
 def _copied(estimates: Sequence[Estimate]) -> str:

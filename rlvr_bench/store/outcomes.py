@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from rlvr_bench.errors import RunError, StorageError
 from rlvr_bench.received import decode
-from rlvr_bench.records import STATUSES, Outcomes, ProfileSums
+from rlvr_bench.records import STATUSES, Outcomes, Problem, ProfileSums
 from rlvr_bench.samplers.summary import PROFILE_BINS
 from rlvr_bench.store.paths import inside, read_if_there
 from rlvr_bench.store.record_files import write_record
@@ -22,6 +22,7 @@ from rlvr_bench.store.shards import ShardFolder
 from rlvr_bench.store.verdicts import VERDICT_SCHEMA, check_folder_name, current_grading
 from rlvr_bench.text_rules import FLAGS
 from rlvr_bench.verifiers.extraction import THOUGHTS
+from rlvr_bench.verifiers.instructions import InstructionVerifier, read_followed
 
 __all__ = ["other_verdicts", "read_outcomes", "record_stopping", "stopped_on"]
 
@@ -52,6 +53,9 @@ def read_outcomes(run: Run) -> Outcomes:
     unknown = [name for name, is_known in (*rollouts.pop("known"), *verdicts.pop("known")) if not is_known]
     unsaid = grading.verifier.startswith("imported:") and (nameless or "no_answer" in grading.unsaid)
     unknown += [name for name, missing in (("answer", nameless), ("no_answer", unsaid)) if missing]
+    if grading.verifier == InstructionVerifier.name:
+        verdicts["followed"] = _followed(shards, rows, verdicts["status"])
+        verdicts["instructions"] = tuple(_length_of(problem, "instructions") for problem in problems)
     verdicts["flags"]["unclosed_thought"] = _unclosed(
         verdicts.pop("thought"), rollouts["truncated"], run.manifest.opens_thought, is_known="truncated" not in unknown
     )
@@ -64,6 +68,7 @@ def read_outcomes(run: Run) -> Outcomes:
         asked=run.manifest.n,
         stopping=run.manifest.stopping,
         unknown=tuple(unknown),
+        options=tuple(_length_of(problem, "order") for problem in problems),
         **rollouts,
         **verdicts,
     )
@@ -222,6 +227,26 @@ def _verdicts(
     of_golds = tuple(number.get(codes.get(gold, -1), -1) for gold in golds)
     columns |= {"answer": numbered, "golds": of_golds, "flags": flags, "thought": thought}
     return columns | {"known": [("candidates", not nulls)]}
+
+
+def _length_of(problem: Problem, name: str) -> int:
+    """The length of a list in a problem's data; 0 without it, or if it is something else."""
+    value = problem.data.get(name)
+    return len(value) if isinstance(value, list) else 0
+
+
+def _followed(shards: ShardFolder, rows: _RowOrder, status: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+    """How many instructions each response follows, strictly and loosely, (R, 2): none without an answer, NaN for an error."""
+    followed = np.full((len(rows), 2), np.nan)
+    followed[status == STATUSES.index("no_answer")] = 0.0
+    for at, table in rows.read(shards, ["kind"]):
+        kinds = pc.dictionary_encode(table["kind"].cast(pa.string()).combine_chunks())
+        counts = [read_followed(kind) or (np.nan, np.nan) for kind in kinds.dictionary.to_pylist()]
+        index = pc.fill_null(kinds.indices, -1).to_numpy(zero_copy_only=False)
+        known = index >= 0
+        if counts:
+            followed[at[known]] = np.array(counts)[index[known]]
+    return followed
 
 
 def _unclosed(

@@ -20,7 +20,7 @@ from rlvr_bench.verifiers.table import open_verifier
 __all__ = ["Verification", "verify_many"]
 
 _REMEMBERED = 65_536
-_NEED_PROBLEMS = frozenset(("code", "countdown", "reasoning_gym", "verifiers"))
+_NEED_PROBLEMS = frozenset(("code", "countdown", "instructions", "reasoning_gym", "verifiers"))
 
 
 class Verification:

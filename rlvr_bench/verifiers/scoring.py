@@ -38,6 +38,7 @@ class Library(msgspec.Struct, frozen=True, kw_only=True):
     """A package with scorers. ``modules``: the guest may read the folders that they are in. ``remedy``: how to install it.
 
     ``guarded``: whether `safe_eval` replaces ``eval`` for it. ``opening``: what the guest opens it with, in JSON.
+    ``readable``: other folders that the guest may read. ``scorers``: what one of its scorers is called.
     """
 
     name: str
@@ -45,9 +46,16 @@ class Library(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[str, ...]
     guarded: bool = True
     opening: str = "{}"
+    readable: tuple[str, ...] = ()
+    scorers: str = "scorer"
 
 
-REASONING_GYM = Library(name="reasoning_gym", remedy="pip install reasoning-gym", modules=("reasoning_gym",))
+REASONING_GYM = Library(
+    name="reasoning_gym",
+    remedy="pip install reasoning-gym",
+    modules=("reasoning_gym",),
+    scorers="reasoning-gym data set",
+)
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +109,7 @@ class Scorers:
             program=Path(scoring_guest.__file__).read_text(encoding="utf-8"),
             spoken=spoken,
             environment=_ENVIRONMENT,
-            readable=[*folders, _HUGE_PAGES],
+            readable=[*folders, *self._library.readable, _HUGE_PAGES],
             purpose="run third-party scorers on model output",
         )
         self._sandbox = sandbox.__enter__()
@@ -137,7 +145,7 @@ class Scorers:
         if reply.get("lost"):
             self.close()
         if "unknown" in reply:
-            raise UnknownName("reasoning-gym data set", dataset, reply["unknown"])
+            raise UnknownName(self._library.scorers, dataset, reply["unknown"])
         if "failed" in reply:
             message = in_one_line(str(reply.get("text", ""))) or None
             return Scored(failed=str(reply["failed"]), message=message, missing=bool(reply.get("refused")))

@@ -20,6 +20,8 @@ import gc
 import json
 import math
 import os
+import random
+import re
 import resource
 import select
 import signal
@@ -27,7 +29,7 @@ import struct
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,10 +60,21 @@ _READ = b"r"  # the child has read the whole request: the pipe is at the next on
 _ENDS = {b"e": "exception", b"m": "memory", b"l": "limit"}
 _STARVED_FACTOR = 5
 _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SECCOMP_FILTER = 4, 38, 22, 2
+STRICT, LOOSE = 0, 20  # the first bits of the two sets in a score of instructions; a float holds 53 bits
+# Data of nltk that a check may need and that does not come with the package.
+DATA = ("punkt_tab", "averaged_perceptron_tagger_eng", "stopwords")
 _TIMEOUTS = (signal.SIGPROF, signal.SIGXCPU)
 _REFUSED = (errno.EPERM, errno.EACCES, errno.EAGAIN, errno.EROFS, errno.ENETUNREACH, errno.EFBIG)
 
 Score = Callable[[str, dict[str, object]], float]
+
+
+class LackingData(Exception):
+    """A check needs data of nltk that are not installed: ``name``, one of `DATA`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 def _read(descriptor: int, size: int) -> bytes:
@@ -314,7 +327,68 @@ class _Loop(asyncio.SelectorEventLoop):
         pass
 
 
-_LIBRARIES: dict[str, Callable[..., Any]] = {"reasoning_gym": _ReasoningGym, "verifiers": _Verifiers}
+class _IfVerifiable:
+    """The checks of if-verifiable: which instructions of a prompt a response follows, strictly and loosely.
+
+    Random numbers, which a check draws where its arguments are incomplete, and langdetect's are seeded with the prompt. A score
+    is two sets of bits: `STRICT` and below, the instructions followed as they are; from `LOOSE` on, those that one of the
+    variants of the response follows.
+    """
+
+    def __init__(self, data: Sequence[str]) -> None:
+        # The package loads its own data sets with this package, which takes seconds and memory; the checks do not use it.
+        sys.modules.setdefault("datasets", types.ModuleType("datasets")).load_dataset = None  # type: ignore[attr-defined]
+        import langdetect
+        import nltk
+
+        nltk.data.path[:] = list(data)
+        nltk.download = lambda *words, **options: False  # a check whose data are missing must say so
+        from if_verifiable.common import get_loose_transformations
+        from if_verifiable.ifbench.instructions_registry import INSTRUCTION_DICT as IFBENCH
+        from if_verifiable.ifeval.instructions_registry import INSTRUCTION_DICT as IFEVAL
+
+        langdetect.DetectorFactory.seed = 0
+        self._variants = get_loose_transformations
+        self._checks: dict[str, Mapping[str, Any]] = {"ifbench": IFBENCH, "ifeval": IFEVAL}
+        self.names = self._checks
+        langdetect.detect("Load the profiles before the answers come.")
+        with contextlib.suppress(LookupError):
+            nltk.word_tokenize("Load the data.")
+
+    def scorer(self, name: str) -> Score:
+        checks = self._checks[name]
+
+        def score(response: str, entry: dict[str, Any]) -> float:
+            try:
+                return self._followed(checks, response, entry)
+            except LookupError as error:
+                for resource in DATA:
+                    if re.search(rf"\b{resource}\b", str(error)):
+                        raise LackingData(resource) from error
+                raise
+
+        return score
+
+    def _followed(self, checks: Mapping[str, Any], response: str, entry: dict[str, Any]) -> float:
+        strict = loose = 0
+        for number, (name, given) in enumerate(zip(entry["instructions"], entry["arguments"], strict=True)):
+            random.seed(f"{number}/{entry['question']}")
+            check = checks[name](name)
+            check.build_description(**{key: value for key, value in given.items() if value is not None})
+            if "prompt" in (check.get_instruction_args() or {}):
+                check.build_description(prompt=entry["question"])
+            if response.strip() and check.check_following(response):
+                strict |= 1 << number
+            if any(text.strip() and check.check_following(text) for text in self._variants(response)):
+                loose |= 1 << number
+        return float(strict + (loose << LOOSE))
+
+
+_LIBRARIES: dict[str, Callable[..., Any]] = {
+    "instructions": _IfVerifiable,
+    "reasoning_gym": _ReasoningGym,
+    "verifiers": _Verifiers,
+}
 
 
 def _serve(requests: int, replies: int, library: Any, kernel: _Kernel, refusals: list[str]) -> None:

@@ -11,6 +11,7 @@ from rlvr_bench.verifiers.environments import VerifiersVerifier
 from rlvr_bench.verifiers.exact import ChoiceVerifier, ExactVerifier, IntegerVerifier, RegexVerifier
 from rlvr_bench.verifiers.function import FunctionVerifier
 from rlvr_bench.verifiers.gym import ReasoningGymVerifier
+from rlvr_bench.verifiers.instructions import InstructionVerifier
 from rlvr_bench.verifiers.math import MathVerifier
 from rlvr_bench.verifiers.protocol import Verifier
 from rlvr_bench.verifiers.puzzle import CountdownVerifier
@@ -23,6 +24,7 @@ VERIFIERS: dict[str, Callable[..., Verifier]] = {
     "countdown": CountdownVerifier,
     "exact": ExactVerifier,
     "function": FunctionVerifier,
+    "instructions": InstructionVerifier,
     "integer": IntegerVerifier,
     "math": MathVerifier,
     "reasoning_gym": ReasoningGymVerifier,

@@ -101,7 +101,8 @@ def test_what_cannot_be_computed_is_left_out_with_the_reason() -> None:
 def test_every_scorer_gives_what_it_is_listed_for() -> None:
     """A judged run with every statistic: no name but those of the table, and all that has no condition of its own."""
     rng = np.random.default_rng(0)
-    run = outcomes(["ccww", "wwwn"], entropy_mean=rng.random(8), logprob_sum=-rng.random(8))
+    measured = {"entropy_mean": rng.random(8), "logprob_sum": -rng.random(8), "followed": np.ones((8, 2))}
+    run = outcomes(["ccww", "wwwn"], options=(4, 4), instructions=(2, 1), **measured)
     judged = Judged(run.status == 0, np.zeros(8, dtype=bool))
     given = Given(outcomes=run, judged=judged, unknown_law=None)
     estimates, left_out = estimates_of(given)
