@@ -73,6 +73,7 @@ PACKAGE = (
         "checking",
         "zoo",
         "pipeline",
+        "capping",
         "following",
         "cli",
         "hf_evaluate.py",
