@@ -75,6 +75,7 @@ PACKAGE = (
         "checking",
         "zoo",
         "pipeline",
+        "capping",
         "following",
         "cli",
         "hf_evaluate.py",
