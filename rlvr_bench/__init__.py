@@ -31,6 +31,7 @@ _PUBLIC = {
     "Problem": "records",
     "Prompt": "records",
     "PlanOptions": "planning",
+    "ReachOptions": "options",
     "RescoreOptions": "options",
     "RlvrBenchError": "errors",
     "Rollout": "records",
@@ -57,6 +58,7 @@ _PUBLIC = {
     "open_verifier": "verifiers",
     "plan": "planning",
     "preview_import": "pipeline.previewing",
+    "reach": "pipeline.reaching",
     "read_scorecard": "comparison.folders",
     "report": "reporting",
     "rescore": "pipeline.rescoring",
@@ -90,6 +92,7 @@ __all__ = [
     "PlanOptions",
     "Problem",
     "Prompt",
+    "ReachOptions",
     "RescoreOptions",
     "RlvrBenchError",
     "Rollout",
@@ -116,6 +119,7 @@ __all__ = [
     "open_verifier",
     "plan",
     "preview_import",
+    "reach",
     "read_scorecard",
     "report",
     "rescore",
@@ -147,6 +151,7 @@ if TYPE_CHECKING:
         ImportOptions,
         InterveneOptions,
         JudgeOptions,
+        ReachOptions,
         RescoreOptions,
         SampleOptions,
     )
@@ -155,6 +160,7 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.intervening import intervene
     from rlvr_bench.pipeline.judging import judge
     from rlvr_bench.pipeline.previewing import preview_import
+    from rlvr_bench.pipeline.reaching import reach
     from rlvr_bench.pipeline.rescoring import rescore
     from rlvr_bench.pipeline.selecting import select
     from rlvr_bench.pipeline.status import status
