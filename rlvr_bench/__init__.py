@@ -32,6 +32,7 @@ _PUBLIC = {
     "Problem": "records",
     "Prompt": "records",
     "PlanOptions": "planning",
+    "ReachOptions": "options",
     "RescoreOptions": "options",
     "RlvrBenchError": "errors",
     "Rollout": "records",
@@ -58,6 +59,7 @@ _PUBLIC = {
     "open_verifier": "verifiers",
     "plan": "planning",
     "preview_import": "pipeline.previewing",
+    "reach": "pipeline.reaching",
     "read_scorecard": "comparison.folders",
     "report": "reporting",
     "rescore": "pipeline.rescoring",
@@ -93,6 +95,7 @@ __all__ = [
     "PlanOptions",
     "Problem",
     "Prompt",
+    "ReachOptions",
     "RescoreOptions",
     "RlvrBenchError",
     "Rollout",
@@ -119,6 +122,7 @@ __all__ = [
     "open_verifier",
     "plan",
     "preview_import",
+    "reach",
     "read_scorecard",
     "report",
     "rescore",
@@ -153,6 +157,7 @@ if TYPE_CHECKING:
         ImportOptions,
         InterveneOptions,
         JudgeOptions,
+        ReachOptions,
         RescoreOptions,
         SampleOptions,
     )
@@ -161,6 +166,7 @@ if TYPE_CHECKING:
     from rlvr_bench.pipeline.intervening import intervene
     from rlvr_bench.pipeline.judging import judge
     from rlvr_bench.pipeline.previewing import preview_import
+    from rlvr_bench.pipeline.reaching import reach
     from rlvr_bench.pipeline.rescoring import rescore
     from rlvr_bench.pipeline.selecting import select
     from rlvr_bench.pipeline.status import status

@@ -27,6 +27,7 @@ __all__ = [
     "ImportOptions",
     "InterveneOptions",
     "JudgeOptions",
+    "ReachOptions",
     "RescoreOptions",
     "Rule",
     "SampleOptions",
@@ -282,6 +283,23 @@ class RescoreOptions:
         check_adapter_name(self.adapter)
         check(self.n is None or self.n >= 1, "-n", self.n, "must be at least 1")
         check(0 < self.threshold < 1, "--threshold", self.threshold, "a change of probability, must be in (0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReachOptions:
+    """How to estimate solve rates from several runs. ``ks``: budgets. ``own``: whether the target's rollouts count too.
+
+    ``engine`` and ``engine_args`` are those that score responses.
+    """
+
+    engine: str = "auto"
+    ks: tuple[int, ...] = (1, 10, 100, 1_000, 10_000, 100_000)
+    own: bool = True
+    engine_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises BadArgument naming the option."""
+        check(len(self.ks) > 0 and min(self.ks) >= 1, "--k", self.ks, "budgets of at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from rlvr_bench.cli import (
     leaderboard,
     plan,
     prompts,
+    reach,
     report,
     rescore,
     score,
@@ -318,7 +319,7 @@ def zoo_train(
 prompts.register(app)
 _verbs = (
     score,
-    *(status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select),
+    *(status, compare, plan, leaderboard, report, check, import_, series, rescore, reach, intervene, judge, select),
     *(follow, serve_verifier),
 )
 for _verb in _verbs:

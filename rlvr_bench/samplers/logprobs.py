@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from rlvr_bench.records import EngineInfo
+from rlvr_bench.records import EngineInfo, SamplingParameters
 from rlvr_bench.samplers.tokenizer import Tokenizer
 
-__all__ = ["Passage", "Scored", "Scorer"]
+__all__ = ["LawScore", "Passage", "Scored", "Scorer"]
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -38,6 +38,16 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True):
     kl_reverse: npt.NDArray[np.float32] | None = None
 
 
+class LawScore(NamedTuple):
+    """``logprob`` of a whole response in nats, with every token counted as kept; ``cut``: tokens that were cut off.
+
+    With any token cut off by top-k, top-p or min-p the response has probability 0.
+    """
+
+    logprob: float
+    cut: int
+
+
 class Scorer(Protocol):
     """An open engine that scores passages."""
 
@@ -47,8 +57,20 @@ class Scorer(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Every id that ends a response."""
+        ...
+
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
         """Yields (index of the passage, its statistics) when they are finished, in any order."""
+        ...
+
+    def score_law(self, passages: Sequence[Passage], sampling: SamplingParameters) -> Iterator[tuple[int, LawScore]]:
+        """As ``score``: log-probabilities of whole responses under the law that is drawn from with ``sampling``.
+
+        Raises BadArgument where the engine gives the model's unchanged distribution only and ``sampling`` changes it.
+        """
         ...
 
     def close(self) -> None:

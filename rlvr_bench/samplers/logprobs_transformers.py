@@ -1,26 +1,24 @@
 """Teacher-forced scoring with Hugging Face transformers, in this process.
 
-Passages are scored in order of length. Every distinct prompt of a batch is read once, and its cache is copied for its
-responses. Responses are read in pieces, so that the logits of a long one are never in memory at the same time. A row
-leaves the batch when its response has ended. One pass over the logits of a piece gives all statistics.
+Passages are scored in order of length, longest first. One pass over the logits of a piece gives all statistics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import transformers
 from torch import Tensor
 
 from rlvr_bench.errors import EngineError, ModelError
-from rlvr_bench.records import EngineInfo
+from rlvr_bench.records import EngineInfo, SamplingParameters
 from rlvr_bench.samplers.loaded_transformers import LoadedTransformers
-from rlvr_bench.samplers.logprobs import Passage, Scored
+from rlvr_bench.samplers.logprobs import LawScore, Passage, Scored
+from rlvr_bench.samplers.logprobs_law import law_scores
 from rlvr_bench.samplers.protocol import SamplerOptions
+from rlvr_bench.samplers.response_logits import Piece, padded, response_logits
 from rlvr_bench.samplers.token_stats import token_statistics
 from rlvr_bench.samplers.tokenizer import Tokenizer
 from rlvr_bench.samplers.vllm_packing import NOT_FINITE
@@ -33,13 +31,6 @@ _PIECE = 256  # tokens of a response read at once, where the batch has enough ro
 _ROWS = 512
 _CACHE_BYTES = 2 * 2**30  # at most, for keys and values of a batch (on a GPU: a third of the free memory)
 _KL_BLOCK = 2**18  # float64 entries of a block of distributions
-
-
-class _Piece(NamedTuple):
-    """Logits (rows, width, V) of ``width`` response tokens, from token ``start``, of a batch's first ``rows`` rows."""
-
-    start: int
-    logits: Tensor
 
 
 class TransformersScorer:
@@ -67,7 +58,24 @@ class TransformersScorer:
     def tokenizer(self) -> Tokenizer:
         return self._loaded.tokenizer
 
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        return frozenset(self._loaded.stop.tolist())
+
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
+        for batch, width in self._batches(passages):
+            with self._loaded.threads():
+                scored = self._score([passages[i] for i in batch], width)
+            yield from zip(batch, scored, strict=True)
+
+    def score_law(self, passages: Sequence[Passage], sampling: SamplingParameters) -> Iterator[tuple[int, LawScore]]:
+        for batch, width in self._batches(passages):
+            with self._loaded.threads():
+                scores = law_scores(self._loaded.model, [passages[i] for i in batch], width, sampling)
+            yield from zip(batch, scores, strict=True)
+
+    def _batches(self, passages: Sequence[Passage]) -> Iterator[tuple[list[int], int]]:
+        """Numbers of the passages to score together, longest first, and how many tokens of each are read at once."""
         lengths = np.array([len(passage.response) for passage in passages])
         order = np.argsort(-lengths, kind="stable").tolist()  # longest first: rows leave a batch at its end
         budget = _LOGIT_BYTES * (1 if self._loaded.device.type == "cpu" else 16)
@@ -78,9 +86,7 @@ class TransformersScorer:
             in_cache = self._loaded.cache_room(_CACHE_BYTES, on_gpu=3) // (len(longest.prompt) + len(longest.response))
             rows = max(1, min(_ROWS, positions // width, in_cache))
             batch, order = order[:rows], order[rows:]
-            with self._loaded.threads():
-                scored = self._score([passages[i] for i in batch], max(1, positions // len(batch)))
-            yield from zip(batch, scored, strict=True)
+            yield batch, max(1, positions // len(batch))
 
     def close(self) -> None:
         if self._reference is not None:
@@ -91,8 +97,8 @@ class TransformersScorer:
     def _score(self, batch: Sequence[Passage], width: int) -> list[Scored]:
         """Statistics of a batch, whose longest response is first. Responses are read ``width`` tokens at a time."""
         table = _Table(batch, columns=3 if self._reference is None else 5)
-        pieces = _read(self._loaded.model, batch, width)
-        others = None if self._reference is None else _read(self._reference.model, batch, width)
+        pieces = response_logits(self._loaded.model, batch, width)
+        others = None if self._reference is None else response_logits(self._reference.model, batch, width)
         for piece in pieces:
             ids, inside = table.given(piece)
             logits = piece.logits[inside]
@@ -108,16 +114,16 @@ class _Table:
 
     def __init__(self, batch: Sequence[Passage], columns: int) -> None:
         self._lengths = [len(passage.response) for passage in batch]
-        self._ids, self._inside = _padded([passage.response for passage in batch])
+        self._ids, self._inside = padded([passage.response for passage in batch])
         self._values = torch.zeros(columns, *self._ids.shape, dtype=torch.float64)
 
-    def given(self, piece: _Piece) -> tuple[Tensor, Tensor]:
+    def given(self, piece: Piece) -> tuple[Tensor, Tensor]:
         """The ids of the piece's tokens, flat, and a mask (rows, width) of the positions that have a token."""
         here = self._at(piece)
         inside = self._inside[here]
         return self._ids[here][inside], inside.to(piece.logits.device)
 
-    def put(self, piece: _Piece, inside: Tensor, columns: Sequence[Tensor]) -> None:
+    def put(self, piece: Piece, inside: Tensor, columns: Sequence[Tensor]) -> None:
         here = self._at(piece)
         for values, column in zip(self._values, columns, strict=True):
             values[here][inside.cpu()] = column.double().cpu()
@@ -126,7 +132,7 @@ class _Table:
         values = self._values.numpy()
         return [_scored(values[:, row, :length]) for row, length in enumerate(self._lengths)]
 
-    def _at(self, piece: _Piece) -> tuple[slice, slice]:
+    def _at(self, piece: Piece) -> tuple[slice, slice]:
         rows, width = piece.logits.shape[:2]
         return slice(0, rows), slice(piece.start, piece.start + width)
 
@@ -145,39 +151,6 @@ def _scored(columns: npt.NDArray[np.float64]) -> Scored:
     )
 
 
-def _read(model: transformers.PreTrainedModel, batch: Sequence[Passage], width: int) -> Iterator[_Piece]:
-    """Logits of every response token of a batch, piece by piece. Those of the first token come from the prompts."""
-    device = model.device
-    lengths = np.array([len(passage.response) for passage in batch])
-    if not lengths.max(initial=0):
-        return
-    prompts = list(dict.fromkeys(passage.prompt for passage in batch))
-    prompt_index = {prompt: i for i, prompt in enumerate(prompts)}
-    # Padding is on the left, so that the last column has the last token of every prompt.
-    ids, mask = (part.flip(1).to(device) for part in _padded([prompt[::-1] for prompt in prompts]))
-    mask = mask.long()
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    out = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
-    spread = torch.tensor([prompt_index[passage.prompt] for passage in batch], device=device)
-    cache, mask = out.past_key_values, mask[spread]
-    cache.batch_select_indices(spread)
-    yield _Piece(0, out.logits[spread])
-    responses = _padded([passage.response for passage in batch])[0].to(device)
-    offset = mask.sum(-1, keepdim=True)
-    for start in range(0, int(lengths.max()) - 1, width):
-        rows = int((lengths > start + 1).sum())
-        if rows < len(mask):
-            cache.batch_select_indices(torch.arange(rows, device=device))
-            mask, offset = mask[:rows], offset[:rows]
-        piece = responses[:rows, start : min(start + width, int(lengths.max()) - 1)]
-        mask = torch.cat([mask, torch.ones_like(piece)], 1)
-        token_positions = offset + torch.arange(start, start + piece.shape[1], device=device)
-        out = model(
-            input_ids=piece, attention_mask=mask, position_ids=token_positions, past_key_values=cache, use_cache=True
-        )
-        yield _Piece(start + 1, out.logits)
-
-
 def divergences(reference: Tensor, logits: Tensor) -> list[Tensor]:
     """KL(reference || model) and KL(model || reference) of R pairs of distributions, from logits (R, V).
 
@@ -192,12 +165,3 @@ def divergences(reference: Tensor, logits: Tensor) -> list[Tensor]:
         forward.append(torch.where(p > -torch.inf, p.exp() * gap, 0.0).sum(-1).clamp(min=0.0))
         reverse.append(torch.where(q > -torch.inf, q.exp() * -gap, 0.0).sum(-1).clamp(min=0.0))
     return [torch.cat(parts) if parts else logits.new_zeros(0) for parts in (forward, reverse)]
-
-
-def _padded(rows: Sequence[Sequence[int] | npt.NDArray[np.int32]]) -> tuple[Tensor, Tensor]:
-    """Rows of ids as one table (rows, longest), padded on the right with 0, and a mask of the entries that are ids."""
-    lengths = np.array([len(row) for row in rows])
-    inside = np.arange(int(lengths.max(initial=0))) < lengths[:, None]
-    table = np.zeros(inside.shape, dtype=np.int64)
-    table[inside] = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
-    return torch.from_numpy(table), torch.from_numpy(inside)

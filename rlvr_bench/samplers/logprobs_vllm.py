@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rlvr_bench.errors import BadArgument, EngineError
-from rlvr_bench.records import EngineInfo
+from rlvr_bench.records import EngineInfo, SamplingParameters
 from rlvr_bench.samplers import vllm_worker
 from rlvr_bench.samplers.loaded_vllm import LoadedVllm, one_line, refusals
-from rlvr_bench.samplers.logprobs import Passage, Scored
+from rlvr_bench.samplers.logprobs import LawScore, Passage, Scored
 from rlvr_bench.samplers.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class VllmScorer:
     def tokenizer(self) -> Tokenizer:
         return self._loaded.tokenizer
 
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        return self._loaded.end_tokens
+
     def score(self, passages: Sequence[Passage]) -> Iterator[tuple[int, Scored]]:
         """Yields in order of completion. Raises BadArgument where a passage does not fit into the model's context."""
         waiting = iter(enumerate(passages))
@@ -57,6 +61,13 @@ class VllmScorer:
                     yield number, _scored(output, passages[number])
         finally:
             self._loaded.abort(list(in_flight))
+
+    def score_law(self, passages: Sequence[Passage], sampling: SamplingParameters) -> Iterator[tuple[int, LawScore]]:
+        if not sampling.is_own_law:
+            why = f"vLLM scores the model's unchanged distribution only, and the law is {sampling.in_words()}"
+            raise BadArgument("--engine", "vllm", f"{why}. Take transformers")
+        for number, scored in self.score(passages):
+            yield number, LawScore(float(scored.logprob.sum(dtype="float64")), 0)
 
     def close(self) -> None:
         self._loaded.close()

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the torch extra")
 pytest.importorskip("transformers", reason="needs the torch extra")
 
 from rlvr_bench.samplers.protocol import SamplerOptions  # noqa: E402
-from rlvr_bench.samplers.token_law import Penalties, choose  # noqa: E402
+from rlvr_bench.samplers.token_law import Penalties, choose, token_probabilities  # noqa: E402
 from rlvr_bench.samplers.transformers import TransformersSampler  # noqa: E402
 from tests.samplers.laws import law, p_value  # noqa: E402
 from tests.samplers.tiny_llama import make_tiny_llama  # noqa: E402
@@ -49,6 +49,28 @@ def test_20_000_draws_follow_the_law_by_hand(sampling: SamplingParameters) -> No
     assert p_value(ids, law(logits, PROMPT, DRAWN, sampling)) > 1e-3
     wrong = next(other for other in LAWS if other != sampling)
     assert p_value(ids, law(logits, PROMPT, DRAWN, wrong)) < 1e-6  # the test would notice
+
+
+@pytest.mark.parametrize("sampling", LAWS, ids=lambda sampling: sampling.in_words())
+def test_the_probability_of_every_token_is_that_of_the_law_by_hand(sampling: SamplingParameters) -> None:
+    logits = np.random.default_rng(5).normal(0, 2, VOCABULARY)
+    rows, every = torch.zeros(VOCABULARY, dtype=torch.int64), torch.arange(VOCABULARY)
+    like = torch.tensor(logits, dtype=torch.float32)[None]
+    penalties = Penalties([PROMPT], VOCABULARY, sampling, like=like)
+    penalties.add(rows[: len(DRAWN)], torch.tensor(DRAWN))
+    computed = token_probabilities(penalties.apply(like.expand(VOCABULARY, -1), rows), every, sampling)
+    expected = law(logits, PROMPT, DRAWN, sampling)
+    assert (computed.is_cut.numpy() == (expected == 0)).all()
+    kept = expected > 0
+    np.testing.assert_allclose(computed.logprob.exp().numpy()[kept], expected[kept], rtol=1e-5)
+    assert computed.logprob.exp()[~computed.is_cut].sum().item() == pytest.approx(1, abs=1e-9)
+
+
+def test_a_greedy_law_has_one_token() -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.0]]).expand(3, -1)
+    computed = token_probabilities(logits, torch.arange(3), SamplingParameters(temperature=0.0))
+    assert computed.is_cut.tolist() == [True, False, True]
+    assert computed.logprob[1].item() == 0
 
 
 def test_the_whole_engine_follows_the_law_after_the_first_token(tmp_path: Path) -> None:
