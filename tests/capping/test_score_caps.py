@@ -15,14 +15,17 @@ from rlvr_bench import pipeline
 from rlvr_bench.capping import score_caps
 from rlvr_bench.comparison import Incomparable, compare
 from rlvr_bench.comparison.folders import read_scorecard, scorecard_files
+from rlvr_bench.errors import RunError
 from rlvr_bench.options import CapOptions, GradeOptions, SampleOptions
 from rlvr_bench.records import Tools
+from rlvr_bench.reporting import report
 from rlvr_bench.store import open_run
 from rlvr_bench.store.outcomes import read_outcomes
 from rlvr_bench.store.record_files import write_record
 from rlvr_bench.verifiers.deciding import Decider
 from rlvr_bench.verifiers.sandbox import sandbox_problem
 from tests.conftest import require, run_verb
+from tests.reporting.test_report import data
 from tests.samplers.test_tools import Scripted, code, in_turns
 
 require("torch", "torch")
@@ -139,6 +142,23 @@ def test_equal_tokens_have_differences_a_crossover_and_the_stored_splits(
     shown = capsys.readouterr().out
     assert "at equal tokens: A uses" in shown
     assert "tokens per problem" in shown
+
+
+def test_the_report_has_the_caps_of_the_run_as_it_is_and_none_of_an_earlier_one(run: Path, tmp_path: Path) -> None:
+    report([run], tmp_path / "page.html", rollouts=0)
+    (page,) = data(tmp_path / "page.html")
+    assert [(entry["run"], entry["result"]) for entry in page["caps"]] == [
+        (0, json.loads((run / "caps" / "scores.json").read_bytes()))
+    ]
+    scores = json.loads((run / "caps" / "scores.json").read_bytes())
+    (run / "caps" / "scores.json").write_text(json.dumps({**scores, "n": 4}))
+    report([run], tmp_path / "page.html", rollouts=0)
+    (page,) = data(tmp_path / "page.html")
+    assert page["caps"] == []
+    assert any("caps are of other rollouts" in note for note in page["notes"])
+    (run / "caps" / "scores.json").write_text("{")
+    with pytest.raises(RunError, match=r"caps/scores.json: damaged"):
+        report([run], tmp_path / "page.html", rollouts=0)
 
 
 def test_a_stopping_rule_is_corrected_for_as_after_a_regrade(tmp_path: Path) -> None:
