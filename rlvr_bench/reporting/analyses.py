@@ -1,4 +1,4 @@
-"""Further results of the runs of a page: rescorings, interventions, judges, tools, and training series."""
+"""Further results of the runs of a page: caps, rescorings, interventions, judges, tools, and training series."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from rlvr_bench.analysis.intervention_results import Interventions
 from rlvr_bench.analysis.shift_results import Rescoring
 from rlvr_bench.analysis.stored_results import read_interventions, read_rescorings
 from rlvr_bench.analysis.training_series import TrainingSeries, series_of
+from rlvr_bench.comparison.cap_scores import CapScores, read_cap_scores
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.reporting.sources import Source
 
 __all__ = [
+    "PageCaps",
     "PageInterventions",
     "PageJudge",
     "PageRescoring",
     "PageSeries",
     "PageTools",
+    "caps_of",
     "interventions",
     "judge_of",
     "rescorings",
@@ -38,6 +41,13 @@ class PageRescoring(msgspec.Struct, frozen=True, kw_only=True):
     run: int
     name: str
     result: Rescoring
+
+
+class PageCaps(msgspec.Struct, frozen=True, kw_only=True):
+    """Run number ``run`` at several caps: the content of ``caps/scores.json``."""
+
+    run: int
+    result: CapScores
 
 
 class PageInterventions(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +90,22 @@ class PageJudge(msgspec.Struct, frozen=True, kw_only=True):
 def rescorings(sources: Sequence[Source]) -> list[PageRescoring]:
     """The rescorings stored in the runs. Raises RunError where a file is damaged."""
     return [PageRescoring(run=i, name=name, result=result) for i, name, result in _stored(sources, read_rescorings)]
+
+
+def caps_of(sources: Sequence[Source]) -> tuple[list[PageCaps], list[str]]:
+    """The runs at several caps, and notes on those that have changed since. Raises RunError where a file is damaged."""
+    pages, notes = [], []
+    for number, source in enumerate(sources):
+        result = None if source.run is None else read_cap_scores(source.run.path)
+        if result is None:
+            continue
+        if (result.grading, result.n) == (source.card.run.grading.folder, source.card.run.n):
+            pages.append(PageCaps(run=number, result=result))
+        else:
+            notes.append(
+                f"{source.card.run.model}: its caps are of other rollouts or verdicts and are left out: score --token-cap"
+            )
+    return pages, notes
 
 
 def interventions(sources: Sequence[Source]) -> list[PageInterventions]:

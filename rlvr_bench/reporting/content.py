@@ -14,7 +14,7 @@ from rlvr_bench.comparison.sets import overlaps
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
-from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
+from rlvr_bench.reporting.analyses import PageCaps, PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
 from rlvr_bench.reporting.browser import Browser, browse
 from rlvr_bench.reporting.missing import estimates_at
 from rlvr_bench.reporting.pairs import PagePair, compare_pairs, couples
@@ -84,6 +84,7 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     browser: Browser
     opinions: list[PageOpinion]
     series: list[PageSeries]
+    caps: list[PageCaps]
     rescorings: list[PageRescoring]
     interventions: list[PageInterventions]
     text_and_tools: list[tuple[int, int]]
@@ -113,6 +114,7 @@ def page_task(
         notes.append(
             "rollouts per problem differ: metrics that depend on their number are left out, such as duplicate_rate"
         )
+    caps, old_caps = analyses.caps_of(sources)
     cut = max(200, QUESTION_CHARACTERS // max(len(ids), 1))
     return PageTask(
         task=sources[0].card.run.task,
@@ -129,10 +131,11 @@ def page_task(
         overlap_k=largest,
         overlaps=overlaps(ids, runs, largest) if largest else [],
         warnings=_warnings(sources, names),
-        notes=notes,
+        notes=[*notes, *old_caps],
         browser=browse([source.run for source in sources], ids, _difficulty(runs), rollouts),
         opinions=second_opinions(sources),
         series=analyses.training(sources, allow),
+        caps=caps,
         rescorings=analyses.rescorings(sources),
         interventions=analyses.interventions(sources),
         text_and_tools=both,

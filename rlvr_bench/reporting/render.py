@@ -21,6 +21,7 @@ SCRIPTS = (
     "look.js",
     "charts.js",
     "reach.js",
+    "caps.js",
     "sets.js",
     "policy.js",
     "training.js",

@@ -2,7 +2,7 @@
 
 // A result that no run has gets no section; one that the runs of a task lack is hidden.
 const SECTIONS = [
-  ["reach", "Reach", "What can each checkpoint reach?", [passAtK, difference, tiers, cover, guess]],
+  ["reach", "Reach", "What can each checkpoint reach?", [passAtK, difference, caps, tiers, cover, guess]],
   ["problems", "Problems", "Which problems?", [upset, chance, histogram, heat]],
   ["policy", "Exploration", "How does the policy explore?", [...(hasTraining() ? [] : [steps]), entropyKinds, branching, profile, lengths]],
   ["training", "Training", "What happens during training?", hasTraining() ? [steps, turnover, stages, outcomeEntropy, law] : []],
