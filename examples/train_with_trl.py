@@ -1,9 +1,11 @@
-"""A whole small training run on a CPU: TRL's GRPO on zoo:base, with our reward, advantages and evaluations.
+"""A whole small training run on a CPU: TRL's GRPO on zoo:base, with our reward and advantages, followed with an alarm.
 
     pip install 'rlvr-bench[torch]' trl
     python examples/train_with_trl.py OUT [STEPS] [EVERY] [N] [PROBLEMS]
 
-The defaults take about ten minutes on two cores. pass@1 rises; pass@N falls, because the policy narrows.
+While it trains, a callback evaluates the model in memory with a few rollouts. Then the saved checkpoints are followed with N
+rollouts of each problem, as ``rlvr-bench follow`` does beside a training program: pass@1 rises, pass@N falls because the
+policy narrows, and the alarm on pass@N sounds. docs/training.md says what the defaults showed.
 """
 
 import random
@@ -16,7 +18,8 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from rlvr_bench import SampleOptions, countdown, series
+from rlvr_bench import FollowOptions, SampleOptions, countdown, evaluate, follow
+from rlvr_bench.following.alarms import Fired, read_alarms
 from rlvr_bench.following.trl import EvaluationCallback
 from rlvr_bench.training import advantages
 from rlvr_bench.training.rewards import task_reward
@@ -24,7 +27,9 @@ from rlvr_bench.zoo.checkpoints import shipped_folder
 
 TASK = "double_countdown"
 GROUP = 8
-DEFAULTS = [200, 50, 256, 60]  # steps, every, n, problems
+DEFAULTS = [200, 50, 256, 100]  # steps, every, n, problems
+FEW = 8  # rollouts of an evaluation while training runs
+BASE_FACTOR = 4  # the base gets so many times the rollouts: its error limits what an alarm can show
 
 
 class PositionShapedTrainer(GRPOTrainer):
@@ -51,8 +56,13 @@ def puzzles(count: int) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def train(out: Path, steps: int, every: int, n: int, problems: int) -> None:
-    """Train for so many steps of 128 rollouts; evaluate every so many steps with n rollouts of each problem."""
+def drawn(out: Path, n: int, problems: int) -> SampleOptions:
+    """Evaluations with n rollouts of each problem, from the policy as it is."""
+    return SampleOptions(n=n, limit=problems, temperature=1.0, top_p=1.0, engine="transformers", out=out / "runs")
+
+
+def train(out: Path, steps: int, every: int, problems: int) -> None:
+    """Train for so many steps of 128 rollouts; evaluate and save the model every so many steps."""
     folder = shipped_folder("base")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = GRPOConfig(
@@ -66,7 +76,9 @@ def train(out: Path, steps: int, every: int, n: int, problems: int) -> None:
         temperature=1.0,
         beta=0.0,
         logging_steps=max(1, steps // 10),
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=every,
+        save_only_model=True,
         report_to="none",
         use_cpu=True,
         seed=1,
@@ -79,25 +91,40 @@ def train(out: Path, steps: int, every: int, n: int, problems: int) -> None:
             train_dataset=puzzles(16 * steps),
             processing_class=tokenizer,
         )
-        options = SampleOptions(n=n, limit=problems, temperature=1.0, top_p=1.0, out=out / "runs")
-        trainer.add_callback(EvaluationCallback(trainer, TASK, every=every, options=options, name="grpo"))
+        few = drawn(out, FEW, problems)
+        trainer.add_callback(EvaluationCallback(trainer, TASK, every=every, options=few, name="grpo"))
         trainer.train()
 
 
+def watch(out: Path, n: int, problems: int) -> None:
+    """Follow the checkpoints with an alarm on pass@n against zoo:base, and say what it showed."""
+    base, card = evaluate("zoo:base", TASK, drawn(out, BASE_FACTOR * n, problems))
+    print(f"zoo:base: pass@1 {card.pass_at(1).value:.1%}, pass@{n} {card.pass_at(n).value:.1%}")
+    fired: list[Fired] = []
+    following = FollowOptions(once=True, settle_s=0, alarms=read_alarms([f"pass@{n}"]), against=str(base))
+    results = follow(
+        str(out / "training" / "checkpoint-*"),
+        [TASK],
+        drawn(out, n, problems),
+        following=following,
+        on_fired=fired.append,
+    )
+    for result in results:
+        if result.scorecard is not None:
+            few, many = (result.scorecard.pass_at(k).value for k in (1, n))
+            print(f"step {result.step}: pass@1 {few:.1%}, pass@{n} {many:.1%}")
+    print(f"curve and report: {out / 'runs' / 'followed' / TASK}")
+    print(f"ALARM: {fired[0].message}" if fired else f"no alarm: no drop of pass@{n} was shown")
+
+
 def main() -> None:
-    """Train, and print the series."""
+    """Train, then follow what was saved."""
     out = Path(sys.argv[1])
     given = [int(value) for value in sys.argv[2:]]
     steps, every, n, problems = given + DEFAULTS[len(given) :]
     torch.set_num_threads(1)  # the model is so small that a second thread only costs time
-    train(out, steps, every, n, problems)
-    result = series([str(out / "runs" / "grpo*" / TASK)])
-    for metric in result.metrics:
-        if metric.name == "pass@k" and metric.k in (1, n):
-            values = ", ".join(
-                f"{value:.1%} at {point.step}" for value, point in zip(metric.values, result.checkpoints, strict=True)
-            )
-            print(f"pass@{metric.k}: {values}")
+    train(out, steps, every, problems)
+    watch(out, n, problems)
 
 
 if __name__ == "__main__":

@@ -262,3 +262,32 @@ def test_a_pickled_reward_keeps_its_settings() -> None:
     reward: Reward = pickle.loads(pickle.dumps(Reward(task="gsm8k", error_value=-1, column="final")))
     with reward:
         assert reward(completions=["The answer is 18.", "18"], final=["18", None]) == [1.0, -1.0]
+
+
+@pytest.mark.slow
+def test_a_ray_actor_has_workers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+    class Judge:
+        """Has one reward that came with it, and uses that of its own process."""
+
+        def __init__(self, reward: Reward) -> None:
+            self.reward = reward
+
+        def score(self, response: str, answer: str) -> tuple[float, float, int]:
+            shared = rewards.compute_score("math", response, answer)
+            return self.reward.rewards([response], [answer])[0], shared, os.getpid()
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
+    try:
+        with Reward("exact", extract="boxed") as reward:
+            assert reward.rewards(["\\boxed{x}"], ["x"]) == [1.0]  # it has workers here when it is sent
+            judges = [ray.remote(num_cpus=1)(Judge).remote(reward) for _ in range(2)]
+            pairs = [("\\boxed{\\frac12}", "0.5"), ("\\boxed{3}", "3")]
+            scored = ray.get([judge.score.remote(*pair) for judge in judges for pair in pairs], timeout=120)
+    finally:
+        ray.shutdown()
+    assert [score[:2] for score in scored] == [(0.0, 1.0), (1.0, 1.0)] * 2
+    assert len({score[2] for score in scored} - {os.getpid()}) == 2
