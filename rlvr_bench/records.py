@@ -5,7 +5,7 @@ A prompt carries no answer; a verifier sees neither model nor k; a scorer sees a
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
     "Rollout",
     "SamplingParameters",
     "SavedRollout",
+    "SavedTurns",
     "Status",
     "StoppingRule",
     "TokenArrays",
@@ -172,12 +173,30 @@ class Restopped(msgspec.Struct, frozen=True, kw_only=True):
     used: Literal["all rollouts", "up to the stop", "first rollouts"]
 
 
+class SavedTurns(msgspec.Struct, frozen=True, kw_only=True):
+    """The finished turns of a rollout with tools.
+
+    ``text``: the response so far, with the output of its code. ``turns``: their number; ``n_tokens``: what the model drew in
+    them. ``calls`` of code, of which ``errors`` failed. ``blocks``: the code whose variables the interpreter has.
+    ``finish_reason``: that of the rollout, None where it is not finished.
+    """
+
+    text: str
+    turns: Annotated[int, msgspec.Meta(ge=1)]
+    n_tokens: Annotated[int, msgspec.Meta(ge=0)]
+    calls: Annotated[int, msgspec.Meta(ge=0)] = 0
+    errors: Annotated[int, msgspec.Meta(ge=0)] = 0
+    blocks: tuple[str, ...] = ()
+    finish_reason: Literal["stop", "length"] | None = None
+
+
 class SavedRollout(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The T tokens that a rollout has while its draw batch is open.
 
     ``ids`` (T,); ``columns``: log-probability and entropy in nats and nucleus size in tokens, (T,) each, or None without
     token statistics. ``ended``: by the model's end token (the last of ``ids``), by a stop string or at max_tokens; None
-    where it is still growing.
+    where it is still growing. With tools, these are of the turn that is open (T may be 0), ``turns`` are those before it,
+    and ``turn_tokens`` their tokens, or None without token statistics.
     """
 
     problem_id: str
@@ -185,6 +204,8 @@ class SavedRollout(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     ids: npt.NDArray[np.int32]
     columns: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int32]] | None = None
     ended: Literal["token", "string", "length"] | None = None
+    turns: SavedTurns | None = None
+    turn_tokens: TokenArrays | None = None
 
 
 class DrawRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -106,11 +106,13 @@ def growing_draws(
 def usable(request: DrawRequest, limit: int, vocabulary: int, *, with_columns: bool) -> dict[int, SavedRollout]:
     """What is saved of the request's rollouts, by offset from ``request.start``, without what cannot be continued.
 
-    That is a rollout without token statistics where these are wanted (``with_columns``), of ``limit`` tokens or more, or
-    with an id that is not below ``vocabulary``.
+    That is a rollout without token statistics where these are wanted (``with_columns``), of ``limit`` tokens or more,
+    with an id that is not below ``vocabulary``, or with turns.
     """
     known: dict[int, SavedRollout] = {}
     for saved in request.saved:
+        if saved.turns is not None:
+            continue
         fits = len(saved.ids) < limit + (saved.ended is not None)
         is_known = len(saved.ids) > 0 and int(saved.ids.min()) >= 0 and int(saved.ids.max()) < vocabulary
         if fits and is_known and (saved.columns is not None or not with_columns):

@@ -6,20 +6,22 @@ transcript is the rollout's text. Token counts and token statistics include only
 
 Transcripts are continued as text, because every engine can do this. So the tokens of an earlier turn, when they are
 read again, may be split differently than the model drew them.
+
+What a rollout has so far is its finished turns, with the output of their code, and the tokens of the open one. When another
+session continues it, its code runs again before its next call, so that its variables exist.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
 import msgspec
-import numpy as np
 
 from rlvr_bench.errors import BadArgument, EngineError
 from rlvr_bench.records import (
@@ -30,15 +32,22 @@ from rlvr_bench.records import (
     Prompt,
     Rollout,
     SamplingParameters,
-    TokenArrays,
+    SavedRollout,
     Tools,
 )
-from rlvr_bench.samplers.protocol import AdaptedSampler, LimitedSampler, PreparedSampler, Sampler
+from rlvr_bench.samplers.conversation import Conversation, joined
+from rlvr_bench.samplers.protocol import (
+    AdaptedSampler,
+    Growth,
+    LimitedSampler,
+    PreparedSampler,
+    Sampler,
+    growing_draws,
+)
 from rlvr_bench.samplers.seeds import draw_seed
-from rlvr_bench.samplers.summary import summarise
 from rlvr_bench.verifiers.interpreter import Interpreter, Printed
 from rlvr_bench.verifiers.sandbox import sandbox_problem
-from rlvr_bench.verifiers.transcript import STOP, output_block, read_turn
+from rlvr_bench.verifiers.transcript import STOP, Turn, output_block, read_turn
 
 __all__ = ["INSTRUCTION", "ToolSampler", "with_instruction"]
 
@@ -48,8 +57,6 @@ INSTRUCTION = (
     "Then go on, and state the final answer yourself, outside of any block."
 )
 _LIVE = 256  # rollouts with an interpreter at once: an interpreter has two processes and two open files
-_MEANS = ("entropy_mean", "branching_mean", "high_entropy_share")
-_BOUNDS = ("entropy_low", "entropy_high", "branching_low", "branching_high")
 
 
 def with_instruction(problem: Problem) -> Problem:
@@ -92,27 +99,23 @@ class ToolSampler:
 
     def draw(self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters) -> Iterator[Draw]:
         """Yields a draw when its last rollout ends. Raises the sampler's errors, VerifierError without a sandbox."""
+        return (item for item in self.draw_growing(requests, sampling) if isinstance(item, Draw))
+
+    def draw_growing(
+        self, requests: Iterable[DrawRequest | None], sampling: SamplingParameters
+    ) -> Iterator[Draw | Growth]:
+        """As ``draw``, with what the draws have so far where the inner sampler is a ``GrowingSampler``.
+
+        A saved rollout goes on behind its finished turns and the tokens of its open one. Its first turn is then drawn from
+        a seed of its own, not together with those of its batch.
+        """
         with _Conversations(self._inner, self._tools, sampling, self._workers) as conversations:
-            for draw in conversations.run(iter(requests)):
-                yield draw if self._keep_tokens else _without_tokens(draw)
+            for item in conversations.run(iter(requests)):
+                yield item if self._keep_tokens or not isinstance(item, Draw) else _without_tokens(item)
 
     def close(self) -> None:
         """Close the inner sampler."""
         self._inner.close()
-
-
-@dataclass
-class _Conversation:
-    """One unfinished rollout: its transcript so far, its turns, and its interpreter."""
-
-    request: DrawRequest
-    index: int
-    text: str = ""
-    parts: list[Rollout] = field(default_factory=list)
-    calls: int = 0
-    errors: int = 0
-    interpreter: Interpreter | None = None
-    rollout: Rollout | None = None
 
 
 class _Conversations:
@@ -121,12 +124,16 @@ class _Conversations:
     def __init__(self, inner: Sampler, tools: Tools, sampling: SamplingParameters, workers: int) -> None:
         self._inner, self._tools, self._sampling = inner, tools, sampling
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="tool")
-        self._running: dict[Future[Printed], tuple[_Conversation, str]] = {}
+        self._running: dict[Future[Printed], tuple[Conversation, Turn]] = {}
         self._ready: deque[DrawRequest] = deque()
-        self._asked: dict[tuple[str, int], list[_Conversation]] = {}  # turns that the sampler is drawing
-        self._open: dict[tuple[str, int], list[_Conversation]] = {}  # by draw request: problem and start
+        self._asked: dict[tuple[str, int], list[Conversation]] = {}  # turns that the sampler is drawing
+        self._open: dict[tuple[str, int], list[Conversation]] = {}  # by draw request: problem and start
         self._finished: deque[Draw] = deque()
         self._exhausted = False
+        self._heard: set[tuple[str, int]] = (
+            set()
+        )  # rollouts whose turns have ended since the sampler returned the open ones
+        self._is_kept = True  # whether the tokens of finished turns are known, or no statistics of them are wanted
 
     def __enter__(self) -> Self:
         return self
@@ -139,15 +146,30 @@ class _Conversations:
             for conversation in conversations:
                 self._end_interpreter(conversation)
 
-    def run(self, outer: Iterator[DrawRequest | None]) -> Iterator[Draw]:
+    def run(self, outer: Iterator[DrawRequest | None]) -> Iterator[Draw | Growth]:
         while self._open or not self._exhausted:
-            for draw in self._inner.draw(self._requests(outer), self._sampling):
-                asked = self._asked.pop((draw.request.prompt.problem_id, draw.request.start))
-                for conversation, rollout in zip(asked, draw.rollouts, strict=True):
-                    self._hear(conversation, rollout)
+            for item in growing_draws(self._inner, self._requests(outer), self._sampling):
+                if isinstance(item, Draw):
+                    asked = self._asked.pop((item.request.prompt.problem_id, item.request.start))
+                    for conversation, rollout in zip(asked, item.rollouts, strict=True):
+                        self._hear(conversation, rollout)
+                else:
+                    self._heard.clear()
                 yield from self._done()
+                if self._is_kept and not isinstance(item, Draw):
+                    yield functools.partial(self._state, item)
             self._collect(patient=not self._ready)
             yield from self._done()
+
+    def _state(self, growth: Growth) -> list[SavedRollout]:
+        """What the open rollouts have. ``growth`` returns the open turns."""
+        turns = {(turn.problem_id, turn.index): turn for turn in growth()}
+        states = [
+            conversation.state(None if conversation.key in self._heard else turns.get(conversation.key))
+            for conversations in self._open.values()
+            for conversation in conversations
+        ]
+        return [state for state in states if state is not None]
 
     def _requests(self, outer: Iterator[DrawRequest | None]) -> Iterator[DrawRequest | None]:
         """Requests for the next turns; None where none is ready while others are drawn. Ends where none is drawn."""
@@ -175,19 +197,45 @@ class _Conversations:
             return None
         if request is None:
             return None
-        conversations = [_Conversation(request, request.start + i) for i in range(request.n)]
+        conversations = [Conversation(request, request.start + i) for i in range(request.n)]
         key = request.prompt.problem_id, request.start
-        self._open[key] = self._asked[key] = conversations
-        return msgspec.structs.replace(request, stop=(STOP,))
+        self._open[key] = conversations
+        if not request.saved:
+            self._asked[key] = conversations
+            return msgspec.structs.replace(request, stop=(STOP,))
+        saved = {rollout.index: rollout for rollout in request.saved}
+        for conversation in conversations:
+            self._resume(conversation, saved.get(conversation.index))
+        return self._ready.popleft() if self._ready else None
+
+    def _resume(self, conversation: Conversation, saved: SavedRollout | None) -> None:
+        """Go on with a rollout of an earlier session, or with one of its batch of which nothing is saved."""
+        if saved is not None and saved.turns is not None and saved.turn_tokens is None:
+            saved = saved if self._inner.info.token_stats == "none" else None  # its statistics cannot be completed
+        if saved is None or saved.turns is None:
+            self._request(conversation, conversation.request.prompt, conversation.request.limit(self._sampling), saved)
+            return
+        conversation.restore(saved, saved.turns)
+        turn = read_turn(conversation.text)
+        if saved.turns.finish_reason is not None:
+            self._end(conversation, saved.turns.finish_reason)
+        elif turn.kind == "call":
+            self._run(conversation, turn)
+        else:
+            self._go_on(conversation, msgspec.structs.replace(saved, turns=None, turn_tokens=None))
 
     def _done(self) -> Iterator[Draw]:
         while self._finished:
             yield self._finished.popleft()
 
-    def _hear(self, conversation: _Conversation, rollout: Rollout) -> None:
+    def _hear(self, conversation: Conversation, rollout: Rollout) -> None:
         """Add a finished turn, and do what it asks for: run its code, continue, or end."""
         silent = rollout.text == conversation.text
+        self._is_kept &= rollout.tokens is not None or rollout.logprob_sum is None
+        self._heard.add(conversation.key)
+        conversation.saved = None
         conversation.parts.append(rollout)
+        conversation.turns += 1
         conversation.text = rollout.text
         if rollout.finish_reason == "length":
             self._end(conversation, "length")
@@ -201,15 +249,20 @@ class _Conversations:
         elif conversation.calls == self._tools.calls:
             self._end(conversation, "length")
         else:
-            self._running[self._pool.submit(self._call, conversation, turn.code)] = conversation, turn.text
+            self._run(conversation, turn)
 
-    def _call(self, conversation: _Conversation, code: str) -> Printed:
+    def _run(self, conversation: Conversation, turn: Turn) -> None:
+        self._running[self._pool.submit(self._call, conversation, turn.code)] = conversation, turn
+
+    def _call(self, conversation: Conversation, code: str) -> Printed:
         """Run a block of code. Called in a thread of the pool."""
         if conversation.interpreter is None:
             seed = draw_seed(conversation.request.seed, "random", "", conversation.index) % 2**32
             conversation.interpreter = Interpreter(
                 seconds=self._tools.seconds, calls=self._tools.calls, most=self._tools.output_chars, seed=seed
             )
+            for earlier in conversation.blocks:  # of another session: what they printed is in the transcript
+                conversation.interpreter.run(earlier)
         return conversation.interpreter.run(code)
 
     def _collect(self, *, patient: bool) -> None:
@@ -218,44 +271,51 @@ class _Conversations:
             return
         ended = wait(self._running, timeout=None if patient else 0, return_when=FIRST_COMPLETED).done
         for future in ended:
-            conversation, text = self._running.pop(future)
+            conversation, turn = self._running.pop(future)
             printed = future.result()
             conversation.calls += 1
             conversation.errors += printed.failed
-            conversation.text = text + output_block(printed.text)
+            conversation.blocks = [] if printed.lost else [*conversation.blocks, turn.code]
+            conversation.text = turn.text + output_block(printed.text)
             self._go_on(conversation)
 
-    def _go_on(self, conversation: _Conversation) -> None:
-        """Request the next turn, or end the rollout where the response has no room for one."""
+    def _go_on(self, conversation: Conversation, saved: SavedRollout | None = None) -> None:
+        """Request the next turn, or end the rollout where the response has no room for one. ``saved``: what it has of it."""
         request = conversation.request
         prompt = msgspec.structs.replace(request.prompt, begun=conversation.text)
         room = request.limit(self._sampling) - self._used(prompt, conversation)
         if room < 1:
             self._end(conversation, "length")
             return
-        name = f"turn {len(conversation.parts)}"
-        self._asked[request.prompt.problem_id, conversation.index] = [conversation]
+        self._request(conversation, prompt, room, saved)
+
+    def _request(self, conversation: Conversation, prompt: Prompt, room: int, saved: SavedRollout | None) -> None:
+        """Request a turn of one rollout."""
+        request, name = conversation.request, f"turn {conversation.turns}"
+        conversation.saved = saved if saved is not None and len(saved.ids) else None
+        self._asked[prompt.problem_id, conversation.index] = [conversation]
         self._ready.append(
             DrawRequest(
                 prompt=prompt,
                 start=conversation.index,
                 n=1,
-                seed=draw_seed(request.seed, name, request.prompt.problem_id, conversation.index),
+                seed=draw_seed(request.seed, name, prompt.problem_id, conversation.index),
                 max_tokens=room,
                 stop=(STOP,),
+                saved=() if conversation.saved is None else (conversation.saved,),
             )
         )
 
-    def _used(self, prompt: Prompt, conversation: _Conversation) -> int:
+    def _used(self, prompt: Prompt, conversation: Conversation) -> int:
         """Tokens of the response so far. The output of code is included where the engine counts tokens of text."""
         try:
             return self._inner.prompt_tokens(prompt) - self._inner.prompt_tokens(conversation.request.prompt)
         except EngineError:  # a server that does not count: it cuts the response itself at the end of its context
             return sum(part.n_tokens for part in conversation.parts)
 
-    def _end(self, conversation: _Conversation, reason: Literal["stop", "length"]) -> None:
+    def _end(self, conversation: Conversation, reason: Literal["stop", "length"]) -> None:
         self._end_interpreter(conversation)
-        conversation.rollout = _joined(conversation, reason)
+        conversation.rollout = joined(conversation, reason)
         request = conversation.request
         key = request.prompt.problem_id, request.start
         rollouts = [other.rollout for other in self._open[key] if other.rollout is not None]
@@ -263,47 +323,10 @@ class _Conversations:
             del self._open[key]
             self._finished.append(Draw(request=request, rollouts=tuple(rollouts)))
 
-    def _end_interpreter(self, conversation: _Conversation) -> None:
+    def _end_interpreter(self, conversation: Conversation) -> None:
         if conversation.interpreter is not None:
             conversation.interpreter.close()
             conversation.interpreter = None
-
-
-# --------------------------------------------------------------------------------------- one rollout of many turns
-def _joined(conversation: _Conversation, reason: Literal["stop", "length"]) -> Rollout:
-    """The turns as one rollout: the whole transcript, and the statistics of the tokens that the model drew."""
-    parts = conversation.parts
-    whole = msgspec.structs.replace(
-        parts[0],
-        index=conversation.index,
-        text=conversation.text,
-        n_tokens=sum(part.n_tokens for part in parts),
-        finish_reason=reason,
-        tool_calls=conversation.calls,
-        tool_errors=conversation.errors,
-    )
-    if len(parts) == 1:
-        return whole
-    arrays = [part.tokens for part in parts if part.tokens is not None]
-    if len(arrays) == len(parts):
-        tokens = TokenArrays(
-            **{name: np.concatenate([getattr(part, name) for part in arrays]) for name in TokenArrays.__struct_fields__}
-        )
-        summary = summarise(tokens.logprob, tokens.entropy, tokens.nucleus)
-        return msgspec.structs.replace(whole, tokens=tokens, **msgspec.structs.asdict(summary))
-    means = {name: _mean(parts, name) for name in (*_MEANS, *_BOUNDS)}
-    sums = [part.logprob_sum for part in parts if part.logprob_sum is not None]
-    total = sum(sums) if len(sums) == len(parts) else None
-    # The profile over relative positions cannot be computed from the profiles of the turns.
-    return msgspec.structs.replace(whole, logprob_sum=total, entropy_profile=None, tokens=None, **means)
-
-
-def _mean(parts: Sequence[Rollout], name: str) -> float | None:
-    """Mean over all tokens, from the means of the turns; None where a turn has no mean, or without any token."""
-    known = [(getattr(part, name), part.n_tokens) for part in parts]
-    if any(value is None for value, _ in known) or not sum(n for _, n in known):
-        return None
-    return float(sum(value * n for value, n in known) / sum(n for _, n in known))
 
 
 def _without_tokens(draw: Draw) -> Draw:

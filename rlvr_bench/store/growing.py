@@ -21,12 +21,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from rlvr_bench.errors import RunError
-from rlvr_bench.records import SavedRollout
+from rlvr_bench.received import decode
+from rlvr_bench.records import SavedRollout, SavedTurns, TokenArrays
 from rlvr_bench.store.paths import inside, listed_in, remove, write_atomically
 from rlvr_bench.store.shard_checks import LARGEST_INDEX
 from rlvr_bench.store.shards import SHARD_SECONDS, ShardFolder, sparing_patience, writer_of
@@ -44,9 +46,15 @@ GROWING_SCHEMA = pa.schema(
         ("token_entropy", pa.list_(pa.float32())),
         ("token_nucleus", pa.list_(pa.int32())),
         ("with_shard", pa.dictionary(pa.int32(), pa.string())),
+        ("turns", pa.large_string()),
+        ("turn_ids", pa.list_(pa.int32())),
+        ("turn_logprob", pa.list_(pa.float32())),
+        ("turn_entropy", pa.list_(pa.float32())),
+        ("turn_nucleus", pa.list_(pa.int32())),
     ]
 )
 _COLUMNS = ("token_logprob", "token_entropy", "token_nucleus")
+_TURN_COLUMNS = ("turn_ids", "turn_logprob", "turn_entropy", "turn_nucleus")
 _ENDS: dict[str | None, Literal["token", "string", "length"] | None] = {
     "token": "token",
     "string": "string",
@@ -169,31 +177,47 @@ def _table(rollouts: Sequence[SavedRollout], shard: str) -> pa.Table:
     rows = []
     for saved in rollouts:
         columns = dict(zip(_COLUMNS, saved.columns or (None, None, None), strict=True))
+        turns = saved.turns
         rows.append(
             {
                 "problem_id": saved.problem_id,
                 "index": saved.index,
-                "n_tokens": len(saved.ids),
+                "n_tokens": len(saved.ids) + (0 if turns is None else turns.n_tokens),
                 "ended": saved.ended,
                 "token_ids": saved.ids,
                 "with_shard": shard,
+                "turns": None if turns is None else _json(turns),
                 **columns,
+                **_turn_columns(saved.turn_tokens),
             }
         )
     return pa.Table.from_pylist(rows, schema=GROWING_SCHEMA)
+
+
+def _json(turns: SavedTurns) -> str:
+    """As JSON; a lone surrogate, which UTF-8 cannot encode, as its escape."""
+    text, *blocks = (part.encode("utf-8", "backslashreplace").decode("utf-8") for part in (turns.text, *turns.blocks))
+    return msgspec.json.encode(msgspec.structs.replace(turns, text=text, blocks=tuple(blocks))).decode()
+
+
+def _turn_columns(tokens: TokenArrays | None) -> dict[str, npt.NDArray[Any]]:
+    if tokens is None:
+        return {}
+    return dict(zip(_TURN_COLUMNS, (tokens.ids, tokens.logprob, tokens.entropy, tokens.nucleus), strict=True))
 
 
 def _saved(file: Path, table: pa.Table, row: int) -> SavedRollout:
     """One row. Raises RunError where it is no rollout that an engine could have drawn so far."""
     ids, *columns = (_values(table[name][row]) for name in ("token_ids", *_COLUMNS))
     ended, n_tokens = table["ended"][row].as_py(), table["n_tokens"][row].as_py()
-    wrong = None
-    if ended not in _ENDS:
+    wrong, turns, turn_tokens = _turns(table, row)
+    earlier = 0 if turns is None else turns.n_tokens
+    if wrong is None and ended not in _ENDS:
         wrong = f"unknown end {ended[:40]!r}"
-    elif ids is None or not len(ids) or len(ids) != n_tokens or ids.dtype.kind != "i" or ids.min() < 0:
-        wrong = "a rollout has no valid token ids"
+    elif ids is None or not (len(ids) or turns) or len(ids) != n_tokens - earlier or not _are_ids(ids):
+        wrong = wrong or "a rollout has no valid token ids"
     elif not (_are_statistics(columns, len(ids)) or all(values is None for values in columns)):
-        wrong = "token statistics that these tokens cannot have"
+        wrong = wrong or "token statistics that these tokens cannot have"
     if wrong or ids is None:
         raise RunError(f"{file}: not a file of ours ({wrong}). Remove it: its rollouts are then drawn again.")
     logprob, entropy, nucleus = columns
@@ -203,7 +227,31 @@ def _saved(file: Path, table: pa.Table, row: int) -> SavedRollout:
         ids=ids,
         columns=None if logprob is None or entropy is None or nucleus is None else (logprob, entropy, nucleus),
         ended=_ENDS[ended],
+        turns=turns,
+        turn_tokens=turn_tokens,
     )
+
+
+def _turns(table: pa.Table, row: int) -> tuple[str | None, SavedTurns | None, TokenArrays | None]:
+    """What is wrong with the finished turns of a row, or None; the turns; and their tokens."""
+    content = table["turns"][row].as_py()
+    if content is None:
+        return None, None, None
+    try:
+        turns = decode(content, SavedTurns)
+    except (msgspec.DecodeError, RecursionError):
+        return "turns that cannot be read", None, None
+    values = [_values(table[name][row]) for name in _TURN_COLUMNS]
+    ids, logprob, entropy, nucleus = values
+    if ids is None or logprob is None or entropy is None or nucleus is None:
+        return None, turns, None
+    if len(ids) != turns.n_tokens or not _are_ids(ids) or not _are_statistics([logprob, entropy, nucleus], len(ids)):
+        return "turns with tokens that they cannot have", None, None
+    return None, turns, TokenArrays(ids=ids, logprob=logprob, entropy=entropy, nucleus=nucleus)
+
+
+def _are_ids(values: npt.NDArray[Any]) -> bool:
+    return not len(values) or (values.dtype.kind == "i" and int(values.min()) >= 0)
 
 
 def _values(cell: pa.ListScalar) -> npt.NDArray[Any] | None:

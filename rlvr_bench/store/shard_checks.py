@@ -19,7 +19,8 @@ __all__ = ["LARGEST_INDEX", "check_metadata", "check_table", "completed", "reada
 
 _LARGEST_COUNT = 2**31 - 1
 _NEVER_EMPTY = frozenset(("problem_id", "index", "text", "text_hash", "status", "site", "arm", "repeat", "votes"))
-_LATER = frozenset(("message", "thought"))  # columns that shards of older versions lack
+_TURNS = ("turns", "turn_ids", "turn_logprob", "turn_entropy", "turn_nucleus")
+_LATER = frozenset(("message", "thought", *_TURNS))  # columns that shards of older versions lack
 _COUNTS = frozenset(("index", "n_tokens", "draw_start", "candidates", "site", "repeat", "tool_calls", "tool_errors"))
 # A log-probability may round to just above 0, an entropy to just below.
 _ROUNDED = 1e-3

@@ -28,10 +28,11 @@ _LOST = {
 
 
 class Printed(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a call: ``text`` as the model sees it, and whether it failed."""
+    """The result of a call: ``text`` as the model sees it, whether it failed, and whether all variables are lost."""
 
     text: str
     failed: bool
+    lost: bool = False
 
 
 class Interpreter:
@@ -75,7 +76,8 @@ class Interpreter:
                 raise SampleFailure("protocol")
         except SampleFailure as failure:
             self.close()
-            return Printed(text=_LOST.get(failure.kind, _LOST["crashed"]).format(seconds=self._seconds), failed=True)
+            text = _LOST.get(failure.kind, _LOST["crashed"]).format(seconds=self._seconds)
+            return Printed(text=text, failed=True, lost=True)
         text = output[: 2 * self._most].encode("utf-8", "replace").decode("utf-8")
         return Printed(text=text, failed=bool(reply.get("failed")))
 

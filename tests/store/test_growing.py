@@ -6,12 +6,13 @@ import itertools
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from rlvr_bench.errors import RunError, StorageError
-from rlvr_bench.records import Problem, SavedRollout
+from rlvr_bench.records import Problem, SavedRollout, SavedTurns, TokenArrays
 from rlvr_bench.store import RunWriter, growing, open_run, paths
 from rlvr_bench.store.growing import GrowingFolder, SavePace
 from rlvr_bench.store.run import Span
@@ -100,6 +101,10 @@ def test_what_was_not_asked_for_again_is_kept(tmp_path: Path, problems: list[Pro
         assert [one.index for one in writer.take_saved(Span("p3", 0, 4))] == [1]
 
 
+TURNS = '{"text": "a", "turns": 1, "n_tokens": 0}'
+NUMBERS = {"turn_logprob": [0.0], "turn_entropy": [0.0]}
+
+
 @pytest.mark.parametrize(
     ("changed", "wrong"),
     [
@@ -114,6 +119,11 @@ def test_what_was_not_asked_for_again_is_kept(tmp_path: Path, problems: list[Pro
         ({"token_nucleus": [1, 0, 1]}, "statistics"),
         ({"token_nucleus": [1]}, "statistics"),
         ({"token_entropy": None}, "statistics"),
+        ({"turns": "{"}, "turns that cannot be read"),
+        ({"turns": '{"text": "a", "turns": 0, "n_tokens": 2}'}, "turns that cannot be read"),
+        ({"turns": '{"text": "a", "turns": 1, "n_tokens": 2}'}, "no valid token ids"),
+        ({"turns": TURNS, "turn_ids": [1], "turn_nucleus": [1]} | NUMBERS, "turns with tokens"),
+        ({"turns": TURNS, "turn_ids": [-1], "turn_nucleus": [1]} | NUMBERS, "turns with tokens"),
     ],
 )
 def test_hostile_states_are_refused_in_one_line(
@@ -138,6 +148,33 @@ def test_hostile_states_are_refused_in_one_line(
     with pytest.raises(RunError, match=wrong) as refused:
         open_writer(tmp_path, problems)
     assert "\n" not in str(refused.value)
+
+
+def test_turns_come_back_exactly(tmp_path: Path, problems: list[Problem]) -> None:
+    turns = SavedTurns(
+        text="é\ud800", turns=2, n_tokens=1, calls=1, errors=1, blocks=("x = 1",), finish_reason="length"
+    )
+    numbers = np.array([-0.5], np.float32)
+    tokens = TokenArrays(
+        ids=np.array([7], np.int32), logprob=numbers, entropy=-numbers, nucleus=np.array([3], np.int32)
+    )
+    writer = open_writer(tmp_path, problems)
+    writer.save([part(0, 0, turns=turns, turn_tokens=tokens), part(1, 3, turns=turns)])
+    writer.lock.release()
+    with open_writer(tmp_path, problems) as again:
+        finished, open_turn = again.take_saved(Span("p0", 0, 24))
+    assert finished.turns == open_turn.turns == msgspec.structs.replace(turns, text="é\\ud800")
+    assert finished.turn_tokens is not None
+    assert [finished.turn_tokens.ids[0], finished.turn_tokens.nucleus[0], len(finished.ids)] == [7, 3, 0]
+    assert (open_turn.turn_tokens, len(open_turn.ids)) == (None, 3)
+
+
+def test_a_state_of_an_older_version_is_read(tmp_path: Path, problems: list[Problem]) -> None:
+    open_writer(tmp_path, problems).lock.release()
+    names = [name for name in growing.GROWING_SCHEMA.names if not name.startswith("turn")]
+    older = pa.schema([growing.GROWING_SCHEMA.field(name) for name in names])
+    ShardFolder(tmp_path / "growing", older).append(growing._table([part(0, 3)], "").select(names))
+    assert saved_in(tmp_path, problems) == {0: 3}
 
 
 def test_a_damaged_state_is_moved_aside_and_a_large_one_refused(
