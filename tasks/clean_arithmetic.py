@@ -17,7 +17,7 @@ from rlvr_bench.task import Case, Task, join_parameters, split_parameters
 
 SEED = 20250714
 MOST_STEPS = 20
-MOST_PROBLEMS = 100_000
+MOST_PROBLEMS = 20_000
 LARGEST = 10**9
 PREFIX = "Compute the exact value of this expression, as an integer or as a fraction in lowest terms:"
 LIMITS = {"steps": (1, MOST_STEPS), "size": (1, MOST_PROBLEMS), "seed": (0, 2**63)}

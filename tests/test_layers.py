@@ -199,6 +199,14 @@ def test_what_a_module_needs_of_ours_is_named_at_its_top(file: Path) -> None:
         assert late_imports(file) == []
 
 
+def test_a_list_of_tasks_needs_neither_verifiers_nor_statistics() -> None:
+    """It is what a user types first: without them it takes a third of the time."""
+    check = "import sys; from rlvr_bench.cli.main import tasks_list; tasks_list('tsv'); print(*sys.modules, file=sys.stderr)"
+    shown = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert "gsm8k\tmaths" in shown.stdout
+    assert not {"scipy", "rlvr_bench.verifiers", "rlvr_bench.stats", "rlvr_bench.store"} & set(shown.stderr.split())
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -24,6 +24,9 @@ class PackagedDataset(HubDataset):
     module: str
     file: str
 
+    def describe(self) -> str:
+        return f"{super().describe()}, or {self.file} of the package {self.module}"
+
     def load(self, name: str, data_dir: Path | None) -> list[Problem]:
         packaged = None if has_local_data(self, name, data_dir) else self._packaged()
         if packaged is None:

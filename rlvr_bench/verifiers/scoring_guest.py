@@ -60,7 +60,7 @@ _READ = b"r"  # the child has read the whole request: the pipe is at the next on
 _ENDS = {b"e": "exception", b"m": "memory", b"l": "limit"}
 _STARVED_FACTOR = 5
 _SET_DUMPABLE, _SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _SECCOMP_FILTER = 4, 38, 22, 2
-STRICT, LOOSE = 0, 20  # the first bits of the two sets in a score of instructions; a float holds 53 bits
+LOOSE = 20  # the first bit of the second set in a score of instructions; a float holds 53 bits
 # Data of nltk that a check may need and that does not come with the package.
 DATA = ("punkt_tab", "averaged_perceptron_tagger_eng", "stopwords")
 _TIMEOUTS = (signal.SIGPROF, signal.SIGXCPU)
@@ -330,9 +330,9 @@ class _Loop(asyncio.SelectorEventLoop):
 class _IfVerifiable:
     """The checks of if-verifiable: which instructions of a prompt a response follows, strictly and loosely.
 
-    Random numbers, which a check draws where its arguments are incomplete, and langdetect's are seeded with the prompt. A score
-    is two sets of bits: `STRICT` and below, the instructions followed as they are; from `LOOSE` on, those that one of the
-    variants of the response follows.
+    The random numbers that a check draws where its arguments are incomplete are seeded with the prompt. A score is two sets of
+    bits: below `LOOSE`, the instructions that the response follows as it is; from there on, those that one of its variants
+    follows.
     """
 
     def __init__(self, data: Sequence[str]) -> None:
@@ -362,9 +362,9 @@ class _IfVerifiable:
             try:
                 return self._followed(checks, response, entry)
             except LookupError as error:
-                for resource in DATA:
-                    if re.search(rf"\b{resource}\b", str(error)):
-                        raise LackingData(resource) from error
+                missing = [name for name in DATA if re.search(rf"\b{name}\b", str(error))]
+                if type(error) is LookupError and missing:  # nltk's; a KeyError comes from the check
+                    raise LackingData(missing[0]) from error
                 raise
 
         return score
