@@ -106,8 +106,7 @@ class ToolSampler:
     ) -> Iterator[Draw | Growth]:
         """As ``draw``, with what the draws have so far where the inner sampler is a ``GrowingSampler``.
 
-        A saved rollout goes on behind its finished turns and the tokens of its open one. Its first turn is then drawn from
-        a seed of its own, not together with those of its batch.
+        A saved rollout goes on behind its finished turns and the tokens of its open one.
         """
         with _Conversations(self._inner, self._tools, sampling, self._workers) as conversations:
             for item in conversations.run(iter(requests)):
@@ -200,10 +199,12 @@ class _Conversations:
         conversations = [Conversation(request, request.start + i) for i in range(request.n)]
         key = request.prompt.problem_id, request.start
         self._open[key] = conversations
-        if not request.saved:
+        saved = {rollout.index: rollout for rollout in request.saved}
+        if all(rollout.turns is None for rollout in request.saved):
+            for conversation in conversations:
+                conversation.saved = saved.get(conversation.index)
             self._asked[key] = conversations
             return msgspec.structs.replace(request, stop=(STOP,))
-        saved = {rollout.index: rollout for rollout in request.saved}
         for conversation in conversations:
             self._resume(conversation, saved.get(conversation.index))
         return self._ready.popleft() if self._ready else None

@@ -17,6 +17,7 @@ from rlvr_bench.records import (
     Rollout,
     SamplingParameters,
     SavedRollout,
+    SavedTurns,
     TokenArrays,
     Tools,
 )
@@ -56,6 +57,8 @@ def is_finished(open_: tuple[DrawRequest, list[Rollout], list[int]]) -> bool:
 class Typist(Scripted):
     """Draws a word per step for every open turn. A token depends on the text before it and on its rollout alone."""
 
+    at_once = 4  # requests
+
     def __init__(self, *, with_statistics: bool = True) -> None:
         super().__init__(speech)
         self.with_statistics = with_statistics
@@ -73,7 +76,7 @@ class Typist(Scripted):
     ) -> Iterator[Draw | Growth]:
         waiting, window = iter(requests), list[tuple[DrawRequest, list[Rollout], list[int]]]()
         while True:
-            while len(window) < 4 and (asked := next(waiting, None)) is not None:
+            while len(window) < self.at_once and (asked := next(waiting, None)) is not None:
                 window.append(self._begin(asked, sampling))
             if not window:
                 return
@@ -88,6 +91,7 @@ class Typist(Scripted):
             yield [self._saved(rollout, length) for rollout, length in pairs if length].copy
 
     def _begin(self, asked: DrawRequest, sampling: SamplingParameters) -> tuple[DrawRequest, list[Rollout], list[int]]:
+        self.requests.append(asked)
         rollouts = [self._rollout(asked, offset, asked.limit(sampling)) for offset in range(asked.n)]
         saved = usable(asked, asked.limit(sampling), 100, with_columns=self.with_statistics)
         lengths = [len(saved[offset].ids) if offset in saved else 0 for offset in range(asked.n)]
@@ -175,3 +179,27 @@ def test_any_interruption_leaves_what_an_undisturbed_run_has(tmp_path: Path, wit
     assert sessions >= 4
     assert told(draws) == told(straight)
     assert drawn == undisturbed.drawn, "nothing is drawn twice"
+
+
+def test_open_first_turns_stay_one_request_until_one_has_ended() -> None:
+    _, state = session(Typist(), [request(4)], 2)
+    again = Typist()
+    session(again, [msgspec.structs.replace(request(4), saved=tuple(state))], 1)
+    assert [(asked.n, asked.seed, len(asked.saved)) for asked in again.requests] == [(4, request(4).seed, 4)]
+
+
+def test_what_waits_for_the_engine_stays_saved() -> None:
+    """The engine takes one request at a time: the open turns that it has not begun are still in the state."""
+    text, typist = "See.\n```python\n1\n```\n```output\n1\n```\n", Typist(with_statistics=False)
+    typist.at_once = 1
+    before = []
+    for index in range(4):
+        prompt = msgspec.structs.replace(request().prompt, begun=text)
+        tokens = typist._rollout(msgspec.structs.replace(request(start=index), prompt=prompt), 0, 400).tokens
+        assert tokens is not None
+        turns = SavedTurns(text=text, turns=1, n_tokens=5, calls=1)
+        before.append(SavedRollout(problem_id="p", index=index, ids=tokens.ids[:2], turns=turns))
+    _, after = session(typist, [msgspec.structs.replace(request(4), saved=tuple(before))], 1)
+    assert len(typist.requests) == 1
+    assert sorted(len(one.ids) for one in after) == [2, 2, 2, 3]
+    assert {one.turns for one in after} == {SavedTurns(text=text, turns=1, n_tokens=5, calls=1)}
