@@ -56,9 +56,9 @@ def puzzles(count: int) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def drawn(out: Path, n: int, problems: int) -> SampleOptions:
+def drawn(out: Path, n: int, problems: int, engine: str = "transformers") -> SampleOptions:
     """Evaluations with n rollouts of each problem, from the policy as it is."""
-    return SampleOptions(n=n, limit=problems, temperature=1.0, top_p=1.0, engine="transformers", out=out / "runs")
+    return SampleOptions(n=n, limit=problems, temperature=1.0, top_p=1.0, engine=engine, out=out / "runs")
 
 
 def train(out: Path, steps: int, every: int, problems: int) -> None:
@@ -91,7 +91,7 @@ def train(out: Path, steps: int, every: int, problems: int) -> None:
             train_dataset=puzzles(16 * steps),
             processing_class=tokenizer,
         )
-        few = drawn(out, FEW, problems)
+        few = drawn(out, FEW, problems, engine="auto")  # the trainer's own model draws
         trainer.add_callback(EvaluationCallback(trainer, TASK, every=every, options=few, name="grpo"))
         trainer.train()
 

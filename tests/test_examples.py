@@ -48,9 +48,10 @@ def test_a_sampler_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_training_with_trl(tmp_path: Path) -> None:
     require("trl", "test")
-    shown = run(sys.executable, str(EXAMPLES / "train_with_trl.py"), str(tmp_path), "2", "1", "8", "5")
-    assert re.search(r"pass@1: .*% at 0, .*% at 1, .*% at 2", shown)
-    assert "pass@8: " in shown
+    shown = run(sys.executable, str(EXAMPLES / "train_with_trl.py"), str(tmp_path), "2", "2", "8", "5")
+    assert re.search(r"zoo:base: pass@1 \S+%, pass@8 \S+%\nstep 2: pass@1 \S+%, pass@8 \S+%\n", shown)
+    assert "no alarm: no drop of pass@8 was shown" in shown  # after two steps
+    assert {run.name for run in (tmp_path / "runs").glob("grpo@*")} == {"grpo@0", "grpo@2"}
 
 
 def test_every_example_is_run_here() -> None:

@@ -122,13 +122,10 @@ def module_of(environment: str) -> str:
 
 def release_of(environment: str) -> str:
     """The versions that decide a reward: of verifiers and of the environment, or the hash of a file without a version."""
-    return ", ".join(
-        f"{name} {_version(name, module)}" for name, module in (("verifiers", "verifiers"), (environment, ""))
-    )
+    return f"verifiers {_version('verifiers')}, {environment} {_version(module_of(environment))}"
 
 
-def _version(name: str, module: str) -> str:
-    module = module or module_of(name)
+def _version(module: str) -> str:
     try:
         return version(module.replace("_", "-"))
     except PackageNotFoundError:

@@ -161,11 +161,9 @@ class Scorers:
 
 
 def _package_folders(modules: Sequence[str]) -> list[str]:
-    """The folders of installed packages, and of these modules where they are elsewhere (a user's folder, PYTHONPATH)."""
-    shared = [
-        folder for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages")
-    ]  # of a base environment
-    folders = [*package_folders(), *shared]
+    """The folders of packages that can be imported here, and of these modules where they are elsewhere (PYTHONPATH)."""
+    folders = package_folders()
+    folders += [folder for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages")]
     for module in modules:
         spec = importlib.util.find_spec(module)
         if spec is not None and spec.origin is not None:

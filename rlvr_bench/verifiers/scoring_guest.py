@@ -53,9 +53,8 @@ if TYPE_CHECKING:
 
 
 FRAME = struct.Struct("!I")
-_REPLY = struct.Struct(
-    "!cd?200s"
-)  # how it ended, the score, whether it asked for what it may not have, the error's text
+# How it ended, the score, whether it asked for what it may not have, and an error's text.
+_REPLY = struct.Struct("!cd?200s")
 _READ = b"r"  # the child has read the whole request: the pipe is at the next one
 _ENDS = {b"e": "exception", b"m": "memory", b"l": "limit"}
 _STARVED_FACTOR = 5
@@ -177,10 +176,10 @@ def _is_refusal(error: BaseException | None) -> bool:
     for _ in range(20):
         if error is None:
             return False
-        by_system = (
-            isinstance(error, OSError) and error.errno is not None and (error.errno in _REFUSED or error.errno < 0)
-        )
-        if by_system or (isinstance(error, RuntimeError) and "start new thread" in str(error)):
+        number = error.errno if isinstance(error, OSError) else None
+        if number is not None and (number in _REFUSED or number < 0):  # below 0: a name that cannot be looked up
+            return True
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -426,9 +425,8 @@ def main(spoken: Start) -> None:
     safe_eval = types.ModuleType("safe_eval")
     exec(compile(spoken["safe_eval"], "safe_eval.py", "exec"), vars(safe_eval))  # noqa: S102  our own file's text
     # The packages of the interpreter that the grader's environment was made from may be other versions.
-    sys.path[:] = [entry for entry in sys.path if not entry.endswith(("site-packages", "dist-packages"))] + spoken[
-        "path"
-    ]
+    standard = [entry for entry in sys.path if not entry.endswith(("site-packages", "dist-packages"))]
+    sys.path[:] = standard + spoken["path"]
     greeting = _read_frame(requests)
     try:
         library = _LIBRARIES[spoken["library"]](**json.loads(spoken["opening"]))
