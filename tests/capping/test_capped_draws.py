@@ -49,13 +49,13 @@ def card_of(path: Path) -> Scorecard:
 
 LAWS: dict[str, dict[str, Any]] = {
     "plain, by text": {},
-    "penalties and min-p, by ids": {
+    "penalties, min-p and a stop string, by ids": {
         "min_p": 0.02,
         "repetition_penalty": 1.1,
         "presence_penalty": 0.3,
+        "stop": ("=1",),
         "token_stats": "full",
     },
-    "stop string, by ids": {"stop": ("=1",), "token_stats": "full"},
     "stop string, by text": {"stop": ("=1",)},
 }
 
@@ -79,3 +79,8 @@ def test_a_cut_run_is_the_run_drawn_at_the_cap(tmp_path: Path, law: str) -> None
     assert first.doubtful == 0
     assert first.by == ("token ids" if LAWS[law].get("token_stats") else "tokenizer")
     assert mine.run.sampling == theirs.run.sampling
+    for name in ("entropy_mean", "branching_mean"):  # entropies are stored in half precision
+        exact = [getattr(entry, name) if first.by == "token ids" else None for entry in theirs.problems]
+        assert [getattr(entry, name) for entry in mine.problems] == [
+            value if value is None else pytest.approx(value, rel=1e-3) for value in exact
+        ]

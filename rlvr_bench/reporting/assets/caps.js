@@ -29,7 +29,7 @@ const caps = {
     const splits = shownRuns().flatMap((i) => {
       const best = capsOf(i)?.splits.at(-1);
       if (!best) return [];
-      return [` ${runs()[i].short}: ${decimal(best.tokens)} tokens, which buy ${count(best.uncut_k)} uncut attempts, are best spent on ${decimal(best.k)} of at most ${count(best.token_cap)} tokens: ${percent(best.value.value)} ${limits(best.value.low, best.value.high, percent)}, ${points(best.gain.value)} points more ${limits(best.gain.low, best.gain.high, points)}, on rollouts that did not choose this.`];
+      return [` ${runs()[i].short}: ${decimal(best.tokens)} tokens, which buy ${count(best.uncut_k)} uncut attempts, are best spent on ${decimal(best.k)} of at most ${count(best.token_cap)} tokens: ${percent(best.value.value)} ${limits(best.value.low, best.value.high, percent)}, ${points(best.gain.value)} points ${limits(best.gain.low, best.gain.high, points)} against uncut attempts, on rollouts that did not choose this.`];
     });
     const cut = shownRuns().flatMap((i) => (capsOf(i)?.caps ?? []).filter((at) => at.cap?.doubtful).map((at) => ` ${runs()[i].short}, cap ${capName(at.cap)}: ${count(at.cap.doubtful)} of ${count(at.cap.cut)} cut responses may be other tokens than were drawn.`));
     return standardNote(rows) + splits.join("") + cut.join("");
