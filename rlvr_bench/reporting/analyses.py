@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from rlvr_bench.analysis.intervention_results import Interventions
+from rlvr_bench.analysis.reach_results import Reach
 from rlvr_bench.analysis.shift_results import Rescoring
-from rlvr_bench.analysis.stored_results import read_interventions, read_rescorings
+from rlvr_bench.analysis.stored_results import read_interventions, read_reaches, read_rescorings
 from rlvr_bench.analysis.training_series import TrainingSeries, series_of
 from rlvr_bench.comparison.steps import step_of
 from rlvr_bench.reporting.sources import Source
@@ -18,11 +19,13 @@ from rlvr_bench.reporting.sources import Source
 __all__ = [
     "PageInterventions",
     "PageJudge",
+    "PageReach",
     "PageRescoring",
     "PageSeries",
     "PageTools",
     "interventions",
     "judge_of",
+    "reaches",
     "rescorings",
     "text_and_tools",
     "tools_of",
@@ -38,6 +41,14 @@ class PageRescoring(msgspec.Struct, frozen=True, kw_only=True):
     run: int
     name: str
     result: Rescoring
+
+
+class PageReach(msgspec.Struct, frozen=True, kw_only=True):
+    """Solve rates of run number ``run``: the content of ``reach/<name>.json``."""
+
+    run: int
+    name: str
+    result: Reach
 
 
 class PageInterventions(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +91,11 @@ class PageJudge(msgspec.Struct, frozen=True, kw_only=True):
 def rescorings(sources: Sequence[Source]) -> list[PageRescoring]:
     """The rescorings stored in the runs. Raises RunError where a file is damaged."""
     return [PageRescoring(run=i, name=name, result=result) for i, name, result in _stored(sources, read_rescorings)]
+
+
+def reaches(sources: Sequence[Source]) -> list[PageReach]:
+    """The solve rates stored in the runs. Raises RunError where a file is damaged."""
+    return [PageReach(run=i, name=name, result=result) for i, name, result in _stored(sources, read_reaches)]
 
 
 def interventions(sources: Sequence[Source]) -> list[PageInterventions]:

@@ -14,7 +14,7 @@ from rlvr_bench.comparison.sets import overlaps
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
-from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
+from rlvr_bench.reporting.analyses import PageInterventions, PageJudge, PageReach, PageRescoring, PageSeries, PageTools
 from rlvr_bench.reporting.browser import Browser, browse
 from rlvr_bench.reporting.missing import estimates_at
 from rlvr_bench.reporting.pairs import PagePair, compare_pairs, couples
@@ -85,6 +85,7 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     opinions: list[PageOpinion]
     series: list[PageSeries]
     rescorings: list[PageRescoring]
+    reaches: list[PageReach]
     interventions: list[PageInterventions]
     text_and_tools: list[tuple[int, int]]
     metrics: list[PageMetric]
@@ -134,6 +135,7 @@ def page_task(
         opinions=second_opinions(sources),
         series=analyses.training(sources, allow),
         rescorings=analyses.rescorings(sources),
+        reaches=analyses.reaches(sources),
         interventions=analyses.interventions(sources),
         text_and_tools=both,
         metrics=_metrics(),
