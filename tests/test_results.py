@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import binomtest
 
 from rlvr_bench import countdown, pipeline
 from rlvr_bench.pipeline import GradeOptions, SampleOptions
@@ -36,6 +37,21 @@ def test_every_checkpoint_every_step_and_three_seeds_are_there(cards: dict[str, 
         assert {entry["n"] for entry in card["problems"]} == {n}
         assert sorted(entry["id"] for entry in card["problems"]) == problems
     assert len({card["run"]["seed"] for card in cards.values()}) == len(cards)
+
+
+def test_borrowed_solve_rates_agree_with_100_000_rollouts_a_problem() -> None:
+    """The certain bound is never above the rate, and 93 % of the intervals hold it."""
+    with (ROOT / "results" / "base_100k.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    stored = {x["id"]: x for x in json.loads((ROOT / "results" / "reach.json").read_bytes())["problems"]}
+    assert len(rows) == 40
+    held = 0
+    for row in rows:
+        rate, counted = float(row["rate"]), binomtest(int(row["c"]), int(row["n"])).proportion_ci(0.999, "exact")
+        assert counted.low < rate < counted.high
+        assert stored[row["problem"]]["bound"] <= rate
+        held += stored[row["problem"]]["low"] <= rate <= stored[row["problem"]]["high"]
+    assert held >= 0.93 * len(rows)
 
 
 def test_the_leaderboard_agrees_with_the_scorecards(cards: dict[str, dict[str, Any]]) -> None:

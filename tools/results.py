@@ -110,12 +110,20 @@ def evaluate(work: Path, job: Job) -> Path:
 
 
 def write_analyses(work: Path) -> None:
-    """results/rescore.json (where probability moved from base to grpo) and interventions.json (which tokens decide)."""
+    """results/rescore.json (where probability moved from base to grpo), interventions.json (which tokens decide) and
+    reach.json (what base could solve of the problems that grpo solves).
+    """
     drawn = ("--task", TASK, "-n", "32", "--seed", "71", *SCHEME, "--token-stats", "full", "--engine", "transformers")
     _rlvr_bench(work, "evaluate", "--model", "zoo:base", "--model", "zoo:grpo", *drawn, "--out", "traces")
     run = Path("traces") / "zoo-grpo" / TASK
     _rlvr_bench(work, "rescore", str(run), "--model", "zoo:base", "--exact-kl")
     _rlvr_bench(work, "intervene", str(run))
+    drawn = ("--task", TASK, "-n", "64", *SCHEME, "--token-stats", "full", "--engine", "transformers", "--out", "reach")
+    for name, seed in (("base", "81"), ("grpo", "82")):
+        _rlvr_bench(work, "evaluate", "--model", f"zoo:{name}", *drawn, "--seed", seed)
+    paths = [str(Path("reach") / f"zoo-{name}" / TASK) for name in ("base", "grpo")]
+    _rlvr_bench(work, "reach", paths[0], "--from", paths[1], "--engine", "transformers")
+    (RESULTS / "reach.json").write_bytes((work / paths[0] / "reach" / "zoo-grpo.json").read_bytes())
     (rescored,) = (work / run / "rescored").glob("*/rescore.json")
     (swapped,) = (work / run / "interventions").glob("*/result.json")
     (RESULTS / "rescore.json").write_bytes(rescored.read_bytes())

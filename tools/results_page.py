@@ -20,6 +20,7 @@ from scipy.stats import ttest_ind
 
 from rlvr_bench.analysis.interventions import Effect
 from rlvr_bench.analysis.performance_law import EntropyLaw
+from rlvr_bench.analysis.reach_results import Reach
 from rlvr_bench.analysis.shift_results import Rescoring
 from rlvr_bench.analysis.stages import StageFit
 from rlvr_bench.analysis.training_series import TrainingSeries, series
@@ -91,6 +92,7 @@ def _page(results: Path, cards: Cards, pairs: dict[str, PairComparison]) -> str:
         _series(cards),
         _stages(results / "scorecards"),
         _forgotten(results / "scorecards"),
+        _within_reach(results, cards),
         _moved(results),
         _swapped(results),
         _cost(main),
@@ -469,6 +471,29 @@ def _excess(statement: BesideChance) -> str:
 
 def _rescored(results: Path) -> Rescoring:
     return msgspec.json.decode((results / "rescore.json").read_bytes(), type=Rescoring)
+
+
+def _within_reach(results: Path, cards: Cards) -> str:
+    result = msgspec.json.decode((results / "reach.json").read_bytes(), type=Reach)
+    n = result.drawers[0].rollouts // len(result.problems)
+    splits = [x for x in result.solved_by_others if x.k > 1]
+    solved = {x.id for x in result.problems if x.c[0] == 0 and x.c[1] > 0}
+    later = sum(entry.id in solved and entry.c > 0 for entry in cards["base"].problems)
+    far = next(x for x in splits if x.k == 10_000)
+    return (
+        f"## What `base` could solve\n\nOf {n} rollouts of `base` and as many of `grpo`, drawn for this, `grpo` solves "
+        f"{len(solved)} problems that `base` does not. Solve rates of `base` from the rollouts of both "
+        f"([how](../docs/measurements.md#solve-rates)): {far.within} of these {far.problems} are within reach of `base` at "
+        "k = 10,000 (the low end of the interval gives pass@k of at least 1/2). The "
+        f"{cards['base'].run.n:,} rollouts above solve {later} of them.\n\n"
+        + _rows(
+            ["k", "within reach", "probably", "unlikely", "beyond", "expected to be solved"],
+            [
+                [f"{x.k:,}", *map(str, (x.within, x.probably, x.unlikely, x.beyond)), f"{x.expected:.1f}"]
+                for x in splits
+            ],
+        )
+    )
 
 
 def _moved(results: Path) -> str:

@@ -108,7 +108,7 @@ class LawScoring:
         self, run: Run, number: int, wanted: npt.NDArray[np.int64]
     ) -> tuple[Mapping[tuple[str, bytes], LawScore], Law]:
         """Stored scores of the ``wanted`` responses under the law of run ``number``; those that are missing are added."""
-        engine = self._engine(sampling_of(run))
+        engine = self._engine(run)
         law = Law(
             model=run.manifest.model,
             weights=run.manifest.weights,
@@ -125,13 +125,15 @@ class LawScoring:
                 self.seconds += time.perf_counter() - began
             return scores, folder.law
 
-    def _engine(self, sampling: SamplingParameters) -> str:
-        """The engine that scores under this law. vLLM scores the unchanged distribution only."""
-        asked = self._options.engine
+    def _engine(self, run: Run) -> str:
+        """The engine that scores under a run's law: the one that drew it. vLLM scores the unchanged distribution only."""
+        asked, sampling = self._options.engine, sampling_of(run)
         if asked == "vllm" and not sampling.is_own_law:
             why = f"a run was drawn at {sampling.in_words()}, and vLLM scores T=1 top-p=1 only. Take transformers"
             raise BadArgument("--engine", asked, why)
-        return resolve_engine(asked if asked != "auto" or sampling.is_own_law else "transformers")
+        if asked == "auto" and (run.manifest.engine == "transformers" or not sampling.is_own_law):
+            return "transformers"
+        return resolve_engine(asked)
 
     def _score(
         self, run: Run, number: int, missing: Sequence[int], folder: LawScores, engine: str

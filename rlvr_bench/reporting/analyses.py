@@ -9,8 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from rlvr_bench.analysis.intervention_results import Interventions
+from rlvr_bench.analysis.reach_results import Reach
 from rlvr_bench.analysis.shift_results import Rescoring
-from rlvr_bench.analysis.stored_results import read_interventions, read_rescorings
+from rlvr_bench.analysis.stored_results import read_interventions, read_reaches, read_rescorings
 from rlvr_bench.analysis.training_series import TrainingSeries, series_of
 from rlvr_bench.comparison.cap_scores import CapScores, read_cap_scores
 from rlvr_bench.comparison.steps import step_of
@@ -20,12 +21,14 @@ __all__ = [
     "PageCaps",
     "PageInterventions",
     "PageJudge",
+    "PageReach",
     "PageRescoring",
     "PageSeries",
     "PageTools",
     "caps_of",
     "interventions",
     "judge_of",
+    "reaches",
     "rescorings",
     "text_and_tools",
     "tools_of",
@@ -48,6 +51,14 @@ class PageCaps(msgspec.Struct, frozen=True, kw_only=True):
 
     run: int
     result: CapScores
+
+
+class PageReach(msgspec.Struct, frozen=True, kw_only=True):
+    """Solve rates of run number ``run``: the content of ``reach/<name>.json``."""
+
+    run: int
+    name: str
+    result: Reach
 
 
 class PageInterventions(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +117,11 @@ def caps_of(sources: Sequence[Source]) -> tuple[list[PageCaps], list[str]]:
                 f"{source.card.run.model}: its caps are of other rollouts or verdicts and are left out: score --token-cap"
             )
     return pages, notes
+
+
+def reaches(sources: Sequence[Source]) -> list[PageReach]:
+    """The solve rates stored in the runs. Raises RunError where a file is damaged."""
+    return [PageReach(run=i, name=name, result=result) for i, name, result in _stored(sources, read_reaches)]
 
 
 def interventions(sources: Sequence[Source]) -> list[PageInterventions]:

@@ -14,7 +14,15 @@ from rlvr_bench.comparison.sets import overlaps
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
-from rlvr_bench.reporting.analyses import PageCaps, PageInterventions, PageJudge, PageRescoring, PageSeries, PageTools
+from rlvr_bench.reporting.analyses import (
+    PageCaps,
+    PageInterventions,
+    PageJudge,
+    PageReach,
+    PageRescoring,
+    PageSeries,
+    PageTools,
+)
 from rlvr_bench.reporting.browser import Browser, browse
 from rlvr_bench.reporting.missing import estimates_at
 from rlvr_bench.reporting.pairs import PagePair, compare_pairs, couples
@@ -86,6 +94,7 @@ class PageTask(msgspec.Struct, frozen=True, kw_only=True):
     series: list[PageSeries]
     caps: list[PageCaps]
     rescorings: list[PageRescoring]
+    reaches: list[PageReach]
     interventions: list[PageInterventions]
     text_and_tools: list[tuple[int, int]]
     metrics: list[PageMetric]
@@ -137,6 +146,7 @@ def page_task(
         series=analyses.training(sources, allow),
         caps=caps,
         rescorings=analyses.rescorings(sources),
+        reaches=analyses.reaches(sources),
         interventions=analyses.interventions(sources),
         text_and_tools=both,
         metrics=_metrics(),

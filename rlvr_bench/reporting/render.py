@@ -26,6 +26,7 @@ SCRIPTS = (
     "policy.js",
     "training.js",
     "shifts.js",
+    "rates.js",
     "reasoning.js",
     "rollouts.js",
     "opinions.js",

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from rlvr_bench.analysis.intervention_results import Effect, InterventionDesign, Interventions
+from rlvr_bench.analysis.reach_results import Drawer, ProblemRate, Reach, SolvedByOthers
 from rlvr_bench.analysis.shift_results import Checkpoint, Perplexities, Rescoring, Stratum
 from rlvr_bench.records import (
     STATUSES,
@@ -31,7 +32,7 @@ from rlvr_bench.store.verdicts import VerdictRow, Verdicts
 from rlvr_bench.text_rules import text_flags
 from tests.conftest import manifest_with
 
-__all__ = ["estimate", "interventions", "judge", "put", "rescoring", "write_run"]
+__all__ = ["estimate", "interventions", "judge", "put", "reach", "rescoring", "write_run"]
 
 LETTERS = {name[0]: name for name in STATUSES}
 
@@ -207,11 +208,51 @@ def interventions(**changed: Any) -> Interventions:
     return Interventions(design=InterventionDesign(**(design | changed.pop("design", {}))), **(fields | changed))
 
 
-def put(run: Path, name: str, result: Rescoring | Interventions) -> Path:
+_PLACES = {Rescoring: "rescored/{}/rescore.json", Interventions: "interventions/{}/result.json", Reach: "reach/{}.json"}
+
+
+def reach(by: str = "other", note: str = "made up") -> Reach:
+    """Solve rates of two problems, the second unsolved."""
+    known: dict[str, Any] = {
+        "n": (8, 8),
+        "impossible": 0,
+        "error": 0.3,
+        "effective": 9.0,
+        "largest": 0.2,
+        "is_sound": True,
+    }
+    problems = (
+        ProblemRate(id="0", c=(1, 6), distinct=3, bound=0.05, rate=0.1, low=0.05, high=0.5, **known),
+        ProblemRate(id="1", c=(0, 0), distinct=0, bound=0.0, rate=0.0, low=0.0, high=0.4, **known),
+    )
+    drawers = tuple(
+        Drawer(run=name, model=name, weights=name, law="T=1", rollouts=16, correct=6, is_own=name == "m")
+        for name in ("m", by)
+    )
+    split = SolvedByOthers(by=by, k=1000, problems=1, within=1, probably=0, unlikely=0, beyond=0, expected=1.0)
+    return Reach(
+        schema=1,
+        run="a",
+        task="t",
+        law="T=1",
+        level=0.95,
+        responses=3,
+        scored=3,
+        target=Checkpoint(model="m", weights="m"),
+        drawers=drawers,
+        problems=problems,
+        pass_at_k=(estimate("pass@k", 0.5, k=1000),),
+        solved_by_others=(split,),
+        scoring_s=1.0,
+        seconds=1.2,
+        notes=(note,),
+    )
+
+
+def put(run: Path, name: str, result: Rescoring | Interventions | Reach) -> Path:
     """Store a result in a run, as its verb would; returns the file."""
-    number = "rescored/{}/rescore.json" if isinstance(result, Rescoring) else "interventions/{}/result.json"
-    file = run / number.format(name)
-    file.parent.mkdir(parents=True)
+    file = run / _PLACES[type(result)].format(name)
+    file.parent.mkdir(parents=True, exist_ok=isinstance(result, Reach))
     file.write_bytes(msgspec.json.encode(result))
     return file
 

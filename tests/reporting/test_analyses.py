@@ -17,7 +17,7 @@ from rlvr_bench.comparison import compare
 from rlvr_bench.errors import RunError
 from rlvr_bench.records import Problem, Tools
 from tests.conftest import run_verb
-from tests.reporting.made import interventions, judge, put, rescoring, write_run
+from tests.reporting.made import interventions, judge, put, reach, rescoring, write_run
 from tests.reporting.test_report import data
 
 PROBLEMS = [Problem(id=f"p{i}", question="?", answer="1") for i in range(6)]
@@ -43,6 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     put(runs[1], "x", rescoring("x"))
     put(runs[0], "second-position", interventions())
     put(runs[0], "again", interventions(design={"seed": 1}))
+    put(runs[0], "other", reach())
     judge(runs[0])
     report(runs, folder / "report.html")
     (task,) = data(folder / "report.html")
@@ -61,6 +62,9 @@ def test_results_on_the_page_are_those_in_their_files(made: tuple[Path, Any]) ->
         file = folder / "a" / "interventions" / entry["name"] / "result.json"
         assert entry["result"] == json.loads(file.read_bytes())
     assert task["rescorings"][0]["result"]["perplexities"]["other_on_other"] is None
+    (rates,) = task["reaches"]
+    assert (rates["run"], rates["name"]) == (0, "other")
+    assert rates["result"] == json.loads((folder / "a" / "reach" / "other.json").read_bytes())
 
 
 def test_judges_and_tools_are_those_of_the_scorecards(made: tuple[Path, Any]) -> None:
@@ -111,7 +115,7 @@ def test_a_series_says_what_the_verb_says(tmp_path: Path) -> None:
 def test_a_page_without_any_of_it_holds_none_of_it(tmp_path: Path) -> None:
     report([write(tmp_path / "a", "m@1"), write(tmp_path / "b", "n@2")], tmp_path / "r.html")
     (task,) = data(tmp_path / "r.html")
-    assert [task[name] for name in ("series", "rescorings", "interventions", "text_and_tools")] == [[], [], [], []]
+    assert [task[name] for name in ("series", "rescorings", "reaches", "interventions", "text_and_tools")] == [[]] * 5
 
 
 def spoil(change: Callable[[Any], Any]) -> Callable[[bytes], bytes]:
@@ -123,13 +127,13 @@ DAMAGE: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda content: b"", "damaged"),
     (lambda content: b"\xff\xfe{", "damaged"),
     (lambda content: b"[]", "damaged"),
-    (spoil(lambda content: {**content, "estimates": 1, "effects": "x"}), "damaged"),
+    (spoil(lambda content: {**content, "estimates": 1, "effects": "x", "problems": 1}), "damaged"),
     (spoil(lambda content: {**content, "schema": 9, "design": {**content.get("design", {}), "schema": 9}}), "schema 9"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), DAMAGE)
-@pytest.mark.parametrize("result", [rescoring(), interventions()], ids=["rescoring", "interventions"])
+@pytest.mark.parametrize("result", [rescoring(), interventions(), reach()], ids=["rescoring", "interventions", "reach"])
 def test_a_damaged_result_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], result: Any, change: Callable[[bytes], bytes], message: str
 ) -> None:

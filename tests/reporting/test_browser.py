@@ -17,7 +17,7 @@ import pytest
 
 from rlvr_bench import report
 from rlvr_bench.records import Problem, Tools
-from tests.reporting.made import interventions, judge, put, rescoring, write_run
+from tests.reporting.made import interventions, judge, put, reach, rescoring, write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -340,6 +340,7 @@ IMAGE = f"<img src=x onerror={CANARY}>"
 ANALYSED = {
     "training": ["steps", "turnover", "stages", "outcome-entropy", "law"],
     "shifts": ["moves", "divergence", "perplexities", "categories"],
+    "rates": ["solve-rates"],
     "interventions": ["swaps"],
     "reasoning": ["cot", "valid-reasoning"],
     "tools": ["tool-boundary", "tool-calls"],
@@ -362,6 +363,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(
         runs[1], IMAGE, interventions(model=IMAGE, level="<b>early</b>", design={"strata": (IMAGE,), "protocol": IMAGE})
     )
+    put(runs[1], "other", reach(f"</script><script>{CANARY}</script>", IMAGE))
     judge(runs[0], IMAGE)
     plain = write_run(folder / "plain", "m", PROBLEMS, STATUSES[0], response, task="plain")
     report([*runs, plain], folder / "report.html", rollouts=0)

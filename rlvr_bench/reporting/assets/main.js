@@ -4,6 +4,7 @@
 const SECTIONS = [
   ["reach", "Reach", "What can each checkpoint reach?", [passAtK, difference, caps, tiers, cover, guess]],
   ["problems", "Problems", "Which problems?", [upset, chance, histogram, heat]],
+  ["rates", "Solve rates", "How far does a checkpoint reach?", [solveRates]],
   ["policy", "Exploration", "How does the policy explore?", [...(hasTraining() ? [] : [steps]), entropyKinds, branching, profile, lengths]],
   ["training", "Training", "What happens during training?", hasTraining() ? [steps, turnover, stages, outcomeEntropy, law] : []],
   ["shifts", "Shifts", "Where did probability move?", [moves, divergence, perplexities, categories]],
