@@ -55,6 +55,7 @@ PACKAGE = (
     *(
         "samplers",
         "manifest.py",
+        "measured_error.py",
         "scorecard_views.py",
         "scorecard.py",
         "store",
@@ -63,6 +64,7 @@ PACKAGE = (
         "grading.py",
         "auditing.py",
         "disagreements.py",
+        "labelling",
         "scorers",
         "training",
         "comparison",

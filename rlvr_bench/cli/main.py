@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli import (
+    audit,
     check,
     compare,
     follow,
@@ -50,10 +51,12 @@ from rlvr_bench.cli.options import (
     TaskNames,
     Timeout,
     Unsafe,
+    VerifierErrorOption,
     Workers,
     draws,
     grade_options,
     read_budgets,
+    read_verifier_error,
 )
 from rlvr_bench.cli.tables import AsFormat, Jobs
 from rlvr_bench.cli.terminal import Terminal, say
@@ -166,7 +169,9 @@ def grade(
     workers: Workers = None,
     timeout: Timeout = GradeOptions.timeout_s,
     allow_unsafe_code: Unsafe = False,
-    audit: Annotated[int, typer.Option(help="Number of verdicts to check by an independent comparison.")] = 0,
+    audit_: Annotated[
+        int, typer.Option("--audit", help="Number of verdicts to check by an independent comparison.")
+    ] = 0,
     disagreements: Annotated[
         Path | None, typer.Option(help="CSV file of all verdicts on which ours and the imported ones differ.")
     ] = None,
@@ -193,14 +198,14 @@ def grade(
         if disagreements is not None:
             raise BadArgument("--disagreements", str(disagreements), "takes one run at a time")
         with _bars() as bars:
-            done = grade_all(runs, options, task=task, data_dir=data_dir, audit=audit, jobs=jobs, progress=bars)
+            done = grade_all(runs, options, task=task, data_dir=data_dir, audit=audit_, jobs=jobs, progress=bars)
         end_of_gradings(done, format_, as_json=as_json)
         return
     check_jobs(jobs)
     (run,) = runs
     with _bars() as bars:
         grading, flips = pipeline.grade(run, options, bars, task, data_dir)
-    audited = pipeline.audit(run, audit, options) if audit else None
+    audited = pipeline.audit(run, audit_, options) if audit_ else None
     differing = pipeline.disagreements(run)
     if disagreements is not None:
         if differing is None:
@@ -224,6 +229,7 @@ def score(
     runs: RunPaths,
     k: Budgets = None,
     extrapolate: Extrapolate = None,
+    verifier_error: VerifierErrorOption = None,
     jobs: Jobs = 1,
     format_: AsFormat = "table",
     as_json: AsJson = False,
@@ -233,17 +239,17 @@ def score(
     from rlvr_bench.cli.show import show_scorecard
     from rlvr_bench.cli.show_several import end_of_scores
 
-    ks = None if k is None else read_budgets(k)
+    ks, error = None if k is None else read_budgets(k), read_verifier_error(verifier_error)
     if len(runs) > 1:
         from rlvr_bench.pipeline.several import score_all
 
         with _bars() as bars:
-            done = score_all(runs, ks, jobs=jobs, progress=bars)
+            done = score_all(runs, ks, jobs=jobs, progress=bars, verifier_error=error)
         end_of_scores(done, format_, as_json=as_json)
         return
     check_jobs(jobs)
     with _bars() as bars:
-        scorecard = pipeline.score(runs[0], ks, bars, extrapolate)
+        scorecard = pipeline.score(runs[0], ks, bars, extrapolate, error)
     _result(as_json, scorecard, lambda console: show_scorecard(console, scorecard, runs[0], format_))
 
 
@@ -345,7 +351,7 @@ def zoo_train(
 
 prompts.register(app)
 _verbs = (
-    *(status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select),
+    *(audit, status, compare, plan, leaderboard, report, check, import_, series, rescore, intervene, judge, select),
     *(follow, serve_verifier),
 )
 for _verb in _verbs:
