@@ -16,6 +16,7 @@ from rlvr_bench import scorecard_views
 from rlvr_bench.errors import NotInScorecard, RunError
 from rlvr_bench.json_format import format_json
 from rlvr_bench.manifest import Manifest, Session
+from rlvr_bench.measured_error import MeasuredError
 from rlvr_bench.received import decode
 from rlvr_bench.records import Estimate, Restopped
 from rlvr_bench.text_rules import RULES_VERSION
@@ -221,7 +222,8 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``extrapolated``: pass@k beyond n from a fitted curve, if requested. It is not measured, unlike the other estimates.
     ``quality``: rates by name, None where not known. ``left_out``: the reason, by name, why an estimate is missing or
     has no value. ``stopped_on``: counts by problem id where ``run.restopped`` uses all rollouts or those up to the
-    stop, and the rule used other verdicts. ``unknown``: fields of a later version, nested as in the file.
+    stop, and the rule used other verdicts. ``verifier_error``: the verifier's error and pass@k with it, if requested.
+    ``unknown``: fields of a later version, nested as in the file.
     """
 
     schema: int
@@ -232,6 +234,7 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     left_out: dict[str, str] = {}
     extrapolated: list[Estimate] = []
     stopped_on: dict[str, StopCounts] = {}
+    verifier_error: MeasuredError | None = None
     unknown: dict[str, Any] = {}
 
     def pass_at(self, k: int) -> Estimate:

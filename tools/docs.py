@@ -57,6 +57,7 @@ PACKAGE = (
     *(
         "samplers",
         "manifest.py",
+        "measured_error.py",
         "scorecard_views.py",
         "scorecard.py",
         "store",
@@ -65,6 +66,7 @@ PACKAGE = (
         "grading.py",
         "auditing.py",
         "disagreements.py",
+        "labelling",
         "scorers",
         "training",
         "comparison",

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from rlvr_bench.cli import (
+    audit,
     check,
     compare,
     follow,
@@ -160,7 +161,9 @@ def grade(
     workers: Workers = None,
     timeout: Timeout = GradeOptions.timeout_s,
     allow_unsafe_code: Unsafe = False,
-    audit: Annotated[int, typer.Option(help="Number of verdicts to check by an independent comparison.")] = 0,
+    audit_: Annotated[
+        int, typer.Option("--audit", help="Number of verdicts to check by an independent comparison.")
+    ] = 0,
     disagreements: Annotated[
         Path | None, typer.Option(help="CSV file of all verdicts on which ours and the imported ones differ.")
     ] = None,
@@ -187,14 +190,14 @@ def grade(
         if disagreements is not None:
             raise BadArgument("--disagreements", str(disagreements), "takes one run at a time")
         with _bars() as bars:
-            done = grade_all(runs, options, task=task, data_dir=data_dir, audit=audit, jobs=jobs, progress=bars)
+            done = grade_all(runs, options, task=task, data_dir=data_dir, audit=audit_, jobs=jobs, progress=bars)
         end_of_gradings(done, format_, as_json=as_json)
         return
     check_jobs(jobs)
     (run,) = runs
     with _bars() as bars:
         grading, flips = pipeline.grade(run, options, bars, task, data_dir)
-    audited = pipeline.audit(run, audit, options) if audit else None
+    audited = pipeline.audit(run, audit_, options) if audit_ else None
     differing = pipeline.disagreements(run)
     if disagreements is not None:
         if differing is None:
@@ -319,7 +322,22 @@ def zoo_train(
 prompts.register(app)
 _verbs = (
     score,
-    *(status, compare, plan, leaderboard, report, check, import_, series, rescore, reach, intervene, judge, select),
+    *(
+        audit,
+        status,
+        compare,
+        plan,
+        leaderboard,
+        report,
+        check,
+        import_,
+        series,
+        rescore,
+        reach,
+        intervene,
+        judge,
+        select,
+    ),
     *(follow, serve_verifier),
 )
 for _verb in _verbs:

@@ -41,12 +41,14 @@ __all__ = [
     "Timeout",
     "TokenCaps",
     "Unsafe",
+    "VerifierErrorOption",
     "Workers",
     "draws",
     "engine_arguments",
     "grade_options",
     "read_budgets",
     "read_caps",
+    "read_verifier_error",
     "template_arguments",
 ]
 
@@ -167,6 +169,15 @@ Workers = Annotated[int | None, typer.Option(help="Verifier processes. Default: 
 Timeout = Annotated[float, typer.Option(help="CPU seconds one verification may take.")]
 Unsafe = Annotated[bool, typer.Option("--allow-unsafe-code", help="Run model-written code without a sandbox.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+VerifierErrorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--verifier-error",
+        metavar="labels|PHI,PSI",
+        help="pass@k with the verifier's error: from the labels that `audit` stored, or these rates of false positives "
+        "and false negatives.",
+    ),
+]
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", parser=as_path, help="Run folder: runs/<model>/<task>, or its address.")
 ]
@@ -262,6 +273,19 @@ def _keyword(name: str, annotation: object) -> inspect.Parameter:
         SampleOptions, name, None
     )  # chat_template_arg and engine_arg are called so on the command line only
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def read_verifier_error(text: str | None) -> Literal["labels"] | tuple[float, float] | None:
+    """``labels``, or two rates as fractions. Raises BadArgument."""
+    if text is None:
+        return None
+    if text == "labels":
+        return "labels"
+    try:
+        phi, psi = map(float, text.split(","))
+    except ValueError:
+        raise BadArgument("--verifier-error", text, "must be `labels` or two rates such as 0.01,0.02") from None
+    return phi, psi
 
 
 def grade_options(workers: int | None, timeout: float, unsafe: bool = GradeOptions.allow_unsafe_code) -> GradeOptions:

@@ -20,10 +20,12 @@ from rlvr_bench.cli.options import (
     Timeout,
     TokenCaps,
     Unsafe,
+    VerifierErrorOption,
     Workers,
     grade_options,
     read_budgets,
     read_caps,
+    read_verifier_error,
 )
 from rlvr_bench.cli.tables import AsFormat, Jobs
 from rlvr_bench.cli.terminal import Terminal
@@ -43,6 +45,7 @@ def score(
     runs: RunPaths,
     k: Budgets = None,
     extrapolate: Extrapolate = None,
+    verifier_error: VerifierErrorOption = None,
     token_cap: TokenCaps = None,
     call_cap: CallCaps = None,
     tokenizer: CapTokenizer = None,
@@ -65,11 +68,15 @@ def score(
     from rlvr_bench.cli.show_several import end_of_scores
     from rlvr_bench.pipeline.several import score_all
 
-    ks = None if k is None else read_budgets(k)
+    ks, error = None if k is None else read_budgets(k), read_verifier_error(verifier_error)
     check_jobs(jobs)
     if token_cap or call_cap:
         if extrapolate is not None:
             raise BadArgument("--extrapolate", extrapolate, "not together with a cap: score the run of one cap")
+        if error is not None:
+            raise BadArgument(
+                "--verifier-error", verifier_error, "not together with a cap: labels are of uncut responses"
+            )
         options = CapOptions(
             token_caps=read_caps("--token-cap", token_cap),
             call_caps=read_caps("--call-cap", call_cap),
@@ -82,11 +89,11 @@ def score(
         return
     if len(runs) > 1:
         with Bars() as bars:
-            done = score_all(runs, ks, jobs=jobs, progress=bars)
+            done = score_all(runs, ks, jobs=jobs, progress=bars, verifier_error=error)
         end_of_scores(done, format_, as_json=as_json)
         return
     with Bars() as bars:
-        scorecard = pipeline.score(runs[0], ks, bars, extrapolate)
+        scorecard = pipeline.score(runs[0], ks, bars, extrapolate, error)
     if as_json:
         print_json(scorecard)
     else:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from rlvr_bench.auditing import Audit
+from rlvr_bench.cli.show_error import error_blocks
 from rlvr_bench.cli.tables import show_blocks, show_table, text_table
 from rlvr_bench.errors import visible
 from rlvr_bench.grading import Flip
@@ -32,6 +33,8 @@ def show_scorecard(console: Console, scorecard: Scorecard, folder: Path, form: F
     for e in scorecard.extrapolated:
         limits = "" if e.low is None else f" [{e.low:.1%}, {e.high:.1%}]"
         blocks.append(Line((f"extrapolated, not measured: pass@{e.k} {e.value:.1%}{limits} ({e.method}; {e.note})",)))
+    if scorecard.verifier_error is not None:
+        blocks += error_blocks(scorecard.verifier_error, scorecard.estimates)
     blocks.append(Line((f"quality: {quality_line(scorecard.quality) or 'not known'}",)))
     blocks += _errors(warnings_of(run, scorecard.quality, scorecard.estimates), run.grading.errors)
     blocks += [

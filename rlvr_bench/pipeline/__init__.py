@@ -10,6 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from rlvr_bench.errors import RunError
 from rlvr_bench.grading import Flip, Grader, flips, grade_run
 from rlvr_bench.importers.counted_runs import holds_counts, read_clusters, read_counts
 from rlvr_bench.importers.regrading import check_gradable, check_responses
+from rlvr_bench.measured_error import MeasuredError
 from rlvr_bench.pipeline.agreeing import is_finished, standing_scorecard
 from rlvr_bench.pipeline.before_loading import check_before_loading, check_template_use
 from rlvr_bench.pipeline.cautions import report_cache, report_cautions, report_recommended, report_unused
@@ -29,6 +31,7 @@ from rlvr_bench.pipeline.engines import Engines, model_name, open_engines
 from rlvr_bench.pipeline.folders import find_run
 from rlvr_bench.pipeline.gpus import with_replicas
 from rlvr_bench.pipeline.judging import judged_rollouts
+from rlvr_bench.pipeline.labelling import labelled_error, rated_error
 from rlvr_bench.pipeline.options import GradeOptions, Progress, SampleOptions, Silent, check
 from rlvr_bench.pipeline.parameters import grading_before_progress
 from rlvr_bench.pipeline.progress import with_progress
@@ -261,14 +264,17 @@ def score(
     ks: Sequence[int] | None = None,
     progress: Progress | None = None,
     extrapolate: int | None = None,
+    verifier_error: Literal["labels"] | tuple[float, float] | None = None,
 ) -> Scorecard:
     """Turn a graded run into a scorecard, written to ``scorecard.json`` in the run folder.
 
     ``ks``: budgets of pass@k; by default powers of two up to n, and n. A budget above n gets no value but a reason.
     ``extrapolate``: a budget above n. A fitted curve predicts its pass@k, stored in ``Scorecard.extrapolated`` only.
+    ``verifier_error``: also pass@k with the verifier's error in value and interval, stored in
+    ``Scorecard.verifier_error``: from the labels of ``audit_labels``, or for given rates of false positives and negatives.
 
-    Raises RunError where the folder is no run or is not graded completely, BadArgument where the counts do not allow an
-    extrapolation (``stats.pass_beyond`` lists the cases).
+    Raises RunError where the folder is no run or is not graded completely, or labels are asked for and too few, BadArgument
+    where the counts do not allow an extrapolation (``stats.pass_beyond`` lists the cases) or the rates are impossible.
     """
     opened = open_run(run)
     grading = current_grading(opened)
@@ -279,6 +285,8 @@ def score(
     scorecard = _scored(opened, grading, ks)
     if extrapolate is not None:
         scorecard = msgspec.structs.replace(scorecard, extrapolated=[extrapolated(scorecard, extrapolate)])
+    if verifier_error is not None:
+        scorecard = msgspec.structs.replace(scorecard, verifier_error=_error(opened, scorecard, ks, verifier_error))
     scorecard = _with_warnings(_with_audit(scorecard, read_audit(opened)))
     progress.advance(grading.rollouts)
     write_atomically(opened.path / "scorecard.json", encode_scorecard(scorecard))
@@ -298,6 +306,19 @@ def _scored(run: Run, grading: Grading, ks: Sequence[int] | None) -> Scorecard:
         run.manifest, grading, outcomes, ks=ks, answer_space=space, flags=outcomes.flags, judged=judged
     )
     return msgspec.structs.replace(scorecard, run=msgspec.structs.replace(scorecard.run, judging=judging))
+
+
+def _error(
+    run: Run, scorecard: Scorecard, ks: Sequence[int] | None, verifier_error: Literal["labels"] | tuple[float, float]
+) -> MeasuredError:
+    if verifier_error != "labels":
+        return rated_error(scorecard, verifier_error, ks)
+    if holds_counts(run):
+        raise RunError(f"{run.path}: it has counts alone, no rollouts with labels. Give two rates, such as 0.01,0.02.")
+    outcomes = read_outcomes(run)
+    if run.manifest.stopping is not None:
+        outcomes = settled(outcomes)
+    return labelled_error(run, outcomes, ks)
 
 
 def _settled(run: Run, grading: Grading, outcomes: Outcomes) -> Outcomes:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from rlvr_bench import pipeline
 from rlvr_bench.auditing import Audit
@@ -42,13 +42,18 @@ class Graded:
 
 
 def score_all(
-    runs: Sequence[Path], ks: Sequence[int] | None = None, *, jobs: int = 1, progress: Progress | None = None
+    runs: Sequence[Path],
+    ks: Sequence[int] | None = None,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    verifier_error: Literal["labels"] | tuple[float, float] | None = None,
 ) -> list[Done[Scorecard]]:
     """``score`` each run once, in ``jobs`` processes.
 
     Raises BadArgument; an RlvrBenchError of a run becomes its result.
     """
-    return over_runs("score", functools.partial(_score, ks), runs, jobs, progress or Silent())
+    return over_runs("score", functools.partial(_score, ks, verifier_error), runs, jobs, progress or Silent())
 
 
 def grade_all(
@@ -102,8 +107,10 @@ def _attempt(work: Callable[[Path], T], run: Path) -> Done[T]:
         return Done(run, None, str(error))
 
 
-def _score(ks: Sequence[int] | None, run: Path) -> Scorecard:
-    return pipeline.score(run, ks, Silent())
+def _score(
+    ks: Sequence[int] | None, verifier_error: Literal["labels"] | tuple[float, float] | None, run: Path
+) -> Scorecard:
+    return pipeline.score(run, ks, Silent(), verifier_error=verifier_error)
 
 
 def _grade(options: GradeOptions, task: str | None, data_dir: Path | None, audit: int, run: Path) -> Graded:

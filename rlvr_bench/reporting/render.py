@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from rlvr_bench import __version__
 from rlvr_bench.reporting.content import PageTask
 
-__all__ = ["render", "script_json"]
+__all__ = ["render", "render_labels", "script_json"]
 
 # One script, in this order.
 SCRIPTS = (
@@ -40,23 +40,33 @@ _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u20
 
 def render(tasks: Sequence[PageTask]) -> str:
     """The page. Its content security policy allows its two scripts, by their hashes, and no network."""
+    names = ", ".join(task.task for task in tasks)
+    title = f"{names}: {sum(len(task.runs) for task in tasks)} runs"
+    scripts = {"library": _library(), "program": "".join(_asset(name) for name in SCRIPTS)}
+    return _filled("page", title, scripts, tasks)
+
+
+def render_labels(title: str, data: object) -> str:
+    """The page to label rollouts on, with the same policy."""
+    return _filled("label", title, {"program": _asset("label.js")}, data)
+
+
+def _filled(name: str, title: str, scripts: Mapping[str, str], data: object) -> str:
+    """The template ``name`` with its style, its scripts by name, and data."""
     import jinja2
     from markupsafe import Markup
 
-    library, program = _library(), "".join(_asset(name) for name in SCRIPTS)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    names = ", ".join(task.task for task in tasks)
-    return environment.from_string(_asset("page.html.j2")).render(
-        title=f"{names}: {sum(len(task.runs) for task in tasks)} runs",
+    return environment.from_string(_asset(f"{name}.html.j2")).render(
+        title=title,
         version=__version__,
-        policy=f"default-src 'none'; script-src {_hash(library)} {_hash(program)}; style-src 'unsafe-inline'; "
+        policy=f"default-src 'none'; script-src {' '.join(map(_hash, scripts.values()))}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'",
-        style=Markup(_asset("page.css")),  # noqa: S704  our own file
-        library=Markup(library),  # noqa: S704
-        program=Markup(program),  # noqa: S704
-        data=Markup(script_json(tasks)),  # noqa: S704  escaped there
+        style=Markup(_asset(f"{name}.css")),  # noqa: S704  our own file
+        data=Markup(script_json(data)),  # noqa: S704  escaped there
+        **{key: Markup(script) for key, script in scripts.items()},  # noqa: S704
     )
 
 

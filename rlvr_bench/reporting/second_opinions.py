@@ -11,7 +11,7 @@ from rlvr_bench.reporting.browser import plain_table, shortened
 from rlvr_bench.reporting.sources import Source
 from rlvr_bench.store.run import Run
 
-__all__ = ["PageDisagreement", "PageOpinion", "second_opinions"]
+__all__ = ["PageDisagreement", "PageOpinion", "second_opinions", "texts_of"]
 
 MOST = 100  # disagreements of a run on the page
 MOST_CHARACTERS = 1_500_000  # of all responses of a task in this section
@@ -80,7 +80,7 @@ def _note(shown: int, total: int) -> str:
 
 
 def _with_texts(run: Run, rows: Sequence[Disagreement]) -> list[PageDisagreement]:
-    texts = _texts(run, {(row.problem_id, row.index) for row in rows})
+    texts = texts_of(run, {(row.problem_id, row.index) for row in rows})
     return [
         PageDisagreement(
             problem=row.problem_id,
@@ -97,7 +97,7 @@ def _with_texts(run: Run, rows: Sequence[Disagreement]) -> list[PageDisagreement
     ]
 
 
-def _texts(run: Run, keys: set[tuple[str, int]]) -> Mapping[tuple[str, int], str]:
+def texts_of(run: Run, keys: set[tuple[str, int]]) -> Mapping[tuple[str, int], str]:
     """The responses of these rollouts; shards are read until all are there."""
     texts: dict[tuple[str, int], str] = {}
     for table in run.rollouts.read(["problem_id", "index", "text"]) if keys else ():
