@@ -129,9 +129,7 @@ class _Conversations:
         self._open: dict[tuple[str, int], list[Conversation]] = {}  # by draw request: problem and start
         self._finished: deque[Draw] = deque()
         self._exhausted = False
-        self._heard: set[tuple[str, int]] = (
-            set()
-        )  # rollouts whose turns have ended since the sampler returned the open ones
+        self._heard = set[tuple[str, int]]()  # rollouts whose turn has ended since the sampler returned the open turns
         self._is_kept = True  # whether the tokens of finished turns are known, or no statistics of them are wanted
 
     def __enter__(self) -> Self:
