@@ -166,7 +166,6 @@ def test_a_longer_limit_makes_cut_responses_impossible(base: Path, tmp_path: Pat
     assert not result.drawers[1].is_own
     longer = sum(len(ids) > 12 for _, ids in {*correct_of(base)})
     assert sum(x.impossible for x in result.problems) == longer > 0
-    assert result.scored == 0  # the law of a token is the same, and every sum is stored
 
 
 def test_verb_prints_and_gives_json(base: Path, sft: Path, capsys: pytest.CaptureFixture[str]) -> None:
