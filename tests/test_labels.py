@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(tmp_path: Path) -> Run:
     path = tmp_path / "run"
     with RunWriter(path, manifest_with(n=N, task="math500"), PROBLEMS) as writer:
         for problem in PROBLEMS:
-            writer.add(draw_of(problem.id, 0, N, lambda index, name=problem.id: text_of(name, index)))
+            writer.add(draw_of(problem.id, 0, N, functools.partial(text_of, problem.id)))
     opened = open_run(path)
     grade_run(opened, open_verifier("integer"))
     return opened
