@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rlvr_bench.comparison.cap_scores import BestSplit, CapScore, CapScores
-from rlvr_bench.pipeline.several import Done
 from rlvr_bench.records import Estimate
 from rlvr_bench.scorecard_views import figure_of
 from rlvr_bench.tables import Cell, Column, Figure, Line, Table
+
+if TYPE_CHECKING:
+    from rlvr_bench.pipeline.several import Done
 
 __all__ = ["blocks_of_caps", "blocks_of_runs", "splits_table"]
 

@@ -7,15 +7,13 @@ from pathlib import Path
 import msgspec
 
 from rlvr_bench.errors import RunError
+from rlvr_bench.received import decode, read_regular
 from rlvr_bench.records import Cap, Estimate
-from rlvr_bench.store.paths import inside
-from rlvr_bench.store.record_files import record_if_there, write_record
+from rlvr_bench.storage import is_remote
 
-__all__ = ["BestSplit", "CapScore", "CapScores", "read_cap_scores", "write_cap_scores"]
+__all__ = ["SCHEMA", "BestSplit", "CapScore", "CapScores", "cap_scores_file", "read_cap_scores"]
 
 SCHEMA = 1
-_NAMES = ("caps", "scores.json")
-_REMEDY = "Delete it and run `rlvr-bench score --token-cap` again."
 
 
 class CapScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,15 +68,22 @@ class CapScores(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def write_cap_scores(run: Path, scores: CapScores) -> None:
-    """Store the results in the run folder. Raises StorageError."""
-    write_record(inside(run, *_NAMES[:1]) / _NAMES[1], scores)
+def cap_scores_file(run: Path) -> Path:
+    """The file in a run folder."""
+    return run / "caps" / "scores.json"
 
 
 def read_cap_scores(run: Path) -> CapScores | None:
     """The results in a run folder; None without any. Raises RunError where the file is damaged or of another schema."""
-    file = inside(run, *_NAMES[:1]) / _NAMES[1]
-    scores = record_if_there(file, CapScores, _REMEDY)
-    if scores is not None and scores.schema != SCHEMA:
+    file = cap_scores_file(run)
+    try:
+        scores = decode(file.read_bytes() if is_remote(file) else read_regular(file), CapScores)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror or error}") from error
+    except msgspec.DecodeError as error:
+        raise RunError(f"{file}: damaged ({error}). Delete it and run `rlvr-bench score --token-cap` again.") from error
+    if scores.schema != SCHEMA:
         raise RunError(f"{file}: schema {scores.schema}, this version of rlvr-bench reads {SCHEMA}")
     return scores
