@@ -13,7 +13,7 @@ from rlvr_bench.capping.capped_runs import cut_run, known_verdicts
 from rlvr_bench.capping.cutting import CallCutter, Cutter, TokenCutter
 from rlvr_bench.capping.splits import best_splits_of
 from rlvr_bench.capping.tokenizers import RunTokens, run_tokens
-from rlvr_bench.comparison.cap_scores import FILE, SCHEMA, CapScore, CapScores
+from rlvr_bench.comparison.cap_scores import SCHEMA, CapScore, CapScores, cap_scores_file
 from rlvr_bench.errors import BadArgument, RunError
 from rlvr_bench.grading import grade_run
 from rlvr_bench.importers.regrading import check_gradable
@@ -28,7 +28,6 @@ from rlvr_bench.records import Cap
 from rlvr_bench.scorecard import Grading, Scorecard
 from rlvr_bench.store import open_run
 from rlvr_bench.store.locks import lock_folder
-from rlvr_bench.store.paths import inside
 from rlvr_bench.store.record_files import write_record
 from rlvr_bench.store.run import Run
 from rlvr_bench.store.verdicts import Verdicts, current_grading
@@ -205,7 +204,7 @@ def _summarised(run: Run, current: Grading, made: Sequence[tuple[Run, Scorecard]
         splits=splits,
         notes=notes,
     )
-    write_record(inside(run.path, *FILE[:-1]) / FILE[-1], scores)
+    write_record(cap_scores_file(run.path), scores)
     return scores
 
 

@@ -11,11 +11,9 @@ from rlvr_bench.received import decode, read_regular
 from rlvr_bench.records import Cap, Estimate
 from rlvr_bench.storage import is_remote
 
-__all__ = ["FILE", "SCHEMA", "BestSplit", "CapScore", "CapScores", "read_cap_scores"]
+__all__ = ["SCHEMA", "BestSplit", "CapScore", "CapScores", "cap_scores_file", "read_cap_scores"]
 
 SCHEMA = 1
-FILE = ("caps", "scores.json")  # in the run folder
-_REMEDY = "Delete it and run `rlvr-bench score --token-cap` again."
 
 
 class CapScore(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,18 +68,22 @@ class CapScores(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+def cap_scores_file(run: Path) -> Path:
+    """The file in a run folder."""
+    return run / "caps" / "scores.json"
+
+
 def read_cap_scores(run: Path) -> CapScores | None:
     """The results in a run folder; None without any. Raises RunError where the file is damaged or of another schema."""
-    file = run.joinpath(*FILE)
+    file = cap_scores_file(run)
     try:
-        content = file.read_bytes() if is_remote(file) else read_regular(file)
-        scores = decode(content, CapScores)
+        scores = decode(file.read_bytes() if is_remote(file) else read_regular(file), CapScores)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise RunError(f"{file}: {error.strerror or error}") from error
-    except msgspec.DecodeError as error:  # includes ValidationError
-        raise RunError(f"{file}: damaged ({error}). {_REMEDY}") from error
+    except msgspec.DecodeError as error:
+        raise RunError(f"{file}: damaged ({error}). Delete it and run `rlvr-bench score --token-cap` again.") from error
     if scores.schema != SCHEMA:
         raise RunError(f"{file}: schema {scores.schema}, this version of rlvr-bench reads {SCHEMA}")
     return scores
