@@ -39,7 +39,7 @@ PACKAGE = (
         "received.py",
         "source_files.py",
         "storage.py",
-        "records.py",
+        "records",
         "options.py",
         "metrics",
         "tables.py",
