@@ -16,19 +16,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlvr_bench.errors import DataError, TaskError, VerifierError, in_one_line
 from rlvr_bench.records import Problem
 from rlvr_bench.task import Task, join_parameters, split_parameters
-from rlvr_bench.verifiers.environments import (
-    VerifiersVerifier,
-    check_installed,
-    module_of,
-    release_of,
-    score_response,
-)
-from rlvr_bench.verifiers.sandbox import sandbox_problem
+
+# A list of tasks reads this file, and must not load the verifiers.
+if TYPE_CHECKING:
+    from rlvr_bench.verifiers.environments import VerifiersVerifier
 
 OURS = ("size", "threshold", "reward")
 JUDGED = "what the environment rewards"
@@ -37,40 +33,43 @@ IMPORT = "Import its rollouts: rlvr-bench import FILES --format verifiers-traces
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The tasks of one environment. ``size`` None: all of them."""
+    """The tasks of one environment; None of ``verifier``: no environment is named. ``size`` None: all of them."""
 
-    verifier: VerifiersVerifier
+    verifier: VerifiersVerifier | None
     settings: Mapping[str, Any]
     size: int | None = None
     rows: int | None = None
     sha256: str | None = None
 
     def describe(self) -> str:
-        name = self.verifier.environment
-        return f"{self.verifier.release}, {join_parameters([], self.settings) or 'its defaults'}" if name else "NAME"
+        if self.verifier is None:
+            return "NAME"
+        return f"{self.verifier.release}, {join_parameters([], self.settings) or 'its defaults'}"
 
     def load(self, name: str, data_dir: Path | None) -> list[Problem]:
         """The environment's tasks as problems. Raises DataError or TaskError where they cannot be drawn or scored here."""
-        environment = self.verifier.environment
-        if not environment:
+        from rlvr_bench.verifiers.environments import check_installed, module_of
+
+        if self.verifier is None:
             raise TaskError("task 'verifiers' needs the name of an installed environment: --task verifiers:NAME")
         try:
             check_installed()
         except VerifierError as error:
             raise DataError(f"task {name!r}: {error}") from error
-        tasks = self._tasks(name)
+        module, tasks = module_of(self.verifier.environment), self._tasks(name, self.verifier.environment)
         if not tasks:
             raise DataError(f"task {name!r}: the environment has no tasks")
         _check_scoring(name, tasks[0], self.verifier.reward)
-        problems = [_problem(name, f"{module_of(environment)}-{number}", task) for number, task in enumerate(tasks)]
-        self._check_sandbox(name, problems[0])
+        problems = [_problem(name, f"{module}-{number}", task) for number, task in enumerate(tasks)]
+        _check_sandbox(name, self.verifier, problems[0])
         return problems
 
-    def _tasks(self, name: str) -> list[Any]:
+    def _tasks(self, name: str, environment: str) -> list[Any]:
         """The environment's own tasks. Its code runs in this process, as it does in any program that trains on it."""
         import verifiers.v1 as vf
 
-        environment = self.verifier.environment
+        from rlvr_bench.verifiers.environments import module_of
+
         module = module_of(environment)
         if not any(map(_exists, (f"verifiers.v1.tasksets.{module}", module))):
             raise DataError(f"task {name!r}: no package {module!r} is installed here, which this environment needs")
@@ -86,20 +85,11 @@ class Environment:
         except Exception as error:
             raise TaskError(f"task {name!r}: the environment does not load: {_reason(error)}") from error
 
-    def _check_sandbox(self, name: str, problem: Problem) -> None:
-        """Score a response once, so that a reward that cannot run in the sandbox is found before anything is drawn."""
-        if sandbox_problem():
-            return
-        scored = score_response(self.verifier, "I cannot solve this one.", problem)
-        if scored.missing:
-            raise TaskError(
-                f"task {name!r}: its reward needs the network, a program, a thread or a file to write, which it cannot have "
-                f"in the sandbox ({scored.message}). {IMPORT}"
-            )
-
 
 def make_task(parameters: str) -> Task:
     """The task of one environment: ``NAME[,size=][,threshold=][,reward=][,SETTING=...]``. Raises TaskError."""
+    from rlvr_bench.verifiers.environments import VerifiersVerifier, release_of
+
     words, values = split_parameters(parameters)
     if len(words) != 1:
         raise TaskError(f"task verifiers: one environment at a time, as in verifiers:gsm8k; not {parameters!r}")
@@ -132,6 +122,21 @@ def make_task(parameters: str) -> Task:
         options=options,
         gold=None,
     )
+
+
+def _check_sandbox(name: str, verifier: VerifiersVerifier, problem: Problem) -> None:
+    """Score a response once, so that a reward that cannot run in the sandbox is found before anything is drawn."""
+    from rlvr_bench.verifiers.environments import score_response
+    from rlvr_bench.verifiers.sandbox import sandbox_problem
+
+    if sandbox_problem():
+        return
+    scored = score_response(verifier, "I cannot solve this one.", problem)
+    if scored.missing:
+        raise TaskError(
+            f"task {name!r}: its reward needs the network, a program, a thread or a file to write, which it cannot have "
+            f"in the sandbox ({scored.message}). {IMPORT}"
+        )
 
 
 def _check_turns(name: str, environment: str, taskset: Any) -> None:
@@ -230,7 +235,7 @@ TASK = Task(
     name="verifiers",
     version="1",
     summary="Single-turn environments of verifiers, installed here: verifiers:NAME,size=100,threshold=1,KEY=VALUE.",
-    source=Environment(verifier=VerifiersVerifier(), settings={}),
+    source=Environment(verifier=None, settings={}),
     prompt="conversation",
     verifier="verifiers",
     gold=None,

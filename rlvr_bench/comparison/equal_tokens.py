@@ -60,7 +60,7 @@ def _tokens(run: RunCounts) -> npt.NDArray[np.float64]:
     """Mean tokens of a rollout of each problem, (P,). Raises RunError."""
     if run.stopping is not None or run.counts.chosen:
         raise RunError(
-            f"{run.label}: the numbers of its rollouts depend on what was stored, and so does their mean length: equal tokens "
+            f"{run.label}: the numbers of its rollouts depend on what was found, and so does their mean length: equal tokens "
             "need a number that was fixed beforehand"
         )
     tokens = run.column("tokens_mean")

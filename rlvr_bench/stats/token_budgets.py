@@ -94,7 +94,8 @@ def best_splits(
     if not len(size) or most < 1:
         raise BadArgument("problem", int(size.min(initial=0)), "every problem needs at least two rollouts")
     ks = total[:, None] / _problem_means(cost, problem, size).mean(axis=0)
-    fits, row = (ks >= 1) & (ks <= most), np.arange(total.size)
+    slack = 1e-9  # a budget of whole rollouts is one, in spite of rounding
+    fits, row = (ks >= 1 - slack) & (ks <= most + slack), np.arange(total.size)
     fresh, largest = np.zeros((len(size), total.size)), np.zeros((len(size), total.size))
     chosen = np.zeros((total.size, correct.shape[1]))
     for _ in range(splits):

@@ -66,16 +66,15 @@ def test_the_beginning_of_a_stop_string_within_the_cap_is_put_back(tokenizer: To
 def test_damaged_token_ids_are_refused_in_one_line(tokenizer: Tokenizer, damage: str) -> None:
     ids = [*ids_of(tokenizer, TEXT), tokenizer.eos_token_id]
     arrays: dict[str, Any] = {name: [0.5] * len(ids) for name in TOKEN_COLUMNS[1:]}
-    damaged: dict[str, dict[str, Any]] = {
+    damages: dict[str, dict[str, Any]] = {
         "short": {"token_ids": ids[:-3]},
         "beyond": {"token_ids": [*ids[:-1], 10**6]},
         "negative": {"token_ids": [-1, *ids[1:]]},
         "another text": {"token_ids": ids[::-1]},
         "arrays": {"token_ids": ids, "token_entropy": [0.5]},
     }
-    changed = damaged[damage]
     with pytest.raises(RunError, match="here: rollout 3 of problem p cannot be cut: .*"):
-        cutter(tokenizer).cut([row(n_tokens=len(ids), **{**arrays, **changed})])
+        cutter(tokenizer).cut([row(n_tokens=len(ids), **{**arrays, **damages[damage]})])
 
 
 def test_calls_end_before_their_output_and_not_at_blocks_that_only_look_like_it() -> None:
