@@ -21,9 +21,9 @@ types:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Three workers on two cores: tests of kills and clusters wait much.
+# Four workers on two cores: tests of kills, engines and clusters wait much.
 tests:
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Regenerates the README tree and the help pages.
 docs: install-test
