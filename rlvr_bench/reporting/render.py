@@ -28,6 +28,7 @@ SCRIPTS = (
     "reasoning.js",
     "rollouts.js",
     "opinions.js",
+    "verifier.js",
     "summary.js",
     "main.js",
 )
