@@ -14,8 +14,9 @@ import pytest
 from rlvr_bench import pipeline
 from rlvr_bench.errors import DataError, RlvrBenchError, RunError
 from rlvr_bench.grading import grade_run
-from rlvr_bench.labelling import CELLS, cell_of_rollouts, read_labels, read_sample
-from rlvr_bench.labelling.sampling import sampling_chances
+from rlvr_bench.labelling.cells import CELLS, cell_of_rollouts
+from rlvr_bench.labelling.labels import read_labels
+from rlvr_bench.labelling.sampling import read_sample, sampling_chances
 from rlvr_bench.pipeline.labelling import audit_labels
 from rlvr_bench.records import Problem, Verdict
 from rlvr_bench.store import RunWriter

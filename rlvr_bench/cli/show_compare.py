@@ -17,6 +17,7 @@ from rlvr_bench.comparison import (
     Comparison,
     Difference,
     EqualTokens,
+    ErrorComparison,
     NullSize,
     PairComparison,
     ProblemChange,
@@ -77,6 +78,8 @@ def _pair(pair: PairComparison, letters: dict[str, str], *, every_k: bool) -> It
     if pair.gained_bounds is not None and pair.lost_bounds is not None:
         gained, lost = (f"{least:.1f} to {most:.1f}" for least, most in (pair.gained_bounds, pair.lost_bounds))
         yield Line((f"expected sizes over what the rollouts without a verdict could be: gained {gained}, lost {lost}",))
+    if pair.verifier_error is not None:
+        yield from _with_error(pair.verifier_error, first, second)
     if pair.problems is not None:
         yield from _problems(pair.problems, first, second)
 
@@ -110,6 +113,23 @@ def _equal_tokens(equal: EqualTokens, letters: dict[str, str], first: str, secon
     for label, splits in equal.splits.items():
         yield Line((f"best splits of tokens between the length of a response and k, {letters[label]}",))
         yield splits_table(splits)
+
+
+def _with_error(compared: ErrorComparison, first: str, second: str) -> Iterator[Line | Table]:
+    differences = [Figure.of(item.value, item.low, item.high, percent=True) for item in compared.pass_at_k]
+    rows = tuple(
+        (f"pass@{item.k}", msgspec.structs.replace(figure, unit="pts", has_sign=True))
+        for item, figure in zip(compared.pass_at_k, differences, strict=True)
+    )
+    yield Line(("with the verifier's error",))
+    yield Table((Column(""), Column(f"{second} - {first}", "right", "95% interval")), rows)
+    yield Line((f"crossover: {compared.crossover.text}",))
+    gained, lost = (f"{item.value:.1f} [{item.low:.1f}, {item.high:.1f}]" for item in (compared.gained, compared.lost))
+    yield Line((f"boundary at k = {compared.k:,}: gained {gained}, lost {lost} expected problems",))
+    for word, ids in (("gained", compared.explained_gained), ("lost", compared.explained_lost)):
+        if ids:
+            shown = " ".join(ids[:_LISTED]) + (" ..." if len(ids) > _LISTED else "")
+            yield Line((f"not called {word}, as false positives explain the correct rollouts: {shown}",))
 
 
 def _is_shown(item: Difference, pair: PairComparison) -> bool:

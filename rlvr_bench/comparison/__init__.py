@@ -21,6 +21,7 @@ from rlvr_bench.comparison.results import (
     Crossover,
     Difference,
     EqualTokens,
+    ErrorComparison,
     NullSize,
     Overlap,
     PairComparison,
@@ -28,6 +29,7 @@ from rlvr_bench.comparison.results import (
 )
 from rlvr_bench.comparison.sets import boundary_change, overlaps
 from rlvr_bench.comparison.singles import changed_problems
+from rlvr_bench.comparison.true_sets import compared_with_error, without_explained
 from rlvr_bench.comparison.undecided import MOST_ERRORS, refuse_errors, set_bounds, without_chosen
 from rlvr_bench.errors import BadArgument
 from rlvr_bench.scorecard import Scorecard
@@ -42,6 +44,7 @@ __all__ = [
     "Crossover",
     "Difference",
     "EqualTokens",
+    "ErrorComparison",
     "Incomparable",
     "NullSize",
     "Overlap",
@@ -139,6 +142,8 @@ def _pair(
     gained, lost = set_bounds(first, second, largest)
     change = boundary_change(ids, first, second, largest, replicates, looks)
     change, crossing = without_chosen(first, second, change, crossover(first, second, every_look=every_look))
+    compared = None if every_look else compared_with_error(ids, first, second, grid, largest)
+    change, compared = without_explained(first, second, change, compared)
     return PairComparison(
         first=first.label,
         second=second.label,
@@ -149,6 +154,7 @@ def _pair(
         problems=changed_problems(ids, first, second),
         gained_bounds=gained,
         lost_bounds=lost,
+        verifier_error=compared,
     )
 
 
@@ -219,6 +225,9 @@ def _size_notes(runs: Sequence[RunCounts], largest: int, grid: Sequence[int]) ->
         notes.append(f"rollouts per problem differ: sets and crossover are taken at k = {largest}, which all have")
     if grid[-1] > largest:
         notes.append(f"above k = {largest} problems have fewer rollouts than k: differences are bounds")
+    measured = [run.label for run in runs if run.error is not None]
+    if measured and len(measured) < len(runs):
+        notes.append(f"the verifier's error is known of {', '.join(measured)} alone: no difference has it")
     if any(run.stopping for run in runs):
         notes.append("a run stopped early on solved problems: boundary sets have no expectation under chance")
     notes += [

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rlvr_bench import stats
 from rlvr_bench.errors import RunError
+from rlvr_bench.measured_error import MeasuredError
 from rlvr_bench.metrics import Metric
 from rlvr_bench.received import decode, read_regular
 from rlvr_bench.records import StoppingRule
@@ -64,6 +65,7 @@ class RunCounts:
     c: npt.NDArray[np.int64]
     counts: Counts
     entries: tuple[ProblemScore, ...]
+    error: MeasuredError | None = None
 
     @property
     def stopping(self) -> StoppingRule | None:
@@ -92,7 +94,7 @@ class RunCounts:
     def at(self, rows: npt.NDArray[np.int64]) -> RunCounts:
         """The same of these problems, in this order."""
         entries = tuple(self.entries[i] for i in rows)
-        return RunCounts(self.label, self.file, self.n[rows], self.c[rows], self.counts.at(rows), entries)
+        return RunCounts(self.label, self.file, self.n[rows], self.c[rows], self.counts.at(rows), entries, self.error)
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         """A per-problem number of the scorecard, (P,), NaN where it is missing."""
@@ -221,7 +223,9 @@ def _counts(
     row = {name: i for i, name in enumerate(entries)}
     every = Counts.of_problems(card.run, list(entries.values()), card.stopped_on)
     counts = every.at(np.array([row[name] for name in clusters], dtype=np.int64))
-    return RunCounts(label=label, file=file, n=counts.n, c=counts.c, counts=counts, entries=chosen)
+    return RunCounts(
+        label=label, file=file, n=counts.n, c=counts.c, counts=counts, entries=chosen, error=card.verifier_error
+    )
 
 
 def _identity(card: Scorecard) -> dict[str, object]:

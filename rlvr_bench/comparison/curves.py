@@ -21,6 +21,7 @@ from rlvr_bench.stats.sequential import ONE_LOOK, REPLICATES_OF_LOOKS, Looks
 __all__ = [
     "crossover",
     "crossover_of",
+    "described",
     "looks_of",
     "paired_differences",
     "pass_differences",
@@ -136,6 +137,7 @@ def crossover_of(
     labels: tuple[str, str],
     groups: npt.NDArray[np.str_] | None = None,
     level: float = stats.LEVEL,
+    draws: npt.NDArray[np.float64] | None = None,
 ) -> Crossover:
     """First budget of ``grid`` (K,) at which the mean of ``differences`` (P, K), second minus first, changes its sign.
 
@@ -144,14 +146,15 @@ def crossover_of(
     replicate it is 1 where the other run leads from the start, and above the largest budget where the other run never
     leads. In simulation a 95 % interval covers 95-98 % for 50 to 200 problems with a clear leader. Where the runs are
     nearly equal at the start, the leader, and so the crossing, is determined by chance: then it covers 84 % for 50
-    problems and 95 % for 100, and is wide. ``k`` is None where no crossing is shown (``_is_shown``).
+    problems and 95 % for 100, and is wide. ``k`` is None where no crossing is shown (``_is_shown``). ``draws`` (B, K):
+    resampled means, if something other than the problems was resampled too.
     """
     largest = int(grid[-1])
     mean = differences.mean(axis=0)
     signs = _signs(mean)
     changes = np.flatnonzero(signs[1:] * signs[:-1] < 0) + 1
     ahead = int(next((sign for sign in signs if sign), 0))
-    draws = _resampled(differences, groups)
+    draws = _resampled(differences, groups) if draws is None else draws
     first = int(grid[changes[0]]) if len(changes) and _is_shown(differences, draws, ahead, groups, level) else None
     low, high = (None, None) if not ahead else _limits(draws, ahead, grid, level)
     crossing = Crossover(
@@ -166,7 +169,7 @@ def crossover_of(
         level=stats.LEVEL,
         method="first change of lead; percentile bootstrap over problems, paired",
     )
-    return _described(crossing)
+    return described(crossing)
 
 
 def _signs(mean: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -214,7 +217,8 @@ def _limits(
     return (int(grid[low]) if low < len(grid) else None, int(grid[high]) if high < len(grid) else None)
 
 
-def _described(crossing: Crossover) -> Crossover:
+def described(crossing: Crossover) -> Crossover:
+    """The crossover with its text."""
     edge = f">{crossing.largest_k}" if crossing.high is None else str(crossing.high)
     if crossing.leader is None:
         text = f"no difference up to {crossing.largest_k}"

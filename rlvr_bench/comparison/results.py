@@ -16,10 +16,12 @@ __all__ = [
     "Crossover",
     "Difference",
     "EqualTokens",
+    "ErrorComparison",
     "NullSize",
     "Overlap",
     "PairComparison",
     "ProblemChange",
+    "TrueDifference",
 ]
 
 
@@ -161,12 +163,39 @@ class EqualTokens(msgspec.Struct, frozen=True, kw_only=True):
     splits: dict[str, tuple[BestSplit, ...]] = {}
 
 
+class TrueDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """A difference, or a number of problems, at budget ``k`` with the verifier's error in value and interval."""
+
+    k: int
+    value: float
+    low: float
+    high: float
+    level: float
+
+
+class ErrorComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Two runs with the verifier's error of both: differences in pass@k, second minus first; crossover; and the expected
+    numbers of problems that only the second (``gained``) or only the first solves with ``k`` rollouts.
+
+    ``explained_gained`` and ``explained_lost``: problems not called gained or lost, because their correct rollouts are no
+    more than false positives explain.
+    """
+
+    pass_at_k: tuple[TrueDifference, ...]
+    crossover: Crossover
+    k: int
+    gained: TrueDifference
+    lost: TrueDifference
+    explained_gained: tuple[str, ...]
+    explained_lost: tuple[str, ...]
+
+
 class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
     """The ``second`` run against the ``first``, by label. ``problems`` is None where a run stopped early.
 
     ``gained_bounds`` and ``lost_bounds``: smallest and largest expected size of each set of ``boundary``, over all
     possible verdicts of the rollouts without one; None where these are too few to matter. ``equal_tokens``: None unless
-    asked for.
+    asked for. ``verifier_error`` is None unless both runs were scored with the verifier's error.
     """
 
     first: str
@@ -179,6 +208,7 @@ class PairComparison(msgspec.Struct, frozen=True, kw_only=True):
     gained_bounds: tuple[float, float] | None = None
     lost_bounds: tuple[float, float] | None = None
     equal_tokens: EqualTokens | None = None
+    verifier_error: ErrorComparison | None = None
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):

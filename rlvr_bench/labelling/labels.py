@@ -18,7 +18,7 @@ from rlvr_bench.store.locks import lock_folder
 from rlvr_bench.store.record_files import record_if_there, write_record
 from rlvr_bench.store.run import Run
 
-__all__ = ["Label", "Labels", "add_labels", "read_label_file", "read_labels"]
+__all__ = ["Label", "Labels", "add_labels", "labels_of_responses", "read_label_file", "read_labels"]
 
 _FILE = "labels.json"
 _MOST_BYTES = 100_000_000

@@ -11,9 +11,8 @@ import numpy as np
 
 from rlvr_bench.errors import RunError
 from rlvr_bench.importers.counted_runs import holds_counts
-from rlvr_bench.labelling import Label, add_labels, draw_sample, read_label_file, read_labels, read_sample
-from rlvr_bench.labelling.labels import labels_of_responses
-from rlvr_bench.labelling.sampling import AuditSample, rollout_keys
+from rlvr_bench.labelling.labels import Label, add_labels, labels_of_responses, read_label_file, read_labels
+from rlvr_bench.labelling.sampling import AuditSample, draw_sample, read_sample, rollout_keys
 from rlvr_bench.measured_error import AuditCell, MeasuredError
 from rlvr_bench.pipeline.judging import judged_rollouts
 from rlvr_bench.records import Estimate, Outcomes

@@ -15,6 +15,7 @@ from rlvr_bench.analysis.stored_results import read_interventions, read_reaches,
 from rlvr_bench.analysis.training_series import TrainingSeries, series_of
 from rlvr_bench.comparison.cap_scores import CapScores, read_cap_scores
 from rlvr_bench.comparison.steps import step_of
+from rlvr_bench.measured_error import MeasuredError
 from rlvr_bench.reporting.sources import Source
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PageSeries",
     "PageTools",
     "caps_of",
+    "error_of",
     "interventions",
     "judge_of",
     "reaches",
@@ -155,6 +157,12 @@ def judge_of(source: Source) -> PageJudge | None:
     """None for a run that was not judged, or only in part."""
     judging = source.card.run.judging
     return None if judging is None else msgspec.convert(judging, PageJudge, from_attributes=True)
+
+
+def error_of(source: Source) -> MeasuredError | None:
+    """The verifier's error of a run without its counts; None where the run was not scored with it."""
+    error = source.card.verifier_error
+    return None if error is None else msgspec.structs.replace(error, seen={}, undecided={})
 
 
 def text_and_tools(sources: Sequence[Source]) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rlvr_bench.comparison.cards import RunCounts, align, clusters
 from rlvr_bench.comparison.results import Overlap
 from rlvr_bench.comparison.sets import overlaps
+from rlvr_bench.measured_error import MeasuredError
 from rlvr_bench.metrics import METRICS
 from rlvr_bench.records import Estimate
 from rlvr_bench.reporting import analyses
@@ -55,6 +56,7 @@ class PageRun(msgspec.Struct, frozen=True, kw_only=True):
     high: list[float]
     tools: PageTools | None
     judge: PageJudge | None
+    error: MeasuredError | None
 
 
 class PageMetric(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +217,7 @@ def _run(
         high=high.round(4).tolist(),
         tools=analyses.tools_of(source),
         judge=analyses.judge_of(source),
+        error=analyses.error_of(source),
     )
 
 

@@ -30,6 +30,7 @@ SCRIPTS = (
     "reasoning.js",
     "rollouts.js",
     "opinions.js",
+    "verifier.js",
     "summary.js",
     "main.js",
 )

@@ -121,14 +121,15 @@ def _rates_of(error: MeasuredError, side: Side | None, draws: int, rng: np.rando
 
 
 def true_counts(
-    error: MeasuredError, ids: Sequence[str], side: Side | None, name: str = "", draws: int = DRAWS
+    error: MeasuredError, ids: Sequence[str], side: Side | None, name: str = "", draws: int | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """True numbers of correct rollouts (D, P) of these problems, imputed, and the numbers of rollouts (P,).
 
     ``side``: with the ``most`` false positives that the labels allow, the ``least``, or None for the estimated rates.
     Rollouts without a verdict are right on the ``least`` side, else wrong. ``name``: runs with different names have
-    independent draws.
+    independent draws. ``draws``: D, by default 100.
     """
+    draws = DRAWS if draws is None else draws
     rng = stats.fresh_rng(zlib.crc32(f"{name}\0{side}".encode()))
     seen = np.array([error.seen[problem] for problem in ids], dtype=np.int64)
     undecided = np.array([error.undecided.get(problem, 0) for problem in ids], dtype=np.int64)
@@ -200,7 +201,7 @@ def _curve(
 ) -> list[Estimate]:
     if not grid:
         return []
-    point, n = true_counts(error, ids, None, draws=DRAWS if any(error.rates) else 1)
+    point, n = true_counts(error, ids, None, draws=None if any(error.rates) else 1)
     value = np.mean([stats.pass_at_k(t, n, grid).mean(axis=0) for t in point], axis=0)
     low = _limit(true_counts(error, ids, "most")[0], n, grid, clusters, TAIL)
     high = _limit(true_counts(error, ids, "least")[0], n, grid, clusters, 1 - TAIL)

@@ -19,7 +19,7 @@ function isPresent(chart, each) {
 }
 
 function build() {
-  const links = [["summary", "Summary"], ...SECTIONS, ...(hasOpinions() ? [["second-opinion", "Second opinion"]] : []), ["rollouts", "Rollouts"], ["words", "Words"], ["settings", "Settings"]];
+  const links = [["summary", "Summary"], ...SECTIONS, ...(hasErrors() ? [["verifier-error", "Verifier's error"]] : []), ...(hasOpinions() ? [["second-opinion", "Second opinion"]] : []), ["rollouts", "Rollouts"], ["words", "Words"], ["settings", "Settings"]];
   document.getElementById("top").replaceChildren(
     el("div", { class: "head" },
       el("h1", { id: "title" }),
@@ -29,6 +29,7 @@ function build() {
     el("div", { class: "bar", id: "bar" }),
     el("section", { id: "summary" }, el("h2", { text: "Summary" }), el("ul", { class: "findings", id: "findings" }), el("div", { id: "summary-table" }), el("div", { id: "notes" })),
     ...SECTIONS.map(([id, , title, list]) => el("section", { id }, el("h2", { text: title }), el("div", { class: "cards" }, ...list.map(cardOf)))),
+    ...(hasErrors() ? [el("section", { id: "verifier-error" }, el("h2", { text: "How often does the verifier err?" }), el("div", { id: "errors" }))] : []),
     ...(hasOpinions() ? [el("section", { id: "second-opinion" }, el("h2", { text: "Where we and the other program disagree" }), opinionsBox())] : []),
     el("section", { id: "rollouts" }, el("h2", { text: "Read some rollouts" }), readerCard()),
     el("section", { id: "words" }, el("h2", { text: "What the words mean" }), words()),
@@ -54,6 +55,7 @@ function fill() {
   fillBar();
   fillReader();
   fillOpinions();
+  fillErrors();
 }
 
 function fillBar() {
