@@ -22,7 +22,7 @@ VERBS = {
     "tasks": ("tasks", "list"),
     "zoo": ("zoo", "list"),
 }
-WITH_FORMAT = {"status", "compare", "leaderboard", "series", "check", "score", "grade", "list"}
+WITH_FORMAT = {"audit", "status", "compare", "leaderboard", "series", "check", "score", "grade", "list"}
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -280,7 +280,7 @@ def test_a_ray_actor_has_workers_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
             shared = rewards.compute_score("math", response, answer)
             return self.reward.rewards([response], [answer])[0], shared, os.getpid()
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
     try:
         with Reward("exact", extract="boxed") as reward:
             assert reward.rewards(["\\boxed{x}"], ["x"]) == [1.0]  # it has workers here when it is sent
