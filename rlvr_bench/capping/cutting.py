@@ -22,7 +22,7 @@ from rlvr_bench.verifiers.transcript import call_ends
 __all__ = ["CallCutter", "Cutter", "TokenCutter", "cut_table"]
 
 STATISTICS = (*TokenSummary.__struct_fields__, "entropy_low", "entropy_high", "branching_low", "branching_high")
-_BROKEN = "\ufffd"  # stands for a character whose last token is cut off
+_BROKEN = "\ufffd"  # what a tokenizer writes for a character whose last token is cut off
 Row = dict[str, Any]
 
 

@@ -14,7 +14,7 @@ from rlvr_bench.task import Case, Task
 __all__ = ["MATHARENA_LICENCE", "NO_ANSWER_CASES", "competition", "subject"]
 
 MATHARENA_LICENCE = "CC-BY-NC-SA-4.0"
-# Where no problem is at hand: whatever the gold answer is, these get the same verdict.
+# These get the same verdict for every gold answer, so they can be checked without the problems.
 NO_ANSWER_CASES = (
     Case("I cannot solve this one.", "no_answer"),
     Case("The answer is 7.", "no_answer"),

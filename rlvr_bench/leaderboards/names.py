@@ -1,4 +1,4 @@
-"""How a row is named in tables for reading: by its checkpoint, and by its sampling where that alone tells rows apart."""
+"""The name of a row in tables for reading: its checkpoint, and its sampling where rows differ in nothing else."""
 
 from __future__ import annotations
 

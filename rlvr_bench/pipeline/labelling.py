@@ -66,7 +66,7 @@ def audit_labels(
 
     ``sample``: how many rollouts to sample, the same number of each kind of verdict; None keeps the sample that there is,
     and draws 300 where there is none. ``labels``: JSONL files to store (``labelling.read_label_file``). ``judged``: take
-    the decisions of the run's judge (``judge``) on sampled rollouts that nobody labelled. ``html``: a page to label the
+    the decisions of the run's judge (``judge``) on sampled rollouts without a label. ``html``: a page to label the
     sample on. Raises RunError where the run is not graded or has no rollouts, DataError for labels that are damaged, of
     another run, or contradict each other, BadArgument, StorageError.
     """

@@ -106,7 +106,7 @@ class ToolSampler:
     ) -> Iterator[Draw | Growth]:
         """As ``draw``, with what the draws have so far where the inner sampler is a ``GrowingSampler``.
 
-        A saved rollout goes on behind its finished turns and the tokens of its open one.
+        A saved rollout continues after its finished turns and the tokens of its open one.
         """
         with _Conversations(self._inner, self._tools, sampling, self._workers) as conversations:
             for item in conversations.run(iter(requests)):

@@ -37,7 +37,7 @@ _BETS = np.geomspace(1e-4, 0.99, 40)
 
 @dataclasses.dataclass(frozen=True)
 class BorrowedRate:
-    """An estimate of a solve rate, and an interval that holds at its level whatever the laws are.
+    """An estimate of a solve rate, and an interval that holds at its level for any laws.
 
     ``error`` is the relative standard error of ``rate`` (NaN without correct rollouts); ``effective`` the effective number of
     correct rollouts, (sum w)^2 / sum w^2; ``largest`` the largest share of the estimate in one rollout. ``is_sound``: these
@@ -103,7 +103,7 @@ def borrowed_rate(
 
     With rollouts of the target: of p, the responses that the other samples hold have the sum ``known.others``, exactly. The
     target's rollouts are independent of these samples, so those that solve the problem by other responses are binomial.
-    Known sum plus Clopper-Pearson limits of the rest is an interval whatever the laws are, however few rollouts there are.
+    Known sum plus Clopper-Pearson limits of the rest is an interval for any laws and any number of rollouts.
     Its low end is raised to ``least_mean``; the two share the error probability of that side.
     """
     total, weight = int(n_drawn.sum()), float(weights.sum())
